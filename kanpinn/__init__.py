@@ -1,0 +1,20 @@
+"""Physics-informed Kolmogorov-Arnold networks, trained level by level on exactly nested splines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kanpinn.api import Solution, load, solve
+
+__all__ = ["Solution", "load", "solve"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python calls when first used: `import kanpinn` alone does not load torch."""
+    if name in __all__:
+        from kanpinn import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'kanpinn' has no attribute '{name}'")

@@ -1,0 +1,62 @@
+"""Errors a user can cause, each one clear line, and the exit codes that go with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_USER_ERROR = 2
+EXIT_SOLVE_FAILED = 3
+
+
+class UserError(ValueError):
+    """The input is wrong; the message is one line that says what to change."""
+
+
+class DivergedError(RuntimeError):
+    """The optimisation left the finite numbers; the message says at which step."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the run after its state was written; not an Exception, so that no loop goes on by accident.
+
+    Attributes:
+        signal: The number of the signal, 2 for SIGINT or 15 for SIGTERM.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"interrupted by signal {signal}")
+        self.signal = int(signal)
+
+
+def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:
+    """Build the error for a value that is not among the valid ones, nearest valid one first.
+
+    Args:
+        key: The config key or argument the user gave.
+        value: What they gave.
+        choices: Everything that would have been valid.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(str(choice) for choice in choices)
+    nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return UserError(f"{key}={value}: unknown.{hint} Valid choices: {', '.join(names)}.")
+
+
+def invalid(key: str, value: object, expected: str) -> UserError:
+    """Build the error for a value of the wrong type or range.
+
+    Args:
+        key: The config key or argument the user gave.
+        value: What they gave.
+        expected: What would have been valid, in words ("an integer of at least 1").
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    shown = str(value).replace("\n", " ")
+    return UserError(f"{key}={shown[:80]}: expected {expected}.")
