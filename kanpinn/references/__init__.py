@@ -1,0 +1,1 @@
+"""Reference solutions that have no closed form, computed to near machine precision without any network."""

@@ -1,0 +1,77 @@
+"""Computed references kept on disk between runs, in the user's cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/kanpinn`, or `~/.cache/kanpinn`; raises RuntimeError where the user has no home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "kanpinn"
+
+
+def cached(name: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
+    """Read arrays from the cache, or compute and store them.
+
+    A missing or damaged file is computed again; a folder that cannot be written is no error.
+
+    Args:
+        name: The beginning of the file's name.
+        key: Everything the arrays depend on (method, version, coefficients) as text; its hash ends the file's name.
+        compute: Makes the arrays, all of them finite.
+
+    Returns:
+        The arrays by name.
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    try:
+        path = cache_folder() / f"{name}-{digest}.npz"
+    except RuntimeError:
+        return compute()
+    stored = _read(path, key)
+    if stored is not None:
+        return stored
+    arrays = compute()
+    with contextlib.suppress(OSError):
+        _write(path, key, arrays)
+    return arrays
+
+
+def _read(path: Path, key: str) -> Arrays | None:
+    """The arrays in a cache file, or None if it is missing, damaged (zip checksums tell) or of another key."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("key")) != key or not all(np.isfinite(array).all() for array in arrays.values()):
+            return None
+    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zipfile.LargeZipFile):
+        return None
+    return arrays
+
+
+def _write(path: Path, key: str, arrays: Arrays) -> None:
+    """Write beside, sync, rename: another process sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, key=np.array(key), **arrays)  # pyright: ignore[reportArgumentType]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,306 @@
+"""Every problem: its reference solves it, its exact form meets its conditions, its YAML agrees with its class."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, cos, sin
+
+from kanpinn.errors import UserError
+from kanpinn.jets import Jet, JetSpace
+from kanpinn.places import load_problem_class
+from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "problems").glob("*.py") if path.stem != "__init__")
+VARIANTS = [
+    *[(name, {}) for name in NAMES],
+    ("poisson", {"kx": 4.0, "ky": -1.0}),
+    ("poisson", {"kx": 0.7, "ky": 1.3}),
+    ("helmholtz", {"a1": 0.5, "a2": 2.25, "k": 3.0}),
+    ("burgers", {"nu": 1e-3}),
+    ("burgers", {"nu": 0.5}),
+    ("allen_cahn", {"D": 1e-2}),
+    ("heat", {"alpha": 0.05, "k": 3}),
+    ("wave", {"c": 1.0, "a": -2.0, "m": 2}),
+    ("advection", {"c": -5.0}),
+]
+KEYS = [f"{name}{values or ''}" for name, values in VARIANTS]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory):
+    """Keep the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@cache
+def problem_of(key: str) -> Problem:
+    name, values = VARIANTS[KEYS.index(key)]
+    return load_problem_class(name)(**values)
+
+
+def by_name(problem: Problem, terms: Tensor | Jet | Mapping) -> Mapping:
+    return terms if isinstance(terms, Mapping) else {problem.unknowns[0]: terms}
+
+
+def random_points(problem: Problem, count: int, start: float = 0.0) -> Tensor:
+    """Points in the domain `[N, d]`, times no earlier than `start`."""
+    points = torch.rand(count, len(problem.domain), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    lower, upper = (torch.tensor(ends, dtype=torch.float64) for ends in (problem.domain.lower, problem.domain.upper))
+    points = lower + (upper - lower) * points
+    if "t" in problem.domain.names:
+        k = problem.domain.names.index("t")
+        points[:, k] = start + (1 - start) * points[:, k]
+    return points
+
+
+def on_face(problem: Problem, points: Tensor, face: str) -> Tensor:
+    points, k = points.clone(), problem.domain.names.index(face[0])
+    points[:, k] = problem.domain.lower[k] if face[1] == "-" else problem.domain.upper[k]
+    return points
+
+
+def reference_point(problem: Problem, points: Tensor) -> Point:
+    """The reference and its derivatives by reverse-mode differentiation."""
+    names, space = problem.domain.names, JetSpace(problem.domain.names, problem.derivatives)
+    columns = [points[:, k].clone().requires_grad_() for k in range(len(names))]
+    values = by_name(problem, problem.reference(Coordinates(names, columns)))
+    jets = {}
+    for unknown, value in values.items():
+        derivatives = {"": value}
+        for index in space.indices[1:]:
+            below = derivatives[index[:-1]].sum()
+            column = columns[names.index(index[-1])]
+            (slope,) = torch.autograd.grad(below, column, create_graph=True, materialize_grads=True)
+            derivatives[index] = slope
+        jets[unknown] = Jet(space, torch.stack([derivatives[index] for index in space.indices]).detach())
+    return Point(names, points, jets)
+
+
+def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> list[Tensor]:
+    """The condition's residuals on its faces; `at` makes a `Point` of points `[N, d]`."""
+    out = []
+    for face in condition.faces:
+        here = at(on_face(problem, points, face))
+        if condition.periodic:
+            terms = condition.residual(here, at(on_face(problem, points, f"{condition.periodic}+")))
+        else:
+            terms = condition.residual(here)
+        out.extend(by_name(problem, terms).values())
+    return out
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_reference_has_no_residual(key):
+    problem = problem_of(key)
+    points = random_points(problem, 400, start=1e-3)
+    tolerance = 1e-10
+    if key.startswith("allen_cahn"):
+        # Differentiating its polynomials twice amplifies its error of 1e-9; near |x| = 1 the elements are tiny.
+        points = points[points[:, 0].abs() < 0.97]
+        tolerance = 1e-6
+    point = reference_point(problem, points)
+    for residual in by_name(problem, problem.residual(point)).values():
+        assert residual.shape == (len(points),)
+        assert residual.abs().max() < tolerance
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_reference_meets_its_conditions(key):
+    problem = problem_of(key)
+    # At t = 0 exactly the initial values of Allen-Cahn are not yet periodic in u_x.
+    points = random_points(problem, 100, start=1e-3)
+    tolerance = 1e-5 if key.startswith("allen_cahn") else 1e-10
+    for condition in problem.conditions():
+        for residual in residual_of(condition, problem, lambda p: reference_point(problem, p), points):
+            assert residual.shape == (len(points),)
+            assert residual.abs().max() < (tolerance if condition.periodic else 1e-10)
+
+
+def smooth_outputs(problem: Problem, points: Tensor, seed: int) -> dict[str, Jet]:
+    """Random trigonometric polynomials of the coordinates, periodic where the problem is, one per unknown."""
+    rng = np.random.default_rng(seed)
+    space = JetSpace(problem.domain.names, problem.derivatives)
+    scaled = []
+    for name, jet in zip(space.coordinates, space.variables(points), strict=True):
+        lower, upper = problem.domain.interval(name)
+        scaled.append((jet - lower) * (2 * math.pi / (upper - lower) * (1.0 if name in problem.periodic else 0.37)))
+    outputs = {}
+    for unknown in problem.unknowns:
+        jet = space.constant(points.new_full((len(points),), rng.normal()))
+        for _ in range(3):
+            term = space.constant(points.new_full((len(points),), rng.normal()))
+            for coordinate in scaled:
+                term = term * sin(coordinate * int(rng.integers(1, 4)) + rng.uniform(0, 6))
+            jet = jet + term
+        outputs[unknown] = jet
+    return outputs
+
+
+def exact_fields(problem: Problem, points: Tensor, raw: dict[str, Jet]) -> Mapping[str, Jet]:
+    names = problem.domain.names
+    variables = JetSpace(names, problem.derivatives).variables(points)
+    return by_name(problem, problem.exact(Coordinates(names, variables), Coordinates(problem.unknowns, raw.values())))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_exact_form_meets_its_conditions(key):
+    problem = problem_of(key)
+
+    def at(points: Tensor) -> Point:
+        fields = exact_fields(problem, points, smooth_outputs(problem, points, seed=5))
+        return Point(problem.domain.names, points, fields)
+
+    points = random_points(problem, 100, start=1e-2)
+    for condition in problem.conditions():
+        for residual in residual_of(condition, problem, at, points):
+            assert residual.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_exact_form_is_affine_and_can_reach_the_reference(key):
+    problem = problem_of(key)
+    points = random_points(problem, 100, start=1e-2)
+    one, two = smooth_outputs(problem, points, 1), smooth_outputs(problem, points, 2)
+    mixed = {name: one[name] * 0.3 + two[name] * 0.7 for name in one}
+    a, b, c = (exact_fields(problem, points, raw) for raw in (one, two, mixed))
+    reference = reference_point(problem, points)
+    for name in problem.unknowns:
+        assert c[name].data.numpy() == pytest.approx((a[name] * 0.3 + b[name] * 0.7).data.numpy(), rel=1e-9, abs=1e-9)
+        # Wherever the form does not already hold the reference, the raw output must be able to move it there.
+        factor = (a[name] - b[name]).value / (one[name] - two[name]).value
+        missing = getattr(reference, name) - a[name].value
+        assert (missing.abs() <= 1e4 * factor.abs()).all()
+
+
+@pytest.mark.parametrize("name", ["burgers", "allen_cahn"])
+def test_exact_form_is_finite_in_the_corners(name):
+    problem = load_problem_class(name)()
+    points = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    fields = exact_fields(problem, points, smooth_outputs(problem, points, 1))
+    assert torch.isfinite(fields["u"].data).all()
+
+
+def test_every_problem_has_a_config_and_every_config_a_problem():
+    assert sorted(path.stem for path in (ROOT / "conf" / "problem").glob("*.yaml")) == NAMES
+    required = {"poisson", "helmholtz", "burgers", "allen_cahn", "heat", "wave", "advection"}
+    assert required <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_defaults_are_class_defaults(name):
+    config = yaml.safe_load((ROOT / "conf" / "problem" / f"{name}.yaml").read_text())
+    assert config.pop("name") == name
+    assert config.pop("conditions") in ("soft", "exact")
+    assert isinstance(config.pop("tuned"), dict)
+    defaults = {field.name: field.default for field in fields(load_problem_class(name))}
+    assert config == defaults
+    assert {key: type(value) for key, value in config.items()} == {key: type(value) for key, value in defaults.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_problems_describe_themselves(name):
+    cls = load_problem_class(name)
+    summary = inspect.getdoc(cls).splitlines()[0]
+    assert summary.endswith(".")
+    assert ast.get_docstring(ast.parse((ROOT / "problems" / f"{name}.py").read_text()))
+    for field in fields(cls):
+        assert f"\n    {field.name}: " in inspect.getdoc(cls), f"{field.name} is not explained"
+    assert "=" in cls.equation
+    assert cls.equation.isascii()
+    assert set(cls.labels) <= {*cls.domain.names, *cls.unknowns}
+    assert set(cls.periodic) <= set(cls.domain.names)
+    assert set(cls.positive) <= {field.name for field in fields(cls)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1", None, True, 10**400])
+def test_coefficients_must_be_finite_numbers(name, value):
+    cls = load_problem_class(name)
+    for field in fields(cls):
+        with pytest.raises(UserError, match=rf"^problem\.{field.name}=.*: expected a .*number\.$"):
+            cls(**{field.name: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0, -1])
+def test_physical_coefficients_must_be_positive(name, value):
+    cls = load_problem_class(name)
+    for key in cls.positive:
+        with pytest.raises(UserError, match=rf"^problem\.{key}={value}: expected a positive (whole )?number\.$"):
+            cls(**{key: value})
+
+
+def test_counts_must_be_whole():
+    with pytest.raises(UserError, match=r"^problem\.k=1\.5: expected a positive whole number\.$"):
+        load_problem_class("heat")(k=1.5)
+
+
+@dataclass(frozen=True)
+class AcousticSystem(Problem):
+    """The wave equation as two equations for two unknowns: u_t = c v_x, v_t = c u_x."""
+
+    c: float = 2.0
+    shifts: tuple[float, ...] = (0.25, 0.5)
+
+    domain = Box(x=(0, 2), t=(0, 1))
+    unknowns = ("u", "v")
+    derivatives = ("t", "x")
+    periodic = ("x",)
+
+    def residual(self, p: Point) -> dict[str, Tensor]:
+        return {"momentum": p.u_t - self.c * p.v_x, "mass": p.v_t - self.c * p.u_x}
+
+    def conditions(self) -> list[Condition]:
+        return [
+            Condition("initial", ("t-",), lambda p: {"u": p.u - sin(math.pi * p.x), "v": p.v}),
+            Condition("periodic", ("x-",), lambda p, q: {"u": p.u - q.u, "v": p.v - q.v}, periodic="x"),
+        ]
+
+    def exact(self, p: Coordinates, raw: Coordinates) -> dict[str, Jet]:
+        return {"u": sin(math.pi * p.x) + p.t * raw.u, "v": p.t * raw.v}
+
+    def reference(self, p: Coordinates) -> dict[str, Tensor]:
+        w = math.pi * self.c * p.t
+        return {"u": sin(math.pi * p.x) * cos(w), "v": cos(math.pi * p.x) * sin(w)}
+
+
+def test_several_unknowns_and_equations_fit():
+    problem = AcousticSystem()
+    points = random_points(problem, 200)
+    residuals = problem.residual(reference_point(problem, points))
+    assert set(residuals) == {"momentum", "mass"}
+    assert max(r.abs().max() for r in residuals.values()) < 1e-12
+    at_exact = lambda p: Point(problem.domain.names, p, exact_fields(problem, p, smooth_outputs(problem, p, 1)))  # noqa: E731
+    for at in (lambda p: reference_point(problem, p), at_exact):
+        for condition in problem.conditions():
+            assert max(r.abs().max() for r in residual_of(condition, problem, at, points)) < 1e-12
+
+
+def test_a_users_own_class_refuses_nan_too():
+    with pytest.raises(UserError, match=r"^problem\.c=nan: expected a finite number\.$"):
+        AcousticSystem(c=math.nan)
+    with pytest.raises(UserError, match=r"^problem\.shifts=\(0\.1, nan\): expected finite numbers\.$"):
+        AcousticSystem(shifts=(0.1, math.nan))
+
+
+def test_asking_for_what_is_not_there_says_what_is():
+    problem = AcousticSystem()
+    point = reference_point(problem, random_points(problem, 3))
+    with pytest.raises(UserError, match="add 'xx' to the problem's derivatives"):
+        _ = point.u_xx
+    with pytest.raises(UserError, match=r"p\.w: no such coordinate or unknown; known are x, t, u, v"):
+        _ = point.w
