@@ -1,0 +1,129 @@
+"""Residual-based adaptive points: more of them where the equation is met worst (RAD; Wu et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from kanpinn.errors import DivergedError, invalid
+from kanpinn.samplers.base import ArrayResidual, Sampler, check_number, check_whole
+from kanpinn.samplers.faces import Array, Region
+from kanpinn.samplers.quasi import equal, sobol_points
+
+
+def density(residual: Array, exponent: float, offset: float) -> Array:
+    """How much likelier than the others each point is: |r|^k / mean(|r|^k) + c (Wu et al. 2023, eq. 2).
+
+    Args:
+        residual: |r| `[M]`, finite.
+        exponent: k.
+        offset: c.
+
+    Returns:
+        The density, not normalised, `[M]`; constant where every residual is zero.
+    """
+    largest = residual.max()
+    # Scaled by the largest first, so that no power of a large or tiny residual leaves the floating-point range.
+    powers = (residual / largest) ** exponent if largest > 0 else np.ones_like(residual)
+    return powers / powers.mean() + offset
+
+
+def inclusion(density: Array, count: int) -> Array:
+    """Probabilities proportional to a density, at most 1, with which points must be kept for `count` of them to remain.
+
+    Args:
+        density: Non-negative numbers `[M]`.
+        count: Points to keep, at most M.
+
+    Returns:
+        Probabilities `[M]` that sum to `count`. Points whose proportional share exceeds 1 are kept for certain and the
+        rest share what is left; where too few have a density at all, those without share what they leave.
+    """
+    certain = np.zeros(len(density), dtype=bool)
+    while True:
+        open_ = ~certain
+        total, left = density[open_].sum(), count - certain.sum()
+        if left == 0 or total == 0:
+            shares = np.full(open_.sum(), left / max(1, open_.sum()))
+        else:
+            shares = density[open_] * (left / total)
+        above = shares > 1 + 1e-12
+        if not above.any():
+            probabilities = np.ones(len(density))
+            probabilities[open_] = shares
+            return np.minimum(probabilities, 1.0)
+        certain[np.flatnonzero(open_)[above]] = True
+
+
+def systematic_choice(probabilities: Array, generator: np.random.Generator) -> np.ndarray:
+    """Choose without replacement, each point with exactly its own probability.
+
+    Systematic sampling in random order (Madow 1949); successive draws without replacement, as of
+    `numpy.random.Generator.choice`, would keep likely points less often than stated and unlikely ones more.
+
+    Args:
+        probabilities: Probabilities `[M]`, each at most 1, that sum to a whole number n.
+        generator: The source of randomness.
+
+    Returns:
+        Indices `[n]`, all different.
+    """
+    count = round(float(probabilities.sum()))
+    order = generator.permutation(len(probabilities))
+    ends = np.cumsum(probabilities[order])
+    ends *= count / ends[-1]
+    ticks = generator.random() + np.arange(count)
+    return order[np.minimum(np.searchsorted(ends, ticks, side="right"), len(order) - 1)]
+
+
+@final
+@dataclass
+class Adaptive(Sampler):
+    """Residual-based adaptive points: drawn in proportion to |r|^k / mean|r|^k + c (RAD, Wu et al. 2023).
+
+    The candidates are scrambled Sobol points, and so are the points on faces and, without a residual, those inside.
+    They follow the residual only when drawn anew, hence a `resample_every` that is not 0.
+
+    Attributes:
+        resample_every: Optimiser steps after which new points are drawn; 0 never.
+        candidates: Candidate points per point kept; it also bounds how much denser than even the points can get.
+        exponent: k; 0 makes the points uniform.
+        offset: c; the larger, the more even.
+        unbiased: False weighs all points equally, as is usual, so that sums stress where points are dense. True
+            divides by each point's probability (Horvitz-Thompson): weighted sums are unbiased estimates of integrals
+            over the box, and the weights sum to its measure in the mean.
+    """
+
+    resample_every: int = 100
+    candidates: int = 10
+    exponent: float = 1.0
+    offset: float = 1.0
+    unbiased: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("candidates", self.candidates, 1, 10_000)
+        check_number("exponent", self.exponent, 0, 100)
+        check_number("offset", self.offset, 0, 1e12)
+        if not isinstance(self.unbiased, bool):
+            raise invalid("sampler.unbiased", self.unbiased, "true or false")
+        if self.unbiased and self.offset == 0:
+            raise invalid("sampler.offset", self.offset, "a number above 0 with sampler.unbiased=true")
+
+    def place(
+        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
+    ) -> tuple[Array, Array]:
+        if residual is None:
+            return equal(region, sobol_points(region, count, generator))
+        pool = sobol_points(region, self.candidates * count, generator)
+        values = residual(pool)
+        if not math.isfinite(values.max()):
+            raise DivergedError("the residual is not finite at a candidate point of sampler=adaptive")
+        probabilities = inclusion(density(values, self.exponent, self.offset), count)
+        kept = systematic_choice(probabilities, generator)
+        if not self.unbiased:
+            return equal(region, pool[kept])
+        return pool[kept], region.measure / len(pool) / probabilities[kept]

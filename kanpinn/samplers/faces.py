@@ -1,0 +1,118 @@
+"""Boxes and their faces: where points may lie, and how a condition's points are shared among its faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanpinn.errors import UserError, unknown_choice
+from kanpinn.problem import Box, Condition
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box to be filled with points: the domain itself or, with one coordinate less, one of its faces.
+
+    Attributes:
+        lower: Lower ends, one per coordinate; empty for the end point of a 1-D domain.
+        upper: Upper ends.
+        cells: Spline intervals per coordinate, None where no spline says.
+    """
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    cells: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, domain: Box, cells: Mapping[str, int] | None) -> Region:
+        """The whole of a domain, with the spline intervals of the coordinates that have them."""
+        return cls(domain.lower, domain.upper, tuple((cells or {}).get(name) for name in domain.names))
+
+    @property
+    def dimension(self) -> int:
+        """The number of coordinates."""
+        return len(self.lower)
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """The interval lengths."""
+        return tuple(b - a for a, b in zip(self.lower, self.upper, strict=True))
+
+    @property
+    def measure(self) -> float:
+        """Length, area or volume; 1 for a single point."""
+        return math.prod(self.lengths)
+
+    def without(self, column: int) -> Region:
+        """The region with one coordinate left out, which is what a face looks like from inside."""
+        return Region(
+            self.lower[:column] + self.lower[column + 1 :],
+            self.upper[:column] + self.upper[column + 1 :],
+            self.cells[:column] + self.cells[column + 1 :],
+        )
+
+    def stretch(self, unit: Array) -> Array:
+        """Map points of the unit cube `[N, d]` into the region, never past its ends by rounding."""
+        lower, upper = np.asarray(self.lower), np.asarray(self.upper)
+        return np.clip(lower + unit * (upper - lower), lower, upper)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a domain: the points whose coordinate `column` is `value`; `opposite` is that of the face across."""
+
+    column: int
+    value: float
+    opposite: float
+
+
+def faces_of(condition: Condition, domain: Box) -> list[Face]:
+    """Read the names of a condition's faces: "x-" is the lower end in x, "x+" the upper one.
+
+    Args:
+        condition: The condition, on at least one face.
+        domain: The box whose faces are meant.
+
+    Returns:
+        The faces, in the condition's order.
+
+    Raises:
+        UserError: If a name is no face of the domain, there is none, or a periodic condition is not on its lower face.
+    """
+    valid = [name + end for name in domain.names for end in "-+"]
+    faces = []
+    for face in condition.faces:
+        if face not in valid:
+            raise unknown_choice(f"condition {condition.name}: face", face, valid)
+        column = domain.names.index(face[0])
+        ends = (domain.lower[column], domain.upper[column])
+        faces.append(Face(column, *(ends if face[1] == "-" else ends[::-1])))
+    if not faces:
+        raise UserError(f"condition {condition.name}: has no faces. Valid choices: {', '.join(valid)}.")
+    if condition.periodic is not None and tuple(condition.faces) != (f"{condition.periodic}-",):
+        raise UserError(
+            f"condition {condition.name}: periodic in {condition.periodic} needs faces ('{condition.periodic}-',),"
+            f" not {tuple(condition.faces)}."
+        )
+    return faces
+
+
+def share(count: int, measures: list[float]) -> list[int]:
+    """Split a number of points in proportion to measures, at least one each.
+
+    Args:
+        count: Points in all.
+        measures: The measures of the parts.
+
+    Returns:
+        Whole numbers at most one off their exact shares, and at least 1; they add up to `count` unless
+        parts that would have had none get their one.
+    """
+    ends = np.rint(count * np.cumsum(measures) / math.fsum(measures)).astype(int)
+    return [max(1, int(part)) for part in np.diff(ends, prepend=0)]

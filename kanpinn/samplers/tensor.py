@@ -1,0 +1,144 @@
+"""Points on tensor grids: equispaced cell midpoints, and Gauss-Legendre points in every spline interval."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import final
+
+import numpy as np
+
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.samplers.base import MOST_POINTS, ArrayResidual, Sampler, check_whole
+from kanpinn.samplers.faces import Array, Region
+
+
+def tensor_product(points: Sequence[Array], weights: Sequence[Array]) -> tuple[Array, Array]:
+    """Combine one rule per coordinate into one rule for the box, the last coordinate running fastest.
+
+    Args:
+        points: Points `[N_k]` of each of d coordinates.
+        weights: Their weights `[N_k]`.
+
+    Returns:
+        Points `[N_1 ⋯ N_d, d]` and weights `[N_1 ⋯ N_d]`.
+    """
+    mesh = np.meshgrid(*points, indexing="ij")
+    return np.stack([axis.ravel() for axis in mesh], axis=1), reduce(np.multiply.outer, weights).ravel()
+
+
+def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
+    """The tensor grid of nearly square cells whose size is nearest to a given number.
+
+    Args:
+        lengths: The box's interval lengths, d of them.
+        count: Cells wanted.
+
+    Returns:
+        Cells per coordinate: each one of the two whole numbers around its share in a grid of exactly square cells
+        (1 where the box is thinner than such a cell).
+    """
+    shares = [1.0] * len(lengths)
+    wide = list(range(len(lengths)))
+    while wide:
+        spacing = math.exp((sum(math.log(lengths[k]) for k in wide) - math.log(count)) / len(wide))
+        for k in wide:
+            shares[k] = max(1.0, lengths[k] / spacing)
+        kept = [k for k in wide if lengths[k] > spacing]
+        if len(kept) == len(wide):
+            break
+        wide = kept
+    # The small shift keeps a share that is whole but for rounding, such as 63.999…, from offering 63.
+    choices = [sorted({max(1, math.floor(share + 1e-9)), math.ceil(share - 1e-9)}) for share in shares]
+
+    def misfit(shape: tuple[int, ...]) -> tuple[int, float]:
+        sides = [length / cells for length, cells in zip(lengths, shape, strict=True)]
+        return abs(math.prod(shape) - count), max(sides) / min(sides)
+
+    return min(itertools.product(*choices), key=misfit)
+
+
+def gauss_legendre_rule(lower: float, upper: float, intervals: int, order: int) -> tuple[Array, Array]:
+    """Composite Gauss-Legendre quadrature, exact for piecewise polynomials of degree 2·order − 1.
+
+    Args:
+        lower: Lower end.
+        upper: Upper end.
+        intervals: Equal intervals between them.
+        order: Points per interval.
+
+    Returns:
+        Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    half = (upper - lower) / (2 * intervals)
+    middles = lower + half * (2 * np.arange(intervals) + 1)
+    return (middles[:, None] + half * nodes).ravel(), np.tile(half * weights, intervals)
+
+
+@final
+@dataclass
+class Grid(Sampler):
+    """Equispaced midpoints of a tensor grid of cells; nothing random.
+
+    Midpoints rather than cell corners: the weights are equal (the midpoint rule), and no interior point falls on a
+    face, where the conditions have their own.
+
+    Attributes:
+        aspect: `equal` gives nearly square cells, so that more points lie along a longer side; `box` gives every
+            coordinate the same number of points up to rounding, whatever the units they are measured in.
+    """
+
+    aspect: str = "equal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.aspect not in ("equal", "box"):
+            raise unknown_choice("sampler.aspect", self.aspect, ("equal", "box"))
+
+    def place(
+        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
+    ) -> tuple[Array, Array]:
+        lengths = region.lengths if self.aspect == "equal" else (1.0,) * region.dimension
+        points, weights = [], []
+        for a, b, cells in zip(region.lower, region.upper, grid_shape(lengths, count), strict=True):
+            spacing = (b - a) / cells
+            points.append(a + spacing * (np.arange(cells) + 0.5))
+            weights.append(np.full(cells, spacing))
+        return tensor_product(points, weights)
+
+
+@final
+@dataclass
+class GaussLegendre(Sampler):
+    """Gauss-Legendre points with quadrature weights in every spline interval; nothing random.
+
+    The number of points is `order` times the spline's intervals in each coordinate, inside and on the faces; `interior`
+    and `boundary` count only in coordinates without a spline grid, which get ceil(n^(1/d) / order) intervals each.
+
+    Attributes:
+        order: Points per interval and coordinate.
+    """
+
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("order", self.order, 1, 64)
+
+    def place(
+        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
+    ) -> tuple[Array, Array]:
+        # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
+        fallback = math.ceil(count ** (1 / region.dimension) / self.order - 1e-9)
+        intervals = [cells or fallback for cells in region.cells]
+        if math.prod(self.order * cells for cells in intervals) > MOST_POINTS:
+            raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
+        rules = [
+            gauss_legendre_rule(a, b, cells, self.order)
+            for a, b, cells in zip(region.lower, region.upper, intervals, strict=True)
+        ]
+        return tensor_product([points for points, _ in rules], [weights for _, weights in rules])

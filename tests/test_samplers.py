@@ -1,0 +1,395 @@
+"""Samplers: where points lie, what their weights sum to, how evenly they spread and what their quadrature is exact for."""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy.stats import qmc
+
+from kanpinn.errors import DivergedError, UserError
+from kanpinn.problem import Box, Condition, Problem
+from kanpinn.samplers import SAMPLERS, Draw, adaptive
+from kanpinn.samplers.faces import share
+from kanpinn.samplers.tensor import gauss_legendre_rule, grid_shape
+
+CONF = Path(__file__).parents[1] / "conf" / "sampler"
+
+
+def nothing(p):
+    return p.x
+
+
+@dataclass(frozen=True)
+class Slab(Problem):
+    """A 3-D box with unequal sides and one condition of every kind."""
+
+    domain = Box(x=(-1, 2), y=(0, 0.5), t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t
+
+    def conditions(self):
+        return [
+            Condition("initial", ("t-",), nothing),
+            Condition("walls", ("x-", "x+", "y+"), nothing),
+            Condition("wrap", ("y-",), nothing, periodic="y"),
+        ]
+
+
+@dataclass(frozen=True)
+class Rod(Problem):
+    """A 1-D box whose faces are single points."""
+
+    domain = Box(x=(-1, 3))
+    derivatives = ("x",)
+    faces: tuple[str, ...] = ("x-", "x+")
+    periodic_in: str | None = None
+
+    def residual(self, p):
+        return p.u_x
+
+    def conditions(self):
+        return [Condition("ends", self.faces, nothing, periodic=self.periodic_in)]
+
+
+@dataclass(frozen=True)
+class Square(Problem):
+    """The unit square without conditions."""
+
+    domain = Box(x=(0, 1), y=(0, 1))
+    derivatives = ("x",)
+
+    def residual(self, p):
+        return p.u_x
+
+    def conditions(self):
+        return []
+
+
+def draw(name: str, problem: Problem, seed: int = 0, level: int = 0, cells=None, residual=None, **options) -> Draw:
+    sampler = SAMPLERS[name](**options)
+    return sampler.draw(problem, level, np.random.default_rng(seed), cells=cells, residual=residual)
+
+
+def peaked(points):
+    """A residual that is large near the lower left corner."""
+    return 1e-3 + torch.exp(-20 * (points**2).sum(1))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_points_lie_in_the_box_and_exactly_on_their_faces(name):
+    found = draw(name, Slab(), interior=300, boundary=70, residual=peaked)
+    lower, upper = torch.tensor(Slab.domain.lower), torch.tensor(Slab.domain.upper)
+    for points in (found.interior, *found.conditions.values()):
+        assert points.points.dtype == points.weights.dtype == torch.float64
+        assert points.points.shape == (len(points.weights), 3)
+        assert (points.points >= lower).all() and (points.points <= upper).all()
+    assert (found.conditions["initial"].points[:, 2] == 0).all()
+    walls = found.conditions["walls"].points
+    on_faces = torch.stack([walls[:, 0] == -1, walls[:, 0] == 2, walls[:, 1] == 0.5], 1)
+    assert (on_faces.sum(1) == 1).all()
+    assert (on_faces.sum(0) > 0).all()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_weights_sum_to_the_measure(name):
+    found = draw(name, Slab(), interior=300, boundary=70, residual=peaked)
+    assert found.interior.weights.sum().item() == pytest.approx(1.5, rel=1e-12)
+    areas = {"initial": 1.5, "walls": 0.5 + 0.5 + 3.0, "wrap": 3.0}
+    for condition, area in areas.items():
+        weights = found.conditions[condition].weights
+        assert (weights > 0).all()
+        assert weights.sum().item() == pytest.approx(area, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"grid", "gauss_legendre"}))
+def test_as_many_points_as_asked_for(name):
+    found = draw(name, Slab(), interior=301, boundary=75, residual=peaked)
+    assert len(found.interior.weights) == 301
+    assert {len(points.weights) for points in found.conditions.values()} == {75}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_periodic_partners_are_opposite(name):
+    found = draw(name, Slab(), boundary=20)
+    below, above = found.conditions["wrap"].points, found.partners["wrap"]
+    assert list(found.partners) == ["wrap"]
+    assert (below[:, 1] == 0).all() and (above[:, 1] == 0.5).all()
+    assert torch.equal(below[:, [0, 2]], above[:, [0, 2]])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_ends_of_a_line_are_single_points(name):
+    ends = draw(name, Rod(), interior=10).conditions["ends"]
+    assert ends.points.tolist() == [[-1.0], [3.0]]
+    assert ends.weights.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_generator_alone_decides(name):
+    def both(found: Draw) -> torch.Tensor:
+        return torch.cat([found.interior.points, found.conditions["walls"].points])
+
+    first, again, other = (draw(name, Slab(), seed, interior=50, residual=peaked) for seed in (1, 1, 2))
+    assert torch.equal(both(first), both(again))
+    random = name not in ("grid", "gauss_legendre")
+    assert torch.equal(both(first), both(other)) is not random
+    generator = np.random.default_rng(1)
+    sampler = SAMPLERS[name](interior=50)
+    kept = [sampler.draw(Slab(), 0, generator, residual=peaked) for _ in range(2)]
+    assert torch.equal(both(kept[0]), both(first))
+    assert torch.equal(both(kept[0]), both(kept[1])) is not random
+
+
+def test_dtype_is_kept_and_single_precision_stays_in_the_box():
+    @dataclass(frozen=True)
+    class Tenths(Square):
+        domain = Box(x=(0.1, 0.7), y=(0.1, 0.3))
+
+    found = SAMPLERS["sobol"](interior=4096).draw(Tenths(), 0, np.random.default_rng(0), dtype=torch.float32)
+    ends = torch.tensor([Tenths.domain.lower, Tenths.domain.upper])
+    assert found.interior.points.dtype == found.interior.weights.dtype == torch.float32
+    assert (found.interior.points >= ends[0]).all() and (found.interior.points <= ends[1]).all()
+
+
+def test_points_per_level():
+    assert SAMPLERS["sobol"](interior=100, boundary=[8, 16, 32], growth=1.5).counts(2) == (225, 32)
+    found = draw("sobol", Rod(), level=1, interior=[16, 64])
+    assert len(found.interior.weights) == 64
+    with pytest.raises(UserError, match=r"sampler\.interior=\[16, 64\].*3"):
+        SAMPLERS["sobol"](interior=[16, 64]).check_levels(3)
+    with pytest.raises(UserError, match=r"sampler\.growth"):
+        SAMPLERS["sobol"](growth=100).check_levels(9)
+
+
+def test_shares_follow_the_measures():
+    assert share(256, [2.0, 2.0, 2.0, 2.0]) == [64, 64, 64, 64]
+    assert share(80, [0.5, 0.5, 3.0]) == [10, 10, 60]
+    assert share(2, [1.0, 1.0, 1.0]) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["sobol", "halton"])
+@pytest.mark.parametrize("count", [256, 300])
+def test_low_discrepancy(name, count):
+    for seed in range(3):
+        even, plain = (draw(n, Square(), seed, interior=count).interior.points.numpy() for n in (name, "uniform"))
+        assert qmc.discrepancy(even) < 0.2 * qmc.discrepancy(plain)
+
+
+def test_latin_hypercube_has_one_point_per_stratum():
+    points = draw("latin_hypercube", Square(), interior=37).interior.points
+    strata = (points * 37).floor().long()
+    for column in strata.T:
+        assert sorted(column.tolist()) == list(range(37))
+
+
+@pytest.mark.parametrize("split", range(7))
+def test_sobol_powers_of_two_fill_dyadic_boxes_equally(split):
+    """In two dimensions Sobol points are a (0, m, 2)-net: 2^6 points leave one in each of 2^split × 2^(6-split) boxes."""
+    points = draw("sobol", Square(), interior=64).interior.points.numpy()
+    counts, _, _ = np.histogram2d(*points.T, bins=(2**split, 2 ** (6 - split)), range=((0, 1), (0, 1)))
+    assert (counts == 1).all()
+
+
+def test_grid_has_equal_midpoint_cells():
+    found = draw("grid", Rod(), interior=4).interior
+    assert found.points[:, 0].tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert found.weights.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "shape"),
+    [
+        ((1, 1), 4096, (64, 64)),
+        ((2, 1), 512, (32, 16)),
+        ((1, 1, 1), 64**3, (64, 64, 64)),
+        ((1, 1), 1000, (31, 32)),
+        ((1, 1000), 10, (1, 10)),
+        ((1e-3, 1, 1), 100, (1, 10, 10)),
+        ((1, 1), 1, (1, 1)),
+    ],
+)
+def test_grid_shape_is_the_nearest_with_even_cells(lengths, count, shape):
+    assert grid_shape(lengths, count) == shape
+
+
+def test_grid_can_give_every_coordinate_the_same_number():
+    found = draw("grid", Slab(), interior=27, aspect="box").interior
+    assert [len(column.unique()) for column in found.points.T] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("order", range(1, 8))
+def test_gauss_legendre_is_exact_to_degree_2m_minus_1_on_every_interval(order):
+    points, weights = gauss_legendre_rule(-1, 2, 3, order)
+    for degree in range(2 * order):
+        for k in range(3):
+            left = -1.0 + k
+            part = slice(k * order, (k + 1) * order)
+            exact = ((left + 1) ** (degree + 1) - left ** (degree + 1)) / (degree + 1)
+            assert weights[part] @ points[part] ** degree == pytest.approx(exact, rel=1e-12, abs=1e-13)
+    first = weights[:order] @ (points[:order] + 0.5) ** (2 * order)
+    assert first != pytest.approx(0.5 ** (2 * order) / (2 * order + 1), rel=1e-4)
+
+
+def test_gauss_legendre_follows_the_splines_intervals():
+    """A product of polynomials kinked at the intervals' ends is integrated exactly; one kinked elsewhere is not."""
+    found = draw("gauss_legendre", Slab(), cells={"x": 6, "y": 2, "t": 4}, order=2)
+    assert len(found.interior.weights) == 2**3 * 6 * 2 * 4
+    assert len(found.conditions["initial"].weights) == 2**2 * 6 * 2
+    x, y, t = found.interior.points.T
+
+    def integral(kink: float) -> float:
+        values = (x - kink).abs() ** 3 * (y - 0.25).abs() * (t - 0.75).clamp(min=0) ** 2
+        return (found.interior.weights * values).sum().item()
+
+    def exact(kink: float) -> float:
+        return ((kink + 1) ** 4 + (2 - kink) ** 4) / 4 * 0.25**2 * 0.25**3 / 3
+
+    assert integral(0.5) == pytest.approx(exact(0.5), rel=1e-12)
+    assert integral(0.6) != pytest.approx(exact(0.6), rel=1e-9)
+
+
+def test_gauss_legendre_without_a_spline_takes_about_the_points_asked_for():
+    assert len(draw("gauss_legendre", Square(), interior=36**2, order=3).interior.weights) == 36**2
+    found = draw("gauss_legendre", Square(), interior=36**2, order=3, cells={"x": 5})
+    assert len(found.interior.weights) == 15 * 36
+
+
+def test_adaptive_follows_the_stated_density():
+    """A residual of 3 on a quarter of the square and 1 elsewhere: k = 2, c = 1/2 makes that quarter 3.5 / (5/6) denser."""
+
+    def step(points):
+        return torch.where(points[:, 0] < 0.25, 3.0, 1.0).to(points)
+
+    options = {"interior": 200, "candidates": 8, "exponent": 2.0, "offset": 0.5}
+    inside = 0.0
+    for seed in range(100):
+        points = draw("adaptive", Square(), seed, residual=step, **options).interior.points
+        assert len(points.unique(dim=0)) == 200
+        inside += (points[:, 0] < 0.25).double().mean().item() / 100
+    # 9 and 1 over their mean 3 are 3 and 1/3, plus 1/2 each.
+    assert inside == pytest.approx(0.25 * 3.5 / (0.25 * 3.5 + 0.75 * (1 / 3 + 0.5)), abs=0.01)
+
+
+def test_adaptive_keeps_the_floor():
+    """Where the residual vanishes the density is still c / (1 + c) of the even one; with c = 0 it is none."""
+
+    def left(points):
+        return (points[:, 0] < 0.5).to(points)
+
+    def share_right(offset: float) -> float:
+        found = [
+            draw("adaptive", Square(), seed, residual=left, interior=100, offset=offset).interior.points[:, 0] >= 0.5
+            for seed in range(200)
+        ]
+        return torch.cat(found).double().mean().item()
+
+    assert share_right(1.0) == pytest.approx(0.25, abs=0.01)
+    assert share_right(0.0) == 0.0
+
+
+def test_inclusion_is_proportional_until_certain():
+    assert adaptive.inclusion(np.array([1.0, 2.0, 1.0]), 2) == pytest.approx([0.5, 1.0, 0.5])
+    assert adaptive.inclusion(np.array([100.0, 1.0, 3.0]), 2) == pytest.approx([1.0, 0.25, 0.75])
+    assert adaptive.inclusion(np.array([5.0, 0.0, 0.0]), 2) == pytest.approx([1.0, 0.5, 0.5])
+    assert adaptive.inclusion(np.ones(4), 4) == pytest.approx(np.ones(4))
+
+
+def test_systematic_choice_keeps_each_point_with_its_probability():
+    generator = np.random.default_rng(0)
+    probabilities = np.array([0.1, 0.9, 0.5, 0.5, 1.0])
+    counts = np.zeros(5)
+    for _ in range(4000):
+        kept = adaptive.systematic_choice(probabilities, generator)
+        assert len(kept) == 3
+        counts[kept] += 1
+    assert counts.max() <= 4000  # none twice
+    assert counts / 4000 == pytest.approx(probabilities, abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_adaptive_density_has_no_scale(scale):
+    values = scale * np.array([1.0, 2.0, 3.0])
+    assert adaptive.density(values, 4.0, 1.0) == pytest.approx(np.array([1, 16, 81]) / (98 / 3) + 1)
+    assert (adaptive.density(np.zeros(3), 2.0, 1.0) == 2.0).all()
+
+
+def test_unbiased_weights_integrate_correctly_in_the_mean():
+    """∫ exp(x + y) over the unit square is (e - 1)²; equal weights miss it as points crowd into one corner."""
+    means = {}
+    for unbiased in (True, False):
+        estimates = []
+        for seed in range(300):
+            found = draw("adaptive", Square(), seed, residual=peaked, interior=100, unbiased=unbiased).interior
+            values = torch.stack([torch.ones(100), found.points.sum(1).exp()])
+            estimates.append((values @ found.weights).numpy())
+        means[unbiased] = np.mean(estimates, axis=0), np.std(estimates, axis=0) / math.sqrt(300)
+    mean, error = means[True]
+    exact = np.array([1.0, (math.e - 1) ** 2])
+    assert (np.abs(mean - exact) < 4 * error).all()
+    assert (error < 0.01 * exact).all()
+    assert means[False][0][1] < 0.9 * exact[1]
+
+
+def test_adaptive_says_when_the_residual_is_not_finite():
+    with pytest.raises(DivergedError):
+        draw("adaptive", Square(), residual=lambda points: points[:, 0] / 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sobol", {"interior": 0}, "sampler.interior=0"),
+        ("sobol", {"interior": 12.5}, "sampler.interior=12.5"),
+        ("sobol", {"interior": []}, "sampler.interior"),
+        ("sobol", {"interior": [16, -1]}, "sampler.interior=-1"),
+        ("uniform", {"boundary": "many"}, "sampler.boundary=many"),
+        ("uniform", {"boundary": True}, "sampler.boundary=True"),
+        ("halton", {"resample_every": -5}, "sampler.resample_every=-5"),
+        ("halton", {"growth": math.nan}, "sampler.growth=nan"),
+        ("latin_hypercube", {"growth": 0}, "sampler.growth=0"),
+        ("grid", {"aspect": "eqal"}, "Did you mean 'equal'"),
+        ("gauss_legendre", {"order": 0}, "sampler.order=0"),
+        ("adaptive", {"candidates": 0}, "sampler.candidates=0"),
+        ("adaptive", {"exponent": -1}, "sampler.exponent=-1"),
+        ("adaptive", {"offset": math.inf}, "sampler.offset=inf"),
+        ("adaptive", {"unbiased": "yes"}, "sampler.unbiased=yes"),
+        ("adaptive", {"unbiased": True, "offset": 0.0}, "sampler.offset=0.0"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(name, options, message):
+    with pytest.raises(UserError) as refused:
+        SAMPLERS[name](**options)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (Rod(faces=("z-",)), "condition ends: face=z-: unknown.*x-"),
+        (Rod(faces=("x",)), "condition ends: face=x: unknown"),
+        (Rod(faces=()), "condition ends: has no faces"),
+        (Rod(periodic_in="x"), r"periodic in x needs faces \('x-',\)"),
+    ],
+)
+def test_wrong_faces_are_refused_in_one_line(problem, message):
+    with pytest.raises(UserError, match=message):
+        draw("sobol", problem)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_config_file_holds_every_option_with_its_default(name):
+    written = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert written.pop("name") == name
+    defaults = {field.name: field.default for field in fields(SAMPLERS[name])}
+    assert set(written) == set(defaults)
+    for key, value in written.items():
+        tuned = isinstance(value, str) and value.startswith("${tuned:")
+        assert (yaml.safe_load(value[:-1].split(",")[1]) if tuned else value) == defaults[key]
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(SAMPLERS)
