@@ -1,0 +1,183 @@
+"""What a backbone is: a description of a network whose parameters live outside it, in one flat vector.
+
+A backbone maps points to jets of its outputs. Every layer with parameters is linear in its effective weights, so the
+Jacobian of any per-point residual is an outer product of the layer's features and the cotangent at its output; a `Tape`
+keeps both, and one backward pass fills them for all layers and all points.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.jets import Jet, JetSpace
+
+Parameters = Mapping[str, Tensor]
+
+
+class Layer(ABC):
+    """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`."""
+
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter array, in the order they stand in the flat vector; empty for none."""
+
+    @abstractmethod
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Random starting values for each array of `shapes`."""
+
+    @abstractmethod
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+        """Carry jets through the layer.
+
+        Args:
+            parameters: The layer's own arrays by name.
+            data: `[C, N, in]`.
+            space: The derivatives the first axis runs over.
+
+        Returns:
+            `[C, N, out]` and the features `jacobian` needs.
+        """
+
+    @abstractmethod
+    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
+        """Write ∂r_n/∂(this layer's parameters).
+
+        Args:
+            parameters: The layer's own arrays by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            out: `[N, number of parameters of the layer]`, overwritten.
+        """
+
+    def refined(self) -> Layer:
+        """The same layer on the next finer level; itself for a layer without levels."""
+        return self
+
+    def refine(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The arrays of `refined()` that represent the same function."""
+        return dict(parameters)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(int(np.prod(shape)) for shape in self.shapes().values())
+
+
+@dataclass
+class Tape:
+    """What one forward pass leaves for the Jacobian: per parametrised layer its features and its output jets."""
+
+    features: list[Any] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+class Backbone:
+    """A stack of layers behind an input embedding.
+
+    Attributes:
+        embedding: Maps coordinates to the inputs of the first layer.
+        layers: The layers in order.
+        level: How often the network has been refined.
+        grid: Spline intervals per edge on this level; None for a network without levels.
+    """
+
+    def __init__(self, embedding: Embedding, layers: list[Layer], grid: int | None = None, level: int = 0) -> None:
+        self.embedding = embedding
+        self.layers = layers
+        self.grid = grid
+        self.level = level
+        self._slices: list[slice] = []
+        start = 0
+        for layer in layers:
+            self._slices.append(slice(start, start + layer.size))
+            start += layer.size
+        self.size = start
+
+    @property
+    def refinable(self) -> bool:
+        """Whether a finer level exists that contains this network's functions."""
+        return self.grid is not None
+
+    def initial(self, generator: np.random.Generator) -> Tensor:
+        """Random starting parameters, `[P]` float64."""
+        arrays = [values.ravel() for layer in self.layers for values in layer.initial(generator).values()]
+        return torch.from_numpy(np.concatenate(arrays))
+
+    def arrays(self, theta: Tensor) -> list[dict[str, Tensor]]:
+        """The flat parameter vector `[P]` as named views, one dictionary per layer."""
+        out = []
+        for layer, part in zip(self.layers, self._slices, strict=True):
+            vector, named, start = theta[part], {}, 0
+            for name, shape in layer.shapes().items():
+                count = int(np.prod(shape))
+                named[name] = vector[start : start + count].reshape(shape)
+                start += count
+            out.append(named)
+        return out
+
+    def forward(self, theta: Tensor, points: Tensor, space: JetSpace, tape: Tape | None = None) -> Jet:
+        """Evaluate the network with derivatives.
+
+        Args:
+            theta: Parameters `[P]`.
+            points: `[N, d]` in the coordinates of the domain.
+            space: Which derivatives to carry.
+            tape: Filled with what `jacobian` needs, if given.
+
+        Returns:
+            A jet `[C, N, outputs]`.
+        """
+        data = self.embedding.forward(points, space)
+        if tape is not None:
+            data.requires_grad_(True)  # so that a cotangent reaches every layer's output even if theta needs none
+        for layer, parameters in zip(self.layers, self.arrays(theta), strict=True):
+            data, features = layer.forward(parameters, data, space)
+            if tape is not None and layer.size:
+                tape.features.append(features)
+                tape.outputs.append(data)
+        return Jet(space, data)
+
+    def jacobian(self, theta: Tensor, tape: Tape, scalar: Tensor, out: Tensor, *, retain: bool = False) -> None:
+        """Per-point Jacobian of residuals from one backward pass.
+
+        Args:
+            theta: Parameters `[P]`.
+            tape: Filled by `forward`.
+            scalar: Σ_n r_n, where r_n depends on the network at point n only.
+            out: `[N, P]`, overwritten with ∂r_n/∂theta.
+            retain: Keep the graph for a further equation at the same points.
+        """
+        if scalar.requires_grad:
+            cotangents = torch.autograd.grad(scalar, tape.outputs, retain_graph=retain, materialize_grads=True)
+        else:  # residuals in which no unknown occurs
+            cotangents = tuple(torch.zeros_like(output) for output in tape.outputs)
+        entries = zip(tape.features, cotangents, strict=True)
+        for layer, parameters, part in zip(self.layers, self.arrays(theta), self._slices, strict=True):
+            if layer.size:
+                features, cotangent = next(entries)
+                layer.jacobian(parameters, features, cotangent, out[:, part])
+
+    def refined(self) -> Backbone:
+        """The network on the next finer level: every spline interval halved, width and depth kept.
+
+        Raises:
+            ValueError: If the network has no levels.
+        """
+        if self.grid is None:
+            raise ValueError("this backbone has no finer level")
+        return Backbone(self.embedding, [layer.refined() for layer in self.layers], 2 * self.grid, self.level + 1)
+
+    def refine(self, theta: Tensor) -> Tensor:
+        """Parameters `[P_fine]` of `refined()` with exactly the same function as `theta` `[P]`."""
+        parts = []
+        for layer, parameters in zip(self.layers, self.arrays(theta), strict=True):
+            parts.extend(values.reshape(-1) for values in layer.refine(parameters).values())
+        return torch.cat(parts)

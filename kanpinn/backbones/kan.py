@@ -1,0 +1,315 @@
+"""Kolmogorov–Arnold networks: layers of learned B-splines on the edges, exactly nested under refinement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kanpinn import splines
+from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.layers import Activation
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.jets import Jet, JetSpace, chain_cotangent, silu_derivatives
+
+SQUASHES = ("tanh", "sin", "none")
+
+
+class SplineFeatures(NamedTuple):
+    """The jets of the k + 1 basis functions at work at each input, and what their derivative needs.
+
+    Attributes:
+        rows: Which interval of which input, p·n + m, int64 `[N·in]`.
+        jets: `[N, C, in·(k + 1)]`.
+        derivatives: Plain derivatives 0 … order + 1 of the basis, `[N, in, order + 2, k + 1]`.
+        data: The input jets, `[C, N, in]`.
+        silu: Jets of SiLU at the inputs, `[C, N, in]`, or None.
+    """
+
+    rows: Tensor
+    jets: Tensor
+    derivatives: Tensor
+    data: Tensor
+    silu: Tensor | None
+
+
+def spline_features(data: Tensor, space: JetSpace, n: int, degree: int, outside: str, base: bool) -> SplineFeatures:
+    """Evaluate the local basis and carry the input jets through it (Faà di Bruno).
+
+    Args:
+        data: Input jets `[C, N, in]`, detached.
+        space: The derivatives the first axis runs over.
+        n: Spline intervals on [−1, 1].
+        degree: Spline degree k.
+        outside: Policy for inputs outside [−1, 1].
+        base: Whether SiLU jets are wanted too.
+
+    Returns:
+        The features.
+    """
+    points, inputs = data.shape[1:]
+    cell, b = splines.local_basis(data[0], n, degree, space.order + 1, outside=outside)
+    rows = (cell + torch.arange(inputs, device=cell.device) * n).reshape(-1)
+    jet = Jet(space, data)
+    jets = data.new_empty(points, len(space), inputs, degree + 1)
+    jets[:, 0] = b[:, :, 0]
+    for a, by_order in enumerate(space.chain[1:], start=1):
+        torch.mul(jet.monomial(by_order[0])[..., None], b[:, :, 1], out=jets[:, a])
+        for d, terms in enumerate(by_order[1:], start=2):
+            jets[:, a].addcmul_(jet.monomial(terms)[..., None], b[:, :, d])
+    silu = jet.compose(silu_derivatives(data[0], space.order)).data if base else None
+    return SplineFeatures(rows, jets.view(points, len(space), -1), b, data, silu)
+
+
+class _Contract(torch.autograd.Function):
+    """Σ over inputs and local basis functions, with the closed-form cotangent of the input jets."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, windows: Tensor, features: SplineFeatures, space: JetSpace) -> Tensor:  # noqa: ARG004
+        """Contract features with coefficients.
+
+        Args:
+            ctx: Autograd's own.
+            data: Input jets `[C, N, in]` (only their place in the graph is used).
+            windows: The k + 1 coefficients at work on each interval, `[in·n, (k + 1), out]`.
+            features: From `spline_features`.
+            space: The derivatives carried.
+
+        Returns:
+            Output jets `[C, N, out]`.
+        """
+        points, _, width = features.jets.shape
+        local = windows.reshape(windows.shape[0], -1).index_select(0, features.rows)
+        local = local.view(points, width, windows.shape[2])  # (N, in·(k+1), out)
+        ctx.save_for_backward(local)
+        ctx.features, ctx.space, ctx.window_shape = features, space, windows.shape
+        return torch.bmm(features.jets, local).permute(1, 0, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+        """Pull cotangents `[C, N, out]` back to the input jets and the coefficients."""
+        (local,) = ctx.saved_tensors
+        features: SplineFeatures = ctx.features
+        cotangent = grad_output.permute(1, 0, 2)
+        grad_data = grad_windows = None
+        if ctx.needs_input_grad[0]:
+            grad_data = _input_cotangent(torch.bmm(cotangent, local.transpose(1, 2)), features, ctx.space)
+        if ctx.needs_input_grad[1]:
+            rows = torch.bmm(features.jets.transpose(1, 2), cotangent).view(len(features.rows), -1)
+            flat = rows.new_zeros(ctx.window_shape[0], rows.shape[1]).index_add_(0, features.rows, rows)
+            grad_windows = flat.view(ctx.window_shape)
+        return grad_data, grad_windows, None, None
+
+
+def _input_cotangent(basis_cotangent: Tensor, features: SplineFeatures, space: JetSpace) -> Tensor:
+    """Cotangent of the input jets from that of the basis jets.
+
+    Args:
+        basis_cotangent: `[N, C, in·(k + 1)]`.
+        features: The layer's features.
+        space: The derivatives carried.
+
+    Returns:
+        `[C, N, in]`.
+    """
+    points, inputs = features.data.shape[1:]
+    t = basis_cotangent.view(points, len(space), inputs, -1).transpose(1, 2)  # (N, in, C, k+1)
+    s = torch.matmul(t, features.derivatives.transpose(-1, -2)).permute(2, 3, 0, 1).contiguous()  # (C, order+2, N, in)
+    return chain_cotangent(Jet(space, features.data), lambda a, d: s[a, d])
+
+
+class SplineLayer(Layer):
+    """A layer of splines on edges: y_q = Σ_p w_s[q,p] Σ_i W[q,p,i] B_i(x_p) + w_b[q,p] SiLU(x_p) + b_q.
+
+    Southworth et al. 2026, eq. 6; base term and scale as in Liu et al. 2024, eq. 2.10.
+
+    Attributes:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        n: Spline intervals on [−1, 1].
+        degree: Spline degree k.
+        base: Whether the SiLU term w_b and the spline scale w_s are there.
+        bias: Whether b is there.
+        outside: Policy for inputs outside [−1, 1].
+        scale: Standard deviation of an edge's values at the start.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, n: int, degree: int, *, base: bool, bias: bool, outside: str, scale: float
+    ) -> None:
+        self.inputs, self.outputs, self.n, self.degree = inputs, outputs, n, degree
+        self.base, self.bias, self.outside, self.scale = base, bias, outside, scale
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {"coefficients": (self.outputs, self.inputs, self.n + self.degree)}
+        if self.base:
+            shapes["spline_scale"] = (self.outputs, self.inputs)
+            shapes["base_weight"] = (self.outputs, self.inputs)
+        if self.bias:
+            shapes["bias"] = (self.outputs,)
+        return shapes
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        shapes = self.shapes()
+        # Independent coefficients c_i make an edge's values Σ c_i B_i, whose variance is Σ B_i² ≈ 1/2 of theirs.
+        edge = (0.1 if self.base else self.scale) / (1.0 if self.base else math.sqrt(self.inputs))
+        out = {"coefficients": edge * generator.standard_normal(shapes["coefficients"])}
+        if self.base:
+            # Liu et al. 2024, sec. 2.2: w_s = 1/√n_in, spline ≈ 0, w_b Xavier.
+            bound = math.sqrt(6.0 / (self.inputs + self.outputs))
+            out["spline_scale"] = np.full(shapes["spline_scale"], 1.0 / math.sqrt(self.inputs))
+            out["base_weight"] = generator.uniform(-bound, bound, shapes["base_weight"])
+        if self.bias:
+            out["bias"] = np.zeros(self.outputs)
+        return out
+
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, SplineFeatures]:
+        features = spline_features(data.detach(), space, self.n, self.degree, self.outside, self.base)
+        weights = parameters["coefficients"]
+        if self.base:
+            weights = weights * parameters["spline_scale"][..., None]
+        windows = weights.unfold(-1, self.degree + 1, 1).permute(1, 2, 3, 0)  # (in, n, k+1, out)
+        windows = windows.reshape(self.inputs * self.n, self.degree + 1, self.outputs)
+        out = _Contract.apply(data, windows, features, space)
+        if self.base:
+            silu = Jet(space, data).compose(silu_derivatives(data[0], space.order)).data
+            out = out + silu @ parameters["base_weight"].T
+        if self.bias:
+            out = torch.cat([out[:1] + parameters["bias"], out[1:]])
+        return out, features
+
+    def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
+        points = cotangent.shape[1]
+        width = self.n + self.degree
+        edges = self.outputs * self.inputs
+        # ∂r_n/∂(effective coefficients w_s·W): zero but for the k + 1 at work on each edge.
+        block = out[:, : edges * width].view(points, self.outputs, self.inputs * width)
+        local = torch.bmm(cotangent.permute(1, 2, 0), features.jets)  # (N, out, in·(k+1))
+        block.zero_().scatter_(2, self._columns(features).expand_as(local), local)
+        if self.base:
+            edgewise = block.view(points, self.outputs, self.inputs, width)
+            start = edges * width
+            out[:, start : start + edges] = (edgewise * parameters["coefficients"]).sum(-1).reshape(points, -1)
+            edgewise *= parameters["spline_scale"][..., None]
+            assert features.silu is not None
+            silu = torch.bmm(cotangent.permute(1, 2, 0), features.silu.permute(1, 0, 2))
+            out[:, start + edges : start + 2 * edges] = silu.reshape(points, -1)
+        if self.bias:
+            out[:, -self.outputs :] = cotangent[0]
+
+    def _columns(self, features: SplineFeatures) -> Tensor:
+        """Where the coefficients at work stand among the in·(n + k) of one output, `[N, 1, in·(k + 1)]`."""
+        device = features.rows.device
+        # Rows are p·n + m; the first coefficient at work on interval m of input p stands at p·(n + k) + m.
+        first = features.rows.view(-1, self.inputs) + torch.arange(self.inputs, device=device) * self.degree
+        return (first[..., None] + torch.arange(self.degree + 1, device=device)).view(len(first), 1, -1)
+
+    def refined(self) -> SplineLayer:
+        return SplineLayer(
+            self.inputs,
+            self.outputs,
+            2 * self.n,
+            self.degree,
+            base=self.base,
+            bias=self.bias,
+            outside=self.outside,
+            scale=self.scale,
+        )
+
+    def refine(self, parameters: Parameters) -> dict[str, Tensor]:
+        matrix = splines.refinement_matrix(self.n, self.degree).to(parameters["coefficients"])
+        return {**parameters, "coefficients": parameters["coefficients"] @ matrix.T}
+
+
+@dataclass
+class Kan:
+    """Kolmogorov–Arnold network: B-splines on every edge, on exactly nested grids.
+
+    Attributes:
+        width: Hidden widths, one per hidden layer.
+        degree: Spline degree k, 1 … 7; at least one above the highest derivative order a problem uses.
+        grid: Spline intervals per edge on the coarsest level.
+        base: Add SiLU base terms and spline scales as Liu et al. 2024.
+        bias: Add a bias to each layer (splines already contain the constants).
+        squash: What keeps hidden values inside the knots: tanh, sin or none.
+        outside: What happens to inputs outside the knots: extrapolate, clamp or error.
+        scale: Size of the random splines at the start.
+        embedding: How coordinates enter.
+    """
+
+    width: list[int] = field(default_factory=lambda: [5, 5])
+    degree: int = 4
+    grid: int = 4
+    base: bool = False
+    bias: bool = False
+    squash: str = "tanh"
+    outside: str = "extrapolate"
+    scale: float = 1.0
+    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+
+    def __post_init__(self) -> None:
+        check_width(self.width)
+        splines.check_options("backbone", self.grid, self.degree, self.outside)
+        if self.squash not in SQUASHES:
+            raise unknown_choice("backbone.squash", self.squash, SQUASHES)
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise invalid("backbone.scale", self.scale, "a number above 0")
+
+    def check_order(self, order: int) -> None:
+        """Refuse a degree too low for a problem's derivatives.
+
+        Args:
+            order: The highest derivative order the problem uses.
+
+        Raises:
+            UserError: If the spline's derivative of that order would jump at the knots.
+        """
+        if self.degree < order + 1:
+            raise invalid(
+                "backbone.degree",
+                self.degree,
+                f"at least {order + 1} (the problem uses derivatives of order {order}, which must be continuous)",
+            )
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level.
+
+        Args:
+            embedding: From `EmbeddingOptions.build`.
+            outputs: Number of unknowns.
+
+        Returns:
+            The backbone, without parameters.
+        """
+        widths = [embedding.width, *self.width, outputs]
+        layers: list[Layer] = []
+        for k, (inputs, out) in enumerate(pairwise(widths)):
+            if k and self.squash != "none":
+                layers.append(Activation(self.squash))
+            layers.append(
+                SplineLayer(
+                    inputs,
+                    out,
+                    self.grid,
+                    self.degree,
+                    base=self.base,
+                    bias=self.bias,
+                    outside=self.outside,
+                    scale=self.scale,
+                )
+            )
+        return Backbone(embedding, layers, grid=self.grid)
+
+
+def check_width(width: list[int]) -> None:
+    """Refuse hidden widths that are not positive; raises UserError."""
+    if any(w < 1 for w in width):
+        raise invalid("backbone.width", list(width), "hidden widths of at least 1, such as [5,5]")

@@ -1,0 +1,325 @@
+"""The objective: problem, points and network become a weighted residual vector, its gradient and its Jacobian.
+
+loss = Σ over terms of w_term · (1/|set|) Σ_n q_n (m_n r_n)², where q_n are the sampler's weights (they sum to |set|, so
+that equal weights give the mean square) and m_n the multipliers of a weighting scheme. The weighted residual vector
+holds √(w_term q_n/|set|) m_n r_n, so that loss = ‖r‖².
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone, Tape
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.jets import Jet, JetSpace
+from kanpinn.problem import Coordinates, Point, Problem
+from kanpinn.samplers.base import Draw
+from kanpinn.weighting import Weighting
+
+INTERIOR = "interior"
+
+
+def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a problem's method; whatever it raises becomes one line that says where.
+
+    Args:
+        problem: The problem, for its name.
+        who: What is called, in words.
+        method: The method or function.
+        *arguments: Its arguments.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        UserError: If it raises anything.
+    """
+    try:
+        return method(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
+        text = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"problem={type(problem).__name__}: {who} raised {type(error).__name__}: {text} "
+            f"({Path(frame.filename).name}, line {frame.lineno})"
+        ) from error
+
+
+def _source(problem: Problem) -> str | None:
+    module = sys.modules.get(type(problem).__module__)
+    return getattr(module, "__file__", None)
+
+
+def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
+    """The unknowns as jets, by name.
+
+    Args:
+        problem: Names the unknowns and offers the exact form.
+        raw: The backbone's outputs, `[C, N, unknowns]`.
+        points: `[N, d]`.
+        exact: Build the conditions in by `problem.exact`.
+
+    Returns:
+        One jet `[C, N]` per unknown.
+
+    Raises:
+        UserError: If the exact form is asked for and not offered.
+    """
+    space = raw.space
+    fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(problem.unknowns)}
+    if not exact:
+        return fields
+    coordinates = Coordinates(problem.domain.names, space.variables(points))
+    raw_fields = Coordinates(problem.unknowns, list(fields.values()))
+    result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
+    if result is None:
+        raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
+    return dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+
+
+@dataclass(frozen=True)
+class _Term:
+    """Where one loss term's points stand in the joint array, and how its rows are weighted."""
+
+    name: str
+    points: slice
+    partner: slice | None
+    scale: Tensor  # √(w q/|set|), [n]
+    coordinates: Tensor
+
+
+def _check_names(problem: Problem, names: list[str], weighting: Weighting) -> None:
+    """Refuse conditions whose loss terms cannot be told apart, and weights of terms that do not exist."""
+    who = f"problem={type(problem).__name__}"
+    if INTERIOR in names:
+        raise UserError(f"{who}: a condition cannot be called '{INTERIOR}'; that is the term of the equations")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{who}: two conditions are called '{name}'; each needs a name of its own")
+    for key, given in (("terms", weighting.terms), ("only", getattr(weighting, "only", ()))):
+        for name in given:
+            if name not in (INTERIOR, *names):
+                raise unknown_choice(f"weighting.{key}", name, (INTERIOR, *names))
+
+
+class Objective:
+    """A least-squares objective over the parameters of one backbone.
+
+    Attributes:
+        problem: The PDE problem.
+        backbone: The network, on its current level.
+        space: The derivatives carried.
+        exact: Whether conditions are built in.
+        weighting: Term weights and multipliers.
+        version: Counts changes of points and multipliers, each of which makes the loss another function of theta.
+    """
+
+    def __init__(self, problem: Problem, backbone: Backbone, weighting: Weighting, *, exact: bool = False) -> None:
+        self.problem = problem
+        self.backbone = backbone
+        self.weighting = weighting
+        self.exact = exact
+        self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
+        conditions = list(ask(problem, "conditions", problem.conditions))
+        _check_names(problem, [c.name for c in conditions], weighting)
+        self.conditions = {
+            c.name: c
+            for c in conditions
+            if not (exact and not c.periodic) and not (c.periodic and c.periodic in backbone.embedding.periodic)
+        }
+        self._terms: list[_Term] = []
+        self.points = torch.empty(0, len(problem.domain))
+        self.version = 0
+
+    def set_points(self, draw: Draw) -> None:
+        """Take new collocation points; multipliers of the weighting scheme start anew.
+
+        Args:
+            draw: From a sampler.
+        """
+        blocks: list[Tensor] = []
+        terms: list[_Term] = []
+        start = 0
+
+        def place(points: Tensor) -> slice:
+            nonlocal start
+            blocks.append(points)
+            start += len(points)
+            return slice(start - len(points), start)
+
+        for name, chosen in [(INTERIOR, draw.interior), *((n, draw.conditions[n]) for n in self.conditions)]:
+            scale = torch.sqrt(self.weighting.term(name) * chosen.weights / chosen.weights.sum())
+            where = place(chosen.points)
+            partner = place(draw.partners[name]) if name in draw.partners else None
+            terms.append(_Term(name, where, partner, scale, chosen.points))
+        self._terms = terms
+        self.points = torch.cat(blocks)
+        self.weighting.reset()
+        self.version += 1
+
+    def fields(self, theta: Tensor, points: Tensor, space: JetSpace | None = None) -> dict[str, Jet]:
+        """The unknowns at any points, as jets `[C, N]` by name.
+
+        Args:
+            theta: Parameters `[P]`.
+            points: `[N, d]`.
+            space: Which derivatives; those of the problem if None.
+        """
+        raw = self.backbone.forward(theta, points, space or self.space)
+        return network_fields(self.problem, raw, points, exact=self.exact)
+
+    def _rows(self, fields: Mapping[str, Jet]) -> Iterator[tuple[_Term, str, Tensor]]:
+        """Yield (term, equation name, unweighted residual `[n]`) for every equation of every term."""
+        names = self.problem.domain.names
+
+        def at(where: slice) -> Point:
+            part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
+            return Point(names, self.points[where], part)
+
+        for term in self._terms:
+            if term.name == INTERIOR:
+                who = "residual"
+                result = ask(self.problem, who, self.problem.residual, at(term.points))
+            else:
+                arguments = [at(term.points)] + ([at(term.partner)] if term.partner else [])
+                who = f"condition '{term.name}'"
+                result = ask(self.problem, who, self.conditions[term.name].residual, *arguments)
+            named = result if isinstance(result, Mapping) else {"": result}
+            for equation, value in named.items():
+                count = term.points.stop - term.points.start
+                if not isinstance(value, Tensor) or value.shape != (count,):
+                    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                    raise UserError(
+                        f"problem={type(self.problem).__name__}: {who} returned {got}, "
+                        f"expected a tensor of shape ({count},)"
+                    )
+                yield term, equation, value
+
+    def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The weighted residual vector.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            `[M]`, term by term and equation by equation, and each term's part of the loss.
+        """
+        fields = self.fields(theta, self.points)
+        parts, losses = [], dict.fromkeys((t.name for t in self._terms), 0.0)
+        for term, equation, value in self._rows(fields):
+            row = value * (term.scale * self.weighting.multipliers(term.name, equation))
+            losses[term.name] += float(row.detach().square().sum())
+            parts.append(row)
+        return torch.cat(parts), losses
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The loss ‖r‖², its gradient `[P]` and each term's part, by one backward pass."""
+        theta = theta.detach().requires_grad_(True)
+        r, losses = self.residual(theta)
+        loss = r.square().sum()
+        if not loss.requires_grad:  # residuals in which no unknown occurs
+            return float(loss), torch.zeros_like(theta, requires_grad=False), losses
+        (gradient,) = torch.autograd.grad(loss, theta)
+        return float(loss.detach()), gradient, losses
+
+    def jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The weighted residual vector with its Jacobian, by one backward pass per equation.
+
+        Points do not interact, so one backward pass of Σ_n r_n gives every point's own cotangents at every layer.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
+        """
+        tape = Tape()
+        raw = self.backbone.forward(theta.detach(), self.points, self.space, tape)
+        fields = network_fields(self.problem, raw, self.points, exact=self.exact)
+        rows: list[tuple[_Term, Tensor]] = []
+        passes: dict[int, list[int]] = {}
+        seen: dict[str, int] = {}
+        losses = dict.fromkeys((t.name for t in self._terms), 0.0)
+        for term, equation, value in self._rows(fields):
+            row = value * (term.scale * self.weighting.multipliers(term.name, equation))
+            losses[term.name] += float(row.detach().square().sum())
+            k = seen[term.name] = seen.get(term.name, -1) + 1
+            passes.setdefault(k, []).append(len(rows))
+            rows.append((term, row))
+        # Pass k takes the k-th equation of every term at once: their points are disjoint.
+        blocks: list[Tensor] = [torch.empty(0)] * len(rows)
+        for k, members in passes.items():
+            block = theta.new_empty(len(self.points), self.backbone.size)
+            scalar = sum((rows[m][1].sum() for m in members), start=theta.new_zeros(()))
+            self.backbone.jacobian(theta, tape, scalar, block, retain=k < len(passes) - 1)
+            for m in members:
+                term = rows[m][0]
+                part = block[term.points]
+                blocks[m] = part if term.partner is None else part + block[term.partner]
+        plain = len(passes) == 1 and all(term.partner is None for term, _ in rows)
+        matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
+        return torch.cat([row for _, row in rows]).detach(), matrix, losses
+
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+        """The Gauss–Newton system at theta.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            JᵀJ `[P, P]`, Jᵀr `[P]`, the loss ‖r‖² and each term's part.
+        """
+        r, matrix, losses = self.jacobian(theta)
+        return gram(matrix), matrix.T @ r, float(r.square().sum()), losses
+
+    def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
+        """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
+        total: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for term, _, value in self._rows(self.fields(theta, self.points)):
+                total[term.name] = total.get(term.name, torch.zeros_like(value)) + value.square()
+        return {name: value.sqrt() for name, value in total.items()}
+
+    def term_points(self) -> dict[str, Tensor]:
+        """The collocation points of each term, `[n, d]`."""
+        return {term.name: term.coordinates for term in self._terms}
+
+    def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
+        with torch.no_grad():
+            fields = self.fields(theta, points)
+            result = ask(
+                self.problem, "residual", self.problem.residual, Point(self.problem.domain.names, points, fields)
+            )
+        return dict(result) if isinstance(result, Mapping) else {"": result}
+
+    def update_multipliers(self, theta: Tensor) -> None:
+        """Let the weighting scheme see the current residuals, where it wants to."""
+        if not self.weighting.adapts:
+            return
+        with torch.no_grad():
+            for term, equation, value in self._rows(self.fields(theta, self.points)):
+                self.weighting.update(term.name, equation, value)
+        self.version += 1
+
+
+def gram(matrix: Tensor) -> Tensor:
+    """JᵀJ of `[M, P]`, by a symmetric rank-k product on the CPU (half the work of a general one)."""
+    if matrix.device.type != "cpu" or matrix.dtype != torch.float64:
+        return matrix.T @ matrix
+    from scipy.linalg.blas import dsyrk  # pyright: ignore[reportAttributeAccessIssue]
+
+    # A C-ordered [M, P] array is an F-ordered [P, M] one; SciPy fills one triangle of the result.
+    product = torch.from_numpy(dsyrk(1.0, matrix.detach().contiguous().numpy().T, lower=False))
+    return torch.triu(product) + torch.triu(product, 1).T

@@ -1,0 +1,175 @@
+"""L-BFGS with a strong Wolfe line search."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kanpinn.errors import invalid
+from kanpinn.objective import Objective
+from kanpinn.optimizers.base import Optimizer, Step
+
+ARMIJO = 1e-4
+CURVATURE = 0.9
+
+
+class Trial(NamedTuple):
+    """One point of a line search: step length, loss, slope along the line, gradient, terms."""
+
+    length: float
+    loss: float
+    slope: float
+    gradient: Tensor
+    terms: dict[str, float]
+
+
+def cubic_minimum(a: Trial, b: Trial) -> float:
+    """Minimiser of the cubic through both values and slopes, kept inside the middle 80 % of the interval.
+
+    Nocedal and Wright 2006, eq. 3.59.
+    """
+    low, high = min(a.length, b.length), max(a.length, b.length)
+    d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.length - b.length)
+    square = d1 * d1 - a.slope * b.slope
+    guess = (low + high) / 2
+    if square >= 0 and math.isfinite(square):
+        d2 = math.copysign(math.sqrt(square), b.length - a.length)
+        bottom = b.slope - a.slope + 2 * d2
+        if bottom:
+            guess = b.length - (b.length - a.length) * (b.slope + d2 - d1) / bottom
+    margin = 0.1 * (high - low)
+    return min(max(guess, low + margin), high - margin)
+
+
+def strong_wolfe(evaluate: Callable[[float], Trial], origin: Trial, first: float, evaluations: int) -> Trial | None:
+    """A step length with sufficient decrease and small slope (Nocedal and Wright 2006, algorithms 3.5 and 3.6).
+
+    Args:
+        evaluate: The loss and slope at a step length.
+        origin: The trial at length 0, with negative slope.
+        first: First length to try.
+        evaluations: How many may be tried.
+
+    Returns:
+        A trial that meets both conditions, else the best one with sufficient decrease, else None.
+    """
+
+    def decreases(t: Trial) -> bool:
+        return math.isfinite(t.loss) and t.loss <= origin.loss + ARMIJO * t.length * origin.slope
+
+    low, high, length = origin, None, first
+    best: Trial | None = None
+    for _ in range(evaluations):
+        trial = evaluate(length)
+        if decreases(trial) and (best is None or trial.loss < best.loss):
+            best = trial
+        if not decreases(trial) or (low is not origin and trial.loss >= low.loss) or trial.loss >= low.loss:
+            high = trial
+        elif abs(trial.slope) <= -CURVATURE * origin.slope:
+            return trial
+        else:
+            if high is None:
+                if trial.slope >= 0:
+                    high = low
+            elif trial.slope * (high.length - low.length) >= 0:
+                high = low
+            low = trial
+        if high is None:
+            length *= 2.0
+        elif abs(high.length - low.length) < 1e-14 * max(high.length, low.length):
+            break
+        elif not math.isfinite(high.loss):
+            length = low.length + 0.1 * (high.length - low.length)
+        else:
+            length = cubic_minimum(low, high)
+    return best
+
+
+@dataclass
+class Lbfgs(Optimizer):
+    """L-BFGS with a strong Wolfe line search; one step is one accepted direction.
+
+    Nocedal and Wright 2006, algorithm 7.5; the first direction is scaled to length one.
+
+    Attributes:
+        memory: Number of correction pairs kept.
+        evaluations: Loss evaluations one line search may spend.
+    """
+
+    memory: int = 50
+    evaluations: int = 25
+
+    def __post_init__(self) -> None:
+        if self.memory < 1:
+            raise invalid("optimizer.memory", self.memory, "an integer of at least 1")
+        if self.evaluations < 1:
+            raise invalid("optimizer.evaluations", self.evaluations, "an integer of at least 1")
+
+    def start(self, size: int, steps: int) -> None:
+        self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)
+        self._last: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)
+
+    def _here(self, objective: Objective, theta: Tensor) -> Trial:
+        if self._last is not None:
+            points, version, there, trial = self._last
+            # Other points or multipliers make another function, whose loss here is not the one found.
+            if points is objective.points and version == objective.version and there is theta:
+                return trial
+        loss, gradient, terms = objective.loss_and_gradient(theta)
+        return Trial(0.0, loss, 0.0, gradient, terms)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """The two-loop recursion: −H g for the inverse Hessian approximation H, `[P]`."""
+        q = gradient.clone()
+        weights = []
+        for s, y, rho in reversed(self._pairs):
+            a = rho * float(s @ q)
+            q -= a * y
+            weights.append(a)
+        if self._pairs:
+            s, y, _ = self._pairs[-1]
+            q *= float(s @ y) / float(y @ y)
+        else:
+            q /= float(gradient.norm()) or 1.0
+        for (s, y, rho), a in zip(self._pairs, reversed(weights), strict=True):
+            q += s * (a - rho * float(y @ q))
+        return -q
+
+    def step(self, objective: Objective, theta: Tensor) -> Step:
+        here = self._here(objective, theta)
+        if not math.isfinite(here.loss):
+            return Step(theta, here.loss, here.terms, "loss is not finite")
+        if float(here.gradient.abs().max()) == 0.0:
+            return Step(theta, here.loss, here.terms, "the gradient is zero: at a stationary point")
+        for attempt in range(2):
+            direction = self.direction(here.gradient)
+            slope = float(direction @ here.gradient)
+            if slope < 0:
+
+                def evaluate(length: float, direction: Tensor = direction) -> Trial:
+                    loss, gradient, terms = objective.loss_and_gradient(theta + length * direction)
+                    return Trial(length, loss, float(gradient @ direction), gradient, terms)
+
+                found = strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), 1.0, self.evaluations)
+                if found is not None and found.loss < here.loss:
+                    return self._accept(objective, theta, direction, here, found)
+            if attempt == 0 and self._pairs:
+                self._pairs.clear()  # old curvature may mislead after new points: once more from steepest descent
+            else:
+                break
+        return Step(theta, here.loss, here.terms, "the line search finds no lower loss (a minimum, or rounding)")
+
+    def _accept(self, objective: Objective, theta: Tensor, direction: Tensor, here: Trial, found: Trial) -> Step:
+        new = theta + found.length * direction
+        s, y = new - theta, found.gradient - here.gradient
+        curvature = float(s @ y)
+        if curvature > torch.finfo(s.dtype).eps * float(y @ y):
+            self._pairs.append((s, y, 1.0 / curvature))
+        self._last = (objective.points, objective.version, new, found)
+        return Step(new, found.loss, found.terms)
