@@ -1,0 +1,113 @@
+"""Files that appear whole or not at all: written beside their place, flushed to disk, then renamed into it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename inside a folder survive a power cut, where the system lets folders be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path whose file takes the place of `path` when the block ends without an exception.
+
+    Args:
+        path: Where the file shall appear; its folder is created where missing.
+
+    Yields:
+        The path of an empty file in the same folder, to be written and closed inside the block.
+
+    Raises:
+        BaseException: Whatever the block raised, after the temporary file is removed; `path` is then untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        # Created here, not by tempfile: that makes files which only their owner may read, and the rename keeps it so.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes to a file in one atomic step.
+
+    Args:
+        path: The file.
+        content: What it shall hold.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text to a file in one atomic step.
+
+    Args:
+        path: The file.
+        text: What it shall hold.
+    """
+    write_bytes(path, text.encode())
+
+
+def jsonable(value: Any, finite: bool = True) -> Any:
+    """Turn a value into what the json module writes: numpy scalars and arrays, paths and tuples included.
+
+    Args:
+        value: Nested mappings, sequences and scalars.
+        finite: Whether NaN and infinities become None, as strict JSON demands.
+
+    Returns:
+        The same with only dict, list, str, bool, int, float and None.
+
+    Raises:
+        TypeError: If a value has no JSON form.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist(), finite)
+    if isinstance(value, float):
+        return value if math.isfinite(value) or not finite else None
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item, finite) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item, finite) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON form: {value!r}")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write strict JSON (NaN and infinities as null) to a file in one atomic step.
+
+    Args:
+        path: The file.
+        value: Nested mappings, sequences and scalars; numpy ones too.
+    """
+    write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")

@@ -1,0 +1,244 @@
+"""The solution file: fields on a grid with coordinates, history, levels, points, metrics and model in one HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+
+from kanpinn.io.hdf5 import (
+    dimension,
+    existing_file,
+    flatten,
+    group_of,
+    is_only_dimension,
+    new_file,
+    read_array,
+    read_record,
+    write_array,
+    write_record,
+)
+
+SCHEMA = "kanpinn-solution"
+_TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
+_HISTORY_LABELS = {
+    "step": ("optimiser step", "1"),
+    "level": ("level", "1"),
+    "wall_time": ("time since start", "s"),
+    "loss": ("loss", "1"),
+    "stage": ("stage", "1"),
+}
+
+
+def field_axes(names: Iterable[str]) -> tuple[str, ...]:
+    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters in between by the same rule.
+
+    Args:
+        names: One-letter coordinate names.
+
+    Returns:
+        The names, time first, the rest in reverse alphabetical order.
+    """
+    return tuple(sorted(names, key=lambda name: (name != "t", -ord(name))))
+
+
+@dataclass
+class SolutionFile:
+    """What a solution file holds; all arrays are numpy.
+
+    Attributes:
+        problem: The problem's name.
+        equation: The equation as one line of text.
+        config: The resolved config as YAML text.
+        seed: The seed of the run.
+        dtype: The number type the network was trained in.
+        status: How the solve ended, as in metrics.json.
+        coordinates: Values `[n_k]` of each coordinate.
+        labels: Long name and units of coordinates and fields; after reading, every one of them has an entry.
+        fields: Each unknown, `<unknown>_ref`, `<unknown>_error`, `residual` or `residual_<equation>`; axes as
+            `field_axes` orders them.
+        history: Columns over the optimiser's steps `[n_steps]`.
+        levels: One record per level, as in metrics.json.
+        points: Per condition, and "interior": columns `[N]` of coordinates and residuals.
+        metrics: The content of metrics.json.
+        model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
+        model_attributes: What else describes the model; plain values.
+    """
+
+    problem: str
+    equation: str
+    config: str
+    seed: int
+    dtype: str
+    status: str
+    coordinates: dict[str, np.ndarray]
+    labels: Mapping[str, tuple[str, str]]
+    fields: dict[str, np.ndarray]
+    history: dict[str, np.ndarray] = field(default_factory=dict)
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    points: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, np.ndarray] = field(default_factory=dict)
+    model_attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the fields' axes, slowest first."""
+        return field_axes(self.coordinates)
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """Names of the unknown functions."""
+        return tuple(name for name in self.fields if "_" not in name and name != "residual")
+
+    @property
+    def residuals(self) -> tuple[str, ...]:
+        """Names of the residual fields."""
+        return tuple(name for name in self.fields if name.partition("_")[0] == "residual")
+
+    def label(self, name: str) -> tuple[str, str]:
+        """Long name and units of a coordinate or field; those of a reference or error follow from its unknown's.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            Long name and units, "1" for a pure number.
+        """
+        if name in self.labels:
+            long_name, units = self.labels[name]
+            return long_name, units
+        base, _, kind = name.partition("_")
+        if base == "residual":
+            return f"residual of {kind or 'the equation'}", "1"
+        if kind in ("ref", "error") and base in self.fields:
+            long_name, units = self.label(base)
+            return {"ref": f"reference {long_name}", "error": f"error of {long_name}"}[kind], units
+        return name, "1"
+
+
+def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
+    """Write a solution file in one atomic step.
+
+    Args:
+        path: The file.
+        data: What it shall hold.
+
+    Raises:
+        ValueError: If a field's shape does not match the coordinates, or columns of one table differ in length.
+    """
+    with new_file(path, SCHEMA) as file:
+        for name in _TEXT_ATTRIBUTES:
+            file.attrs[name] = str(getattr(data, name))
+        file.attrs["seed"] = int(data.seed)
+        _write_fields(file, data)
+        _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
+        _write_levels(file.create_group("levels"), data.levels)
+        points = file.create_group("points")
+        for condition, columns in data.points.items():
+            labels = {name: data.label(name) for name in columns}
+            _write_table(points.create_group(condition), columns, "point", labels)
+        write_record(file.create_group("metrics"), data.metrics)
+        model = file.create_group("model")
+        for name, values in data.model.items():
+            write_array(model, name, values)
+        write_record(model, data.model_attributes)
+
+
+def _write_fields(file: h5py.File, data: SolutionFile) -> None:
+    """Write coordinates as dimension scales and the fields that stand on them."""
+    scales: dict[str, h5py.Dataset] = {}
+    for name in data.axes:
+        scales[name] = write_array(file, name, data.coordinates[name], label=data.label(name))
+        scales[name].make_scale(name)
+    for name, values in data.fields.items():
+        write_array(file, name, values, [scales[axis] for axis in data.axes], data.label(name))
+
+
+def _write_table(
+    group: h5py.Group, columns: Mapping[str, Any], axis: str, labels: Mapping[str, tuple[str, str]]
+) -> None:
+    """Write columns of one length; the column named `axis` is their coordinate, else a bare dimension of that name."""
+    if not columns:
+        return
+    if axis in columns:
+        scale = write_array(group, axis, columns[axis], label=labels.get(axis))
+        scale.make_scale(axis)
+    else:
+        scale = dimension(group, axis, len(next(iter(columns.values()))))
+    for name, values in columns.items():
+        if name != axis:
+            write_array(group, name, values, [scale], labels.get(name, (name.replace("_", " "), "1")))
+
+
+def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
+    """Write the level table column by column for readers, and whole (with its nulls) for ourselves."""
+    write_record(group, levels)
+    rows = [flatten(level) for level in levels]
+    columns = {name: _column([row.get(name) for row in rows]) for row in rows for name in row}
+    _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Make an array of a column that may hold nulls: NaN among numbers, the empty string among texts."""
+    present = [value for value in values if value is not None]
+    if all(isinstance(value, int | float | np.number) for value in present):
+        return np.array(values) if len(present) == len(values) else np.array(values, dtype=float)
+    return np.array(["" if value is None else str(value) for value in values])
+
+
+def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
+    """Read a solution file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        UserError: If the file is missing, not HDF5, not a solution file, truncated or damaged.
+    """
+    with existing_file(path, SCHEMA) as file:
+        datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        labels = {name: (str(item.attrs["long_name"]), str(item.attrs["units"])) for name, item in datasets.items()}
+        arrays = {name: read_array(item) for name, item in datasets.items()}
+        coordinates = {name: arrays.pop(name) for name in field_axes(n for n in datasets if datasets[n].is_scale)}
+        points = group_of(file, "points")
+        model: dict[str, np.ndarray] = {}
+        group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
+        text = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+        return SolutionFile(
+            **text,
+            seed=int(str(file.attrs["seed"])),
+            coordinates=coordinates,
+            labels=labels,
+            fields=dict(sorted(arrays.items(), key=_field_order)),
+            history=_read_table(group_of(file, "history")),
+            levels=read_record(group_of(file, "levels")),
+            points={name: _read_table(group_of(points, name)) for name in map(str, points)},
+            metrics=read_record(group_of(file, "metrics")),
+            model=model,
+            model_attributes=read_record(group_of(file, "model")),
+        )
+
+
+def _field_order(item: tuple[str, np.ndarray]) -> tuple[bool, str, int]:
+    """Sort fields as u, u_ref, u_error, v, …, residuals (HDF5 gives them by the alphabet)."""
+    base, _, kind = item[0].partition("_")
+    return base == "residual", base, ("", "ref", "error").index(kind) if kind in ("", "ref", "error") else 3
+
+
+def _collect(arrays: dict[str, np.ndarray], name: str, item: h5py.Dataset | h5py.Group) -> None:
+    """Add a visited dataset to a mapping by its path."""
+    if isinstance(item, h5py.Dataset):
+        arrays[name] = read_array(item)
+
+
+def _read_table(group: h5py.Group) -> dict[str, np.ndarray]:
+    """Read the columns of a group."""
+    return {name: read_array(item) for name, item in group.items() if not is_only_dimension(item)}

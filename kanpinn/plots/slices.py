@@ -1,0 +1,125 @@
+"""A time-dependent solution at a few times, its error there, and the relative error of every time slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from kanpinn.io.solution import SolutionFile
+from kanpinn.plots.maps import error_of
+from kanpinn.plots.style import (
+    axis_label,
+    finite,
+    fit_horizontally,
+    formula,
+    heading,
+    new_figure,
+    note_not_finite,
+    relative_l2,
+    styled,
+)
+
+
+def relative_l2_slices(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The relative L2 error of each time slice; NaN where the reference vanishes or something is not finite.
+
+    Args:
+        values: `[n_t, ...]`.
+        reference: The same shape.
+
+    Returns:
+        One error per time, `[n_t]`.
+    """
+    errors = np.array([relative_l2(a, b) for a, b in zip(values, reference, strict=True)])
+    return np.where(np.isfinite(errors), errors, np.nan)
+
+
+@styled
+def slices_figure(data: SolutionFile, unknown: str, count: int = 5) -> Figure | None:
+    """Draw an unknown and its reference against the last coordinate at a few times, the error beneath.
+
+    Further space coordinates are held at their middle; the relative L2 error is over the whole slice.
+
+    Args:
+        data: The solution.
+        unknown: Which unknown.
+        count: How many times.
+
+    Returns:
+        The figure; None where the problem has no time or no space.
+    """
+    if data.axes[0] != "t" or len(data.axes) < 2:
+        return None
+    times, name = data.coordinates["t"], data.axes[-1]
+    chosen = np.unique(np.round(np.linspace(0, len(times) - 1, count)).astype(int))
+    middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1:-1])
+    error, reference = error_of(data, unknown), data.fields.get(f"{unknown}_ref")
+    x, values = data.coordinates[name], data.fields[unknown]
+    shades = mpl.colormaps["viridis"](np.linspace(0.12, 0.95, len(chosen)))
+    with_error = error is not None and reference is not None
+    figure = new_figure(7.6 if with_error else 5.2, 4.8 if with_error else 3.4)
+    held = [
+        f"{formula(axis)} = {data.coordinates[axis][k]:.3g}" for axis, k in zip(data.axes[1:-1], middle, strict=True)
+    ]
+    figure.suptitle(heading(data) + (f"  (at {', '.join(held)})" if held else ""))
+    mosaic: Any = [["values", "over time"], ["error", "over time"]] if with_error else [["values"]]
+    panels = figure.subplot_mosaic(mosaic, width_ratios=[1.5, 1] if with_error else [1])
+    unit = data.label("t")[1]
+    for k, shade in zip(chosen, shades, strict=True):
+        label = f"{formula('t')} = {times[k]:.3g}" + (f" {unit}" if unit not in ("", "1") else "")
+        panels["values"].plot(x, values[(k, *middle)], color=shade, linewidth=3, alpha=0.75, label=label)
+    panels["values"].set_ylabel(axis_label(data, unknown))
+    fit_horizontally(panels["values"], x)
+    if reference is not None:
+        for k in chosen:
+            dashes = panels["values"].plot(
+                x, reference[(k, *middle)], color="black", linewidth=0.9, linestyle=(0, (3, 3))
+            )
+        dashes[0].set_label("reference")
+    lowest = "error" if with_error else "values"
+    panels[lowest].set_xlabel(axis_label(data, name))
+    note_not_finite(panels["values"], values[(chosen, *middle)])
+    if error is not None and reference is not None:
+        _draw_errors(data, unknown, figure, chosen, shades, error[(slice(None), *middle)])
+        panels["values"].tick_params(labelbottom=False)
+    figure.legend(*panels["values"].get_legend_handles_labels(), loc="outside lower center", ncols=len(chosen) + 1)
+    return figure
+
+
+def _draw_errors(
+    data: SolutionFile, unknown: str, figure: Figure, chosen: np.ndarray, shades: np.ndarray, line: np.ndarray
+) -> None:
+    """Fill the error panels: |error| at the chosen times, and the relative error of every time slice.
+
+    Args:
+        data: The solution.
+        unknown: Which unknown.
+        figure: The figure with the panels "error" and "over time".
+        chosen: Indices of the times `[n]`.
+        shades: A colour for each `[n, 4]`.
+        line: The error along the line shown, `[n_t, n_x]`.
+    """
+    panels = {axes.get_label(): axes for axes in figure.axes}
+    x, times = data.coordinates[data.axes[-1]], data.coordinates["t"]
+    for k, shade in zip(chosen, shades, strict=True):
+        size = np.abs(line[k])
+        panels["error"].semilogy(x, np.where(size > 0, size, np.nan), color=shade, linewidth=1.1)
+    sizes = [size[size > 0] for size in (np.abs(finite(line[k])) for k in chosen) if (size > 0).any()]
+    highest = max((float(size.max()) for size in sizes), default=1e-16)
+    # Where an error changes sign its logarithm dives: the lowest tenth of each line says nothing more.
+    lowest = min((float(np.percentile(size, 10)) for size in sizes), default=highest)
+    panels["error"].set(ylim=(max(lowest / 4, highest * 1e-6), highest * 2))
+    fit_horizontally(panels["error"], x)
+    units = data.label(unknown)[1]
+    panels["error"].set_ylabel(r"$|\,\mathrm{error}\,|$" + ("" if units in ("", "1") else f" ({units})"))
+    relative = relative_l2_slices(data.fields[unknown], data.fields[f"{unknown}_ref"])
+    drawn = np.where(relative > 0, relative, np.nan)
+    panels["over time"].semilogy(times, drawn, color="0.35", linewidth=1)
+    panels["over time"].scatter(times[chosen], drawn[chosen], c=shades, s=30, zorder=3, clip_on=False)
+    panels["over time"].set(xlabel=axis_label(data, "t"), title="relative $L_2$ error of each time slice")
+    fit_horizontally(panels["over time"], times)
+    decades = np.log10(drawn[np.isfinite(drawn)]) if np.isfinite(drawn).any() else np.array([-16.0, 0.0])
+    panels["over time"].set_ylim(10 ** np.floor(decades.min() - 0.02), 10 ** np.ceil(decades.max() + 0.02))

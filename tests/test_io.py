@@ -1,0 +1,371 @@
+"""Files of a run: what other programs find in them, and what becomes of them when something goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import h5netcdf
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from kanpinn.errors import UserError
+from kanpinn.io.atomic import atomic_path, write_json, write_text
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.solution import SolutionFile, field_axes, read_solution, write_solution
+
+
+@pytest.fixture
+def data() -> SolutionFile:
+    t, y, x = np.linspace(0, 1, 5), np.linspace(-1, 1, 7), np.linspace(0, 3, 64)
+    grid = np.meshgrid(t, y, x, indexing="ij")
+    reference = np.sin(grid[2]) * np.exp(-grid[0]) * grid[1]
+    u = reference + 1e-16 * grid[2]
+    levels = [
+        {"level": 0, "grid": 4, "optimizer": "adam", "relative_l2": {"u": 1e-2}, "transfer_gap": None},
+        {"level": 1, "grid": 8, "optimizer": "lbfgs", "relative_l2": {"u": 1e-4}, "transfer_gap": 1e-16},
+    ]
+    steps = np.arange(1, 2001)
+    return SolutionFile(
+        problem="heat",
+        equation="u_t = α u_xx",
+        config="seed: 3\n" + "# a long comment\n" * 8000,  # longer than the 64 KiB an HDF5 attribute can hold in place
+        seed=3,
+        dtype="float64",
+        status="converged",
+        coordinates={"x": x, "t": t, "y": y},
+        labels={"x": ("position", "m"), "t": ("time", "seconds"), "u": ("temperature", "K")},
+        fields={"u": u, "u_ref": reference, "u_error": u - reference, "residual": grid[0] * 1e-9},
+        history={
+            "step": steps,
+            "level": steps // 1001,
+            "wall_time": steps * 0.1,
+            "loss": 1.0 / steps,
+            "relative_l2_u": np.where(steps % 5 == 0, 1.0 / steps, np.nan),
+            "stage": np.where(steps < 1001, "coarse", "fine"),
+            "accepted": steps % 7 != 0,
+        },
+        levels=levels,
+        points={"interior": {"t": t, "y": t, "x": t, "residual": t**2}, "initial": {"x": x, "residual": x}},
+        metrics={"schema_version": 1, "status": "converged", "relative_l2": {"u": 1e-4}, "linf": {"u": None}},
+        model={"layer_0/coefficients": np.random.default_rng(0).normal(size=(2, 3, 8)), "layer_0/knots": x},
+        model_attributes={"degree": 4, "width": [5, 5], "base": False, "outside": "extrapolate"},
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path, data: SolutionFile) -> Path:
+    write_solution(tmp_path / "solution.h5", data)
+    return tmp_path / "solution.h5"
+
+
+def temporaries(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+# --- what other programs find
+
+
+def test_axes_are_ordered_t_z_y_x():
+    assert field_axes(["x", "y", "t", "z"]) == ("t", "z", "y", "x")
+    assert field_axes(["x", "t"]) == ("t", "x")
+
+
+def test_layout_by_h5py(file: Path, data: SolutionFile):
+    with h5py.File(file) as f:
+        assert f.attrs["schema"] == "kanpinn-solution"
+        assert f.attrs["schema_version"] == 1
+        for name in ("problem", "equation", "config", "seed", "dtype", "status"):
+            assert f.attrs[name] == getattr(data, name)
+        for name in ("kanpinn_version", "torch_version", "numpy_version", "h5py_version", "python_version"):
+            assert isinstance(f.attrs[name], str)
+        assert f.attrs["created"].endswith("+00:00")
+        for name in "txy":
+            assert f[name].is_scale
+        for name in ("u", "u_ref", "u_error", "residual"):
+            assert f[name].dtype == np.float64
+            assert [dim[0].name for dim in f[name].dims] == ["/t", "/y", "/x"]
+            assert f[name].compression == "gzip"
+            assert f[name].shuffle
+        assert dict(f["x"].attrs.items())["units"] == "m"
+        assert f["u_error"].attrs["units"] == "K"
+        assert f["u_ref"].attrs["long_name"] == "reference temperature"
+        assert f["y"].attrs["units"] == "1"
+        assert f["history/step"].is_scale
+        assert f["history/loss"].dims[0][0].name == "/history/step"
+        assert set(f) >= {"history", "levels", "points", "metrics", "model"}
+        assert f["metrics"].attrs["relative_l2_u"] == 1e-4
+        assert f["model/layer_0/coefficients"].shape == (2, 3, 8)
+        np.testing.assert_array_equal(f["levels/transfer_gap"], [np.nan, 1e-16])
+
+
+def test_layout_by_h5netcdf(file: Path):
+    with h5netcdf.File(file, "r") as f:
+        assert f.variables["u"].dimensions == ("t", "y", "x")
+        assert {name: len(dim) for name, dim in f.dimensions.items()} == {"t": 5, "y": 7, "x": 64}
+
+
+@pytest.mark.filterwarnings("error")
+def test_xarray_opens_fields_with_coordinates(file: Path, data: SolutionFile):
+    with xr.open_dataset(file, engine="h5netcdf") as ds:
+        assert ds["u"].dims == ("t", "y", "x")
+        assert set(ds.coords) == {"t", "y", "x"}
+        assert ds["u"].dtype == np.float64
+        np.testing.assert_array_equal(ds["u"], data.fields["u"])
+        np.testing.assert_array_equal(ds["x"], data.coordinates["x"])
+        np.testing.assert_array_equal(ds["u_error"], ds["u"] - ds["u_ref"])
+        assert ds["u"].attrs["units"] == "K"
+        assert ds["u"].attrs["long_name"] == "temperature"
+        assert ds["x"].attrs["units"] == "m"
+
+
+@pytest.mark.filterwarnings("error")
+def test_xarray_opens_the_tables(file: Path, data: SolutionFile):
+    with xr.open_dataset(file, engine="h5netcdf", group="history") as history:
+        assert set(history.dims) == {"step"}
+        np.testing.assert_array_equal(history["loss"], data.history["loss"])
+        assert history["accepted"].dtype == bool
+        assert float(history["loss"].sel(step=10)) == 0.1
+    with xr.open_dataset(file, engine="h5netcdf", group="levels") as levels:
+        assert list(levels["grid"]) == [4, 8]
+        assert list(levels["optimizer"]) == ["adam", "lbfgs"]
+    with xr.open_dataset(file, engine="h5netcdf", group="points/interior") as points:
+        np.testing.assert_array_equal(points["residual"], data.points["interior"]["residual"])
+
+
+def test_reading_gives_back_what_was_written(file: Path, data: SolutionFile):
+    found = read_solution(file)
+    for name in ("problem", "equation", "config", "seed", "dtype", "status", "levels", "metrics", "model_attributes"):
+        assert getattr(found, name) == getattr(data, name)
+    for name in ("coordinates", "fields", "history", "model"):
+        ours, theirs = getattr(data, name), getattr(found, name)
+        assert set(ours) == set(theirs)
+        for key, values in ours.items():
+            assert theirs[key].dtype == values.dtype
+            np.testing.assert_array_equal(theirs[key], values)
+    assert {c: set(columns) for c, columns in found.points.items()} == {
+        c: set(columns) for c, columns in data.points.items()
+    }
+    assert found.label("u") == ("temperature", "K")
+    assert found.unknowns == ("u",)
+    assert found.residuals == ("residual",)
+    assert list(found.coordinates) == ["t", "y", "x"]
+
+
+def test_a_file_without_history_points_or_model_reads_back(tmp_path: Path, data: SolutionFile):
+    bare = replace(data, history={}, levels=[], points={}, metrics={}, model={}, model_attributes={})
+    write_solution(tmp_path / "a.h5", bare)
+    found = read_solution(tmp_path / "a.h5")
+    assert (found.history, found.levels, found.points, found.metrics, found.model) == ({}, [], {}, {}, {})
+
+
+def test_nan_and_infinity_survive_in_fields(tmp_path: Path, data: SolutionFile):
+    data.fields["u"][0, 0, :2] = np.nan, np.inf
+    write_solution(tmp_path / "a.h5", data)
+    np.testing.assert_array_equal(read_solution(tmp_path / "a.h5").fields["u"], data.fields["u"])
+
+
+# --- atomic writing
+
+
+def test_strict_json_has_null_for_nan_and_takes_numpy(tmp_path: Path):
+    write_json(
+        tmp_path / "m.json", {"a": np.float64(1.5), "b": float("nan"), "c": [np.inf, np.int64(3)], "d": np.bool_(1)}
+    )
+    assert json.loads((tmp_path / "m.json").read_text()) == {"a": 1.5, "b": None, "c": [None, 3], "d": True}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]):
+    path = tmp_path / "text.txt"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            assert temporary.parent == path.parent
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_files_get_the_permissions_that_any_new_file_gets(tmp_path: Path):
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "plain").stat().st_mode == (tmp_path / "atomic").stat().st_mode
+
+
+def test_a_failed_solution_write_leaves_the_old_file(file: Path, data: SolutionFile):
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="u_error"):
+        write_solution(file, replace(data, fields={**data.fields, "u_error": np.zeros((5, 7, 3))}))
+    assert file.read_bytes() == before
+    assert temporaries(file.parent) == []
+
+
+def run(code: str, *arguments: object, **how: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    root = Path(__file__).parents[1]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+
+
+def test_a_full_disk_is_an_ordinary_error_and_leaves_the_old_file(file: Path):
+    # HDF5 itself would abort the process when its handle is closed after a failed write.
+    before = file.read_bytes()
+    code = """
+    import resource, sys
+    from kanpinn.io.solution import read_solution, write_solution
+    data = read_solution(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    try:
+        write_solution(sys.argv[1], data)
+    except OSError as error:
+        print("refused", flush=True)
+    """
+    process = run(code, file)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "refused\n"), err
+    assert file.read_bytes() == before
+    assert temporaries(file.parent) == []
+
+
+def test_killed_while_writing_the_old_file_stays_readable(file: Path, data: SolutionFile):
+    code = """
+    import os, sys, time
+    from kanpinn.io.solution import read_solution, write_solution
+    data = read_solution(sys.argv[1])
+    data.seed = 99
+    def stall(descriptor):
+        print("writing", flush=True)
+        time.sleep(60)
+    os.fsync = stall
+    write_solution(sys.argv[1], data)
+    """
+    process = run(code, file)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    found = read_solution(file)
+    assert found.seed == 3
+    np.testing.assert_array_equal(found.fields["u"], data.fields["u"])
+
+
+# --- checkpoints
+
+
+def test_checkpoint_arrays_come_back_bit_for_bit(tmp_path: Path):
+    special = np.array([0x7FF8000000000123, 1, 1 << 63], dtype=np.uint64).view(np.float64)  # NaN payload, subnormal, -0
+    arrays = {
+        "parameters": np.random.default_rng(0).normal(size=(7, 3)),
+        "optimizer/m": np.linspace(0, 1, 5, dtype=np.float32),
+        "optimizer/special": special,
+        "rng": np.arange(5056, dtype=np.uint8),
+        "flag": np.array(True),
+        "step": np.array(7, dtype=np.int64),
+        "empty": np.zeros((0, 4)),
+        "big_endian": np.arange(3, dtype=">i4"),
+    }
+    meta = {"step": np.int64(7), "best": float("inf"), "rng": 2**127 + 1, "names": ("a", "ü"), "tiny": 0.1 + 0.2}
+    write_checkpoint(tmp_path / "c.h5", arrays, meta)
+    found, record = read_checkpoint(tmp_path / "c.h5")
+    assert set(found) == set(arrays)
+    for name, values in arrays.items():
+        assert found[name].dtype == values.dtype
+        assert found[name].shape == values.shape
+        assert found[name].tobytes() == values.tobytes()
+    assert record == {"step": 7, "best": float("inf"), "rng": 2**127 + 1, "names": ["a", "ü"], "tiny": 0.1 + 0.2}
+
+
+def test_checkpoints_refuse_what_would_need_a_pickle(tmp_path: Path):
+    with pytest.raises(TypeError, match="numbers"):
+        write_checkpoint(tmp_path / "c.h5", {"a": np.array([object()])}, {})
+    with pytest.raises(TypeError, match="JSON"):
+        write_checkpoint(tmp_path / "c.h5", {}, {"a": object()})
+    assert os.listdir(tmp_path) == []
+
+
+# --- files that are not ours
+
+
+def damaged(path: Path, kind: str, good: Path) -> Path:
+    if kind == "text":
+        path.write_text("x,y\n1,2\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "truncated":
+        path.write_bytes(good.read_bytes()[:-5000])
+    elif kind == "head only":
+        path.write_bytes(good.read_bytes()[:96])
+    elif kind == "foreign":
+        with h5py.File(path, "w") as f:
+            f["u"] = 1.0
+    elif kind == "newer":
+        path.write_bytes(good.read_bytes())
+        with h5py.File(path, "r+") as f:
+            f.attrs["schema_version"] = 2
+    elif kind == "part missing":
+        path.write_bytes(good.read_bytes())
+        with h5py.File(path, "r+") as f:
+            del f["history"]
+    return path
+
+
+KINDS = {
+    "missing": "no such file",
+    "text": "not an HDF5 file",
+    "empty": "not an HDF5 file",
+    "folder": "is a folder",
+    "truncated": "truncated",
+    "head only": "truncated",
+    "foreign": "no kanpinn schema",
+    "newer": "schema_version 2",
+    "part missing": "history",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_not_a_solution_is_refused_in_one_line(tmp_path: Path, file: Path, kind: str):
+    path = damaged(tmp_path / "other.h5", kind, file)
+    with pytest.raises(UserError, match=KINDS[kind]) as caught:
+        read_solution(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("newer", "part missing")])
+def test_a_file_that_is_not_a_checkpoint_is_refused_in_one_line(tmp_path: Path, file: Path, kind: str):
+    path = damaged(tmp_path / "other.h5", kind, file)
+    with pytest.raises(UserError, match=KINDS[kind]):
+        read_checkpoint(path)
+
+
+def test_a_solution_is_no_checkpoint_and_the_reverse(tmp_path: Path, file: Path):
+    write_checkpoint(tmp_path / "c.h5", {}, {})
+    with pytest.raises(UserError, match="expected kanpinn-checkpoint"):
+        read_checkpoint(file)
+    with pytest.raises(UserError, match="expected kanpinn-solution"):
+        read_solution(tmp_path / "c.h5")
+
+
+def test_overwritten_bytes_are_reported_not_returned(file: Path):
+    # Zeros over the compressed fields: the file opens, but its content cannot be decoded.
+    content = bytearray(file.read_bytes())
+    with h5py.File(file) as f:
+        chunk = f["u"].id.get_chunk_info(0)
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        read_solution(file)

@@ -1,0 +1,352 @@
+"""Figures: what a reader may trust in them (limits, scales, labels), for every shape a solution can have."""
+
+import re
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from kanpinn.io.solution import SolutionFile, field_axes
+from kanpinn.plots import (
+    history_figure,
+    level_changes,
+    plot_all,
+    relative_l2_slices,
+    residual_figure,
+    slices_figure,
+    solution_figure,
+)
+from kanpinn.plots.style import axis_label, formula, number, relative_l2
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def solution(axes: str, reference: bool = True, points: int = 12) -> SolutionFile:
+    """A smooth solution over the named coordinates, with an error of about 1e-5 that is not symmetric."""
+    coordinates = {name: np.linspace(0, 1 + k, points + k) for k, name in enumerate(field_axes(axes))}
+    grid = np.meshgrid(*coordinates.values(), indexing="ij")
+    exact = np.prod([np.cos(2 * axis) for axis in grid], axis=0)
+    error = 1e-5 * np.prod([axis + 0.1 for axis in grid], axis=0) - 1e-6
+    fields = {"u": exact + error, "residual": 30 * error}
+    if reference:
+        fields |= {"u_ref": exact, "u_error": error}
+    steps = np.arange(1, 31)
+    return SolutionFile(
+        problem="heat",
+        equation="u_t = α (u_xx + u_yy)",
+        config="",
+        seed=0,
+        dtype="float64",
+        status="converged",
+        coordinates=coordinates,
+        labels={"x": ("position", "m"), "t": ("time", "1")},
+        fields=fields,
+        history={
+            "step": steps,
+            "level": (steps - 1) // 10,
+            "wall_time": 0.5 * steps,
+            "loss": 1.0 / steps,
+            "term_residual": 0.9 / steps,
+            "term_boundary": 0.1 / steps,
+            "relative_l2_u": np.where(steps % 5 == 0, 0.3 / steps, np.nan),
+        },
+        levels=[{"level": k, "grid": 4 * 2**k} for k in range(3)],
+    )
+
+
+def panels(figure: Figure) -> list[Axes]:
+    """The panels with a field in them; colour bars are meshes too, but in axes inset in these."""
+    return [axes for axes in figure.axes if axes.child_axes or _mesh(axes) is not None]
+
+
+def _mesh(axes: Axes) -> QuadMesh | None:
+    meshes = [item for item in axes.collections if isinstance(item, QuadMesh)]
+    return meshes[0] if meshes and axes.get_label() != "<colorbar>" else None
+
+
+def meshes(figure: Figure) -> list[QuadMesh]:
+    return [mesh for axes in panels(figure) if (mesh := _mesh(axes)) is not None]
+
+
+def titles(figure: Figure) -> str:
+    return "\n".join(axes.get_title() + axes.get_title(loc="left") for axes in figure.axes)
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        ("xt", ["solution_u", "slices_u", "residual", "history"]),
+        ("t", ["solution_u", "residual", "history"]),
+    ],
+)
+def test_plot_all_writes_these_files(tmp_path: Path, axes: str, names: list[str]):
+    written = plot_all(solution(axes), tmp_path / "figures", dpi=40)
+    assert written == [tmp_path / "figures" / f"{name}.png" for name in names]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in written)
+    assert all(path.stat().st_size > 2000 for path in written)
+
+
+def test_pixels_are_inches_times_dpi(tmp_path: Path):
+    data = solution("x")
+    width, height = solution_figure(data, "u").get_size_inches()
+    path = plot_all(data, tmp_path, dpi=50)[0]
+    assert png_size(path) == (round(width * 50), round(height * 50))
+
+
+def test_plotting_leaves_matplotlib_as_it_was(tmp_path: Path):
+    before = dict(mpl.rcParams)
+    plot_all(solution("x"), tmp_path, dpi=30)
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in plot_all.__globals__
+
+
+# --- fields
+
+
+@pytest.mark.parametrize(("axes", "count"), [("xt", 1), ("xy", 1), ("xyt", 4), ("xyz", 4), ("xyzt", 4)])
+def test_error_limits_are_symmetric_and_network_and_reference_share_a_scale(axes: str, count: int):
+    data = solution(axes, points=6)
+    found = meshes(solution_figure(data, "u"))
+    assert len(found) == 3 * count
+    ours, theirs, errors = found[:count], found[count : 2 * count], found[2 * count :]
+    assert len({(mesh.norm.vmin, mesh.norm.vmax) for mesh in [*ours, *theirs]}) == 1
+    limit = np.abs(data.fields["u_error"]).max()
+    assert {(mesh.norm.vmin, mesh.norm.vmax) for mesh in errors} == {(-limit, limit)}
+
+
+def test_a_signed_solution_has_its_colours_centred_at_zero_and_a_positive_one_its_own_limits():
+    data = solution("xy")
+    norm = meshes(solution_figure(data, "u"))[0].norm
+    assert norm.vmin == -norm.vmax
+    data.fields["u"], data.fields["u_ref"] = data.fields["u"] + 5, data.fields["u_ref"] + 5
+    found = meshes(solution_figure(data, "u"))[0]
+    assert found.norm.vmin == min(data.fields["u"].min(), data.fields["u_ref"].min())
+    assert found.cmap.name == "viridis"
+
+
+def test_space_time_has_time_to_the_right_and_the_array_the_right_way_up():
+    data = solution("xt")
+    axes = panels(solution_figure(data, "u"))[0]
+    assert axes.get_xlabel() == "time $t$"
+    assert axes.get_ylabel() == "position $x$ (m)"
+    assert axes.get_xlim() == (0, 1)
+    assert axes.get_ylim() == (0, 2)
+    np.testing.assert_array_equal(_mesh(axes).get_array(), data.fields["u"].T)
+
+
+def test_two_space_axes_have_one_scale():
+    axes = panels(solution_figure(solution("xy"), "u"))[0]
+    assert axes.get_aspect() == 1
+    assert axes.get_xlabel() == "position $x$ (m)"
+    assert axes.get_ylabel() == "$y$"
+    assert panels(solution_figure(solution("xt"), "u"))[0].get_aspect() == "auto"
+
+
+def test_titles_carry_the_errors_of_the_fields():
+    data = solution("xy")
+    text = titles(solution_figure(data, "u"))
+    error = data.fields["u_error"]
+    assert number(np.abs(error).max()) in text
+    assert number(np.linalg.norm(error) / np.linalg.norm(data.fields["u_ref"])) in text
+
+
+@pytest.mark.parametrize("axes", ["x", "t", "xt", "xy", "xyt"])
+def test_without_a_reference_only_the_solution_is_drawn(axes: str):
+    data = solution(axes, reference=False, points=6)
+    text = titles(solution_figure(data, "u"))
+    assert "reference" not in text
+    assert "error" not in text
+    if axes == "xy":
+        assert len(meshes(solution_figure(data, "u"))) == 1
+
+
+@pytest.mark.parametrize("axes", ["x", "t"])
+def test_one_variable_gives_lines_and_a_symmetric_error_axis(axes: str):
+    data = solution(axes)
+    values, error = solution_figure(data, "u").axes
+    np.testing.assert_array_equal(values.lines[0].get_ydata(), data.fields["u"])
+    np.testing.assert_array_equal(values.lines[1].get_ydata(), data.fields["u_ref"])
+    low, high = error.get_ylim()
+    assert low == -high
+    assert high > np.abs(data.fields["u_error"]).max()
+
+
+def test_residual_is_its_modulus_on_whole_decades_one_panel_per_equation():
+    data = solution("xy")
+    data.fields = {"u": data.fields["u"], "residual_mass": data.fields["residual"], "residual_energy": data.fields["u"]}
+    figure = residual_figure(data)
+    found = meshes(figure)
+    assert len(found) == 2
+    for mesh, name in zip(found, ("residual_mass", "residual_energy"), strict=True):
+        assert isinstance(mesh.norm, LogNorm)
+        assert mesh.norm.vmax >= np.abs(data.fields[name]).max() > mesh.norm.vmax / 10
+        decades = np.log10(mesh.norm.vmax / mesh.norm.vmin)
+        assert 1 <= round(decades) <= 5
+        np.testing.assert_allclose(decades, round(decades), atol=1e-9)
+    assert "mass" in titles(figure)
+    assert residual_figure(replace(data, fields={"u": data.fields["u"]})) is None
+
+
+# --- slices
+
+
+def test_slices_show_five_times_and_the_error_of_every_time():
+    data = solution("xt")
+    figure = slices_figure(data, "u")
+    by_name = {axes.get_label(): axes for axes in figure.axes}
+    lines = by_name["values"].lines
+    assert len(lines) == 10
+    np.testing.assert_array_equal(lines[0].get_ydata(), data.fields["u"][0])
+    np.testing.assert_array_equal(lines[9].get_ydata(), data.fields["u_ref"][-1])
+    assert by_name["error"].get_yscale() == "log"
+    expected = [relative_l2(a, b) for a, b in zip(data.fields["u"], data.fields["u_ref"], strict=True)]
+    np.testing.assert_array_equal(by_name["over time"].lines[0].get_ydata(), expected)
+
+
+def test_slices_of_two_space_axes_run_along_the_middle():
+    data = solution("xyt", points=7)
+    figure = slices_figure(data, "u")
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), data.fields["u"][0, 4])
+    assert "y" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("axes", ["x", "t", "xy"])
+def test_no_slices_without_both_time_and_space(axes: str):
+    assert slices_figure(solution(axes), "u") is None
+
+
+def test_relative_error_of_a_vanishing_slice_is_nan():
+    reference = np.array([[0.0, 0.0], [3.0, 4.0]])
+    np.testing.assert_array_equal(relative_l2_slices(reference + np.diag([1.0, 5.0]), reference), [np.nan, 1.0])
+
+
+# --- history
+
+
+def test_levels_begin_where_the_column_changes_and_carry_their_grid():
+    data = solution("xy")
+    assert level_changes(data) == [(0, "$G$ = 4"), (10, "$G$ = 8"), (20, "$G$ = 16")]
+    data.levels = [{"level": k, "grid": None} for k in range(3)]
+    assert [name for _, name in level_changes(data)] == ["level 0", "level 1", "level 2"]
+
+
+def test_history_marks_level_changes_against_steps_and_seconds():
+    figure = history_figure(solution("xy"))
+    assert len(figure.axes) == 4
+    loss, seconds, error = figure.axes[0], figure.axes[1], figure.axes[2]
+    assert all(axes.get_yscale() == "log" for axes in figure.axes)
+    assert [line.get_label() for line in loss.lines[:3]] == ["total", "residual", "boundary"]
+    assert [line.get_xdata()[0] for line in loss.lines[3:]] == [10.5, 20.5]
+    assert [line.get_xdata()[0] for line in seconds.lines[3:]] == [5.25, 10.25]
+    assert [text.get_text() for text in loss.texts] == ["$G$ = 4", "$G$ = 8", "$G$ = 16"]
+    np.testing.assert_array_equal(error.lines[0].get_xdata(), [5, 10, 15, 20, 25, 30])
+
+
+def test_crowded_level_labels_are_left_out_but_their_lines_stay():
+    data = solution("xy")
+    data.history["level"] = np.arange(30) % 2
+    axes = history_figure(data).axes[0]
+    assert len(axes.lines) == 3 + 29
+    assert 1 <= len(axes.texts) < 15
+
+
+def test_history_without_error_or_without_steps():
+    data = solution("xy")
+    del data.history["relative_l2_u"]
+    assert len(history_figure(data).axes) == 2
+    assert history_figure(replace(data, history={})) is None
+
+
+# --- values no figure likes
+
+
+def spoil(data: SolutionFile, how: str) -> None:
+    for name, values in data.fields.items():
+        if how == "some nan":
+            values.flat[0], values.flat[-1] = np.nan, np.inf
+        elif how == "all nan":
+            values[...] = np.nan
+        elif how == "zero":
+            values[...] = 0
+        elif how == "constant":
+            values[...] = 7
+        elif how == "huge":
+            data.fields[name] = values * 1e300
+
+
+WAYS = {
+    "t": ("some nan", "all nan", "zero", "constant"),
+    "xt": ("some nan", "all nan", "zero", "huge"),
+    "xyt": ("huge",),
+}
+
+
+@pytest.mark.parametrize(("axes", "how"), [(axes, how) for axes, ways in WAYS.items() for how in ways])
+def test_values_no_figure_likes_are_drawn_all_the_same(axes: str, how: str):
+    data = solution(axes, points=5)
+    spoil(data, how)
+    if how == "all nan":
+        data.history |= {"loss": np.full(30, np.nan), "relative_l2_u": np.full(30, np.nan)}
+    figures = [solution_figure(data, "u"), residual_figure(data), slices_figure(data, "u"), history_figure(data)]
+    for figure in figures:
+        if figure is not None:
+            figure.set_dpi(20)
+            figure.canvas.draw()
+    if "nan" in how:
+        assert any("not finite" in text.get_text() for axes in figures[0].axes for text in axes.texts)
+
+
+def test_a_single_time_or_point_is_drawn():
+    data = solution("xt")
+    data.coordinates["t"] = data.coordinates["t"][:1]
+    data.fields = {name: values[:1] for name, values in data.fields.items()}
+    data.history = {name: values[:1] for name, values in data.history.items()}
+    for figure in (solution_figure(data, "u"), slices_figure(data, "u"), history_figure(data)):
+        figure.set_dpi(20)
+        figure.canvas.draw()
+
+
+# --- text
+
+
+def test_labels_have_units_except_for_pure_numbers():
+    data = solution("xt")
+    assert axis_label(data, "x") == "position $x$ (m)"
+    assert axis_label(data, "t") == "time $t$"
+    assert axis_label(data, "u") == "$u$"
+
+
+@pytest.mark.parametrize(
+    ("plain", "typeset"),
+    [
+        ("u_xx + u_yy = f", "$u_{xx} + u_{yy} = f$"),
+        ("u_t + u u_x = ν u_xx", r"$u_{t} + u\,u_{x} = ν\,u_{xx}$"),
+        ("u_t = D u_xx + 5 (u - u³)", r"$u_{t} = D\,u_{xx} + 5\,(u - u^3)$"),
+        ("a $ b", r"a \$ b"),
+    ],
+)
+def test_equations_are_typeset(plain: str, typeset: str):
+    assert formula(plain) == typeset
+
+
+def test_numbers_have_two_digits():
+    assert [number(x) for x in (0.0, 0.5, 12.0, 752.0, 1.234e-7)] == ["0", "0.5", "12", "752", r"$1.2\times10^{-7}$"]
+    assert number(np.nan) == "not finite"
+    assert re.fullmatch(r"\$-3\.0\\times10\^\{5\}\$", number(-3e5))
