@@ -1,0 +1,100 @@
+"""Checkpoints of a run: parameters by layer, enough to evaluate the network again bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones import Backbone
+from kanpinn.config import Configuration, validate
+from kanpinn.errors import UserError
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.objective import Objective
+from kanpinn.output import model_arrays
+
+FOLDER = "checkpoints"
+
+
+def save(folder: Path, number: int, configuration: Configuration, backbone: Backbone, theta: Tensor) -> Path:
+    """Write one checkpoint.
+
+    Args:
+        folder: The run folder.
+        number: The stage's number; the highest is the newest.
+        configuration: The checked config.
+        backbone: The network on its level.
+        theta: Its parameters `[P]`.
+
+    Returns:
+        The file.
+    """
+    path = folder / FOLDER / f"stage_{number:03d}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = {"config": configuration.resolved, "level": backbone.level, "stage": number}
+    write_checkpoint(path, {"theta": theta.detach().cpu().numpy(), **model_arrays(backbone, theta)}, meta)
+    return path
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint of a run.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If the folder is missing or holds no checkpoint.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a run folder")
+    files = sorted((folder / FOLDER).glob("stage_*.h5"))
+    if not files:
+        raise UserError(f"{folder}: not a run folder: it has no {FOLDER}/stage_*.h5")
+    return files[-1]
+
+
+def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
+    """Rebuild the network of a run.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Its objective (without points), its parameters `[P]` and the content of metrics.json.
+
+    Raises:
+        UserError: If the folder is not a run or a file in it is damaged.
+    """
+    path = newest(folder)
+    arrays, meta = read_checkpoint(path)
+    try:
+        config = dict(meta["config"], device="cpu")
+        level = int(meta["level"])
+        theta = torch.from_numpy(np.ascontiguousarray(arrays["theta"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
+    configuration = validate(config)
+    problem, options = configuration.problem, configuration.components["backbone"]
+    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
+    if "embedding/frequencies" in arrays:
+        embedding.frequencies = torch.from_numpy(arrays["embedding/frequencies"])
+    backbone = options.build(embedding, len(problem.unknowns))
+    while backbone.level < level:
+        backbone = backbone.refined()
+    if len(theta) != backbone.size:
+        raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
+    objective = Objective(
+        problem, backbone, configuration.components["weighting"], exact=configuration.conditions == "exact"
+    )
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        metrics = {}  # interrupted before the first metrics were written: the network is still good
+    return objective, theta, metrics

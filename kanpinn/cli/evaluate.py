@@ -1,0 +1,146 @@
+"""`kanpinn evaluate RUN --points FILE.csv [-o OUT.csv]`: the trained network at the user's own points."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kanpinn.cli.main import Parser, complain
+from kanpinn.errors import EXIT_DONE, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as text.
+
+    Attributes:
+        header: Column names.
+        rows: Cells, row by row.
+        lines: The line of the file each row ends on.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Evaluate and write a CSV file; raises UserError if the run or the points are not what is needed."""
+    parser = Parser(prog="kanpinn evaluate", description="Evaluate a run's network at the points of a CSV file.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--points", type=Path, required=True, metavar="FILE.csv", help="one column per coordinate")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="where to write (default: to the screen)")
+    arguments = parser.parse_args(argv)
+    table = read_table(arguments.points)
+    from kanpinn.api import load
+
+    solution = load(arguments.run)
+    domain = solution.problem.domain
+    points = coordinates(table, domain.names, arguments.points)
+    values = solution(points)
+    taken = [name for name in values if name in table.header]
+    if taken:
+        raise UserError(f"{arguments.points}: column '{taken[0]}' would be written twice; rename it in the header.")
+    outside = int(((points < domain.lower) | (points > domain.upper)).any(axis=1).sum())
+    if outside:
+        complain("warning", UserError(f"{outside} of {len(points)} points lie outside the domain; do not trust them."))
+    text = written(table, values)
+    if arguments.output is None:
+        sys.stdout.write(text)
+    else:
+        _save(arguments.output, text)
+    return EXIT_DONE
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV file with a header line.
+
+    Args:
+        file: The file, comma-separated.
+
+    Returns:
+        Its header and rows; blank lines are skipped.
+
+    Raises:
+        UserError: If it cannot be read, is empty, or a row has too many or too few cells.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "not a text file in CSV format"
+        raise UserError(f"--points={file}: {reason}; expected a CSV file.") from error
+    if len(read) < 2:
+        raise UserError(f"--points={file}: no points in it; expected a header such as x,y and one point per line.")
+    header = read[0][1]
+    for line, row in read[1:]:
+        if len(row) != len(header):
+            raise UserError(f"--points={file}: line {line} has {len(row)} cells; expected {len(header)}.")
+    return Table(header, [row for _, row in read[1:]], [line for line, _ in read[1:]])
+
+
+def coordinates(table: Table, names: Sequence[str], file: Path) -> np.ndarray:
+    """The coordinate columns of a table as numbers.
+
+    Args:
+        table: The table; its columns may stand in any order, others are ignored.
+        names: Coordinates in the order of the domain.
+        file: Where the table came from, for messages.
+
+    Returns:
+        Points `[N, d]`.
+
+    Raises:
+        UserError: If a column is missing or there twice, or a cell is not a finite number.
+    """
+    import numpy as np
+
+    for name in names:
+        if table.header.count(name) != 1:
+            fault = "missing" if name not in table.header else "there twice"
+            raise UserError(
+                f"--points={file}: column '{name}' is {fault}; found {', '.join(table.header)}; "
+                f"expected the columns {', '.join(names)}."
+            )
+    points = np.empty((len(table.rows), len(names)))
+    for k, name in enumerate(names):
+        column = table.header.index(name)
+        for n, row in enumerate(table.rows):
+            try:
+                points[n, k] = float(row[column])
+            except ValueError:
+                points[n, k] = math.nan
+            if not math.isfinite(points[n, k]):
+                raise UserError(
+                    f"--points={file}: line {table.lines[n]}: {name}={row[column]!r}: expected a finite number."
+                )
+    return points
+
+
+def written(table: Table, values: Mapping[str, np.ndarray]) -> str:
+    """The table with one more column per unknown, in 17 significant digits, which give back the same float64."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*table.header, *values])
+    for n, row in enumerate(table.rows):
+        writer.writerow([*row, *(f"{float(column[n]):.17g}" for column in values.values())])
+    return stream.getvalue()
+
+
+def _save(file: Path, text: str) -> None:
+    from kanpinn.io.atomic import write_text
+
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise UserError(f"-o {file}: {error.strerror or error}; expected a file that can be written.") from error

@@ -1,0 +1,23 @@
+"""`kanpinn inspect PATH [--json]`: what a run folder or an HDF5 file holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the content of a path as a tree or as JSON; raises UserError if it holds nothing of ours."""
+    parser = Parser(prog="kanpinn inspect", description="Show what a run folder or an HDF5 file holds.")
+    parser.add_argument("path", type=Path, help="run folder or HDF5 file")
+    parser.add_argument("--json", action="store_true", help="print JSON for other programs")
+    arguments = parser.parse_args(argv)
+    from kanpinn.io.inspect import inspect, render
+
+    content = inspect(arguments.path)
+    print(json.dumps(content, indent=2) if arguments.json else render(content))
+    return EXIT_DONE

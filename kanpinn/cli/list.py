@@ -1,0 +1,85 @@
+"""`kanpinn list [group]`: what can be chosen, one line each, without loading torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import kanpinn
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE, unknown_choice
+from kanpinn.places import choices, class_docstrings, problem_file, table_of_names, users
+
+TITLES = {
+    "problems": "problem",
+    "backbones": "backbone",
+    "samplers": "sampler",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "weightings": "weighting",
+    "experiments": "experiment",
+}
+"""Config groups by the plural name of the command line."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the choices of one group or of all; raises UserError for an unknown group."""
+    parser = Parser(prog="kanpinn list", description="List what can be chosen, one line each.")
+    parser.add_argument("group", nargs="?", help=", ".join(TITLES))
+    asked = parser.parse_args(argv).group
+    if asked is not None and asked not in TITLES:
+        raise unknown_choice("group", asked, TITLES)
+    for title in [asked] if asked else TITLES:
+        if asked is None:
+            print(f"{title} ({TITLES[title]}=…)")
+        for line in described(TITLES[title]):
+            print(line if asked else f"  {line}")
+    return EXIT_DONE
+
+
+def described(group: str) -> list[str]:
+    """One line per choice of a config group: its name and what it is, the user's own marked."""
+    own = users("conf")
+    files = choices(group)
+    width = max(map(len, files), default=0) + 2
+    lines = []
+    for name, file in files.items():
+        mark = " (yours)" if own is not None and file.is_relative_to(own) else ""
+        lines.append(f"{name:<{width}}{_description(group, name, file)}{mark}".rstrip())
+    return lines
+
+
+def _description(group: str, name: str, file: Path) -> str:
+    """The comment on the first line of the YAML file, or else the first docstring line of the class."""
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    if first.startswith("# ") and "@package" not in first:
+        return first[2:].strip()
+    if group == "problem":
+        source = problem_file(_named(file) or name)
+        return next(iter(class_docstrings(source).values()), "") if source else "(no Python file found)"
+    return _component_docstrings(group).get(_named(file) or name, "")
+
+
+def _named(file: Path) -> str | None:
+    """The value of the line `name: …` of a YAML file."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("name:"):
+            return line.removeprefix("name:").partition("#")[0].strip().strip("'\"")
+    return None
+
+
+@cache
+def _component_docstrings(group: str) -> dict[str, str]:
+    """First docstring lines of the classes of a group by the name it is chosen by.
+
+    Read from the source, where a dict of the group's name (`SAMPLERS`) gives names to classes: importing the components
+    would load torch, which takes longer than reading all of it.
+    """
+    docstrings: dict[str, str] = {}
+    classes: dict[str, str] = {}
+    root = Path(str(kanpinn.__file__)).parent
+    for source in [*root.glob("*.py"), *root.glob("*/*.py")]:
+        docstrings |= class_docstrings(source)
+        classes |= table_of_names(source, f"{group.upper()}S")
+    return {name: docstrings.get(cls, "") for name, cls in classes.items()}

@@ -1,0 +1,94 @@
+"""Entry point: choose the command, and turn every outcome into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import kanpinn
+from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, DivergedError, Interrupted, UserError
+
+COMMANDS = {
+    "solve": "solve one problem, or a sweep of them with -m",
+    "inspect": "show what a run folder or an HDF5 file holds",
+    "plot": "draw the figures of a run",
+    "evaluate": "evaluate a run's network at the points of a CSV file",
+    "list": "list what can be chosen",
+}
+"""Commands by name, each a module `kanpinn.cli.<name>` with `run(arguments) -> int`; and what they do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are user errors of one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the complaint instead of printing the usage and leaving."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after `kanpinn`; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 2 wrong input, 3 the solve diverged, 128 + n interrupted by signal n.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        complain("error", error)
+        return EXIT_USER_ERROR
+    except DivergedError as error:
+        complain("diverged", error)
+        return EXIT_SOLVE_FAILED
+    except Interrupted as error:
+        return 128 + error.signal
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has left ("kanpinn list | head -1"); keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+
+
+def script() -> NoReturn:
+    """The installed command."""
+    sys.exit(main())
+
+
+def complain(kind: str, error: BaseException) -> None:
+    """Print one line on stderr, whatever line breaks the message has."""
+    print(f"kanpinn: {kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+def _dispatch(argv: list[str]) -> int:
+    parser = Parser(
+        prog="kanpinn",
+        description="Physics-informed Kolmogorov-Arnold networks, trained level by level on exactly nested splines.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+        + "\n\n`kanpinn COMMAND --help` tells more. First try: kanpinn solve problem=poisson",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="what to do, see below")
+    # Only what stands before the command is parsed here; the rest is the command's own.
+    position = next((k for k, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    arguments = parser.parse_args(argv[: position + 1])
+    if arguments.version:
+        print(f"kanpinn {kanpinn.__version__}")
+        return EXIT_DONE
+    if arguments.command is None:
+        parser.print_help()
+        return EXIT_DONE if not argv else EXIT_USER_ERROR
+    if arguments.command not in COMMANDS:
+        from kanpinn.errors import unknown_choice
+
+        raise unknown_choice("command", arguments.command, COMMANDS)
+    return importlib.import_module(f"kanpinn.cli.{arguments.command}").run(argv[position + 1 :])

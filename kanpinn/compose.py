@@ -1,0 +1,224 @@
+"""From command-line overrides to a composed Hydra config, with every mistake turned into one clear line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from kanpinn.checking import shown, unknown_key
+from kanpinn.config import one_line
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.places import GROUPS, choices, problem_file, users
+
+CONFIG_MODULE = "kanpinn.conf"
+CONFIG_PATH = f"pkg://{CONFIG_MODULE}"
+CONFIG_NAME = "config"
+VERSION_BASE = "1.3"
+
+
+class UserConfigs(SearchPathPlugin):
+    """Puts the user's own ./conf before the packaged configs, so that a file of the same name wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folder, if there is one and the application is this one."""
+        folder = users("conf")
+        if folder is not None and any(element.path == CONFIG_PATH for element in search_path.get_path()):
+            search_path.prepend("kanpinn-user", f"file://{folder}", anchor="main")
+
+
+Plugins.instance().register(UserConfigs)
+
+
+def compose(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
+    """Compose the config that the given overrides describe.
+
+    Args:
+        overrides: As on the command line, such as `["problem=burgers", "seed=1"]`.
+
+    Returns:
+        The config without Hydra's own part, and the run folder it asks for.
+
+    Raises:
+        UserError: If an override cannot be read, or names a choice or key that does not exist.
+    """
+    parsed = parse(overrides)
+    for override in parsed:
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line}: several values; a sweep needs kanpinn solve -m.")
+    try:
+        cfg = _compose(overrides)
+        folder = Path(str(OmegaConf.select(cfg, "hydra.run.dir")))
+    except Exception as error:  # Hydra also raises ValueError and others for what a user may write
+        raise _explain(error, parsed) from error
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, folder
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a run folder that cannot take a new run; raises UserError if it exists and is not an empty folder."""
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            holds = "already holds a run" if (folder / "metrics.json").exists() else "is not empty"
+            raise UserError(f"hydra.run.dir={folder}: the folder {holds}; expected a new or an empty one.")
+    elif folder.exists():
+        raise UserError(f"hydra.run.dir={folder}: this is a file; expected a new or an empty folder.")
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides by Hydra's grammar; raises UserError for one that does not follow it."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(
+                f"{shown(text)[:80]}: not a valid override; expected key=value, a list as key=[1,2], "
+                "text with special characters as key='\"...\"'."
+            ) from error
+    return parsed
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of a sweep one value at a time: the first values together, then each other value in turn.
+
+    That names every mistake of a single value without composing the whole product.
+    """
+    columns = []
+    for override in parse(overrides):
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: this kind of sweep is not supported; list the values.")
+            columns.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+        else:
+            columns.append([str(override.input_line)])
+    first = [column[0] for column in columns]
+    others = ([*first[:k], value, *first[k + 1 :]] for k, column in enumerate(columns) for value in column[1:])
+    return [first, *others]
+
+
+@contextmanager
+def _no_other_hydra() -> Iterator[None]:
+    """Set aside a Hydra that the calling program may have started."""
+    other = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = other  # asked for anew: Hydra has put another instance in its place
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    with _no_other_hydra(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
+        return hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+
+
+def _explain(error: Exception, parsed: Sequence[Override]) -> UserError:
+    """Say which override is wrong, and what would have been right."""
+    for override in parsed:
+        wrong = _wrong_choice(override)
+        if wrong is not None:
+            return wrong
+    groups = [override for override in parsed if override.key_or_group in GROUPS]
+    try:
+        cfg = _compose([str(override.input_line) for override in groups])
+    except Exception:  # then the mistake is in a file
+        cfg = None
+    for override in parsed if cfg is not None else []:
+        if override not in groups and override.type in (OverrideType.CHANGE, OverrideType.DEL):
+            wrong = _wrong_key(override, cfg)
+            if wrong is not None:
+                return wrong
+    return _in_file(error)
+
+
+def _wrong_choice(override: Override) -> UserError | None:
+    """The mistake in an override of a whole group, if there is one."""
+    group, value = override.key_or_group, override.value()
+    if group not in GROUPS or override.type == OverrideType.DEL:
+        return None
+    known = choices(group)
+    if value is None:
+        return None if group == "experiment" else UserError(f"{group}=null: valid choices: {', '.join(known)}.")
+    if isinstance(value, list | dict):
+        return invalid(group, override.get_value_element_as_str(), f"one of {', '.join(known)}")
+    if str(value) in known:
+        return None
+    if not known:
+        return UserError(f"{group}={value}: there is none to choose; the folder conf/{group} holds no YAML file.")
+    if group == "problem" and problem_file(str(value)) is not None:
+        return UserError(
+            f"problem={value}: problems/{value}.py is there but conf/problem/{value}.yaml is missing; "
+            f"it needs at least the line 'name: {value}'. Valid choices: {', '.join(known)}."
+        )
+    return unknown_choice(group, value, known)
+
+
+def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
+    """The mistake in the key of an override, if it does not exist in the composed config."""
+    key = override.key_or_group
+    if key.startswith("hydra/"):
+        return None
+    if key == "hydra":
+        return invalid(key, override.get_value_element_as_str(), "a key of Hydra's own, such as hydra.run.dir")
+    node: Any = cfg
+    parent = ""
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or part not in node:
+            valid = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
+            value = str(override.input_line).partition("=")[2] or None
+            return unknown_key(f"{parent}{part}", value, valid, _keys(cfg))
+        node = node._get_node(part)
+        node = node._dereference_node() if node is not None and node._is_interpolation() else node
+        parent += f"{part}."
+    return None
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    """Every full dotted key of a config, but Hydra's own and the problem's recommendations."""
+    keys: list[str] = []
+    if isinstance(node, DictConfig):
+        for name in node:
+            if f"{prefix}{name}" not in ("hydra", "problem.tuned"):
+                keys.append(f"{prefix}{name}")
+                if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, str(name)):
+                    keys.extend(_keys(node[name], f"{prefix}{name}."))
+    return keys
+
+
+def _in_file(error: Exception) -> UserError:
+    """A mistake that is in a config file, not in an override."""
+    chain = itertools.takewhile(lambda e: e is not None, _causes(error))
+    for cause in chain:
+        if isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark is not None:
+            mark = cause.problem_mark
+            return UserError(f"{Path(mark.name).name}: line {mark.line + 1}: not valid YAML: {cause.problem}.")
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            group, _, name = str(cause.missing_cfg_file).rpartition("/")
+            known = cause.options or (choices(group) if group in GROUPS else [])
+            return unknown_choice(group or "config", name, known)
+    key = getattr(error, "full_key", None)
+    return UserError(f"{key}: {one_line(error)}" if key else one_line(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

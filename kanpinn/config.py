@@ -1,0 +1,214 @@
+"""The config as checked, typed values: nothing is solved before `validate` has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from kanpinn.checking import build, conform, shown, unknown_key
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.places import GROUPS, choices, load_problem_class
+from kanpinn.problem import Problem
+
+__all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
+
+COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experiment"))
+"""Groups whose choices are option dataclasses in the registry."""
+
+_RESERVED = ("name", "conditions", "tuned")
+"""Keys of the problem group that are not coefficients."""
+
+_ABSENT = object()
+
+
+def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
+    """The resolver `${tuned:kan.width,[5,5]}`: what the problem recommends under `problem.tuned`, else the default."""
+    value = OmegaConf.select(_root_, f"problem.tuned.{path}", default=_ABSENT)
+    if value is not _ABSENT:
+        return value
+    # Wrapped, because OmegaConf.resolve cannot store a plain list or dict in place of an interpolation.
+    return OmegaConf.create(default) if isinstance(default, list | dict) else default
+
+
+OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written and shown besides the numbers.
+
+    Attributes:
+        points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
+        figures: Whether figures are drawn.
+        progress: Whether a progress bar is shown.
+    """
+
+    points: int | list[int] | None = None
+    figures: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        counts = self.points if isinstance(self.points, list) else [2 if self.points is None else self.points]
+        if not counts or min(counts) < 2:
+            raise invalid("output.points", shown(self.points), "at least 2 points per coordinate")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The top-level keys that belong to no group.
+
+    Attributes:
+        seed: Seeds every random choice.
+        dtype: Floating point type of points and network.
+        device: Where torch computes.
+        threads: CPU threads of torch; None leaves torch's own choice.
+        time_limit_s: Seconds after which the run stops; None sets no limit.
+        output: What is written and shown.
+    """
+
+    seed: int
+    dtype: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+    time_limit_s: float | None = None
+    output: Output = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise invalid("seed", self.seed, "a whole number of at least 0 and below 2^63")
+        if self.threads is not None and not 1 <= self.threads <= 4096:
+            raise invalid("threads", self.threads, "a whole number from 1 to 4096, or null")
+        if self.time_limit_s is not None and self.time_limit_s <= 0:
+            raise invalid("time_limit_s", self.time_limit_s, "a positive number of seconds, or null")
+        if self.device == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise UserError("device=cuda: no CUDA device is available; valid choices: cpu.")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A checked config.
+
+    Attributes:
+        settings: The top-level keys.
+        problem: The problem with its coefficients.
+        conditions: Whether conditions are loss terms ("soft") or met by construction ("exact").
+        components: By group (backbone, sampler, schedule, optimizer, weighting), the chosen options.
+        resolved: The config as plain values, nothing left to interpolate.
+    """
+
+    settings: Settings
+    problem: Problem
+    conditions: Literal["soft", "exact"]
+    components: dict[str, Any]
+    resolved: dict[str, Any]
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
+    """Check a whole config before any work starts.
+
+    Args:
+        cfg: The composed config, resolved or not.
+
+    Returns:
+        The same as typed values.
+
+    Raises:
+        UserError: At the first mistake, naming key, value and what would have been valid.
+    """
+    values = resolve(cfg)
+    names = [item.name for item in fields(Settings)]
+    for key, value in values.items():
+        if key not in names and key not in ("problem", *COMPONENTS):
+            raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
+    settings = build(Settings, {key: values[key] for key in names if key in values}, "")
+    problem, conditions = _problem(_group(values, "problem"))
+    components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
+    return Configuration(settings, problem, conditions, components, values)
+
+
+def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a config into plain values.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        Nested dicts and lists, every interpolation done.
+
+    Raises:
+        UserError: If an interpolation fails or a mandatory value ("???") is missing.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'config'}: {one_line(error)}") from error
+    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every full dotted key of nested plain values, but the problem's recommendations."""
+    keys = []
+    for key, value in values.items():
+        if f"{prefix}{key}" == "problem.tuned":
+            continue
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys.extend(_dotted(value, f"{prefix}{key}."))
+    return keys
+
+
+def _group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The mapping of one group with its name checked to be there."""
+    value = values.get(group)
+    if value is None:
+        raise UserError(f"{group}: missing; valid choices: {', '.join(choices(group))}.")
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise invalid(group, shown(value), f"one of {', '.join(choices(group))}")
+    return value
+
+
+def _component(group: str, values: dict[str, Any]) -> Any:
+    """The options of one component."""
+    from kanpinn.registry import options
+
+    try:
+        cls = options(group, values["name"])
+    except KeyError:
+        raise unknown_choice(f"{group}.name", values["name"], choices(group)) from None
+    return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
+
+
+def _problem(values: dict[str, Any]) -> tuple[Problem, Literal["soft", "exact"]]:
+    """The problem with its coefficients, and how its conditions are met."""
+    cls = load_problem_class(values["name"])
+    coefficients = [item.name for item in fields(cls)]
+    clash = sorted(set(coefficients) & set(_RESERVED))
+    if clash:
+        raise UserError(f"class {cls.__name__}: a coefficient cannot be called {clash[0]}; that key is taken.")
+    given = {key: value for key, value in values.items() if key not in _RESERVED}
+    for key, value in given.items():
+        if key not in coefficients:
+            raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])
+    conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
+    conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
+    if conditions == "exact" and cls.exact is Problem.exact:
+        raise UserError(
+            f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
+            "valid choices: soft."
+        )
+    return build(cls, given, "problem"), conditions

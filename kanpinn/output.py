@@ -1,0 +1,176 @@
+"""From a trained network to arrays: the output grid, its fields and errors, and everything the solution file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.kan import SplineLayer
+from kanpinn.errors import UserError
+from kanpinn.io.solution import field_axes
+from kanpinn.jets import JetSpace
+from kanpinn.objective import Objective, ask
+from kanpinn.problem import Coordinates, Problem
+from kanpinn.splines import knots
+
+CHUNK = 20_000
+DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21}
+"""Output grid points per coordinate, by dimension of the domain."""
+
+
+class OutputGrid:
+    """The tensor grid on which solutions are written and errors measured.
+
+    Attributes:
+        coordinates: Values of each coordinate, `[n_k]`.
+        axes: Names of a field's axes, slowest first: (t, z, y, x).
+        shape: Shape of a field.
+        points: The grid as points `[N, d]` float64 on the CPU, columns in the order of the domain.
+        reference: The reference of each unknown, of `shape`; empty without one.
+    """
+
+    def __init__(self, problem: Problem, count: int | list[int] | None) -> None:
+        domain = problem.domain
+        counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)
+        if len(counts) != len(domain):
+            raise UserError(f"output.points={counts}: expected one number, or {len(domain)}, one per coordinate")
+        self.coordinates = {
+            name: np.linspace(*domain.interval(name), n) for name, n in zip(domain.names, counts, strict=True)
+        }
+        self.axes = field_axes(domain.names)
+        mesh = np.meshgrid(*(self.coordinates[name] for name in self.axes), indexing="ij")
+        self.shape = mesh[0].shape
+        by_name = dict(zip(self.axes, mesh, strict=True))
+        self.points = torch.from_numpy(np.stack([by_name[name].ravel() for name in domain.names], axis=1))
+        self.reference = {name: v.reshape(self.shape) for name, v in reference_values(problem, self.points).items()}
+
+    def errors(self, fields: Mapping[str, np.ndarray]) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+        """Relative L2 and largest error of each unknown over the grid; None without a reference."""
+        if not self.reference:
+            return None, None
+        l2, linf = {}, {}
+        for name, reference in self.reference.items():
+            difference = fields[name] - reference
+            norm = float(np.linalg.norm(reference))
+            l2[name] = float(np.linalg.norm(difference)) / (norm or 1.0)
+            linf[name] = float(np.abs(difference).max())
+        return l2, linf
+
+
+def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
+    """The reference at points.
+
+    Args:
+        problem: The problem.
+        points: `[N, d]` float64.
+
+    Returns:
+        `[N]` per unknown that has one; empty without a reference.
+
+    Raises:
+        UserError: If the reference raises, has the wrong shape or is not finite.
+    """
+    coordinates = Coordinates(problem.domain.names, [points[:, k] for k in range(points.shape[1])])
+    result = ask(problem, "reference", problem.reference, coordinates)
+    if result is None:
+        return {}
+    named = result if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    out = {}
+    for name, value in named.items():
+        if name not in problem.unknowns or not isinstance(value, Tensor) or value.shape != (len(points),):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(
+                f"problem={type(problem).__name__}: reference of '{name}' is {got}, expected a tensor of shape "
+                f"({len(points)},) for one of {', '.join(problem.unknowns)}"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"problem={type(problem).__name__}: reference of '{name}' is not finite everywhere")
+        out[name] = value.detach().double().cpu().numpy()
+    return out
+
+
+def evaluate(objective: Objective, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
+    """The unknowns, or one derivative of them, at any points.
+
+    Args:
+        objective: Problem and network.
+        theta: Parameters `[P]`.
+        points: `[N, d]`.
+        derivative: Letters of the coordinates differentiated by.
+
+    Returns:
+        `[N]` float64 per unknown.
+    """
+    space = JetSpace(objective.problem.domain.names, (derivative,) if derivative else ())
+    out: dict[str, list[np.ndarray]] = {name: [] for name in objective.problem.unknowns}
+    with torch.no_grad():
+        for part in torch.split(points.to(theta), CHUNK) if len(points) else ():
+            for name, jet in objective.fields(theta, part, space).items():
+                out[name].append(jet[derivative].double().cpu().numpy())
+    return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in out.items()}
+
+
+def residual_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """The equations' residuals on the output grid, by field name ("residual" or "residual_<equation>")."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for points in torch.split(grid.points.to(theta), CHUNK):
+        for equation, value in objective.interior_residual(theta, points).items():
+            name = f"residual_{equation}" if equation else "residual"
+            parts.setdefault(name, []).append(value.double().cpu().numpy())
+    return {name: np.concatenate(values).reshape(grid.shape) for name, values in parts.items()}
+
+
+def solution_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """Each unknown with its reference and error, and the residuals, on the output grid."""
+    fields: dict[str, np.ndarray] = {}
+    for name, values in evaluate(objective, theta, grid.points).items():
+        fields[name] = values.reshape(grid.shape)
+        if name in grid.reference:
+            fields[f"{name}_ref"] = grid.reference[name]
+            fields[f"{name}_error"] = fields[name] - grid.reference[name]
+    return {**fields, **residual_fields(objective, theta, grid)}
+
+
+def collocation_points(objective: Objective, theta: Tensor) -> dict[str, dict[str, np.ndarray]]:
+    """The last collocation points of each term with the size of the residual there, as columns `[N]`."""
+    sizes = objective.pointwise(theta)
+    out = {}
+    for term, points in objective.term_points().items():
+        columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(objective.problem.domain.names)}
+        out[term] = {**columns, "residual": sizes[term].cpu().numpy()}
+    return out
+
+
+def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:
+    """Every parameter array, with the knots of spline layers, by slash path ("layer_0/coefficients")."""
+    out: dict[str, np.ndarray] = {}
+    if backbone.embedding.frequencies is not None:
+        out["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
+    index = 0
+    for layer, arrays in zip(backbone.layers, backbone.arrays(theta), strict=True):
+        if not arrays:
+            continue
+        if isinstance(layer, SplineLayer):
+            out[f"layer_{index}/knots"] = knots(layer.n, layer.degree).numpy()
+        for name, values in arrays.items():
+            out[f"layer_{index}/{name}"] = values.detach().cpu().numpy()
+        index += 1
+    return out
+
+
+def model_attributes(backbone: Backbone) -> dict[str, Any]:
+    """What describes the model besides its arrays."""
+    attributes: dict[str, Any] = {
+        "level": backbone.level,
+        "parameters": backbone.size,
+        "periodic": ",".join(backbone.embedding.periodic),
+    }
+    first = next((layer for layer in backbone.layers if isinstance(layer, SplineLayer)), None)
+    if first is not None:
+        attributes.update(grid=first.n, degree=first.degree, outside=first.outside)
+    return attributes

@@ -1,0 +1,231 @@
+"""The run: one readable loop from a config to a run folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from kanpinn import __version__, checkpoints
+from kanpinn.api import Solution
+from kanpinn.compose import check_folder
+from kanpinn.config import Configuration, validate
+from kanpinn.errors import DivergedError, Interrupted
+from kanpinn.io.atomic import write_json, write_text
+from kanpinn.io.solution import SolutionFile, write_solution
+from kanpinn.multilevel import Stage
+from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
+from kanpinn.progress import RunLog, StageBar, summary
+from kanpinn.training import StageEnd, Training, check_memory
+
+SCHEMA_VERSION = 1
+STATUSES = {
+    "steps": "step_limit",
+    "tolerance": "converged",
+    "plateau": "converged",
+    "optimizer": "converged",
+    "time_limit": "time_limit",
+    "interrupted": "interrupted",
+    "diverged": "diverged",
+}
+REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
+ADVICE = {
+    "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
+    "time_limit": "time_limit_s was reached",
+    "diverged": "try dtype=float64, a smaller optimizer.lr or a larger optimizer.damping",
+    "interrupted": "stopped by a signal; the state is in checkpoints/",
+}
+
+
+def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
+    """Solve one problem and write one run folder.
+
+    Args:
+        config: The composed config.
+        folder: A folder that does not exist yet or is empty.
+
+    Returns:
+        The solution.
+
+    Raises:
+        UserError: If the input is wrong; nothing has been written then.
+        DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
+        Interrupted: If a signal ended the run early; the state has been written.
+    """
+    configuration = validate(config)
+    settings, schedule = configuration.settings, configuration.components["schedule"]
+    check_folder(folder)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    _check_together(configuration)
+    grid = OutputGrid(configuration.problem, settings.output.points)
+    training = Training(configuration, grid)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(configuration.resolved)))
+    log = RunLog(folder / "log.txt")
+    resolved = configuration.resolved
+    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
+    chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
+    log.add(
+        f"kanpinn {__version__} solve, {time.strftime('%Y-%m-%d %H:%M:%S %z')}",
+        ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
+    )
+    with _signals() as caught:
+
+        def halt() -> str | None:
+            if caught:
+                return "interrupted"
+            limit = settings.time_limit_s
+            return "time_limit" if limit is not None and training.seconds >= limit else None
+
+        end = StageEnd("steps", "", torch.empty(0), math.nan)
+        trials: list[tuple[StageEnd, Stage]] = []
+        for number, stage in enumerate(schedule.stages()):
+            if stage.trial is None and trials:
+                best = min(trials, key=lambda pair: pair[0].loss if math.isfinite(pair[0].loss) else math.inf)[0]
+                training.settle(best)
+                trials = []
+            training.enter(stage)
+            bar = StageBar(stage, training.backbone.grid, show=settings.output.progress)
+            end = training.train(stage, bar.tell, halt)
+            bar.close()
+            log.add(_stage_line(stage, end, training))
+            if stage.trial is not None and end.reason not in ("interrupted", "time_limit"):
+                trials.append((end, stage))
+                continue
+            training.settle(end)
+            checkpoints.save(folder, number, configuration, training.backbone, end.theta)
+            if end.reason in ("interrupted", "time_limit", "diverged"):
+                break
+        solution, message = _finish(configuration, training, end, folder)
+        text = summary(training.levels, solution.metrics, message, folder)
+        log.add(text)
+        print(text, flush=True)
+        if settings.output.figures and not caught:
+            _draw(folder)
+    if end.reason == "diverged":
+        raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
+    if caught:
+        raise Interrupted(caught[0])
+    return solution
+
+
+def _check_together(configuration: Configuration) -> None:
+    """Checks that concern several groups at once; raises UserError."""
+    from kanpinn.jets import JetSpace
+
+    problem, components = configuration.problem, configuration.components
+    space = JetSpace(problem.domain.names, tuple(problem.derivatives))
+    components["backbone"].check_order(space.order)
+    components["sampler"].check_levels(components["schedule"].levels)
+    check_memory(configuration, _available_memory(configuration.settings.device))
+
+
+def _available_memory(device: str) -> int:
+    """Bytes of memory on a device."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**63  # a system that does not say
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying at once; a second one has its usual effect."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        caught.append(number)
+        for s, handler in before.items():
+            signal.signal(s, handler)
+        print("\nstopping after this step and writing the state …", file=sys.stderr, flush=True)
+
+    for s in before:
+        signal.signal(s, handle)
+    try:
+        yield caught
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
+    trial = "" if stage.trial is None else f" start {stage.trial + 1}"
+    why = end.reason + (f": {end.message}" if end.message else "")
+    return (
+        f"{training.seconds:8.1f} s  level {stage.level}{trial}: {training.backbone.size} parameters, "
+        f"{len(end.rows)} steps, loss {end.loss:.3e}, ended by {why}"
+    )
+
+
+def _finish(configuration: Configuration, training: Training, end: StageEnd, folder: Path) -> tuple[Solution, str]:
+    """Write metrics.json and solution.h5; returns the solution and the status in words."""
+    assert training.theta is not None
+    resolved, settings = configuration.resolved, configuration.settings
+    fields = solution_fields(training.objective, training.theta, training.grid)
+    l2, linf = training.grid.errors(fields)
+    status = STATUSES[end.reason]
+    metrics: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "problem": resolved["problem"]["name"],
+        "backbone": resolved["backbone"]["name"],
+        "schedule": resolved["schedule"]["name"],
+        "optimizer": resolved["optimizer"]["name"],
+        "seed": settings.seed,
+        "parameters": training.backbone.size,
+        "wall_time_s": training.seconds,
+        "loss": end.loss,
+        "relative_l2": l2,
+        "linf": linf,
+        "error_estimate": None,
+        "levels": [asdict(record) for record in training.levels],
+    }
+    problem = configuration.problem
+    data = SolutionFile(
+        problem=metrics["problem"],
+        equation=problem.equation,
+        config=OmegaConf.to_yaml(OmegaConf.create(resolved)),
+        seed=settings.seed,
+        dtype=settings.dtype,
+        status=status,
+        coordinates=training.grid.coordinates,
+        labels=dict(problem.labels),
+        fields=fields,
+        history=training.columns(),
+        levels=metrics["levels"],
+        points=collocation_points(training.objective, training.theta),
+        metrics=metrics,
+        model=model_arrays(training.backbone, training.theta),
+        model_attributes=model_attributes(training.backbone),
+    )
+    write_solution(folder / "solution.h5", data)
+    write_json(folder / "metrics.json", metrics)
+    message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
+    return Solution(training.objective, training.theta, metrics, folder), message
+
+
+def _draw(folder: Path) -> None:
+    """Draw the figures from the file just written, so that they show what a reader of it sees."""
+    from kanpinn.io.solution import read_solution
+    from kanpinn.plots import plot_all
+
+    plot_all(read_solution(folder / "solution.h5"), folder / "figures")

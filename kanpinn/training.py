@@ -1,0 +1,298 @@
+"""The state of one solve: the network on its current level, its history, and how a stage is trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones import Backbone
+from kanpinn.config import Configuration
+from kanpinn.errors import UserError
+from kanpinn.multilevel import Stage
+from kanpinn.objective import Objective
+from kanpinn.output import OutputGrid, evaluate
+from kanpinn.samplers import Sampler
+
+MONITOR_POINTS = 2000
+"""Output grid points at which the history's relative error is measured after every step."""
+
+_INITIAL, _POINTS, _EMBEDDING = range(3)
+"""Independent random streams of one seed."""
+
+
+@dataclass
+class LevelRecord:
+    """What one level cost and reached; the content of `levels` in metrics.json."""
+
+    level: int
+    grid: int | None
+    parameters: int
+    optimizer: str
+    steps: int = 0
+    loss: float = math.nan
+    relative_l2: dict[str, float] | None = None
+    wall_time_s: float = 0.0
+    transfer_gap: float | None = None
+
+
+@dataclass
+class Progress:
+    """What is known after a step, for progress bars.
+
+    Attributes:
+        stage: The stage under way.
+        step: Steps done in it.
+        loss: The loss.
+        error: Relative L2 error of the first unknown at the monitor points; None without a reference.
+    """
+
+    stage: Stage
+    step: int
+    loss: float
+    error: float | None
+
+
+@dataclass
+class StageEnd:
+    """How a stage ended.
+
+    Attributes:
+        reason: steps, tolerance, plateau, time_limit, interrupted, diverged or optimizer (it cannot go on).
+        message: The optimiser's own words, if it stopped.
+        theta: Parameters `[P]` after the stage.
+        loss: The loss there, on the last points.
+        rows: History rows of the stage.
+    """
+
+    reason: str
+    message: str
+    theta: Tensor
+    loss: float
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+class Training:
+    """One solve under way.
+
+    Attributes:
+        configuration: The checked config.
+        backbone: The network on its current level.
+        theta: Its parameters `[P]`.
+        objective: The objective on the current level.
+        levels: One record per level trained.
+        history: One row per step kept.
+    """
+
+    def __init__(self, configuration: Configuration, grid: OutputGrid) -> None:
+        self.configuration = configuration
+        self.grid = grid
+        settings = configuration.settings
+        self.dtype = getattr(torch, settings.dtype)
+        self.device = torch.device(settings.device)
+        self.started = time.perf_counter()
+        self.levels: list[LevelRecord] = []
+        self.history: list[dict[str, float]] = []
+        self._points = np.random.default_rng([settings.seed, _POINTS])
+        problem = configuration.problem
+        options = configuration.components["backbone"]
+        embedding = options.embedding.build(
+            problem.domain, problem.periodic, np.random.default_rng([settings.seed, _EMBEDDING])
+        )
+        self.backbone: Backbone = options.build(embedding, len(problem.unknowns))
+        self._initial = np.random.default_rng([settings.seed, _INITIAL])
+        self.theta: Tensor | None = None
+        self.objective = self._objective()
+        chosen = np.random.default_rng(0).permutation(len(grid.points))[:MONITOR_POINTS]
+        self._monitor = grid.points[torch.from_numpy(np.sort(chosen))]
+        self._monitor_reference = {name: v.ravel()[np.sort(chosen)] for name, v in grid.reference.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the training began."""
+        return time.perf_counter() - self.started
+
+    def _objective(self) -> Objective:
+        c = self.configuration
+        return Objective(c.problem, self.backbone, c.components["weighting"], exact=c.conditions == "exact")
+
+    def enter(self, stage: Stage) -> None:
+        """Bring the network to the stage's level; at first with random parameters, then by exact refinement."""
+        began = time.perf_counter()
+        gap = None
+        while self.backbone.level < stage.level and self.backbone.refinable:
+            if self.theta is None:
+                self.backbone = self.backbone.refined()
+                continue
+            before = evaluate(self.objective, self.theta, self.grid.points)
+            self.theta, self.backbone = self.backbone.refine(self.theta), self.backbone.refined()
+            self.objective = self._objective()
+            after = evaluate(self.objective, self.theta, self.grid.points)
+            step_gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
+            gap = max(gap or 0.0, step_gap)
+        self.objective = self._objective()
+        if self.theta is None or stage.trial is not None:
+            self.theta = self.backbone.initial(self._initial).to(self.device, self.dtype)
+        if not self.levels or self.levels[-1].level != stage.level:
+            name = self.configuration.resolved["optimizer"]["name"]
+            self.levels.append(LevelRecord(stage.level, self.backbone.grid, self.backbone.size, name, transfer_gap=gap))
+        self.levels[-1].wall_time_s += time.perf_counter() - began
+
+    def train(self, stage: Stage, tell: Callable[[Progress], None], halt: Callable[[], str | None]) -> StageEnd:
+        """Train one stage; parameters and level records are updated by `settle`.
+
+        Args:
+            stage: What to do.
+            tell: Called after every step.
+            halt: Asked before every step; a reason ends the stage there.
+
+        Returns:
+            How it ended.
+        """
+        assert self.theta is not None
+        began = time.perf_counter()
+        optimizer = self.configuration.components["optimizer"]
+        sampler: Sampler = self.configuration.components["sampler"]
+        optimizer.start(self.backbone.size, stage.steps)
+        theta, reason, message = self.theta, "steps", ""
+        rows: list[dict[str, float]] = []
+        best = (math.inf, theta)
+        for k in range(stage.steps):
+            if halted := halt():
+                reason = halted
+                break
+            if k == 0 or (sampler.resample_every and k % sampler.resample_every == 0):
+                self.resample(theta, stage.level)
+            step = optimizer.step(self.objective, theta)
+            if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
+                reason, message, theta = (
+                    "diverged",
+                    f"step {k + 1} of level {stage.level}: {step.stop or 'not finite'}",
+                    best[1],
+                )
+                break
+            theta = step.theta
+            if step.loss < best[0]:
+                best = (step.loss, theta)
+            self.objective.update_multipliers(theta)
+            rows.append(self._row(stage, step.loss, step.terms, theta))
+            tell(
+                Progress(
+                    stage, k + 1, step.loss, next((v for n, v in rows[-1].items() if n.startswith("relative")), None)
+                )
+            )
+            if met := stage.stop.met([row["loss"] for row in rows]):
+                reason = met
+                break
+            if step.stop and not (sampler.resample_every and k + 1 < stage.steps):
+                # With fresh points to come the optimiser may find its way again.
+                reason, message = "optimizer", step.stop
+                break
+        if not rows and reason not in ("diverged",):
+            self.resample(theta, stage.level)
+        with torch.no_grad():
+            loss = float(self.objective.residual(theta)[0].square().sum())
+        record = self.levels[-1]
+        record.wall_time_s += time.perf_counter() - began
+        record.steps += len(rows)
+        return StageEnd(reason, message, theta, loss, rows)
+
+    def settle(self, end: StageEnd) -> None:
+        """Keep a stage's result: parameters, history rows and the level's record."""
+        self.theta = end.theta
+        first = len(self.history)
+        self.history += [{"step": first + k, **row} for k, row in enumerate(end.rows, start=1)]
+        record = self.levels[-1]
+        record.loss = end.loss
+        fields = {
+            n: v.reshape(self.grid.shape) for n, v in evaluate(self.objective, end.theta, self.grid.points).items()
+        }
+        record.relative_l2 = self.grid.errors(fields)[0]
+
+    def resample(self, theta: Tensor, level: int) -> None:
+        """Draw new collocation points for a level."""
+        sampler: Sampler = self.configuration.components["sampler"]
+        cells = None
+        if self.backbone.grid is not None:
+            domain, periodic = self.configuration.problem.domain, self.backbone.embedding.periodic
+            cells = {name: self.backbone.grid for name in domain.names if name not in periodic}
+        objective = self.objective
+
+        def residual(points: Tensor) -> Tensor:
+            values = objective.interior_residual(theta, points).values()
+            return torch.stack([v.square() for v in values]).sum(0).sqrt()
+
+        draw = sampler.draw(
+            self.configuration.problem,
+            level,
+            self._points,
+            cells=cells,
+            residual=residual,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        objective.set_points(draw)
+
+    def _row(self, stage: Stage, loss: float, terms: dict[str, float], theta: Tensor) -> dict[str, float]:
+        row = {"level": float(stage.level), "wall_time": self.seconds, "loss": loss}
+        row.update({f"term_{name}": value for name, value in terms.items()})
+        row.update({f"weight_{name}": self.configuration.components["weighting"].term(name) for name in terms})
+        if self._monitor_reference:
+            values = evaluate(self.objective, theta, self._monitor)
+            for name, reference in self._monitor_reference.items():
+                norm = float(np.linalg.norm(reference)) or 1.0
+                row[f"relative_l2_{name}"] = float(np.linalg.norm(values[name] - reference)) / norm
+        return row
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The history as columns `[steps]`."""
+        names = list(dict.fromkeys(name for row in self.history for name in row))
+        table: dict[str, Any] = {name: np.array([row.get(name, math.nan) for row in self.history]) for name in names}
+        for name in ("step", "level"):
+            if name in table:
+                table[name] = table[name].astype(np.int64)
+        return table
+
+
+def check_memory(configuration: Configuration, available: int) -> None:
+    """Refuse a run whose finest level cannot fit into memory.
+
+    The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
+    Levenberg–Marquardt; with first-order optimisers the local basis of every edge does.
+
+    Args:
+        configuration: The checked config.
+        available: Bytes of memory there are.
+
+    Raises:
+        UserError: Naming levels, grid and the memory it would take.
+    """
+    from kanpinn.optimizers import LevenbergMarquardt
+
+    options, schedule = configuration.components["backbone"], configuration.components["schedule"]
+    sampler, problem = configuration.components["sampler"], configuration.problem
+    grid = getattr(options, "grid", None)
+    widths = [2 * len(problem.domain), *options.width, len(problem.unknowns)]
+    edges = sum(a * b for a, b in pairwise(widths))
+    finest = grid * 2 ** (schedule.levels - 1) if grid else 1
+    parameters = edges * (finest + options.degree if grid else 1)
+    interior, boundary = sampler.counts(schedule.levels - 1)
+    points = interior + boundary * len(problem.conditions())
+    jets = 1 + len(problem.derivatives) + len(problem.domain)
+    need = 8 * points * jets * sum(widths) * (2 * (options.degree + 1) if grid else 4)
+    need += 8 * parameters * 4
+    if isinstance(configuration.components["optimizer"], LevenbergMarquardt):
+        need += 8 * (points * parameters + 3 * parameters**2)
+    if need > 0.8 * available:
+        raise UserError(
+            f"schedule.levels={schedule.levels} with backbone.grid={grid}: about {need / 2**30:.3g} GiB for "
+            f"{parameters} parameters at {points} points, but {available / 2**30:.3g} GiB of memory are there; choose "
+            f"fewer levels, a coarser grid, fewer points or optimizer=lbfgs"
+        )
