@@ -58,14 +58,11 @@ class Stage:
 
 
 def _per_level(key: str, value: Any, levels: int) -> list[int]:
-    """One number per level from a number or a list; raises UserError."""
+    """One number per level from a number or a list whose last entry serves all further levels; raises UserError."""
     values: list[Any] = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * levels
-    if len(values) != levels:
-        raise invalid(key, values, f"one number, or a list of {levels}, one per level")
-    for steps in values:
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise invalid(key, value, "integers of at least 1")
-    return values
+    if not values or any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in values):
+        raise invalid(key, value, "an integer of at least 1, or a list of them, one per level")
+    return [values[min(level, len(values) - 1)] for level in range(levels)]
 
 
 @dataclass
@@ -74,7 +71,8 @@ class Schedule(ABC):
 
     Attributes:
         levels: Number of levels; level l has grid · 2^l spline intervals per edge.
-        steps: Optimiser steps per level: one number for all or one per level.
+        steps: Optimiser steps per level: one number for all, or one per level from the coarsest; the last one serves
+            all further levels.
         starts: Random networks tried on the first level trained; the one with the lowest loss goes on.
         start_steps: Steps each of them gets.
         tolerance: Stop a level once its loss is at most this.

@@ -1,0 +1,210 @@
+"""Networks, their derivatives and their refinement against plainly written formulas under torch.func."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from naive_network import at_points, network
+from torch import Tensor
+
+from kanpinn.backbones import BACKBONES, Backbone, Kan, Mlp
+from kanpinn.backbones.base import Tape
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.errors import UserError
+from kanpinn.jets import JetSpace
+from kanpinn.problem import Box
+
+DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
+WIDE = Kan(width=[3, 2], degree=4, grid=3, scale=1.0)
+NETWORKS: dict[str, Kan | Mlp] = {
+    "kan": WIDE,
+    "kan, one layer": replace(WIDE, width=[]),
+    "kan, degree 7, bias": replace(WIDE, degree=7, width=[2], bias=True),
+    "kan, base": replace(WIDE, base=True),
+    "kan, base and bias, no squash": replace(WIDE, base=True, bias=True, squash="none", width=[2]),
+    "kan, sin": replace(WIDE, squash="sin", grid=2),
+    "kan, no squash, extrapolated": replace(WIDE, squash="none", width=[2], scale=3.0),
+    "kan, no squash, clamped": replace(WIDE, squash="none", outside="clamp", scale=3.0),
+    "kan, periodic": replace(WIDE, embedding=EmbeddingOptions("periodic")),
+    "kan, fourier": replace(WIDE, embedding=EmbeddingOptions("fourier", features=2), width=[2]),
+    "mlp, tanh": Mlp(width=[4, 3], activation="tanh"),
+    "mlp, silu": Mlp(width=[4, 3], activation="silu"),
+    "mlp, sin, periodic": Mlp(width=[4], activation="sin", embedding=EmbeddingOptions("periodic")),
+    "mlp, tanh, fourier": Mlp(width=[4], embedding=EmbeddingOptions("fourier", features=3)),
+    "mlp, linear": Mlp(width=[]),
+}
+DERIVATIVES = {"second": ("t", "xx"), "mixed": ("xt",), "third": ("xxx", "xxt", "xtt", "ttt")}
+
+
+def build(options: Kan | Mlp, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0) -> tuple[Backbone, Tensor]:
+    """A network with random parameters, all of them away from special values such as zero biases."""
+    embedding = options.embedding.build(domain, (), np.random.default_rng(seed))
+    backbone = options.build(embedding, outputs)
+    generator = np.random.default_rng(seed + 1)
+    theta = backbone.initial(generator)
+    return backbone, theta + 0.1 * torch.from_numpy(generator.standard_normal(len(theta)))
+
+
+def points(count: int, domain: Box = DOMAIN, seed: int = 3) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).uniform(domain.lower, domain.upper, (count, len(domain))))
+
+
+def test_every_backbone_is_tested_here() -> None:
+    assert {type(options) for options in NETWORKS.values()} == set(BACKBONES.values())
+
+
+@pytest.mark.parametrize("derivatives", DERIVATIVES.values(), ids=DERIVATIVES)
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_jets_equal_nested_automatic_derivatives(options: Kan | Mlp, derivatives: tuple[str, ...]) -> None:
+    backbone, theta = build(options)
+    x, space = points(6), JetSpace(DOMAIN.names, derivatives)
+    jet = backbone.forward(theta, x, space)
+    assert jet.data.shape == (len(space), 6, 2)
+    for name in space.indices:
+        for k in range(2):
+            expected = at_points(lambda p, k=k: network(options, backbone, theta, p)[k], DOMAIN.names, name, x)
+            error = float((jet[name][:, k] - expected).abs().max())
+            assert error <= 1e-10 * max(1.0, float(expected.abs().max())), (name, k)
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_backward_and_tape_equal_automatic_derivatives(options: Kan | Mlp) -> None:
+    backbone, theta = build(options)
+    x, space = points(5), JetSpace(DOMAIN.names, ("xx", "xt"))
+    weights = torch.from_numpy(np.random.default_rng(9).standard_normal((len(space), 5, 2)))
+
+    def residual(parameters: Tensor) -> Tensor:
+        total = torch.zeros(5, dtype=torch.float64)
+        for c, name in enumerate(space.indices):
+            for k in range(2):
+                values = at_points(lambda p, k=k: network(options, backbone, parameters, p)[k], DOMAIN.names, name, x)
+                total = total + weights[c, :, k] * values**2
+        return total
+
+    expected = torch.func.jacrev(residual)(theta)
+    size = max(1.0, float(expected.abs().max()))
+    tape = Tape()
+    data = backbone.forward(theta, x, space, tape).data
+    block = torch.full((5, backbone.size), torch.nan, dtype=torch.float64)
+    backbone.jacobian(theta, tape, (weights * data**2).sum(), block)
+    assert float((block - expected).abs().max()) <= 1e-10 * size
+    leaf = theta.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad((weights * backbone.forward(leaf, x, space).data ** 2).sum(), leaf)
+    assert float((gradient - expected.sum(0)).abs().max()) <= 1e-10 * size
+
+
+DEEP = {
+    name: replace(options, width=[3, 3, 3])
+    for name, options in NETWORKS.items()
+    if isinstance(options, Kan) and options.squash != "none"
+} | {
+    # Without squashing hidden values leave the knots and the polynomial continuation amplifies rounding.
+    name: options
+    for name, options in NETWORKS.items()
+    if isinstance(options, Kan) and options.squash == "none"
+}
+
+
+@pytest.mark.parametrize("options", DEEP.values(), ids=DEEP)
+def test_refinement_changes_neither_output_nor_derivatives(options: Kan) -> None:
+    backbone, theta = build(options)
+    x, space = points(200), JetSpace(DOMAIN.names, ("t", "xx"))
+    before = backbone.forward(theta, x, space).data
+    for level in (1, 2, 3):
+        theta, backbone = backbone.refine(theta), backbone.refined()
+        assert (backbone.level, backbone.grid) == (level, options.grid * 2**level)
+        assert len(theta) == backbone.size
+        after = backbone.forward(theta, x, space).data
+        for c in range(len(space)):
+            scale = float(before[c].abs().max())
+            # Each differentiation multiplies rounding of the coefficients by the number of intervals.
+            tolerance = 1e-12 if c == 0 else 1e-12 * backbone.grid ** len(space.indices[c])
+            assert float((after[c] - before[c]).abs().max()) <= tolerance * scale, (level, space.indices[c])
+
+
+def test_a_network_without_levels_cannot_be_refined() -> None:
+    backbone, _ = build(Mlp(width=[3]))
+    assert not backbone.refinable
+    with pytest.raises(ValueError, match="no finer level"):
+        backbone.refined()
+
+
+def test_periodic_coordinates_make_the_network_periodic_with_all_derivatives() -> None:
+    for options in (
+        replace(WIDE, embedding=EmbeddingOptions("periodic")),
+        Mlp([5], embedding=EmbeddingOptions("periodic")),
+    ):
+        backbone, theta = build(options)
+        x, space = points(20), JetSpace(DOMAIN.names, ("xxx", "t"))
+        shifted = x + torch.tensor([2.0, 0.0], dtype=torch.float64)
+        a, b = backbone.forward(theta, x, space).data, backbone.forward(theta, shifted, space).data
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9 * float(a.abs().max()))
+
+
+def test_auto_takes_the_problems_periodic_coordinates_and_none_does_not() -> None:
+    generator = np.random.default_rng(0)
+    assert EmbeddingOptions("auto").build(DOMAIN, ("x",), generator).periodic == ("x",)
+    assert EmbeddingOptions("none").build(DOMAIN, ("x",), generator).periodic == ()
+    assert EmbeddingOptions("periodic").build(DOMAIN, (), generator).periodic == ("x",)
+    assert EmbeddingOptions("fourier", features=4).build(DOMAIN, (), generator).width == 2 + 8
+
+
+def test_spline_inputs_stay_within_the_knots() -> None:
+    # outside=error never fires: coordinates are scaled to [-1, 1], hidden values squashed.
+    backbone, theta = build(replace(WIDE, outside="error", scale=5.0))
+    corners = torch.tensor([[a, b] for a in (-1.0, 1.0) for b in (0.5, 2.0)], dtype=torch.float64)
+    assert bool(backbone.forward(theta, corners, JetSpace(DOMAIN.names, ("xx",))).data.isfinite().all())
+
+
+def test_parameters_that_are_not_finite_give_outputs_that_are_not_finite() -> None:
+    for options in (WIDE, replace(WIDE, squash="none")):
+        backbone, theta = build(options)
+        theta[0] = torch.inf
+        space = JetSpace(DOMAIN.names, ("xx",))
+        assert not bool(backbone.forward(theta, points(50), space).data.isfinite().all())
+        assert not bool(backbone.forward(theta * torch.nan, points(5), space).data.isfinite().any())
+
+
+def test_the_flat_vector_holds_every_array_once() -> None:
+    backbone, theta = build(replace(WIDE, base=True, bias=True))
+    arrays = backbone.arrays(torch.arange(backbone.size))
+    together = torch.cat([a.reshape(-1) for layer in arrays for a in layer.values()])
+    assert torch.equal(together, torch.arange(backbone.size))
+    assert len(theta) == backbone.size
+    # (2 inputs -> 3 -> 2 -> 2 outputs; n + k coefficients, a scale and a base weight per edge, a bias per output)
+    assert backbone.size == (2 * 3 + 3 * 2 + 2 * 2) * (3 + 4 + 2) + 3 + 2 + 2
+
+
+def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> None:
+    backbone, _ = build(replace(WIDE, width=[16], base=True))
+    first = backbone.arrays(backbone.initial(np.random.default_rng(0)))[0]
+    assert torch.allclose(first["spline_scale"], torch.full((16, 2), 2**-0.5, dtype=torch.float64))
+    bound = (6 / 18) ** 0.5
+    assert 0.8 * bound < float(first["base_weight"].abs().max()) <= bound
+    assert 0.05 < float(first["coefficients"].std()) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Kan(width=[5, 0]), r"^backbone\.width=\[5, 0\]: expected hidden widths of at least 1"),
+        (lambda: Kan(squash="tnh"), r"^backbone\.squash=tnh: unknown\. Did you mean 'tanh'\?"),
+        (lambda: Kan(scale=0.0), r"^backbone\.scale=0\.0: expected a number above 0"),
+        (lambda: Kan(degree=9), r"^backbone\.degree=9: expected an integer from 1 to 7"),
+        (lambda: Kan(degree=2).check_order(2), r"^backbone\.degree=2: expected at least 3"),
+        (lambda: Mlp(activation="relu"), r"^backbone\.activation=relu: unknown"),
+        (lambda: EmbeddingOptions("fourrier"), r"embedding\.kind=fourrier: unknown\. Did you mean 'fourier'\?"),
+        (lambda: EmbeddingOptions("fourier", features=0), r"embedding\.features=0: expected an integer of at least 1"),
+        (lambda: EmbeddingOptions("fourier", scale=-1.0), r"embedding\.scale=-1\.0: expected a number above 0"),
+    ],
+)
+def test_senseless_options_are_refused(make, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_degree_one_above_the_order_is_enough() -> None:
+    Kan(degree=3).check_order(2)

@@ -1,0 +1,126 @@
+"""Jet arithmetic and functions against nested torch.func derivatives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from naive_network import at_points
+from torch import Tensor
+
+from kanpinn.jets import FUNCTIONS, Jet, JetSpace
+
+NAMES = ("x", "y", "t")
+THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))
+SPACES = {
+    "value": (),
+    "heat": ("t", "xx"),
+    "kdv": ("t", "xxx"),
+    "every third": THIRD,
+    "fourth": ("xxyy", "tttt"),
+}
+
+EXPRESSIONS: dict[str, Callable[..., Tensor]] = {
+    "sum": lambda x, y, t: x + y - t + 2 - (3 - x) + (-y),
+    "product": lambda x, y, t: x * y * t * 2.5,
+    "quotient": lambda x, y, t: (1 + x * y) / (2 + t * t) + 3 / (x + 4) - y / 2,
+    "powers": lambda x, y, t: x**2 + (y + 2) ** 3 * t - (2 + x) ** -1.5 + (t + 3) ** 0.5,
+    "polynomial at negative arguments": lambda x, y, t: (x - 5) ** 3 + (y - 7) ** -2 * t,
+    "sines": lambda x, y, t: torch.sin(math.pi * x) * torch.cos(2 * y) * torch.exp(-t),
+    "composition": lambda x, y, t: torch.tanh(torch.sin(x * y) + t**2) / torch.cosh(x - t),
+    "logarithm": lambda x, y, t: torch.log(2 + x * y) * torch.sqrt(3 + t * x) - torch.sinh(y),
+    "gates": lambda x, y, t: torch.sigmoid(x - y) * t + torch.nn.functional.silu(x * t),
+}
+POINTS = torch.from_numpy(np.random.default_rng(0).uniform(-0.9, 0.9, (7, 3)))
+
+
+def check(jet: Jet, f: Callable[[Tensor], Tensor], points: Tensor = POINTS, names: tuple[str, ...] = NAMES) -> None:
+    """Every component of `jet` is the nested derivative of f, to 1e-10 of its size."""
+    for name in jet.space.indices:
+        expected = at_points(f, names, name, points)
+        assert float((jet[name] - expected).abs().max()) <= 1e-10 * max(1.0, float(expected.abs().max())), name
+
+
+@pytest.mark.parametrize("derivatives", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_expressions_carry_their_derivatives(expression: Callable[..., Tensor], derivatives: tuple[str, ...]) -> None:
+    space = JetSpace(NAMES, derivatives)
+    result = expression(*space.variables(POINTS))
+    check(result, lambda p: expression(p[0], p[1], p[2]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_the_right_derivatives(name: str) -> None:
+    x = torch.linspace(0.2, 3, 9, dtype=torch.float64)[:, None]
+    function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
+    jet = function(JetSpace(("x",), ("xxxxx",)).variables(x)[0])
+    check(jet, lambda p: function(p[0]), x, ("x",))
+
+
+def test_products_with_tensors_and_from_the_left() -> None:
+    space = JetSpace(("x",), ("xx",))
+    points = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    (x,) = space.variables(points)
+    a = torch.arange(1.0, 6.0, dtype=torch.float64)
+    for jet in (x * x * a, a * (x * x), torch.mul(a, x * x)):
+        assert torch.equal(jet.data, torch.stack([a * points[:, 0] ** 2, 2 * a * points[:, 0], 2 * a]))
+    for jet in (a - x, -(x - a), torch.sub(a, x)):
+        assert torch.equal(jet.data, torch.stack([a - points[:, 0], -torch.ones_like(a), torch.zeros_like(a)]))
+    assert torch.equal((a / (x + 2)).data, (a * (x + 2) ** -1.0).data)
+    assert torch.equal((a + x).data, (x + a).data)
+    assert torch.equal(((x + 2) / a)[""], (points[:, 0] + 2) / a)
+
+
+def test_lower_derivatives_come_along_and_no_others() -> None:
+    space = JetSpace(("x", "t"), ("t", "xxt"))
+    assert space.indices == ("", "x", "t", "xx", "xt", "xxt")
+    assert space.order == 3
+    assert JetSpace(("x", "t"), ()).indices == ("",)
+
+
+def test_the_order_of_letters_does_not_matter() -> None:
+    space = JetSpace(("x", "t"), ("tx",))
+    x, t = space.variables(torch.tensor([[2.0, 3.0]], dtype=torch.float64))
+    jet = x * x * t
+    assert torch.equal(jet["xt"], jet["tx"])
+    assert float(jet["tx"]) == 4.0
+
+
+@pytest.mark.parametrize("name", ["t", "xxx", "xt", "z"])
+def test_a_derivative_not_declared_is_a_key_error(name: str) -> None:
+    x, _ = JetSpace(("x", "t"), ("xx",)).variables(torch.zeros(2, 2, dtype=torch.float64))
+    with pytest.raises(KeyError):
+        x[name]
+
+
+def test_a_derivative_by_an_unknown_coordinate_is_refused() -> None:
+    with pytest.raises(ValueError, match="'z' is not among the coordinates x, t"):
+        JetSpace(("x", "t"), ("xz",))
+
+
+def test_functions_without_derivatives_are_refused_by_name() -> None:
+    (x,) = JetSpace(("x",), ("x",)).variables(torch.ones(2, 1, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"torch\.relu is not defined for jets; use one of .*tanh"):
+        torch.relu(x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="cannot be combined with str"):
+        x + "1"
+    with pytest.raises(TypeError):
+        x**x  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        torch.ones(2, dtype=torch.float64) ** x  # type: ignore[operator]
+
+
+def test_set_partitions_are_counted_by_bell_numbers() -> None:
+    for order, bell in ((1, 1), (2, 2), (3, 5), (4, 15), (5, 52)):
+        space = JetSpace(("x",), ("x" * order,))
+        assert sum(count for terms in space.chain[-1] for _, count in terms) == bell
+        assert sum(count for *_, count in space.leibniz[-1]) == 2**order
+
+
+def test_constants_have_no_derivatives() -> None:
+    jet = JetSpace(("x", "y"), ("xy",)).constant(torch.tensor([3.0, 4.0]))
+    assert jet.data.tolist() == [[3.0, 4.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]

@@ -1,0 +1,442 @@
+# ruff: noqa: ARG002, ARG005 - the methods of the small problems here have the arguments their protocol asks for
+"""The residual vector, its gradient and its Jacobian against independent residuals under torch.func."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from naive_network import derivative, network
+from test_backbones import NETWORKS, WIDE
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+from kanpinn.backbones import Backbone, Kan, Mlp
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.errors import UserError
+from kanpinn.jets import Jet
+from kanpinn.objective import Objective, gram
+from kanpinn.places import load_problem_class, problem_names
+from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.samplers import SAMPLERS, Draw, PointSet
+from kanpinn.weighting import Fixed, ResidualAttention, Weighting
+
+Unknowns = Callable[[Tensor], dict[str, Tensor]]
+"""The unknowns at one point `[d]`, as scalars by name: what the independent residuals differentiate."""
+
+
+@dataclass(frozen=True)
+class Wave(Problem):
+    """Scalar, second order, nonlinear; with an exact form."""
+
+    domain = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
+    derivatives = ("t", "xx", "xt")
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u_t + p.u * p.u_x - 0.3 * p.u_xx + p.x * p.u_xt - torch.sin(p.t)
+
+    def conditions(self) -> list[Condition]:
+        return [
+            Condition("initial", ("t-",), lambda p: p.u - torch.cos(p.x)),
+            Condition("walls", ("x-", "x+"), lambda p: p.u_x * p.u),
+        ]
+
+    def exact(self, p: Coordinates, raw: Coordinates) -> Jet:
+        return torch.cos(p.x) + (p.t - 0.5) * torch.exp(p.x) * raw.u
+
+    def plain_residual(self, f: Callable[[str, str], Tensor], p: Tensor) -> list[Tensor]:
+        x, t = p
+        return [f("u", "t") + f("u", "") * f("u", "x") - 0.3 * f("u", "xx") + x * f("u", "xt") - torch.sin(t)]
+
+    def plain_conditions(self, name: str, f: Callable[[str, str], Tensor], p: Tensor) -> list[Tensor]:
+        return [f("u", "") - torch.cos(p[0])] if name == "initial" else [f("u", "x") * f("u", "")]
+
+    def plain_exact(self, p: Tensor, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"u": torch.cos(p[0]) + (p[1] - 0.5) * torch.exp(p[0]) * raw["u"]}
+
+
+@dataclass(frozen=True)
+class System(Problem):
+    """Two unknowns, two equations inside, one or two in the conditions; periodic in x; a term of one equation only."""
+
+    domain = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
+    unknowns = ("u", "v")
+    derivatives = ("t", "xx")
+    periodic = ("x",)
+
+    def residual(self, p: Point) -> dict[str, Tensor]:
+        return {"mass": p.u_t + p.v_x * p.u, "momentum": p.v_t - p.u_xx + p.v**2}
+
+    def conditions(self) -> list[Condition]:
+        return [
+            Condition("initial", ("t-",), lambda p: p.u - p.v),
+            Condition("periodic", ("x-",), lambda p, q: {"u": p.u - q.u, "v": p.v_x * q.v - q.u_x}, periodic="x"),
+        ]
+
+    def exact(self, p: Coordinates, raw: Coordinates) -> dict[str, Jet]:
+        return {"u": p.x + (p.t - 0.5) * raw.u, "v": raw.v * raw.u + p.x}
+
+    def plain_residual(self, f: Callable[[str, str], Tensor], p: Tensor) -> list[Tensor]:
+        return [f("u", "t") + f("v", "x") * f("u", ""), f("v", "t") - f("u", "xx") + f("v", "") ** 2]
+
+    def plain_conditions(self, name: str, f: Callable[[str, str], Tensor], p: Tensor) -> list[Tensor]:
+        return [f("u", "") - f("v", "")]
+
+    def plain_pair(self, f: Callable[[str, str], Tensor], g: Callable[[str, str], Tensor]) -> list[Tensor]:
+        return [f("u", "") - g("u", ""), f("v", "x") * g("v", "") - g("u", "x")]
+
+    def plain_exact(self, p: Tensor, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"u": p[0] + (p[1] - 0.5) * raw["u"], "v": raw["v"] * raw["u"] + p[0]}
+
+
+def draw_for(problem: Problem, name: str = "uniform", counts: tuple[int, int] = (7, 6), seed: int = 0) -> Draw:
+    """Points with weights that are not all equal."""
+    generator = np.random.default_rng(seed)
+    draw = SAMPLERS[name](interior=counts[0], boundary=counts[1]).draw(problem, 0, generator)
+
+    def uneven(chosen: PointSet) -> PointSet:
+        w = chosen.weights * torch.from_numpy(generator.uniform(0.2, 2, len(chosen.weights)))
+        return PointSet(chosen.points, w * chosen.weights.sum() / w.sum())
+
+    conditions = {n: uneven(s) for n, s in draw.conditions.items()}
+    return Draw(uneven(draw.interior), conditions, draw.partners)
+
+
+def build(
+    problem: Problem, options: Kan | Mlp, weighting: Weighting | None = None, *, exact: bool = False
+) -> tuple[Objective, Tensor, Draw]:
+    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
+    backbone = options.build(embedding, len(problem.unknowns))
+    generator = np.random.default_rng(1)
+    theta = backbone.initial(generator)
+    theta = theta + 0.1 * torch.from_numpy(generator.standard_normal(len(theta)))
+    objective = Objective(problem, backbone, weighting or Fixed({"interior": 0.7, "initial": 3.0}), exact=exact)
+    draw = draw_for(problem)
+    objective.set_points(draw)
+    return objective, theta, draw
+
+
+def plain(
+    problem: Wave | System, options: Kan | Mlp, backbone: Backbone, draw: Draw, weights: dict[str, float], exact: bool
+) -> Callable[[Tensor], Tensor]:
+    """The documented residual vector √(w q/|set|) r, from the plain network and nested derivatives."""
+    names = problem.domain.names
+
+    def residual(theta: Tensor) -> Tensor:
+        def unknowns(p: Tensor) -> dict[str, Tensor]:
+            raw = dict(zip(problem.unknowns, network(options, backbone, theta, p), strict=True))
+            return problem.plain_exact(p, raw) if exact else raw
+
+        def at(p: Tensor) -> Callable[[str, str], Tensor]:
+            return lambda name, letters: derivative(lambda q: unknowns(q)[name], names, letters)(p)
+
+        rows = []
+        inside = vmap(lambda p: torch.stack(problem.plain_residual(at(p), p)))(draw.interior.points)
+        rows += [(inside, draw.interior, "interior")]
+        for condition in problem.conditions():
+            chosen = draw.conditions[condition.name]
+            if condition.periodic:
+                if condition.periodic in backbone.embedding.periodic:
+                    continue
+                pairs = vmap(lambda p, q: torch.stack(problem.plain_pair(at(p), at(q))))  # type: ignore[union-attr]
+                rows.append((pairs(chosen.points, draw.partners[condition.name]), chosen, condition.name))
+            elif not exact:
+                name = condition.name
+                faces = vmap(lambda p, name=name: torch.stack(problem.plain_conditions(name, at(p), p)))
+                rows.append((faces(chosen.points), chosen, name))
+        parts = []
+        for values, chosen, name in rows:
+            measure = chosen.weights.sum()
+            parts += [torch.sqrt(weights.get(name, 1.0) * chosen.weights / measure) * column for column in values.T]
+        return torch.cat(parts)
+
+    return residual
+
+
+NONE = EmbeddingOptions("none")
+KINDS = ("kan", "kan, base and bias, no squash", "kan, no squash, clamped", "kan, fourier", "mlp, silu")
+CASES = {
+    # every network's own Jacobian is tested in test_backbones; here one of each kind with conditions and weights
+    **{f"wave, {name}": (Wave(), NETWORKS[name], False) for name in KINDS},
+    "wave, exact, kan": (Wave(), WIDE, True),
+    "wave, exact, mlp": (Wave(), Mlp(width=[4]), True),
+    "system, kan, periodic by construction": (System(), replace(WIDE, width=[2]), False),
+    "system, kan, periodic pairs": (System(), replace(WIDE, width=[2], embedding=NONE), False),
+    "system, kan with base, periodic pairs": (
+        System(),
+        replace(WIDE, width=[2], base=True, bias=True, embedding=NONE),
+        False,
+    ),
+    "system, mlp, periodic pairs": (System(), Mlp(width=[4], embedding=NONE), False),
+    "system, exact, mlp, periodic pairs": (System(), Mlp(width=[3], embedding=NONE), True),
+}
+
+
+@pytest.mark.parametrize(("problem", "options", "exact"), CASES.values(), ids=CASES)
+def test_residual_jacobian_and_gradient_equal_automatic_ones(
+    problem: Wave | System, options: Kan | Mlp, exact: bool
+) -> None:
+    objective, theta, draw = build(problem, options, exact=exact)
+    oracle = plain(problem, options, objective.backbone, draw, {"interior": 0.7, "initial": 3.0}, exact)
+    expected, jacobian = oracle(theta), jacrev(oracle)(theta)
+    size = max(1.0, float(jacobian.abs().max()))
+    r, losses = objective.residual(theta)
+    assert r.shape == expected.shape
+    assert float((r - expected).abs().max()) <= 1e-10 * max(1.0, float(expected.abs().max()))
+    again, j, _ = objective.jacobian(theta)
+    assert torch.equal(again, r)
+    assert float((j - jacobian).abs().max()) <= 1e-10 * size
+    loss, gradient, _ = objective.loss_and_gradient(theta)
+    assert loss == pytest.approx(float(expected.square().sum()), rel=1e-12)
+    assert sum(losses.values()) == pytest.approx(loss, rel=1e-12)
+    right = 2 * jacobian.T @ expected
+    assert torch.allclose(gradient, right, rtol=0, atol=1e-10 * max(1.0, float(right.abs().max())))
+    matrix, half, loss_again, _ = objective.normal_equations(theta)
+    assert torch.allclose(matrix, jacobian.T @ jacobian, rtol=0, atol=1e-10 * size**2 * len(r))
+    assert torch.equal(matrix, matrix.T)
+    assert torch.allclose(2 * half, gradient, rtol=0, atol=1e-11 * max(1.0, float(right.abs().max())))
+    assert loss_again == pytest.approx(loss, rel=1e-12)
+
+
+def test_multipliers_scale_residual_and_jacobian_point_by_point() -> None:
+    weighting = ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5)
+    objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE), weighting)
+    r0, j0, _ = objective.jacobian(theta)
+    first = weighting.multipliers("interior", "mass")
+    objective.update_multipliers(theta)
+    r1, j1, losses = objective.jacobian(theta)
+    sizes = [
+        ("interior", "mass", 7),
+        ("interior", "momentum", 7),
+        ("initial", "", 6),
+        ("periodic", "u", 6),
+        ("periodic", "v", 6),
+    ]
+    m = torch.cat([torch.as_tensor(weighting.multipliers(t, e)).expand(n) for t, e, n in sizes]) / first
+    assert len(torch.unique(m)) == len(m) - 4  # all differ but the largest of each of the five equations
+    assert torch.allclose(r1, m * r0, rtol=1e-12)
+    assert torch.allclose(j1, m[:, None] * j0, rtol=1e-12, atol=1e-14)
+    loss, gradient, _ = objective.loss_and_gradient(theta)
+    assert torch.allclose(gradient, 2 * j1.T @ r1, rtol=1e-9, atol=1e-12)
+    assert sum(losses.values()) == pytest.approx(loss)
+
+
+def test_new_points_forget_the_multipliers() -> None:
+    weighting = ResidualAttention()
+    objective, theta, draw = build(Wave(), WIDE, weighting)
+    r, _ = objective.residual(theta)
+    objective.update_multipliers(theta)
+    assert not torch.allclose(objective.residual(theta)[0], r)
+    objective.set_points(draw)
+    assert torch.equal(objective.residual(theta)[0], r)
+
+
+def test_every_change_of_the_loss_changes_the_version() -> None:
+    objective, theta, draw = build(Wave(), WIDE, ResidualAttention())
+    versions = [objective.version]
+    objective.update_multipliers(theta)
+    versions.append(objective.version)
+    objective.set_points(draw)
+    versions.append(objective.version)
+    assert len(set(versions)) == 3
+    fixed, theta, _ = build(Wave(), WIDE)
+    before = fixed.version
+    fixed.update_multipliers(theta)
+    assert fixed.version == before
+
+
+@pytest.mark.parametrize("options", [WIDE, Mlp(width=[5, 5])], ids=["kan", "mlp"])
+def test_taylor_remainders_fall_at_second_order(options: Kan | Mlp) -> None:
+    objective, theta, _ = build(Wave(), options)
+    direction = torch.from_numpy(np.random.default_rng(7).standard_normal(len(theta)))
+    r, j, _ = objective.jacobian(theta)
+    loss, gradient, _ = objective.loss_and_gradient(theta)
+    steps = [2.0**-k for k in range(6, 12)]
+    of_residual, of_loss = [], []
+    for h in steps:
+        moved = theta + h * direction
+        of_residual.append(float((objective.residual(moved)[0] - r - h * j @ direction).norm()))
+        of_loss.append(abs(objective.loss_and_gradient(moved)[0] - loss - h * float(gradient @ direction)))
+    for remainders in (of_residual, of_loss):
+        slopes = np.diff(np.log(remainders)) / np.diff(np.log(steps))
+        assert np.all(np.abs(slopes[-3:] - 2) < 0.1), slopes
+
+
+def test_equal_weights_make_the_loss_a_mean_square() -> None:
+    problem = Wave()
+    objective, theta, _ = build(problem, WIDE, Fixed({"walls": 5.0}))
+    objective.set_points(SAMPLERS["uniform"](interior=30, boundary=12).draw(problem, 0, np.random.default_rng(3)))
+    plainly = objective.pointwise(theta)
+    _, losses = objective.residual(theta)
+    for name, weight in (("interior", 1.0), ("initial", 1.0), ("walls", 5.0)):
+        assert losses[name] == pytest.approx(weight * float(plainly[name].square().mean()), rel=1e-12)
+    assert {name: len(points) for name, points in objective.term_points().items()} == {
+        "interior": 30,
+        "initial": 12,
+        "walls": 12,
+    }
+
+
+def test_the_loss_is_the_quadrature_of_the_squared_residual() -> None:
+    # Gauss-Legendre on every spline interval integrates the residual of a linear, single-layer spline exactly.
+    @dataclass(frozen=True)
+    class Linear(Problem):
+        domain = Box(x=(-1.0, 1.0))
+        derivatives = ("x",)
+
+        def residual(self, p: Point) -> Tensor:
+            return p.u_x
+
+        def conditions(self) -> list[Condition]:
+            return [Condition("left", ("x-",), lambda p: p.u)]
+
+    problem, options = Linear(), Kan(width=[], degree=3, grid=4)
+    backbone = options.build(options.embedding.build(problem.domain, (), np.random.default_rng(0)), 1)
+    theta = backbone.initial(np.random.default_rng(0))
+    objective = Objective(problem, backbone, Fixed({"left": 0.0}))
+    losses = []
+    for order in (3, 8):
+        sampler = SAMPLERS["gauss_legendre"](interior=4 * order, boundary=1, order=order)
+        objective.set_points(sampler.draw(problem, 0, np.random.default_rng(0), cells={"x": 4}))
+        losses.append(objective.loss_and_gradient(theta)[0])
+    # u_x² has degree 4 on each interval: three points per interval are exact.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-13)
+
+
+@pytest.mark.parametrize("name", problem_names())
+def test_exact_forms_of_the_problems_agree_with_automatic_derivatives(name: str) -> None:
+    cls = load_problem_class(name)
+    if cls.exact is Problem.exact:
+        pytest.skip(f"{name} offers no exact form")
+    problem, options = cls(), Mlp(width=[4])
+    objective, theta, _ = build(problem, options, Fixed(), exact=True)
+    names = problem.domain.names
+    generator = np.random.default_rng(2)
+    x = torch.from_numpy(generator.uniform(problem.domain.lower, problem.domain.upper, (5, len(names))))
+    fields = objective.fields(theta, x)
+
+    def u(p: Tensor) -> Tensor:
+        raw = network(options, objective.backbone, theta, p)
+        result = problem.exact(Coordinates(names, list(p)), Coordinates(problem.unknowns, list(raw)))
+        return result[problem.unknowns[0]] if isinstance(result, dict) else result  # type: ignore[return-value]
+
+    jet = fields[problem.unknowns[0]]
+    for letters in jet.space.indices:
+        expected = vmap(derivative(u, names, letters))(x)
+        assert float((jet[letters] - expected).abs().max()) <= 1e-10 * max(1.0, float(expected.abs().max())), letters
+
+
+@pytest.mark.parametrize("name", problem_names())
+def test_exact_forms_meet_every_condition_but_periodic_ones(name: str) -> None:
+    cls = load_problem_class(name)
+    if cls.exact is Problem.exact:
+        pytest.skip(f"{name} offers no exact form")
+    problem = cls()
+    objective, theta, draw = build(problem, Mlp(width=[4], embedding=NONE), Fixed(), exact=True)
+    for condition in problem.conditions():
+        if condition.periodic:
+            continue
+        x = draw.conditions[condition.name].points
+        point = Point(problem.domain.names, x, objective.fields(theta, x))
+        result = condition.residual(point)
+        for r in result.values() if isinstance(result, dict) else [result]:
+            assert float(r.abs().max()) < 1e-12, condition.name
+        assert condition.name not in objective.term_points()
+
+
+def changed(**members) -> Problem:
+    """The wave problem with some methods replaced."""
+    cls = dataclass(frozen=True)(type("Mine", (Wave,), members))
+    return cls()
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (
+            changed(residual=lambda self, p: p.u[:3]),
+            r"Mine: residual returned \(3,\), expected a tensor of shape \(7,\)",
+        ),
+        (changed(residual=lambda self, p: 0.0), r"residual returned float, expected a tensor of shape \(7,\)"),
+        (changed(residual=lambda self, p: {"a": p.u, "b": None}), r"residual returned NoneType"),
+        (changed(residual=lambda self, p: p.u_y), r"p\.u_y is not computed: add 'y' to the problem's derivatives"),
+        (changed(residual=lambda self, p: p.w), r"p\.w: no such coordinate or unknown; known are x, t, u"),
+        (
+            changed(residual=lambda self, p: 1 / 0),
+            r"residual raised ZeroDivisionError: division by zero \(.*line \d+\)",
+        ),
+        (
+            changed(conditions=lambda self: [Condition("initial", ("t-",), lambda p: p.u[None])]),
+            r"condition 'initial' returned \(1, 6\)",
+        ),
+    ],
+)
+def test_mistakes_in_a_problem_are_one_line(problem: Problem, message: str) -> None:
+    def evaluate() -> None:
+        objective, theta, _ = build(problem, WIDE)
+        objective.residual(theta)
+
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [WIDE, Mlp(width=[3])], ids=["kan", "mlp"])
+def test_equations_without_unknowns_have_a_zero_jacobian(options: Kan | Mlp) -> None:
+    problem = changed(residual=lambda self, p: {"a": p.u, "b": p.x * 1.0}, conditions=lambda self: [])
+    objective, theta, _ = build(problem, options, Fixed())
+    _, j, _ = objective.jacobian(theta)
+    assert bool(j[:7].any())
+    assert not j[7:].any()
+    nothing = changed(residual=lambda self, p: p.x * 1.0, conditions=lambda self: [])
+    objective, theta, _ = build(nothing, options, Fixed())
+    assert not objective.jacobian(theta)[1].any()
+    assert not objective.loss_and_gradient(theta)[1].any()
+
+
+def test_conditions_need_names_of_their_own() -> None:
+    def zero(p: Point) -> Tensor:
+        return p.u
+
+    twice = [Condition("wall", ("x-",), zero), Condition("wall", ("x+",), zero)]
+    with pytest.raises(UserError, match=r"Mine: two conditions are called 'wall'"):
+        build(changed(conditions=lambda self: twice), WIDE)
+    with pytest.raises(UserError, match=r"Mine: a condition cannot be called 'interior'"):
+        build(changed(conditions=lambda self: [Condition("interior", ("x-",), zero)]), WIDE)
+
+
+def test_weights_of_terms_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^weighting\.terms=intial: unknown\. Did you mean 'initial'\?.*interior"):
+        build(Wave(), WIDE, Fixed({"intial": 2.0}))
+    with pytest.raises(UserError, match=r"^weighting\.only=wall: unknown\. Did you mean 'walls'\?"):
+        build(Wave(), WIDE, ResidualAttention(only=["wall"]))
+    # A weight for a condition that is built in does no harm: the same settings serve soft and exact conditions.
+    build(Wave(), WIDE, Fixed({"initial": 2.0}), exact=True)
+
+
+def test_an_exact_form_that_is_not_offered_is_refused() -> None:
+    objective, theta, _ = build(changed(exact=Problem.exact), WIDE, exact=True)
+    with pytest.raises(UserError, match=r"^problem\.conditions=exact: expected soft"):
+        objective.residual(theta)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gram_is_the_matrix_product(dtype: torch.dtype) -> None:
+    j = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 11))).to(dtype)
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-4
+    assert torch.allclose(gram(j), j.T @ j, rtol=0, atol=tolerance)
+    assert torch.allclose(gram(j[::2, 1:]), j[::2, 1:].T @ j[::2, 1:], rtol=0, atol=tolerance)
+
+
+def test_interior_residual_is_unweighted() -> None:
+    objective, theta, draw = build(Wave(), WIDE, Fixed({"interior": 100.0}))
+    values = objective.interior_residual(theta, draw.interior.points)
+    assert list(values) == [""]
+    assert torch.allclose(values[""].abs(), objective.pointwise(theta)["interior"])
+    assert math.isclose(
+        objective.residual(theta)[1]["interior"], 100 * float((draw.interior.weights * values[""] ** 2).sum() / 3)
+    )

@@ -1,0 +1,318 @@
+"""Whole solves, tiny ones: what a run folder says about itself, how a run may end, and that every choice runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import kanpinn
+from kanpinn.checkpoints import restore
+from kanpinn.errors import DivergedError, UserError
+from kanpinn.registry import REGISTRY
+
+TINY = [
+    "output.progress=false",
+    "output.figures=false",
+    "output.points=[12,9]",
+    "threads=1",
+    "backbone.width=[3]",
+    "sampler.interior=64",
+    "sampler.boundary=24",
+    "schedule.levels=2",
+    "schedule.steps=4",
+    "schedule.starts=1",
+    "weighting.terms={}",
+]
+KEYS = {
+    *("schema_version", "status", "problem", "backbone", "schedule", "optimizer", "seed", "parameters", "wall_time_s"),
+    *("loss", "relative_l2", "linf", "error_estimate", "levels"),
+}
+LEVEL_KEYS = {"level", "grid", "parameters", "optimizer", "steps", "loss", "relative_l2", "wall_time_s", "transfer_gap"}
+
+
+def solve(folder: Path, *overrides: str) -> kanpinn.Solution:
+    return kanpinn.solve([*TINY, *overrides, f"hydra.run.dir={folder}"])
+
+
+def metrics_of(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def history(folder: Path, column: str) -> np.ndarray:
+    with h5py.File(folder / "solution.h5") as file:
+        return file["history"][column][...]
+
+
+@pytest.fixture(scope="module")
+def poisson(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "poisson"
+    solve(folder)
+    return folder
+
+
+def test_metrics_have_the_keys_of_the_interface(poisson: Path) -> None:
+    m = metrics_of(poisson)
+    assert set(m) == KEYS
+    assert [set(level) for level in m["levels"]] == [LEVEL_KEYS, LEVEL_KEYS]
+    assert (m["schema_version"], m["status"], m["seed"]) == (1, "step_limit", 0)
+    assert (m["problem"], m["backbone"], m["schedule"], m["optimizer"]) == (
+        "poisson",
+        "kan",
+        "nested",
+        "levenberg_marquardt",
+    )
+    assert [level["steps"] for level in m["levels"]] == [4, 4]
+    assert m["levels"][1]["grid"] == 2 * m["levels"][0]["grid"]
+    assert m["parameters"] == m["levels"][1]["parameters"] > m["levels"][0]["parameters"]
+    assert m["loss"] == m["levels"][1]["loss"]
+    assert m["relative_l2"] == m["levels"][1]["relative_l2"]
+
+
+def test_metrics_agree_with_the_fields_in_the_file(poisson: Path) -> None:
+    m = metrics_of(poisson)
+    with h5py.File(poisson / "solution.h5") as file:
+        u, x, y = file["u"][...], file["x"][...], file["y"][...]
+    assert (len(x), len(y), u.shape) == (12, 9, (9, 12))
+    exact = np.sin(np.pi * x)[None, :] * np.sin(np.pi * y)[:, None]
+    assert m["relative_l2"]["u"] == pytest.approx(np.linalg.norm(u - exact) / np.linalg.norm(exact), rel=1e-10)
+    assert m["linf"]["u"] == pytest.approx(np.abs(u - exact).max(), rel=1e-10)
+
+
+def test_the_level_change_leaves_the_network_alone(poisson: Path) -> None:
+    first, second = (level["transfer_gap"] for level in metrics_of(poisson)["levels"])
+    assert first is None
+    assert second <= 1e-12
+
+
+def test_the_history_has_one_row_per_step_and_its_terms_add_up(poisson: Path) -> None:
+    assert history(poisson, "step").tolist() == list(range(1, 9))
+    assert history(poisson, "level").tolist() == [0] * 4 + [1] * 4
+    assert np.all(np.diff(history(poisson, "wall_time")) > 0)
+    loss = history(poisson, "loss")
+    assert np.allclose(history(poisson, "term_interior") + history(poisson, "term_boundary"), loss, rtol=1e-12)
+    assert loss[-1] == pytest.approx(metrics_of(poisson)["loss"], rel=1e-12)
+    assert np.all(np.diff(loss[4:]) <= 0)
+
+
+def test_the_residual_in_the_file_is_that_of_the_equation(poisson: Path) -> None:
+    solution = kanpinn.load(poisson)
+    with h5py.File(poisson / "solution.h5") as file:
+        residual, x, y = file["residual"][...], file["x"][...], file["y"][...]
+    mesh = np.stack([a.ravel() for a in np.meshgrid(x, y)], axis=1)
+    laplacian = solution.derivative(mesh, "u", "xx") + solution.derivative(mesh, "u", "yy")
+    source = -2 * np.pi**2 * np.sin(np.pi * mesh[:, 0]) * np.sin(np.pi * mesh[:, 1])
+    assert np.allclose(residual.ravel(), laplacian - source, rtol=0, atol=1e-10 * np.abs(residual).max())
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(poisson: Path, tmp_path: Path) -> None:
+    again, other = solve(tmp_path / "again"), solve(tmp_path / "other", "seed=1")
+    first = kanpinn.load(poisson)
+    assert np.array_equal(again.theta, first.theta)
+    assert again.metrics["loss"] == first.metrics["loss"]
+    assert not np.allclose(other.theta, first.theta)
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_stays_as_it_is(poisson: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in poisson.rglob("*")}
+    with pytest.raises(UserError, match="already holds a run"):
+        solve(poisson)
+    assert {file: file.stat().st_mtime_ns for file in poisson.rglob("*")} == before
+
+
+CHOICES = [(group, name) for group, classes in REGISTRY.items() for name in classes]
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{g}={n}" for g, n in CHOICES])
+def test_every_choice_solves(group: str, name: str, tmp_path: Path) -> None:
+    solution = solve(tmp_path / "run", f"{group}={name}", "schedule.steps=6", "output.points=7")
+    m = solution.metrics
+    assert m["status"] in ("step_limit", "converged")
+    assert m.get(group, name) == name
+    assert np.isfinite(m["loss"])
+    loss = history(tmp_path / "run", "loss")
+    assert len(loss) == sum(level["steps"] for level in m["levels"])
+    assert m["loss"] < loss[0]
+    gaps = [level["transfer_gap"] for level in m["levels"][1:]]
+    assert all(gap is None if m["backbone"] == "mlp" else gap <= 1e-12 for gap in gaps)
+    assert m["wall_time_s"] >= sum(level["wall_time_s"] for level in m["levels"])
+    restored, theta, _ = restore(tmp_path / "run")
+    assert np.array_equal(theta, solution.theta)
+    assert restored.backbone.size == m["parameters"]
+
+
+PROBLEMS = [
+    ("burgers", "soft"),
+    ("allen_cahn", "exact"),
+    ("heat", "exact"),
+    ("wave", "soft"),
+    ("advection", "soft"),
+    ("helmholtz", "exact"),
+]
+
+
+@pytest.mark.parametrize(("problem", "conditions"), PROBLEMS)
+def test_problems_with_both_kinds_of_conditions_solve(problem: str, conditions: str, tmp_path: Path) -> None:
+    overrides = [f"problem={problem}", f"problem.conditions={conditions}", "schedule.levels=1", "output.points=7"]
+    solution = solve(tmp_path / "run", *overrides)
+    assert solution.metrics["loss"] < history(tmp_path / "run", "loss")[0] or solution.metrics["loss"] == 0
+    with h5py.File(tmp_path / "run" / "solution.h5") as file:
+        names = set(file["points"])
+    soft = {c.name for c in solution.problem.conditions() if not c.periodic}
+    assert names == {"interior"} | (soft if conditions == "soft" else set())
+
+
+def test_float32_is_used_throughout_and_said(tmp_path: Path) -> None:
+    solution = solve(tmp_path / "run", "dtype=float32")
+    assert str(solution.theta.dtype) == "torch.float32"
+    with h5py.File(tmp_path / "run" / "solution.h5") as file:
+        assert file.attrs["dtype"] == "float32"
+    assert solution.metrics["levels"][1]["transfer_gap"] <= 1e-4
+    points = np.random.default_rng(0).uniform(-1, 1, (5, 2))
+    assert np.array_equal(kanpinn.load(tmp_path / "run")(points)["u"], solution(points)["u"])
+
+
+def test_a_tolerance_ends_every_level_and_the_run_has_converged(tmp_path: Path) -> None:
+    m = solve(tmp_path / "run", "schedule.tolerance=1e9").metrics
+    assert m["status"] == "converged"
+    assert [level["steps"] for level in m["levels"]] == [1, 1]
+
+
+def test_a_plateau_ends_a_level(tmp_path: Path) -> None:
+    m = solve(tmp_path / "run", "schedule.plateau=0.9999999", "schedule.patience=2", "schedule.steps=50").metrics
+    assert m["status"] == "converged"
+    assert all(level["steps"] < 10 for level in m["levels"])
+
+
+def test_the_time_limit_ends_the_run_with_its_state_written(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    solution = solve(tmp_path / "run", "time_limit_s=0.5", "schedule.steps=100000", "optimizer=adam")
+    assert solution.metrics["status"] == "time_limit"
+    assert 0.5 <= solution.metrics["wall_time_s"] < 5
+    assert time.perf_counter() - began < 15
+    assert np.array_equal(kanpinn.load(tmp_path / "run").theta, solution.theta)
+
+
+def test_a_time_limit_that_is_over_at_once_still_writes_a_run(tmp_path: Path) -> None:
+    m = solve(tmp_path / "run", "time_limit_s=1e-6").metrics
+    assert m["status"] == "time_limit"
+    assert np.isfinite(m["loss"])
+
+
+@pytest.mark.parametrize("rate", ["1e200", "1e5"])
+def test_divergence_is_told_and_the_best_state_is_written(rate: str, tmp_path: Path) -> None:
+    overrides = ["optimizer=adam", f"optimizer.lr={rate}", "optimizer.ramp_steps=0", "optimizer.decay=none"]
+    overrides += ["schedule.levels=1", "schedule.steps=200", "backbone.squash=none", "backbone.width=[3,3,3,3,3]"]
+    with pytest.raises(DivergedError, match="the best state so far is in"):
+        solve(tmp_path / "run", *overrides)
+    m = metrics_of(tmp_path / "run")
+    assert m["status"] == "diverged"
+    # The random start is at least as good as whatever the steps made of it.
+    assert m["loss"] is not None
+    assert m["loss"] <= history(tmp_path / "run", "loss")[0] * (1 + 1e-9)
+    assert np.isfinite(kanpinn.load(tmp_path / "run").theta).all()
+
+
+def test_resampling_changes_the_points_and_not_resampling_does_not(tmp_path: Path) -> None:
+    # A seeded rule that never moved on would draw the same points again.
+    def points(name: str, *overrides: str) -> np.ndarray:
+        solve(tmp_path / name, "schedule.levels=1", *overrides)
+        with h5py.File(tmp_path / name / "solution.h5") as file:
+            return np.stack([file["points/interior"][c][...] for c in ("x", "y")])
+
+    fixed = points("fixed", "sampler.resample_every=0")
+    late = points("late", "sampler.resample_every=100")
+    fresh = points("fresh", "sampler.resample_every=2")
+    fresher = points("fresher", "sampler.resample_every=1")
+    assert np.array_equal(fixed, late)
+    assert not np.isin(fresh[0], fixed[0]).any()
+    assert not np.isin(fresher[0], fresh[0]).any()
+
+
+def test_points_grow_with_the_level(tmp_path: Path) -> None:
+    solve(tmp_path / "run", "sampler=uniform", "sampler.growth=2.5")
+    with h5py.File(tmp_path / "run" / "solution.h5") as file:
+        assert len(file["points/interior/x"]) == 160
+        assert len(file["points/boundary/x"]) == 60
+
+
+def test_of_several_starts_the_best_goes_on(tmp_path: Path) -> None:
+    overrides = ["schedule.levels=1", "schedule.steps=1", "schedule.start_steps=6", "sampler=grid"]
+    solve(tmp_path / "run", *overrides, "schedule.starts=4")
+    log = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in log if " start " in line]
+    assert len(losses) == 4
+    assert len(set(losses)) == 4
+    loss = history(tmp_path / "run", "loss")
+    assert len(loss) == 7
+    assert loss[5] == pytest.approx(min(losses), rel=1e-3)
+    assert loss[6] <= loss[5] * (1 + 1e-12)
+
+
+def test_the_first_start_is_the_only_one_of_a_single_start(tmp_path: Path) -> None:
+    overrides = ["schedule.levels=1", "schedule.steps=1", "schedule.start_steps=1", "sampler=grid"]
+    solve(tmp_path / "one", *overrides)
+    solve(tmp_path / "three", *overrides, "schedule.starts=3")
+    log = (tmp_path / "three" / "log.txt").read_text().splitlines()
+    first = next(float(line.split("loss ")[1].split(",")[0]) for line in log if " start 1" in line)
+    assert history(tmp_path / "one", "loss")[0] == pytest.approx(first, rel=1e-3)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: int, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = [*TINY, "schedule.steps=1000000", "optimizer=adam", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kanpinn", "solve", *overrides],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "log.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert metrics_of(folder)["status"] == "interrupted"
+    solution = kanpinn.load(folder)
+    with h5py.File(folder / "solution.h5") as file:
+        grid = np.stack([a.ravel() for a in np.meshgrid(file["x"][...], file["y"][...])], axis=1)
+        assert np.array_equal(solution(grid)["u"], file["u"][...].ravel())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["backbone.degree=2"], r"backbone\.degree=2: expected at least 3"),
+        (
+            ["sampler.interior=[10,20,30]"],
+            r"sampler\.interior=\[10, 20, 30\]: expected one number of points per level, 2",
+        ),
+        (
+            ["schedule.levels=12", "backbone.grid=100000"],
+            r"schedule\.levels=12 with backbone\.grid=100000: about .* GiB",
+        ),
+        (["weighting.terms={bondary: 2.0}"], r"weighting\.terms=bondary: unknown\. Did you mean 'boundary'\?"),
+        (["output.points=[3,3,3]"], r"output\.points=\[3, 3, 3\]: expected one number, or 2"),
+    ],
+)
+def test_bad_combinations_are_refused_before_anything_is_written(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    tiny = [text for text in TINY if text.partition("=")[0] != overrides[0].partition("=")[0]]
+    with pytest.raises(UserError, match=message):
+        kanpinn.solve([*tiny, *overrides, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()
