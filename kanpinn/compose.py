@@ -57,6 +57,7 @@ def compose(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     Raises:
         UserError: If an override cannot be read, or names a choice or key that does not exist.
     """
+    overrides = free(overrides)
     parsed = parse(overrides)
     for override in parsed:
         if override.is_sweep_override():
@@ -94,6 +95,11 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 "text with special characters as key='\"...\"'."
             ) from error
     return parsed
+
+
+def free(overrides: Sequence[str]) -> list[str]:
+    """Let `weighting.terms.<term>=w` add a term: the names are the problem's own, so no config file lists them."""
+    return [f"++{text}" if text.startswith("weighting.terms.") else text for text in overrides]
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:

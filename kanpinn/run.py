@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -28,6 +23,7 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
 from kanpinn.progress import RunLog, StageBar, summary
+from kanpinn.signals import stop_signals
 from kanpinn.training import StageEnd, Training, check_memory
 
 SCHEMA_VERSION = 1
@@ -49,6 +45,10 @@ ADVICE = {
 }
 
 
+ENDINGS = ("interrupted", "time_limit")
+"""Reasons that end the whole run wherever it is."""
+
+
 def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     """Solve one problem and write one run folder.
 
@@ -65,50 +65,17 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
         Interrupted: If a signal ended the run early; the state has been written.
     """
     configuration = validate(config)
-    settings, schedule = configuration.settings, configuration.components["schedule"]
+    settings = configuration.settings
     check_folder(folder)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     _check_together(configuration)
-    grid = OutputGrid(configuration.problem, settings.output.points)
-    training = Training(configuration, grid)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(configuration.resolved)))
-    log = RunLog(folder / "log.txt")
-    resolved = configuration.resolved
-    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
-    chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
-    log.add(
-        f"kanpinn {__version__} solve, {time.strftime('%Y-%m-%d %H:%M:%S %z')}",
-        ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
-    )
-    with _signals() as caught:
-
-        def halt() -> str | None:
-            if caught:
-                return "interrupted"
-            limit = settings.time_limit_s
-            return "time_limit" if limit is not None and training.seconds >= limit else None
-
-        end = StageEnd("steps", "", torch.empty(0), math.nan)
-        trials: list[tuple[StageEnd, Stage]] = []
-        for number, stage in enumerate(schedule.stages()):
-            if stage.trial is None and trials:
-                best = min(trials, key=lambda pair: pair[0].loss if math.isfinite(pair[0].loss) else math.inf)[0]
-                training.settle(best)
-                trials = []
-            training.enter(stage)
-            bar = StageBar(stage, training.backbone.grid, show=settings.output.progress)
-            end = training.train(stage, bar.tell, halt)
-            bar.close()
-            log.add(_stage_line(stage, end, training))
-            if stage.trial is not None and end.reason not in ("interrupted", "time_limit"):
-                trials.append((end, stage))
-                continue
-            training.settle(end)
-            checkpoints.save(folder, number, configuration, training.backbone, end.theta)
-            if end.reason in ("interrupted", "time_limit", "diverged"):
-                break
+    training = Training(configuration, OutputGrid(configuration.problem, settings.output.points))
+    log = _open(configuration, folder)
+    with stop_signals() as caught:
+        end = _train(configuration, training, folder, log, caught)
+        if caught:
+            end = replace(end, reason="interrupted", message="")
         solution, message = _finish(configuration, training, end, folder)
         text = summary(training.levels, solution.metrics, message, folder)
         log.add(text)
@@ -120,6 +87,61 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     if caught:
         raise Interrupted(caught[0])
     return solution
+
+
+def _train(
+    configuration: Configuration, training: Training, folder: Path, log: RunLog, caught: Sequence[int]
+) -> StageEnd:
+    """Execute the schedule's stages one after the other; returns how the last one ended."""
+    settings = configuration.settings
+
+    def halt() -> str | None:
+        if caught:
+            return "interrupted"
+        limit = settings.time_limit_s
+        return "time_limit" if limit is not None and training.seconds >= limit else None
+
+    end = StageEnd("steps", "", torch.empty(0), math.nan)
+    trials: list[StageEnd] = []
+    for number, stage in enumerate(configuration.components["schedule"].stages()):
+        if stage.trial is None and trials:
+            training.settle(best_of(trials))
+            trials = []
+        training.enter(stage)
+        bar = StageBar(stage, training.backbone.grid, show=settings.output.progress)
+        end = training.train(stage, bar.tell, halt)
+        bar.close()
+        log.add(_stage_line(stage, end, training))
+        if stage.trial is not None:
+            trials.append(end)
+            if end.reason not in ENDINGS:
+                continue
+            end = replace(best_of(trials), reason=end.reason, message=end.message)
+        training.settle(end)
+        checkpoints.save(folder, number, configuration, training.backbone, end.theta)
+        if end.reason in (*ENDINGS, "diverged"):
+            break
+    return end
+
+
+def _open(configuration: Configuration, folder: Path) -> RunLog:
+    """Make the run folder with its config and the first lines of its log."""
+    resolved, settings = configuration.resolved, configuration.settings
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    log = RunLog(folder / "log.txt")
+    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
+    chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
+    log.add(
+        f"kanpinn {__version__} solve, {time.strftime('%Y-%m-%d %H:%M:%S %z')}",
+        ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
+    )
+    return log
+
+
+def best_of(trials: Sequence[StageEnd]) -> StageEnd:
+    """The start with the lowest loss; one that diverged counts as the worst."""
+    return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
 
 
 def _check_together(configuration: Configuration) -> None:
@@ -141,30 +163,6 @@ def _available_memory(device: str) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 2**63  # a system that does not say
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying at once; a second one has its usual effect."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        caught.append(number)
-        for s, handler in before.items():
-            signal.signal(s, handler)
-        print("\nstopping after this step and writing the state …", file=sys.stderr, flush=True)
-
-    for s in before:
-        signal.signal(s, handle)
-    try:
-        yield caught
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:

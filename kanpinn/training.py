@@ -30,7 +30,10 @@ _INITIAL, _POINTS, _EMBEDDING = range(3)
 
 @dataclass
 class LevelRecord:
-    """What one level cost and reached; the content of `levels` in metrics.json."""
+    """What one level cost and reached; the content of `levels` in metrics.json.
+
+    `steps` counts those of the network that went on; `wall_time_s` is that of all starts together.
+    """
 
     level: int
     grid: int | None
@@ -163,45 +166,42 @@ class Training:
         optimizer.start(self.backbone.size, stage.steps)
         theta, reason, message = self.theta, "steps", ""
         rows: list[dict[str, float]] = []
+        losses: list[float] = []
         best = (math.inf, theta)
+        due, stuck = True, False  # whether new points are due; whether the last points left nothing to gain
         for k in range(stage.steps):
             if halted := halt():
                 reason = halted
                 break
-            if k == 0 or (sampler.resample_every and k % sampler.resample_every == 0):
+            if due or (sampler.resample_every and k % sampler.resample_every == 0):
                 self.resample(theta, stage.level)
+                due = False
             step = optimizer.step(self.objective, theta)
+            if math.isfinite(step.loss) and step.loss < best[0]:
+                best = (step.loss, step.theta if step.measured is None else step.measured)
             if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
-                reason, message, theta = (
-                    "diverged",
-                    f"step {k + 1} of level {stage.level}: {step.stop or 'not finite'}",
-                    best[1],
-                )
+                reason, theta = "diverged", best[1]
+                message = f"step {k + 1} of level {stage.level}: {step.stop or 'not finite'}"
                 break
             theta = step.theta
-            if step.loss < best[0]:
-                best = (step.loss, theta)
             self.objective.update_multipliers(theta)
+            losses.append(step.loss)
             rows.append(self._row(stage, step.loss, step.terms, theta))
-            tell(
-                Progress(
-                    stage, k + 1, step.loss, next((v for n, v in rows[-1].items() if n.startswith("relative")), None)
-                )
-            )
-            if met := stage.stop.met([row["loss"] for row in rows]):
+            error = next((v for name, v in rows[-1].items() if name.startswith("relative_l2")), None)
+            tell(Progress(stage, k + 1, step.loss, error))
+            if met := stage.stop.met(losses):
                 reason = met
                 break
-            if step.stop and not (sampler.resample_every and k + 1 < stage.steps):
-                # With fresh points to come the optimiser may find its way again.
+            if step.stop and (stuck or not sampler.resample_every):
                 reason, message = "optimizer", step.stop
                 break
-        if not rows and reason not in ("diverged",):
+            # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
+            due = stuck = step.stop is not None
+        if not len(self.objective.points):
             self.resample(theta, stage.level)
         with torch.no_grad():
             loss = float(self.objective.residual(theta)[0].square().sum())
-        record = self.levels[-1]
-        record.wall_time_s += time.perf_counter() - began
-        record.steps += len(rows)
+        self.levels[-1].wall_time_s += time.perf_counter() - began
         return StageEnd(reason, message, theta, loss, rows)
 
     def settle(self, end: StageEnd) -> None:
@@ -211,6 +211,7 @@ class Training:
         self.history += [{"step": first + k, **row} for k, row in enumerate(end.rows, start=1)]
         record = self.levels[-1]
         record.loss = end.loss
+        record.steps += len(end.rows)
         fields = {
             n: v.reshape(self.grid.shape) for n, v in evaluate(self.objective, end.theta, self.grid.points).items()
         }

@@ -17,15 +17,18 @@ class Weighting(ABC):
     """Weights of the loss terms.
 
     Attributes:
-        terms: Weight by term name ("interior" and the names of the problem's conditions); 1 where not named.
+        terms: Weight by term name ("interior" and the names of the problem's conditions).
+        base: Weights of the terms not named there, by default what the problem recommends; 1 where neither names one.
     """
 
     terms: dict[str, float] = field(default_factory=dict)
+    base: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, weight in self.terms.items():
-            if not (weight >= 0 and math.isfinite(weight)):
-                raise invalid(f"weighting.terms.{name}", weight, "a finite number of at least 0")
+        for key, weights in (("terms", self.terms), ("base", self.base)):
+            for name, weight in weights.items():
+                if not (weight >= 0 and math.isfinite(weight)):
+                    raise invalid(f"weighting.{key}.{name}", weight, "a finite number of at least 0")
         self.check()
 
     def check(self) -> None:  # noqa: B027
@@ -33,7 +36,7 @@ class Weighting(ABC):
 
     def term(self, name: str) -> float:
         """The weight of one term."""
-        return float(self.terms.get(name, 1.0))
+        return float(self.terms.get(name, self.base.get(name, 1.0)))
 
     @property
     @abstractmethod

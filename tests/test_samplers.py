@@ -1,4 +1,4 @@
-"""Samplers: where points lie, what their weights sum to, how evenly they spread and what their quadrature is exact for."""
+"""Samplers: where points lie, what their weights sum to, how evenly they spread, what their quadrature integrates."""
 
 import math
 from dataclasses import dataclass, fields
@@ -190,7 +190,7 @@ def test_latin_hypercube_has_one_point_per_stratum():
 
 @pytest.mark.parametrize("split", range(7))
 def test_sobol_powers_of_two_fill_dyadic_boxes_equally(split):
-    """In two dimensions Sobol points are a (0, m, 2)-net: 2^6 points leave one in each of 2^split × 2^(6-split) boxes."""
+    """Sobol points in 2-D are a (0, m, 2)-net: 2^6 points leave one in each of 2^split × 2^(6-split) boxes."""
     points = draw("sobol", Square(), interior=64).interior.points.numpy()
     counts, _, _ = np.histogram2d(*points.T, bins=(2**split, 2 ** (6 - split)), range=((0, 1), (0, 1)))
     assert (counts == 1).all()
@@ -261,7 +261,7 @@ def test_gauss_legendre_without_a_spline_takes_about_the_points_asked_for():
 
 
 def test_adaptive_follows_the_stated_density():
-    """A residual of 3 on a quarter of the square and 1 elsewhere: k = 2, c = 1/2 makes that quarter 3.5 / (5/6) denser."""
+    """A residual of 3 on a quarter of the square, 1 elsewhere: k = 2, c = 1/2 makes that quarter 3.5 / (5/6) denser."""
 
     def step(points):
         return torch.where(points[:, 0] < 0.25, 3.0, 1.0).to(points)

@@ -16,6 +16,8 @@ def plan(schedule) -> list[tuple[int, int, int | None]]:
 def test_nested_goes_from_coarse_to_fine() -> None:
     assert plan(Nested(levels=3, steps=10)) == [(0, 10, None), (1, 10, None), (2, 10, None)]
     assert plan(Nested(levels=3, steps=[30, 20, 10])) == [(0, 30, None), (1, 20, None), (2, 10, None)]
+    assert plan(Nested(levels=3, steps=[30, 20])) == [(0, 30, None), (1, 20, None), (2, 20, None)]
+    assert plan(Nested(levels=2, steps=[30, 20, 10])) == [(0, 30, None), (1, 20, None)]
 
 
 def test_single_trains_the_finest_level_with_that_levels_steps() -> None:
@@ -61,8 +63,9 @@ def test_plateau_ends_when_recent_steps_do_not_lower_the_loss_enough() -> None:
     [
         ({"levels": 0}, r"^schedule\.levels=0: expected an integer from 1 to 12"),
         ({"levels": 13}, r"^schedule\.levels=13"),
-        ({"levels": 2, "steps": [1, 2, 3]}, r"^schedule\.steps=\[1, 2, 3\]: expected one number, or a list of 2"),
-        ({"steps": 0}, r"^schedule\.steps=0: expected integers of at least 1"),
+        ({"levels": 2, "steps": [1, 0]}, r"^schedule\.steps=\[1, 0\]: expected an integer of at least 1, or a list"),
+        ({"steps": []}, r"^schedule\.steps=\[\]"),
+        ({"steps": 0}, r"^schedule\.steps=0: expected an integer of at least 1"),
         ({"steps": "10"}, r"^schedule\.steps=10"),
         ({"levels": 1, "steps": True}, r"^schedule\.steps=True"),
         ({"steps": 2.5}, r"^schedule\.steps=2\.5"),

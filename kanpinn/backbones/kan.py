@@ -246,13 +246,13 @@ class Kan:
     """
 
     width: list[int] = field(default_factory=lambda: [5, 5])
-    degree: int = 4
+    degree: int = 5
     grid: int = 4
     base: bool = False
     bias: bool = False
     squash: str = "tanh"
     outside: str = "extrapolate"
-    scale: float = 1.0
+    scale: float = 0.5
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
 
     def __post_init__(self) -> None:

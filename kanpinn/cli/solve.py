@@ -52,7 +52,10 @@ def run(argv: Sequence[str]) -> int:
         DivergedError: If a single run diverged, after its folder is written.
         KeyboardInterrupt: If a signal stopped the run, after its checkpoint is written.
     """
+    from kanpinn.compose import free
+
     options, overrides = _parse(argv)
+    overrides = free(overrides)
     multirun = "--multirun" in options
     solving = not any(word in options for word in ("--help", "--hydra-help", "--cfg", "--info"))
     if solving:

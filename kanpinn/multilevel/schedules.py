@@ -71,8 +71,8 @@ class Schedule(ABC):
 
     Attributes:
         levels: Number of levels; level l has grid · 2^l spline intervals per edge.
-        steps: Optimiser steps per level: one number for all, or one per level from the coarsest; the last one serves
-            all further levels.
+        steps: Optimiser steps per level: one number for all, or one per level from the coarsest, the last of which
+            serves all further levels.
         starts: Random networks tried on the first level trained; the one with the lowest loss goes on.
         start_steps: Steps each of them gets.
         tolerance: Stop a level once its loss is at most this.

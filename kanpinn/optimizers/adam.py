@@ -84,4 +84,4 @@ class Adam(Optimizer):
         m = self._m / (1 - self.beta1**self._done)
         v = self._v / (1 - self.beta2**self._done)
         new = theta * (1 - rate * self.weight_decay) - rate * m / (v.sqrt() + self.epsilon)
-        return Step(new, loss, terms)
+        return Step(new, loss, terms, measured=theta)

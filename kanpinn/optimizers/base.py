@@ -16,16 +16,17 @@ class Step:
 
     Attributes:
         theta: Parameters after the step, `[P]`.
-        loss: The loss at the parameters *before* the step for first-order optimisers, after it for the others: the
-            newest value known without extra work.
+        loss: The newest loss known without extra work: at `theta`, or at `measured` where that is given.
         terms: Each term's part of that loss.
         stop: Why the optimiser cannot go on, as advice to the user; None while it can.
+        measured: Parameters `[P]` at which the loss was measured, if not at `theta`.
     """
 
     theta: Tensor
     loss: float
     terms: dict[str, float]
     stop: str | None = None
+    measured: Tensor | None = None
 
 
 class Optimizer(ABC):

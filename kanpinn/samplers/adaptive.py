@@ -98,7 +98,7 @@ class Adaptive(Sampler):
     """
 
     resample_every: int = 100
-    candidates: int = 10
+    candidates: int = 5
     exponent: float = 1.0
     offset: float = 1.0
     unbiased: bool = False
