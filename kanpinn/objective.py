@@ -330,4 +330,6 @@ def gram(matrix: Tensor) -> Tensor:
     for start, end in blocks:
         torch.mm(matrix[:, start:end].T, matrix[:, start:], out=product[start:end, start:])
         product[end:, start:end] = product[start:end, end:].T
+        square = product[start:end, start:end]
+        square.copy_(torch.triu(square) + torch.triu(square, 1).T)
     return product

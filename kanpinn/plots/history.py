@@ -48,6 +48,8 @@ def history_figure(data: SolutionFile) -> Figure | None:
     if not len(history.get("step", [])) or "loss" not in history:
         return None
     terms = {name[len("term_") :]: values for name, values in history.items() if name.startswith("term_")}
+    if len(terms) == 1:
+        terms = {}  # it is the total
     prefix = "relative_l2_"
     errors = {formula(name[len(prefix) :]): v for name, v in history.items() if name.startswith(prefix)}
     errors = {name: values for name, values in errors.items() if np.isfinite(values).any()}
@@ -70,7 +72,8 @@ def history_figure(data: SolutionFile) -> Figure | None:
         grid[1, 0].set_ylabel("relative $L_2$ error")
         if len(errors) > 1:
             grid[1, 0].legend()
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(6, 1 + len(terms)))
+    if terms:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(6, 1 + len(terms)))
     return figure
 
 

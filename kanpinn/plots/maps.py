@@ -274,8 +274,9 @@ def residual_figure(data: SolutionFile) -> Figure | None:
         norm, colourmap = residual_norm(values), colours(RESIDUAL)
         for k, axes in enumerate(row):
             _image(axes, data, layout, layout.take(values, k), norm, colourmap, equal)
-        below = "min" if finite(values).min() < norm.vmin else "neither"
-        _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=below)
+        below, above = finite(values).min() < norm.vmin, finite(values).max() > norm.vmax
+        extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+        _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=extend)
     return figure
 
 

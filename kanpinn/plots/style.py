@@ -166,7 +166,7 @@ def heading(data: SolutionFile) -> str:
     Returns:
         Text for matplotlib.
     """
-    title = data.problem.replace("_", " ").replace("$", r"\$").capitalize()
+    title = " ".join(word.capitalize() for word in data.problem.replace("$", r"\$").split("_"))
     return f"{title}:  {formula(data.equation)}" if data.equation else title
 
 
@@ -230,6 +230,8 @@ def symmetric_limit(values: np.ndarray) -> float:
 def residual_norm(*arrays: np.ndarray) -> LogNorm:
     """Logarithmic limits in whole decades for moduli: at most five decades, the lowest twentieth cut off.
 
+    A few points a thousand times above all others, such as corners where the data jump, do not set the scale.
+
     Args:
         arrays: Residuals, any shape and sign.
 
@@ -237,7 +239,9 @@ def residual_norm(*arrays: np.ndarray) -> LogNorm:
         The norm.
     """
     values = np.abs(finite(*arrays))
-    highest = float(values.max()) or 1e-16
+    highest, common = float(values.max()) or 1e-16, float(np.percentile(values, 99.9))
+    if 0 < 1e3 * common < highest:
+        highest = common
     top = np.ceil(np.log10(highest))
     positive = values[values > 0]
     low = np.log10(np.percentile(positive, 5)) if positive.size else top - 1
