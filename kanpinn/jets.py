@@ -7,7 +7,6 @@ like numbers and go through `torch.sin`, `torch.exp` and the like; layers use `J
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from kanpinn.functions import FUNCTIONS
 
 Monomial = tuple[tuple[int, ...], int]
 """Positions of the jet components that are multiplied, and how often the product occurs."""
@@ -322,94 +323,3 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 _OPERATORS["rsub"] = lambda a, b: b - a if isinstance(b, Jet) else -a + b
 _OPERATORS["rdiv"] = lambda a, b: a**-1.0 * b
 _OPERATORS["radd"], _OPERATORS["rmul"] = _OPERATORS["add"], _OPERATORS["mul"]
-
-
-def sin_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Sin and its derivatives to `order` at x `[...]`."""
-    s, c = torch.sin(x), torch.cos(x)
-    return [(s, c, -s, -c)[d % 4] for d in range(order + 1)]
-
-
-def cos_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Cos and its derivatives to `order` at x `[...]`."""
-    s, c = torch.sin(x), torch.cos(x)
-    return [(c, -s, -c, s)[d % 4] for d in range(order + 1)]
-
-
-def exp_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Exp and its derivatives to `order` at x `[...]`."""
-    return [torch.exp(x)] * (order + 1)
-
-
-def tanh_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Tanh and its derivatives to `order` at x `[...]`, as polynomials in tanh (y′ = 1 − y²)."""
-    y = torch.tanh(x)
-    coefficients = [0.0, 1.0]  # tanh itself, in powers of y
-    out = [y]
-    for _ in range(order):
-        # d/dx Σ c_i yⁱ = Σ c_i i (yⁱ⁻¹ − yⁱ⁺¹)
-        new = [0.0] * (len(coefficients) + 1)
-        for i, c in enumerate(coefficients):
-            if i:
-                new[i - 1] += c * i
-                new[i + 1] -= c * i
-        coefficients = new
-        value = torch.full_like(y, coefficients[-1])
-        for c in reversed(coefficients[:-1]):
-            value = value * y + c
-        out.append(value)
-    return out
-
-
-def sigmoid_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """The logistic function and its derivatives to `order` at x `[...]`; σ(x) = (1 + tanh(x/2))/2."""
-    half = tanh_derivatives(x / 2, order)
-    return [0.5 + 0.5 * half[0]] + [0.5 ** (d + 1) * half[d] for d in range(1, order + 1)]
-
-
-def silu_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """SiLU x·σ(x) and its derivatives to `order` at x `[...]`: x σ⁽ᵈ⁾ + d σ⁽ᵈ⁻¹⁾."""
-    s = sigmoid_derivatives(x, order)
-    return [x * s[0]] + [x * s[d] + d * s[d - 1] for d in range(1, order + 1)]
-
-
-def log_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """The natural logarithm and its derivatives to `order` at x `[...]`."""
-    return [torch.log(x)] + [(-1) ** (d - 1) * math.factorial(d - 1) * x ** (-d) for d in range(1, order + 1)]
-
-
-def sqrt_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """The square root and its derivatives to `order` at x `[...]`."""
-    out, factor = [], 1.0
-    for d in range(order + 1):
-        out.append(factor * x ** (0.5 - d))
-        factor *= 0.5 - d
-    return out
-
-
-def sinh_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Sinh and its derivatives to `order` at x `[...]`."""
-    s, c = torch.sinh(x), torch.cosh(x)
-    return [(s, c)[d % 2] for d in range(order + 1)]
-
-
-def cosh_derivatives(x: Tensor, order: int) -> list[Tensor]:
-    """Cosh and its derivatives to `order` at x `[...]`."""
-    s, c = torch.sinh(x), torch.cosh(x)
-    return [(c, s)[d % 2] for d in range(order + 1)]
-
-
-Derivatives = Callable[[Tensor, int], list[Tensor]]
-FUNCTIONS: dict[str, Derivatives] = {
-    "sin": sin_derivatives,
-    "cos": cos_derivatives,
-    "exp": exp_derivatives,
-    "tanh": tanh_derivatives,
-    "sigmoid": sigmoid_derivatives,
-    "silu": silu_derivatives,
-    "log": log_derivatives,
-    "sqrt": sqrt_derivatives,
-    "sinh": sinh_derivatives,
-    "cosh": cosh_derivatives,
-}
-"""Scalar functions with all their derivatives, by the name torch gives them."""

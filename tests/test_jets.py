@@ -12,7 +12,8 @@ import torch
 from naive_network import at_points
 from torch import Tensor
 
-from kanpinn.jets import FUNCTIONS, Jet, JetSpace
+from kanpinn.functions import FUNCTIONS
+from kanpinn.jets import Jet, JetSpace
 
 NAMES = ("x", "y", "t")
 THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))

@@ -17,7 +17,8 @@ from kanpinn.backbones.base import Backbone, Layer, Parameters
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layers import Activation
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.jets import Jet, JetSpace, chain_cotangent, silu_derivatives
+from kanpinn.functions import silu_derivatives
+from kanpinn.jets import Jet, JetSpace, chain_cotangent
 
 SQUASHES = ("tanh", "sin", "none")
 

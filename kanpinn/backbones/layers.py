@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.base import Layer, Parameters
-from kanpinn.jets import FUNCTIONS, Jet, JetSpace, chain_cotangent
+from kanpinn.functions import FUNCTIONS
+from kanpinn.jets import Jet, JetSpace, chain_cotangent
 
 
 class Linear(Layer):

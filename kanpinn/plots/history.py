@@ -78,8 +78,9 @@ def history_figure(data: SolutionFile) -> Figure | None:
 
 
 def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], total: bool) -> None:
-    """Draw the finite positive values of some columns; the first one bold and black where it is the total."""
-    palette = (("black",) if total else ()) + COLOURS
+    """Draw the finite positive values of some columns; the first one bold where it is the total."""
+    # Errors take the colours from the other end: none of them is one of the loss terms above.
+    palette = ("black", *COLOURS) if total else ("black", *reversed(COLOURS))
     for k, (name, values) in enumerate(lines.items()):
         keep = np.isfinite(values) & (np.asarray(values) > 0)
         bold = total and k == 0

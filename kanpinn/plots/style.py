@@ -44,6 +44,7 @@ STYLE: Any = {
     "axes.grid": False,
 }
 SEQUENTIAL, DIVERGING, ERROR, RESIDUAL = "viridis", "RdBu_r", "PuOr_r", "magma"
+GREEK = "alpha|beta|gamma|delta|epsilon|kappa|lambda|mu|nu|rho|sigma|tau|omega"
 # Okabe and Ito's palette, told apart by colour-blind readers and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
 _NOT_FINITE_GREY = "0.75"
@@ -106,7 +107,7 @@ def _parses(text: str) -> bool:
 
 
 def formula(text: str) -> str:
-    """Typeset one line of plain text as a formula: `u_xx = sin(x)` with subscripts, functions upright.
+    """Typeset one line of plain text as a formula: subscripts, upright functions, Greek letters (`u_t = nu u_xx`).
 
     Args:
         text: A name such as `u_xx`, or an equation.
@@ -118,6 +119,7 @@ def formula(text: str) -> str:
     tex = re.sub(r"_(\w+)", r"_{\1}", tex)
     tex = re.sub(r"_\{(ref|\w{4,})\}", r"_{\\mathrm{\1}}", tex)
     tex = re.sub(r"\b(sin|cos|tan|tanh|sinh|cosh|exp|log)\b", r"\\\1", tex)
+    tex = re.sub(rf"(?<![\\\w])({GREEK})\b", r"\\\1", tex)
     tex = re.sub(r"(?<![\\{\w])([A-Za-z]{3,})\b(?!_)", r"\\mathrm{\1}", tex)
     tex = re.sub(r"(?<=[\w})]) (?=[\w\\(])", r"\\,", tex.replace("·", r"\cdot "))
     tex = f"${tex}$"
