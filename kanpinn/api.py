@@ -32,7 +32,7 @@ class Solution:
         self.problem = objective.problem
         self.theta = theta
         self.metrics = metrics
-        self.folder = folder
+        self.folder = folder.absolute()
         self._objective = objective
 
     def __call__(self, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,6 +107,8 @@ def solve(overrides: Sequence[str] = ()) -> Solution:
     from kanpinn.compose import compose
     from kanpinn.run import run
 
+    if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
+        raise UserError(f"overrides={overrides!r}: expected a list of texts, such as ['problem=burgers', 'seed=1']")
     config, folder = compose(list(overrides))
     return run(config, folder)
 

@@ -16,6 +16,7 @@ from kanpinn.errors import UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.objective import Objective
 from kanpinn.output import model_arrays
+from kanpinn.places import packaged, problem_file
 
 FOLDER = "checkpoints"
 
@@ -36,6 +37,7 @@ def save(folder: Path, number: int, configuration: Configuration, backbone: Back
     path = folder / FOLDER / f"stage_{number:03d}.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = {"config": configuration.resolved, "level": backbone.level, "stage": number}
+    meta["problem_file"] = _own_file(configuration.resolved["problem"]["name"])
     write_checkpoint(path, {"theta": theta.detach().cpu().numpy(), **model_arrays(backbone, theta)}, meta)
     return path
 
@@ -60,6 +62,13 @@ def newest(folder: Path) -> Path:
     return files[-1]
 
 
+def _own_file(name: str) -> str | None:
+    """The file of a user's own problem; None for a packaged one."""
+    file = problem_file(name)
+    own = file is not None and not file.parent.samefile(packaged("problems"))
+    return str(file.resolve()) if file is not None and own else None
+
+
 def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
     """Rebuild the network of a run.
 
@@ -76,15 +85,24 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
     arrays, meta = read_checkpoint(path)
     try:
         config = dict(meta["config"], device="cpu")
-        level = int(meta["level"])
+        level, name = int(meta["level"]), str(config["problem"]["name"])
         theta = torch.from_numpy(np.ascontiguousarray(arrays["theta"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
+    made_with, here = meta.get("problem_file"), _own_file(name)
+    if made_with != here:
+        raise UserError(
+            f"{folder}: solved with problem={name} from {made_with or 'the package'}, but here it would come from "
+            f"{here or 'the package'}; load it from the folder it was solved in"
+        )
     configuration = validate(config)
     problem, options = configuration.problem, configuration.components["backbone"]
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
-    if "embedding/frequencies" in arrays:
-        embedding.frequencies = torch.from_numpy(arrays["embedding/frequencies"])
+    if embedding.frequencies is not None:
+        stored = arrays.get("embedding/frequencies", np.empty(0))
+        if stored.shape != tuple(embedding.frequencies.shape):
+            raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
+        embedding.frequencies = torch.from_numpy(stored)
     backbone = options.build(embedding, len(problem.unknowns))
     while backbone.level < level:
         backbone = backbone.refined()

@@ -61,6 +61,20 @@ def _source(problem: Problem) -> str | None:
     return getattr(module, "__file__", None)
 
 
+def _checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
+    """What a residual returned, by equation name, once every part is known to be a tensor `[count]`."""
+    named = dict(result) if isinstance(result, Mapping) else {"": result}
+    if not named:
+        raise UserError(f"problem={type(problem).__name__}: {who} returned no equation")
+    for value in named.values():
+        if not isinstance(value, Tensor) or value.shape != (count,):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(
+                f"problem={type(problem).__name__}: {who} returned {got}, expected a tensor of shape ({count},)"
+            )
+    return named
+
+
 def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
     """The unknowns as jets, by name.
 
@@ -85,7 +99,12 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
     result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
     if result is None:
         raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
-    return dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
+        raise UserError(
+            f"problem={type(problem).__name__}: exact must return one jet for each of {', '.join(problem.unknowns)}"
+        )
+    return rebuilt
 
 
 @dataclass(frozen=True)
@@ -195,15 +214,8 @@ class Objective:
                 arguments = [at(term.points)] + ([at(term.partner)] if term.partner else [])
                 who = f"condition '{term.name}'"
                 result = ask(self.problem, who, self.conditions[term.name].residual, *arguments)
-            named = result if isinstance(result, Mapping) else {"": result}
-            for equation, value in named.items():
-                count = term.points.stop - term.points.start
-                if not isinstance(value, Tensor) or value.shape != (count,):
-                    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                    raise UserError(
-                        f"problem={type(self.problem).__name__}: {who} returned {got}, "
-                        f"expected a tensor of shape ({count},)"
-                    )
+            count = term.points.stop - term.points.start
+            for equation, value in _checked(self.problem, who, result, count).items():
                 yield term, equation, value
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -302,7 +314,7 @@ class Objective:
             result = ask(
                 self.problem, "residual", self.problem.residual, Point(self.problem.domain.names, points, fields)
             )
-        return dict(result) if isinstance(result, Mapping) else {"": result}
+        return _checked(self.problem, "residual", result, len(points))
 
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""

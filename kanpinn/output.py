@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,14 +51,14 @@ class OutputGrid:
         self.reference = {name: v.reshape(self.shape) for name, v in reference_values(problem, self.points).items()}
 
     def errors(self, fields: Mapping[str, np.ndarray]) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-        """Relative L2 and largest error of each unknown over the grid; None without a reference."""
+        """Relative L2 (NaN for a zero reference) and largest error of each unknown; None without a reference."""
         if not self.reference:
             return None, None
         l2, linf = {}, {}
         for name, reference in self.reference.items():
             difference = fields[name] - reference
             norm = float(np.linalg.norm(reference))
-            l2[name] = float(np.linalg.norm(difference)) / (norm or 1.0)
+            l2[name] = float(np.linalg.norm(difference)) / norm if norm else math.nan  # nothing to relate it to
             linf[name] = float(np.abs(difference).max())
         return l2, linf
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn import __version__, checkpoints
+from kanpinn import __version__, checkpoints, preflight
 from kanpinn.api import Solution
 from kanpinn.compose import check_folder
 from kanpinn.config import Configuration, validate
@@ -24,7 +23,7 @@ from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.signals import stop_signals
-from kanpinn.training import StageEnd, Training, check_memory
+from kanpinn.training import StageEnd, Training
 
 SCHEMA_VERSION = 1
 STATUSES = {
@@ -69,7 +68,7 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     check_folder(folder)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    _check_together(configuration)
+    preflight.check(configuration)
     training = Training(configuration, OutputGrid(configuration.problem, settings.output.points))
     log = _open(configuration, folder)
     with stop_signals() as caught:
@@ -142,27 +141,6 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
 def best_of(trials: Sequence[StageEnd]) -> StageEnd:
     """The start with the lowest loss; one that diverged counts as the worst."""
     return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
-
-
-def _check_together(configuration: Configuration) -> None:
-    """Checks that concern several groups at once; raises UserError."""
-    from kanpinn.jets import JetSpace
-
-    problem, components = configuration.problem, configuration.components
-    space = JetSpace(problem.domain.names, tuple(problem.derivatives))
-    components["backbone"].check_order(space.order)
-    components["sampler"].check_levels(components["schedule"].levels)
-    check_memory(configuration, _available_memory(configuration.settings.device))
-
-
-def _available_memory(device: str) -> int:
-    """Bytes of memory on a device."""
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2**63  # a system that does not say
 
 
 def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:

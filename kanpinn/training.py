@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.config import Configuration
-from kanpinn.errors import UserError
+from kanpinn.errors import DivergedError
 from kanpinn.multilevel import Stage
 from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid, evaluate
@@ -173,10 +172,14 @@ class Training:
             if halted := halt():
                 reason = halted
                 break
-            if due or (sampler.resample_every and k % sampler.resample_every == 0):
-                self.resample(theta, stage.level)
-                due = False
-            step = optimizer.step(self.objective, theta)
+            try:
+                if due or (sampler.resample_every and k % sampler.resample_every == 0):
+                    self.resample(theta, stage.level)
+                    due = False
+                step = optimizer.step(self.objective, theta)
+            except DivergedError as error:  # the sampler has seen a residual that is not finite
+                reason, message, theta = "diverged", f"step {k + 1} of level {stage.level}: {error}", best[1]
+                break
             if math.isfinite(step.loss) and step.loss < best[0]:
                 best = (step.loss, step.theta if step.measured is None else step.measured)
             if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
@@ -199,10 +202,17 @@ class Training:
             due = stuck = step.stop is not None
         if not len(self.objective.points):
             self.resample(theta, stage.level)
-        with torch.no_grad():
-            loss = float(self.objective.residual(theta)[0].square().sum())
+        loss = self._loss(theta)
+        if not math.isfinite(loss) and reason != "diverged":
+            # An optimiser that measures the loss before its step has not seen the last one's.
+            reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", best[1]
+            loss = self._loss(theta)
         self.levels[-1].wall_time_s += time.perf_counter() - began
         return StageEnd(reason, message, theta, loss, rows)
+
+    def _loss(self, theta: Tensor) -> float:
+        with torch.no_grad():
+            return float(self.objective.residual(theta)[0].square().sum())
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
@@ -248,7 +258,7 @@ class Training:
         if self._monitor_reference:
             values = evaluate(self.objective, theta, self._monitor)
             for name, reference in self._monitor_reference.items():
-                norm = float(np.linalg.norm(reference)) or 1.0
+                norm = float(np.linalg.norm(reference)) or math.nan
                 row[f"relative_l2_{name}"] = float(np.linalg.norm(values[name] - reference)) / norm
         return row
 
@@ -260,40 +270,3 @@ class Training:
             if name in table:
                 table[name] = table[name].astype(np.int64)
         return table
-
-
-def check_memory(configuration: Configuration, available: int) -> None:
-    """Refuse a run whose finest level cannot fit into memory.
-
-    The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
-    Levenberg–Marquardt; with first-order optimisers the local basis of every edge does.
-
-    Args:
-        configuration: The checked config.
-        available: Bytes of memory there are.
-
-    Raises:
-        UserError: Naming levels, grid and the memory it would take.
-    """
-    from kanpinn.optimizers import LevenbergMarquardt
-
-    options, schedule = configuration.components["backbone"], configuration.components["schedule"]
-    sampler, problem = configuration.components["sampler"], configuration.problem
-    grid = getattr(options, "grid", None)
-    widths = [2 * len(problem.domain), *options.width, len(problem.unknowns)]
-    edges = sum(a * b for a, b in pairwise(widths))
-    finest = grid * 2 ** (schedule.levels - 1) if grid else 1
-    parameters = edges * (finest + options.degree if grid else 1)
-    interior, boundary = sampler.counts(schedule.levels - 1)
-    points = interior + boundary * len(problem.conditions())
-    jets = 1 + len(problem.derivatives) + len(problem.domain)
-    need = 8 * points * jets * sum(widths) * (2 * (options.degree + 1) if grid else 4)
-    need += 8 * parameters * 4
-    if isinstance(configuration.components["optimizer"], LevenbergMarquardt):
-        need += 8 * (points * parameters + 3 * parameters**2)
-    if need > 0.8 * available:
-        raise UserError(
-            f"schedule.levels={schedule.levels} with backbone.grid={grid}: about {need / 2**30:.3g} GiB for "
-            f"{parameters} parameters at {points} points, but {available / 2**30:.3g} GiB of memory are there; choose "
-            f"fewer levels, a coarser grid, fewer points or optimizer=lbfgs"
-        )

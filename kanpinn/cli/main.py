@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -55,10 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe has left ("kanpinn list | head -1"); keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except OSError as error:
+        complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
+        return EXIT_USER_ERROR
 
 
 def script() -> NoReturn:
     """The installed command."""
+    # Until a run begins there is nothing to save: leave at once and quietly, also in the middle of an import.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     sys.exit(main())
 
 

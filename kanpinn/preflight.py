@@ -1,0 +1,144 @@
+"""What is checked before a run folder is made: the problem's own code, sizes against memory, group against group."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from kanpinn.backbones import Backbone
+from kanpinn.config import Configuration
+from kanpinn.errors import UserError
+from kanpinn.jets import JetSpace
+from kanpinn.objective import Objective, ask
+from kanpinn.optimizers import LevenbergMarquardt
+from kanpinn.output import DEFAULT_POINTS, reference_values
+from kanpinn.problem import Box, Condition, Problem
+from kanpinn.samplers import SAMPLERS
+
+TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
+"""Names of groups and fields of a solution file that an unknown would clash with."""
+
+PROBE_POINTS = 7
+
+
+def check(configuration: Configuration) -> None:
+    """Check everything that can be checked before any work starts.
+
+    Args:
+        configuration: The checked config.
+
+    Raises:
+        UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
+            too low for its derivatives, lists do not fit the levels, or the run would not fit into memory.
+    """
+    problem, components = configuration.problem, configuration.components
+    check_class(problem)
+    components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
+    components["sampler"].check_levels(components["schedule"].levels)
+    check_memory(configuration, available_memory(configuration.settings.device))
+    probe(configuration)
+
+
+def check_class(problem: Problem) -> None:
+    """Refuse class attributes and conditions that make no sense; raises UserError."""
+    who = f"problem={type(problem).__name__}"
+    if not isinstance(problem.domain, Box) or not len(problem.domain):
+        raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
+    names = problem.domain.names
+    for key in ("unknowns", "derivatives", "periodic"):
+        value = getattr(problem, key, None)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            raise UserError(f'{who}: {key} must be a tuple of names, such as ("u",), not {value!r}')
+    for unknown in problem.unknowns:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", unknown) or unknown in (*names, *TAKEN):
+            raise UserError(
+                f"{who}: unknown '{unknown}' must be letters and digits, and none of {', '.join((*names, *TAKEN))}"
+            )
+    if not problem.unknowns or len(set(problem.unknowns)) < len(problem.unknowns):
+        raise UserError(f"{who}: unknowns={problem.unknowns} must name at least one unknown, each once")
+    for derivative in (*problem.derivatives, *problem.periodic):
+        if not derivative or any(letter not in names for letter in derivative):
+            raise UserError(f"{who}: '{derivative}' is not made of the coordinates {', '.join(names)}")
+    conditions = ask(problem, "conditions", problem.conditions)
+    if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
+        raise UserError(f"{who}: conditions must return a list of Condition objects")
+    for condition in conditions:
+        if not isinstance(condition.name, str) or not re.fullmatch(r"\w+", condition.name):
+            raise UserError(f"{who}: condition name {condition.name!r} must be letters, digits and underscores")
+
+
+def probe(configuration: Configuration) -> None:
+    """Evaluate every method of the problem once, on a small network at a few points; raises UserError."""
+    problem, options = configuration.problem, configuration.components["backbone"]
+    generator = np.random.default_rng(0)
+    dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
+    embedding = options.embedding.build(problem.domain, problem.periodic, generator)
+    backbone: Backbone = options.build(embedding, len(problem.unknowns))
+    theta = backbone.initial(generator).to(device, dtype)
+    objective = Objective(
+        problem, backbone, configuration.components["weighting"], exact=configuration.conditions == "exact"
+    )
+    sampler = SAMPLERS["uniform"](interior=PROBE_POINTS, boundary=2 * PROBE_POINTS)
+    objective.set_points(sampler.draw(problem, 0, generator, dtype=dtype, device=device))
+    if not bool(torch.isfinite(objective.residual(theta)[0]).all()):
+        raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
+    points = objective.term_points()["interior"].double().cpu()
+    reference_values(problem, points)
+
+
+def available_memory(device: str) -> int:
+    """Bytes of memory on a device."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**63  # a system that does not say
+
+
+def check_memory(configuration: Configuration, available: int) -> None:
+    """Refuse a run whose finest level cannot fit into memory.
+
+    The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
+    Levenberg–Marquardt; with first-order optimisers the local basis of every edge does.
+
+    Args:
+        configuration: The checked config.
+        available: Bytes of memory there are.
+
+    Raises:
+        UserError: Naming levels, grid and the memory it would take.
+    """
+    options, schedule = configuration.components["backbone"], configuration.components["schedule"]
+    sampler, problem = configuration.components["sampler"], configuration.problem
+    grid = getattr(options, "grid", None)
+    widths = [2 * len(problem.domain), *options.width, len(problem.unknowns)]
+    edges = sum(a * b for a, b in pairwise(widths))
+    finest = grid * 2 ** (schedule.levels - 1) if grid else 1
+    parameters = edges * (finest + options.degree if grid else 1)
+    interior, boundary = sampler.counts(schedule.levels - 1)
+    points = interior + boundary * len(problem.conditions())
+    jets = 1 + len(problem.derivatives) + len(problem.domain)
+    need = 8 * points * jets * sum(widths) * (2 * (options.degree + 1) if grid else 4)
+    need += 8 * parameters * 4
+    if isinstance(configuration.components["optimizer"], LevenbergMarquardt):
+        need += 8 * (points * parameters + 3 * parameters**2)
+    grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
+    counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
+    shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)
+    if shown > 0.5 * available:
+        raise UserError(
+            f"output.points={grid_points}: an output grid of {math.prod(counts):.3g} points takes about "
+            f"{shown / 2**30:.3g} GiB, but {available / 2**30:.3g} GiB of memory are there; choose fewer"
+        )
+    if need > 0.8 * available:
+        raise UserError(
+            f"schedule.levels={schedule.levels} with backbone.grid={grid}: about {need / 2**30:.3g} GiB for "
+            f"{parameters} parameters at {points} points, but {available / 2**30:.3g} GiB of memory are there; choose "
+            f"fewer levels, a coarser grid, fewer points or optimizer=lbfgs"
+        )
