@@ -93,6 +93,6 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     if not names:
         lines.append("no reference: errors not measured")
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
-    lines.append(f"time:   {metrics['wall_time_s']:.1f} s")
+    lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
     lines.append(f"folder: {folder}")
     return "\n".join(lines)

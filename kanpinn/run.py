@@ -40,7 +40,7 @@ ADVICE = {
     "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
     "time_limit": "time_limit_s was reached",
     "diverged": "try dtype=float64, a smaller optimizer.lr or a larger optimizer.damping",
-    "interrupted": "stopped by a signal; the state is in checkpoints/",
+    "interrupted": "stopped by a signal; the state reached is written, `kanpinn plot` draws it",
 }
 
 

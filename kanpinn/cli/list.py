@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv).group
     if asked is not None and asked not in TITLES:
         raise unknown_choice("group", asked, TITLES)
-    for title in [asked] if asked else TITLES:
+    for title in [asked] if asked else [title for title in TITLES if choices(TITLES[title])]:
         if asked is None:
             print(f"{title} ({TITLES[title]}=…)")
         for line in described(TITLES[title]):

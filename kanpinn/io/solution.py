@@ -141,6 +141,7 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
         points = file.create_group("points")
         for condition, columns in data.points.items():
             labels = {name: data.label(name) for name in columns}
+            labels["residual"] = (f"size of the residual of '{condition}'", "1")
             _write_table(points.create_group(condition), columns, "point", labels)
         write_record(file.create_group("metrics"), data.metrics)
         model = file.create_group("model")
@@ -172,7 +173,10 @@ def _write_table(
         scale = dimension(group, axis, len(next(iter(columns.values()))))
     for name, values in columns.items():
         if name != axis:
-            write_array(group, name, values, [scale], labels.get(name, (name.replace("_", " "), "1")))
+            text = name.replace("_", " ")
+            if name.startswith("relative_l2_"):
+                text = f"relative L2 error of {name[12:]} at no more than 2000 of the output grid's points"
+            write_array(group, name, values, [scale], labels.get(name, (text, "1")))
 
 
 def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:

@@ -122,4 +122,4 @@ def _draw_errors(
     panels["over time"].set(xlabel=axis_label(data, "t"), title="relative $L_2$ error of each time slice")
     fit_horizontally(panels["over time"], times)
     decades = np.log10(drawn[np.isfinite(drawn)]) if np.isfinite(drawn).any() else np.array([-16.0, 0.0])
-    panels["over time"].set_ylim(10 ** np.floor(decades.min() - 0.02), 10 ** np.ceil(decades.max() + 0.02))
+    panels["over time"].set_ylim(10 ** (decades.min() - 0.1), 10 ** (decades.max() + 0.1))

@@ -168,7 +168,11 @@ def heading(data: SolutionFile) -> str:
     Returns:
         Text for matplotlib.
     """
-    title = " ".join(word.capitalize() for word in data.problem.replace("$", r"\$").split("_"))
+    title = (
+        "Allen–Cahn"
+        if data.problem == "allen_cahn"
+        else " ".join(word.capitalize() for word in data.problem.replace("$", r"\$").split("_"))
+    )
     return f"{title}:  {formula(data.equation)}" if data.equation else title
 
 
