@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # The threads of torch wait for each other hundreds of times a step. By default they spin for milliseconds, which on a
-# core that other work needs too makes a step up to ten times slower; a short spin costs nothing on an idle machine.
+# core that other work needs too more than doubles the time of a step; a short spin costs little on an idle machine.
 # It has an effect only if torch is not imported yet.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

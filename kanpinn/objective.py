@@ -334,7 +334,7 @@ def gram(matrix: Tensor) -> Tensor:
     """JᵀJ of `[M, P]`, block row by block row of the upper triangle, then mirrored.
 
     A symmetric rank-k product of another BLAS would be as good alone, but its threads and torch's then wait for each
-    other's: with two of each, a step took three times as long.
+    other's: with two of each, a step of a small network took more than twice as long.
     """
     size = matrix.shape[1]
     product = matrix.new_empty(size, size)
