@@ -1,9 +1,10 @@
-"""Uniform B-splines: bases with derivatives, exact dyadic refinement and least-squares fits, as pure functions.
+"""B-splines on uniform and other knots: bases with derivatives, mass matrices and fits, as pure functions.
 
 n intervals of width h = (b − a)/n on [a, b] carry n + k basis functions of degree k. The knots t_i = a + (i − k) h,
 i = 0 … n + 2k, are strictly increasing and extend k knots past each end (Southworth et al. 2026, sec. 2). Bases are
 evaluated piece by piece: on interval m only B_m … B_{m+k} differ from zero, and each is a polynomial in the local
-coordinate s ∈ [−1/2, 1/2]. This needs no recursion and, unlike truncated powers, does not cancel as n grows.
+coordinate s ∈ [−1/2, 1/2]. This needs no recursion and, unlike truncated powers, does not cancel as n grows. On knots
+that are not uniform every interval has pieces of its own, computed once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from fractions import Fraction
 from functools import cache, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +22,13 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 OUTSIDE = ("extrapolate", "clamp", "error")
 """What may happen to inputs outside [a, b]: continue the last polynomial piece; hold the end value; refuse."""
 
+KNOTS = ("uniform", "cosine")
+"""How breakpoints may be spaced: equally; as −cos(πj/n), closer towards both ends for boundary layers."""
+
 MAX_DEGREE = 7
+
+Knots = tuple[float, ...]
+"""Strictly increasing knots t_0 … t_{n+2k}, k of them beyond each end of [a, b] = [t_k, t_{n+k}]; hashable."""
 
 
 def knots(n: int, degree: int, lower: float = -1.0, upper: float = 1.0) -> Tensor:
@@ -168,33 +176,162 @@ def basis(
 
 
 @lru_cache(maxsize=256)
-def refinement_matrix(n: int, degree: int) -> Tensor:
-    """The dyadic prolongation P `[2n + k, n + k]`, float64: coefficients on n intervals to the same spline on 2n.
-
-    P[j, i] = 2^(−k) C(k+1, s) with j = 2i + s − k, s = 0 … k + 1, rows outside the fine range dropped. This is the
-    two-scale relation of the cardinal B-spline (de Boor 2001, ch. XI; Southworth et al. 2026, eq. 21, whose printed
-    factor 2^(−r), r = k + 1, halves the function). The shift by k counts both index ranges from their own first knot.
+def knot_vector(spacing: str, n: int, degree: int) -> Knots:
+    """The extended knots on [−1, 1] of one of the spacings in `KNOTS`; those of 2n intervals contain those of n.
 
     Args:
-        n: Number of coarse intervals.
+        spacing: "uniform" or "cosine".
+        n: Number of intervals.
         degree: Spline degree k.
 
     Returns:
-        P with g_coarse(x; c) = g_fine(x; P c) for all x in [a, b], and outside under every policy of `OUTSIDE`.
+        n + 2k + 1 knots. Beyond the ends the intervals are mirrored, as often as k knots need.
+
+    Raises:
+        UserError: If there is no such spacing.
     """
-    matrix = torch.zeros(2 * n + degree, n + degree, dtype=torch.float64)
-    for i in range(n + degree):
-        for s in range(degree + 2):
-            j = 2 * i + s - degree
-            if 0 <= j < 2 * n + degree:
-                matrix[j, i] = math.comb(degree + 1, s) / 2**degree
-    return matrix
+    if spacing not in KNOTS:
+        raise unknown_choice("backbone.knots", spacing, KNOTS)
+    if spacing == "uniform":
+        return tuple(knots(n, degree).tolist())
+    # −cos(πj/n), written so that it is odd and nested to the last bit.
+    breakpoints = np.sin(np.pi * (2 * np.arange(n + 1) - n) / (2 * n))
+    widths = np.pad(np.diff(breakpoints), degree, mode="symmetric")
+    below = breakpoints[0] - np.cumsum(widths[:degree][::-1])[::-1]
+    above = breakpoints[-1] + np.cumsum(widths[n + degree :])
+    return tuple(np.concatenate([below, breakpoints, above]).tolist())
 
 
-def greville(n: int, degree: int, lower: float = -1.0, upper: float = 1.0) -> Tensor:
-    """The Greville abscissae `[n + k]` float64, the means of k consecutive knots (coefficients of the identity)."""
-    h = (upper - lower) / n
-    return lower + h * (torch.arange(n + degree, dtype=torch.float64) - (degree - 1) / 2)
+@lru_cache(maxsize=256)
+def interval_polynomials(knots: Knots, degree: int) -> np.ndarray:
+    """The polynomial pieces of the B-splines on any strictly increasing knots.
+
+    Args:
+        knots: n + 2k + 1 knots.
+        degree: Spline degree k.
+
+    Returns:
+        `[n, k + 1, k + 1]` float64: on interval m, entry j, the coefficients of B_{m+j} in powers of s = (x − c)/h,
+        where c is the interval's middle and h its width, by the Cox–de Boor recursion (de Boor 2001, ch. IX, eq. 14).
+    """
+    t = np.asarray(knots)
+    n = len(t) - 2 * degree - 1
+    interval = np.arange(n) + degree
+    middle, width = (t[interval] + t[interval + 1]) / 2, t[interval + 1] - t[interval]
+    lower = np.zeros((n, 1, degree + 1))
+    lower[:, 0, 0] = 1.0
+    for p in range(1, degree + 1):
+        pieces = np.zeros((n, p + 1, degree + 1))
+        for j in range(p + 1):
+            i = interval - p + j  # the function of degree p that begins at t_i
+            if j >= 1:
+                support = t[i + p] - t[i]
+                pieces[:, j] += ((middle - t[i]) / support)[:, None] * lower[:, j - 1]
+                pieces[:, j, 1:] += (width / support)[:, None] * lower[:, j - 1, :-1]
+            if j < p:
+                support = t[i + p + 1] - t[i + 1]
+                pieces[:, j] += ((t[i + p + 1] - middle) / support)[:, None] * lower[:, j]
+                pieces[:, j, 1:] -= (width / support)[:, None] * lower[:, j, :-1]
+        lower = pieces
+    return lower
+
+
+@lru_cache(maxsize=256)
+def _interval_matrices(
+    knots: Knots, degree: int, order: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Inner breakpoints, middles and 1/widths of the intervals, and `_piece_matrix` for each of them."""
+    pieces = interval_polynomials(knots, degree)
+    breakpoints = np.asarray(knots[degree : len(knots) - degree])
+    inverse_h = 1.0 / np.diff(breakpoints)
+    blocks = np.zeros((len(pieces), degree + 1, order + 1, degree + 1))
+    for d in range(order + 1):
+        for m in range(d, degree + 1):
+            blocks[:, m - d, d] = pieces[:, :, m] * (math.perm(m, d) * inverse_h**d)[:, None]
+    arrays = (breakpoints[1:-1], (breakpoints[1:] + breakpoints[:-1]) / 2, inverse_h, blocks)
+    inner, middle, inverse, matrices = (torch.from_numpy(a).to(device=device, dtype=dtype) for a in arrays)
+    return inner, middle, inverse, matrices.reshape(len(pieces), degree + 1, -1)
+
+
+def local_basis_on(
+    x: Tensor, knots: Knots, degree: int, order: int = 0, *, outside: str = "extrapolate"
+) -> tuple[Tensor, Tensor]:
+    """`local_basis` on any strictly increasing knots.
+
+    Args:
+        x: Inputs `[...]`.
+        knots: n + 2k + 1 knots.
+        degree: Spline degree k.
+        order: Highest derivative wanted.
+        outside: One of `OUTSIDE`: the policy for inputs outside [t_k, t_{n+k}].
+
+    Returns:
+        The interval index m of each input, int64 `[...]`, and the derivatives 0 … order of B_m … B_{m+k} there,
+        `[..., order + 1, k + 1]`. At an interior knot the piece to the right is taken.
+
+    Raises:
+        UserError: If `outside="error"` and an input lies outside [t_k, t_{n+k}].
+    """
+    inner, middle, inverse_h, matrices = _interval_matrices(knots, degree, order, x.dtype, x.device)
+    lower, upper = knots[degree], knots[-degree - 1]
+    beyond = (x < lower) | (x > upper)
+    if outside == "error" and bool(beyond.any()):
+        worst = x.flatten()[(x - (lower + upper) / 2).abs().argmax()].item()
+        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
+    cell = torch.bucketize(x.contiguous(), inner, right=True)
+    s = (x - middle[cell]) * inverse_h[cell]
+    if outside == "clamp":
+        s = s.clamp(-0.5, 0.5)
+    powers = s.new_empty(s.numel(), degree + 1)
+    powers[:, 0] = 1.0
+    for m in range(1, degree + 1):
+        torch.mul(powers[:, m - 1], s.flatten(), out=powers[:, m])
+    # One product per interval: inputs sorted by interval, half the time of one small product per input.
+    by_cell = cell.flatten().argsort()
+    counts = torch.bincount(cell.flatten(), minlength=len(matrices)).tolist()
+    values = powers.new_empty(len(powers), matrices.shape[-1])
+    values[by_cell] = torch.cat([p @ matrices[m] for m, p in enumerate(powers[by_cell].split(counts))])
+    values = values.view(*x.shape, order + 1, degree + 1)
+    if outside == "clamp" and order:
+        values[..., 1:, :] *= (~beyond).to(x.dtype)[..., None, None]
+    return cell, values
+
+
+@lru_cache(maxsize=256)
+def mass_matrix(knots: Knots, degree: int) -> np.ndarray:
+    """The B-splines' inner products ∫ B_i B_j over [t_k, t_{n+k}], exactly.
+
+    Args:
+        knots: n + 2k + 1 knots.
+        degree: Spline degree k.
+
+    Returns:
+        `[k + 1, n + k]` float64, the diagonals of the symmetric matrix from the main one down: entry [d, j] is
+        ∫ B_{j+d} B_j (LAPACK's lower band storage). By Gauss–Legendre with k + 1 nodes on each interval.
+    """
+    pieces = interval_polynomials(knots, degree)
+    nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
+    values = pieces @ (nodes / 2) ** np.arange(degree + 1)[:, None]  # (n, k+1, node)
+    widths = np.diff(np.asarray(knots[degree : len(knots) - degree]))
+    local = (values * weights) @ values.transpose(0, 2, 1) * (widths / 2)[:, None, None]
+    bands = np.zeros((degree + 1, len(pieces) + degree))
+    for j in range(degree + 1):
+        for d in range(degree + 1 - j):
+            bands[d, j : j + len(pieces)] += local[:, j + d, j]
+    return bands
+
+
+def greville(knots: Knots, degree: int) -> np.ndarray:
+    """The Greville abscissae, the means of k consecutive knots (coefficients of the identity).
+
+    Args:
+        knots: n + 2k + 1 knots, not necessarily all different.
+        degree: Spline degree k, at least 1.
+
+    Returns:
+        `[n + k]` float64.
+    """
+    return np.lib.stride_tricks.sliding_window_view(np.asarray(knots)[1:-1], degree).mean(1)
 
 
 def fit(x: Tensor, values: Tensor, n: int, degree: int, *, lower: float = -1.0, upper: float = 1.0) -> Tensor:

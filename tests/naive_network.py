@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from kanpinn.backbones import Backbone, Kan, Mlp
+from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -22,13 +22,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def bspline_basis(x: Tensor, n: int, degree: int, outside: str = "extrapolate") -> Tensor:
+def extended_knots(knots: str, n: int, degree: int) -> Tensor:
+    """The n + 2k + 1 knots, mirrored at both ends as often as needed."""
+    t = torch.linspace(-1, 1, n + 1, dtype=torch.float64)
+    if knots == "cosine":
+        t = -torch.cos(math.pi * torch.arange(n + 1, dtype=torch.float64) / n)
+    while len(t) < n + 2 * degree + 1:
+        t = torch.cat([2 * t[0] - t.flip(0)[:-1], t, 2 * t[-1] - t.flip(0)[1:]])
+    beyond = (len(t) - n - 2 * degree - 1) // 2
+    return t[beyond : len(t) - beyond]
+
+
+def bspline_basis(x: Tensor, n: int, degree: int, outside: str = "extrapolate", knots: str = "uniform") -> Tensor:
     """All n + k B-splines on [-1, 1] at x `[...]`, by the Cox-de Boor recursion; `[..., n + k]`."""
     if outside == "clamp":
         x = torch.clamp(x, -1.0, 1.0)
-    h = 2.0 / n
-    t = -1.0 + h * (torch.arange(n + 2 * degree + 1, dtype=x.dtype) - degree)
-    interval = torch.clamp(torch.floor((x + 1.0) / h), 0, n - 1) + degree
+    t = extended_knots(knots, n, degree).to(x.dtype)
+    interval = torch.clamp((x[..., None] >= t[degree : degree + n]).sum(-1) - 1, min=0) + degree
     b = (torch.arange(n + 2 * degree) == interval[..., None]).to(x.dtype)
     x = x[..., None]
     for p in range(1, degree + 1):
@@ -36,6 +46,15 @@ def bspline_basis(x: Tensor, n: int, degree: int, outside: str = "extrapolate") 
         falling = (t[p + 1 :] - x) / (t[p + 1 :] - t[1:-p])
         b = rising * b[..., :-1] + falling * b[..., 1:]
     return b
+
+
+def power_relu(x: Tensor, n: int, degree: int, outside: str = "extrapolate") -> Tensor:
+    """The n + k functions ReLU(x - t_j)^k on uniform knots, pieces at the ends continued; `[..., n + k]`."""
+    if outside == "clamp":
+        x = torch.clamp(x, -1.0, 1.0)
+    t = extended_knots("uniform", n, degree)[: n + degree].to(x.dtype)
+    begun = t <= torch.clamp(x[..., None], min=-1.0) + 1e-12
+    return begun * (x[..., None] - t) ** degree
 
 
 def embed(backbone: Backbone, point: Tensor) -> Tensor:
@@ -53,7 +72,7 @@ def embed(backbone: Backbone, point: Tensor) -> Tensor:
     return torch.stack(columns)
 
 
-def network(options: Kan | Mlp, backbone: Backbone, theta: Tensor, point: Tensor) -> Tensor:
+def network(options: Kan | ReluKan | Mlp, backbone: Backbone, theta: Tensor, point: Tensor) -> Tensor:
     """The network `options` describes at one point `[d]`; `[outputs]`."""
     arrays = [a for a in backbone.arrays(theta) if a]
     z = embed(backbone, point)
@@ -63,8 +82,15 @@ def network(options: Kan | Mlp, backbone: Backbone, theta: Tensor, point: Tensor
             continue
         if k:
             z = ACTIVATIONS[options.squash](z)
-        basis = bspline_basis(z, options.grid * 2**backbone.level, options.degree, options.outside)
-        edges = torch.einsum("qpi,pi->qp", a["coefficients"], basis)
+        elif options.first == "linear":
+            z = a["weight"] @ z
+            continue
+        n = options.grid * 2**backbone.level
+        if isinstance(options, ReluKan):
+            basis, coefficients = power_relu(z, n, options.degree, options.outside), a["relu_coefficients"]
+        else:
+            basis, coefficients = bspline_basis(z, n, options.degree, options.outside, options.knots), a["coefficients"]
+        edges = torch.einsum("qpi,pi->qp", coefficients, basis)
         if options.base:
             edges = a["spline_scale"] * edges + a["base_weight"] * ACTIVATIONS["silu"](z)
         z = edges.sum(1) + a.get("bias", 0.0)

@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 import torch
 from naive_network import at_points, network
+from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanpinn.backbones import BACKBONES, Backbone, Kan, Mlp
+from kanpinn.backbones import BACKBONES, Backbone, Kan, Mlp, ReluKan
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
+from kanpinn.output import model_arrays, model_attributes
 from kanpinn.problem import Box
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 WIDE = Kan(width=[3, 2], degree=4, grid=3, scale=1.0)
-NETWORKS: dict[str, Kan | Mlp] = {
+NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
     "kan": WIDE,
     "kan, one layer": replace(WIDE, width=[]),
     "kan, degree 7, bias": replace(WIDE, degree=7, width=[2], bias=True),
@@ -29,7 +31,21 @@ NETWORKS: dict[str, Kan | Mlp] = {
     "kan, no squash, extrapolated": replace(WIDE, squash="none", width=[2], scale=3.0),
     "kan, no squash, clamped": replace(WIDE, squash="none", outside="clamp", scale=3.0),
     "kan, periodic": replace(WIDE, embedding=EmbeddingOptions("periodic")),
+    "kan, cosine knots": replace(WIDE, knots="cosine", grid=4),
+    "kan, cosine knots, base, clamped": replace(
+        WIDE, knots="cosine", squash="none", base=True, outside="clamp", scale=3.0
+    ),
+    "kan, first layer linear": replace(WIDE, first="linear"),
+    # Clamped, because polynomials continued beyond narrow intervals at the ends amplify rounding.
+    "kan, first layer linear, no squash, cosine knots, bias, clamped": replace(
+        WIDE, first="linear", squash="none", width=[2], knots="cosine", bias=True, outside="clamp"
+    ),
     "kan, fourier": replace(WIDE, embedding=EmbeddingOptions("fourier", features=2), width=[2]),
+    "relu_kan": ReluKan(width=[3, 2], degree=4, grid=3, scale=1.0),
+    "relu_kan, base and bias, linear first": ReluKan(
+        width=[2], degree=3, grid=4, base=True, bias=True, first="linear", scale=1.0
+    ),
+    "relu_kan, no squash, clamped": ReluKan(width=[2], degree=4, grid=3, squash="none", outside="clamp", scale=3.0),
     "mlp, tanh": Mlp(width=[4, 3], activation="tanh"),
     "mlp, silu": Mlp(width=[4, 3], activation="silu"),
     "mlp, sin, periodic": Mlp(width=[4], activation="sin", embedding=EmbeddingOptions("periodic")),
@@ -39,7 +55,9 @@ NETWORKS: dict[str, Kan | Mlp] = {
 DERIVATIVES = {"second": ("t", "xx"), "mixed": ("xt",), "third": ("xxx", "xxt", "xtt", "ttt")}
 
 
-def build(options: Kan | Mlp, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0) -> tuple[Backbone, Tensor]:
+def build(
+    options: Kan | ReluKan | Mlp, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0
+) -> tuple[Backbone, Tensor]:
     """A network with random parameters, all of them away from special values such as zero biases."""
     embedding = options.embedding.build(domain, (), np.random.default_rng(seed))
     backbone = options.build(embedding, outputs)
@@ -58,7 +76,7 @@ def test_every_backbone_is_tested_here() -> None:
 
 @pytest.mark.parametrize("derivatives", DERIVATIVES.values(), ids=DERIVATIVES)
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_jets_equal_nested_automatic_derivatives(options: Kan | Mlp, derivatives: tuple[str, ...]) -> None:
+def test_jets_equal_nested_automatic_derivatives(options: Kan | ReluKan | Mlp, derivatives: tuple[str, ...]) -> None:
     backbone, theta = build(options)
     x, space = points(6), JetSpace(DOMAIN.names, derivatives)
     jet = backbone.forward(theta, x, space)
@@ -71,7 +89,7 @@ def test_jets_equal_nested_automatic_derivatives(options: Kan | Mlp, derivatives
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_backward_and_tape_equal_automatic_derivatives(options: Kan | Mlp) -> None:
+def test_backward_and_tape_equal_automatic_derivatives(options: Kan | ReluKan | Mlp) -> None:
     backbone, theta = build(options)
     x, space = points(5), JetSpace(DOMAIN.names, ("xx", "xt"))
     weights = torch.from_numpy(np.random.default_rng(9).standard_normal((len(space), 5, 2)))
@@ -178,6 +196,36 @@ def test_the_flat_vector_holds_every_array_once() -> None:
     assert backbone.size == (2 * 3 + 3 * 2 + 2 * 2) * (3 + 4 + 2) + 3 + 2 + 2
 
 
+def test_a_linear_first_layer_is_a_matrix_without_bias() -> None:
+    # Southworth et al. 2026, regression: [2, 5, 1] of degree 4 has 55 parameters at n = 5 and 230 at n = 40.
+    backbone, _ = build(replace(WIDE, width=[5], degree=4, grid=5, first="linear"), outputs=1)
+    assert backbone.size == 2 * 5 + 5 * (5 + 4) == 55
+    assert backbone.refined().refined().refined().size == 230
+    first, second = (a for a in backbone.arrays(torch.zeros(backbone.size)) if a)
+    assert {name: a.shape for name, a in first.items()} == {"weight": (5, 2)}
+    assert {name: a.shape for name, a in second.items()} == {"coefficients": (1, 5, 9)}
+
+
+def test_solution_files_hold_knots_and_coefficients_that_give_the_splines() -> None:
+    options = replace(WIDE, width=[1], knots="cosine", grid=4, first="linear", squash="none", outside="clamp")
+    backbone, theta = build(options, outputs=1)
+    model = model_arrays(backbone.refined(), backbone.refine(theta))
+    assert set(model) == {"layer_0/weight", "layer_1/knots", "layer_1/coefficients"}
+    x = points(20)
+    z = np.stack([x[:, 0], (x[:, 1] - 1.25) / 0.75], axis=1) @ model["layer_0/weight"][0]
+    spline = BSpline(model["layer_1/knots"], model["layer_1/coefficients"][0, 0], options.degree)
+    expected = backbone.forward(theta, x, JetSpace(DOMAIN.names, ())).data[0, :, 0].numpy()
+    assert np.allclose(spline(np.clip(z, -1, 1)), expected, rtol=0, atol=1e-13)
+    attributes = model_attributes(backbone.refined())
+    assert {name: attributes[name] for name in ("grid", "degree", "spacing", "outside", "level")} == {
+        "grid": 8,
+        "degree": options.degree,
+        "spacing": "cosine",
+        "outside": "clamp",
+        "level": 1,
+    }
+
+
 def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> None:
     backbone, _ = build(replace(WIDE, width=[16], base=True))
     first = backbone.arrays(backbone.initial(np.random.default_rng(0)))[0]
@@ -193,6 +241,9 @@ def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> N
         (lambda: Kan(width=[5, 0]), r"^backbone\.width=\[5, 0\]: expected hidden widths of at least 1"),
         (lambda: Kan(squash="tnh"), r"^backbone\.squash=tnh: unknown\. Did you mean 'tanh'\?"),
         (lambda: Kan(scale=0.0), r"^backbone\.scale=0\.0: expected a number above 0"),
+        (lambda: Kan(first="linaer"), r"^backbone\.first=linaer: unknown\. Did you mean 'linear'\?"),
+        (lambda: Kan(width=[], first="linear"), r"^backbone\.width=\[\]: expected at least one hidden width with"),
+        (lambda: Kan(knots="cosin"), r"^backbone\.knots=cosin: unknown\. Did you mean 'cosine'\?"),
         (lambda: Kan(degree=9), r"^backbone\.degree=9: expected an integer from 1 to 7"),
         (lambda: Kan(degree=2).check_order(2), r"^backbone\.degree=2: expected at least 3"),
         (lambda: Mlp(activation="relu"), r"^backbone\.activation=relu: unknown"),

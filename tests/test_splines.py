@@ -143,54 +143,99 @@ def test_inputs_that_are_not_finite_give_values_that_are_not_finite() -> None:
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-def test_refinement_is_exact_inside_and_outside(degree: int) -> None:
-    for n in (1, 2, 5, 32):
-        c = random(n + degree, seed=n)
-        fine = splines.refinement_matrix(n, degree) @ c
-        x = torch.cat([inside(60, -1, 1), torch.tensor([-1.4, -1.001, 1.001, 1.3], dtype=torch.float64)])
-        for outside in ("extrapolate", "clamp"):
-            for order in range(min(degree, 3) + 1 if outside == "extrapolate" else 1):
-                if order == degree:
-                    x = x[2:]  # the highest derivative jumps at the knots; the ends belong to either piece
-                coarse = evaluate(c, x, n, degree, order, outside=outside)
-                refined = evaluate(fine, x, 2 * n, degree, order, outside=outside)
-                # Polynomial continuation multiplies rounding by the size of the basis there.
-                scale = float((splines.basis(x, 2 * n, degree, order, outside=outside).abs() @ fine.abs()).max())
-                assert float((coarse - refined).abs().max()) <= 1e-12 * max(scale, 1e-30), (n, outside, order)
-
-
-@pytest.mark.parametrize("degree", DEGREES)
-def test_refinement_is_knot_insertion(degree: int) -> None:
-    for n in (1, 3, 8):
-        # Boehm's algorithm in scipy, on a wider spline so that the middle part sees uniform knots only.
-        h = 2.0 / n
-        wide = scipy_spline(
-            random(n + 3 * degree, seed=n).numpy(), n + 2 * degree, degree, -1 - degree * h, 1 + degree * h
-        )
-        coarse = wide.c[degree : degree + n + degree]
-        for x in -1 - degree * h + h * (np.arange(n + 2 * degree) + 0.5):
-            wide = wide.insert_knot(x)
-        fine = wide.c[2 * degree : 2 * degree + 2 * n + degree]
-        assert np.allclose(splines.refinement_matrix(n, degree).numpy() @ coarse, fine, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("degree", DEGREES)
-def test_refining_twice_is_the_product_of_the_matrices(degree: int) -> None:
-    for n in (1, 3, 8):
-        twice = splines.refinement_matrix(2 * n, degree) @ splines.refinement_matrix(n, degree)
-        c = random(n + degree, seed=n)
-        x = inside(80, -1, 1)
-        assert torch.allclose(evaluate(twice @ c, x, 4 * n, degree), evaluate(c, x, n, degree), rtol=0, atol=1e-13)
-        assert torch.allclose(twice.sum(1), torch.ones(4 * n + degree, dtype=torch.float64), rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize("degree", DEGREES)
 def test_greville_abscissae_are_the_coefficients_of_the_identity(degree: int) -> None:
     for n in COUNTS:
         for lower, upper in INTERVALS:
             x = inside(40, lower, upper)
-            y = splines.basis(x, n, degree, lower=lower, upper=upper) @ splines.greville(n, degree, lower, upper)
+            t = tuple(splines.knots(n, degree, lower, upper).tolist())
+            y = splines.basis(x, n, degree, lower=lower, upper=upper) @ torch.from_numpy(splines.greville(t, degree))
             assert torch.allclose(y, x, rtol=0, atol=1e-13)
+
+
+def arbitrary_knots(n: int, degree: int) -> splines.Knots:
+    """Strictly increasing knots with neighbouring intervals of very different widths; [a, b] is not [-1, 1]."""
+    widths = np.random.default_rng(n).uniform(0.05, 1.0, n + 2 * degree)
+    return tuple((np.concatenate([[0.0], np.cumsum(widths)]) - 2.0).tolist())
+
+
+def dense(x: torch.Tensor, t: splines.Knots, degree: int, order: int = 0, **options) -> torch.Tensor:
+    """All basis functions on any knots, `[N, n + k]`."""
+    cell, values = splines.local_basis_on(x, t, degree, order, **options)
+    out = torch.zeros(len(x), len(t) - degree - 1, dtype=x.dtype)
+    return out.scatter_(1, cell[:, None] + torch.arange(degree + 1), values[:, order])
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+def test_bases_on_other_knots_equal_scipys(degree: int) -> None:
+    for n in COUNTS:
+        for t in (splines.knot_vector("cosine", n, degree), arbitrary_knots(n, degree)):
+            x = inside(101, t[degree], t[-degree - 1])
+            for order in range(min(degree, 3) + 1):
+                oracle = BSpline(np.asarray(t), np.eye(n + degree), degree)(x.numpy(), nu=order)
+                ours = dense(x, t, degree, order).numpy()
+                assert np.abs(ours - oracle).max() <= 1e-12 * max(1.0, np.abs(oracle).max()), (n, order)
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+@pytest.mark.parametrize("outside", ["extrapolate", "clamp"])
+def test_both_evaluations_agree_on_uniform_knots(degree: int, outside: str) -> None:
+    # Inside, outside and at the knots, where both take the piece to the right.
+    n = 4
+    at_knots = torch.tensor([-1.0, -0.5, 0.0, 1.0], dtype=torch.float64)
+    far = torch.tensor([-1.7, -1.0 - 1e-9, 1.1, 2.0], dtype=torch.float64)
+    t = splines.knot_vector("uniform", n, degree)
+    for x in (inside(50, -1, 1), at_knots, far):
+        cell, values = splines.local_basis_on(x, t, degree, 3, outside=outside)
+        uniform_cell, uniform = splines.local_basis(x, n, degree, 3, outside=outside)
+        assert torch.equal(cell, uniform_cell)
+        assert float((values - uniform).abs().max()) <= 1e-13 * float(uniform.abs().max())
+
+
+def test_other_knots_treat_bad_inputs_as_uniform_ones_do() -> None:
+    t = splines.knot_vector("cosine", 4, 3)
+    ends = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64)
+    assert torch.equal(dense(ends, t, 3, outside="error"), dense(ends, t, 3))
+    with pytest.raises(UserError, match=r"1\.5.*outside the knots \[-1, 1\].*outside=error"):
+        dense(torch.tensor([0.0, 1.5], dtype=torch.float64), t, 3, outside="error")
+    for outside in ("extrapolate", "clamp"):
+        _, values = splines.local_basis_on(torch.tensor([0.1, torch.nan], dtype=torch.float64), t, 3, outside=outside)
+        assert bool(values[0].isfinite().all())
+        assert bool(values[1].isnan().any())
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+@pytest.mark.parametrize("n", COUNTS)
+def test_cosine_knots_are_nested_mirrored_and_increase(n: int, degree: int) -> None:
+    t = np.array(splines.knot_vector("cosine", n, degree))
+    assert bool((np.diff(t) > 0).all())
+    inner = t[degree : len(t) - degree]
+    assert np.allclose(inner, -np.cos(np.pi * np.arange(n + 1) / n), rtol=0, atol=1e-15)
+    assert set(inner) <= set(splines.knot_vector("cosine", 2 * n, degree))  # to the last bit
+    assert np.allclose(t, -t[::-1], rtol=0, atol=1e-14)
+    count = min(n, degree)
+    assert np.allclose(t[degree - count : degree], -2 - t[degree + count : degree : -1], rtol=0, atol=1e-14)
+    with pytest.raises(UserError, match=r"^backbone\.knots=cosinus: unknown\. Did you mean 'cosine'\?"):
+        splines.knot_vector("cosinus", n, degree)
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+def test_mass_matrices_hold_the_inner_products(degree: int) -> None:
+    for n in (1, 2, 6):
+        for t in (*(splines.knot_vector(spacing, n, degree) for spacing in splines.KNOTS), arbitrary_knots(n, degree)):
+            inner = np.array(t[degree : len(t) - degree])
+            # A finer composite rule with more nodes than needed, on scipy's functions.
+            nodes, weights = np.polynomial.legendre.leggauss(12)
+            half = np.diff(inner)[:, None] / 2
+            x, w = (inner[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()
+            values = BSpline(np.asarray(t), np.eye(n + degree), degree)(x)
+            expected = values.T @ (w[:, None] * values)
+            bands = splines.mass_matrix(t, degree)
+            ours = sum(
+                np.diag(bands[d, : n + degree - d], s * d) for d in range(degree + 1) for s in ((1, -1) if d else (1,))
+            )
+            # Relative to the functions' sizes: those at the ends hardly reach inside.
+            size = np.sqrt(np.diag(expected))
+            assert np.abs((ours - expected) / np.outer(size, size)).max() <= 1e-13, (n, t)
 
 
 @pytest.mark.parametrize("degree", DEGREES)

@@ -8,7 +8,7 @@ keeps both, and one backward pass fills them for all layers and all points.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.jets import Jet, JetSpace
+from kanpinn.nesting import Nesting
 
 Parameters = Mapping[str, Tensor]
 
@@ -61,9 +62,17 @@ class Layer(ABC):
         """The same layer on the next finer level; itself for a layer without levels."""
         return self
 
-    def refine(self, parameters: Parameters) -> dict[str, Tensor]:
-        """The arrays of `refined()` that represent the same function."""
-        return dict(parameters)
+    def nesting(self) -> dict[str, Nesting]:
+        """By array name, the operators between this layer and `refined()`, which act on the array's last axis.
+
+        Arrays without one have the same meaning and shape in both layers.
+        """
+        return {}
+
+    @property
+    def intervals(self) -> int | None:
+        """Equal intervals into which knots divide each input; None without knots or with others."""
+        return None
 
     @property
     def size(self) -> int:
@@ -102,6 +111,11 @@ class Backbone:
         self.size = start
 
     @property
+    def intervals(self) -> int | None:
+        """Equal intervals into which the first layer's knots divide each input; None where it has no such knots."""
+        return self.layers[0].intervals if self.layers else None
+
+    @property
     def refinable(self) -> bool:
         """Whether a finer level exists that contains this network's functions."""
         return self.grid is not None
@@ -112,13 +126,13 @@ class Backbone:
         return torch.from_numpy(np.concatenate(arrays))
 
     def arrays(self, theta: Tensor) -> list[dict[str, Tensor]]:
-        """The flat parameter vector `[P]` as named views, one dictionary per layer."""
+        """The flat parameter vector `[..., P]` as named views `[..., *shape]`, one dictionary per layer."""
         out = []
         for layer, part in zip(self.layers, self._slices, strict=True):
-            vector, named, start = theta[part], {}, 0
+            vector, named, start = theta[..., part], {}, 0
             for name, shape in layer.shapes().items():
                 count = int(np.prod(shape))
-                named[name] = vector[start : start + count].reshape(shape)
+                named[name] = vector[..., start : start + count].reshape(*theta.shape[:-1], *shape)
                 start += count
             out.append(named)
         return out
@@ -175,9 +189,30 @@ class Backbone:
             raise ValueError("this backbone has no finer level")
         return Backbone(self.embedding, [layer.refined() for layer in self.layers], 2 * self.grid, self.level + 1)
 
-    def refine(self, theta: Tensor) -> Tensor:
-        """Parameters `[P_fine]` of `refined()` with exactly the same function as `theta` `[P]`."""
+    def nestings(self) -> list[dict[str, Nesting]]:
+        """`Layer.nesting` of every layer."""
+        return [layer.nesting() for layer in self.layers]
+
+    def transferred(
+        self, theta: Tensor, nestings: Sequence[Mapping[str, Nesting]], apply: Callable[[Nesting, Tensor], Tensor]
+    ) -> Tensor:
+        """Apply one operator of each array's nesting, array by array; arrays without a nesting are copied.
+
+        Args:
+            theta: Parameters of this network, `[..., P]`.
+            nestings: From `nestings` of this network to go up, of the next coarser one to go down.
+            apply: Which of the operators.
+
+        Returns:
+            Parameters of the next finer or coarser network, `[..., P']`.
+        """
         parts = []
-        for layer, parameters in zip(self.layers, self.arrays(theta), strict=True):
-            parts.extend(values.reshape(-1) for values in layer.refine(parameters).values())
-        return torch.cat(parts)
+        for parameters, operators in zip(self.arrays(theta), nestings, strict=True):
+            for name, values in parameters.items():
+                moved = apply(operators[name], values) if name in operators else values
+                parts.append(moved.flatten(start_dim=theta.dim() - 1))
+        return torch.cat(parts, dim=-1)
+
+    def refine(self, theta: Tensor) -> Tensor:
+        """Parameters `[..., P_fine]` of `refined()` with exactly the same function as `theta` `[..., P]`."""
+        return self.transferred(theta, self.nestings(), lambda nesting, c: nesting.prolong(c))

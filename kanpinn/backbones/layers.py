@@ -16,26 +16,36 @@ from kanpinn.jets import Jet, JetSpace, chain_cotangent
 
 
 class Linear(Layer):
-    """y = W x + b, with W `[out, in]` and b `[out]`; only the value sees the bias."""
+    """y = W x + b, with W `[out, in]` and b `[out]`; only the value sees the bias.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Attributes:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        bias: Whether b is there.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         self.inputs = inputs
         self.outputs = outputs
+        self.bias = bias
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"weight": (self.outputs, self.inputs), "bias": (self.outputs,)}
+        weight = {"weight": (self.outputs, self.inputs)}
+        return {**weight, "bias": (self.outputs,)} if self.bias else dict(weight)
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         # Glorot and Bengio 2010, eq. 16: keeps the variance of values and gradients through tanh layers.
         bound = math.sqrt(6.0 / (self.inputs + self.outputs))
-        return {
-            "weight": generator.uniform(-bound, bound, (self.outputs, self.inputs)),
-            "bias": np.zeros(self.outputs),
-        }
+        out = {"weight": generator.uniform(-bound, bound, (self.outputs, self.inputs))}
+        if self.bias:
+            out["bias"] = np.zeros(self.outputs)
+        return out
 
     def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
         out = data @ parameters["weight"].T
-        return torch.cat([out[:1] + parameters["bias"], out[1:]]), data.detach()
+        if self.bias:
+            out = torch.cat([out[:1] + parameters["bias"], out[1:]])
+        return out, data.detach()
 
     def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
         n = features.shape[1]
@@ -43,7 +53,8 @@ class Linear(Layer):
         # Σ_c λ[c, n, q] x[c, n, p]
         block = torch.bmm(cotangent.permute(1, 2, 0), features.permute(1, 0, 2))
         out[:, :count] = block.reshape(n, count)
-        out[:, count:] = cotangent[0]
+        if self.bias:
+            out[:, count:] = cotangent[0]
 
 
 class _Compose(torch.autograd.Function):

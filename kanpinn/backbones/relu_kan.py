@@ -1,0 +1,123 @@
+"""Kolmogorov–Arnold networks in the power-ReLU basis, and maps between the two bases for whole parameter vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.kan import SplineFeatures, SplineLayer, SplineOptions
+from kanpinn.errors import invalid
+from kanpinn.jets import JetSpace
+from kanpinn.nesting import Nesting
+from kanpinn.power_relu import power_relu_nesting, relu_coefficients, relu_gradient, spline_coefficients
+
+
+class ReluLayer(Layer):
+    """The functions of a spline layer, with coefficients of ψ_j(x) = ReLU(x − t_j)^k (Southworth et al. 2026, eq. 7).
+
+    y_q = Σ_p w_s[q,p] Σ_j V[q,p,j] ψ_j(x_p) + w_b[q,p] SiLU(x_p) + b_q: a multichannel perceptron with fixed biases.
+    The powers themselves are never summed: for k = 3 in float32 they cancel to two digits at n = 32 and to none at
+    n = 128. V becomes W = V A^{-1} by sums, which lose no more than V's own rounding, and the local pieces of W are
+    evaluated; outside [−1, 1] they continue as those of the spline layer do.
+
+    Attributes:
+        spline: The same layer in the B-spline basis, on uniform knots.
+    """
+
+    def __init__(self, spline: SplineLayer) -> None:
+        self.spline = spline
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {_RENAMED.get(name, name): shape for name, shape in self.spline.shapes().items()}
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        arrays = self.spline.initial(generator)
+        coefficients = torch.from_numpy(arrays.pop("coefficients"))
+        return {
+            "relu_coefficients": relu_coefficients(coefficients, self.spline.n, self.spline.degree).numpy(),
+            **arrays,
+        }
+
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, SplineFeatures]:
+        return self.spline.forward(self._splines(parameters), data, space)
+
+    def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
+        self.spline.jacobian(self._splines(parameters), features, cotangent, out)
+        edges, width = self.spline.outputs * self.spline.inputs, self.spline.n + self.spline.degree
+        block = out[:, : edges * width].view(len(out), edges, width)  # the coefficients come first
+        block.copy_(relu_gradient(block, self.spline.n, self.spline.degree))
+
+    @property
+    def intervals(self) -> int | None:
+        return self.spline.intervals
+
+    def refined(self) -> ReluLayer:
+        return ReluLayer(self.spline.refined())
+
+    def nesting(self) -> dict[str, Nesting]:
+        return {"relu_coefficients": power_relu_nesting(self.spline.n, self.spline.degree)}
+
+    def _splines(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The spline layer's arrays."""
+        rest = {name: values for name, values in parameters.items() if name != "relu_coefficients"}
+        coefficients = spline_coefficients(parameters["relu_coefficients"], self.spline.n, self.spline.degree)
+        return {"coefficients": coefficients, **rest}
+
+
+_RENAMED = {"coefficients": "relu_coefficients"}
+
+
+@dataclass
+class ReluKan(SplineOptions):
+    """The functions of `kan` in the power-ReLU basis of multichannel perceptrons, on uniform knots."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.knots != "uniform":
+            raise invalid("backbone.knots", self.knots, "uniform (backbone=relu_kan has equal intervals only)")
+
+    def layer(self, inputs: int, outputs: int) -> ReluLayer:
+        """One layer of power-ReLU functions on the coarsest level; its random start is that of the B-splines."""
+        return ReluLayer(
+            SplineLayer(
+                inputs,
+                outputs,
+                self.grid,
+                self.degree,
+                knots=self.knots,
+                base=self.base,
+                bias=self.bias,
+                outside=self.outside,
+                scale=self.scale,
+            )
+        )
+
+
+def maps_splines(backbone: Backbone) -> bool:
+    """Whether the network has layers in the B-spline basis, all of them on uniform knots."""
+    spacings = {layer.knots for layer in backbone.layers if isinstance(layer, SplineLayer)}
+    return spacings == {"uniform"}
+
+
+def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+    """Apply a change of basis to the spline coefficients in a flat vector and copy everything else.
+
+    Args:
+        backbone: Whose parameters the vector is, or a gradient by them, or a step.
+        vector: `[P]`.
+        function: From coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.power_relu`.
+
+    Returns:
+        `[P]`.
+    """
+    out = vector.clone()
+    for layer, arrays in zip(backbone.layers, backbone.arrays(out), strict=True):
+        if isinstance(layer, SplineLayer):
+            # A view into `out`. With base terms W alone changes its basis, not the effective w_s W.
+            arrays["coefficients"].copy_(function(arrays["coefficients"], layer.n, layer.degree))
+    return out
