@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,71 @@ def _check_names(problem: Problem, names: list[str], weighting: Weighting) -> No
                 raise unknown_choice(f"weighting.{key}", name, (INTERIOR, *names))
 
 
-class Objective:
+@dataclass(frozen=True)
+class Linearization:
+    """An objective near some parameters theta: loss + 2 gᵀδ + ‖J δ‖² to second order in J.
+
+    Attributes:
+        jacobian: J = ∂r/∂theta of the weighted residual vector, `[M, P]`.
+        gradient: g `[P]`, half the gradient of the loss; Jᵀr for a plain sum of squares.
+        loss: The loss at theta.
+        terms: Each term's part of ‖r‖².
+    """
+
+    jacobian: Tensor
+    gradient: Tensor
+    loss: float
+    terms: dict[str, float]
+
+
+class LeastSquares(ABC):
+    """What optimisers minimise: ‖r(theta)‖², perhaps with a linear term, over a flat parameter vector.
+
+    Attributes:
+        backbone: The network whose parameters theta is shaped like.
+        points: Collocation points of all terms, `[N, d]`.
+        version: Counts changes that make the loss another function of theta.
+    """
+
+    backbone: Backbone
+    points: Tensor
+    version: int
+
+    @property
+    def size(self) -> int:
+        """Number of parameters P."""
+        return self.backbone.size
+
+    @abstractmethod
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The network that parameters `[P]` of this objective stand for: its own objective and parameters."""
+
+    @abstractmethod
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The loss at theta `[P]` and each term's part of ‖r‖²."""
+
+    @abstractmethod
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The loss at theta `[P]`, its gradient `[P]` and each term's part of ‖r‖²."""
+
+    @abstractmethod
+    def linearize(self, theta: Tensor) -> Linearization:
+        """The residual's Jacobian and half the gradient at theta `[P]`."""
+
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+        """The Gauss–Newton system JᵀJ δ = −g at theta.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            JᵀJ `[P, P]`, half the gradient g `[P]`, the loss and each term's part of ‖r‖².
+        """
+        found = self.linearize(theta)
+        return gram(found.jacobian), found.gradient, found.loss, found.terms
+
+
+class Objective(LeastSquares):
     """A least-squares objective over the parameters of one backbone.
 
     Attributes:
@@ -155,7 +220,8 @@ class Objective:
         self.conditions = {
             c.name: c
             for c in conditions
-            if not (exact and not c.periodic) and not (c.periodic and c.periodic in backbone.embedding.periodic)
+            if not (exact and not c.periodic and not c.inner)
+            and not (c.periodic and c.periodic in backbone.embedding.periodic)
         }
         self._terms: list[_Term] = []
         self.points = torch.empty(0, len(problem.domain))
@@ -283,17 +349,20 @@ class Objective:
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
         return torch.cat([row for _, row in rows]).detach(), matrix, losses
 
-    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
-        """The Gauss–Newton system at theta.
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """Itself and theta `[P]`."""
+        return self, theta
 
-        Args:
-            theta: Parameters `[P]`.
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The loss ‖r‖² and each term's part."""
+        with torch.no_grad():
+            r, losses = self.residual(theta)
+        return float(r.square().sum()), losses
 
-        Returns:
-            JᵀJ `[P, P]`, Jᵀr `[P]`, the loss ‖r‖² and each term's part.
-        """
+    def linearize(self, theta: Tensor) -> Linearization:
+        """J and Jᵀr at theta `[P]`."""
         r, matrix, losses = self.jacobian(theta)
-        return gram(matrix), matrix.T @ r, float(r.square().sum()), losses
+        return Linearization(matrix, matrix.T @ r, float(r.square().sum()), losses)
 
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""

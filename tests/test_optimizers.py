@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +14,22 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.kan import SplineLayer
+from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.errors import UserError
-from kanpinn.optimizers import OPTIMIZERS, Adam, Lbfgs, LevenbergMarquardt, Optimizer
+from kanpinn.jets import JetSpace
+from kanpinn.objective import LeastSquares as Protocol
+from kanpinn.objective import Linearization
+from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
+from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.lbfgs import ARMIJO, CURVATURE
+from kanpinn.power_relu import change_of_basis, relu_coefficients
+from kanpinn.problem import Box
 
 
-class LeastSquares:
+class LeastSquares(Protocol):
     """loss = ‖r(theta)‖², derivatives by torch.func; counts and keeps what was evaluated."""
 
     def __init__(self, residual: Callable[[Tensor], Tensor]) -> None:
@@ -35,10 +47,21 @@ class LeastSquares:
         self.evaluated.append((theta, float(loss), gradient))
         return float(loss), gradient, {"interior": float(loss)}
 
-    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+    @property
+    def size(self) -> int:
+        raise NotImplementedError
+
+    def network(self, theta: Tensor):
+        raise NotImplementedError
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        loss = float(self.r(theta).square().sum())
+        return loss, {"interior": loss}
+
+    def linearize(self, theta: Tensor) -> Linearization:
         r, j = self.r(theta), torch.func.jacrev(self.r)(theta)
         loss = float(r.square().sum())
-        return j.T @ j, j.T @ r, loss, {"interior": loss}
+        return Linearization(j, j.T @ r, loss, {"interior": loss})
 
 
 def linear(rows: int = 12, size: int = 6, condition: float = 30.0) -> tuple[LeastSquares, Tensor, Tensor, Tensor]:
@@ -102,6 +125,155 @@ def test_adams_rate_ramps_up_and_decays() -> None:
         assert r[-1] == pytest.approx(1e-2 if decay == "none" else 1e-5)
     assert rates("exponential")[55] == pytest.approx(math.sqrt(1e-2 * 1e-5))
     assert rates("cosine")[55] == pytest.approx((1e-2 + 1e-5) / 2)
+
+
+def test_cyclic_rates_are_those_of_torch() -> None:
+    for period, gamma in ((100, 0.9995), (7, 0.98), (2, 1.0)):
+        leaf = torch.zeros(1, requires_grad=True)
+        plain = torch.optim.SGD([leaf], lr=1.0)
+        half = period / 2
+        cyclic = torch.optim.lr_scheduler.CyclicLR(
+            plain, base_lr=1e-4, max_lr=1e-2, step_size_up=half, mode="exp_range", gamma=gamma, cycle_momentum=False
+        )  # type: ignore[arg-type]
+        ours = Adam(lr=1e-2, lr_end=1e-4, ramp_steps=0, decay="cyclic", period=period, gamma=gamma)
+        ours.start(1, 300)
+        for step in range(300):
+            assert ours.rate(step) == pytest.approx(cyclic.get_last_lr()[0], rel=1e-9), (period, step)
+            plain.step()
+            cyclic.step()
+    # A ramp leads to the foot of the first cycle.
+    ours = Adam(lr=1e-2, lr_end=1e-4, ramp_from=1e-5, ramp_steps=10, decay="cyclic")
+    ours.start(1, 300)
+    assert [ours.rate(k) for k in (0, 5, 10, 60)] == pytest.approx([1e-5, 5.5e-5, 1e-4, 1e-4 + 0.0099 * 0.9995**50])
+
+
+def test_gradient_descent_takes_the_steps_of_torch() -> None:
+    for momentum in (0.0, 0.9):
+        leaf = START.clone().requires_grad_(True)
+        torchs = torch.optim.SGD([leaf], lr=1e-4, momentum=momentum)
+        ours = GradientDescent(lr=1e-4, ramp_steps=0, decay="none", momentum=momentum)
+        ours.start(2, 40)
+        objective, theta = rosenbrock(), START
+        for _ in range(40):
+            torchs.zero_grad()
+            objective.r(leaf).square().sum().backward()
+            torchs.step()
+            theta = ours.step(objective, theta).theta
+            assert torch.allclose(theta, leaf.detach(), rtol=1e-12, atol=1e-14)
+
+
+class Regression(LeastSquares):
+    """The mean square error of a network of one variable at random points."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        generator = np.random.default_rng(0)
+        x = torch.from_numpy(generator.uniform(0, 1, (30, 1)))
+        target, space = torch.sin(5 * x[:, 0]), JetSpace(("x",), ("x",))
+        super().__init__(lambda theta: (backbone.forward(theta, x, space).value[:, 0] - target) / 30**0.5)
+        self.backbone = backbone
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        leaf = theta.clone().requires_grad_(True)
+        loss = self.r(leaf).square().sum()
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        return float(loss.detach()), gradient, {"interior": float(loss.detach())}
+
+    def network(self, theta: Tensor):
+        return self, theta
+
+
+def regression(options: Kan | ReluKan | Mlp) -> tuple[Regression, Tensor]:
+    """A network on [0, 1] and its random start."""
+    embedding = EmbeddingOptions().build(Box(x=(0, 1)), (), np.random.default_rng(0))
+    backbone = options.build(embedding, 1)
+    return Regression(backbone), backbone.initial(np.random.default_rng(1))
+
+
+SPLINES = Kan(width=[2], degree=2, grid=3, base=True, bias=True)
+PAIRINGS = list(itertools.product(("spline", "relu"), repeat=2))
+RULES: dict[str, tuple[Callable[..., FirstOrder], Callable[..., torch.optim.Optimizer]]] = {
+    "gradient_descent": (partial(GradientDescent, momentum=0.5), partial(torch.optim.SGD, lr=1.0, momentum=0.5)),
+    "adam": (Adam, partial(torch.optim.Adam, lr=1.0)),
+}
+
+
+def dense_change(backbone: Backbone) -> Tensor:
+    """The matrix that takes a row of spline parameters to the row of power-ReLU parameters: A for every edge."""
+    blocks: list[Tensor] = []
+    for layer, arrays in zip(backbone.layers, backbone.arrays(torch.zeros(backbone.size)), strict=True):
+        for name, values in arrays.items():
+            if name == "coefficients":
+                assert isinstance(layer, SplineLayer)
+                blocks += [change_of_basis(layer.n, layer.degree)] * (layer.inputs * layer.outputs)
+            else:
+                blocks.append(torch.eye(values.numel(), dtype=torch.float64))
+    return torch.block_diag(*blocks)
+
+
+@pytest.mark.parametrize(("gradient", "geometry"), PAIRINGS)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_four_pairings_are_the_formulas_of_table_1(rule: str, gradient: str, geometry: str) -> None:
+    objective, theta = regression(SPLINES)
+    inverse = torch.linalg.inv(dense_change(objective.backbone))
+    unit = torch.eye(len(theta), dtype=torch.float64)
+    seen, moved = (inverse.T if gradient == "relu" else unit), (inverse if geometry == "relu" else unit)
+    optimizer = RULES[rule][0](lr=0.03, ramp_steps=0, decay="none", gradient=gradient, geometry=geometry)
+    optimizer.start(len(theta), 5)
+    # torch's rule with rate 1 on a parameter of its own says by how much to move.
+    own = torch.zeros_like(theta, requires_grad=True)
+    torchs = RULES[rule][1]([own])
+    expected = theta
+    for _ in range(5):
+        own.grad = objective.loss_and_gradient(expected)[1] @ seen
+        before = own.detach().clone()
+        torchs.step()
+        expected = expected + 0.03 * ((own.detach() - before) @ moved)
+        theta = optimizer.step(objective, theta).theta
+        assert torch.allclose(theta, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_relu_gradient_and_geometry_train_a_kan_like_the_same_rule_a_relu_kan(rule: str) -> None:
+    kan, theta = regression(SPLINES)
+    relu, converted = regression(ReluKan(**vars(SPLINES)))
+    options = {"lr": 0.02, "ramp_steps": 2, "decay": "cosine", "weight_decay": 0.1}
+    both = RULES[rule][0](gradient="relu", geometry="relu", **options)
+    plain = RULES[rule][0](**options)
+    both.start(len(theta), 12)
+    plain.start(len(theta), 12)
+    first = float(kan.r(theta).square().sum())
+    for _ in range(12):
+        theta, converted = both.step(kan, theta).theta, plain.step(relu, converted).theta
+        expected = map_splines(kan.backbone, theta, relu_coefficients)
+        assert torch.allclose(converted, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
+    assert float(kan.r(theta).square().sum()) < first
+
+
+def test_gradient_descent_in_power_relus_is_preconditioned_by_the_inverse_of_a_a_transposed() -> None:
+    # One spline layer makes the loss a quadratic of its coefficients.
+    objective, theta = regression(Kan(width=[], degree=3, grid=6))
+    a = change_of_basis(6, 3)
+    gradient = objective.loss_and_gradient(theta)[1]
+    optimizer = GradientDescent(lr=0.1, ramp_steps=0, decay="none", gradient="relu", geometry="relu")
+    optimizer.start(len(theta), 1)
+    step = optimizer.step(objective, theta).theta - theta
+    assert torch.allclose(step, -0.1 * torch.linalg.solve(a @ a.T, gradient), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("key", ["gradient", "geometry"])
+def test_power_relu_options_are_refused_where_they_mean_nothing(key: str) -> None:
+    for make in (Adam, GradientDescent):
+        optimizer = make(**{key: "relu"})
+        for options in (Mlp(width=[3]), ReluKan(width=[2]), Kan(width=[2], knots="cosine")):
+            objective, theta = regression(options)
+            message = rf"^optimizer\.{key}=relu: expected spline \(relu needs a network of B-splines on uniform knots"
+            with pytest.raises(UserError, match=message):
+                optimizer.check_backbone(objective.backbone)
+            optimizer.start(len(theta), 3)
+            with pytest.raises(UserError, match=message):
+                optimizer.step(objective, theta)
+            make().check_backbone(objective.backbone)
+        optimizer.check_backbone(regression(SPLINES)[0].backbone)
 
 
 def test_adam_starts_anew_at_every_stage() -> None:
@@ -248,7 +420,9 @@ def test_levenberg_marquardt_copes_with_parameters_that_do_nothing() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss_and_leaves_its_input_alone(name: str) -> None:
     objective, theta = rosenbrock(), START.clone()
-    steps = iterate(OPTIMIZERS[name](), objective, theta, 200)
+    # Plain gradient descent needs a rate below 2 / (largest curvature), here about 1/1300.
+    options = {"lr": 2e-4} if name == "gradient_descent" else {}
+    steps = iterate(OPTIMIZERS[name](**options), objective, theta, 200)
     assert torch.equal(theta, START)
     assert float(objective.r(steps[-1].theta).square().sum()) < 0.5 * float(objective.r(START).square().sum())
 
@@ -263,6 +437,12 @@ def test_every_optimizer_lowers_the_loss_and_leaves_its_input_alone(name: str) -
         (lambda: Adam(weight_decay=-0.1), r"^optimizer\.weight_decay=-0\.1"),
         (lambda: Adam(weight_decay=float("nan")), r"^optimizer\.weight_decay=nan"),
         (lambda: Adam(decay="cosin"), r"^optimizer\.decay=cosin: unknown\. Did you mean 'cosine'\?"),
+        (lambda: Adam(epsilon=0.0), r"^optimizer\.epsilon=0\.0: expected a number above 0"),
+        (lambda: Adam(period=1), r"^optimizer\.period=1: expected an integer of at least 2"),
+        (lambda: Adam(gamma=1.5), r"^optimizer\.gamma=1\.5: expected a number above 0 and up to 1"),
+        (lambda: Adam(gradient="rely"), r"^optimizer\.gradient=rely: unknown\. Did you mean 'relu'\?"),
+        (lambda: GradientDescent(geometry="splin"), r"^optimizer\.geometry=splin: unknown\. Did you mean 'spline'\?"),
+        (lambda: GradientDescent(momentum=1.0), r"^optimizer\.momentum=1\.0: expected a number from 0 to below 1"),
         (lambda: Lbfgs(memory=0), r"^optimizer\.memory=0: expected an integer of at least 1"),
         (lambda: Lbfgs(evaluations=0), r"^optimizer\.evaluations=0"),
         (lambda: LevenbergMarquardt(damping=0.0), r"^optimizer\.damping=0\.0: expected a number above 0"),
@@ -273,3 +453,89 @@ def test_every_optimizer_lowers_the_loss_and_leaves_its_input_alone(name: str) -
 def test_senseless_options_are_refused(make, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def carried(
+    optimizer: Optimizer, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
+) -> Optimizer:
+    """A fresh optimiser that has taken over another's state."""
+    new = copy.deepcopy(optimizer)
+    new.start(1, 10)
+    new.carry(optimizer, vector, covector)
+    return new
+
+
+P = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], dtype=torch.float64)
+R = torch.linalg.pinv(P)  # any left inverse: R P = 1
+
+
+def test_lbfgs_pairs_keep_their_curvature_under_prolongation() -> None:
+    optimizer = Lbfgs()
+    iterate(optimizer, rosenbrock(), START, 6)
+    fine = carried(optimizer, lambda s: P @ s, lambda y: R.T @ y)
+    assert len(fine._pairs) == len(optimizer._pairs) > 2
+    for (s, y, rho), (s_fine, y_fine, rho_fine) in zip(optimizer._pairs, fine._pairs, strict=True):
+        assert torch.equal(s_fine, P @ s) and torch.equal(y_fine, R.T @ y)
+        assert rho_fine == pytest.approx(rho, rel=1e-12)
+
+
+def test_adam_moments_and_damping_are_carried() -> None:
+    adam = Adam(lr=0.01)
+    iterate(adam, rosenbrock(), START, 5)
+    fine = carried(adam, lambda s: P @ s, lambda y: 0.5 * (P @ y))
+    assert torch.equal(fine._m, 0.5 * (P @ adam._m))
+    assert torch.allclose(fine._v.sqrt(), 0.5 * (P @ adam._v.sqrt()))
+    assert fine._taken == 5
+    lm = LevenbergMarquardt()
+    iterate(lm, rosenbrock(), START, 5)
+    assert lm._lambda != lm.damping
+    assert carried(lm, lambda s: s, lambda y: y)._lambda == lm._lambda
+
+
+def test_carrying_to_the_same_level_goes_on_as_if_never_stopped() -> None:
+    for optimizer in (Adam(lr=0.01, ramp_steps=0, decay="none"), Lbfgs(), LevenbergMarquardt()):
+        whole = iterate(copy.deepcopy(optimizer), rosenbrock(), START, 8)
+        first = copy.deepcopy(optimizer)
+        middle = iterate(first, rosenbrock(), START, 4)[-1].theta
+        second = carried(first, lambda s: s, lambda y: y)
+        for _ in range(4):
+            middle = second.step(rosenbrock(), middle).theta
+        assert torch.allclose(middle, whole[-1].theta, rtol=1e-12)
+
+
+def test_inner_iterations_are_steps_without_a_report() -> None:
+    single = iterate(Lbfgs(), rosenbrock(), START, 12)
+    several = iterate(Lbfgs(iterations=4), rosenbrock(), START, 3)
+    assert [s.loss for s in several] == [single[k].loss for k in (3, 7, 11)]
+
+
+def test_without_a_line_search_every_direction_is_taken_whole() -> None:
+    a = torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    objective = LeastSquares(lambda x: a @ x)
+    theta = torch.tensor([1.0, 1.0], dtype=torch.float64)
+    (step,) = iterate(Lbfgs(line_search="none"), objective, theta, 1)
+    g = 2 * a.T @ (a @ theta)
+    assert torch.allclose(step.theta, theta - g / g.norm())
+    steep = LeastSquares(lambda x: 100 * x)
+    (step,) = iterate(Lbfgs(line_search="none"), steep, 0.1 * theta, 1)
+    assert step.loss > steep.loss(0.1 * theta)[0]  # even uphill
+
+
+@pytest.mark.parametrize("smoother", ["jacobi", "gauss_seidel", "schwarz"])
+def test_relaxation_is_the_classical_sweep(smoother: str) -> None:
+    objective, a, b, _ = linear(condition=3.0)
+    theta = torch.linspace(-1, 1, 6, dtype=torch.float64)
+    matrix, residual = a.T @ a, a.T @ (b - a @ theta)
+    if smoother == "jacobi":
+        d = matrix.diagonal()
+        largest = scipy.linalg.eigh(matrix, torch.diag(d), eigvals_only=True)[-1]
+        expected = 4 / (3 * largest) * residual / d
+    elif smoother == "gauss_seidel":
+        expected = torch.from_numpy(scipy.linalg.solve_triangular(matrix.tril().numpy(), residual.numpy(), lower=True))
+    else:  # blocks of 4 overlapping by 2
+        expected = torch.zeros_like(theta)
+        for w in (slice(0, 4), slice(2, 6)):
+            left = (residual - matrix @ expected)[w]
+            expected[w] += torch.linalg.solve(matrix[w, w], left)
+    (step,) = iterate(Relaxation(smoother=smoother, block=4), objective, theta, 1)
+    assert torch.allclose(step.theta - theta, expected, rtol=1e-6)

@@ -2,13 +2,17 @@
 
 from kanpinn.optimizers.adam import Adam
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.gradient_descent import GradientDescent
 from kanpinn.optimizers.lbfgs import Lbfgs
 from kanpinn.optimizers.levenberg_marquardt import LevenbergMarquardt
+from kanpinn.optimizers.relaxation import Relaxation
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "levenberg_marquardt": LevenbergMarquardt,
     "lbfgs": Lbfgs,
     "adam": Adam,
+    "gradient_descent": GradientDescent,
+    "relaxation": Relaxation,
 }
 
-__all__ = ["OPTIMIZERS", "Adam", "Lbfgs", "LevenbergMarquardt", "Optimizer", "Step"]
+__all__ = ["OPTIMIZERS", "Adam", "GradientDescent", "Lbfgs", "LevenbergMarquardt", "Optimizer", "Relaxation", "Step"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
-from kanpinn.objective import Objective
+from kanpinn.backbones.base import Backbone
+from kanpinn.objective import LeastSquares
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Step:
 class Optimizer(ABC):
     """An optimiser; its options are dataclass fields, its state is reset by `start`."""
 
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Refuse options that mean nothing to a network, before any work starts.
+
+        Args:
+            backbone: What is to be trained.
+
+        Raises:
+            UserError: If there are any.
+        """
+        return
+
     @abstractmethod
     def start(self, size: int, steps: int) -> None:
         """Begin anew.
@@ -41,8 +55,18 @@ class Optimizer(ABC):
             steps: How many steps the stage will take, for learning-rate schedules.
         """
 
+    def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
+        """Take over the state that the same optimiser has reached on another level; called right after `start`.
+
+        Args:
+            other: The optimiser on the level left.
+            vector: Maps parameter changes `[P_other]` to this level, `[P]`: prolongation P or projection R.
+            covector: Maps gradients likewise, so that pairings with vectors are kept: Rᵀ upwards, Pᵀ downwards.
+        """
+        return
+
     @abstractmethod
-    def step(self, objective: Objective, theta: Tensor) -> Step:
+    def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         """Take one step.
 
         Args:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
-from kanpinn.objective import Objective
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 
 ARMIJO = 1e-4
 CURVATURE = 0.9
+LINE_SEARCHES = ("strong_wolfe", "none")
 
 
 class Trial(NamedTuple):
@@ -93,29 +94,45 @@ def strong_wolfe(evaluate: Callable[[float], Trial], origin: Trial, first: float
 
 @dataclass
 class Lbfgs(Optimizer):
-    """L-BFGS with a strong Wolfe line search; one step is one accepted direction.
+    """L-BFGS with a strong Wolfe line search.
 
     Nocedal and Wright 2006, algorithm 7.5; the first direction is scaled to length one.
 
     Attributes:
         memory: Number of correction pairs kept.
         evaluations: Loss evaluations one line search may spend.
+        iterations: Accepted directions per step; torch.optim.LBFGS calls this max_iter and takes 20.
+        line_search: "strong_wolfe"; or "none": every direction is taken at full length, as torch.optim.LBFGS does by
+            default with lr = 1, even if the loss rises.
     """
 
     memory: int = 50
     evaluations: int = 25
+    iterations: int = 1
+    line_search: str = "strong_wolfe"
 
     def __post_init__(self) -> None:
         if self.memory < 1:
             raise invalid("optimizer.memory", self.memory, "an integer of at least 1")
         if self.evaluations < 1:
             raise invalid("optimizer.evaluations", self.evaluations, "an integer of at least 1")
+        if self.iterations < 1:
+            raise invalid("optimizer.iterations", self.iterations, "an integer of at least 1")
+        if self.line_search not in LINE_SEARCHES:
+            raise unknown_choice("optimizer.line_search", self.line_search, LINE_SEARCHES)
 
     def start(self, size: int, steps: int) -> None:
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)
         self._last: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)
 
-    def _here(self, objective: Objective, theta: Tensor) -> Trial:
+    def carry(self, other: Lbfgs, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
+        for s, y, _ in other._pairs:
+            moved, dual = vector(s), covector(y)
+            curvature = float(moved @ dual)  # that of the pair itself on the way up: RP = I
+            if curvature > torch.finfo(s.dtype).eps * float(dual @ dual):
+                self._pairs.append((moved, dual, 1.0 / curvature))
+
+    def _here(self, objective: LeastSquares, theta: Tensor) -> Trial:
         if self._last is not None:
             points, version, there, trial = self._last
             # Other points or multipliers make another function, whose loss here is not the one found.
@@ -141,7 +158,19 @@ class Lbfgs(Optimizer):
             q += s * (a - rho * float(y @ q))
         return -q
 
-    def step(self, objective: Objective, theta: Tensor) -> Step:
+    def step(self, objective: LeastSquares, theta: Tensor) -> Step:
+        found = self._iterate(objective, theta)
+        for _ in range(self.iterations - 1):
+            if found.stop or not math.isfinite(found.loss):
+                break
+            following = self._iterate(objective, found.theta)
+            if following.stop:  # no failure of a step that has lowered the loss already
+                break
+            found = following
+        return found
+
+    def _iterate(self, objective: LeastSquares, theta: Tensor) -> Step:
+        """One direction and its line search."""
         here = self._here(objective, theta)
         if not math.isfinite(here.loss):
             return Step(theta, here.loss, here.terms, "loss is not finite")
@@ -156,6 +185,8 @@ class Lbfgs(Optimizer):
                     loss, gradient, terms = objective.loss_and_gradient(theta + length * direction)
                     return Trial(length, loss, float(gradient @ direction), gradient, terms)
 
+                if self.line_search == "none":
+                    return self._accept(objective, theta, direction, here, evaluate(1.0))
                 found = strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), 1.0, self.evaluations)
                 if found is not None and found.loss < here.loss:
                     return self._accept(objective, theta, direction, here, found)
@@ -165,7 +196,7 @@ class Lbfgs(Optimizer):
                 break
         return Step(theta, here.loss, here.terms, "the line search finds no lower loss (a minimum, or rounding)")
 
-    def _accept(self, objective: Objective, theta: Tensor, direction: Tensor, here: Trial, found: Trial) -> Step:
+    def _accept(self, objective: LeastSquares, theta: Tensor, direction: Tensor, here: Trial, found: Trial) -> Step:
         new = theta + found.length * direction
         s, y = new - theta, found.gradient - here.gradient
         curvature = float(s @ y)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
-from kanpinn.objective import Objective
+from kanpinn.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 
 
@@ -39,7 +40,13 @@ class LevenbergMarquardt(Optimizer):
         self._lambda = self.damping
         self._nu = 2.0
 
-    def step(self, objective: Objective, theta: Tensor) -> Step:
+    def carry(
+        self, other: LevenbergMarquardt, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
+    ) -> None:
+        # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
+        self._lambda, self._nu = other._lambda, other._nu
+
+    def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         matrix, gradient, loss, terms = objective.normal_equations(theta)
         if not math.isfinite(loss):
             return Step(theta, loss, terms, "loss is not finite")
@@ -53,9 +60,7 @@ class LevenbergMarquardt(Optimizer):
             if int(info) == 0:
                 delta = -torch.cholesky_solve(gradient[:, None], factor)[:, 0]
                 trial = theta + delta
-                with torch.no_grad():
-                    r, new_terms = objective.residual(trial)
-                new_loss = float(r.square().sum())
+                new_loss, new_terms = objective.loss(trial)
                 # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ = δᵀ(shift δ − g) by the normal equations.
                 predicted = float(delta @ (shift * delta - gradient))
                 ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0

@@ -1,0 +1,171 @@
+"""What Adam and gradient descent share: the learning rate over a stage, and the basis a spline network trains in."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.relu_kan import map_splines, maps_splines
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.objective import LeastSquares
+from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.power_relu import relu_gradient, spline_coefficients
+
+DECAYS = ("none", "exponential", "cosine", "cyclic")
+BASES = ("spline", "relu")
+
+
+@dataclass
+class FirstOrder(Optimizer):
+    """Steps theta ← theta − rate · direction(gradient), with a rate that ramps up and then decays.
+
+    A KAN's spline coefficients may be moved as if they were coefficients of power-ReLU functions, the four pairings of
+    Southworth et al. 2026, Table 1, with A of their Lemma 3: `gradient=relu` shows the rule g A^{-T} instead of the
+    gradient g, and `geometry=relu` takes its answer d for a step in W_relu, which is d A^{-1} in W_spline. With both,
+    the rule runs on W_relu = W_spline A; plain gradient descent is then preconditioned by (A Aᵀ)^{-1}.
+
+    Attributes:
+        lr: Learning rate after the ramp.
+        ramp_from: Learning rate at the first step.
+        ramp_steps: Steps over which it grows linearly to the first rate of the decay.
+        decay: none; exponential or cosine, from `lr` to `lr_end` over the rest of the stage; cyclic, see `decayed`.
+        lr_end: Learning rate at the last step of the stage; for cyclic the lower end of every cycle.
+        period: Steps of one cycle (cyclic only).
+        gamma: Factor by which the cycles' height shrinks per step (cyclic only).
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019), per unit learning rate.
+        gradient: Basis of the gradient the rule sees: spline (the network's own parameters) or relu.
+        geometry: Basis in which the rule's answer is a step: spline (the network's own parameters) or relu.
+    """
+
+    lr: float = 1e-2
+    ramp_from: float = 1e-4
+    ramp_steps: int = 10
+    decay: str = "exponential"
+    lr_end: float = 1e-4
+    period: int = 100
+    gamma: float = 0.9995
+    weight_decay: float = 0.0
+    gradient: str = "spline"
+    geometry: str = "spline"
+
+    def __post_init__(self) -> None:
+        for key in ("lr", "ramp_from", "lr_end"):
+            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
+                raise invalid(f"optimizer.{key}", getattr(self, key), "a number above 0")
+        if self.ramp_steps < 0:
+            raise invalid("optimizer.ramp_steps", self.ramp_steps, "an integer of at least 0")
+        if self.period < 2:
+            raise invalid("optimizer.period", self.period, "an integer of at least 2")
+        if not 0 < self.gamma <= 1:
+            raise invalid("optimizer.gamma", self.gamma, "a number above 0 and up to 1")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise invalid("optimizer.weight_decay", self.weight_decay, "a number of at least 0")
+        if self.decay not in DECAYS:
+            raise unknown_choice("optimizer.decay", self.decay, DECAYS)
+        for key in ("gradient", "geometry"):
+            if getattr(self, key) not in BASES:
+                raise unknown_choice(f"optimizer.{key}", getattr(self, key), BASES)
+        self.check_rule()
+
+    @abstractmethod
+    def check_rule(self) -> None:
+        """Refuse senseless options of the rule itself; raises UserError."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Drop what past gradients left."""
+
+    @abstractmethod
+    def direction(self, gradient: Tensor) -> Tensor:
+        """What the learning rate multiplies.
+
+        Args:
+            gradient: `[P]`, in the basis `self.gradient`.
+
+        Returns:
+            `[P]`, in the basis `self.geometry`; `self._done` counts this step already.
+        """
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Refuse power-ReLU options for a network they mean nothing to.
+
+        Args:
+            backbone: What is to be trained.
+
+        Raises:
+            UserError: If a basis is relu and the network has no splines in the B-spline basis on uniform knots.
+        """
+        for key in ("gradient", "geometry"):
+            if getattr(self, key) == "relu" and not maps_splines(backbone):
+                only = (
+                    "spline (relu needs a network of B-splines on uniform knots: backbone=kan backbone.knots=uniform)"
+                )
+                raise invalid(f"optimizer.{key}", "relu", only)
+
+    def start(self, size: int, steps: int) -> None:
+        self._steps = steps
+        self._done = 0
+        self._backbone: Backbone | None = None
+        self.forget()
+
+    def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
+        # The learning rate ramps up anew; moments of gradients in the ReLU basis have no operator that moves them.
+        if other.gradient == self.gradient == "spline" and other._done:
+            self.carry_moments(other, covector)
+
+    @abstractmethod
+    def carry_moments(self, other: Self, covector: Callable[[Tensor], Tensor]) -> None:
+        """Take over what past gradients left on another level.
+
+        Args:
+            other: The optimiser there.
+            covector: Maps gradients `[P_other]` to this level.
+        """
+
+    def decayed(self, step: int) -> float:
+        """The learning rate of a step counted from the end of the ramp.
+
+        Cyclic is the triangular wave of Smith 2017 (arXiv:1506.01186) from `lr_end` to `lr` and back within `period`
+        steps, its height shrinking by gamma^step: `torch.optim.lr_scheduler.CyclicLR` with mode="exp_range".
+        """
+        if self.decay == "cyclic":
+            phase = step / self.period % 1.0
+            return self.lr_end + (self.lr - self.lr_end) * (1 - abs(2 * phase - 1)) * self.gamma**step
+        fraction = min(1.0, step / max(1, self._steps - 1 - self.ramp_steps))
+        if self.decay == "exponential":
+            return self.lr * (self.lr_end / self.lr) ** fraction
+        if self.decay == "cosine":
+            return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * fraction))
+        return self.lr
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0 within the stage."""
+        if step < self.ramp_steps:
+            return self.ramp_from + (self.decayed(0) - self.ramp_from) * step / self.ramp_steps
+        return self.decayed(step - self.ramp_steps)
+
+    def step(self, objective: LeastSquares, theta: Tensor) -> Step:
+        loss, gradient, terms = objective.loss_and_gradient(theta)
+        if not math.isfinite(loss):
+            return Step(theta, loss, terms, "loss is not finite: try a smaller optimizer.lr")
+        rate = self.rate(self._done)
+        self._done += 1
+        if self.gradient == "relu":
+            gradient = map_splines(self._network(objective), gradient, relu_gradient)
+        direction = self.direction(gradient)
+        if self.geometry == "relu":
+            direction = map_splines(self._network(objective), direction, spline_coefficients)
+        return Step(theta * (1 - rate * self.weight_decay) - rate * direction, loss, terms, measured=theta)
+
+    def _network(self, objective: LeastSquares) -> Backbone:
+        """The network that the parameters are shaped like, checked once per stage."""
+        if self._backbone is None:
+            self.check_backbone(objective.backbone)
+            self._backbone = objective.backbone
+        return self._backbone

@@ -1,0 +1,36 @@
+"""Gradient descent, with momentum if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kanpinn.errors import invalid
+from kanpinn.optimizers.first_order import FirstOrder
+
+
+@dataclass
+class GradientDescent(FirstOrder):
+    """Gradient descent with heavy-ball momentum m ← momentum · m + g, theta ← theta − rate · m (Polyak 1964).
+
+    Attributes:
+        momentum: 0 for plain gradient descent.
+    """
+
+    momentum: float = 0.0
+
+    def check_rule(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
+
+    def forget(self) -> None:
+        self._m: Tensor | None = None
+
+    def carry_moments(self, other: GradientDescent, covector: Callable[[Tensor], Tensor]) -> None:
+        self._m = None if other._m is None else covector(other._m)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        self._m = gradient if self._m is None else self.momentum * self._m + gradient
+        return self._m
