@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -109,6 +110,37 @@ class Configuration:
     components: dict[str, Any]
     resolved: dict[str, Any]
 
+    def optimizer_name(self, chosen: Any) -> str:
+        """The name of the optimiser that a stage asks for by name, by a mapping, or (None) takes from the run."""
+        name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
+        return self.resolved["optimizer"]["name"] if name is None else str(name)
+
+    def optimizer(self, chosen: Any) -> Any:
+        """A new optimiser for a stage.
+
+        Args:
+            chosen: A name, a mapping with `name` and options, or None for the run's own.
+
+        Returns:
+            The optimiser, not yet started; the run's own options where its name is given and no others.
+
+        Raises:
+            UserError: If there is no such optimiser or option.
+        """
+        key = "schedule.optimizers"
+        if chosen is None or chosen == self.resolved["optimizer"]["name"]:
+            return copy(self.components["optimizer"])
+        if isinstance(chosen, str):
+            chosen = {"name": chosen}
+        if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
+            raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
+        from kanpinn.registry import REGISTRY
+
+        if chosen["name"] not in REGISTRY["optimizer"]:
+            raise unknown_choice(key, chosen["name"], REGISTRY["optimizer"])
+        options = {name: value for name, value in chosen.items() if name != "name"}
+        return build(REGISTRY["optimizer"][chosen["name"]], options, key)
+
 
 def one_line(error: BaseException) -> str:
     """The first line of an error's message that says something, on one line."""
@@ -136,7 +168,10 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
     problem, conditions = _problem(_group(values, "problem"))
     components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
-    return Configuration(settings, problem, conditions, components, values)
+    configuration = Configuration(settings, problem, conditions, components, values)
+    for stage in components["schedule"].plan():
+        configuration.optimizer(stage.optimizer)
+    return configuration
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

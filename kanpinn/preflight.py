@@ -40,6 +40,7 @@ def check(configuration: Configuration) -> None:
     check_class(problem)
     components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
     components["sampler"].check_levels(components["schedule"].levels)
+    components["sampler"].condition_counts([condition.name for condition in problem.conditions()], 0)
     check_memory(configuration, available_memory(configuration.settings.device))
     probe(configuration)
 
@@ -77,8 +78,11 @@ def probe(configuration: Configuration) -> None:
     problem, options = configuration.problem, configuration.components["backbone"]
     generator = np.random.default_rng(0)
     dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
-    embedding = options.embedding.build(problem.domain, problem.periodic, generator)
+    embedding = ask(
+        problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs
+    )
     backbone: Backbone = options.build(embedding, len(problem.unknowns))
+    check_stages(configuration, backbone)
     theta = backbone.initial(generator).to(device, dtype)
     objective = Objective(
         problem, backbone, configuration.components["weighting"], exact=configuration.conditions == "exact"
@@ -89,6 +93,27 @@ def probe(configuration: Configuration) -> None:
         raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
     points = objective.term_points()["interior"].double().cpu()
     reference_values(problem, points)
+
+
+def check_stages(configuration: Configuration, backbone: Backbone) -> None:
+    """Refuse a schedule that goes down with a network that has no levels, and optimisers that cannot train it.
+
+    Args:
+        configuration: The checked config.
+        backbone: The network.
+
+    Raises:
+        UserError: Naming the choice to change.
+    """
+    stages = configuration.components["schedule"].plan()
+    if not backbone.refinable and any(after.level < before.level for before, after in pairwise(stages)):
+        name = configuration.resolved["schedule"]["name"]
+        raise UserError(
+            f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
+            "to; valid choices: nested, single."
+        )
+    for stage in stages:
+        configuration.optimizer(stage.optimizer).check_backbone(backbone)
 
 
 def available_memory(device: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from kanpinn.errors import DivergedError, Interrupted
 from kanpinn.io.atomic import write_json, write_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
+from kanpinn.multilevel.diagram import diagram
 from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.signals import stop_signals
@@ -71,6 +73,9 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     preflight.check(configuration)
     training = Training(configuration, OutputGrid(configuration.problem, settings.output.points))
     log = _open(configuration, folder)
+    picture = _diagram(configuration, training)
+    log.add(picture)
+    print(f"{picture}\n", flush=True)
     with stop_signals() as caught:
         end = _train(configuration, training, folder, log, caught)
         if caught:
@@ -102,12 +107,14 @@ def _train(
 
     end = StageEnd("steps", "", torch.empty(0), math.nan)
     trials: list[StageEnd] = []
-    for number, stage in enumerate(configuration.components["schedule"].stages()):
+    schedule = configuration.components["schedule"]
+    plan = schedule.plan()
+    for number, stage in enumerate(plan):
         if stage.trial is None and trials:
             training.settle(best_of(trials))
             trials = []
         training.enter(stage)
-        bar = StageBar(stage, training.backbone.grid, show=settings.output.progress)
+        bar = StageBar(stage, training.hierarchy.backbone.grid, show=settings.output.progress)
         end = training.train(stage, bar.tell, halt)
         bar.close()
         log.add(_stage_line(stage, end, training))
@@ -117,8 +124,13 @@ def _train(
                 continue
             end = replace(best_of(trials), reason=end.reason, message=end.message)
         training.settle(end)
-        checkpoints.save(folder, number, configuration, training.backbone, end.theta)
-        if end.reason in (*ENDINGS, "diverged"):
+        ended = end.reason in (*ENDINGS, "diverged")
+        if ended or number + 1 == len(plan):
+            training.unwind()
+            end = replace(end, loss=training.levels[-1].loss)
+        if not training.waiting:
+            checkpoints.save(folder, number, configuration, training.backbone, training.theta)
+        if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
     return end
 
@@ -138,6 +150,17 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
     return log
 
 
+def _diagram(configuration: Configuration, training: Training) -> str:
+    """The schedule as a picture, as wide as the terminal allows."""
+    coarsest = training.hierarchy.backbones[0]
+    named = [
+        replace(stage, optimizer=configuration.optimizer_name(stage.optimizer))
+        for stage in configuration.components["schedule"].plan()
+    ]
+    width = shutil.get_terminal_size().columns
+    return diagram(named, lambda level: coarsest.grid and coarsest.grid * 2**level, width)
+
+
 def best_of(trials: Sequence[StageEnd]) -> StageEnd:
     """The start with the lowest loss; one that diverged counts as the worst."""
     return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
@@ -147,14 +170,13 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
     trial = "" if stage.trial is None else f" start {stage.trial + 1}"
     why = end.reason + (f": {end.message}" if end.message else "")
     return (
-        f"{training.seconds:8.1f} s  level {stage.level}{trial}: {training.backbone.size} parameters, "
+        f"{training.seconds:8.1f} s  level {stage.level}{trial}: {training.problem.size} parameters, "
         f"{len(end.rows)} steps, loss {end.loss:.3e}, ended by {why}"
     )
 
 
 def _finish(configuration: Configuration, training: Training, end: StageEnd, folder: Path) -> tuple[Solution, str]:
     """Write metrics.json and solution.h5; returns the solution and the status in words."""
-    assert training.theta is not None
     resolved, settings = configuration.resolved, configuration.settings
     fields = solution_fields(training.objective, training.theta, training.grid)
     l2, linf = training.grid.errors(fields)
@@ -173,6 +195,7 @@ def _finish(configuration: Configuration, training: Training, end: StageEnd, fol
         "relative_l2": l2,
         "linf": linf,
         "error_estimate": None,
+        "work": sum(record.work for record in training.levels),
         "levels": [asdict(record) for record in training.levels],
     }
     problem = configuration.problem

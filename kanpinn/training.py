@@ -16,7 +16,10 @@ from kanpinn.backbones import Backbone
 from kanpinn.config import Configuration
 from kanpinn.errors import DivergedError
 from kanpinn.multilevel import Stage
-from kanpinn.objective import Objective
+from kanpinn.multilevel.correction import FasProblem
+from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.objective import LeastSquares, Objective
+from kanpinn.optimizers import Optimizer, Step
 from kanpinn.output import OutputGrid, evaluate
 from kanpinn.samplers import Sampler
 
@@ -29,9 +32,24 @@ _INITIAL, _POINTS, _EMBEDDING = range(3)
 
 @dataclass
 class LevelRecord:
-    """What one level cost and reached; the content of `levels` in metrics.json.
+    """What one visit of a level cost and reached; the content of `levels` in metrics.json.
 
     `steps` counts those of the network that went on; `wall_time_s` is that of all starts together.
+
+    Attributes:
+        level: The level, 0 the coarsest.
+        grid: Spline intervals per edge there.
+        parameters: Parameters trained there.
+        optimizer: Name of the optimiser.
+        steps: Steps done.
+        loss: ‖r‖² of the network at the end.
+        relative_l2: Its error by unknown; None without a reference.
+        wall_time_s: Seconds.
+        transfer_gap: Change of the output by the refinement that led here; None where none did.
+        points: Collocation points at the end.
+        work: Σ over steps of points × parameters of the network evaluated.
+        entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
+        correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
     """
 
     level: int
@@ -43,6 +61,10 @@ class LevelRecord:
     relative_l2: dict[str, float] | None = None
     wall_time_s: float = 0.0
     transfer_gap: float | None = None
+    points: int = 0
+    work: float = 0.0
+    entered: str = "start"
+    correction: float | None = None
 
 
 @dataclass
@@ -86,10 +108,8 @@ class Training:
 
     Attributes:
         configuration: The checked config.
-        backbone: The network on its current level.
-        theta: Its parameters `[P]`.
-        objective: The objective on the current level.
-        levels: One record per level trained.
+        hierarchy: The levels, and which of them is under work.
+        levels: One record per visit of a level.
         history: One row per step kept.
     """
 
@@ -106,12 +126,14 @@ class Training:
         problem = configuration.problem
         options = configuration.components["backbone"]
         embedding = options.embedding.build(
-            problem.domain, problem.periodic, np.random.default_rng([settings.seed, _EMBEDDING])
+            problem.domain, problem.periodic, np.random.default_rng([settings.seed, _EMBEDDING]), problem.inputs
         )
-        self.backbone: Backbone = options.build(embedding, len(problem.unknowns))
         self._initial = np.random.default_rng([settings.seed, _INITIAL])
-        self.theta: Tensor | None = None
-        self.objective = self._objective()
+        coarsest: Backbone = options.build(embedding, len(problem.unknowns))
+        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
+        self._stage: Stage | None = None
+        self._optimizers: dict[int, Optimizer] = {}
+        self._work = 0.0
         chosen = np.random.default_rng(0).permutation(len(grid.points))[:MONITOR_POINTS]
         self._monitor = grid.points[torch.from_numpy(np.sort(chosen))]
         self._monitor_reference = {name: v.ravel()[np.sort(chosen)] for name, v in grid.reference.items()}
@@ -121,31 +143,107 @@ class Training:
         """Seconds since the training began."""
         return time.perf_counter() - self.started
 
-    def _objective(self) -> Objective:
+    @property
+    def problem(self) -> LeastSquares:
+        """What is minimised on the level under work."""
+        return self.hierarchy.problem
+
+    @property
+    def objective(self) -> Objective:
+        """The objective of the network that the level under work stands for."""
+        return self.problem.network(self.hierarchy.theta)[0]
+
+    @property
+    def theta(self) -> Tensor:
+        """The parameters of that network, `[P]`."""
+        return self.problem.network(self.hierarchy.theta)[1]
+
+    @property
+    def backbone(self) -> Backbone:
+        """That network."""
+        return self.objective.backbone
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a finer level waits for a correction."""
+        return bool(self.hierarchy.suspended)
+
+    def _objective(self, backbone: Backbone) -> Objective:
         c = self.configuration
-        return Objective(c.problem, self.backbone, c.components["weighting"], exact=c.conditions == "exact")
+        return Objective(c.problem, backbone, c.components["weighting"], exact=c.conditions == "exact")
 
     def enter(self, stage: Stage) -> None:
-        """Bring the network to the stage's level; at first with random parameters, then by exact refinement."""
+        """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
         began = time.perf_counter()
-        gap = None
-        while self.backbone.level < stage.level and self.backbone.refinable:
-            if self.theta is None:
-                self.backbone = self.backbone.refined()
-                continue
+        first = self._stage is None
+        self._stage = stage
+        h = self.hierarchy
+        if first or stage.trial is not None:
+            h.begin(stage.level, lambda b: b.initial(self._initial).to(self.device, self.dtype))
+            if first or self.levels[-1].level != stage.level:
+                self._record(stage, began)
+        elif self.levels[-1].level == stage.level:
+            self.levels[-1].wall_time_s += time.perf_counter() - began
+        while self.levels[-1].level != stage.level:
+            began = time.perf_counter()
+            if self.levels[-1].level > stage.level:
+                h.descend(self.configuration.components["schedule"].coarse_problem)
+                self._record(stage, began, level=h.level, entered="restrict")
+            else:
+                self._rise(stage, began)
+        self._prepare(stage)
+
+    def _rise(self, stage: Stage, began: float) -> None:
+        """One level up: a correction where a finer level waits, else a refinement."""
+        h = self.hierarchy
+        if h.suspended:
+            found = h.ascend()
+            self._record(stage, began, level=h.level, entered="correct", correction=found.length)
+        elif not self.backbone.refinable:
+            h.problem = self._objective(self.backbone)  # so that the level's own number of points is drawn
+            self._record(stage, began, level=stage.level, entered="refine")
+        else:
             before = evaluate(self.objective, self.theta, self.grid.points)
-            self.theta, self.backbone = self.backbone.refine(self.theta), self.backbone.refined()
-            self.objective = self._objective()
+            h.refine()
             after = evaluate(self.objective, self.theta, self.grid.points)
-            step_gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
-            gap = max(gap or 0.0, step_gap)
-        self.objective = self._objective()
-        if self.theta is None or stage.trial is not None:
-            self.theta = self.backbone.initial(self._initial).to(self.device, self.dtype)
-        if not self.levels or self.levels[-1].level != stage.level:
-            name = self.configuration.resolved["optimizer"]["name"]
-            self.levels.append(LevelRecord(stage.level, self.backbone.grid, self.backbone.size, name, transfer_gap=gap))
-        self.levels[-1].wall_time_s += time.perf_counter() - began
+            gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
+            self._record(stage, began, level=h.level, entered="refine", transfer_gap=gap)
+
+    def _record(self, stage: Stage, began: float, level: int | None = None, **known: Any) -> None:
+        """Open the record of a visit."""
+        h = self.hierarchy
+        name = self.configuration.optimizer_name(stage.optimizer)
+        record = LevelRecord(stage.level if level is None else level, h.backbone.grid, h.backbone.size, name, **known)
+        record.wall_time_s = time.perf_counter() - began
+        self.levels.append(record)
+
+    def _prepare(self, stage: Stage) -> None:
+        """Start the stage's optimiser, with the state of the level it comes from where the schedule asks for that."""
+        optimizer = self.configuration.optimizer(stage.optimizer)
+        optimizer.start(self.problem.size, stage.steps)
+        last = self._optimizers.get(-1)
+        schedule = self.configuration.components["schedule"]
+        if schedule.optimizer_state == "transfer" and stage.trial is None and last is not None:
+            own = self._optimizers.get(self.hierarchy.level)
+            entered = self.levels[-1].entered
+            if entered == "correct" and type(own) is type(optimizer):
+                optimizer.carry(own, lambda v: v, lambda v: v)  # type: ignore[arg-type]
+            elif entered == "refine" and self.backbone.refinable and type(last) is type(optimizer):
+                transfer = self.hierarchy.transfer(self.hierarchy.level - 1)
+                optimizer.carry(last, transfer.prolong, transfer.restrict_transpose)
+            elif entered == "restrict" and type(last) is type(optimizer):
+                transfer = self.hierarchy.transfer(self.hierarchy.level)
+                optimizer.carry(last, transfer.restrict, transfer.prolong_transpose)
+        self._optimizers[self.hierarchy.level] = self._optimizers[-1] = optimizer
+
+    def unwind(self) -> None:
+        """Add the corrections that finer levels still wait for, so that the network is the finest one."""
+        while self.waiting:
+            assert self._stage is not None
+            self._rise(self._stage, time.perf_counter())
+            record = self.levels[-1]
+            record.loss, record.points = self._loss(self.hierarchy.theta), len(self.problem.points)
+            record.relative_l2 = self._errors()
 
     def train(self, stage: Stage, tell: Callable[[Progress], None], halt: Callable[[], str | None]) -> StageEnd:
         """Train one stage; parameters and level records are updated by `settle`.
@@ -158,25 +256,26 @@ class Training:
         Returns:
             How it ended.
         """
-        assert self.theta is not None
         began = time.perf_counter()
-        optimizer = self.configuration.components["optimizer"]
+        optimizer = self._optimizers[-1]
         sampler: Sampler = self.configuration.components["sampler"]
-        optimizer.start(self.backbone.size, stage.steps)
-        theta, reason, message = self.theta, "steps", ""
+        # A full approximation scheme's linear term belongs to the points it was computed on.
+        fixed = any(isinstance(p, FasProblem) for p in (self.problem, *(s.problem for s in self.hierarchy.suspended)))
+        every = 0 if fixed else sampler.resample_every
+        theta, reason, message = self.hierarchy.theta, "steps", ""
         rows: list[dict[str, float]] = []
         losses: list[float] = []
         best = (math.inf, theta)
-        due, stuck = True, False  # whether new points are due; whether the last points left nothing to gain
+        due, stuck = not fixed, False  # whether new points are due; whether the last points left nothing to gain
         for k in range(stage.steps):
             if halted := halt():
                 reason = halted
                 break
             try:
-                if due or (sampler.resample_every and k % sampler.resample_every == 0):
-                    self.resample(theta, stage.level)
+                if due or (every and k % every == 0):
+                    self.resample(theta)
                     due = False
-                step = optimizer.step(self.objective, theta)
+                step = optimizer.step(self.problem, theta)
             except DivergedError as error:  # the sampler has seen a residual that is not finite
                 reason, message, theta = "diverged", f"step {k + 1} of level {stage.level}: {error}", best[1]
                 break
@@ -187,21 +286,22 @@ class Training:
                 message = f"step {k + 1} of level {stage.level}: {step.stop or 'not finite'}"
                 break
             theta = step.theta
-            self.objective.update_multipliers(theta)
+            if not fixed:
+                self.objective.update_multipliers(self.problem.network(theta)[1])
             losses.append(step.loss)
-            rows.append(self._row(stage, step.loss, step.terms, theta))
+            rows.append(self._row(stage, step, theta))
             error = next((v for name, v in rows[-1].items() if name.startswith("relative_l2")), None)
-            tell(Progress(stage, k + 1, step.loss, error))
+            tell(Progress(stage, k + 1, rows[-1]["loss"], error))
             if met := stage.stop.met(losses):
                 reason = met
                 break
-            if step.stop and (stuck or not sampler.resample_every):
+            if step.stop and (stuck or not every):
                 reason, message = "optimizer", step.stop
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
-            due = stuck = step.stop is not None
-        if not len(self.objective.points):
-            self.resample(theta, stage.level)
+            due = stuck = step.stop is not None and not fixed
+        if not len(self.problem.points):
+            self.resample(theta)
         loss = self._loss(theta)
         if not math.isfinite(loss) and reason != "diverged":
             # An optimiser that measures the loss before its step has not seen the last one's.
@@ -211,30 +311,42 @@ class Training:
         return StageEnd(reason, message, theta, loss, rows)
 
     def _loss(self, theta: Tensor) -> float:
-        with torch.no_grad():
-            return float(self.objective.residual(theta)[0].square().sum())
+        """‖r‖² of the network that parameters of the level under work stand for."""
+        objective, own = self.problem.network(theta)
+        return objective.loss(own)[0]
+
+    def _errors(self) -> dict[str, float] | None:
+        """Relative L2 error of the network under work on the output grid."""
+        values = evaluate(self.objective, self.theta, self.grid.points)
+        return self.grid.errors({n: v.reshape(self.grid.shape) for n, v in values.items()})[0]
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
-        self.theta = end.theta
+        self.hierarchy.theta = end.theta
         first = len(self.history)
-        self.history += [{"step": first + k, **row} for k, row in enumerate(end.rows, start=1)]
+        for k, row in enumerate(end.rows, start=1):
+            self._work += row["work"]
+            self.history.append({"step": first + k, **row, "work": self._work})
         record = self.levels[-1]
         record.loss = end.loss
         record.steps += len(end.rows)
-        fields = {
-            n: v.reshape(self.grid.shape) for n, v in evaluate(self.objective, end.theta, self.grid.points).items()
-        }
-        record.relative_l2 = self.grid.errors(fields)[0]
+        record.points = len(self.problem.points)
+        record.work += sum(row["work"] for row in end.rows)
+        record.relative_l2 = self._errors()
 
-    def resample(self, theta: Tensor, level: int) -> None:
-        """Draw new collocation points for a level."""
+    def resample(self, theta: Tensor) -> None:
+        """Draw new collocation points for parameters `[P]` of the level under work."""
+        self._draw(*self.problem.network(theta))
+
+    def _draw(self, objective: Objective, theta: Tensor) -> None:
+        """Give an objective new points, as many as its network's level asks for."""
+        assert self._stage is not None
         sampler: Sampler = self.configuration.components["sampler"]
+        backbone = objective.backbone
         cells = None
-        if self.backbone.grid is not None:
-            domain, periodic = self.configuration.problem.domain, self.backbone.embedding.periodic
-            cells = {name: self.backbone.grid for name in domain.names if name not in periodic}
-        objective = self.objective
+        if backbone.intervals is not None:
+            domain, periodic = self.configuration.problem.domain, backbone.embedding.periodic
+            cells = {name: backbone.intervals for name in domain.names if name not in periodic}
 
         def residual(points: Tensor) -> Tensor:
             values = objective.interior_residual(theta, points).values()
@@ -242,7 +354,7 @@ class Training:
 
         draw = sampler.draw(
             self.configuration.problem,
-            level,
+            backbone.level if backbone.refinable else self._stage.level,
             self._points,
             cells=cells,
             residual=residual,
@@ -251,12 +363,15 @@ class Training:
         )
         objective.set_points(draw)
 
-    def _row(self, stage: Stage, loss: float, terms: dict[str, float], theta: Tensor) -> dict[str, float]:
-        row = {"level": float(stage.level), "wall_time": self.seconds, "loss": loss}
-        row.update({f"term_{name}": value for name, value in terms.items()})
-        row.update({f"weight_{name}": self.configuration.components["weighting"].term(name) for name in terms})
+    def _row(self, stage: Stage, step: Step, theta: Tensor) -> dict[str, float]:
+        """What the history keeps of a step: the network's ‖r‖² without a coarse problem's linear term, its error."""
+        objective, own = self.problem.network(theta)
+        row = {"level": float(stage.level), "wall_time": self.seconds, "loss": sum(step.terms.values())}
+        row["work"] = float(len(objective.points) * objective.size)
+        row.update({f"term_{name}": value for name, value in step.terms.items()})
+        row.update({f"weight_{name}": self.configuration.components["weighting"].term(name) for name in step.terms})
         if self._monitor_reference:
-            values = evaluate(self.objective, theta, self._monitor)
+            values = evaluate(objective, own, self._monitor)
             for name, reference in self._monitor_reference.items():
                 norm = float(np.linalg.norm(reference)) or math.nan
                 row[f"relative_l2_{name}"] = float(np.linalg.norm(values[name] - reference)) / norm

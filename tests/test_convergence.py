@@ -14,7 +14,7 @@ import pytest
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan
-from kanpinn.multilevel import Nested
+from kanpinn.multilevel.schedules import Nested
 from kanpinn.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.output import OutputGrid, evaluate
@@ -66,7 +66,7 @@ def errors_by_level(
     theta = backbone.initial(np.random.default_rng(0))
     grid = OutputGrid(problem, 1001 if len(problem.domain) == 1 else 101)
     errors, losses = [], []
-    for stage in Nested(levels=levels, steps=steps).stages():
+    for stage in Nested(levels=levels, steps=steps).plan():
         while backbone.level < stage.level:
             theta, backbone = backbone.refine(theta), backbone.refined()
         objective = Objective(problem, backbone, Fixed({"boundary": 100.0}), exact=exact)

@@ -23,6 +23,7 @@ from kanpinn.plots import (
     slices_figure,
     solution_figure,
 )
+from kanpinn.plots.history import coarse_steps
 from kanpinn.plots.style import axis_label, formula, number, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -249,9 +250,9 @@ def test_levels_begin_where_the_column_changes_and_carry_their_grid():
 
 def test_history_marks_level_changes_against_steps_and_seconds():
     figure = history_figure(solution("xy"))
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 6
     loss, seconds, error = figure.axes[0], figure.axes[1], figure.axes[2]
-    assert all(axes.get_yscale() == "log" for axes in figure.axes)
+    assert all(axes.get_yscale() == "log" for axes in figure.axes[:4])
     assert [line.get_label() for line in loss.lines[:3]] == ["total", "residual", "boundary"]
     assert [line.get_xdata()[0] for line in loss.lines[3:]] == [10.5, 20.5]
     assert [line.get_xdata()[0] for line in seconds.lines[3:]] == [5.25, 10.25]
@@ -259,18 +260,70 @@ def test_history_marks_level_changes_against_steps_and_seconds():
     np.testing.assert_array_equal(error.lines[0].get_xdata(), [5, 10, 15, 20, 25, 30])
 
 
+def stairs(axes: Axes) -> tuple[list[float], list[float]]:
+    """Heights and edges of a panel's staircase, once as an area and once as a line."""
+    area, line = (patch.get_data() for patch in axes.patches)
+    np.testing.assert_array_equal(area.values, line.values)
+    return list(line.values), list(line.edges)
+
+
+def test_a_staircase_shows_the_level_under_work_below_the_curves():
+    data = solution("xy")
+    by_step, by_second = history_figure(data).axes[4:]
+    assert stairs(by_step) == ([0, 1, 2], [0, 10.5, 20.5, 30])
+    assert stairs(by_second) == ([0, 1, 2], [0, 5.25, 10.25, 15])
+    assert [tick.get_text() for tick in by_step.get_yticklabels()] == ["$G$ = 4", "$G$ = 8", "$G$ = 16"]
+    data.history["level"] = np.zeros(30, int)
+    assert len(history_figure(data).axes) == 4  # a single level needs no staircase
+
+
+def cycling() -> SolutionFile:
+    """Two levels by turns, five steps each: refined, then two corrections by a coarse problem."""
+    data = solution("xy")
+    data.history["level"] = np.repeat([0, 1, 0, 1, 0, 1], 5)
+    entered = ["start", "refine", "restrict", "correct", "restrict", "correct"]
+    data.levels = [{"level": k % 2, "grid": 4 + 4 * (k % 2), "steps": 5, "entered": e} for k, e in enumerate(entered)]
+    return data
+
+
+def test_steps_on_coarse_problems_are_those_between_a_restriction_and_its_correction():
+    data = cycling()
+    np.testing.assert_array_equal(coarse_steps(data), np.repeat([False, False, True, False, True, False], 5))
+    deep = ["start", "restrict", "restrict", "correct", "restrict", "correct"]  # a W-cycle cut short
+    data.levels = [record | {"entered": how} for record, how in zip(data.levels, deep, strict=True)]
+    np.testing.assert_array_equal(coarse_steps(data), np.repeat([False, True, True, True, True, True], 5))
+    data.levels.pop()
+    assert not coarse_steps(data).any()  # records that do not account for every step tell nothing
+
+
+def test_cycles_are_read_from_the_staircase_and_coarse_problems_are_pale():
+    data = cycling()
+    figure = history_figure(data)
+    axes = figure.axes[0]
+    total, pale = axes.lines[:2]
+    coarse = coarse_steps(data)
+    np.testing.assert_array_equal(np.isnan(total.get_ydata()), coarse)
+    assert min(mpl.colors.to_rgb(pale.get_color())) > 0.5
+    # The pale curve reaches the dark one on both sides.
+    assert np.flatnonzero(np.isfinite(pale.get_ydata())).tolist() == [*range(9, 16), *range(19, 26)]
+    assert len(axes.lines) == 2 * 3
+    assert not axes.texts
+    assert "on coarse problems" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert stairs(figure.axes[4])[0] == [0, 1, 0, 1, 0, 1]
+
+
 def test_crowded_level_labels_are_left_out_but_their_lines_stay():
     data = solution("xy")
-    data.history["level"] = np.arange(30) % 2
+    data.history["level"] = np.minimum(np.arange(30), 9)
     axes = history_figure(data).axes[0]
-    assert len(axes.lines) == 3 + 29
-    assert 1 <= len(axes.texts) < 15
+    assert len(axes.lines) == 3 + 9
+    assert 1 <= len(axes.texts) < 8
 
 
 def test_history_without_error_or_without_steps():
     data = solution("xy")
     del data.history["relative_l2_u"]
-    assert len(history_figure(data).axes) == 2
+    assert len(history_figure(data).axes) == 4
     assert history_figure(replace(data, history={})) is None
 
 

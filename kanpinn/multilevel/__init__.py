@@ -1,5 +1,5 @@
-"""Schedules: which level is trained when, for how long, as data."""
+"""Nested levels: schedules as data, transfer between levels, coarse problems and their corrections."""
 
-from kanpinn.multilevel.schedules import SCHEDULES, Nested, Schedule, Single, Stage
+from kanpinn.multilevel.schedules import SCHEDULES, Schedule, Stage
 
-__all__ = ["SCHEDULES", "Nested", "Schedule", "Single", "Stage"]
+__all__ = ["SCHEDULES", "Schedule", "Stage"]

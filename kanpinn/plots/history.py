@@ -1,15 +1,20 @@
-"""The course of the optimisation: loss, its terms and the error, against steps and seconds, level changes marked."""
+"""The course of the optimisation: loss, its terms and the error, against steps and seconds; below, the levels."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
 
 _CROWDED = 0.045  # level labels closer than this share of the axis are left out
+_FEW = 12  # more level changes than this are not marked by lines
+_PALE = 0.35  # share of its colour that a pale line keeps
+_STAIRS = 0.3  # height of the staircase, in panels
 
 
 def level_changes(data: SolutionFile) -> list[tuple[int, str]]:
@@ -34,9 +39,30 @@ def level_changes(data: SolutionFile) -> list[tuple[int, str]]:
     return [(int(k), name(int(levels[k]))) for k in starts]
 
 
+def coarse_steps(data: SolutionFile) -> np.ndarray:
+    """Find the steps made on a coarse problem, while a finer level waits for its correction.
+
+    Args:
+        data: The solution; its level records say how each visit was entered.
+
+    Returns:
+        `[n_steps]` bool; all False where the records do not account for every step.
+    """
+    many = len(data.history.get("step", []))
+    visits = [int(record.get("steps") or 0) for record in data.levels]
+    if sum(visits) != many:
+        return np.zeros(many, bool)
+    change = {"restrict": 1, "correct": -1}
+    waiting = np.cumsum([change.get(str(record.get("entered")), 0) for record in data.levels], dtype=int)
+    return np.repeat(waiting > 0, visits)
+
+
 @styled
 def history_figure(data: SolutionFile) -> Figure | None:
     """Draw loss, loss terms and relative L2 errors on logarithmic axes, against steps and against seconds.
+
+    Where there are several levels, a staircase below shows which one was under work; what was reached on coarse
+    problems in between is drawn pale.
 
     Args:
         data: The solution.
@@ -56,44 +82,66 @@ def history_figure(data: SolutionFile) -> Figure | None:
     against = {"optimiser step": history["step"]}
     if "wall_time" in history:
         against["wall time (s)"] = history["wall_time"]
-    rows = 2 if errors else 1
-    figure = new_figure(4.0 * len(against) + 0.4, 2.4 * rows + 1.1)
+    pale = coarse_steps(data)
+    stairs = len(set(np.asarray(history.get("level", [])).tolist())) > 1
+    heights = [1.0] * (2 if errors else 1) + [_STAIRS] * stairs
+    figure = new_figure(4.0 * len(against) + 0.4, 2.4 * sum(heights) + 1.1)
     figure.suptitle(heading(data))
-    grid = figure.subplots(rows, len(against), sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(len(heights), len(against), sharex="col", sharey="row", squeeze=False, height_ratios=heights)
     for column, (label, abscissa) in enumerate(against.items()):
-        _draw(grid[0, column], abscissa, {"total": history["loss"], **terms}, total=True)
+        _draw(grid[0, column], abscissa, {"total": history["loss"], **terms}, pale, total=True)
         if errors:
-            _draw(grid[1, column], abscissa, errors, total=False)
+            _draw(grid[1, column], abscissa, errors, pale, total=False)
+        if stairs:
+            _draw_levels(grid[-1, column], data, abscissa)
         grid[-1, column].set_xlabel(label)
-        for row in range(rows):
+        for row in range(len(heights) - stairs):
             _mark_levels(grid[row, column], data, abscissa, labelled=row == 0)
     grid[0, 0].set_ylabel("loss")
     if errors:
         grid[1, 0].set_ylabel("relative $L_2$ error")
         if len(errors) > 1:
             grid[1, 0].legend()
-    if terms:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(6, 1 + len(terms)))
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    if pale.any():
+        handles, labels = [*handles, Line2D([], [], color="0.7", linewidth=1.6)], [*labels, "on coarse problems"]
+    if len(handles) > 1:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(handles)))
     return figure
 
 
-def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], total: bool) -> None:
-    """Draw the finite positive values of some columns; the first one bold where it is the total."""
+def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], pale: np.ndarray, total: bool) -> None:
+    """Draw the finite positive values of some columns, pale steps in a lighter tone; the total bold."""
     # Errors take the colours from the other end: none of them is one of the loss terms above.
     palette = ("black", *COLOURS) if total else ("black", *reversed(COLOURS))
+    # A pale piece reaches out to the steps before and after it, so that no gap is left.
+    around = pale | np.append(pale[1:], False) | np.append(False, pale[:-1])
     for k, (name, values) in enumerate(lines.items()):
-        keep = np.isfinite(values) & (np.asarray(values) > 0)
+        values = np.asarray(values, dtype=float)
+        keep = np.isfinite(values) & (values > 0)
         bold = total and k == 0
+        colour = palette[k % len(palette)]
+        style = {
+            "linewidth": 1.6 if bold else 1.0,
+            "marker": "o" if not total and keep.sum() <= 60 else None,
+            "markersize": 2.5,
+        }
         axes.plot(
             abscissa[keep],
-            np.asarray(values)[keep],
-            color=palette[k % len(palette)],
-            linewidth=1.6 if bold else 1.0,
+            np.where(pale, np.nan, values)[keep],
+            color=colour,
             zorder=3 if bold else 2,
-            marker="o" if not total and keep.sum() <= 60 else None,
-            markersize=2.5,
             label=name.replace("_", " ") if total else name,
+            **style,
         )
+        if pale.any():
+            axes.plot(
+                abscissa[keep],
+                np.where(around, values, np.nan)[keep],
+                color=_PALE * np.array(to_rgb(colour)) + 1 - _PALE,
+                zorder=2 if bold else 1.5,
+                **style,
+            )
     axes.set_yscale("log")
     if len(abscissa) > 1 and abscissa[-1] > abscissa[0]:
         axes.set_xlim(min(float(abscissa[0]), 0.0), float(abscissa[-1]))
@@ -101,13 +149,38 @@ def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], total:
     axes.set_axisbelow(True)
 
 
-def _mark_levels(axes: Axes, data: SolutionFile, abscissa: np.ndarray, labelled: bool) -> None:
-    """Mark where levels begin by thin lines, with their names above the axes where there is room."""
+def _changes(data: SolutionFile, abscissa: np.ndarray, low: float) -> list[tuple[float, str]]:
+    """Where on an axis each level begins, halfway between the old level's last step and its first; and its name."""
+    return [(low if k == 0 else 0.5 * float(abscissa[k - 1] + abscissa[k]), name) for k, name in level_changes(data)]
+
+
+def _draw_levels(axes: Axes, data: SolutionFile, abscissa: np.ndarray) -> None:
+    """Draw the level under work as a staircase."""
     low, high = axes.get_xlim()
+    places = [place for place, _ in _changes(data, abscissa, low)]
+    levels = [int(data.history["level"][k]) for k, _ in level_changes(data)]
+    names = dict(zip(levels, (name for _, name in level_changes(data)), strict=True))
+    bottom, top = min(levels), max(levels)
+    axes.stairs(levels, [*places, high], baseline=bottom - 0.5, fill=True, color="0.88", zorder=1)
+    axes.stairs(levels, [*places, high], baseline=None, color="0.25", linewidth=1.0, zorder=2)
+    axes.set_ylim(bottom - 0.5, top + 0.5)
+    ticks = range(bottom, top + 1, 1 + (top - bottom) // 5)
+    axes.set_yticks(ticks, [names.get(level, f"level {level}") for level in ticks])
+    axes.tick_params(axis="y", length=0)
+
+
+def _mark_levels(axes: Axes, data: SolutionFile, abscissa: np.ndarray, labelled: bool) -> None:
+    """Mark where levels begin by thin lines, with their names above the axes where there is room.
+
+    Cycles are left to the staircase: dozens of lines would hide the curves.
+    """
+    low, high = axes.get_xlim()
+    changes = _changes(data, abscissa, low)
+    levels = np.asarray(data.history.get("level", []))
+    if len(changes) > _FEW or (np.diff(levels) < 0).any():
+        return
     last = -np.inf
-    for k, name in level_changes(data):
-        # The step before is the last of the old level, so the change lies between the two.
-        place = low if k == 0 else 0.5 * float(abscissa[k - 1] + abscissa[k])
+    for k, (place, name) in enumerate(changes):
         if k > 0:
             axes.axvline(place, color="0.45", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
         share = (place - low) / (high - low)

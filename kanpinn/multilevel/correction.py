@@ -1,0 +1,171 @@
+"""Coarse problems that carry a finer level's information, and the line search that adds their correction to it.
+
+Both kinds agree with the fine objective f to first order along the coarse space: at the start of the coarse problem its
+gradient is Pᵀ∇f, with P the prolongation. So an exact fine solution is left alone, and any coarse decrease begins as a
+fine one. Nash, Optim. Methods Softw. 14 (2000) 99 (MG/OPT); Brandt, Math. Comp. 31 (1977) 333, sec. 8 (full
+approximation scheme); Gratton, Sartenaer and Toint, SIAM J. Optim. 19 (2008) 414 (Galerkin models).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kanpinn.multilevel.transfer import Transfer
+from kanpinn.objective import LeastSquares, Linearization, Objective
+
+ARMIJO = 1e-4
+TRIALS = 12
+
+
+class FasProblem(LeastSquares):
+    """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀).
+
+    τ = ∇f_c(θ₀) − Pᵀ∇f(θ_f), with θ₀ = R θ_f the L2 projection of the fine network's activations. In multigrid terms
+    ∇f_c(θ) = τ is the coarse equation with the fine level's residual as its right-hand side (Brandt 1977, eq. 8.3); in
+    MG/OPT the same term is the first-order consistency shift (Nash 2000, eq. 3).
+
+    Attributes:
+        coarse: The coarse network's objective, its points drawn.
+        start: θ₀ `[P_coarse]`.
+        tau: `[P_coarse]`.
+    """
+
+    def __init__(self, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer) -> None:
+        self.coarse = coarse
+        self.backbone = coarse.backbone
+        self.start = start
+        self.tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
+
+    @property
+    def points(self) -> Tensor:  # type: ignore[override]
+        """The coarse objective's points `[N, d]`."""
+        return self.coarse.points
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """The coarse objective's version."""
+        return self.coarse.version
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The coarse network."""
+        return self.coarse, theta
+
+    def _shift(self, theta: Tensor) -> float:
+        return float(self.tau @ (theta - self.start))
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """f_c(θ) − τᵀ(θ − θ₀), which may be negative, and the terms of f_c."""
+        loss, terms = self.coarse.loss(theta)
+        return loss - self._shift(theta), terms
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The shifted loss, its gradient and the terms of f_c."""
+        loss, gradient, terms = self.coarse.loss_and_gradient(theta)
+        return loss - self._shift(theta), gradient - self.tau, terms
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        """The coarse Jacobian with half the shifted gradient."""
+        found = self.coarse.linearize(theta)
+        return Linearization(
+            found.jacobian, found.gradient - self.tau / 2, found.loss - self._shift(theta), found.terms
+        )
+
+
+class GalerkinProblem(LeastSquares):
+    """The fine loss on an affine coarse space: f(θ_f + P d) as a function of d `[P_coarse]`, from d = 0.
+
+    Its Gauss–Newton system is the Galerkin one, Pᵀ(JᵀJ)P d = −Pᵀg. It costs a fine evaluation but a coarse solve.
+
+    Attributes:
+        fine: The finer level's problem.
+        base: θ_f `[P_fine]`.
+        transfer: Carries P.
+    """
+
+    def __init__(self, fine: LeastSquares, base: Tensor, transfer: Transfer) -> None:
+        self.fine = fine
+        self.base = base
+        self.transfer = transfer
+        self.backbone = transfer.coarse
+
+    @property
+    def points(self) -> Tensor:  # type: ignore[override]
+        """The fine problem's points `[N, d]`."""
+        return self.fine.points
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """The fine problem's version."""
+        return self.fine.version
+
+    def _fine(self, d: Tensor) -> Tensor:
+        return self.base + self.transfer.prolong(d)
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The finest network at θ_f + P d."""
+        return self.fine.network(self._fine(theta))
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """f(θ_f + P d) and its terms."""
+        return self.fine.loss(self._fine(theta))
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """f(θ_f + P d), Pᵀ∇f there, and its terms."""
+        loss, gradient, terms = self.fine.loss_and_gradient(self._fine(theta))
+        return loss, self.transfer.prolong_transpose(gradient), terms
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        """J P and Pᵀg at θ_f + P d."""
+        found = self.fine.linearize(self._fine(theta))
+        restrict = self.transfer.prolong_transpose
+        return Linearization(restrict(found.jacobian), restrict(found.gradient), found.loss, found.terms)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a coarse correction did.
+
+    Attributes:
+        theta: Fine parameters afterwards, `[P]`.
+        length: The step length taken; 0 where no length lowered the loss.
+        before: The fine loss before.
+        after: The fine loss after, never above `before`.
+    """
+
+    theta: Tensor
+    length: float
+    before: float
+    after: float
+
+
+def correct(fine: LeastSquares, theta: Tensor, direction: Tensor) -> Correction:
+    """Add a coarse correction by a backtracking line search, so that the loss never rises.
+
+    The first length is 1. Sufficient decrease is asked for (Nocedal and Wright 2006, eq. 3.4) where the direction
+    descends, else plain decrease; a refused length is followed by the minimum of the parabola through both losses and
+    the slope, held between a tenth and a half of it (ibid., sec. 3.5).
+
+    Args:
+        fine: The finer level's problem.
+        theta: Its parameters `[P]` before the coarse problem was solved.
+        direction: The prolonged coarse correction `[P]`.
+
+    Returns:
+        The correction; theta itself, with length 0, where no length of `TRIALS` lowers the loss.
+    """
+    before, gradient, _ = fine.loss_and_gradient(theta)
+    slope = float(gradient @ direction)
+    length = 1.0
+    for _ in range(TRIALS if math.isfinite(slope) else 0):
+        trial = theta + length * direction
+        loss, _ = fine.loss(trial)
+        if math.isfinite(loss) and loss < before and loss <= before + ARMIJO * length * min(slope, 0.0):
+            return Correction(trial, length, before, loss)
+        shrink = 0.5
+        if math.isfinite(loss) and slope < 0:
+            shrink = -slope * length / (2 * (loss - before - slope * length))
+        length *= min(max(shrink, 0.1), 0.5)
+    return Correction(theta, 0.0, before, before)

@@ -1,0 +1,273 @@
+"""Coarse problems agree with the fine one to first order, their corrections never raise the loss, and linear problems
+converge as two-grid theory says."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kanpinn.backbones import BACKBONES
+from kanpinn.multilevel.correction import ARMIJO, FasProblem, GalerkinProblem, correct
+from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.objective import LeastSquares, Linearization, Objective
+from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
+from kanpinn.problem import Box, Condition, Point, Problem
+from kanpinn.samplers import SAMPLERS
+from kanpinn.weighting import Fixed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import two_grid
+
+KINDS = ("fas", "galerkin")
+
+
+@dataclass(frozen=True)
+class Nonlinear(Problem):
+    """u_x + u² = 1 + tanh², u(-1) = -tanh 1: solved by tanh up to the sign of a term; the solution does not matter."""
+
+    domain = Box(x=(-1, 1), t=(0, 1))
+    derivatives = ("x", "t")
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u_t + p.u * p.u_x - torch.sin(3 * p.x)
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("initial", ("t-",), lambda p: p.u - p.x**2)]
+
+
+def hierarchy(level: int = 1, seed: int = 0, backbone: str = "kan") -> Hierarchy:
+    problem = Nonlinear()
+    options = BACKBONES[backbone](width=[3], degree=3, grid=3)
+    embedding = options.embedding.build(problem.domain, (), np.random.default_rng(0))
+    generator = np.random.default_rng(seed)
+    sampler = SAMPLERS["sobol"](interior=60, boundary=20)
+
+    def draw(objective: Objective, theta: Tensor) -> None:
+        objective.set_points(sampler.draw(problem, 0, generator, dtype=theta.dtype, device=theta.device))
+
+    levels = Hierarchy(options.build(embedding, 1), lambda b: Objective(problem, b, Fixed()), draw)
+    levels.begin(level, lambda b: b.initial(np.random.default_rng(seed)))
+    draw(*levels.problem.network(levels.theta))
+    return levels
+
+
+def directional(problem: LeastSquares, theta: Tensor, direction: Tensor, h: float = 1e-5) -> float:
+    """The slope of the loss by central differences."""
+    up, down = (problem.loss(theta + sign * h * direction)[0] for sign in (1, -1))
+    return (up - down) / (2 * h)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_coarse_problem_begins_with_the_fine_gradient_restricted(kind: str) -> None:
+    levels = hierarchy(level=2)
+    fine, theta = levels.problem, levels.theta
+    for _ in range(2):  # also where the fine problem is a coarse one itself
+        transfer = levels.transfer(levels.level - 1)
+        expected = transfer.prolong_transpose(fine.loss_and_gradient(theta)[1])
+        levels.descend(kind)
+        gradient = levels.problem.loss_and_gradient(levels.theta)[1]
+        assert torch.allclose(gradient, expected, rtol=1e-10, atol=1e-12 * float(expected.abs().max()))
+        fine, theta = levels.problem, levels.theta
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_gradient_and_linearization_of_a_coarse_problem_belong_together(kind: str) -> None:
+    levels = hierarchy()
+    levels.descend(kind)
+    generator = torch.Generator().manual_seed(1)
+    theta = levels.theta + 0.1 * torch.randn(len(levels.theta), generator=generator, dtype=torch.float64)
+    direction = torch.randn(len(theta), generator=generator, dtype=torch.float64)
+    loss, gradient, terms = levels.problem.loss_and_gradient(theta)
+    assert levels.problem.loss(theta)[0] == pytest.approx(loss, rel=1e-12)
+    assert float(gradient @ direction) == pytest.approx(directional(levels.problem, theta, direction), rel=1e-6)
+    found: Linearization = levels.problem.linearize(theta)
+    assert found.loss == pytest.approx(loss, rel=1e-12)
+    assert torch.allclose(2 * found.gradient, gradient, rtol=1e-9, atol=1e-11)
+    assert sum(found.terms.values()) == pytest.approx(sum(terms.values()), rel=1e-12)
+
+
+def test_the_galerkin_system_is_the_projected_one() -> None:
+    levels = hierarchy()
+    j = levels.problem.linearize(levels.theta).jacobian
+    identity = torch.eye(levels.backbones[0].size, dtype=torch.float64)
+    p = levels.transfer(0).prolong(identity).T  # [P_fine, P_coarse]
+    levels.descend("galerkin")
+    matrix, half, _, _ = levels.problem.normal_equations(levels.theta)
+    assert torch.allclose(matrix, p.T @ (j.T @ j) @ p, rtol=1e-9, atol=1e-10)
+    assert isinstance(levels.problem, GalerkinProblem)
+    assert levels.problem.network(levels.theta)[0].backbone is levels.backbones[1]
+    assert half.shape == (levels.backbones[0].size,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "optimizer", [LevenbergMarquardt(), Lbfgs(), Adam(lr=0.1), Relaxation()], ids=lambda o: type(o).__name__
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_coarse_correction_never_raises_the_loss(kind: str, optimizer, seed: int) -> None:
+    levels = hierarchy(level=2, seed=seed)
+    path = [1, 0, 1, 2, 1, 0, 1, 2]
+    for target in path:
+        if target < levels.level:
+            levels.descend(kind)
+            optimizer.start(levels.problem.size, 8)
+            for _ in range(8):
+                levels.theta = optimizer.step(levels.problem, levels.theta).theta
+        else:
+            waiting = levels.suspended[-1]
+            before = waiting.problem.loss(waiting.theta)[0]
+            found = levels.ascend()
+            assert levels.problem.loss(levels.theta)[0] <= before
+            assert (found.before, found.after) == (pytest.approx(before), levels.problem.loss(levels.theta)[0])
+    assert levels.level == 2 and not levels.suspended
+
+
+@dataclass(frozen=True)
+class Inconsistent(Problem):
+    """u' = cos 3x, u(-1) = 0: linear, and no spline solves it, so that the minimum has a residual."""
+
+    domain = Box(x=(-1, 1))
+    derivatives = ("x",)
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u_x - torch.cos(3 * p.x)
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("boundary", ("x-",), lambda p: p.u)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exact_fine_solution_is_left_alone(kind: str) -> None:
+    """The fixed point of the full approximation scheme, though the coarse network alone has its minimum elsewhere."""
+    levels = two_grid.hierarchy(Inconsistent(), 3, 8)
+    two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 2)
+    fine, loss = levels.theta, levels.problem.loss(levels.theta)[0]
+    assert loss > 1e-8
+    levels.descend(kind)
+    start = levels.theta
+    two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 2)
+    assert torch.allclose(levels.theta, start, atol=1e-8)
+    if isinstance(levels.problem, FasProblem):
+        own = levels.problem.coarse.loss_and_gradient(start)[1]
+        assert float(own.norm()) > 1e-6  # what the linear term holds up
+    levels.ascend()
+    assert torch.allclose(levels.theta, fine, atol=1e-8)
+
+
+def test_the_coarse_solution_of_a_linear_problem_is_the_minimum_over_the_coarse_space() -> None:
+    levels = two_grid.hierarchy(two_grid.SecondOrder(), 3, 16)
+    fine, theta = levels.problem, levels.theta
+    levels.descend("galerkin")
+    two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 1)
+    levels.ascend()
+    # Galerkin orthogonality: what is left has no gradient along the coarse space.
+    transfer = levels.transfer(0)
+    left = transfer.prolong_transpose(fine.loss_and_gradient(levels.theta)[1])
+    before = transfer.prolong_transpose(fine.loss_and_gradient(theta)[1])
+    assert float(left.norm()) < 1e-8 * float(before.norm())
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("smoother", ["gauss_seidel", "schwarz, blocks of 4"])
+def test_two_grid_factors_are_below_a_half_and_do_not_depend_on_h(degree: int, smoother: str) -> None:
+    factors = [two_grid.factor(two_grid.FirstOrder(), degree, n, two_grid.SMOOTHERS[smoother]) for n in (16, 32, 64)]
+    assert max(factors) < 0.5
+    assert max(factors) < 1.2 * min(factors)
+
+
+def test_damped_jacobi_has_the_textbook_factor() -> None:
+    """-u'' with linear elements: ω = 2/3 shrinks the upper half by 1/3 per sweep, the two-grid factor is (1/3)²."""
+    found = two_grid.factor(two_grid.FirstOrder(), 1, 64, two_grid.SMOOTHERS["jacobi"])
+    assert found == pytest.approx(1 / 9, rel=0.05)
+
+
+def test_smoothing_alone_does_depend_on_h() -> None:
+    """What the coarse level is for: without it the factor of a sweep tends to 1."""
+    smoother = Relaxation()
+    for n, least in ((16, 0.9), (64, 0.98)):
+        levels = two_grid.hierarchy(two_grid.FirstOrder(), 2, n)
+        two_grid.relax(levels, smoother, 60)
+        before = levels.problem.loss(levels.theta)[0]
+        two_grid.relax(levels, smoother, 1)
+        assert (levels.problem.loss(levels.theta)[0] / before) ** 0.5 > least
+
+
+class Curve(LeastSquares):
+    """A loss along a line, for the line search."""
+
+    def __init__(self, f) -> None:
+        self.f = f
+        self.points, self.version = torch.empty(0, 1), 0
+
+    def network(self, theta: Tensor):
+        raise NotImplementedError
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        return float(self.f(theta[0])), {}
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        gradient, value = torch.func.grad_and_value(lambda x: self.f(x[0]))(theta)
+        return float(value), gradient, {}
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        raise NotImplementedError
+
+
+ONE = torch.ones(1, dtype=torch.float64)
+
+
+def test_the_line_search_takes_the_full_step_where_that_suffices() -> None:
+    found = correct(Curve(lambda x: (x - 2) ** 2), 0 * ONE, ONE)
+    assert (found.length, found.before, found.after) == (1.0, 4.0, 1.0)
+
+
+def test_the_line_search_shortens_an_overshooting_step_by_the_parabola() -> None:
+    found = correct(Curve(lambda x: (x - 0.2) ** 2), 0 * ONE, ONE)
+    assert found.length == pytest.approx(0.2)
+    assert found.after <= found.before + ARMIJO * found.length * -0.4
+
+
+@pytest.mark.parametrize("f", [lambda x: x**2 + x, lambda x: torch.where(x > 0, torch.nan * x, x)])
+def test_the_line_search_refuses_what_does_not_help(f) -> None:
+    theta = 0 * ONE
+    found = correct(Curve(f), theta, ONE)
+    assert found.length == 0.0 and found.theta is theta and found.after == found.before
+
+
+def test_a_line_search_survives_a_loss_that_is_not_finite_at_first() -> None:
+    found = correct(Curve(lambda x: torch.where(x > 0.3, torch.inf, (x - 0.1) ** 2)), 0 * ONE, ONE)
+    assert 0 < found.length <= 0.3
+
+
+def test_the_consistency_term_carries_the_fine_level() -> None:
+    """Without τ the coarse network would be drawn to its own minimum, which is not where the fine one wants to go."""
+    levels = hierarchy()
+    theta = levels.theta
+    levels.descend("fas")
+    problem = levels.problem
+    assert isinstance(problem, FasProblem)
+    assert float(problem.tau.norm()) > 1e-3  # the projection of random fine splines loses what coarse ones lack
+    direction = -problem.loss_and_gradient(levels.theta)[1]
+    fine = levels.suspended[-1].problem
+    slopes = [
+        directional(problem, levels.theta, direction, 1e-6),
+        directional(fine, theta, levels.transfer(0).prolong(direction), 1e-6),
+    ]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-4) and slopes[0] < 0
+
+
+@pytest.mark.parametrize(("kind", "down"), list(itertools.product(KINDS, (1, 2))))
+def test_points_are_drawn_where_a_level_has_none(kind: str, down: int) -> None:
+    levels = hierarchy(level=2)
+    levels.begin(2, lambda b: b.initial(np.random.default_rng(0)))
+    for _ in range(down):
+        levels.descend(kind)
+    assert len(levels.problem.points) == 80
