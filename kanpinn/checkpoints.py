@@ -97,7 +97,7 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
         )
     configuration = validate(config)
     problem, options = configuration.problem, configuration.components["backbone"]
-    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
+    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0), problem.inputs)
     if embedding.frequencies is not None:
         stored = arrays.get("embedding/frequencies", np.empty(0))
         if stored.shape != tuple(embedding.frequencies.shape):

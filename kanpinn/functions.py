@@ -84,6 +84,12 @@ def cosh_derivatives(x: Tensor, order: int) -> list[Tensor]:
     return [(c, s)[d % 2] for d in range(order + 1)]
 
 
+def abs_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The absolute value and its derivatives to `order` at x `[...]`, those at 0 from the right: 1, then 0."""
+    sign = torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))
+    return [x.abs(), sign, *[torch.zeros_like(x)] * (order - 1)][: order + 1]
+
+
 Derivatives = Callable[[Tensor, int], list[Tensor]]
 FUNCTIONS: dict[str, Derivatives] = {
     "sin": sin_derivatives,
@@ -96,5 +102,6 @@ FUNCTIONS: dict[str, Derivatives] = {
     "sqrt": sqrt_derivatives,
     "sinh": sinh_derivatives,
     "cosh": cosh_derivatives,
+    "abs": abs_derivatives,
 }
 """Scalar functions with all their derivatives, by the name torch gives them."""

@@ -208,6 +208,9 @@ class Jet:
             total = product if total is None else total + product
         return total
 
+    def __abs__(self) -> Jet:
+        return self.compose(FUNCTIONS["abs"](self.value, self.space.order))
+
     def _coerce(self, other: Any) -> Jet | None:
         if isinstance(other, Jet):
             return other

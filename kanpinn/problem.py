@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -56,10 +56,14 @@ class Box:
 class Condition:
     """An equation that holds on faces of the box: initial, boundary or (between opposite faces) periodic.
 
+    Or on planes inside it, where two media meet: such a condition compares the limits from both sides.
+
     Attributes:
         name: The name of its loss term.
-        faces: Faces it holds on, such as `("t-",)` for the initial time or `("x-", "x+")` for both ends in x.
-        residual: What vanishes there, from a `Point`; for a periodic condition from the two opposite `Point`s.
+        faces: Faces it holds on, such as `("t-",)` for the initial time or `("x-", "x+")` for both ends in x; or inner
+            planes only, such as `("x=0.5",)`.
+        residual: What vanishes there, from a `Point`; for a periodic condition from the two opposite `Point`s; on an
+            inner plane from the `Point`s just below and just above it, apart from each other by rounding only.
         periodic: The coordinate whose opposite faces are compared, or None. Such a condition is dropped when the
             network is periodic in that coordinate by construction. `faces` is then the lower face.
     """
@@ -68,6 +72,11 @@ class Condition:
     faces: tuple[str, ...]
     residual: Callable[..., Terms]
     periodic: str | None = None
+
+    @property
+    def inner(self) -> bool:
+        """Whether it holds on planes inside the box."""
+        return any("=" in face for face in self.faces)
 
 
 class Point:
@@ -161,6 +170,20 @@ class Problem(ABC):
     @abstractmethod
     def conditions(self) -> list[Condition]:
         """The initial and boundary conditions."""
+
+    def inputs(self, p: Coordinates) -> Sequence[Jet]:  # noqa: ARG002
+        """Further inputs of the network besides the coordinates, each within [−1, 1]; none by default.
+
+        An input with a kink, such as `2 * abs(p.x) - 1`, gives every network a kink in u along x = 0 while it stays
+        continuous (a level-set input).
+
+        Args:
+            p: The coordinates as jets `[C, N]`: `p.x`, `p.t`.
+
+        Returns:
+            Jets `[C, N]`.
+        """
+        return ()
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet | Mapping[str, Jet] | None:  # noqa: ARG002
         """The unknowns rebuilt so that they meet their conditions exactly, or None where no such form is offered.

@@ -96,3 +96,86 @@ def test_a_failed_run_has_no_numbers(module, tmp_path):
     found = module("defaults").outcome(tmp_path)
     assert found["status"] == "failed"
     assert all(math.isnan(found[name]) for name in ("relative_l2", "linf", "transfer_gap"))
+
+
+# --- schedules at equal work
+
+
+COSTS = [1.0, 2.2, 5.0]
+
+
+def result_of(cycles: types.ModuleType, seed: int = 0, **changes):
+    texts = {"overrides": "a=1 b=[1,2]", "status": "step_limit", "cpu": 'a, "b"', "sources": "0"}
+    values = {"problem": "poisson", "optimizer": "adam", "schedule": "nested", "seed": seed, "load": None}
+    numbers = {"relative_l2": 1e-3, "loss": 1e-5, "work": 1e8, "seconds": 5.0, "corrections": 0, "refused": 0}
+    return cycles.Result(**(values | texts | numbers | changes))
+
+
+def test_work_is_that_of_the_network_evaluated(module):
+    """A V-cycle on three levels, by hand: 2 + 2 steps on levels 2 and 1, 3 on level 0."""
+    cycles = module("cycles")
+    plan = cycles.SCHEDULES["v_cycle"](levels=3, cycles=1, pre=2, post=2, coarsest=3).plan()
+    assert cycles.planned_work(plan, COSTS, "fas") == pytest.approx(4 * 5 + 4 * 2.2 + 3 * 1)
+    assert cycles.planned_work(plan, COSTS, "galerkin") == pytest.approx((4 + 4 + 3) * 5)
+    ascent = cycles.SCHEDULES["fmg"](levels=3, steps=[7, 6, 5], cycles=[0, 1, 0], pre=2, post=2, coarsest=3).plan()
+    assert cycles.planned_work(ascent, COSTS, "galerkin") == pytest.approx(7 + 6 * 2.2 + (4 + 3) * 2.2 + 5 * 5)
+
+
+def test_planned_work_is_what_a_run_reports(module):
+    cycles = module("cycles")
+    common = ["problem=poisson", "sampler.interior=40", "backbone.width=[2]", "backbone.degree=3"]
+    costs = [r["points"] * r["parameters"] for r in cycles._metrics([*common, "schedule.steps=1"])["levels"]]
+    for coarse in ("galerkin", "fas"):
+        options = {"levels": 3, "steps": [2, 1, 1], "cycles": 1, "pre": 1, "post": 2, "coarsest": 2, "coarse": coarse}
+        chosen = [f"schedule.{key}={cycles.words(value)}" for key, value in options.items()]
+        found = cycles._metrics([*common, "optimizer=adam", "schedule=fmg", *chosen])
+        plan = cycles.SCHEDULES["fmg"](**options).plan()
+        assert found["work"] == cycles.planned_work(plan, costs, coarse)
+
+
+@pytest.mark.parametrize("visit", [5, 50])
+def test_every_schedule_of_the_study_spends_the_budget(module, visit):
+    cycles = module("cycles")
+    steps = [30 * visit, 20 * visit, 12 * visit]
+    budget = sum(n * cost for n, cost in zip(steps, COSTS, strict=True))
+    for schedule in cycles.STUDY:
+        options = cycles.fitted(schedule, steps, COSTS, visit, 2 * visit)
+        name = options.pop("name")
+        work = cycles.planned_work(cycles.SCHEDULES[name](**options).plan(), COSTS, options.get("coarse", ""))
+        assert work == pytest.approx(budget, rel=cycles.TOLERANCE), schedule
+        assert visit / 2 <= options.get("pre", visit) <= 2 * visit, schedule
+        assert (options.get("optimizer_state") == "transfer") == schedule.endswith(cycles.TRANSFER)
+
+
+def test_the_table_marks_the_least_median_and_takes_ratios_to_nested(module):
+    cycles = module("cycles")
+    results = [result_of(cycles, seed, relative_l2=error) for seed, error in enumerate((1e-3, 2e-3, 4e-3))]
+    for seed, error in enumerate((5e-4, 1e-3, 8e-3)):
+        results.append(result_of(cycles, seed, schedule="v_fas", relative_l2=error, corrections=3, refused=1))
+    results.append(result_of(cycles, schedule="single", status="diverged", relative_l2=1e-9))
+    lines = cycles.markdown(results).splitlines()
+    row = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    assert "2.0e-03 (4e-03), ×1.00" in row["nested"]
+    assert "**1.0e-03** (8e-03), ×0.50" in row["v_fas"]
+    assert "| 9 of 12 |" in row["v_fas"]
+    assert "inf" in row["single"]  # what diverged has no error to show
+
+
+def test_results_of_the_study_read_back_as_they_were_written(module, tmp_path):
+    cycles = module("cycles")
+    results = [result_of(cycles), result_of(cycles, 1, load=0.5, relative_l2=math.inf)]
+    cycles.write(tmp_path / "runs.csv", results)
+    assert cycles.read(tmp_path / "runs.csv") == results
+
+
+def test_the_figure_has_a_panel_per_problem_and_optimizer_and_a_dot_per_seed(module):
+    cycles = module("cycles")
+    results = [
+        result_of(cycles, seed, problem=p, optimizer=o, schedule=s, relative_l2=10.0 ** -(1 + seed))
+        for p in ("poisson", "burgers") for o in ("adam", "lbfgs") for s in ("nested", "v_fas") for seed in range(3)
+    ]  # fmt: skip
+    axes = cycles._figure(results).axes
+    assert len(axes) == 4
+    assert all(panel.get_yscale() == "log" for panel in axes)
+    dots = [line.get_ydata() for line in axes[0].lines if line.get_marker() == "o"]
+    assert [list(errors) for errors in dots] == [[0.1, 0.01, 0.001]] * 2

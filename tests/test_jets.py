@@ -34,6 +34,7 @@ EXPRESSIONS: dict[str, Callable[..., Tensor]] = {
     "sines": lambda x, y, t: torch.sin(math.pi * x) * torch.cos(2 * y) * torch.exp(-t),
     "composition": lambda x, y, t: torch.tanh(torch.sin(x * y) + t**2) / torch.cosh(x - t),
     "logarithm": lambda x, y, t: torch.log(2 + x * y) * torch.sqrt(3 + t * x) - torch.sinh(y),
+    "kinks": lambda x, y, t: abs(x - 0.1) * y + torch.abs(t * y) ** 3,
     "gates": lambda x, y, t: torch.sigmoid(x - y) * t + torch.nn.functional.silu(x * t),
 }
 POINTS = torch.from_numpy(np.random.default_rng(0).uniform(-0.9, 0.9, (7, 3)))
@@ -60,6 +61,14 @@ def test_every_function_has_the_right_derivatives(name: str) -> None:
     function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
     jet = function(JetSpace(("x",), ("xxxxx",)).variables(x)[0])
     check(jet, lambda p: function(p[0]), x, ("x",))
+
+
+def test_absolute_value_at_its_kink_has_the_slope_from_the_right() -> None:
+    points = torch.tensor([[-1e-300], [-0.0], [0.0], [1e-300]], dtype=torch.float64)
+    jet = abs(JetSpace(("x",), ("xx",)).variables(points)[0])
+    assert jet["x"].tolist() == [-1.0, 1.0, 1.0, 1.0]
+    assert jet["xx"].tolist() == [0.0] * 4
+    assert abs(JetSpace(("x",), ()).variables(points)[0]).data.tolist() == [[1e-300, 0.0, 0.0, 1e-300]]
 
 
 def test_products_with_tensors_and_from_the_left() -> None:

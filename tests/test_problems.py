@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import math
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.optimize import minimize_scalar
 from torch import Tensor, cos, sin
 
 from kanpinn.errors import UserError
@@ -34,8 +36,13 @@ VARIANTS = [
     ("heat", {"alpha": 0.05, "k": 3}),
     ("wave", {"c": 1.0, "a": -2.0, "m": 2}),
     ("advection", {"c": -5.0}),
+    ("poisson_interface", {"k": 1}),
+    ("regression", {"angle": -1.0}),
 ]
 KEYS = [f"{name}{values or ''}" for name, values in VARIANTS]
+EXACT = [
+    key for key, (name, _) in zip(KEYS, VARIANTS, strict=True) if load_problem_class(name).exact is not Problem.exact
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,7 +76,14 @@ def random_points(problem: Problem, count: int, start: float = 0.0) -> Tensor:
 
 def on_face(problem: Problem, points: Tensor, face: str) -> Tensor:
     points, k = points.clone(), problem.domain.names.index(face[0])
-    points[:, k] = problem.domain.lower[k] if face[1] == "-" else problem.domain.upper[k]
+    points[:, k] = {"-": problem.domain.lower[k], "+": problem.domain.upper[k]}[face[1]]
+    return points
+
+
+def beside_plane(problem: Problem, points: Tensor, face: str, side: int) -> Tensor:
+    """Points 1e-300 beside an inner plane such as "x=0": their limits from that side."""
+    points = points.clone()
+    points[:, problem.domain.names.index(face[0])] = float(face[2:]) + side * 1e-300
     return points
 
 
@@ -94,6 +108,10 @@ def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> l
     """The condition's residuals on its faces; `at` makes a `Point` of points `[N, d]`."""
     out = []
     for face in condition.faces:
+        if condition.inner:
+            terms = condition.residual(*(at(beside_plane(problem, points, face, side)) for side in (-1, 1)))
+            out.extend(by_name(problem, terms).values())
+            continue
         here = at(on_face(problem, points, face))
         if condition.periodic:
             terms = condition.residual(here, at(on_face(problem, points, f"{condition.periodic}+")))
@@ -156,7 +174,7 @@ def exact_fields(problem: Problem, points: Tensor, raw: dict[str, Jet]) -> Mappi
     return by_name(problem, problem.exact(Coordinates(names, variables), Coordinates(problem.unknowns, raw.values())))
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", EXACT)
 def test_exact_form_meets_its_conditions(key):
     problem = problem_of(key)
 
@@ -166,11 +184,13 @@ def test_exact_form_meets_its_conditions(key):
 
     points = random_points(problem, 100, start=1e-2)
     for condition in problem.conditions():
+        if condition.inner:  # left to the loss
+            continue
         for residual in residual_of(condition, problem, at, points):
             assert residual.abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", EXACT)
 def test_exact_form_is_affine_and_can_reach_the_reference(key):
     problem = problem_of(key)
     points = random_points(problem, 100, start=1e-2)
@@ -197,6 +217,7 @@ def test_exact_form_is_finite_in_the_corners(name):
 def test_every_problem_has_a_config_and_every_config_a_problem():
     assert sorted(path.stem for path in (ROOT / "conf" / "problem").glob("*.yaml")) == NAMES
     required = {"poisson", "helmholtz", "burgers", "allen_cahn", "heat", "wave", "advection"}
+    required |= {"regression", "poisson_interface"}
     assert required <= set(NAMES)
 
 
@@ -304,3 +325,54 @@ def test_asking_for_what_is_not_there_says_what_is():
         _ = point.u_xx
     with pytest.raises(UserError, match=r"p\.w: no such coordinate or unknown; known are x, t, u, v"):
         _ = point.w
+
+
+def test_gradient_jumps_at_the_interface_and_flux_and_value_do_not():
+    problem = load_problem_class("poisson_interface")()
+    points = random_points(problem, 50)
+    left, right = (reference_point(problem, beside_plane(problem, points, "x=0", side)) for side in (-1, 1))
+    slope = math.pi * sin(3 * math.pi * points[:, 1])
+    assert (left.u - right.u).abs().max() < 1e-12
+    assert left.u_x.numpy() == pytest.approx(slope.numpy(), abs=1e-12)
+    assert right.u_x.numpy() == pytest.approx(2 * slope.numpy(), abs=1e-12)
+
+
+def test_interface_itself_counts_as_its_right_side():
+    problem = load_problem_class("poisson_interface")()
+    points = beside_plane(problem, random_points(problem, 50), "x=0", 0)
+    point = reference_point(problem, points)
+    assert point.u_x.numpy() == pytest.approx(2 * math.pi * np.sin(3 * math.pi * points[:, 1].numpy()), abs=1e-12)
+    assert problem.residual(point).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("angle", [0.175, 0.0, math.pi / 2, -1.0, 2.0, 5.0])
+def test_regression_target_is_scaled_to_the_unit_interval(angle):
+    """A grid misses the extremes by its spacing at most (times slopes up to 30 beside kinks), and never passes them."""
+    axis = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    mesh = torch.meshgrid(axis, axis, indexing="ij")
+    problem = load_problem_class("regression")(angle=angle)
+    values = problem.reference(Coordinates(("x", "y"), mesh))
+    assert 0 <= values.min() < 2e-3
+    assert 1 - 1e-5 < values.max() <= 1
+
+
+def test_regression_extremes_at_the_papers_angle():
+    """The chords there are long enough for cos 4πx' = ±1; the rest is a function of y' with a kink at y'² = 2/3."""
+    extremes = importlib.import_module("kanpinn.problems.regression").extremes
+    z = math.sqrt(2 / 3)
+    low = -1 + math.sin(math.pi * z) + math.sin(2 * math.pi * z)
+
+    def falling(y: float) -> float:
+        return -math.sin(math.pi * y) - math.sin(2 * math.pi * y) - abs(math.sin(3 * math.pi * y * y))
+
+    high = 1 - minimize_scalar(falling, bounds=(0.3, 0.45), method="bounded", options={"xatol": 1e-12}).fun
+    assert extremes(0.175) == pytest.approx((low, high), abs=1e-13)
+
+
+def test_regression_turns_its_inputs():
+    target = importlib.import_module("kanpinn.problems.regression").target
+    c, s = math.cos(0.175), math.sin(0.175)
+    # (x, y) is (0.25, 0.5) turned back.
+    x, y = torch.tensor([c * 0.25 + s * 0.5]), torch.tensor([-s * 0.25 + c * 0.5])
+    value = math.cos(math.pi) + math.sin(math.pi / 2) + math.sin(math.pi) + abs(math.sin(0.75 * math.pi))
+    assert target(x, y, 0.175).item() == pytest.approx(value, abs=1e-5)

@@ -42,6 +42,20 @@ class Slab(Problem):
 
 
 @dataclass(frozen=True)
+class Layers(Problem):
+    """A 3-D box with planes inside it, one of them at a number that single precision rounds."""
+
+    domain = Box(x=(-1, 2), y=(0, 0.5), t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t
+
+    def conditions(self):
+        return [Condition("planes", ("x=0", "y=0.1"), lambda p, q: p.u - q.u), Condition("initial", ("t-",), nothing)]
+
+
+@dataclass(frozen=True)
 class Rod(Problem):
     """A 1-D box whose faces are single points."""
 
@@ -121,6 +135,52 @@ def test_periodic_partners_are_opposite(name):
     assert list(found.partners) == ["wrap"]
     assert (below[:, 1] == 0).all() and (above[:, 1] == 0.5).all()
     assert torch.equal(below[:, [0, 2]], above[:, [0, 2]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_points_beside_inner_planes_are_next_to_them(name, dtype):
+    sampler = SAMPLERS[name](interior=100, boundary=90)
+    found = sampler.draw(Layers(), 0, np.random.default_rng(0), residual=peaked, dtype=dtype)
+    below, above = found.conditions["planes"].points, found.partners["planes"]
+    assert list(found.partners) == ["planes"]
+    assert below.dtype == above.dtype == dtype
+    apart = below != above
+    assert apart.sum(1).tolist() == [1] * len(below)
+    on_x = apart[:, 0]
+    assert 0 < on_x.sum() < len(below)
+    assert apart[~on_x, 1].all()
+    for side, points in ((-1, below), (1, above)):
+        tiny = torch.finfo(dtype).tiny
+        assert (points[on_x, 0] == side * tiny).all()
+        plane = torch.tensor(0.1, dtype=dtype)
+        assert (points[~on_x, 1] == torch.nextafter(plane, plane + side)).all()
+        assert (side * (points[~on_x, 1].double() - 0.1) > 0).all()
+    weights = found.conditions["planes"].weights
+    assert weights.sum().item() == pytest.approx(0.5 + 3.0, rel=1e-6)
+    assert weights[on_x].sum().item() == pytest.approx(0.5, rel=1e-6 if name in ("grid", "gauss_legendre") else 0.2)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_plane_inside_a_line_is_a_single_point(name):
+    problem = Rod(faces=("x=1.5",))
+    found = draw(name, problem, interior=10)
+    assert found.conditions["ends"].points.item() == math.nextafter(1.5, 0)
+    assert found.partners["ends"].item() == math.nextafter(1.5, 2)
+
+
+def test_conditions_may_have_their_own_numbers_of_points():
+    sampler = SAMPLERS["sobol"](boundary={"initial": 8, "planes": [20, 40]}, growth=1.5)
+    found = [sampler.draw(Layers(), level, np.random.default_rng(0)) for level in (0, 1)]
+    assert [len(f.conditions["initial"].weights) for f in found] == [8, 12]
+    assert [len(f.conditions["planes"].weights) for f in found] == [20, 40]
+    assert sampler.counts(1)[1] == 40
+    with pytest.raises(UserError, match=r"sampler\.boundary\.planes=\[20, 40\].*3 in all"):
+        sampler.check_levels(3)
+    with pytest.raises(UserError, match=r"sampler\.boundary=walls: unknown.*initial"):
+        SAMPLERS["sobol"](boundary={"initial": 8, "walls": 8}).condition_counts(["initial"], 0)
+    with pytest.raises(UserError, match=r"sampler\.boundary=.*'walls' too"):
+        SAMPLERS["sobol"](boundary={"initial": 8}).condition_counts(["initial", "walls"], 0)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -350,6 +410,8 @@ def test_adaptive_says_when_the_residual_is_not_finite():
         ("sobol", {"interior": [16, -1]}, "sampler.interior=-1"),
         ("uniform", {"boundary": "many"}, "sampler.boundary=many"),
         ("uniform", {"boundary": True}, "sampler.boundary=True"),
+        ("uniform", {"boundary": {"wall": 0}}, "sampler.boundary.wall=0"),
+        ("uniform", {"boundary": {"wall": []}}, "sampler.boundary.wall"),
         ("halton", {"resample_every": -5}, "sampler.resample_every=-5"),
         ("halton", {"growth": math.nan}, "sampler.growth=nan"),
         ("latin_hypercube", {"growth": 0}, "sampler.growth=0"),
@@ -376,6 +438,11 @@ def test_bad_options_are_refused_in_one_line(name, options, message):
         (Rod(faces=("x",)), "condition ends: face=x: unknown"),
         (Rod(faces=()), "condition ends: has no faces"),
         (Rod(periodic_in="x"), r"periodic in x needs faces \('x-',\)"),
+        (Rod(faces=("z=0",)), "condition ends: face z=0: coordinate=z: unknown.*x"),
+        (Rod(faces=("x=3",)), "condition ends: face x=3: expected a number between -1 and 3"),
+        (Rod(faces=("x=nan",)), "condition ends: face x=nan: expected a number between -1 and 3"),
+        (Rod(faces=("x=left",)), "condition ends: face x=left: expected a number between -1 and 3"),
+        (Rod(faces=("x=0", "x-")), "condition ends: faces .*: ends and inner planes need conditions of their own"),
     ],
 )
 def test_wrong_faces_are_refused_in_one_line(problem, message):

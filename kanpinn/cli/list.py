@@ -51,9 +51,11 @@ def described(group: str) -> list[str]:
 
 
 def _description(group: str, name: str, file: Path) -> str:
-    """The comment on the first line of the YAML file, or else the first docstring line of the class."""
-    first = file.read_text(encoding="utf-8").partition("\n")[0]
-    if first.startswith("# ") and "@package" not in first:
+    """The comment the YAML file begins with, or else the first docstring line of the class."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    # Hydra reads a header such as "# @package _global_" on the first lines only.
+    first = next((line for line in lines if not line.startswith("# @")), "")
+    if first.startswith("# "):
         return first[2:].strip()
     if group == "problem":
         source = problem_file(_named(file) or name)

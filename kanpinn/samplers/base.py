@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
+from kanpinn.errors import invalid, unknown_choice
 from kanpinn.problem import Problem
 from kanpinn.samplers.faces import Array, Face, Region, faces_of, share
 
@@ -40,8 +41,9 @@ class Draw:
 
     Attributes:
         interior: Points inside the box.
-        conditions: By condition, points on its faces.
-        partners: By periodic condition, the points across `[N, d]`, in the order of its points on the lower face.
+        conditions: By condition, points on its faces; for one on inner planes, those just below them.
+        partners: By periodic condition, the points across `[N, d]`, in the order of its points on the lower face; by
+            condition on inner planes, those just above.
     """
 
     interior: PointSet
@@ -61,6 +63,21 @@ def check_number(key: str, value: Any, least: float, most: float) -> None:
         raise invalid(f"sampler.{key}", value, f"a number from {least:g} to {most:g}")
 
 
+def beside(values: Tensor, side: int) -> Tensor:
+    """The next floating-point numbers below or above, for limits from one side.
+
+    Args:
+        values: Numbers `[N]`.
+        side: −1 for below, 1 for above.
+
+    Returns:
+        `[N]`. No result is subnormal: a processor that flushes those to zero would lose the side.
+    """
+    found = torch.nextafter(values, torch.full_like(values, side * math.inf))
+    tiny = torch.finfo(values.dtype).tiny
+    return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)
+
+
 def _per_level(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
@@ -71,7 +88,8 @@ class Sampler(ABC):
 
     Attributes:
         interior: Points inside the box: one number, or one per level.
-        boundary: Points per condition, shared among its faces by their measure: one number, or one per level.
+        boundary: Points per condition, shared among its faces by their measure: one number, or one per level; or
+            one of these by condition's name, for every condition.
         resample_every: Optimiser steps after which new points are drawn; 0 never.
         growth: Where a single number of points is given, it is that of level 0 and grows by this factor per level.
     """
@@ -82,8 +100,7 @@ class Sampler(ABC):
     growth: float = 1.0
 
     def __post_init__(self) -> None:
-        for key in ("interior", "boundary"):
-            value = getattr(self, key)
+        for key, value in self._numbers():
             if not _per_level(value):
                 check_whole(key, value, 1)
                 continue
@@ -94,6 +111,12 @@ class Sampler(ABC):
         check_whole("resample_every", self.resample_every, 0)
         check_number("growth", self.growth, 0.01, 100)
 
+    def _numbers(self) -> list[tuple[str, Any]]:
+        """Every number of points, or list of them, with its key."""
+        if isinstance(self.boundary, Mapping):
+            return [("interior", self.interior), *((f"boundary.{name}", v) for name, v in self.boundary.items())]
+        return [("interior", self.interior), ("boundary", self.boundary)]
+
     def check_levels(self, levels: int) -> None:
         """Refuse lists of points that do not fit the number of levels, before any work starts.
 
@@ -103,8 +126,7 @@ class Sampler(ABC):
         Raises:
             UserError: If a list is not one number per level or growth asks for too many points.
         """
-        for key in ("interior", "boundary"):
-            value = getattr(self, key)
+        for key, value in self._numbers():
             if _per_level(value) and len(value) != levels:
                 raise invalid(f"sampler.{key}", list(value), f"one number of points per level, {levels} in all")
         for level in range(levels):
@@ -117,24 +139,47 @@ class Sampler(ABC):
             level: The level.
 
         Returns:
-            Interior points and points per condition.
+            Interior points and points per condition, the most of any where they differ.
 
         Raises:
             UserError: If a list has no entry for the level, or growth asks for too many points.
         """
-        found = []
-        for key in ("interior", "boundary"):
-            value = getattr(self, key)
-            if not _per_level(value):
-                count = value * float(self.growth) ** level
-                if count > MOST_POINTS:
-                    raise invalid("sampler.growth", self.growth, f"at most {MOST_POINTS} points at level {level}")
-                found.append(max(1, round(count)))
-            elif level < len(value):
-                found.append(value[level])
-            else:
-                raise invalid(f"sampler.{key}", list(value), f"one number of points per level, also for level {level}")
-        return found[0], found[1]
+        found = [self._count(key, value, level) for key, value in self._numbers()]
+        return found[0], max(found[1:], default=1)
+
+    def _count(self, key: str, value: Any, level: int) -> int:
+        """One number of points at a level."""
+        if not _per_level(value):
+            count = value * float(self.growth) ** level
+            if count > MOST_POINTS:
+                raise invalid("sampler.growth", self.growth, f"at most {MOST_POINTS} points at level {level}")
+            return max(1, round(count))
+        if level < len(value):
+            return value[level]
+        raise invalid(f"sampler.{key}", list(value), f"one number of points per level, also for level {level}")
+
+    def condition_counts(self, names: Sequence[str], level: int) -> dict[str, int]:
+        """The points asked for on each condition at a level.
+
+        Args:
+            names: The conditions of a problem.
+            level: The level.
+
+        Returns:
+            Points by condition.
+
+        Raises:
+            UserError: If `boundary` goes by name and does not name exactly these conditions, or see `counts`.
+        """
+        if not isinstance(self.boundary, Mapping):
+            return dict.fromkeys(names, self._count("boundary", self.boundary, level))
+        for name in self.boundary:
+            if name not in names:
+                raise unknown_choice("sampler.boundary", name, names)
+        for name in names:
+            if name not in self.boundary:
+                raise invalid("sampler.boundary", dict(self.boundary), f"a number of points for '{name}' too")
+        return {name: self._count(f"boundary.{name}", value, level) for name, value in self.boundary.items()}
 
     @abstractmethod
     def place(
@@ -175,13 +220,15 @@ class Sampler(ABC):
             device: Where the points go.
 
         Returns:
-            Interior points, points of each condition and partners of the periodic ones.
+            Interior points, points of each condition, and partners of those that compare two points.
 
         Raises:
-            UserError: If the level has no number of points or a condition names no face.
+            UserError: If the level or a condition has no number of points, or a condition names no face.
         """
         whole = Region.of(problem.domain, cells)
-        interior, boundary = self.counts(level)
+        interior, _ = self.counts(level)
+        posed = problem.conditions()
+        counts = self.condition_counts([condition.name for condition in posed], level)
 
         def to_tensor(values: Array) -> Tensor:
             return torch.as_tensor(values, dtype=dtype, device=device)
@@ -193,10 +240,17 @@ class Sampler(ABC):
         points, weights = self.place(whole, interior, generator, array_residual if residual is not None else None)
         conditions: dict[str, PointSet] = {}
         partners: dict[str, Tensor] = {}
-        for condition in problem.conditions():
+        for condition in posed:
             faces = faces_of(condition, problem.domain)
-            on_faces, face_weights = self._cover(faces, whole, boundary, generator)
-            conditions[condition.name] = PointSet(to_tensor(on_faces), to_tensor(face_weights))
+            on_faces, face_weights, columns = self._cover(faces, whole, counts[condition.name], generator)
+            placed = to_tensor(on_faces)
+            if condition.inner:
+                # Only in their final precision are the next numbers known.
+                fixed = torch.as_tensor(columns, device=device)[:, None]
+                values = placed.gather(1, fixed)
+                partners[condition.name] = placed.scatter(1, fixed, beside(values, 1))
+                placed = placed.scatter(1, fixed, beside(values, -1))
+            conditions[condition.name] = PointSet(placed, to_tensor(face_weights))
             if condition.periodic is not None:
                 across = on_faces.copy()
                 across[:, faces[0].column] = faces[0].opposite
@@ -205,11 +259,11 @@ class Sampler(ABC):
 
     def _cover(
         self, faces: Sequence[Face], whole: Region, count: int, generator: np.random.Generator
-    ) -> tuple[Array, Array]:
-        """Points `[N, d]` on several faces, and their weights `[N]`."""
+    ) -> tuple[Array, Array, np.ndarray]:
+        """Points `[N, d]` on several faces, their weights `[N]`, and the coordinate that does not vary there `[N]`."""
         insides = [whole.without(face.column) for face in faces]
         counts = share(count, [inside.measure for inside in insides])
-        points, weights = [], []
+        points, weights, columns = [], [], []
         for face, inside, part in zip(faces, insides, counts, strict=True):
             if inside.dimension == 0:
                 flat, weight = np.empty((1, 0)), np.ones(1)
@@ -217,4 +271,5 @@ class Sampler(ABC):
                 flat, weight = self.place(inside, part, generator, None)
             points.append(np.insert(flat, face.column, face.value, axis=1))
             weights.append(weight)
-        return np.concatenate(points), np.concatenate(weights)
+            columns.append(np.full(len(weight), face.column))
+        return np.concatenate(points), np.concatenate(weights), np.concatenate(columns)

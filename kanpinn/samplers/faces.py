@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kanpinn.errors import UserError, unknown_choice
+from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.problem import Box, Condition
 
 Array = NDArray[np.float64]
@@ -65,15 +65,21 @@ class Region:
 
 @dataclass(frozen=True)
 class Face:
-    """One face of a domain: the points whose coordinate `column` is `value`; `opposite` is that of the face across."""
+    """One face of a domain: the points whose coordinate `column` is `value`.
+
+    Attributes:
+        column: The coordinate that does not vary on it.
+        value: Its value.
+        opposite: Its value on the face across; None for a plane inside the domain.
+    """
 
     column: int
     value: float
-    opposite: float
+    opposite: float | None
 
 
 def faces_of(condition: Condition, domain: Box) -> list[Face]:
-    """Read the names of a condition's faces: "x-" is the lower end in x, "x+" the upper one.
+    """Read a condition's faces: "x-" is the lower end in x, "x+" the upper one, "x=0.5" a plane between them.
 
     Args:
         condition: The condition, on at least one face.
@@ -83,11 +89,15 @@ def faces_of(condition: Condition, domain: Box) -> list[Face]:
         The faces, in the condition's order.
 
     Raises:
-        UserError: If a name is no face of the domain, there is none, or a periodic condition is not on its lower face.
+        UserError: If a name is no face of the domain, there is none, faces and inner planes are mixed, or a periodic
+            condition is not on its lower face.
     """
     valid = [name + end for name in domain.names for end in "-+"]
     faces = []
     for face in condition.faces:
+        if "=" in face:
+            faces.append(_plane(condition.name, face, domain))
+            continue
         if face not in valid:
             raise unknown_choice(f"condition {condition.name}: face", face, valid)
         column = domain.names.index(face[0])
@@ -100,7 +110,27 @@ def faces_of(condition: Condition, domain: Box) -> list[Face]:
             f"condition {condition.name}: periodic in {condition.periodic} needs faces ('{condition.periodic}-',),"
             f" not {tuple(condition.faces)}."
         )
+    if len({face.opposite is None for face in faces}) > 1:
+        raise UserError(
+            f"condition {condition.name}: faces {tuple(condition.faces)}: ends and inner planes need conditions of "
+            "their own; the one's residual takes one point, the other's two."
+        )
     return faces
+
+
+def _plane(condition: str, face: str, domain: Box) -> Face:
+    """Read the name of an inner plane, "x=0.5"; raises UserError unless it lies inside the domain."""
+    name, _, text = face.partition("=")
+    if name not in domain.names:
+        raise unknown_choice(f"condition {condition}: face {face}: coordinate", name, domain.names)
+    lower, upper = domain.interval(name)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lower < value < upper:
+        raise invalid(f"condition {condition}: face {name}", text, f"a number between {lower:g} and {upper:g}")
+    return Face(domain.names.index(name), value, None)
 
 
 def share(count: int, measures: list[float]) -> list[int]:

@@ -1,0 +1,145 @@
+"""The packaged experiments: networks and points of the paper's sizes, choices that still win, one tiny solve each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import h5py
+import numpy as np
+import pytest
+
+import kanpinn as package
+from kanpinn.compose import compose
+from kanpinn.config import Configuration, validate
+from kanpinn.places import choices, load_problem_class
+from kanpinn.samplers import Draw
+
+PARAMETERS = {
+    "paper_regression": [55, 80, 130, 230],
+    "paper_poisson_interface": [140, 220, 380, 700],
+    "paper_burgers": [3400, 5500, 9700],
+    "paper_allen_cahn": [280, 440, 760, 1400],
+}
+"""Southworth et al. 2026, sec. 5; for Allen-Cahn 2·5 + 5·5 + 5 edges of n + 3 coefficients."""
+
+STEPS = {
+    "paper_regression": [32, 16, 8, 4],
+    "paper_poisson_interface": [1250] * 4,
+    "paper_burgers": [800, 400, 200],
+    "paper_allen_cahn": [2500] * 4,
+}
+PERCEPTRONS = {
+    "paper_regression": 2 * 5 + 5 + 5 + 1,
+    "paper_poisson_interface": 3 * 16 + 16 + 16 * 16 + 16 + 16 + 1,
+    "paper_burgers": 2 * 20 + 20 + 20 * 20 + 20 + 20 + 1,
+    "paper_allen_cahn": 2 * 5 + 5 + 5 * 5 + 5 + 5 + 1,
+}
+
+
+@cache
+def configured(name: str, *overrides: str) -> Configuration:
+    return validate(compose([f"experiment={name}", *overrides])[0])
+
+
+def sizes(configuration: Configuration) -> list[int]:
+    """The number of parameters on every level."""
+    problem, options = configuration.problem, configuration.components["backbone"]
+    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0), problem.inputs)
+    backbone = options.build(embedding, len(problem.unknowns))
+    found = [backbone.size]
+    while backbone.refinable and len(found) < configuration.components["schedule"].levels:
+        backbone = backbone.refined()
+        found.append(backbone.size)
+    return found
+
+
+def drawn(configuration: Configuration) -> Draw:
+    return configuration.components["sampler"].draw(configuration.problem, 0, np.random.default_rng(0))
+
+
+def test_every_experiment_is_tested_and_described_in_a_line(kanpinn):
+    assert sorted(PARAMETERS) == sorted(choices("experiment"))
+    lines = kanpinn("list", "experiments").out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(PARAMETERS)
+    assert all("Southworth et al. 2026" in line and len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_and_steps_are_the_papers(name):
+    multilevel = configured(name)
+    assert sizes(multilevel) == PARAMETERS[name]
+    assert multilevel.resolved["schedule"]["name"] == "nested"
+    steps = multilevel.components["schedule"].steps
+    assert (steps if isinstance(steps, Sequence) else [steps] * len(PARAMETERS[name])) == STEPS[name]
+    coarse = configured(name, "schedule=single", "schedule.levels=1", "schedule.steps=7")
+    assert sizes(coarse) == PARAMETERS[name][:1]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_choices_on_the_command_line_win(name):
+    groups = {"backbone": "mlp", "optimizer": "levenberg_marquardt", "sampler": "halton", "weighting": "fixed"}
+    groups["schedule"] = "single"
+    configuration = configured(name, *(f"{group}={choice}" for group, choice in groups.items()), "schedule.steps=3")
+    assert {group: configuration.resolved[group]["name"] for group in groups} == groups
+    assert configuration.components["schedule"].steps == 3
+    assert sizes(configuration) == [PERCEPTRONS[name]]
+
+
+def test_the_network_without_the_level_set_input_is_the_papers_perceptron():
+    plain = configured("paper_poisson_interface", "backbone=mlp", "backbone.embedding.inputs=false")
+    assert sizes(plain) == [2 * 16 + 16 + 16 * 16 + 16 + 16 + 1]
+
+
+def test_points_are_the_papers():
+    assert drawn(configured("paper_regression")).interior.points.shape == (20000, 2)
+    assert drawn(configured("paper_allen_cahn")).interior.points.shape == (20000, 2)
+    burgers = drawn(configured("paper_burgers")).interior.points
+    assert [len(column.unique()) for column in burgers.T] == [64, 64]
+    interface = drawn(configured("paper_poisson_interface"))
+    assert [len(column.unique()) for column in interface.interior.points.T] == [49, 49]
+    assert {name: len(points.weights) for name, points in interface.conditions.items()} == {
+        "interface": 49,
+        "boundary": 200,
+    }
+
+
+def test_weights_and_rates_are_the_papers():
+    interface = configured("paper_poisson_interface").components
+    weighting, adam = interface["weighting"], interface["optimizer"]
+    assert [weighting.term(name) for name in ("interior", "interface", "boundary")] == [0.01, 0.1, 1.0]
+    assert (weighting.decay, weighting.rate, weighting.only) == (1 - 1e-4, 1e-4, ["interior"])
+    assert [weighting.multipliers(name, "") for name in ("interior", "boundary")] == pytest.approx([1, 1])
+    assert (adam.lr, adam.ramp_from, adam.ramp_steps, adam.decay) == (1e-2, 1e-4, 10, "none")
+    burgers = configured("paper_burgers")
+    adam = burgers.components["optimizer"]
+    assert burgers.problem == load_problem_class("burgers")(nu=0.01)
+    assert (adam.lr, adam.decay, adam.period, adam.gamma, adam.weight_decay) == (1e-3, "cyclic", 100, 0.9995, 0.01)
+    allen_cahn = configured("paper_allen_cahn").components
+    assert [allen_cahn["weighting"].term(name) for name in ("interior", "initial")] == [0.1, 1.0]
+    assert allen_cahn["optimizer"].lr == 1e-3
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_tiny_solve_lowers_the_loss(name, folder, monkeypatch):
+    if name == "paper_allen_cahn":  # its reference takes seconds
+        monkeypatch.setattr(load_problem_class("allen_cahn"), "reference", lambda *_: None)
+    by_name = {"paper_poisson_interface": "{interface: 8, boundary: 16}", "paper_burgers": "{initial: 8, boundary: 8}"}
+    small = [
+        f"experiment={name}",
+        "schedule.levels=2",
+        f"schedule.steps={2 if name == 'paper_regression' else 15}",
+        "sampler.interior=200",
+        f"sampler.boundary={by_name.get(name, 16)}",
+        "output={points: 11, figures: false, progress: false}",
+    ]
+    solution = package.solve([*small, "hydra.run.dir=run"])
+    levels = solution.metrics["levels"]
+    assert [level["parameters"] for level in levels] == PARAMETERS[name][:2]
+    assert max(level["transfer_gap"] or 0 for level in levels) < 1e-12
+    with h5py.File(solution.folder / "solution.h5") as file:
+        losses = np.asarray(file["history/loss"])
+        assert set(file["points"]) == {"interior", *(c.name for c in solution.problem.conditions())}
+    assert losses[-1] < losses[0]
+    points = np.array([[0.3, 0.4], [0.0, 0.9]])
+    assert package.load("run")(points)["u"].tolist() == solution(points)["u"].tolist()
