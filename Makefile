@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: solve test test-slow lint format clean
+.PHONY: solve test test-slow lint format clean paper
 .DEFAULT_GOAL := solve
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -20,6 +20,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# The experiments of the paper behind the method: hours; goes on where it was interrupted.
+paper: $(INSTALLED)
+	$(BIN)/python benchmarks/paper.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

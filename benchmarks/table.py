@@ -37,6 +37,8 @@ PROBLEMS = {
     "heat": Floor(1e-4, 60),
     "wave": Floor(1e-4, 60),
     "advection": Floor(1e-4, 60),
+    "poisson_interface": Floor(1e-4, 60),
+    "regression": Floor(5e-3, 60),
 }
 HEAD = (
     "| problem | parameters | median error | worst error | error floor | worst/median | median s | worst s | limit s "

@@ -187,7 +187,8 @@ class Training:
         while self.levels[-1].level != stage.level:
             began = time.perf_counter()
             if self.levels[-1].level > stage.level:
-                h.descend(self.configuration.components["schedule"].coarse_problem)
+                schedule = self.configuration.components["schedule"]
+                h.descend(schedule.coarse_problem, schedule.coarse_radius)
                 self._record(stage, began, level=h.level, entered="restrict")
             else:
                 self._rise(stage, began)

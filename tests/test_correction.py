@@ -65,6 +65,15 @@ def directional(problem: LeastSquares, theta: Tensor, direction: Tensor, h: floa
     return (up - down) / (2 * h)
 
 
+def test_the_bound_holds_the_linear_term_to_its_share() -> None:
+    levels = hierarchy()
+    levels.descend("fas", 0.01)
+    problem = levels.problem
+    assert isinstance(problem, FasProblem)
+    farthest = problem.tau / (2 * problem.mu)  # the minimum of −τᵀd + μ‖d‖²
+    assert float(farthest.norm()) == pytest.approx(0.01 * float(problem.start.norm()))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_coarse_problem_begins_with_the_fine_gradient_restricted(kind: str) -> None:
     levels = hierarchy(level=2)
@@ -72,7 +81,7 @@ def test_a_coarse_problem_begins_with_the_fine_gradient_restricted(kind: str) ->
     for _ in range(2):  # also where the fine problem is a coarse one itself
         transfer = levels.transfer(levels.level - 1)
         expected = transfer.prolong_transpose(fine.loss_and_gradient(theta)[1])
-        levels.descend(kind)
+        levels.descend(kind, 0.1)
         gradient = levels.problem.loss_and_gradient(levels.theta)[1]
         assert torch.allclose(gradient, expected, rtol=1e-10, atol=1e-12 * float(expected.abs().max()))
         fine, theta = levels.problem, levels.theta
@@ -81,7 +90,7 @@ def test_a_coarse_problem_begins_with_the_fine_gradient_restricted(kind: str) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_gradient_and_linearization_of_a_coarse_problem_belong_together(kind: str) -> None:
     levels = hierarchy()
-    levels.descend(kind)
+    levels.descend(kind, 0.1)
     generator = torch.Generator().manual_seed(1)
     theta = levels.theta + 0.1 * torch.randn(len(levels.theta), generator=generator, dtype=torch.float64)
     direction = torch.randn(len(theta), generator=generator, dtype=torch.float64)
@@ -117,7 +126,7 @@ def test_a_coarse_correction_never_raises_the_loss(kind: str, optimizer, seed: i
     path = [1, 0, 1, 2, 1, 0, 1, 2]
     for target in path:
         if target < levels.level:
-            levels.descend(kind)
+            levels.descend(kind, 0.1)
             optimizer.start(levels.problem.size, 8)
             for _ in range(8):
                 levels.theta = optimizer.step(levels.problem, levels.theta).theta
@@ -151,7 +160,7 @@ def test_an_exact_fine_solution_is_left_alone(kind: str) -> None:
     two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 2)
     fine, loss = levels.theta, levels.problem.loss(levels.theta)[0]
     assert loss > 1e-8
-    levels.descend(kind)
+    levels.descend(kind, 0.1)
     start = levels.theta
     two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 2)
     assert torch.allclose(levels.theta, start, atol=1e-8)
@@ -269,5 +278,5 @@ def test_points_are_drawn_where_a_level_has_none(kind: str, down: int) -> None:
     levels = hierarchy(level=2)
     levels.begin(2, lambda b: b.initial(np.random.default_rng(0)))
     for _ in range(down):
-        levels.descend(kind)
+        levels.descend(kind, 0.1)
     assert len(levels.problem.points) == 80

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from kanpinn.multilevel.transfer import Transfer
@@ -21,23 +22,41 @@ TRIALS = 12
 
 
 class FasProblem(LeastSquares):
-    """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀).
+    """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖².
 
     τ = ∇f_c(θ₀) − Pᵀ∇f(θ_f), with θ₀ = R θ_f the L2 projection of the fine network's activations. In multigrid terms
     ∇f_c(θ) = τ is the coarse equation with the fine level's residual as its right-hand side (Brandt 1977, eq. 8.3); in
     MG/OPT the same term is the first-order consistency shift (Nash 2000, eq. 3).
 
+    A linear term has no lower bound, and a network has directions in which f_c hardly grows: without μ, second-order
+    steps run off along them and the line search refuses what they bring back. μ = ‖τ‖/(2 ϱ ‖θ₀‖) keeps the linear term alone
+    from moving θ by more than a share ϱ of ‖θ₀‖; it changes neither the gradient at θ₀ nor a fixed point.
+
     Attributes:
         coarse: The coarse network's objective, its points drawn.
         start: θ₀ `[P_coarse]`.
         tau: `[P_coarse]`.
+        mu: μ.
     """
 
-    def __init__(self, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer) -> None:
+    def __init__(
+        self, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer, radius: float | None
+    ) -> None:
+        """Measure τ and μ.
+
+        Args:
+            coarse: The coarse network's objective, its points drawn.
+            start: θ₀ `[P_coarse]`.
+            fine_gradient: ∇f(θ_f) `[P_fine]`.
+            transfer: Carries P.
+            radius: ϱ; None sets μ = 0.
+        """
         self.coarse = coarse
         self.backbone = coarse.backbone
         self.start = start
         self.tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
+        size = float(start.norm()) or 1.0
+        self.mu = 0.0 if radius is None else float(self.tau.norm()) / (2 * radius * size)
 
     @property
     def points(self) -> Tensor:  # type: ignore[override]
@@ -53,25 +72,30 @@ class FasProblem(LeastSquares):
         """The coarse network."""
         return self.coarse, theta
 
-    def _shift(self, theta: Tensor) -> float:
-        return float(self.tau @ (theta - self.start))
+    def _extra(self, theta: Tensor) -> float:
+        d = theta - self.start
+        return self.mu * float(d @ d) - float(self.tau @ d)
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """f_c(θ) − τᵀ(θ − θ₀), which may be negative, and the terms of f_c."""
+        """f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖², which may be negative, and the terms of f_c."""
         loss, terms = self.coarse.loss(theta)
-        return loss - self._shift(theta), terms
+        return loss + self._extra(theta), terms
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         """The shifted loss, its gradient and the terms of f_c."""
         loss, gradient, terms = self.coarse.loss_and_gradient(theta)
-        return loss - self._shift(theta), gradient - self.tau, terms
+        slope = 2 * self.mu * (theta - self.start) - self.tau
+        return loss + self._extra(theta), gradient + slope, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """The coarse Jacobian with half the shifted gradient."""
+        """The coarse Jacobian, with rows √μ I below it, and half the shifted gradient."""
         found = self.coarse.linearize(theta)
-        return Linearization(
-            found.jacobian, found.gradient - self.tau / 2, found.loss - self._shift(theta), found.terms
-        )
+        jacobian = found.jacobian
+        if self.mu:
+            identity = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+            jacobian = torch.cat([jacobian, math.sqrt(self.mu) * identity])
+        gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
+        return Linearization(jacobian, gradient, found.loss + self._extra(theta), found.terms)
 
 
 class GalerkinProblem(LeastSquares):

@@ -88,11 +88,12 @@ class Hierarchy:
         self.level += 1
         self.problem = self._objective(self.backbone)
 
-    def descend(self, kind: str) -> None:
+    def descend(self, kind: str, radius: float | None = None) -> None:
         """Suspend the level under work and pose its coarse problem.
 
         Args:
             kind: "fas" or "galerkin" (see `kanpinn.multilevel.correction`).
+            radius: Share of the parameters' norm that a fas problem's linear term may move; None sets no bound.
         """
         base = self.problem.network(self.theta)
         if not len(self.problem.points):
@@ -103,7 +104,7 @@ class Hierarchy:
             coarse = self._objective(self.backbones[self.level - 1])
             self._draw(coarse, start)
             gradient = self.problem.loss_and_gradient(self.theta)[1]
-            problem: LeastSquares = FasProblem(coarse, start, gradient, transfer)
+            problem: LeastSquares = FasProblem(coarse, start, gradient, transfer, radius)
         else:
             start = self.theta.new_zeros(transfer.coarse.size)
             problem = GalerkinProblem(self.problem, self.theta, transfer)

@@ -137,6 +137,11 @@ class Schedule(ABC):
         """What is solved on coarser levels while a finer one waits: one of `COARSE_PROBLEMS`."""
         return getattr(self, "coarse", COARSE_PROBLEMS[0])
 
+    @property
+    def coarse_radius(self) -> float | None:
+        """How far its linear term may move the parameters, as a share of their norm."""
+        return getattr(self, "radius", None)
+
     def _stage(self, level: int, steps: int) -> Stage:
         chosen = None if self.optimizers is None else self.optimizers[min(level, len(self.optimizers) - 1)]
         return Stage(level, steps, StopRule(self.tolerance, self.plateau, self.patience), optimizer=chosen)
@@ -186,6 +191,14 @@ class Nested(Ascending):
         return self._ascend(range(self.levels))
 
 
+def _check_coarse(coarse: str, radius: float | None) -> None:
+    """Refuse coarse problems that do not exist and radii that are not above 0; raises UserError."""
+    if coarse not in COARSE_PROBLEMS:
+        raise unknown_choice("schedule.coarse", coarse, COARSE_PROBLEMS)
+    if radius is not None and not (radius > 0 and math.isfinite(radius)):
+        raise invalid("schedule.radius", radius, "null or a number above 0")
+
+
 @dataclass
 class Cycling(Schedule, ABC):
     """Schedules that go down again for coarse corrections.
@@ -196,12 +209,14 @@ class Cycling(Schedule, ABC):
         coarsest: Steps on level 0.
         coarse: The coarse problem: "fas", the coarse network with the full approximation scheme's linear term, on its
             own points; or "galerkin", the finer network restricted to changes in the coarse space.
+        radius: fas only: share of the parameters' norm that the linear term may move; None sets no bound.
     """
 
     pre: Any = 5
     post: Any = 5
     coarsest: int = 20
     coarse: str = "galerkin"
+    radius: float | None = 0.01
 
     def _cycle(self, top: int, branches: int) -> list[Stage]:
         """The stages of one cycle from level `top` down to 0 and back."""
@@ -209,8 +224,7 @@ class Cycling(Schedule, ABC):
         post = _per_level("schedule.post", self.post, self.levels, least=0)
         if self.coarsest < 1:
             raise invalid("schedule.coarsest", self.coarsest, "an integer of at least 1")
-        if self.coarse not in COARSE_PROBLEMS:
-            raise unknown_choice("schedule.coarse", self.coarse, COARSE_PROBLEMS)
+        _check_coarse(self.coarse, self.radius)
         levels = visits(top, branches)
         out = []
         for k, level in enumerate(levels):
@@ -300,14 +314,15 @@ class Custom(Schedule):
     Attributes:
         stages: Mappings with `level`, `steps` and, if wanted, `optimizer`.
         coarse: The coarse problem wherever the list goes down: fas or galerkin, as in cycles.
+        radius: As in cycles.
     """
 
     stages: list[Any] = field(default_factory=list)
     coarse: str = "galerkin"
+    radius: float | None = 0.01
 
     def __post_init__(self) -> None:
-        if self.coarse not in COARSE_PROBLEMS:
-            raise unknown_choice("schedule.coarse", self.coarse, COARSE_PROBLEMS)
+        _check_coarse(self.coarse, self.radius)
         if not self.stages:
             raise invalid("schedule.stages", "[]", "a list such as [{level:0,steps:100},{level:1,steps:50}]")
         for k, stage in enumerate(self.stages):
