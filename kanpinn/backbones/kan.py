@@ -160,8 +160,8 @@ def _input_cotangent(basis_cotangent: Tensor, features: SplineFeatures, space: J
         `[C, N, in]`.
     """
     points, inputs = features.data.shape[1:]
-    t = basis_cotangent.view(points, len(space), inputs, -1).transpose(1, 2)  # (N, in, C, k+1)
-    s = torch.matmul(t, features.derivatives.transpose(-1, -2)).permute(2, 3, 0, 1).contiguous()  # (C, order+2, N, in)
+    basis = basis_cotangent.view(points, len(space), inputs, -1)
+    s = torch.einsum("ncpj,npdj->cdnp", basis, features.derivatives).contiguous()  # (C, order + 2, N, in)
     return chain_cotangent(Jet(space, features.data), lambda a, d: s[a, d])
 
 
