@@ -195,13 +195,14 @@ def outcome(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         metrics = {}
     levels = metrics.get("levels", [])
+    refined = [level for level in levels if level["entered"] == "refine"]
     return {
         "status": metrics.get("status", "failed"),
         "relative_l2": _largest((metrics.get("relative_l2") or {}).values()),
         "linf": _largest((metrics.get("linf") or {}).values()),
         "parameters": metrics.get("parameters", 0),
-        # The first level has none; a null elsewhere is one that was not finite.
-        "transfer_gap": _largest([0.0, *(level["transfer_gap"] for level in levels[1:])]) if levels else math.nan,
+        # A null is one that was not finite.
+        "transfer_gap": _largest([0.0, *(level["transfer_gap"] for level in refined)]) if levels else math.nan,
         "threads": _threads(folder / "log.txt"),
     }
 

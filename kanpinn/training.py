@@ -187,8 +187,7 @@ class Training:
         while self.levels[-1].level != stage.level:
             began = time.perf_counter()
             if self.levels[-1].level > stage.level:
-                schedule = self.configuration.components["schedule"]
-                h.descend(schedule.coarse_problem, schedule.coarse_radius)
+                h.descend(*self.configuration.components["schedule"].coarse_problem)
                 self._record(stage, began, level=h.level, entered="restrict")
             else:
                 self._rise(stage, began)

@@ -116,6 +116,21 @@ def test_the_galerkin_system_is_the_projected_one() -> None:
     assert half.shape == (levels.backbones[0].size,)
 
 
+@pytest.mark.parametrize("optimizer", [LevenbergMarquardt(), Lbfgs(), Adam()], ids=lambda o: type(o).__name__)
+def test_a_correction_of_the_last_layer_leaves_the_others_alone(optimizer) -> None:
+    levels = hierarchy()
+    before, loss = levels.theta, levels.problem.loss(levels.theta)[0]
+    levels.descend("galerkin", layers="last")
+    optimizer.start(levels.problem.size, 5)
+    for _ in range(5):
+        levels.theta = optimizer.step(levels.problem, levels.theta).theta
+    levels.ascend()
+    last = levels.backbone.last_layer
+    changed = levels.theta != before
+    assert changed[last].any() and not changed[: last.start].any()
+    assert levels.problem.loss(levels.theta)[0] < loss
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "optimizer", [LevenbergMarquardt(), Lbfgs(), Adam(lr=0.1), Relaxation()], ids=lambda o: type(o).__name__

@@ -168,6 +168,7 @@ def test_senseless_stages_are_refused(stages: list, message: str) -> None:
         ({"pre": -1}, r"^schedule\.pre=-1: expected an integer of at least 0"),
         ({"post": [1, 2.5]}, r"^schedule\.post=\[1, 2\.5\]"),
         ({"coarsest": 0}, r"^schedule\.coarsest=0"),
+        ({"layers": "first"}, r"^schedule\.layers=first: unknown"),
         ({"radius": 0.0}, r"^schedule\.radius=0\.0: expected null or a number above 0"),
         ({"coarse": "galerkn"}, r"^schedule\.coarse=galerkn: unknown\. Did you mean 'galerkin'\?"),
     ],

@@ -116,6 +116,11 @@ class Backbone:
         return self.layers[0].intervals if self.layers else None
 
     @property
+    def last_layer(self) -> slice:
+        """Where the parameters of the last layer stand in the flat vector."""
+        return self._slices[-1]
+
+    @property
     def refinable(self) -> bool:
         """Whether a finer level exists that contains this network's functions."""
         return self.grid is not None

@@ -29,8 +29,8 @@ class FasProblem(LeastSquares):
     MG/OPT the same term is the first-order consistency shift (Nash 2000, eq. 3).
 
     A linear term has no lower bound, and a network has directions in which f_c hardly grows: without μ, second-order
-    steps run off along them and the line search refuses what they bring back. μ = ‖τ‖/(2 ϱ ‖θ₀‖) keeps the linear term alone
-    from moving θ by more than a share ϱ of ‖θ₀‖; it changes neither the gradient at θ₀ nor a fixed point.
+    steps run off along them and the line search refuses what they bring back. μ = ‖τ‖/(2 ϱ ‖θ₀‖) keeps the linear term
+    alone from moving θ by more than a share ϱ of ‖θ₀‖; it changes neither the gradient at θ₀ nor a fixed point.
 
     Attributes:
         coarse: The coarse network's objective, its points drawn.
@@ -107,12 +107,14 @@ class GalerkinProblem(LeastSquares):
         fine: The finer level's problem.
         base: θ_f `[P_fine]`.
         transfer: Carries P.
+        free: 1 where d may change, else 0, `[P_coarse]`; None where all of it may.
     """
 
-    def __init__(self, fine: LeastSquares, base: Tensor, transfer: Transfer) -> None:
+    def __init__(self, fine: LeastSquares, base: Tensor, transfer: Transfer, free: Tensor | None = None) -> None:
         self.fine = fine
         self.base = base
         self.transfer = transfer
+        self.free = free
         self.backbone = transfer.coarse
 
     @property
@@ -126,7 +128,11 @@ class GalerkinProblem(LeastSquares):
         return self.fine.version
 
     def _fine(self, d: Tensor) -> Tensor:
-        return self.base + self.transfer.prolong(d)
+        return self.base + self.transfer.prolong(d if self.free is None else d * self.free)
+
+    def _restrict(self, g: Tensor) -> Tensor:
+        coarse = self.transfer.prolong_transpose(g)
+        return coarse if self.free is None else coarse * self.free
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
         """The finest network at θ_f + P d."""
@@ -139,13 +145,12 @@ class GalerkinProblem(LeastSquares):
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         """f(θ_f + P d), Pᵀ∇f there, and its terms."""
         loss, gradient, terms = self.fine.loss_and_gradient(self._fine(theta))
-        return loss, self.transfer.prolong_transpose(gradient), terms
+        return loss, self._restrict(gradient), terms
 
     def linearize(self, theta: Tensor) -> Linearization:
         """J P and Pᵀg at θ_f + P d."""
         found = self.fine.linearize(self._fine(theta))
-        restrict = self.transfer.prolong_transpose
-        return Linearization(restrict(found.jacobian), restrict(found.gradient), found.loss, found.terms)
+        return Linearization(self._restrict(found.jacobian), self._restrict(found.gradient), found.loss, found.terms)
 
 
 @dataclass(frozen=True)

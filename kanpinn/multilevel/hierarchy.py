@@ -88,12 +88,13 @@ class Hierarchy:
         self.level += 1
         self.problem = self._objective(self.backbone)
 
-    def descend(self, kind: str, radius: float | None = None) -> None:
+    def descend(self, kind: str, radius: float | None = None, layers: str = "all") -> None:
         """Suspend the level under work and pose its coarse problem.
 
         Args:
             kind: "fas" or "galerkin" (see `kanpinn.multilevel.correction`).
             radius: Share of the parameters' norm that a fas problem's linear term may move; None sets no bound.
+            layers: "all"; or "last": a galerkin problem changes the last layer only.
         """
         base = self.problem.network(self.theta)
         if not len(self.problem.points):
@@ -107,7 +108,11 @@ class Hierarchy:
             problem: LeastSquares = FasProblem(coarse, start, gradient, transfer, radius)
         else:
             start = self.theta.new_zeros(transfer.coarse.size)
-            problem = GalerkinProblem(self.problem, self.theta, transfer)
+            free = None
+            if layers == "last":
+                free = torch.zeros_like(start)
+                free[transfer.coarse.last_layer] = 1.0
+            problem = GalerkinProblem(self.problem, self.theta, transfer, free)
         self.suspended.append(Suspended(self.problem, self.theta, start))
         self.problem, self.theta = problem, start
         self.level -= 1

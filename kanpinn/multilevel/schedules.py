@@ -13,6 +13,7 @@ from kanpinn.errors import invalid, unknown_choice
 
 MAX_LEVELS = 12
 COARSE_PROBLEMS = ("fas", "galerkin")
+LAYERS = ("all", "last")
 OPTIMIZER_STATES = ("reset", "transfer")
 
 
@@ -133,14 +134,9 @@ class Schedule(ABC):
         """The stages in the order they run."""
 
     @property
-    def coarse_problem(self) -> str:
-        """What is solved on coarser levels while a finer one waits: one of `COARSE_PROBLEMS`."""
-        return getattr(self, "coarse", COARSE_PROBLEMS[0])
-
-    @property
-    def coarse_radius(self) -> float | None:
-        """How far its linear term may move the parameters, as a share of their norm."""
-        return getattr(self, "radius", None)
+    def coarse_problem(self) -> tuple[str, float | None, str]:
+        """What is solved on coarser levels while a finer one waits: `coarse`, `radius` and `layers` of `Cycling`."""
+        return getattr(self, "coarse", "galerkin"), getattr(self, "radius", None), getattr(self, "layers", "all")
 
     def _stage(self, level: int, steps: int) -> Stage:
         chosen = None if self.optimizers is None else self.optimizers[min(level, len(self.optimizers) - 1)]
@@ -191,12 +187,14 @@ class Nested(Ascending):
         return self._ascend(range(self.levels))
 
 
-def _check_coarse(coarse: str, radius: float | None) -> None:
-    """Refuse coarse problems that do not exist and radii that are not above 0; raises UserError."""
+def _check_coarse(coarse: str, radius: float | None, layers: str) -> None:
+    """Refuse coarse problems and layers that do not exist and radii that are not above 0; raises UserError."""
     if coarse not in COARSE_PROBLEMS:
         raise unknown_choice("schedule.coarse", coarse, COARSE_PROBLEMS)
     if radius is not None and not (radius > 0 and math.isfinite(radius)):
         raise invalid("schedule.radius", radius, "null or a number above 0")
+    if layers not in LAYERS:
+        raise unknown_choice("schedule.layers", layers, LAYERS)
 
 
 @dataclass
@@ -210,6 +208,7 @@ class Cycling(Schedule, ABC):
         coarse: The coarse problem: "fas", the coarse network with the full approximation scheme's linear term, on its
             own points; or "galerkin", the finer network restricted to changes in the coarse space.
         radius: fas only: share of the parameters' norm that the linear term may move; None sets no bound.
+        layers: galerkin only: which layers coarse problems change, "all" or the "last".
     """
 
     pre: Any = 5
@@ -217,6 +216,7 @@ class Cycling(Schedule, ABC):
     coarsest: int = 20
     coarse: str = "galerkin"
     radius: float | None = 0.01
+    layers: str = "all"
 
     def _cycle(self, top: int, branches: int) -> list[Stage]:
         """The stages of one cycle from level `top` down to 0 and back."""
@@ -224,7 +224,7 @@ class Cycling(Schedule, ABC):
         post = _per_level("schedule.post", self.post, self.levels, least=0)
         if self.coarsest < 1:
             raise invalid("schedule.coarsest", self.coarsest, "an integer of at least 1")
-        _check_coarse(self.coarse, self.radius)
+        _check_coarse(self.coarse, self.radius, self.layers)
         levels = visits(top, branches)
         out = []
         for k, level in enumerate(levels):
@@ -315,14 +315,16 @@ class Custom(Schedule):
         stages: Mappings with `level`, `steps` and, if wanted, `optimizer`.
         coarse: The coarse problem wherever the list goes down: fas or galerkin, as in cycles.
         radius: As in cycles.
+        layers: As in cycles.
     """
 
     stages: list[Any] = field(default_factory=list)
     coarse: str = "galerkin"
     radius: float | None = 0.01
+    layers: str = "all"
 
     def __post_init__(self) -> None:
-        _check_coarse(self.coarse, self.radius)
+        _check_coarse(self.coarse, self.radius, self.layers)
         if not self.stages:
             raise invalid("schedule.stages", "[]", "a list such as [{level:0,steps:100},{level:1,steps:50}]")
         for k, stage in enumerate(self.stages):
