@@ -70,16 +70,15 @@ class Smoother:
 
 
 OPTIMIZERS = {
-    "adam": Smoother(2.5, 0.25, visit=50, coarsest=60),
+    # A constant rate: one that decays within every stage would anneal cycles at each visit and the others once a level.
+    "adam": Smoother(1.5, 0.25, visit=40, coarsest=50, overrides=("optimizer.decay=none", "optimizer.lr=3e-3")),
     "lbfgs": Smoother(1.25, 0.5, visit=12, coarsest=25, overrides=("sampler.resample_every=0",)),
     "levenberg_marquardt": Smoother(0.35, 0.5, visit=4, coarsest=8),
 }
 KINDS = {"v": "v_cycle", "w": "w_cycle", "fmg": "fmg", "fmg_top": "fmg"}
 STUDY = (
-    "single",
-    "nested",
-    *(f"{kind}_{coarse}" for kind in KINDS for coarse in ("galerkin", "fas")),
-    *(f"{name}{TRANSFER}" for name in ("nested", "fmg_galerkin")),
+    *("single", "nested", "v_galerkin", "v_fas", "w_galerkin", "fmg_galerkin", "fmg_fas", "fmg_top_galerkin"),
+    *(f"{name}{TRANSFER}" for name in ("nested",)),
 )
 
 

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +25,7 @@ import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CSV = ROOT / "outputs" / "benchmarks" / "levels.csv"
+_writing = threading.Lock()
 MANY = 10**6
 """Steps that no time limit here lets a run use up."""
 
@@ -65,6 +67,11 @@ def finished() -> list[Row]:
 
 def keep(row: Row) -> None:
     """Append a run to the CSV file."""
+    with _writing:
+        _append(row)
+
+
+def _append(row: Row) -> None:
     new = not CSV.exists()
     CSV.parent.mkdir(parents=True, exist_ok=True)
     with CSV.open("a", newline="") as file:
@@ -91,7 +98,7 @@ def solve(problem: str, schedule: str, seed: int, threads: int, *words: str) -> 
 
 def compare(problem: str, seed: int, threads: int) -> None:
     """Both schedules of one problem and seed, unless they are there."""
-    done = {(row.problem, row.schedule, row.seed): row for row in finished()}
+    done = {(row.problem, row.schedule, row.seed): row for row in finished() if row.threads == threads}
     nested = done.get((problem, "nested", seed))
     if nested is None:
         nested = solve(problem, "nested", seed, threads)
@@ -104,7 +111,7 @@ def compare(problem: str, seed: int, threads: int) -> None:
 def table(problems: list[str], seeds: list[int]) -> str:
     """The Markdown table of the runs there are."""
     lines = [
-        "| problem | schedule | median error | worst | best | median loss | median s | median steps | ratio of errors |",
+        "| problem | schedule | median error | worst | best | median loss | median s | steps | ratio of errors |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     rows = finished()

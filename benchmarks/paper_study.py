@@ -154,6 +154,7 @@ def _regression_readings() -> tuple[Reading, ...]:
     single = [
         Reading("scale 0.1", first.words, ("backbone.scale=0.1",)),
         Reading("scale 1", first.words, ("backbone.scale=1.0",)),
+        Reading("sin, scale 0.2", first.words, ("backbone.squash=sin", "backbone.scale=0.2")),
         Reading("float32", (*first.words, "dtype=float32")),
     ]
     return (first, *out[1:], *single)

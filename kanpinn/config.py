@@ -115,20 +115,22 @@ class Configuration:
         name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
         return self.resolved["optimizer"]["name"] if name is None else str(name)
 
-    def optimizer(self, chosen: Any) -> Any:
+    def optimizer(self, chosen: Any, key: str = "schedule.optimizers") -> Any:
         """A new optimiser for a stage.
 
         Args:
             chosen: A name, a mapping with `name` and options, or None for the run's own.
+            key: The config key it stands under, for messages.
 
         Returns:
-            The optimiser, not yet started; the run's own options where its name is given and no others.
+            The optimiser, not yet started. Options not given are the run's own where it is the run's optimiser, else
+            those of its config file, the problem's recommendations included.
 
         Raises:
             UserError: If there is no such optimiser or option.
         """
-        key = "schedule.optimizers"
-        if chosen is None or chosen == self.resolved["optimizer"]["name"]:
+        own = self.resolved["optimizer"]
+        if chosen is None or chosen == own["name"]:
             return copy(self.components["optimizer"])
         if isinstance(chosen, str):
             chosen = {"name": chosen}
@@ -136,10 +138,22 @@ class Configuration:
             raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
         from kanpinn.registry import REGISTRY
 
-        if chosen["name"] not in REGISTRY["optimizer"]:
-            raise unknown_choice(key, chosen["name"], REGISTRY["optimizer"])
-        options = {name: value for name, value in chosen.items() if name != "name"}
-        return build(REGISTRY["optimizer"][chosen["name"]], options, key)
+        name = chosen["name"]
+        if name not in REGISTRY["optimizer"]:
+            raise unknown_choice(key, name, REGISTRY["optimizer"])
+        base = own if name == own["name"] else _file_options("optimizer", name, self.resolved["problem"])
+        options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
+        return build(REGISTRY["optimizer"][name], options, key)
+
+
+def _file_options(group: str, name: str, problem: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in a choice's config file, with the problem's recommendations put in; {} without such a file."""
+    file = choices(group).get(name)
+    if file is None:
+        return {}
+    cfg = OmegaConf.create({"problem": dict(problem), group: OmegaConf.load(file)})
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    return plain[group]  # type: ignore[index,return-value]
 
 
 def one_line(error: BaseException) -> str:
@@ -169,9 +183,17 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     problem, conditions = _problem(_group(values, "problem"))
     components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
     configuration = Configuration(settings, problem, conditions, components, values)
-    for stage in components["schedule"].plan():
-        configuration.optimizer(stage.optimizer)
+    _check_optimizers(configuration)
     return configuration
+
+
+def _check_optimizers(configuration: Configuration) -> None:
+    """Refuse optimisers of levels or stages that do not exist; raises UserError naming the key they stand under."""
+    schedule = configuration.components["schedule"]
+    for chosen in schedule.optimizers or []:
+        configuration.optimizer(chosen)
+    for k, stage in enumerate(getattr(schedule, "stages", [])):
+        configuration.optimizer(stage.get("optimizer"), f"schedule.stages[{k}].optimizer")
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

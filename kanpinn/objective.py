@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -157,11 +157,13 @@ class LeastSquares(ABC):
         backbone: The network whose parameters theta is shaped like.
         points: Collocation points of all terms, `[N, d]`.
         version: Counts changes that make the loss another function of theta.
+        is_correction: Whether it is a coarse problem, posed to correct a finer level.
     """
 
     backbone: Backbone
     points: Tensor
     version: int
+    is_correction: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
@@ -358,6 +360,14 @@ class Objective(LeastSquares):
         with torch.no_grad():
             r, losses = self.residual(theta)
         return float(r.square().sum()), losses
+
+    def plain_loss(self, theta: Tensor) -> float:
+        """The loss with every multiplier taken as 1: weights of terms only, comparable between points and levels."""
+        total = 0.0
+        with torch.no_grad():
+            for term, _, value in self._rows(self.fields(theta, self.points)):
+                total += float((value * term.scale).square().sum())
+        return total
 
     def linearize(self, theta: Tensor) -> Linearization:
         """J and Jᵀr at theta `[P]`."""

@@ -15,7 +15,7 @@ from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
-from kanpinn.optimizers import LevenbergMarquardt
+from kanpinn.optimizers import LevenbergMarquardt, Relaxation
 from kanpinn.output import DEFAULT_POINTS, reference_values
 from kanpinn.problem import Box, Condition, Problem
 from kanpinn.samplers import SAMPLERS
@@ -112,8 +112,8 @@ def check_stages(configuration: Configuration, backbone: Backbone) -> None:
             f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
             "to; valid choices: nested, single."
         )
-    for stage in stages:
-        configuration.optimizer(stage.optimizer).check_backbone(backbone)
+    for optimizer in {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in stages}.values():
+        optimizer.check_backbone(backbone)
 
 
 def available_memory(device: str) -> int:
@@ -151,7 +151,8 @@ def check_memory(configuration: Configuration, available: int) -> None:
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(widths) * (2 * (options.degree + 1) if grid else 4)
     need += 8 * parameters * 4
-    if isinstance(configuration.components["optimizer"], LevenbergMarquardt):
+    used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
+    if any(isinstance(optimizer, LevenbergMarquardt | Relaxation) for optimizer in used):
         need += 8 * (points * parameters + 3 * parameters**2)
     grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)

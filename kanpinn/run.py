@@ -36,6 +36,7 @@ STATUSES = {
     "time_limit": "time_limit",
     "interrupted": "interrupted",
     "diverged": "diverged",
+    "refused": "step_limit",
 }
 REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
 ADVICE = {
@@ -125,9 +126,11 @@ def _train(
             end = replace(best_of(trials), reason=end.reason, message=end.message)
         training.settle(end)
         ended = end.reason in (*ENDINGS, "diverged")
-        if ended or number + 1 == len(plan):
+        if training.waiting and (ended or number + 1 == len(plan)):
             training.unwind()
-            end = replace(end, loss=training.levels[-1].loss)
+            # What ended a coarse problem says nothing of the level it was for.
+            reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
+            end = replace(end, reason=reason, loss=training.levels[-1].loss)
         if not training.waiting:
             checkpoints.save(folder, number, configuration, training.backbone, training.theta)
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,12 @@ from kanpinn.errors import DivergedError
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
 from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import LeastSquares, Objective
 from kanpinn.optimizers import Optimizer, Step
 from kanpinn.output import OutputGrid, evaluate
 from kanpinn.samplers import Sampler
+from kanpinn.samplers.base import Draw
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -42,12 +45,12 @@ class LevelRecord:
         parameters: Parameters trained there.
         optimizer: Name of the optimiser.
         steps: Steps done.
-        loss: ‖r‖² of the network at the end.
+        loss: ‖r‖² of the network at the end, every point's multiplier (weighting=rba) taken as 1.
         relative_l2: Its error by unknown; None without a reference.
         wall_time_s: Seconds.
         transfer_gap: Change of the output by the refinement that led here; None where none did.
         points: Collocation points at the end.
-        work: Σ over steps of points × parameters of the network evaluated.
+        work: Σ over steps of points × parameters of the network evaluated, discarded random starts included.
         entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
     """
@@ -89,10 +92,11 @@ class StageEnd:
     """How a stage ended.
 
     Attributes:
-        reason: steps, tolerance, plateau, time_limit, interrupted, diverged or optimizer (it cannot go on).
+        reason: steps, tolerance, plateau, time_limit, interrupted, diverged, optimizer (it cannot go on) or refused (a
+            coarse problem diverged; its start is kept).
         message: The optimiser's own words, if it stopped.
         theta: Parameters `[P]` after the stage.
-        loss: The loss there, on the last points.
+        loss: The loss there, on the last points, without multipliers of points.
         rows: History rows of the stage.
     """
 
@@ -133,6 +137,8 @@ class Training:
         self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
         self._optimizers: dict[int, Optimizer] = {}
+        self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
+        self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
         self._work = 0.0
         chosen = np.random.default_rng(0).permutation(len(grid.points))[:MONITOR_POINTS]
         self._monitor = grid.points[torch.from_numpy(np.sort(chosen))]
@@ -170,7 +176,9 @@ class Training:
 
     def _objective(self, backbone: Backbone) -> Objective:
         c = self.configuration
-        return Objective(c.problem, backbone, c.components["weighting"], exact=c.conditions == "exact")
+        # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
+        weighting = deepcopy(c.components["weighting"])
+        return Objective(c.problem, backbone, weighting, exact=c.conditions == "exact")
 
     def enter(self, stage: Stage) -> None:
         """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
@@ -221,20 +229,24 @@ class Training:
         """Start the stage's optimiser, with the state of the level it comes from where the schedule asks for that."""
         optimizer = self.configuration.optimizer(stage.optimizer)
         optimizer.start(self.problem.size, stage.steps)
-        last = self._optimizers.get(-1)
-        schedule = self.configuration.components["schedule"]
-        if schedule.optimizer_state == "transfer" and stage.trial is None and last is not None:
-            own = self._optimizers.get(self.hierarchy.level)
-            entered = self.levels[-1].entered
-            if entered == "correct" and type(own) is type(optimizer):
-                optimizer.carry(own, lambda v: v, lambda v: v)  # type: ignore[arg-type]
-            elif entered == "refine" and self.backbone.refinable and type(last) is type(optimizer):
-                transfer = self.hierarchy.transfer(self.hierarchy.level - 1)
-                optimizer.carry(last, transfer.prolong, transfer.restrict_transpose)
-            elif entered == "restrict" and type(last) is type(optimizer):
-                transfer = self.hierarchy.transfer(self.hierarchy.level)
-                optimizer.carry(last, transfer.restrict, transfer.prolong_transpose)
-        self._optimizers[self.hierarchy.level] = self._optimizers[-1] = optimizer
+        if self.configuration.components["schedule"].optimizer_state == "transfer" and stage.trial is None:
+            self._carry(optimizer)
+        self._last = (self.hierarchy.level, optimizer)
+        self._optimizers[self.hierarchy.level] = optimizer
+
+    def _carry(self, optimizer: Optimizer) -> None:
+        """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
+        level, own = self.hierarchy.level, self._optimizers.get(self.hierarchy.level)
+        if self.levels[-1].entered == "correct" and type(own) is type(optimizer):
+            optimizer.carry(own, lambda v: v, lambda v: v)  # type: ignore[arg-type]
+        elif self._last is not None and type(self._last[1]) is type(optimizer) and self._last[0] != level:
+            before, other = self._last
+            backbones = self.hierarchy.backbones
+            transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
+            if level > before:
+                optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
+            else:
+                optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
 
     def unwind(self) -> None:
         """Add the corrections that finer levels still wait for, so that the network is the finest one."""
@@ -257,7 +269,7 @@ class Training:
             How it ended.
         """
         began = time.perf_counter()
-        optimizer = self._optimizers[-1]
+        optimizer = self._optimizers[self.hierarchy.level]
         sampler: Sampler = self.configuration.components["sampler"]
         # A full approximation scheme's linear term belongs to the points it was computed on.
         fixed = any(isinstance(p, FasProblem) for p in (self.problem, *(s.problem for s in self.hierarchy.suspended)))
@@ -266,7 +278,8 @@ class Training:
         rows: list[dict[str, float]] = []
         losses: list[float] = []
         best = (math.inf, theta)
-        due, stuck = not fixed, False  # whether new points are due; whether the last points left nothing to gain
+        # Whether new points are due; whether the last points left nothing to gain.
+        due, stuck = bool(every) or not len(self.problem.points), False
         for k in range(stage.steps):
             if halted := halt():
                 reason = halted
@@ -292,14 +305,15 @@ class Training:
             rows.append(self._row(stage, step, theta))
             error = next((v for name, v in rows[-1].items() if name.startswith("relative_l2")), None)
             tell(Progress(stage, k + 1, rows[-1]["loss"], error))
-            if met := stage.stop.met(losses):
+            # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
+            if not fixed and (met := stage.stop.met(losses)):
                 reason = met
                 break
             if step.stop and (stuck or not every):
                 reason, message = "optimizer", step.stop
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
-            due = stuck = step.stop is not None and not fixed
+            due = stuck = step.stop is not None
         if not len(self.problem.points):
             self.resample(theta)
         loss = self._loss(theta)
@@ -307,13 +321,20 @@ class Training:
             # An optimiser that measures the loss before its step has not seen the last one's.
             reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", best[1]
             loss = self._loss(theta)
+        if reason == "diverged" and self.waiting:
+            # The line search will refuse what is of no use; the level that waits is as good as it was.
+            reason, theta = "refused", self.hierarchy.theta
+            loss = self._loss(theta)
+        spent = sum(row["work"] for row in rows)
+        self._work += spent
+        self.levels[-1].work += spent
         self.levels[-1].wall_time_s += time.perf_counter() - began
         return StageEnd(reason, message, theta, loss, rows)
 
     def _loss(self, theta: Tensor) -> float:
-        """‖r‖² of the network that parameters of the level under work stand for."""
+        """‖r‖² of the network that parameters of the level under work stand for, without multipliers of points."""
         objective, own = self.problem.network(theta)
-        return objective.loss(own)[0]
+        return objective.plain_loss(own)
 
     def _errors(self) -> dict[str, float] | None:
         """Relative L2 error of the network under work on the output grid."""
@@ -324,14 +345,14 @@ class Training:
         """Keep a stage's result: parameters, history rows and the level's record."""
         self.hierarchy.theta = end.theta
         first = len(self.history)
+        work = self._work - sum(row["work"] for row in end.rows)  # that of discarded random starts comes first
         for k, row in enumerate(end.rows, start=1):
-            self._work += row["work"]
-            self.history.append({"step": first + k, **row, "work": self._work})
+            work += row["work"]
+            self.history.append({"step": first + k, **row, "work": work})
         record = self.levels[-1]
         record.loss = end.loss
         record.steps += len(end.rows)
         record.points = len(self.problem.points)
-        record.work += sum(row["work"] for row in end.rows)
         record.relative_l2 = self._errors()
 
     def resample(self, theta: Tensor) -> None:
@@ -352,15 +373,22 @@ class Training:
             values = objective.interior_residual(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
-        draw = sampler.draw(
-            self.configuration.problem,
-            backbone.level if backbone.refinable else self._stage.level,
-            self._points,
-            cells=cells,
-            residual=residual,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        level = backbone.level if backbone.refinable else self._stage.level
+        # Points that are never drawn anew are the same on all levels that ask for as many.
+        key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
+        draw = self._draws.get(key)
+        if draw is None:
+            draw = sampler.draw(
+                self.configuration.problem,
+                level,
+                self._points,
+                cells=cells,
+                residual=residual,
+                dtype=self.dtype,
+                device=self.device,
+            )
+        if key is not None:
+            self._draws[key] = draw
         objective.set_points(draw)
 
     def _row(self, stage: Stage, step: Step, theta: Tensor) -> dict[str, float]:

@@ -164,7 +164,7 @@ def test_senseless_stages_are_refused(stages: list, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cycles": 0}, r"^schedule\.cycles=0: expected an integer of at least 1"),
+        ({"cycles": 0}, r"^schedule\.cycles=0: expected an integer from 1 to 10000"),
         ({"pre": -1}, r"^schedule\.pre=-1: expected an integer of at least 0"),
         ({"post": [1, 2.5]}, r"^schedule\.post=\[1, 2\.5\]"),
         ({"coarsest": 0}, r"^schedule\.coarsest=0"),

@@ -2,8 +2,8 @@
 
 Both kinds agree with the fine objective f to first order along the coarse space: at the start of the coarse problem its
 gradient is Pᵀ∇f, with P the prolongation. So an exact fine solution is left alone, and any coarse decrease begins as a
-fine one. Nash, Optim. Methods Softw. 14 (2000) 99 (MG/OPT); Brandt, Math. Comp. 31 (1977) 333, sec. 8 (full
-approximation scheme); Gratton, Sartenaer and Toint, SIAM J. Optim. 19 (2008) 414 (Galerkin models).
+fine one. Nash, Optim. Methods Softw. 14 (2000) 99 (MG/OPT); Brandt, Math. Comp. 31 (1977) 333 (full approximation
+scheme); Gratton, Sartenaer and Toint, SIAM J. Optim. 19 (2008) 414 (Galerkin models).
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ class FasProblem(LeastSquares):
     """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖².
 
     τ = ∇f_c(θ₀) − Pᵀ∇f(θ_f), with θ₀ = R θ_f the L2 projection of the fine network's activations. In multigrid terms
-    ∇f_c(θ) = τ is the coarse equation with the fine level's residual as its right-hand side (Brandt 1977, eq. 8.3); in
-    MG/OPT the same term is the first-order consistency shift (Nash 2000, eq. 3).
+    ∇f_c(θ) = τ is the coarse equation with the fine level's residual as its right-hand side (Brandt 1977); in MG/OPT
+    the same term is the shift that makes coarse and fine problem agree to first order (Nash 2000).
 
     A linear term has no lower bound, and a network has directions in which f_c hardly grows: without μ, second-order
     steps run off along them and the line search refuses what they bring back. μ = ‖τ‖/(2 ϱ ‖θ₀‖) keeps the linear term
-    alone from moving θ by more than a share ϱ of ‖θ₀‖; it changes neither the gradient at θ₀ nor a fixed point.
+    alone from moving θ by more than a share ϱ of ‖θ₀‖; it changes neither the gradient at θ₀ nor a fixed point. It does
+    shorten the whole coarse step, so that linear problems, which need no bound, converge at the textbook rate only with
+    μ = 0.
 
     Attributes:
         coarse: The coarse network's objective, its points drawn.
@@ -38,6 +40,8 @@ class FasProblem(LeastSquares):
         tau: `[P_coarse]`.
         mu: μ.
     """
+
+    is_correction = True
 
     def __init__(
         self, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer, radius: float | None
@@ -109,6 +113,8 @@ class GalerkinProblem(LeastSquares):
         transfer: Carries P.
         free: 1 where d may change, else 0, `[P_coarse]`; None where all of it may.
     """
+
+    is_correction = True
 
     def __init__(self, fine: LeastSquares, base: Tensor, transfer: Transfer, free: Tensor | None = None) -> None:
         self.fine = fine

@@ -12,6 +12,7 @@ from kanpinn.checking import shown
 from kanpinn.errors import invalid, unknown_choice
 
 MAX_LEVELS = 12
+MAX_CYCLES = 10_000
 COARSE_PROBLEMS = ("fas", "galerkin")
 LAYERS = ("all", "last")
 OPTIMIZER_STATES = ("reset", "transfer")
@@ -275,14 +276,14 @@ class WCycle(Cycling):
 
 
 def _times(key: str, value: int) -> int:
-    if value < 1:
-        raise invalid(key, value, "an integer of at least 1")
+    if not 1 <= value <= MAX_CYCLES:
+        raise invalid(key, value, f"an integer from 1 to {MAX_CYCLES}")
     return value
 
 
 @dataclass
 class Fmg(Cycling):
-    """Full multigrid (F-cycle): coarse to fine like `nested`, with V-cycles on each new level before the next.
+    """Full multigrid: coarse to fine like `nested`, with V-cycles on each new level before the next.
 
     Attributes:
         steps: Steps on each level when it is reached, as in `nested`.
@@ -299,6 +300,8 @@ class Fmg(Cycling):
     def plan(self) -> list[Stage]:
         steps = _per_level("schedule.steps", self.steps, self.levels)
         cycles = _per_level("schedule.cycles", self.cycles, self.levels, least=0)
+        if max(cycles) > MAX_CYCLES:
+            raise invalid("schedule.cycles", self.cycles, f"at most {MAX_CYCLES}")
         out = self._trials(0, self.starts, self.start_steps)
         for level in range(self.levels):
             out.append(self._stage(level, steps[level]))
@@ -344,7 +347,7 @@ class Custom(Schedule):
     def plan(self) -> list[Stage]:
         plain = [self._stage(stage["level"], stage["steps"]) for stage in self.stages]
         return [
-            replace(stage, optimizer=given.get("optimizer") or stage.optimizer)
+            replace(stage, optimizer=stage.optimizer if given.get("optimizer") is None else given["optimizer"])
             for stage, given in zip(plain, self.stages, strict=True)
         ]
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from kanpinn.errors import invalid
 from kanpinn.optimizers.first_order import FirstOrder
 
+Map = Callable[[Tensor], Tensor]
+
 
 @dataclass
 class Adam(FirstOrder):
@@ -37,12 +39,13 @@ class Adam(FirstOrder):
         self._v: Tensor | None = None
         self._taken = 0  # steps of other levels that the moments have seen
 
-    def carry_moments(self, other: Adam, covector: Callable[[Tensor], Tensor]) -> None:
+    def carry_moments(self, other: Adam, vector: Map, covector: Map) -> None:
         if other._m is None or other._v is None:
             return
         self._m = covector(other._m)
-        # √v is of the size of gradients, so it moves as they do (a fine basis function sees half of a coarse one's).
-        self._v = covector(other._v.sqrt()).square()
+        # √v is a size: P keeps it positive, Rᵀ would not. It takes the scale that gradients take on their way.
+        root, size = other._v.sqrt(), vector(other._v.sqrt())
+        self._v = (size * (covector(root).norm() / size.norm().clamp_min(1e-300))).square()
         self._taken = other._done + other._taken
 
     def direction(self, gradient: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class FirstOrder(Optimizer):
         lr_end: Learning rate at the last step of the stage; for cyclic the lower end of every cycle.
         period: Steps of one cycle (cyclic only).
         gamma: Factor by which the cycles' height shrinks per step (cyclic only).
-        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019), per unit learning rate.
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019), per unit learning rate; none in coarse
+            problems.
         gradient: Basis of the gradient the rule sees: spline (the network's own parameters) or relu.
         geometry: Basis in which the rule's answer is a step: spline (the network's own parameters) or relu.
     """
@@ -116,15 +117,18 @@ class FirstOrder(Optimizer):
 
     def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         # The learning rate ramps up anew; moments of gradients in the ReLU basis have no operator that moves them.
-        if other.gradient == self.gradient == "spline" and other._done:
-            self.carry_moments(other, covector)
+        if other.gradient == self.gradient == "spline":
+            self.carry_moments(other, vector, covector)
 
     @abstractmethod
-    def carry_moments(self, other: Self, covector: Callable[[Tensor], Tensor]) -> None:
-        """Take over what past gradients left on another level.
+    def carry_moments(
+        self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Take over what past gradients left on another level, if anything.
 
         Args:
             other: The optimiser there.
+            vector: Maps parameter changes `[P_other]` to this level.
             covector: Maps gradients `[P_other]` to this level.
         """
 
@@ -161,7 +165,9 @@ class FirstOrder(Optimizer):
         direction = self.direction(gradient)
         if self.geometry == "relu":
             direction = map_splines(self._network(objective), direction, spline_coefficients)
-        return Step(theta * (1 - rate * self.weight_decay) - rate * direction, loss, terms, measured=theta)
+        # In a coarse problem decay would pull at the correction, and away from a fixed point.
+        decay = 0.0 if objective.is_correction else self.weight_decay
+        return Step(theta * (1 - rate * decay) - rate * direction, loss, terms, measured=theta)
 
     def _network(self, objective: LeastSquares) -> Backbone:
         """The network that the parameters are shaped like, checked once per stage."""

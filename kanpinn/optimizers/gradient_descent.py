@@ -28,7 +28,9 @@ class GradientDescent(FirstOrder):
     def forget(self) -> None:
         self._m: Tensor | None = None
 
-    def carry_moments(self, other: GradientDescent, covector: Callable[[Tensor], Tensor]) -> None:
+    def carry_moments(
+        self, other: GradientDescent, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
+    ) -> None:
         self._m = None if other._m is None else covector(other._m)
 
     def direction(self, gradient: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Relaxation(Optimizer):
     (Trottenberg, Oosterlee and Schüller 2001, sec. 2.1). Jacobi needs products with J only, not JᵀJ.
 
     Attributes:
-        smoother: "jacobi", damped so that the upper half of the spectrum of D⁻¹A shrinks by 1/3 or more (4/(3 λ_max),
+        smoother: "jacobi", damped so that the upper half of the spectrum of D⁻¹A shrinks to at most 1/3 (4/(3 λ_max),
             ibid. sec. 2.1.2 for λ_max = 2); "gauss_seidel"; "schwarz", exact solves on blocks of neighbouring
             parameters, each of which overlaps half of the next, one after the other.
         sweeps: Sweeps per step.

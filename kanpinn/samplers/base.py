@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -98,6 +98,9 @@ class Sampler(ABC):
     boundary: Any = 256
     resample_every: int = 0
     growth: float = 1.0
+
+    follows_knots: ClassVar[bool] = False
+    """Whether the points depend on the spline's intervals."""
 
     def __post_init__(self) -> None:
         for key, value in self._numbers():

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -124,6 +124,8 @@ class GaussLegendre(Sampler):
     """
 
     order: int = 3
+
+    follows_knots: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
