@@ -416,23 +416,14 @@ def test_tolerances_do_not_apply_to_a_loss_that_may_be_negative(tmp_path: Path) 
 
 
 def test_points_that_are_never_drawn_anew_stay_on_all_levels(tmp_path: Path) -> None:
+    fixed = ["sampler=uniform", "sampler.resample_every=0", "sampler.growth=1"]
     points = []
-    for name, words in {"nested": (), "cycles": ("schedule=v_cycle", *CYCLES)}.items():
-        run = tmp_path / name
-        solution = solve(run, "sampler=uniform", "sampler.resample_every=0", "sampler.growth=1", *words)
-        with h5py.File(run / "solution.h5") as file:
+    chosen = {"nested": [], "cycles": ["schedule=v_cycle", *CYCLES], "coarse": ["schedule=single", "schedule.levels=1"]}
+    for name, words in chosen.items():
+        levels = solve(tmp_path / name, *fixed, *words).metrics["levels"]
+        assert levels[0]["points"] == levels[-1]["points"]
+        with h5py.File(tmp_path / name / "solution.h5") as file:
             points.append(file["points/interior/x"][...])
-        assert solution.metrics["levels"][0]["points"] == solution.metrics["levels"][-1]["points"]
-    solve(
-        tmp_path / "coarse",
-        "sampler=uniform",
-        "sampler.resample_every=0",
-        "sampler.growth=1",
-        "schedule=single",
-        "schedule.levels=1",
-    )
-    with h5py.File(tmp_path / "coarse" / "solution.h5") as file:
-        points.append(file["points/interior/x"][...])
     assert np.array_equal(points[0], points[1]) and np.array_equal(points[0], points[2])
 
 
