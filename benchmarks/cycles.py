@@ -189,7 +189,8 @@ def setting(problem: str, smoother: Smoother) -> list[str]:
 @cache
 def costs_of(problem: str, optimizer: str) -> list[float]:
     """Points × parameters of each level, from a run of one step per level."""
-    found = _metrics([*setting(problem, OPTIMIZERS[optimizer]), "schedule.steps=1", f"schedule.levels={LEVELS}"])
+    chosen = [*setting(problem, OPTIMIZERS[optimizer]), f"optimizer={optimizer}", f"schedule.levels={LEVELS}"]
+    found = _metrics([*chosen, "schedule.steps=1"])
     return [float(record["points"] * record["parameters"]) for record in found["levels"]]
 
 
