@@ -1,4 +1,4 @@
-"""Figures of the paper's experiments, from run folders: loss over work, and the spectra of the error level by level."""
+"""Figures of the paper's experiments, from run folders: loss over work, spectra of error and residual by level."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from paper_study import EXPERIMENTS, OURS, Experiment
 from scipy.fft import dctn
 
-import kanpinn
+from kanpinn.checkpoints import restore
 from kanpinn.io.solution import SolutionFile, read_solution
+from kanpinn.output import evaluate
 from kanpinn.plots.style import COLOURS, new_figure, save, styled
 
 Folders = Mapping[tuple[str, str, str], Path]
@@ -142,7 +144,7 @@ def _levels(axes: Axes, data: SolutionFile, experiment: Experiment, x: np.ndarra
 
 @styled
 def spectra_figure(shown: Mapping[str, Mapping[str, Path]]) -> Figure | None:
-    """Amplitude spectra of the error after each level: the paper's optimiser above, this project's below.
+    """Amplitude spectra of the error and of the equation's residual after each level, by optimiser.
 
     Args:
         shown: Run folders by experiment and variant.
@@ -150,62 +152,69 @@ def spectra_figure(shown: Mapping[str, Mapping[str, Path]]) -> Figure | None:
     Returns:
         The figure.
     """
-    rows = {"spline multilevel": "L-BFGS or Adam", "ours multilevel": OURS.replace("_", "–").title()}
-    rows = {v: label for v, label in rows.items() if any(v in runs for runs in shown.values())}
-    figure = new_figure(3.0 * len(shown) + 0.6, 2.5 * len(rows) + 0.8)
-    grid = figure.subplots(len(rows), len(shown), sharex="col", sharey=True, squeeze=False)
+    variants = {"spline multilevel": "L-BFGS or Adam", "ours multilevel": OURS.replace("_", "–").title()}
+    variants = {v: label for v, label in variants.items() if any(v in runs for runs in shown.values())}
+    rows = [(variant, label, what) for variant, label in variants.items() for what in ("error", "residual")]
+    figure = new_figure(3.0 * len(shown) + 0.6, 2.1 * len(rows) + 0.8)
+    grid = figure.subplots(len(rows), len(shown), sharex="col", sharey="row", squeeze=False)
     most = max(len(EXPERIMENTS[name].steps) for name in shown)
     colours = [mpl.colormaps["viridis"](k / most) for k in range(most)]
-    for row, (variant, label) in enumerate(rows.items()):
-        grid[row, 0].set_ylabel(f"{label}\namplitude / rms of $u$")
-        for column, (name, runs) in enumerate(shown.items()):
-            axes = grid[row, column]
-            experiment = EXPERIMENTS[name]
+    fields = {(v, n): level_fields(runs[v]) for n, runs in shown.items() for v in variants if v in runs}
+    for row, (variant, label, what) in enumerate(rows):
+        unit = "rms of $u$" if what == "error" else "first level's rms"
+        grid[row, 0].set_ylabel(f"{label}\n{what} / {unit}")
+        for column, name in enumerate(shown):
+            axes, experiment = grid[row, column], EXPERIMENTS[name]
             if row == 0:
                 axes.set_title(experiment.title.split(",")[0])
             if row == len(rows) - 1:
                 axes.set_xlabel("wavenumber (half-waves per side)")
             axes.grid(color="0.92", linewidth=0.6)
             axes.set_axisbelow(True)
-            if variant not in runs:
+            if (variant, name) not in fields:
                 continue
-            reference, errors = level_errors(runs[variant])
-            scale = float(np.sqrt(np.mean(reference**2)))
-            k, amplitude = bands(*spectrum(reference / scale))
-            axes.loglog(k, amplitude, color="0.6", linewidth=2.2, label="$u$", zorder=1)
-            for level, values in enumerate(errors):
+            reference, errors, residuals = fields[variant, name]
+            values = errors if what == "error" else residuals
+            scale = float(np.sqrt(np.mean((reference if what == "error" else residuals[0]) ** 2)))
+            if what == "error":
+                k, amplitude = bands(*spectrum(reference / scale))
+                axes.loglog(k, amplitude, color="0.6", linewidth=2.2, label="$u$", zorder=1)
+            for level, value in enumerate(values):
                 n = experiment.grid * 2**level
-                k, amplitude = bands(*spectrum(values / scale))
-                axes.loglog(k, amplitude, color=colours[level], linewidth=1.3, label=f"error, $n$ = {n}")
+                k, amplitude = bands(*spectrum(value / scale))
+                axes.loglog(k, amplitude, color=colours[level], linewidth=1.3, label=f"$n$ = {n}")
             axes.set_xlim(k[0], k[-1])
             if row == 0:
                 axes.legend(fontsize=7.5, loc="lower left", handlelength=1.4, labelspacing=0.25)
     return figure
 
 
-def level_errors(folder: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The reference on the output grid, and the error after each level of a nested run.
+def level_fields(folder: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """The reference on the output grid, and error and residual after each level of a nested run.
 
     Args:
         folder: The run folder.
 
     Returns:
-        The reference `[n_2, n_1]` and the errors of that shape, coarsest level first.
+        The reference `[n_2, n_1]`, and errors and residuals of that shape, coarsest level first.
     """
     data = read_solution(folder / "solution.h5")
     names = [name for name in ("t", "z", "y", "x") if name in data.coordinates]
     mesh = np.meshgrid(*(np.asarray(data.coordinates[name]) for name in names), indexing="ij")
     reference = np.asarray(data.fields["u_ref"])
-    out = []
+    errors, residuals = [], []
     for file in sorted((folder / "checkpoints").glob("stage_*.h5")):
         # A run folder whose newest checkpoint is that of this level.
         with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
             (Path(temporary) / "checkpoints").mkdir()
             shutil.copy(file, Path(temporary) / "checkpoints" / file.name)
-            solution = kanpinn.load(temporary)
-        columns = [mesh[names.index(name)].ravel() for name in solution.problem.domain.names]
-        out.append(solution(np.stack(columns, axis=1))["u"].reshape(reference.shape) - reference)
-    return reference, out
+            objective, theta, _ = restore(Path(temporary))
+        columns = [mesh[names.index(name)].ravel() for name in objective.problem.domain.names]
+        points = torch.from_numpy(np.stack(columns, axis=1)).to(theta)
+        errors.append(evaluate(objective, theta, points)["u"].reshape(reference.shape) - reference)
+        (residual,) = objective.interior_residual(theta, points).values()
+        residuals.append(residual.double().numpy().reshape(reference.shape))
+    return reference, errors, residuals
 
 
 def spectrum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from kanpinn.io.atomic import write_text
 from kanpinn.multilevel import Stage
-from kanpinn.training import LevelRecord, Progress
+from kanpinn.records import LevelRecord, Progress
 
 
 class RunLog:

@@ -24,8 +24,9 @@ from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
 from kanpinn.progress import RunLog, StageBar, summary
+from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
-from kanpinn.training import StageEnd, Training
+from kanpinn.training import Training
 
 SCHEMA_VERSION = 1
 STATUSES = {

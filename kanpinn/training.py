@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import LeastSquares, Objective
 from kanpinn.optimizers import Optimizer, Step
 from kanpinn.output import OutputGrid, evaluate
+from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
 
@@ -31,80 +31,6 @@ MONITOR_POINTS = 2000
 
 _INITIAL, _POINTS, _EMBEDDING = range(3)
 """Independent random streams of one seed."""
-
-
-@dataclass
-class LevelRecord:
-    """What one visit of a level cost and reached; the content of `levels` in metrics.json.
-
-    `steps` counts those of the network that went on; `wall_time_s` is that of all starts together.
-
-    Attributes:
-        level: The level, 0 the coarsest.
-        grid: Spline intervals per edge there.
-        parameters: Parameters trained there.
-        optimizer: Name of the optimiser.
-        steps: Steps done.
-        loss: ‖r‖² of the network at the end, every point's multiplier (weighting=rba) taken as 1.
-        relative_l2: Its error by unknown; None without a reference.
-        wall_time_s: Seconds.
-        transfer_gap: Change of the output by the refinement that led here; None where none did.
-        points: Collocation points at the end.
-        work: Σ over steps of points × parameters of the network evaluated, discarded random starts included.
-        entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
-        correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
-    """
-
-    level: int
-    grid: int | None
-    parameters: int
-    optimizer: str
-    steps: int = 0
-    loss: float = math.nan
-    relative_l2: dict[str, float] | None = None
-    wall_time_s: float = 0.0
-    transfer_gap: float | None = None
-    points: int = 0
-    work: float = 0.0
-    entered: str = "start"
-    correction: float | None = None
-
-
-@dataclass
-class Progress:
-    """What is known after a step, for progress bars.
-
-    Attributes:
-        stage: The stage under way.
-        step: Steps done in it.
-        loss: The loss.
-        error: Relative L2 error of the first unknown at the monitor points; None without a reference.
-    """
-
-    stage: Stage
-    step: int
-    loss: float
-    error: float | None
-
-
-@dataclass
-class StageEnd:
-    """How a stage ended.
-
-    Attributes:
-        reason: steps, tolerance, plateau, time_limit, interrupted, diverged, optimizer (it cannot go on) or refused (a
-            coarse problem diverged; its start is kept).
-        message: The optimiser's own words, if it stopped.
-        theta: Parameters `[P]` after the stage.
-        loss: The loss there, on the last points, without multipliers of points.
-        rows: History rows of the stage.
-    """
-
-    reason: str
-    message: str
-    theta: Tensor
-    loss: float
-    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 class Training:
@@ -236,17 +162,21 @@ class Training:
 
     def _carry(self, optimizer: Optimizer) -> None:
         """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
-        level, own = self.hierarchy.level, self._optimizers.get(self.hierarchy.level)
-        if self.levels[-1].entered == "correct" and type(own) is type(optimizer):
-            optimizer.carry(own, lambda v: v, lambda v: v)  # type: ignore[arg-type]
-        elif self._last is not None and type(self._last[1]) is type(optimizer) and self._last[0] != level:
-            before, other = self._last
-            backbones = self.hierarchy.backbones
-            transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
-            if level > before:
-                optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
-            else:
-                optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
+        level, last = self.hierarchy.level, self._last
+        if self.levels[-1].entered == "correct" and level in self._optimizers:
+            last = (level, self._optimizers[level])
+        if last is None or type(last[1]) is not type(optimizer):
+            return
+        before, other = last
+        if before == level:
+            optimizer.carry(other, lambda v: v, lambda v: v)
+            return
+        backbones = self.hierarchy.backbones
+        transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
+        if level > before:
+            optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
+        else:
+            optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
 
     def unwind(self) -> None:
         """Add the corrections that finer levels still wait for, so that the network is the finest one."""
