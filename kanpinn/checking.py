@@ -120,6 +120,8 @@ def describe(annotation: Any, many: bool = False) -> str:
         return ("lists" if many else "a list") + (f" of {describe(items[0], many=True)}" if items else "")
     if _is_mapping(annotation) or dataclasses.is_dataclass(annotation):
         return "mappings" if many else "a mapping of keys to values"
+    if annotation is Any:
+        return "values" if many else "a value"
     if annotation in _WORDS:
         return _WORDS[annotation][many]
     return getattr(annotation, "__name__", str(annotation))

@@ -190,11 +190,19 @@ def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
         if not isinstance(node, DictConfig) or part not in node:
             valid = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
             value = str(override.input_line).partition("=")[2] or None
-            return unknown_key(f"{parent}{part}", value, valid, _keys(cfg))
+            wrong = unknown_key(f"{parent}{part}", value, valid, _keys(cfg))
+            return UserError(f"{wrong} {_INSTEAD[key]}") if key in _INSTEAD else wrong
         node = node._get_node(part)
         node = node._dereference_node() if node is not None and node._is_interpolation() else node
         parent += f"{part}."
     return None
+
+
+_INSTEAD = {
+    "schedule.steps": "v_cycle and w_cycle have pre, post and coarsest instead, custom has stages.",
+    "schedule.levels": "The levels of custom follow from its stages.",
+}
+"""What to say of keys that some choices of a group have and others have not."""
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,21 +74,26 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(value: float | None, style: str = ".2e") -> str:
-    return "–" if value is None else format(value, style)
+    return "–" if value is None or math.isnan(value) else format(value, style)
 
 
 def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str, folder: Path) -> str:
     """The closing table: what each level reached, the final errors, the status with advice, and where it all is."""
     names = list((metrics["relative_l2"] or {}).keys())
     errors = [f"rel. L2 {n}" for n in names]
-    header = ["level", "grid", "parameters", "steps", "loss", *errors, "transfer gap", "seconds"]
+    corrected = any(r.correction is not None for r in levels)
+    extra = ["correction"] if corrected else []
+    header = ["level", "grid", "parameters", "steps", "loss", *errors, *extra, "transfer gap", "seconds"]
     rows = []
     for r in levels:
         reached = [_number(r.loss), *(_number((r.relative_l2 or {}).get(n)) for n in names)]
         grid = "–" if r.grid is None else str(r.grid)
-        cost = [_number(r.transfer_gap, ".0e"), f"{r.wall_time_s:.1f}"]
+        cost = [_number(r.correction, ".2g")] if corrected else []
+        cost += [_number(r.transfer_gap, ".0e"), f"{r.wall_time_s:.1f}"]
         rows.append([str(r.level), grid, str(r.parameters), str(r.steps), *reached, *cost])
     lines = [table(header, rows), ""]
+    if corrected:
+        lines[1:1] = ["correction: length at which the coarse correction was added, 0 where it was refused"]
     for n in names:
         lines.append(f"{n}: relative L2 error {metrics['relative_l2'][n]:.2e}, largest error {metrics['linf'][n]:.2e}")
     if not names:

@@ -48,6 +48,9 @@ ADVICE = {
 }
 
 
+RISEN = 1e3
+"""A run whose loss ends this many times above its first one has diverged, though all its numbers are finite."""
+
 ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is."""
 
@@ -136,6 +139,10 @@ def _train(
             checkpoints.save(folder, number, configuration, training.backbone, training.theta)
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
+    first = training.history[0]["loss"] if training.history else math.nan
+    if end.reason in ("steps", "tolerance", "plateau", "optimizer") and end.loss > RISEN * first:
+        message = f"level {training.levels[-1].level}: the loss {end.loss:.3g} is far above the first one, {first:.3g}"
+        return replace(end, reason="diverged", message=message)
     return end
 
 
@@ -157,10 +164,11 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
 def _diagram(configuration: Configuration, training: Training) -> str:
     """The schedule as a picture, as wide as the terminal allows."""
     coarsest = training.hierarchy.backbones[0]
-    named = [
-        replace(stage, optimizer=configuration.optimizer_name(stage.optimizer))
-        for stage in configuration.components["schedule"].plan()
-    ]
+    plan = configuration.components["schedule"].plan()
+    highest = max(stage.level for stage in plan)
+    if plan[-1].level < highest and coarsest.refinable:
+        plan.append(Stage(highest, 0))  # a level that waits is returned to
+    named = [replace(stage, optimizer=configuration.optimizer_name(stage.optimizer)) for stage in plan]
     width = shutil.get_terminal_size().columns
     return diagram(named, lambda level: coarsest.grid and coarsest.grid * 2**level, width)
 

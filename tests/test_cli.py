@@ -205,7 +205,7 @@ def test_a_sweep_has_a_folder_per_job_and_a_summary(kanpinn, recorded_run, folde
     rows = _summary(folder)
     assert list(rows[0]) == [
         *("folder", "seed", "backbone", "status", "relative_l2_u", "linf_u"),
-        *("loss", "parameters", "wall_time_s", "message"),
+        *("loss", "parameters", "work", "wall_time_s", "message"),
     ]
     assert [(row["folder"], row["seed"], row["backbone"]) for row in rows] == [
         *(("0", "0", "kan"), ("1", "0", "mlp"), ("2", "1", "kan"), ("3", "1", "mlp")),

@@ -427,6 +427,13 @@ def test_points_that_are_never_drawn_anew_stay_on_all_levels(tmp_path: Path) -> 
     assert np.array_equal(points[0], points[1]) and np.array_equal(points[0], points[2])
 
 
+def test_a_loss_that_ends_far_above_its_first_value_has_diverged(tmp_path: Path) -> None:
+    wild = ["optimizer=gradient_descent", "optimizer.lr=1e-2", "optimizer.ramp_steps=0", "optimizer.decay=none"]
+    with pytest.raises(DivergedError, match="far above the first one"):
+        solve(tmp_path / "run", *wild, "schedule.levels=1", "schedule.steps=3")
+    assert metrics_of(tmp_path / "run")["status"] == "diverged"
+
+
 def test_discarded_starts_count_as_work(tmp_path: Path) -> None:
     starts = ["schedule.starts=3", "schedule.start_steps=4"]
     m, plain = (solve(tmp_path / name, *words).metrics for name, words in (("starts", starts), ("plain", [])))

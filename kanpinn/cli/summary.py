@@ -72,7 +72,7 @@ def table(jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list[str], list[li
     metrics = [job.metrics() for job in jobs]
     unknowns = list(dict.fromkeys(u for m in metrics for norm in _norms(m) for u in m[norm]))
     errors = [(norm, u) for u in unknowns for norm in ("relative_l2", "linf")]
-    plain = ["loss", "parameters", "wall_time_s"]
+    plain = ["loss", "parameters", "work", "wall_time_s"]
     rows = []
     for job, found in zip(jobs, metrics, strict=True):
         status = "interrupted" if job.code >= 128 else found.get("status", _STATUS.get(job.code, "crashed"))
