@@ -172,6 +172,8 @@ def spectra_figure(shown: Mapping[str, Mapping[str, Path]]) -> Figure | None:
             axes.grid(color="0.92", linewidth=0.6)
             axes.set_axisbelow(True)
             if (variant, name) not in fields:
+                axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.5")
+                axes.set_xscale("log")
                 continue
             reference, errors, residuals = fields[variant, name]
             values = errors if what == "error" else residuals
