@@ -400,6 +400,7 @@ def test_optimizer_state_is_carried_over_any_number_of_levels(optimizer: str, tm
     assert np.isfinite(m["loss"])
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_coarse_problem_that_diverges_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
     wild = "{name:gradient_descent,lr:1e200,ramp_steps:0,decay:none}"
     chosen = ["schedule=v_cycle", *CYCLES, f"schedule.optimizers=[{wild},levenberg_marquardt]"]
