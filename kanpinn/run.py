@@ -48,9 +48,6 @@ ADVICE = {
 }
 
 
-RISEN = 1e3
-"""A run whose loss ends this many times above its first one has diverged, though all its numbers are finite."""
-
 ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is."""
 
@@ -139,10 +136,6 @@ def _train(
             checkpoints.save(folder, number, configuration, training.backbone, training.theta)
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
-    first = training.history[0]["loss"] if training.history else math.nan
-    if end.reason in ("steps", "tolerance", "plateau", "optimizer") and end.loss > RISEN * first:
-        message = f"level {training.levels[-1].level}: the loss {end.loss:.3g} is far above the first one, {first:.3g}"
-        return replace(end, reason="diverged", message=message)
     return end
 
 

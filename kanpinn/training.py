@@ -29,6 +29,9 @@ from kanpinn.samplers.base import Draw
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
 
+RISEN = 1e3
+"""A stage whose loss ends this many times above the run's first one has diverged, though all its numbers are finite."""
+
 _INITIAL, _POINTS, _EMBEDDING = range(3)
 """Independent random streams of one seed."""
 
@@ -250,6 +253,11 @@ class Training:
         if not math.isfinite(loss) and reason != "diverged":
             # An optimiser that measures the loss before its step has not seen the last one's.
             reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", best[1]
+            loss = self._loss(theta)
+        first = (self.history or rows or [{"loss": math.inf}])[0]["loss"]
+        if reason != "diverged" and loss > RISEN * first:
+            reason, theta = "diverged", best[1]
+            message = f"level {stage.level}: the loss, {loss:.3g}, is far above the first one, {first:.3g}"
             loss = self._loss(theta)
         if reason == "diverged" and self.waiting:
             # The line search will refuse what is of no use; the level that waits is as good as it was.

@@ -432,7 +432,9 @@ def test_a_loss_that_ends_far_above_its_first_value_has_diverged(tmp_path: Path)
     wild = ["optimizer=gradient_descent", "optimizer.lr=1e-2", "optimizer.ramp_steps=0", "optimizer.decay=none"]
     with pytest.raises(DivergedError, match="far above the first one"):
         solve(tmp_path / "run", *wild, "schedule.levels=1", "schedule.steps=3")
-    assert metrics_of(tmp_path / "run")["status"] == "diverged"
+    m = metrics_of(tmp_path / "run")
+    assert m["status"] == "diverged"
+    assert m["loss"] < 10 * history(tmp_path / "run", "loss")[0]  # the best state is what is written
 
 
 def test_discarded_starts_count_as_work(tmp_path: Path) -> None:

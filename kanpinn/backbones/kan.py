@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -269,17 +270,9 @@ class SplineLayer(Layer):
         return self.n if self.knots == "uniform" else None
 
     def refined(self) -> SplineLayer:
-        return SplineLayer(
-            self.inputs,
-            self.outputs,
-            2 * self.n,
-            self.degree,
-            knots=self.knots,
-            base=self.base,
-            bias=self.bias,
-            outside=self.outside,
-            scale=self.scale,
-        )
+        finer = copy(self)
+        finer.n = 2 * self.n
+        return finer
 
     def nesting(self) -> dict[str, Nesting]:
         if self.knots == "uniform":
@@ -352,6 +345,20 @@ class SplineOptions(ABC):
                 f"at least {order + 1} (the problem uses derivatives of order {order}, which must be continuous)",
             )
 
+    def splines(self, inputs: int, outputs: int) -> SplineLayer:
+        """A layer of B-splines on the coarsest level, with these options."""
+        return SplineLayer(
+            inputs,
+            outputs,
+            self.grid,
+            self.degree,
+            knots=self.knots,
+            base=self.base,
+            bias=self.bias,
+            outside=self.outside,
+            scale=self.scale,
+        )
+
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level.
 
@@ -378,17 +385,7 @@ class Kan(SplineOptions):
 
     def layer(self, inputs: int, outputs: int) -> SplineLayer:
         """One layer of B-splines on the coarsest level."""
-        return SplineLayer(
-            inputs,
-            outputs,
-            self.grid,
-            self.degree,
-            knots=self.knots,
-            base=self.base,
-            bias=self.bias,
-            outside=self.outside,
-            scale=self.scale,
-        )
+        return self.splines(inputs, outputs)
 
 
 def check_width(width: list[int]) -> None:

@@ -83,19 +83,7 @@ class ReluKan(SplineOptions):
 
     def layer(self, inputs: int, outputs: int) -> ReluLayer:
         """One layer of power-ReLU functions on the coarsest level; its random start is that of the B-splines."""
-        return ReluLayer(
-            SplineLayer(
-                inputs,
-                outputs,
-                self.grid,
-                self.degree,
-                knots=self.knots,
-                base=self.base,
-                bias=self.bias,
-                outside=self.outside,
-                scale=self.scale,
-            )
-        )
+        return ReluLayer(self.splines(inputs, outputs))
 
 
 def maps_splines(backbone: Backbone) -> bool:
