@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import io
 import itertools
 import json
@@ -26,12 +25,13 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import machine
+import rows
 from defaults import ROOT, fingerprint
 
 import kanpinn
@@ -246,25 +246,6 @@ class Result:
     def key(self) -> tuple[str, str, str, int, str]:
         """What tells runs apart; of several the newest counts."""
         return self.problem, self.optimizer, self.schedule, self.seed, self.overrides
-
-
-def read(path: Path) -> list[Result]:
-    """The runs in a CSV file, oldest first; none if there is no file."""
-    if not path.exists():
-        return []
-    convert = {"int": int, "float": float, "str": str, "float | None": lambda text: float(text) if text else None}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [Result(**{item.name: convert[str(item.type)](row[item.name]) for item in fields(Result)}) for row in rows]
-
-
-def write(path: Path, results: Sequence[Result]) -> None:
-    """Write runs to a CSV file, in one atomic step."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [item.name for item in fields(Result)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(result) for result in results)
-    write_text(path, text.getvalue())
 
 
 def _metrics(overrides: Sequence[str]) -> dict[str, Any]:
@@ -501,14 +482,14 @@ def arguments() -> argparse.Namespace:
 
 def run_all(wanted: Sequence[tuple[str, str, str, int, str]], path: Path, jobs: int) -> None:
     """Do some runs, a process per job, adding each to the CSV file as it ends."""
-    results, began = read(path), time.perf_counter()
+    results, began = rows.read(path, Result), time.perf_counter()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         pending = [pool.submit(solve, *key) for key in wanted]
         try:
             for done, future in enumerate(as_completed(pending), start=1):
                 result = future.result()
                 results.append(result)
-                write(path, results)
+                rows.write(path, Result, results)
                 left = (time.perf_counter() - began) / done * (len(wanted) - done)
                 print(
                     f"{done}/{len(wanted)} {result.problem} {result.optimizer} {result.schedule} seed {result.seed}: "
@@ -530,10 +511,10 @@ def main() -> int:
         for key in itertools.product(given.problems, given.optimizers, given.schedules)
     }
     wanted = [(*key, seed, overrides) for seed in given.seeds for key, overrides in runs.items()]
-    done = set() if given.again else {result.key for result in read(given.csv)}
+    done = set() if given.again else {result.key for result in rows.read(given.csv, Result)}
     if not given.table:
         run_all([key for key in wanted if key not in done], given.csv, given.jobs)
-    newest = {result.key: result for result in read(given.csv)}
+    newest = {result.key: result for result in rows.read(given.csv, Result)}
     results = [newest[key] for key in wanted if key in newest]
     if not results:
         print("no runs", file=sys.stderr)

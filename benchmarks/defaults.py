@@ -9,10 +9,8 @@ already there are not repeated. Exit code 0 if every floor is met, 1 if one is m
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import importlib.metadata
-import io
 import json
 import math
 import os
@@ -22,12 +20,13 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import machine
+import rows
 from table import PROBLEMS, markdown
 
 from kanpinn.io.atomic import write_text
@@ -100,28 +99,6 @@ def fingerprint(problem: str) -> str:
             continue
         digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def read(path: Path) -> list[Run]:
-    """The runs in a CSV file, oldest first; none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_typed(row) for row in csv.DictReader(file)]
-
-
-def _typed(row: dict[str, str]) -> Run:
-    convert = {"int": int, "float": float, "str": str, "float | None": lambda text: float(text) if text else None}
-    return Run(**{field.name: convert[str(field.type)](row[field.name]) for field in fields(Run)})
-
-
-def append(path: Path, run: Run) -> None:
-    """Add one run to a CSV file, in one atomic step."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Run)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(r) for r in [*read(path), run])
-    write_text(path, text.getvalue())
 
 
 def solve(problem: str, backbone: str, seed: int, overrides: list[str], folder: Path, limit: float) -> Run:
@@ -236,21 +213,21 @@ def main() -> int:
     given = arguments()
     overrides = " ".join(given.overrides)
     wanted = [(p, given.backbone, seed, overrides) for p in given.problems for seed in given.seeds]
-    done = set() if given.again else {run.key for run in read(given.csv)}
+    done = set() if given.again else {run.key for run in rows.read(given.csv, Run)}
     for key in [] if given.table else [key for key in wanted if key not in done]:
         problem, backbone, seed, _ = key
         with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
             stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
             folder = (given.keep or Path(temporary)).absolute() / f"{problem}-{backbone}-{seed}-{stamp}"
             run = solve(problem, backbone, seed, given.overrides, folder, given.limit)
-        append(given.csv, run)
+        rows.append(given.csv, run)
         print(
             f"{problem} {backbone} seed {seed}: {run.status}, relative L2 {run.relative_l2:.2e}, "
             f"{run.wall_s:.1f} s, {run.peak_mib:.0f} MiB",
             file=sys.stderr,
             flush=True,
         )
-    newest = {run.key: run for run in read(given.csv)}
+    newest = {run.key: run for run in rows.read(given.csv, Run)}
     runs = [newest[key] for key in wanted if key in newest]
     stale = sorted({run.problem for run in runs if run.sources != fingerprint(run.problem)})
     text, passed = markdown(runs, given.problems, given.backbone, given.seeds, overrides, stale)

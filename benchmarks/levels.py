@@ -9,7 +9,6 @@ a Markdown table; finished runs are kept in outputs/benchmarks/levels.csv and no
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -18,10 +17,11 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+import rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CSV = ROOT / "outputs" / "benchmarks" / "levels.csv"
@@ -55,30 +55,10 @@ class Row:
     threads: int
 
 
-def finished() -> list[Row]:
-    """The runs in the CSV file."""
-    if not CSV.exists():
-        return []
-    kinds = {item.name: item.type for item in fields(Row)}
-    cast = {"str": str, "int": int, "float": float}
-    with CSV.open(newline="") as file:
-        return [Row(**{k: cast[str(kinds[k])](v) for k, v in row.items()}) for row in csv.DictReader(file)]
-
-
 def keep(row: Row) -> None:
-    """Append a run to the CSV file."""
+    """Add a run to the CSV file."""
     with _writing:
-        _append(row)
-
-
-def _append(row: Row) -> None:
-    new = not CSV.exists()
-    CSV.parent.mkdir(parents=True, exist_ok=True)
-    with CSV.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [item.name for item in fields(Row)])
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))
+        rows.append(CSV, row)
 
 
 def solve(problem: str, schedule: str, seed: int, threads: int, *words: str) -> Row:
@@ -98,7 +78,7 @@ def solve(problem: str, schedule: str, seed: int, threads: int, *words: str) -> 
 
 def compare(problem: str, seed: int, threads: int) -> None:
     """Both schedules of one problem and seed, unless they are there."""
-    done = {(row.problem, row.schedule, row.seed): row for row in finished() if row.threads == threads}
+    done = {(row.problem, row.schedule, row.seed): row for row in rows.read(CSV, Row) if row.threads == threads}
     nested = done.get((problem, "nested", seed))
     if nested is None:
         nested = solve(problem, "nested", seed, threads)
@@ -114,11 +94,11 @@ def table(problems: list[str], seeds: list[int]) -> str:
         "| problem | schedule | median error | worst | best | median loss | median s | steps | ratio of errors |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    rows = finished()
+    runs = rows.read(CSV, Row)
     for problem in problems:
         medians: dict[str, float] = {}
         for schedule in ("nested", "single"):
-            mine = [r for r in rows if (r.problem, r.schedule) == (problem, schedule) and r.seed in seeds]
+            mine = [r for r in runs if (r.problem, r.schedule) == (problem, schedule) and r.seed in seeds]
             if not mine:
                 continue
             errors = [r.relative_l2 for r in mine]
@@ -129,7 +109,7 @@ def table(problems: list[str], seeds: list[int]) -> str:
             cells = [problem, f"{schedule} ({len(mine)} seeds)", f"{medians[schedule]:.1e}", f"{max(errors):.1e}"]
             cells += [f"{min(errors):.1e}", f"{loss:.1e}", f"{seconds:.0f}", f"{steps:.0f}", ratio]
             lines.append(f"| {' | '.join(cells)} |")
-    threads = sorted({row.threads for row in rows})
+    threads = sorted({run.threads for run in runs})
     lines += ["", f"Ran on {machine.cpu_model()}, {machine.cores()} cores, {threads} thread(s) a run."]
     return "\n".join(lines)
 

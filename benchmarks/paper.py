@@ -10,8 +10,6 @@ Exit code 0 when everything has run, 1 if a run crashed, 2 if its input is refus
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import math
 import os
@@ -21,11 +19,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import machine
+import rows
 from defaults import ROOT, USER_ERROR, fingerprint
 from paper_figures import draw
 from paper_study import EXPERIMENTS, Experiment, Reading, Variant
@@ -145,25 +144,6 @@ def tasks(
     return out
 
 
-def read(path: Path) -> list[Run]:
-    """The runs in a CSV file, oldest first; none if there is no file."""
-    if not path.exists():
-        return []
-    convert = {"int": int, "float": float, "str": str}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [Run(**{f.name: convert[str(f.type)](row[f.name]) for f in fields(Run)}) for row in rows]
-
-
-def append(path: Path, run: Run) -> None:
-    """Add one run to a CSV file, in one atomic step."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Run)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(r) for r in [*read(path), run])
-    write_text(path, text.getvalue())
-
-
 class Study:
     """A list of runs under way, several at a time.
 
@@ -231,7 +211,7 @@ class Study:
                 print(f"{label}: exit code {code}, nothing recorded\n{complaint}", file=sys.stderr, flush=True)
                 return
             run = outcome(task, folder, usage.ru_utime + usage.ru_stime, threads, mark)
-            append(self.csv, run)
+            rows.append(self.csv, run)
         print(
             f"[{number}/{count}] {label}: {run.status}, loss {run.loss:.2e}, relative L2 {run.relative_l2:.2e}, "
             f"{run.seconds:.1f} s",
@@ -314,14 +294,14 @@ def main() -> int:
     if not every:
         print(f"--variants {' '.join(given.variants)}: no variant has such a name", file=sys.stderr)
         return USER_ERROR
-    done = set() if given.again else {run.key for run in read(study.csv)}
+    done = set() if given.again else {run.key for run in rows.read(study.csv, Run)}
     wanted = [task for task in every if task.key not in done]
     if given.list:
         for task in wanted:
             print("kanpinn solve", " ".join(task.overrides()))
         return 0
     code = 0 if given.table else study.run(wanted)
-    newest = {run.key: run for run in read(study.csv)}
+    newest = {run.key: run for run in rows.read(study.csv, Run)}
     runs = [run for run in newest.values() if run.experiment in given.experiments and run.scale == given.scale]
     text = markdown(
         runs, given.experiments, {name: fingerprint(EXPERIMENTS[name].problem) for name in given.experiments}

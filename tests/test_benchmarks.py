@@ -85,11 +85,11 @@ def test_no_error_floor_binds_a_rival(module):
 
 
 def test_runs_read_back_as_they_were_written(module, tmp_path):
-    defaults = module("defaults")
+    defaults, rows = module("defaults"), module("rows")
     runs = [run_of(defaults), run_of(defaults, 1, load=0.5, overrides="a=1 b=[1,2]")]
     for run in runs:
-        defaults.append(tmp_path / "runs.csv", run)
-    assert defaults.read(tmp_path / "runs.csv") == runs
+        rows.append(tmp_path / "runs.csv", run)
+    assert rows.read(tmp_path / "runs.csv", defaults.Run) == runs
 
 
 def test_a_failed_run_has_no_numbers(module, tmp_path):
@@ -162,10 +162,10 @@ def test_the_table_marks_the_least_median_and_takes_ratios_to_nested(module):
 
 
 def test_results_of_the_study_read_back_as_they_were_written(module, tmp_path):
-    cycles = module("cycles")
+    cycles, rows = module("cycles"), module("rows")
     results = [result_of(cycles), result_of(cycles, 1, load=0.5, relative_l2=math.inf)]
-    cycles.write(tmp_path / "runs.csv", results)
-    assert cycles.read(tmp_path / "runs.csv") == results
+    rows.write(tmp_path / "runs.csv", cycles.Result, results)
+    assert rows.read(tmp_path / "runs.csv", cycles.Result) == results
 
 
 def test_the_figure_has_a_panel_per_problem_and_optimizer_and_a_dot_per_seed(module):

@@ -110,11 +110,11 @@ def test_steps_are_scaled_and_never_vanish(module):
 
 
 def test_runs_read_back_as_they_were_written(module, tmp_path):
-    paper = module("paper")
+    paper, rows = module("paper"), module("rows")
     runs = [run_of(paper, "spline fine"), run_of(paper, "mlp [2,20,20,1]", 1, relative_l2=math.inf)]
     for run in runs:
-        paper.append(tmp_path / "runs.csv", run)
-    assert paper.read(tmp_path / "runs.csv") == runs
+        rows.append(tmp_path / "runs.csv", run)
+    assert rows.read(tmp_path / "runs.csv", paper.Run) == runs
 
 
 def test_table_shows_the_papers_number_beside_mean_median_and_worst(module):
