@@ -252,8 +252,17 @@ class Objective(LeastSquares):
             terms.append(_Term(name, where, partner, scale, chosen.points))
         self._terms = terms
         self.points = torch.cat(blocks)
-        self.weighting.reset()
+        self.weighting.reset(self._times())
         self.version += 1
+
+    def _times(self) -> dict[str, Tensor]:
+        """How far along the time interval each term's points lie, `[n]` from 0 to 1; empty for problems without t."""
+        domain = self.problem.domain
+        if "t" not in domain.names:
+            return {}
+        start, end = domain.interval("t")
+        column = domain.names.index("t")
+        return {term.name: (term.coordinates[:, column] - start) / (end - start) for term in self._terms}
 
     def fields(self, theta: Tensor, points: Tensor, space: JetSpace | None = None) -> dict[str, Jet]:
         """The unknowns at any points, as jets `[C, N]` by name.

@@ -1,9 +1,10 @@
-"""Loss weights: fixed per term from the config, and residual-based attention per point."""
+"""Loss weights: fixed per term from the config, residual-based attention per point, causal weights along time."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -44,8 +45,12 @@ class Weighting(ABC):
         """Whether `update` does anything."""
 
     @abstractmethod
-    def reset(self) -> None:
-        """Forget the multipliers: the points have changed."""
+    def reset(self, times: Mapping[str, Tensor]) -> None:
+        """The points have changed: forget multipliers of single points.
+
+        Args:
+            times: By term, how far along the time interval each new point lies, `[n]` from 0 to 1; empty without time.
+        """
 
     @abstractmethod
     def multipliers(self, term: str, equation: str) -> Tensor | float:
@@ -64,7 +69,7 @@ class Fixed(Weighting):
     def adapts(self) -> bool:
         return False
 
-    def reset(self) -> None:
+    def reset(self, times: Mapping[str, Tensor]) -> None:
         return
 
     def multipliers(self, term: str, equation: str) -> float:
@@ -108,7 +113,7 @@ class ResidualAttention(Weighting):
     def adapts(self) -> bool:
         return True
 
-    def reset(self) -> None:
+    def reset(self, times: Mapping[str, Tensor]) -> None:
         self._m.clear()
 
     def multipliers(self, term: str, equation: str) -> Tensor | float:
@@ -130,4 +135,71 @@ class ResidualAttention(Weighting):
         )
 
 
-WEIGHTINGS: dict[str, type[Weighting]] = {"fixed": Fixed, "rba": ResidualAttention}
+@dataclass
+class Causal(Weighting):
+    """Causal weights: an equation counts at a time only once it is met before it (Wang, Sankaran, Perdikaris 2022).
+
+    The time interval is cut into equal bins with mean squares L_k of the interior residuals; points of bin i get
+    m² = exp(−ε Σ_{k<i} L_k) (arXiv:2203.07404, eq. 3.5; with several equations L_k is their sum). Whenever every weight
+    is above `threshold`, ε grows tenfold, as their list of tolerances does. Weights outlive a change of points.
+
+    Attributes:
+        bins: Number of time bins, at least 2.
+        epsilon: ε at the start of a level.
+        threshold: Between 0 and 1; their δ.
+        largest: ε is not raised above it.
+    """
+
+    bins: int = 32
+    epsilon: float = 1.0
+    threshold: float = 0.99
+    largest: float = 1e8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._epsilon = self.epsilon
+        self._squares: dict[str, Tensor] = {}  # mean square in each bin, by equation
+        self._bin: Tensor | None = None
+
+    def check(self) -> None:
+        if self.bins < 2:
+            raise invalid("weighting.bins", self.bins, "an integer of at least 2")
+        if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
+            raise invalid("weighting.epsilon", self.epsilon, "a number above 0")
+        if not 0 < self.threshold < 1:
+            raise invalid("weighting.threshold", self.threshold, "a number between 0 and 1")
+        if not self.largest >= self.epsilon:
+            raise invalid("weighting.largest", self.largest, f"a number of at least weighting.epsilon={self.epsilon:g}")
+
+    @property
+    def adapts(self) -> bool:
+        return True
+
+    def reset(self, times: Mapping[str, Tensor]) -> None:
+        if "interior" not in times:
+            raise invalid("weighting", "causal", "a problem with a time t, or weighting=fixed, weighting=rba")
+        self._bin = (times["interior"] * self.bins).long().clamp_(0, self.bins - 1)
+
+    def weights(self) -> Tensor | None:
+        """m² of each bin, `[bins]`; None before a residual has been seen."""
+        if not self._squares:
+            return None
+        total = torch.stack(list(self._squares.values())).sum(0)
+        return torch.exp(-self._epsilon * (total.cumsum(0) - total))
+
+    def multipliers(self, term: str, equation: str) -> Tensor | float:
+        weights = self.weights() if term == "interior" else None
+        return 1.0 if weights is None or self._bin is None else weights.sqrt()[self._bin]
+
+    def update(self, term: str, equation: str, residual: Tensor) -> None:
+        if term != "interior" or self._bin is None:
+            return
+        counts = torch.bincount(self._bin, minlength=self.bins)
+        sums = residual.new_zeros(self.bins).index_add_(0, self._bin, residual.square())
+        self._squares[equation] = sums / counts.clamp_min(1)
+        weights = self.weights()
+        if weights is not None and float(weights.min()) > self.threshold:
+            self._epsilon = min(10 * self._epsilon, self.largest)
+
+
+WEIGHTINGS: dict[str, type[Weighting]] = {"fixed": Fixed, "rba": ResidualAttention, "causal": Causal}

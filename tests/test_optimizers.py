@@ -374,6 +374,52 @@ def test_levenberg_marquardts_step_is_the_damped_dense_solution() -> None:
     assert np.allclose(step.theta.numpy(), START.numpy() + delta, rtol=1e-10)
 
 
+def test_the_step_with_momentum_is_the_dense_solution_drawn_towards_the_last_one() -> None:
+    objective, damping, momentum = rosenbrock(), 0.05, 0.7
+    lm = LevenbergMarquardt(damping=damping, momentum=momentum)
+    first, second = iterate(lm, objective, START, 2)
+    before = copy.deepcopy(lm)
+    before.start(2, 10)
+    before.step(objective, START)  # type: ignore[arg-type]
+    j, r = torch.func.jacrev(objective.r)(first.theta).numpy(), objective.r(first.theta).numpy()
+    shift = before._lambda * np.mean(np.sum(j**2, axis=0))
+    # [J; √shift I] δ = [−r; √shift μ p]
+    last = (first.theta - START).numpy()
+    stacked = np.vstack([j, np.sqrt(shift) * np.eye(2)])
+    delta = scipy.linalg.lstsq(stacked, np.concatenate([-r, np.sqrt(shift) * momentum * last]))[0]
+    assert np.allclose(second.theta.numpy(), first.theta.numpy() + delta, rtol=1e-10)
+    # The damping that follows knows what the quadratic model predicted.
+    fall = first.loss - float(np.sum((r + j @ delta) ** 2))
+    ratio = (first.loss - second.loss) / fall
+    assert lm._lambda == pytest.approx(before._lambda * max(1 / 3, 1 - (2 * ratio - 1) ** 3), rel=1e-9)
+
+
+def test_momentum_takes_the_directions_that_damping_slows_down_faster_by_one_over_one_minus_mu() -> None:
+    objective, a, _, solution = linear()
+    direction = torch.linalg.svd(a)[2][-1]  # the residual hardly sees it
+    rates = {}
+    for momentum in (0.0, 0.5):
+        lm = LevenbergMarquardt(momentum=momentum)
+        lm.start(6, 400)
+        distances, theta = [], solution + direction
+        for _ in range(400):
+            lm._lambda = 1.0  # held where steps are short
+            theta = lm.step(objective, theta).theta  # type: ignore[arg-type]
+            distances.append(abs(float((theta - solution) @ direction)))
+        rates[momentum] = math.log(distances[100] / distances[-1])
+    assert rates[0.5] == pytest.approx(rates[0.0] / (1 - 0.5), rel=0.02)
+
+
+def test_a_step_that_momentum_spoils_is_taken_without_it() -> None:
+    objective = rosenbrock()
+    plain, spoiled = LevenbergMarquardt(momentum=0.0), LevenbergMarquardt(momentum=0.99)
+    for lm in (plain, spoiled):
+        lm.start(2, 10)
+    spoiled._last = torch.full((2,), 1e6, dtype=torch.float64)
+    expected, found = (lm.step(objective, START) for lm in (plain, spoiled))  # type: ignore[arg-type]
+    assert torch.equal(found.theta, expected.theta)
+
+
 def test_levenberg_marquardt_never_raises_the_loss_and_finds_the_minimum() -> None:
     objective = rosenbrock()
     steps = iterate(LevenbergMarquardt(), objective, START, 60)
@@ -448,6 +494,7 @@ def test_every_optimizer_lowers_the_loss_and_leaves_its_input_alone(name: str) -
         (lambda: LevenbergMarquardt(damping=0.0), r"^optimizer\.damping=0\.0: expected a number above 0"),
         (lambda: LevenbergMarquardt(damping=float("inf")), r"^optimizer\.damping=inf"),
         (lambda: LevenbergMarquardt(trials=0), r"^optimizer\.trials=0"),
+        (lambda: LevenbergMarquardt(momentum=1.0), r"^optimizer\.momentum=1\.0: expected a number from 0 to below 1"),
     ],
 )
 def test_senseless_options_are_refused(make, message: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kanpinn.errors import UserError
-from kanpinn.weighting import WEIGHTINGS, Fixed, ResidualAttention
+from kanpinn.weighting import WEIGHTINGS, Causal, Fixed, ResidualAttention
 
 
 def test_fixed_weights_are_those_given_and_one_elsewhere() -> None:
@@ -42,7 +42,7 @@ def test_attention_keeps_terms_and_equations_apart_and_forgets_with_the_points()
     assert weighting.multipliers("interior", "b") == first
     assert np.asarray(weighting.multipliers("interior", "a")).shape == (2,)
     assert np.asarray(weighting.multipliers("initial", "a")).shape == (3,)
-    weighting.reset()
+    weighting.reset({})
     assert weighting.multipliers("interior", "a") == first
 
 
@@ -81,3 +81,54 @@ def test_senseless_options_are_refused(make, message: str) -> None:
 
 def test_the_choices_are_those_of_the_interface() -> None:
     assert {"fixed", "rba"} <= set(WEIGHTINGS)
+
+
+def test_causal_weights_follow_their_formula_for_any_points() -> None:
+    generator = np.random.default_rng(0)
+    weighting = Causal(bins=4, epsilon=0.7)
+    t = generator.uniform(0, 1, 200)
+    weighting.reset({"interior": torch.from_numpy(t), "initial": torch.zeros(3)})
+    assert weighting.multipliers("interior", "") == 1.0
+    r = {name: generator.standard_normal(200) for name in ("a", "b")}
+    for name, values in r.items():
+        weighting.update("interior", name, torch.from_numpy(values))
+    weighting.update("initial", "", torch.ones(3))
+    bins = (4 * t).astype(int)
+    # Wang, Sankaran and Perdikaris 2022, eq. 3.5
+    losses = np.array([sum(np.mean(v[bins == k] ** 2) for v in r.values()) for k in range(4)])
+    expected = np.exp(-0.7 * np.array([losses[:k].sum() for k in range(4)]))
+    for name in r:
+        assert np.allclose(np.asarray(weighting.multipliers("interior", name)) ** 2, expected[bins], rtol=1e-12)
+    assert weighting.multipliers("initial", "") == 1.0
+    # New points: weights belong to times, not to points.
+    weighting.reset({"interior": torch.tensor([0.9, 0.1, 1.0], dtype=torch.float64)})
+    assert np.allclose(np.asarray(weighting.multipliers("interior", "a")) ** 2, expected[[3, 0, 3]], rtol=1e-12)
+
+
+def test_causal_weights_sharpen_once_all_times_are_solved() -> None:
+    weighting = Causal(bins=3, epsilon=1.0, largest=50.0)
+    weighting.reset({"interior": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)})
+    weighting.update("interior", "", torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
+    assert weighting._epsilon == 1.0
+    for expected in (10.0, 50.0, 50.0):
+        weighting.update("interior", "", torch.full((3,), 1e-4, dtype=torch.float64))
+        assert weighting._epsilon == expected
+
+
+def test_causal_weights_need_a_time() -> None:
+    with pytest.raises(UserError, match="weighting=causal: expected a problem with a time t"):
+        Causal().reset({})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bins": 1}, r"^weighting\.bins=1"),
+        ({"epsilon": 0.0}, r"^weighting\.epsilon=0\.0"),
+        ({"threshold": 1.0}, r"^weighting\.threshold=1\.0"),
+        ({"largest": 0.5}, r"^weighting\.largest=0\.5"),
+    ],
+)
+def test_senseless_causal_options_are_refused(options, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Causal(**options)
