@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from naive_network import at_points, network
+from naive_network import Options, at_points, network
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanpinn.backbones import BACKBONES, Backbone, Kan, Mlp, ReluKan
+from kanpinn.backbones import BACKBONES, Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
@@ -21,7 +21,10 @@ from kanpinn.problem import Box
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 WIDE = Kan(width=[3, 2], degree=4, grid=3, scale=1.0)
-NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
+MULTIPLYING = MultKan(width=[2, 1], mult=[1, 2], degree=4, grid=3, scale=1.0)
+CHEBYSHEV = ChebyKan(width=[3, 2], degree=5, scale=1.0)
+SEPARABLE = Separable(width=[3], degree=4, grid=3, scale=1.0, rank=3)
+NETWORKS: dict[str, Options] = {
     "kan": WIDE,
     "kan, one layer": replace(WIDE, width=[]),
     "kan, degree 7, bias": replace(WIDE, degree=7, width=[2], bias=True),
@@ -46,6 +49,22 @@ NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
         width=[2], degree=3, grid=4, base=True, bias=True, first="linear", scale=1.0
     ),
     "relu_kan, no squash, clamped": ReluKan(width=[2], degree=4, grid=3, squash="none", outside="clamp", scale=3.0),
+    "multkan": MULTIPLYING,
+    "multkan, linear first, cosine knots, one layer without products": replace(
+        MULTIPLYING, first="linear", knots="cosine", mult=[0, 1]
+    ),
+    "multkan, base and bias, no squash": replace(MULTIPLYING, width=[2], mult=2, squash="none", base=True, bias=True),
+    "chebykan": CHEBYSHEV,
+    "chebykan, sin, periodic": replace(CHEBYSHEV, squash="sin", embedding=EmbeddingOptions("periodic")),
+    "chebykan, fourier, one layer of degree 1": replace(
+        CHEBYSHEV, width=[], degree=1, embedding=EmbeddingOptions("fourier", features=2)
+    ),
+    "chebykan, degree 12": replace(CHEBYSHEV, width=[2], degree=12),
+    "separable": SEPARABLE,
+    "separable, single layers, linear last": replace(SEPARABLE, width=[], last="linear"),
+    "separable, periodic, cosine knots, bias, base": replace(
+        SEPARABLE, embedding=EmbeddingOptions("periodic"), knots="cosine", grid=4, bias=True, base=True
+    ),
     "mlp, tanh": Mlp(width=[4, 3], activation="tanh"),
     "mlp, silu": Mlp(width=[4, 3], activation="silu"),
     "mlp, sin, periodic": Mlp(width=[4], activation="sin", embedding=EmbeddingOptions("periodic")),
@@ -55,9 +74,7 @@ NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
 DERIVATIVES = {"second": ("t", "xx"), "mixed": ("xt",), "third": ("xxx", "xxt", "xtt", "ttt")}
 
 
-def build(
-    options: Kan | ReluKan | Mlp, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0
-) -> tuple[Backbone, Tensor]:
+def build(options: Options, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0) -> tuple[Backbone, Tensor]:
     """A network with random parameters, all of them away from special values such as zero biases."""
     embedding = options.embedding.build(domain, (), np.random.default_rng(seed))
     backbone = options.build(embedding, outputs)
@@ -76,7 +93,7 @@ def test_every_backbone_is_tested_here() -> None:
 
 @pytest.mark.parametrize("derivatives", DERIVATIVES.values(), ids=DERIVATIVES)
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_jets_equal_nested_automatic_derivatives(options: Kan | ReluKan | Mlp, derivatives: tuple[str, ...]) -> None:
+def test_jets_equal_nested_automatic_derivatives(options: Options, derivatives: tuple[str, ...]) -> None:
     backbone, theta = build(options)
     x, space = points(6), JetSpace(DOMAIN.names, derivatives)
     jet = backbone.forward(theta, x, space)
@@ -89,7 +106,7 @@ def test_jets_equal_nested_automatic_derivatives(options: Kan | ReluKan | Mlp, d
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_backward_and_tape_equal_automatic_derivatives(options: Kan | ReluKan | Mlp) -> None:
+def test_backward_and_tape_equal_automatic_derivatives(options: Options) -> None:
     backbone, theta = build(options)
     x, space = points(5), JetSpace(DOMAIN.names, ("xx", "xt"))
     weights = torch.from_numpy(np.random.default_rng(9).standard_normal((len(space), 5, 2)))
