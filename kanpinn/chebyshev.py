@@ -49,7 +49,7 @@ class ChebyshevNesting(Nesting):
     def __init__(self, coarse_degree: int, fine_degree: int) -> None:
         """Degrees of both spaces; raises ValueError unless 0 ≤ coarse ≤ fine."""
         if not 0 <= coarse_degree <= fine_degree:
-            raise ValueError(f"polynomials of degree {coarse_degree} do not contain those of degree {fine_degree}")
+            raise ValueError(f"polynomials of degree {fine_degree} do not contain those of degree {coarse_degree}")
         self.coarse, self.fine = coarse_degree + 1, fine_degree + 1
         m = np.arange(self.fine)
         wraps = (m + self.coarse) // (2 * self.coarse)  # l with m = 2lN ± i and 0 ≤ i ≤ N
