@@ -313,7 +313,7 @@ def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> N
         (lambda: MultKan(width=[3], mult=-1), r"^backbone\.mult=-1: expected numbers of at least 0"),
         (lambda: ChebyKan(width=[0]), r"^backbone\.width=\[0\]: expected hidden widths of at least 1"),
         (lambda: ChebyKan(degree=0), r"^backbone\.degree=0: expected an integer of at least 1"),
-        (lambda: ChebyKan(squash="none"), r"^backbone\.squash=none: unknown; valid choices: sin, tanh"),
+        (lambda: ChebyKan(squash="none"), r"^backbone\.squash=none: unknown\. Valid choices: sin, tanh"),
         (lambda: ChebyKan(scale=-1.0), r"^backbone\.scale=-1\.0: expected a number above 0"),
         (lambda: Mlp(activation="relu"), r"^backbone\.activation=relu: unknown"),
         (lambda: EmbeddingOptions("fourrier"), r"embedding\.kind=fourrier: unknown\. Did you mean 'fourier'\?"),
