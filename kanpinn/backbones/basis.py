@@ -27,7 +27,7 @@ def basis_jets(data: Tensor, space: JetSpace, derivatives: Tensor) -> Tensor:
         torch.mul(jet.monomial(by_order[0])[..., None], derivatives[:, :, 1], out=jets[:, a])
         for d, terms in enumerate(by_order[1:], start=2):
             jets[:, a].addcmul_(jet.monomial(terms)[..., None], derivatives[:, :, d])
-    return jets.view(points, len(space), -1)
+    return jets.view(points, len(space), inputs * width)
 
 
 def input_cotangent(cotangent: Tensor, derivatives: Tensor, data: Tensor, space: JetSpace) -> Tensor:
