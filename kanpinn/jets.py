@@ -314,6 +314,25 @@ def chain_cotangent(jet: Jet, scaled: Callable[[int, int], Tensor]) -> Tensor:
     return out
 
 
+def product_cotangent(other: Jet, cotangent: Tensor) -> Tensor:
+    """Pull a cotangent back through the product rule.
+
+    With (f g)_a = Σ count · f_b g_c, the component f_b collects Σ count · λ_a g_c.
+
+    Args:
+        other: The factor g, `[C, ...]`.
+        cotangent: λ, `[C, ...]`.
+
+    Returns:
+        The cotangent of f, `[C, ...]`.
+    """
+    out = torch.zeros_like(other.data)
+    for a, terms in enumerate(other.space.leibniz):
+        for b, c, count in terms:
+            out[b].addcmul_(cotangent[a], other.data[c], value=count)
+    return out
+
+
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b if isinstance(a, Jet) else b + a,
     "sub": lambda a, b: a - b if isinstance(a, Jet) else -b + a,

@@ -10,15 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Layer
-from kanpinn.backbones.kan import SplineLayer
-from kanpinn.backbones.relu_kan import ReluLayer
+from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.io.solution import field_axes
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
 from kanpinn.problem import Coordinates, Problem
-from kanpinn.splines import knot_vector
 
 CHUNK = 20_000
 DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21}
@@ -157,11 +154,8 @@ def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:
     for layer, arrays in zip(backbone.layers, backbone.arrays(theta), strict=True):
         if not arrays:
             continue
-        spline = _spline(layer)
-        if spline is not None:
-            out[f"layer_{index}/knots"] = np.asarray(knot_vector(spline.knots, spline.n, spline.degree))
-        for name, values in arrays.items():
-            out[f"layer_{index}/{name}"] = values.detach().cpu().numpy()
+        stored = {name: values.detach().cpu().numpy() for name, values in arrays.items()}
+        out.update({f"layer_{index}/{name}": values for name, values in {**layer.constants(), **stored}.items()})
         index += 1
     return out
 
@@ -173,14 +167,4 @@ def model_attributes(backbone: Backbone) -> dict[str, Any]:
         "parameters": backbone.size,
         "periodic": ",".join(backbone.embedding.periodic),
     }
-    first = next((spline for spline in map(_spline, backbone.layers) if spline is not None), None)
-    if first is not None:
-        attributes.update(grid=first.n, degree=first.degree, spacing=first.knots, outside=first.outside)
-    return attributes
-
-
-def _spline(layer: Layer) -> SplineLayer | None:
-    """The spline layer that a layer is, in whatever basis its coefficients are; None for other layers."""
-    if isinstance(layer, ReluLayer):
-        return layer.spline
-    return layer if isinstance(layer, SplineLayer) else None
+    return {**attributes, **next((known for layer in backbone.layers if (known := layer.attributes())), {})}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
@@ -141,15 +142,15 @@ def check_memory(configuration: Configuration, available: int) -> None:
     """
     options, schedule = configuration.components["backbone"], configuration.components["schedule"]
     sampler, problem = configuration.components["sampler"], configuration.problem
-    grid = getattr(options, "grid", None)
-    widths = [2 * len(problem.domain), *options.width, len(problem.unknowns)]
-    edges = sum(a * b for a, b in pairwise(widths))
-    finest = grid * 2 ** (schedule.levels - 1) if grid else 1
-    parameters = edges * (finest + options.degree if grid else 1)
+    # Built as if every coordinate were periodic, which has the most inputs.
+    coarsest = finest = options.build(Embedding(problem.domain, problem.domain.names), len(problem.unknowns))
+    for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
+        finest = finest.refined()
+    parameters = finest.size
     interior, boundary = sampler.counts(schedule.levels - 1)
     points = interior + boundary * len(problem.conditions())
     jets = 1 + len(problem.derivatives) + len(problem.domain)
-    need = 8 * points * jets * sum(widths) * (2 * (options.degree + 1) if grid else 4)
+    need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
     used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
     if any(isinstance(optimizer, LevenbergMarquardt | Relaxation) for optimizer in used):
@@ -163,8 +164,10 @@ def check_memory(configuration: Configuration, available: int) -> None:
             f"{shown / 2**30:.3g} GiB, but {available / 2**30:.3g} GiB of memory are there; choose fewer"
         )
     if need > 0.8 * available:
+        chosen = {key: getattr(options, key) for key in ("grid", "degree", "width") if hasattr(options, key)}
+        size = "backbone.{}={}".format(*next(iter(chosen.items())))
         raise UserError(
-            f"schedule.levels={schedule.levels} with backbone.grid={grid}: about {need / 2**30:.3g} GiB for "
+            f"schedule.levels={schedule.levels} with {size}: about {need / 2**30:.3g} GiB for "
             f"{parameters} parameters at {points} points, but {available / 2**30:.3g} GiB of memory are there; choose "
             f"fewer levels, a coarser grid, fewer points or optimizer=lbfgs"
         )

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
+from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
+
+Options = Kan | ReluKan | MultKan | ChebyKan | Separable | Mlp
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -72,29 +74,65 @@ def embed(backbone: Backbone, point: Tensor) -> Tensor:
     return torch.stack(columns)
 
 
-def network(options: Kan | ReluKan | Mlp, backbone: Backbone, theta: Tensor, point: Tensor) -> Tensor:
-    """The network `options` describes at one point `[d]`; `[outputs]`."""
-    arrays = [a for a in backbone.arrays(theta) if a]
-    z = embed(backbone, point)
+def spline_edges(options: Options, n: int, a: dict[str, Tensor], z: Tensor) -> Tensor:
+    """A layer of splines on edges at its inputs `[in]`; `[out]`."""
+    assert isinstance(options, Kan | ReluKan | MultKan | Separable)
+    if isinstance(options, ReluKan):
+        basis, coefficients = power_relu(z, n, options.degree, options.outside), a["relu_coefficients"]
+    else:
+        basis, coefficients = bspline_basis(z, n, options.degree, options.outside, options.knots), a["coefficients"]
+    edges = torch.einsum("qpi,pi->qp", coefficients, basis)
+    if options.base:
+        edges = a["spline_scale"] * edges + a["base_weight"] * ACTIVATIONS["silu"](z)
+    return edges.sum(1) + a.get("bias", 0.0)
+
+
+def chebyshev_edges(a: dict[str, Tensor], z: Tensor) -> Tensor:
+    """A layer of Chebyshev polynomials on edges at its inputs `[in]`, by their three-term recursion; `[out]`."""
+    basis = [torch.ones_like(z), z]
+    while len(basis) < a["chebyshev_coefficients"].shape[2]:
+        basis.append(2 * z * basis[-1] - basis[-2])
+    return torch.einsum("qpi,ip->q", a["chebyshev_coefficients"], torch.stack(basis))
+
+
+def layers(options: Options, level: int, arrays: list[dict[str, Tensor]], z: Tensor) -> Tensor:
+    """A network of all kinds but the separable one at the inputs `[in]` of its first layer; `[outputs]`."""
     for k, a in enumerate(arrays):
         if isinstance(options, Mlp):
             z = a["weight"] @ (ACTIVATIONS[options.activation](z) if k else z) + a["bias"]
             continue
-        if k:
-            z = ACTIVATIONS[options.squash](z)
-        elif options.first == "linear":
+        z = ACTIVATIONS[options.squash](z) if k else z
+        if isinstance(options, ChebyKan):
+            z = chebyshev_edges(a, z)
+        elif "weight" in a:
             z = a["weight"] @ z
-            continue
-        n = options.grid * 2**backbone.level
-        if isinstance(options, ReluKan):
-            basis, coefficients = power_relu(z, n, options.degree, options.outside), a["relu_coefficients"]
         else:
-            basis, coefficients = bspline_basis(z, n, options.degree, options.outside, options.knots), a["coefficients"]
-        edges = torch.einsum("qpi,pi->qp", coefficients, basis)
-        if options.base:
-            edges = a["spline_scale"] * edges + a["base_weight"] * ACTIVATIONS["silu"](z)
-        z = edges.sum(1) + a.get("bias", 0.0)
+            z = spline_edges(options, options.grid * 2**level, a, z)
+        if isinstance(options, MultKan) and k < len(options.width):
+            added, many = options.width[k], options.mult[k] if isinstance(options.mult, list) else options.mult
+            products = [z[added + 2 * m] * z[added + 2 * m + 1] for m in range(many)]
+            z = torch.stack([*z[:added], *products])
     return z
+
+
+def network(options: Options, backbone: Backbone, theta: Tensor, point: Tensor) -> Tensor:
+    """The network `options` describes at one point `[d]`; `[outputs]`."""
+    arrays, z = [a for a in backbone.arrays(theta) if a], embed(backbone, point)
+    if not isinstance(options, Separable):
+        return layers(options, backbone.level, arrays, z)
+    total, names = torch.ones(()), backbone.embedding.domain.names
+    for name in names:
+        own = [{}, {}, {}]
+        for path, values in arrays[0].items():
+            coordinate, layer, array = path.split("/")
+            if coordinate == name:
+                own[int(layer.removeprefix("layer_"))][array] = values
+        width = 2 if name in backbone.embedding.periodic else 1
+        total = total * layers(options, backbone.level, [a for a in own if a], z[:width])
+        z = z[width:]
+    if options.last == "linear":
+        return arrays[1]["weight"] @ total
+    return total.reshape(-1, options.rank).sum(1)
 
 
 def derivative(f: Callable[[Tensor], Tensor], names: tuple[str, ...], letters: str) -> Callable[[Tensor], Tensor]:

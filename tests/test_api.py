@@ -39,6 +39,24 @@ def test_loading_gives_the_very_same_numbers(solution: kanpinn.Solution) -> None
     assert np.array_equal(loaded(mesh)["u"], u.ravel())
 
 
+@pytest.mark.parametrize("backbone", ["multkan", "chebykan", "separable"])
+def test_every_kind_of_network_comes_back_from_its_files(backbone: str, tmp_path: Path) -> None:
+    small = [*(o for o in OVERRIDES if "embedding" not in o), f"backbone={backbone}", "schedule.steps=2"]
+    solution = kanpinn.solve([*small, f"hydra.run.dir={tmp_path / 'run'}"])
+    loaded = kanpinn.load(tmp_path / "run")
+    assert np.array_equal(loaded(points())["u"], solution(points())["u"])
+    assert np.array_equal(loaded.derivative(points(), "u", "xx"), solution.derivative(points(), "u", "xx"))
+    with h5py.File(tmp_path / "run" / "solution.h5") as file:
+        sizes: list[int] = []
+
+        def add(path: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset) and "coefficients" in path:
+                sizes.append(item.size)
+
+        file["model"].visititems(add)
+    assert sum(sizes) == solution.metrics["parameters"]  # nothing but coefficients in these networks
+
+
 @pytest.mark.parametrize(("name", "column"), [("x", 0), ("t", 1)])
 def test_derivatives_agree_with_finite_differences(solution: kanpinn.Solution, name: str, column: int) -> None:
     h, p = 1e-5, points()

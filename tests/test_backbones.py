@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from naive_network import at_points, network
+from naive_network import Options, at_points, network
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanpinn.backbones import BACKBONES, Backbone, Kan, Mlp, ReluKan
+from kanpinn.backbones import BACKBONES, Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.base import Tape
+from kanpinn.backbones.chebykan import ChebyshevLayer
 from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.layers import Multiply
 from kanpinn.errors import UserError
-from kanpinn.jets import JetSpace
+from kanpinn.jets import Jet, JetSpace
 from kanpinn.output import model_arrays, model_attributes
 from kanpinn.problem import Box
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 WIDE = Kan(width=[3, 2], degree=4, grid=3, scale=1.0)
-NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
+MULTIPLYING = MultKan(width=[2, 1], mult=[1, 2], degree=4, grid=3, scale=1.0)
+CHEBYSHEV = ChebyKan(width=[3, 2], degree=5, scale=1.0)
+SEPARABLE = Separable(width=[3], degree=4, grid=3, scale=1.0, rank=3)
+NETWORKS: dict[str, Options] = {
     "kan": WIDE,
     "kan, one layer": replace(WIDE, width=[]),
     "kan, degree 7, bias": replace(WIDE, degree=7, width=[2], bias=True),
@@ -46,6 +52,22 @@ NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
         width=[2], degree=3, grid=4, base=True, bias=True, first="linear", scale=1.0
     ),
     "relu_kan, no squash, clamped": ReluKan(width=[2], degree=4, grid=3, squash="none", outside="clamp", scale=3.0),
+    "multkan": MULTIPLYING,
+    "multkan, linear first, cosine knots, one layer without products": replace(
+        MULTIPLYING, first="linear", knots="cosine", mult=[0, 1]
+    ),
+    "multkan, base and bias, no squash": replace(MULTIPLYING, width=[2], mult=2, squash="none", base=True, bias=True),
+    "chebykan": CHEBYSHEV,
+    "chebykan, sin, periodic": replace(CHEBYSHEV, squash="sin", embedding=EmbeddingOptions("periodic")),
+    "chebykan, fourier, one layer of degree 1": replace(
+        CHEBYSHEV, width=[], degree=1, embedding=EmbeddingOptions("fourier", features=2)
+    ),
+    "chebykan, degree 12": replace(CHEBYSHEV, width=[2], degree=12),
+    "separable": SEPARABLE,
+    "separable, single layers, linear last": replace(SEPARABLE, width=[], last="linear"),
+    "separable, periodic, cosine knots, bias, base": replace(
+        SEPARABLE, embedding=EmbeddingOptions("periodic"), knots="cosine", grid=4, bias=True, base=True
+    ),
     "mlp, tanh": Mlp(width=[4, 3], activation="tanh"),
     "mlp, silu": Mlp(width=[4, 3], activation="silu"),
     "mlp, sin, periodic": Mlp(width=[4], activation="sin", embedding=EmbeddingOptions("periodic")),
@@ -55,9 +77,7 @@ NETWORKS: dict[str, Kan | ReluKan | Mlp] = {
 DERIVATIVES = {"second": ("t", "xx"), "mixed": ("xt",), "third": ("xxx", "xxt", "xtt", "ttt")}
 
 
-def build(
-    options: Kan | ReluKan | Mlp, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0
-) -> tuple[Backbone, Tensor]:
+def build(options: Options, outputs: int = 2, domain: Box = DOMAIN, seed: int = 0) -> tuple[Backbone, Tensor]:
     """A network with random parameters, all of them away from special values such as zero biases."""
     embedding = options.embedding.build(domain, (), np.random.default_rng(seed))
     backbone = options.build(embedding, outputs)
@@ -76,7 +96,7 @@ def test_every_backbone_is_tested_here() -> None:
 
 @pytest.mark.parametrize("derivatives", DERIVATIVES.values(), ids=DERIVATIVES)
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_jets_equal_nested_automatic_derivatives(options: Kan | ReluKan | Mlp, derivatives: tuple[str, ...]) -> None:
+def test_jets_equal_nested_automatic_derivatives(options: Options, derivatives: tuple[str, ...]) -> None:
     backbone, theta = build(options)
     x, space = points(6), JetSpace(DOMAIN.names, derivatives)
     jet = backbone.forward(theta, x, space)
@@ -89,7 +109,7 @@ def test_jets_equal_nested_automatic_derivatives(options: Kan | ReluKan | Mlp, d
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_backward_and_tape_equal_automatic_derivatives(options: Kan | ReluKan | Mlp) -> None:
+def test_backward_and_tape_equal_automatic_derivatives(options: Options) -> None:
     backbone, theta = build(options)
     x, space = points(5), JetSpace(DOMAIN.names, ("xx", "xt"))
     weights = torch.from_numpy(np.random.default_rng(9).standard_normal((len(space), 5, 2)))
@@ -124,16 +144,25 @@ DEEP = {
     for name, options in NETWORKS.items()
     if isinstance(options, Kan) and options.squash == "none"
 }
+NESTED: dict[str, Options] = {
+    **DEEP,
+    "multkan": replace(MULTIPLYING, width=[3, 3, 3], mult=[2, 1, 0]),
+    "multkan, cosine knots, linear first": replace(MULTIPLYING, knots="cosine", first="linear", mult=1),
+    "chebykan": replace(CHEBYSHEV, width=[3, 3, 3], degree=3),
+    "separable": SEPARABLE,
+    "separable, single layers, linear last": replace(SEPARABLE, width=[], last="linear"),
+}
 
 
-@pytest.mark.parametrize("options", DEEP.values(), ids=DEEP)
-def test_refinement_changes_neither_output_nor_derivatives(options: Kan) -> None:
+@pytest.mark.parametrize("options", NESTED.values(), ids=NESTED)
+def test_refinement_changes_neither_output_nor_derivatives(options: Options) -> None:
     backbone, theta = build(options)
+    coarsest = backbone.grid or 0
     x, space = points(200), JetSpace(DOMAIN.names, ("t", "xx"))
     before = backbone.forward(theta, x, space).data
     for level in (1, 2, 3):
         theta, backbone = backbone.refine(theta), backbone.refined()
-        assert (backbone.level, backbone.grid) == (level, options.grid * 2**level)
+        assert (backbone.level, backbone.grid) == (level, coarsest * 2**level)
         assert len(theta) == backbone.size
         after = backbone.forward(theta, x, space).data
         for c in range(len(space)):
@@ -226,6 +255,36 @@ def test_solution_files_hold_knots_and_coefficients_that_give_the_splines() -> N
     }
 
 
+def test_multiplication_nodes_follow_the_product_rule() -> None:
+    # (f g)'' = f'' g + 2 f' g' + f g'' and (f g)_xy = f_xy g + f_x g_y + f_y g_x + f g_xy
+    # with f = sin(x y), g = exp(x − y).
+    space, x = JetSpace(("x", "y"), ("xx", "xy")), points(30)
+    a, b = space.variables(x)
+    f, g, other = torch.sin(a * b), torch.exp(a - b), a * a * a  # type: ignore[arg-type]
+    data = torch.stack([other.data, f.data, g.data], dim=-1)
+    out = Jet(space, Multiply(1, 1).forward({}, data, space)[0])
+    assert torch.equal(out.data[..., 0], other.data)
+    s, c, e = torch.sin(x[:, 0] * x[:, 1]), torch.cos(x[:, 0] * x[:, 1]), torch.exp(x[:, 0] - x[:, 1])
+    assert torch.allclose(out["xx"][:, 1], (-(x[:, 1] ** 2) * s + 2 * x[:, 1] * c + s) * e, rtol=1e-13, atol=1e-13)
+    mixed = (c - x[:, 0] * x[:, 1] * s) - x[:, 1] * c + x[:, 0] * c - s
+    assert torch.allclose(out["xy"][:, 1], mixed * e, rtol=1e-13, atol=1e-13)
+
+
+def test_multiplication_nodes_stand_beside_the_additions() -> None:
+    # Liu et al. 2024 (KAN 2.0): two subnodes for each multiplication, one value for the next layer.
+    backbone, theta = build(MULTIPLYING)
+    first, second, third = (a["coefficients"].shape for a in backbone.arrays(theta) if a)
+    assert (first, second, third) == ((4, 2, 7), (5, 3, 7), (2, 3, 7))
+
+
+def test_a_chebykan_starts_at_the_scale_it_is_given() -> None:
+    layer = ChebyshevLayer(4, 3000, 8, 0.5)
+    coefficients = torch.from_numpy(layer.initial(np.random.default_rng(0))["chebyshev_coefficients"])
+    x = torch.cos(math.pi * torch.from_numpy(np.random.default_rng(1).uniform(size=(400, 4))))[None]  # arcsine law
+    values = layer.forward({"chebyshev_coefficients": coefficients}, x, JetSpace(("x",), ()))[0]
+    assert float(values.std()) == pytest.approx(0.5, rel=0.05)
+
+
 def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> None:
     backbone, _ = build(replace(WIDE, width=[16], base=True))
     first = backbone.arrays(backbone.initial(np.random.default_rng(0)))[0]
@@ -246,6 +305,16 @@ def test_liu_et_al_start_has_scaled_small_splines_and_xavier_base_weights() -> N
         (lambda: Kan(knots="cosin"), r"^backbone\.knots=cosin: unknown\. Did you mean 'cosine'\?"),
         (lambda: Kan(degree=9), r"^backbone\.degree=9: expected an integer from 1 to 7"),
         (lambda: Kan(degree=2).check_order(2), r"^backbone\.degree=2: expected at least 3"),
+        (lambda: MultKan(width=[]), r"^backbone\.width=\[\]: expected at least one hidden width"),
+        (
+            lambda: MultKan(width=[3], mult=[1, 2]),
+            r"^backbone\.mult=\[1, 2\]: expected one number, or one for each of the 1",
+        ),
+        (lambda: MultKan(width=[3], mult=-1), r"^backbone\.mult=-1: expected numbers of at least 0"),
+        (lambda: ChebyKan(width=[0]), r"^backbone\.width=\[0\]: expected hidden widths of at least 1"),
+        (lambda: ChebyKan(degree=0), r"^backbone\.degree=0: expected an integer of at least 1"),
+        (lambda: ChebyKan(squash="none"), r"^backbone\.squash=none: unknown\. Valid choices: sin, tanh"),
+        (lambda: ChebyKan(scale=-1.0), r"^backbone\.scale=-1\.0: expected a number above 0"),
         (lambda: Mlp(activation="relu"), r"^backbone\.activation=relu: unknown"),
         (lambda: EmbeddingOptions("fourrier"), r"embedding\.kind=fourrier: unknown\. Did you mean 'fourier'\?"),
         (lambda: EmbeddingOptions("fourier", features=0), r"embedding\.features=0: expected an integer of at least 1"),

@@ -13,7 +13,7 @@ from naive_network import at_points
 from torch import Tensor
 
 from kanpinn.functions import FUNCTIONS
-from kanpinn.jets import Jet, JetSpace
+from kanpinn.jets import Jet, JetSpace, product_cotangent
 
 NAMES = ("x", "y", "t")
 THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))
@@ -134,3 +134,12 @@ def test_set_partitions_are_counted_by_bell_numbers() -> None:
 def test_constants_have_no_derivatives() -> None:
     jet = JetSpace(("x", "y"), ("xy",)).constant(torch.tensor([3.0, 4.0]))
     assert jet.data.tolist() == [[3.0, 4.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("derivatives", SPACES.values(), ids=SPACES)
+def test_the_cotangent_of_a_product_equals_autograds(derivatives: tuple[str, ...]) -> None:
+    space = JetSpace(NAMES, derivatives)
+    f, g, cotangent = torch.from_numpy(np.random.default_rng(1).standard_normal((3, len(space), 5)))
+    f.requires_grad_(True)
+    (expected,) = torch.autograd.grad((Jet(space, f) * Jet(space, g)).data, f, cotangent)
+    assert torch.allclose(product_cotangent(Jet(space, g), cotangent), expected, rtol=1e-13, atol=1e-13)

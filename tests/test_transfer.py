@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from naive_network import Options
 from torch import Tensor
 
-from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
+from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.jets import JetSpace
 from kanpinn.multilevel.transfer import Transfer
@@ -27,19 +28,25 @@ VARIANTS: dict[str, Kan] = {
     ),
     "depth 2, fourier, single interval": replace(BASIC, grid=1, embedding=EmbeddingOptions("fourier", features=2)),
 }
-NETWORKS = {
+NETWORKS: dict[str, Options] = {
     f"degree {degree}, {name}": replace(options, degree=degree)
     for degree in range(1, 8)
     for name, options in VARIANTS.items()
 }
+NETWORKS |= {
+    "multkan": MultKan(width=[3, 2], mult=[1, 2], degree=4, grid=3),
+    "chebykan": ChebyKan(width=[3, 2], degree=3),
+    "separable": Separable(width=[2], rank=2, degree=4, grid=3),
+    "separable, linear last": Separable(width=[], rank=3, last="linear", degree=4, grid=2),
+}
 each = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 
 
-def build(options: Kan | Mlp, outputs: int = 2) -> Backbone:
+def build(options: Options, outputs: int = 2) -> Backbone:
     return options.build(options.embedding.build(DOMAIN, (), np.random.default_rng(0)), outputs)
 
 
-def levels(options: Kan, count: int) -> tuple[Backbone, Backbone]:
+def levels(options: Options, count: int) -> tuple[Backbone, Backbone]:
     """A network and the same refined `count` times."""
     coarse = fine = build(options)
     for _ in range(count):
@@ -56,7 +63,7 @@ def points(count: int) -> Tensor:
 
 
 @each
-def test_prolongation_changes_neither_output_nor_derivatives(options: Kan) -> None:
+def test_prolongation_changes_neither_output_nor_derivatives(options: Options) -> None:
     coarse, fine = levels(options, 2)
     theta = random(coarse.size)
     refined = Transfer(coarse, fine).prolong(theta)
@@ -71,7 +78,7 @@ def test_prolongation_changes_neither_output_nor_derivatives(options: Kan) -> No
 
 
 @each
-def test_transposes_are_adjoint_and_restrictions_undo_prolongation(options: Kan) -> None:
+def test_transposes_are_adjoint_and_restrictions_undo_prolongation(options: Options) -> None:
     for count in (1, 2):
         transfer = Transfer(*levels(options, count))
         c, f = random(transfer.coarse.size), random(transfer.fine.size, seed=1)
@@ -85,7 +92,7 @@ def test_transposes_are_adjoint_and_restrictions_undo_prolongation(options: Kan)
 
 
 @each
-def test_gradients_obey_the_chain_rule(options: Kan) -> None:
+def test_gradients_obey_the_chain_rule(options: Options) -> None:
     coarse, fine = levels(options, 2)
     transfer = Transfer(coarse, fine)
     x, space = points(30), JetSpace(DOMAIN.names, ("x",) if options.degree > 1 else ())
@@ -184,6 +191,10 @@ def test_networks_that_are_not_refinements_of_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="not the coarse network refined"):
         # The same arrays, another function outside the knots.
         Transfer(relu, ReluKan(width=[3], degree=4, grid=3, outside="clamp").build(coarse.embedding, 2).refined())
+    separable = Separable(width=[2], rank=2, grid=3)
+    for options in (replace(separable, outside="clamp"), replace(separable, squash="sin"), replace(separable, rank=3)):
+        with pytest.raises(ValueError, match="not the coarse network refined"):
+            Transfer(separable.build(coarse.embedding, 2), options.build(coarse.embedding, 2).refined())
     with pytest.raises(ValueError, match="not the coarse network refined"):
         Transfer(coarse, build(replace(BASIC, embedding=EmbeddingOptions("periodic"))).refined())
     for other in (coarse, build(BASIC)):

@@ -1,10 +1,20 @@
-"""Networks that carry jets: Kolmogorov–Arnold networks in two bases and multilayer perceptrons."""
+"""Networks that carry jets: Kolmogorov–Arnold networks in several bases and forms, and multilayer perceptrons."""
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.chebykan import ChebyKan
 from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.mlp import Mlp
+from kanpinn.backbones.multkan import MultKan
 from kanpinn.backbones.relu_kan import ReluKan
+from kanpinn.backbones.separable import Separable
 
-BACKBONES: dict[str, type[Kan] | type[ReluKan] | type[Mlp]] = {"kan": Kan, "relu_kan": ReluKan, "mlp": Mlp}
+BACKBONES: dict[str, type[Kan] | type[ReluKan] | type[MultKan] | type[ChebyKan] | type[Separable] | type[Mlp]] = {
+    "kan": Kan,
+    "relu_kan": ReluKan,
+    "multkan": MultKan,
+    "chebykan": ChebyKan,
+    "separable": Separable,
+    "mlp": Mlp,
+}
 
-__all__ = ["BACKBONES", "Backbone", "Kan", "Mlp", "ReluKan"]
+__all__ = ["BACKBONES", "Backbone", "ChebyKan", "Kan", "Mlp", "MultKan", "ReluKan", "Separable"]

@@ -69,6 +69,19 @@ class Layer(ABC):
         """
         return {}
 
+    def constants(self) -> dict[str, np.ndarray]:
+        """Arrays without which the parameters mean nothing, such as knots, by name; empty for most layers."""
+        return {}
+
+    def attributes(self) -> dict[str, Any]:
+        """Plain values that say what the functions on the edges are; empty for layers without such."""
+        return {}
+
+    @property
+    @abstractmethod
+    def kept(self) -> int:
+        """About how many numbers a pass keeps per point and derivative carried, for estimates of memory."""
+
     @property
     def intervals(self) -> int | None:
         """Equal intervals into which knots divide each input; None without knots or with others."""
@@ -95,7 +108,7 @@ class Backbone:
         embedding: Maps coordinates to the inputs of the first layer.
         layers: The layers in order.
         level: How often the network has been refined.
-        grid: Spline intervals per edge on this level; None for a network without levels.
+        grid: Spline intervals per edge on this level, or the degree of polynomials; None for a network without levels.
     """
 
     def __init__(self, embedding: Embedding, layers: list[Layer], grid: int | None = None, level: int = 0) -> None:
@@ -154,7 +167,20 @@ class Backbone:
         Returns:
             A jet `[C, N, outputs]`.
         """
-        data = self.embedding.forward(points, space)
+        return Jet(space, self.carry(theta, self.embedding.forward(points, space), space, tape))
+
+    def carry(self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None) -> Tensor:
+        """The layers without the embedding.
+
+        Args:
+            theta: Parameters `[P]`.
+            data: What the embedding makes of the points, `[C, N, width]`.
+            space: Which derivatives it holds.
+            tape: Filled with what `jacobian` needs, if given.
+
+        Returns:
+            `[C, N, outputs]`.
+        """
         if tape is not None:
             data.requires_grad_(True)  # so that a cotangent reaches every layer's output even if theta needs none
         for layer, parameters in zip(self.layers, self.arrays(theta), strict=True):
@@ -162,7 +188,7 @@ class Backbone:
             if tape is not None and layer.size:
                 tape.features.append(features)
                 tape.outputs.append(data)
-        return Jet(space, data)
+        return data
 
     def jacobian(self, theta: Tensor, tape: Tape, scalar: Tensor, out: Tensor, *, retain: bool = False) -> None:
         """Per-point Jacobian of residuals from one backward pass.
@@ -185,7 +211,7 @@ class Backbone:
                 layer.jacobian(parameters, features, cotangent, out[:, part])
 
     def refined(self) -> Backbone:
-        """The network on the next finer level: every spline interval halved, width and depth kept.
+        """The network on the next finer level: spline intervals halved or degrees doubled, width and depth kept.
 
         Raises:
             ValueError: If the network has no levels.

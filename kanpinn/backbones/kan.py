@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,12 @@ from torch.autograd.function import once_differentiable
 
 from kanpinn import splines
 from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.basis import basis_jets, input_cotangent
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
-from kanpinn.backbones.layers import Activation, Linear
+from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.functions import silu_derivatives
-from kanpinn.jets import Jet, JetSpace, chain_cotangent
+from kanpinn.jets import Jet, JetSpace
 from kanpinn.nesting import Nesting, dyadic_nesting, knot_insertion
 
 SQUASHES = ("tanh", "sin", "none")
@@ -62,22 +63,15 @@ def spline_features(
     Returns:
         The features.
     """
-    points, inputs = data.shape[1:]
+    inputs = data.shape[2]
     if knots == "uniform":
         cell, b = splines.local_basis(data[0], n, degree, space.order + 1, outside=outside)
     else:
         t = splines.knot_vector(knots, n, degree)
         cell, b = splines.local_basis_on(data[0], t, degree, space.order + 1, outside=outside)
     rows = (cell + torch.arange(inputs, device=cell.device) * n).reshape(-1)
-    jet = Jet(space, data)
-    jets = data.new_empty(points, len(space), inputs, degree + 1)
-    jets[:, 0] = b[:, :, 0]
-    for a, by_order in enumerate(space.chain[1:], start=1):
-        torch.mul(jet.monomial(by_order[0])[..., None], b[:, :, 1], out=jets[:, a])
-        for d, terms in enumerate(by_order[1:], start=2):
-            jets[:, a].addcmul_(jet.monomial(terms)[..., None], b[:, :, d])
-    silu = jet.compose(silu_derivatives(data[0], space.order)).data if base else None
-    return SplineFeatures(rows, jets.view(points, len(space), -1), b, data, silu)
+    silu = Jet(space, data).compose(silu_derivatives(data[0], space.order)).data if base else None
+    return SplineFeatures(rows, basis_jets(data, space, b), b, data, silu)
 
 
 class _Contract(torch.autograd.Function):
@@ -123,7 +117,7 @@ class _Contract(torch.autograd.Function):
                 rows = features.rows[part.start * inputs : part.stop * inputs]
                 products = torch.bmm(features.jets[part].transpose(1, 2), cotangent[part])
                 flat.index_add_(0, rows, products.view(len(rows), -1))
-        grad_data = None if basis is None else _input_cotangent(basis, features, ctx.space)
+        grad_data = None if basis is None else input_cotangent(basis, features.derivatives, features.data, ctx.space)
         return grad_data, None if flat is None else flat.view(windows.shape), None, None
 
 
@@ -147,23 +141,6 @@ def _local(features: SplineFeatures, windows: Tensor, part: slice) -> Tensor:
     rows = features.rows[part.start * inputs : part.stop * inputs]
     local = windows.reshape(windows.shape[0], -1).index_select(0, rows)
     return local.view(part.stop - part.start, -1, windows.shape[2])
-
-
-def _input_cotangent(basis_cotangent: Tensor, features: SplineFeatures, space: JetSpace) -> Tensor:
-    """Cotangent of the input jets from that of the basis jets.
-
-    Args:
-        basis_cotangent: `[N, C, in·(k + 1)]`.
-        features: The layer's features.
-        space: The derivatives carried.
-
-    Returns:
-        `[C, N, in]`.
-    """
-    points, inputs = features.data.shape[1:]
-    basis = basis_cotangent.view(points, len(space), inputs, -1)
-    s = torch.einsum("ncpj,npdj->cdnp", basis, features.derivatives).contiguous()  # (C, order + 2, N, in)
-    return chain_cotangent(Jet(space, features.data), lambda a, d: s[a, d])
 
 
 class SplineLayer(Layer):
@@ -265,6 +242,16 @@ class SplineLayer(Layer):
         first = features.rows.view(-1, self.inputs) + torch.arange(self.inputs, device=device) * self.degree
         return (first[..., None] + torch.arange(self.degree + 1, device=device)).view(len(first), 1, -1)
 
+    def constants(self) -> dict[str, np.ndarray]:
+        return {"knots": np.asarray(splines.knot_vector(self.knots, self.n, self.degree))}
+
+    def attributes(self) -> dict[str, Any]:
+        return {"grid": self.n, "degree": self.degree, "spacing": self.knots, "outside": self.outside}
+
+    @property
+    def kept(self) -> int:
+        return 2 * self.inputs * (self.degree + 1)
+
     @property
     def intervals(self) -> int | None:
         return self.n if self.knots == "uniform" else None
@@ -329,6 +316,18 @@ class SplineOptions(ABC):
     def layer(self, inputs: int, outputs: int) -> Layer:
         """One layer of splines on the coarsest level."""
 
+    @abstractmethod
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level.
+
+        Args:
+            embedding: From `EmbeddingOptions.build`.
+            outputs: Number of unknowns.
+
+        Returns:
+            The backbone, without parameters.
+        """
+
     def check_order(self, order: int) -> None:
         """Refuse a degree too low for a problem's derivatives.
 
@@ -359,24 +358,34 @@ class SplineOptions(ABC):
             scale=self.scale,
         )
 
-    def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level.
+    def stack(self, embedding: Embedding, outputs: int, products: Sequence[int] = ()) -> Backbone:
+        """Layers of splines on top of each other, on the coarsest level.
 
         Args:
-            embedding: From `EmbeddingOptions.build`.
-            outputs: Number of unknowns.
+            embedding: What the first layer sees.
+            outputs: Width of the output.
+            products: Multiplication nodes beside the `width` in each hidden layer; none if empty.
 
         Returns:
             The backbone, without parameters.
         """
-        widths = [embedding.width, *self.width, outputs]
         layers: list[Layer] = []
-        for k, (inputs, out) in enumerate(pairwise(widths)):
-            if k and self.squash != "none":
+        inputs = embedding.width
+        for k, (width, many) in enumerate(zip(self.width, products or [0] * len(self.width), strict=True)):
+            layers.append(self._layer(k, inputs, width + 2 * many))
+            if many:
+                layers.append(Multiply(width, many))
+            if self.squash != "none":
                 layers.append(Activation(self.squash))
-            linear = k == 0 and self.first == "linear"
-            layers.append(Linear(inputs, out, bias=False) if linear else self.layer(inputs, out))
+            inputs = width + many
+        layers.append(self._layer(len(self.width), inputs, outputs))
         return Backbone(embedding, layers, grid=self.grid)
+
+    def _layer(self, k: int, inputs: int, outputs: int) -> Layer:
+        """Layer k of the network."""
+        if k == 0 and self.first == "linear":
+            return Linear(inputs, outputs, bias=False)
+        return self.layer(inputs, outputs)
 
 
 @dataclass
@@ -386,6 +395,10 @@ class Kan(SplineOptions):
     def layer(self, inputs: int, outputs: int) -> SplineLayer:
         """One layer of B-splines on the coarsest level."""
         return self.splines(inputs, outputs)
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level; see `SplineOptions.build`."""
+        return self.stack(embedding, outputs)
 
 
 def check_width(width: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Layers other than splines: linear maps and element-wise activations, on jets."""
+"""Layers other than splines: linear maps, element-wise activations and products of neighbours, on jets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.base import Layer, Parameters
 from kanpinn.functions import FUNCTIONS
-from kanpinn.jets import Jet, JetSpace, chain_cotangent
+from kanpinn.jets import Jet, JetSpace, chain_cotangent, product_cotangent
 
 
 class Linear(Layer):
@@ -40,6 +40,10 @@ class Linear(Layer):
         if self.bias:
             out["bias"] = np.zeros(self.outputs)
         return out
+
+    @property
+    def kept(self) -> int:
+        return 4 * self.inputs
 
     def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
         out = data @ parameters["weight"].T
@@ -87,8 +91,66 @@ class Activation(Layer):
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         return {}
 
+    @property
+    def kept(self) -> int:
+        return 0  # counted with the layer that follows
+
     def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
         return _Compose.apply(data, space, self.name), None
 
     def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
         raise AssertionError("an activation has no parameters")
+
+
+class _Products(torch.autograd.Function):
+    """Products of pairs of jets by the Leibniz rule, with their cotangent in closed form."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, space: JetSpace) -> Tensor:
+        """Multiply jets `[C, ...]`."""
+        ctx.save_for_backward(left, right)
+        ctx.space = space
+        return (Jet(space, left) * Jet(space, right)).data
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        """Pull the cotangent `[C, ...]` back to both factors."""
+        left, right = (Jet(ctx.space, data) for data in ctx.saved_tensors)
+        return product_cotangent(right, grad_output), product_cotangent(left, grad_output), None
+
+
+class Multiply(Layer):
+    """Multiplication nodes (Liu et al. 2024, KAN 2.0, arXiv:2408.10205, sec. 2): some inputs pass, the rest are paired.
+
+    Inputs x_1 … x_{a + 2m} become x_1, …, x_a, x_{a+1} x_{a+2}, …, x_{a+2m−1} x_{a+2m}. No parameters.
+
+    Attributes:
+        additions: Inputs that pass, a.
+        products: Pairs that are multiplied, m.
+    """
+
+    def __init__(self, additions: int, products: int) -> None:
+        self.additions = additions
+        self.products = products
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        return {}
+
+    @property
+    def kept(self) -> int:
+        return 2 * self.products
+
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+        passed, left, right = (
+            data[..., : self.additions],
+            data[..., self.additions :: 2],
+            data[..., self.additions + 1 :: 2],
+        )
+        return torch.cat([passed, _Products.apply(left, right, space)], dim=-1), None
+
+    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
+        raise AssertionError("a multiplication has no parameters")

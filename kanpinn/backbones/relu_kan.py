@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineFeatures, SplineLayer, SplineOptions
 from kanpinn.errors import invalid
 from kanpinn.jets import JetSpace
@@ -52,6 +54,16 @@ class ReluLayer(Layer):
         block = out[:, : edges * width].view(len(out), edges, width)  # the coefficients come first
         block.copy_(relu_gradient(block, self.spline.n, self.spline.degree))
 
+    def constants(self) -> dict[str, np.ndarray]:
+        return self.spline.constants()
+
+    def attributes(self) -> dict[str, Any]:
+        return self.spline.attributes()
+
+    @property
+    def kept(self) -> int:
+        return self.spline.kept
+
     @property
     def intervals(self) -> int | None:
         return self.spline.intervals
@@ -84,6 +96,10 @@ class ReluKan(SplineOptions):
     def layer(self, inputs: int, outputs: int) -> ReluLayer:
         """One layer of power-ReLU functions on the coarsest level; its random start is that of the B-splines."""
         return ReluLayer(self.splines(inputs, outputs))
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level; see `SplineOptions.build`."""
+        return self.stack(embedding, outputs)
 
 
 def maps_splines(backbone: Backbone) -> bool:

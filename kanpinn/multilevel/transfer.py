@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Layer
+from kanpinn.backbones.separable import Factors
 
 
 class Transfer:
@@ -56,7 +57,10 @@ class Transfer:
         return gradient
 
     def restrict(self, theta: Tensor) -> Tensor:
-        """R: fine parameters `[..., P_fine]` to coarse ones whose activations are the nearest in L2(−1, 1); R P = 1."""
+        """R: fine parameters `[..., P_fine]` to coarse ones whose activations are the nearest; R P = 1.
+
+        Nearest in L2(−1, 1) for splines, with the weight 1/√(1 − x²) for Chebyshev polynomials.
+        """
         for coarse, fine in reversed(list(pairwise(self._levels))):
             theta = fine.transferred(theta, coarse.nestings(), lambda nesting, c: nesting.restrict(c))
         return theta
@@ -90,6 +94,8 @@ def _same_layer(a: Layer, b: Layer) -> bool:
 
 
 def _options(layer: Layer) -> dict[str, object]:
-    wrapped = {name: _options(value) for name, value in vars(layer).items() if isinstance(value, Layer)}
+    wrapped: dict[str, object] = {n: _options(value) for n, value in vars(layer).items() if isinstance(value, Layer)}
+    if isinstance(layer, Factors):
+        wrapped["bodies"] = [[_options(inner) for inner in body.layers] for body in layer.bodies]
     plain = {name: value for name, value in vars(layer).items() if isinstance(value, bool | int | float | str)}
     return {**plain, **wrapped}

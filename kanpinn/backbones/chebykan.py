@@ -1,0 +1,155 @@
+"""Kolmogorov–Arnold networks of Chebyshev polynomials, nested by degree."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.basis import basis_jets, input_cotangent
+from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.kan import check_width
+from kanpinn.backbones.layers import Activation
+from kanpinn.chebyshev import chebyshev_basis, chebyshev_nesting
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.jets import JetSpace
+from kanpinn.nesting import Nesting
+
+SQUASHES = ("tanh", "sin")
+
+
+class ChebyshevFeatures(NamedTuple):
+    """The jets of the polynomials at each input, and what their derivative needs.
+
+    Attributes:
+        jets: `[N, C, in·(K + 1)]`.
+        derivatives: Plain derivatives 0 … order + 1, `[N, in, order + 2, K + 1]`.
+        data: The input jets, `[C, N, in]`.
+    """
+
+    jets: Tensor
+    derivatives: Tensor
+    data: Tensor
+
+
+class _Expand(torch.autograd.Function):
+    """Σ over inputs and polynomials, with the closed-form cotangent of the input jets."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, weights: Tensor, features: ChebyshevFeatures, space: JetSpace) -> Tensor:
+        """Input jets `[C, N, in]` (only their place in the graph) and weights `[in·(K + 1), out]` to `[C, N, out]`."""
+        ctx.save_for_backward(weights)
+        ctx.features, ctx.space = features, space
+        out = data.new_empty(*features.jets.shape[:2], weights.shape[1])
+        return torch.matmul(features.jets, weights, out=out).permute(1, 0, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+        """Pull cotangents `[C, N, out]` back to the input jets and the coefficients."""
+        (weights,) = ctx.saved_tensors
+        features: ChebyshevFeatures = ctx.features
+        cotangent = grad_output.permute(1, 0, 2).contiguous()
+        grad_data = grad_weights = None
+        if ctx.needs_input_grad[0]:
+            grad_data = input_cotangent(cotangent @ weights.T, features.derivatives, features.data, ctx.space)
+        if ctx.needs_input_grad[1]:
+            grad_weights = features.jets.flatten(0, 1).T @ cotangent.flatten(0, 1)
+        return grad_data, grad_weights, None, None
+
+
+class ChebyshevLayer(Layer):
+    """A layer of polynomials on edges: y_q = Σ_p Σ_i C[q,p,i] T_i(x_p), i = 0 … K (SS et al. 2024, arXiv:2405.07200).
+
+    Attributes:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        degree: Polynomial degree K.
+        scale: Standard deviation of an output's values at the start.
+    """
+
+    def __init__(self, inputs: int, outputs: int, degree: int, scale: float) -> None:
+        self.inputs, self.outputs, self.degree, self.scale = inputs, outputs, degree, scale
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"chebyshev_coefficients": (self.outputs, self.inputs, self.degree + 1)}
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        # Coefficients that fall like 1/(i + 1): the i-th polynomial's slopes grow like i². T_i² has the mean 1/2.
+        sizes = 1.0 / np.arange(1, self.degree + 2)
+        sizes *= self.scale / math.sqrt(self.inputs * (sizes**2 @ np.r_[1.0, np.full(self.degree, 0.5)]))
+        shape = (self.outputs, self.inputs, self.degree + 1)
+        return {"chebyshev_coefficients": sizes * generator.standard_normal(shape)}
+
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, ChebyshevFeatures]:
+        inner = data.detach()
+        derivatives = chebyshev_basis(inner[0], self.degree, space.order + 1)
+        features = ChebyshevFeatures(basis_jets(inner, space, derivatives), derivatives, inner)
+        weights = parameters["chebyshev_coefficients"].permute(1, 2, 0).reshape(-1, self.outputs)
+        return _Expand.apply(data, weights, features, space), features
+
+    def jacobian(self, parameters: Parameters, features: ChebyshevFeatures, cotangent: Tensor, out: Tensor) -> None:
+        out.unflatten(1, (self.outputs, -1)).copy_(torch.bmm(cotangent.permute(1, 2, 0), features.jets))
+
+    def attributes(self) -> dict[str, Any]:
+        return {"degree": self.degree, "polynomials": "chebyshev"}
+
+    @property
+    def kept(self) -> int:
+        return 2 * self.inputs * (self.degree + 1)
+
+    def refined(self) -> ChebyshevLayer:
+        finer = copy(self)
+        finer.degree = 2 * self.degree
+        return finer
+
+    def nesting(self) -> dict[str, Nesting]:
+        return {"chebyshev_coefficients": chebyshev_nesting(self.degree, 2 * self.degree)}
+
+
+@dataclass
+class ChebyKan:
+    """Kolmogorov–Arnold network of Chebyshev polynomials (SS et al. 2024, arXiv:2405.07200), nested by degree.
+
+    Attributes:
+        width: Hidden widths, one per hidden layer.
+        degree: Polynomial degree on the coarsest level; every finer level doubles it.
+        squash: What keeps hidden values within [−1, 1]: tanh or sin.
+        scale: Size of the random polynomials at the start.
+        embedding: How coordinates enter.
+    """
+
+    width: list[int] = field(default_factory=lambda: [5, 5])
+    degree: int = 4
+    squash: str = "tanh"
+    scale: float = 0.5
+    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+
+    def __post_init__(self) -> None:
+        check_width(self.width)
+        if self.degree < 1:
+            raise invalid("backbone.degree", self.degree, "an integer of at least 1")
+        if self.squash not in SQUASHES:
+            raise unknown_choice("backbone.squash", self.squash, SQUASHES)
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise invalid("backbone.scale", self.scale, "a number above 0")
+
+    def check_order(self, order: int) -> None:
+        """Nothing to refuse: polynomials are smooth."""
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level, without parameters; see `SplineOptions.build`."""
+        layers: list[Layer] = []
+        for k, (inputs, out) in enumerate(pairwise([embedding.width, *self.width, outputs])):
+            if k:
+                layers.append(Activation(self.squash))
+            layers.append(ChebyshevLayer(inputs, out, self.degree, self.scale))
+        return Backbone(embedding, layers, grid=self.degree)

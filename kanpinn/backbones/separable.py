@@ -1,0 +1,355 @@
+"""Separable networks: sums of products of one-dimensional Kolmogorov–Arnold networks, one body per coordinate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kanpinn.backbones.base import Backbone, Layer, Parameters, Tape
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.kan import SplineLayer, SplineOptions
+from kanpinn.backbones.layers import Linear
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.jets import JetSpace
+from kanpinn.nesting import Nesting
+from kanpinn.problem import Box
+
+LAST = ("sum", "linear")
+
+
+class Line(NamedTuple):
+    """One coordinate's distinct values among some points.
+
+    Attributes:
+        space: The derivatives by that coordinate alone.
+        data: The body's inputs at the distinct values, `[C_i, n_i, width]`.
+        index: Which of them each point has, int64 `[N]`.
+    """
+
+    space: JetSpace
+    data: Tensor
+    index: Tensor
+
+
+class Product(NamedTuple):
+    """How the bodies' values make the outputs: y_k = Σ_r Π_i f_i[k·terms + r].
+
+    Attributes:
+        orders: Per derivative carried, how often it differentiates by each coordinate.
+        indices: `Line.index` per coordinate.
+        outputs: Number of outputs.
+        terms: Terms per output.
+    """
+
+    orders: tuple[tuple[int, ...], ...]
+    indices: tuple[Tensor, ...]
+    outputs: int
+    terms: int
+
+
+class Features(NamedTuple):
+    """What `Factors.jacobian` needs: each coordinate's line and its body's values `[C_i, n_i, outputs·terms]`."""
+
+    lines: list[Line]
+    values: list[Tensor]
+    product: Product
+
+
+PART_BYTES = 2**20
+"""Memory for the factors at some points, which a CPU's cache holds."""
+
+
+def distinct(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Find equal rows.
+
+    Args:
+        columns: `[N, width]`.
+
+    Returns:
+        The position of one row of each kind, `[n]`, and which kind each row is, `[N]`. All rows count as different
+        where fewer than half of them could be spared.
+    """
+    every = torch.arange(len(columns), device=columns.device)
+    values, kind = torch.unique(columns[:, 0], return_inverse=True)
+    for column in columns.T[1:]:
+        others, other = torch.unique(column, return_inverse=True)
+        values, kind = torch.unique(kind * len(others) + other, return_inverse=True)
+    if 2 * len(values) > len(columns):
+        return every, every
+    return every.new_empty(len(values)).scatter_(0, kind, every), kind
+
+
+def _parts(product: Product, values: Sequence[Tensor]) -> list[slice]:
+    """The points in slices whose factors fit into `PART_BYTES`."""
+    points = len(product.indices[0])
+    each = sum(v.shape[0] * v.shape[2] * v.element_size() for v in values)
+    size = max(32, PART_BYTES // each)
+    return [slice(start, min(start + size, points)) for start in range(0, points, size)]
+
+
+def _factors(product: Product, values: Sequence[Tensor], part: slice) -> list[Tensor]:
+    """Each coordinate's values at some points, `[C_i, n, outputs·terms]`."""
+    return [v.index_select(1, index[part]) for v, index in zip(values, product.indices, strict=True)]
+
+
+def _cotangents(product: Product, factors: Sequence[Tensor], cotangent: Tensor) -> list[Tensor]:
+    """Pull cotangents `[C, n, outputs]` back to each coordinate's values `[C_i, n, outputs·terms]`."""
+    out = [torch.zeros_like(factor) for factor in factors]
+    for orders, here in zip(product.orders, cotangent.repeat_interleave(product.terms, dim=-1), strict=True):
+        for i, d in enumerate(orders):
+            rest = here
+            for j, e in enumerate(orders):
+                if j != i:
+                    rest = rest * factors[j][e]
+            out[i][d] += rest
+    return out
+
+
+class _SumOfProducts(torch.autograd.Function):
+    """Products over coordinates, summed over terms; each factor knows one coordinate, so derivatives factorise."""
+
+    @staticmethod
+    def forward(ctx: Any, product: Product, *values: Tensor) -> Tensor:
+        """Values `[C_i, n_i, outputs·terms]` per coordinate to jets `[C, N, outputs]`."""
+        ctx.product = product
+        ctx.save_for_backward(*values)
+        points = len(product.indices[0])
+        out = values[0].new_empty(len(product.orders), points, product.outputs)
+        for part in _parts(product, values):
+            factors = _factors(product, values, part)
+            for a, orders in enumerate(product.orders):
+                total = factors[0][orders[0]]
+                for factor, d in zip(factors[1:], orders[1:], strict=True):
+                    total = total * factor[d]
+                torch.sum(total.view(len(total), product.outputs, product.terms), dim=-1, out=out[a, part])
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Pull the cotangent `[C, N, outputs]` back to the values of every coordinate."""
+        product, values = ctx.product, ctx.saved_tensors
+        out = [torch.zeros_like(v) for v in values]
+        for part in _parts(product, values):
+            found = _cotangents(product, _factors(product, values, part), grad_output[:, part])
+            for total, index, here in zip(out, product.indices, found, strict=True):
+                total.index_add_(1, index[part], here)
+        return None, *out
+
+
+class Factors(Layer):
+    """Σ_r Π_i f_r⁽ⁱ⁾(x_i), each coordinate's functions f⁽ⁱ⁾ by a network of its own.
+
+    The separated form of Cho et al. 2023 (SPINN, arXiv:2306.15969, eq. 4) and Jacob et al. 2024 (SPIKAN,
+    arXiv:2411.06286), which is the canonical polyadic form of a tensor. A body is evaluated at the distinct values of
+    its coordinate only: at the n^d points of a tensor grid it works on n of them.
+
+    Attributes:
+        bodies: One network per coordinate, which it embeds as the whole network does.
+        outputs: Width of the output.
+        terms: Number of products that are added, per output.
+    """
+
+    def __init__(self, bodies: tuple[Backbone, ...], outputs: int, terms: int) -> None:
+        self.bodies = bodies
+        self.outputs = outputs
+        self.terms = terms
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The coordinates."""
+        return tuple(body.embedding.domain.names[0] for body in self.bodies)
+
+    def _places(self) -> list[tuple[str, Layer]]:
+        """Path and layer of every layer with parameters, in the order of the parameters."""
+        return [
+            (f"{name}/layer_{k}", layer)
+            for name, body in zip(self._names, self.bodies, strict=True)
+            for k, layer in enumerate(layer for layer in body.layers if layer.size)
+        ]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {f"{path}/{name}": shape for path, layer in self._places() for name, shape in layer.shapes().items()}
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        return {
+            f"{path}/{name}": values
+            for path, layer in self._places()
+            for name, values in layer.initial(generator).items()
+        }
+
+    def constants(self) -> dict[str, np.ndarray]:
+        return {
+            f"{path}/{name}": values for path, layer in self._places() for name, values in layer.constants().items()
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        found = next((known for _, layer in self._places() if (known := layer.attributes())), {})
+        return {**found, "coordinates": ",".join(self._names), "terms": self.terms}
+
+    @property
+    def kept(self) -> int:
+        # As if no two points shared a value.
+        return sum(layer.kept for body in self.bodies for layer in body.layers) + 3 * len(self.bodies) * self._width
+
+    @property
+    def _width(self) -> int:
+        """Width of a body's output."""
+        return self.outputs * self.terms
+
+    def _thetas(self, parameters: Parameters) -> list[Tensor]:
+        """Each body's flat parameters `[P_i]`."""
+        return [
+            torch.cat([values.reshape(-1) for path, values in parameters.items() if path.startswith(f"{name}/")])
+            for name in self._names
+        ]
+
+    def _lines(self, data: Tensor, space: JetSpace) -> list[Line]:
+        """Every coordinate's distinct values among points whose embedding is `[C, N, width]`."""
+        lines, start = [], 0
+        for name, body in zip(self._names, self.bodies, strict=True):
+            columns = slice(start, start + body.embedding.width)
+            start = columns.stop
+            order = max(index.count(name) for index in space.indices)
+            channels = [space.position(name * d) for d in range(order + 1)]
+            first, index = distinct(data[0, :, columns].detach())
+            own = data[channels][:, first, columns]
+            lines.append(Line(JetSpace((name,), (name * order,) if order else ()), own, index))
+        return lines
+
+    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Features]:
+        lines = self._lines(data, space)
+        values = [
+            body.carry(theta, line.data, line.space)
+            for body, theta, line in zip(self.bodies, self._thetas(parameters), lines, strict=True)
+        ]
+        orders = tuple(tuple(index.count(name) for name in self._names) for index in space.indices)
+        product = Product(orders, tuple(line.index for line in lines), self.outputs, self.terms)
+        lines = [line._replace(data=line.data.detach()) for line in lines]
+        return _SumOfProducts.apply(product, *values), Features(lines, [v.detach() for v in values], product)
+
+    def jacobian(self, parameters: Parameters, features: Features, cotangent: Tensor, out: Tensor) -> None:
+        lines, values, product = features
+        seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
+        for part in _parts(product, values):
+            found = _cotangents(product, _factors(product, values, part), cotangent[:, part])
+            for seed, here in zip(seeds, found, strict=True):
+                seed[:, part] = here
+        start = 0
+        for body, theta, line, seed in zip(self.bodies, self._thetas(parameters), lines, seeds, strict=True):
+            _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
+            start += body.size
+
+    @property
+    def intervals(self) -> int | None:
+        return self.bodies[0].intervals
+
+    def refined(self) -> Factors:
+        finer = copy(self)
+        finer.bodies = tuple(body.refined() for body in self.bodies)
+        return finer
+
+    def nesting(self) -> dict[str, Nesting]:
+        return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
+
+
+def _body_jacobian(body: Backbone, theta: Tensor, line: Line, seed: Tensor, out: Tensor) -> None:
+    """Write Σ_s λ_s ∂f_s/∂θ of one body at every point.
+
+    Args:
+        body: The network of one coordinate.
+        theta: Its parameters `[P_i]`.
+        line: Its distinct inputs.
+        seed: λ, the cotangent of its values at every point, `[C_i, N, width]`.
+        out: `[N, P_i]`, overwritten.
+    """
+    channels, points, width = seed.shape
+    count, many = line.data.shape[1], channels * width
+    if count * many > points:
+        _pull(body, theta, line.data[:, line.index], line.space, seed, out)
+        return
+    # Every value's own Jacobian, once per distinct input; points with the same input share it.
+    inputs = line.data.repeat_interleave(many, dim=1)
+    units = torch.eye(many, dtype=seed.dtype, device=seed.device).view(many, channels, width).transpose(0, 1)
+    table = seed.new_empty(count * many, body.size)
+    _pull(body, theta, inputs, line.space, units.repeat(1, count, 1), table)
+    rows = seed.transpose(0, 1).reshape(points, many)
+    order = torch.argsort(line.index)
+    groups = torch.split(order, torch.bincount(line.index, minlength=count).tolist())
+    for block, group in zip(table.view(count, many, body.size), groups, strict=True):
+        out[group] = rows[group] @ block
+
+
+def _pull(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
+    """Write the Jacobian `[n, P_i]` of Σ seed·values by a body's parameters, row by row of `data` `[C_i, n, in]`."""
+    tape = Tape()
+    with torch.enable_grad():
+        values = body.carry(theta, data.detach(), space, tape)
+        body.jacobian(theta, tape, (values * seed).sum(), out)
+
+
+@dataclass
+class Separable(SplineOptions):
+    """A sum of products of one-dimensional spline networks (SPIKAN, Jacob et al. 2024, arXiv:2411.06286).
+
+    The remaining options describe each coordinate's body, a `kan` of one input (or two: cos and sin, where periodic).
+
+    Attributes:
+        width: Hidden widths of each body; none for a single layer of splines.
+        rank: Number of products that are added.
+        last: sum: every unknown has its own products and adds them; linear: all unknowns share them, with weights.
+    """
+
+    width: list[int] = field(default_factory=lambda: [5])
+    rank: int = 8
+    last: str = "sum"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 1:
+            raise invalid("backbone.rank", self.rank, "an integer of at least 1")
+        if self.last not in LAST:
+            raise unknown_choice("backbone.last", self.last, LAST)
+        if self.embedding.kind == "fourier":
+            raise invalid(
+                "backbone.embedding.kind", "fourier", "auto, none or periodic (backbone=separable sees one coordinate)"
+            )
+
+    def layer(self, inputs: int, outputs: int) -> SplineLayer:
+        """One layer of B-splines of a body, on the coarsest level."""
+        return self.splines(inputs, outputs)
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network on its coarsest level; see `SplineOptions.build`.
+
+        Args:
+            embedding: From `EmbeddingOptions.build`.
+            outputs: Number of unknowns.
+
+        Returns:
+            The backbone, without parameters.
+
+        Raises:
+            UserError: If the problem offers further inputs, which belong to no coordinate.
+        """
+        domain = embedding.domain
+        single = [
+            Embedding(Box(**{name: domain.interval(name)}), (name,) if name in embedding.periodic else ())
+            for name in domain.names
+        ]
+        if embedding.width != sum(one.width for one in single):
+            raise invalid(
+                "backbone.embedding.inputs", "true", "false (backbone=separable has no body for the further inputs)"
+            )
+        shared = self.last == "linear"
+        bodies = tuple(self.stack(one, self.rank if shared else self.rank * outputs) for one in single)
+        factors = Factors(bodies, self.rank if shared else outputs, 1 if shared else self.rank)
+        layers: list[Layer] = [factors, Linear(self.rank, outputs, bias=False)] if shared else [factors]
+        return Backbone(embedding, layers, grid=self.grid)
