@@ -2,6 +2,7 @@
 
 from kanpinn.optimizers.adam import Adam
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.gauss_newton_cg import GaussNewtonCg
 from kanpinn.optimizers.gradient_descent import GradientDescent
 from kanpinn.optimizers.lbfgs import Lbfgs
 from kanpinn.optimizers.levenberg_marquardt import LevenbergMarquardt
@@ -10,6 +11,7 @@ from kanpinn.optimizers.ssbroyden import SsBroyden
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "levenberg_marquardt": LevenbergMarquardt,
+    "gauss_newton_cg": GaussNewtonCg,
     "lbfgs": Lbfgs,
     "ssbroyden": SsBroyden,
     "adam": Adam,
@@ -20,6 +22,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 __all__ = [
     "OPTIMIZERS",
     "Adam",
+    "GaussNewtonCg",
     "GradientDescent",
     "Lbfgs",
     "LevenbergMarquardt",
