@@ -35,6 +35,7 @@ from kanpinn.training import Training
 from kanpinn.weighting import Fixed
 
 INTERVALS = (8, 16, 32, 64, 128)
+FINEST_NETWORK = 32
 MOST = 3000
 DAMPINGS = (1e-3, 1e-6)
 
@@ -88,21 +89,21 @@ def linear(problem: Problem, degree: int, intervals: int) -> tuple[Objective, Te
 def networks(problem: str, intervals: list[int]) -> list[tuple[Objective, Tensor]]:
     """A small KAN, trained for 30 steps on 4 intervals and prolonged to each grid."""
     words = [f"problem={problem}", "backbone.width=[4,4]", "backbone.degree=4", "backbone.grid=4", "schedule=single"]
-    words += ["schedule.levels=1", "schedule.steps=30", "sampler.interior=1500", "sampler.growth=1"]
-    training = Training(validate(compose(words)[0]), OutputGrid(validate(compose(words)[0]).problem, 21))
-    (stage,) = training.configuration.components["schedule"].plan()
+    words += ["schedule.levels=1", "schedule.steps=30", "sampler=sobol", "sampler.interior=1000"]
+    configuration = validate(compose(words)[0])
+    training = Training(configuration, OutputGrid(configuration.problem, 21))
+    (stage,) = configuration.components["schedule"].plan()
     training.enter(stage)
     training.settle(training.train(stage, lambda _: None, lambda: None))
-    training.resample(training.theta)
-    coarse, theta, out = training.objective, training.theta, []
-    draw_of = coarse.points
+    coarse, theta = training.backbone, training.theta
+    draw = configuration.components["sampler"].draw(configuration.problem, 0, np.random.default_rng(0))
+    out, fine = [], coarse
     for n in intervals:
-        fine = coarse.backbone
         while (fine.grid or n) < n:
             fine = fine.refined()
-        objective = training._objective(fine)
-        objective._terms, objective.points = coarse._terms, draw_of
-        out.append((objective, Transfer(coarse.backbone, fine).prolong(theta)))
+        objective = Objective(configuration.problem, fine, configuration.components["weighting"])
+        objective.set_points(draw)
+        out.append((objective, Transfer(coarse, fine).prolong(theta)))
     return out
 
 
@@ -118,13 +119,11 @@ def main() -> None:
     for name, problem in PROBLEMS.items():
         for degree in arguments.degrees:
             for label in PRECONDITIONERS:
-                counts = [
-                    iterations(*linear(problem, degree, n), label, damping=1e-14, tolerance=1e-8) for n in sizes
-                ]
+                counts = [iterations(*linear(problem, degree, n), label, damping=1e-14, tolerance=1e-8) for n in sizes]
                 row = " | ".join(str(c) if c < MOST else f"> {MOST}" for c in counts)
                 print(f"| {name} | {degree} | {label} | {row} |", flush=True)
     for name in ("poisson", "burgers"):
-        cases = networks(name, [n for n in sizes if n <= 64])
+        cases = networks(name, [n for n in sizes if n <= FINEST_NETWORK])
         for damping in DAMPINGS:
             for label in PRECONDITIONERS:
                 counts = [iterations(*case, label, damping=damping, tolerance=1e-2) for case in cases]
