@@ -9,7 +9,10 @@ import torch
 from test_optimizers import START, LeastSquares, P, carried, iterate, linear, regression, rosenbrock
 from torch import Tensor
 
+from kanpinn import preflight
 from kanpinn.backbones import Mlp
+from kanpinn.compose import compose
+from kanpinn.config import validate
 from kanpinn.errors import UserError
 from kanpinn.optimizers import Lbfgs, SsBroyden
 from kanpinn.optimizers.ssbroyden import BLOCK, LARGEST, UPDATES, mirror, update_inverse, update_parameters
@@ -212,6 +215,13 @@ def test_networks_too_large_for_a_dense_matrix_are_refused() -> None:
     with pytest.raises(UserError, match="choose a smaller network"):
         SsBroyden().check_backbone(backbone)
     Lbfgs().check_backbone(backbone)
+
+
+def test_too_fine_a_level_is_refused_before_any_work() -> None:
+    words = ["problem=poisson", "optimizer=ssbroyden", "backbone.width=[30,30]", "backbone.degree=5", "backbone.grid=4"]
+    preflight.check(validate(compose([*words, "schedule.levels=1"])[0]))
+    with pytest.raises(UserError, match="optimizer=ssbroyden: 12870 parameters"):
+        preflight.check(validate(compose([*words, "schedule.levels=3"])[0]))
 
 
 @pytest.mark.parametrize(
