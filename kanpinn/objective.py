@@ -11,6 +11,7 @@ import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.problem import Coordinates, Point, Problem
+from kanpinn.products import DenseProducts, Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
 from kanpinn.weighting import Weighting
 
@@ -117,6 +119,21 @@ class _Term:
     partner: slice | None
     scale: Tensor  # √(w q/|set|), [n]
     coordinates: Tensor
+    part: slice | None = None  # which of the points drawn for the term these are; None for all
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One forward pass: the tape, every equation's weighted residual `[n]`, and which of them one backward serves."""
+
+    tape: Tape
+    rows: list[tuple[_Term, Tensor]]
+    passes: list[list[int]]
+    losses: dict[str, float]
+
+    def scalar(self, members: list[int]) -> Tensor:
+        """Σ_n r_n over the equations of one pass."""
+        return sum((self.rows[m][1].sum() for m in members), start=self.rows[0][1].new_zeros(()))
 
 
 def _check_names(problem: Problem, names: list[str], weighting: Weighting) -> None:
@@ -185,6 +202,11 @@ class LeastSquares(ABC):
     @abstractmethod
     def linearize(self, theta: Tensor) -> Linearization:
         """The residual's Jacobian and half the gradient at theta `[P]`."""
+
+    def products(self, theta: Tensor) -> Products:
+        """The residual's Jacobian at theta `[P]` by its products; from the stored one where nothing better is known."""
+        found = self.linearize(theta)
+        return DenseProducts(found.jacobian, found.gradient, found.loss, found.terms)
 
     def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
         """The Gauss–Newton system JᵀJ δ = −g at theta.
@@ -307,7 +329,7 @@ class Objective(LeastSquares):
         fields = self.fields(theta, self.points)
         parts, losses = [], dict.fromkeys((t.name for t in self._terms), 0.0)
         for term, equation, value in self._rows(fields):
-            row = value * (term.scale * self.weighting.multipliers(term.name, equation))
+            row = value * self._scale(term, equation)
             losses[term.name] += float(row.detach().square().sum())
             parts.append(row)
         return torch.cat(parts), losses
@@ -333,32 +355,83 @@ class Objective(LeastSquares):
         Returns:
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
-        tape = Tape()
-        raw = self.backbone.forward(theta.detach(), self.points, self.space, tape)
-        fields = network_fields(self.problem, raw, self.points, exact=self.exact)
-        rows: list[tuple[_Term, Tensor]] = []
-        passes: dict[int, list[int]] = {}
-        seen: dict[str, int] = {}
-        losses = dict.fromkeys((t.name for t in self._terms), 0.0)
-        for term, equation, value in self._rows(fields):
-            row = value * (term.scale * self.weighting.multipliers(term.name, equation))
-            losses[term.name] += float(row.detach().square().sum())
-            k = seen[term.name] = seen.get(term.name, -1) + 1
-            passes.setdefault(k, []).append(len(rows))
-            rows.append((term, row))
-        # Pass k takes the k-th equation of every term at once: their points are disjoint.
+        record = self._record(theta)
+        rows, passes = record.rows, record.passes
         blocks: list[Tensor] = [torch.empty(0)] * len(rows)
-        for k, members in passes.items():
+        for k, members in enumerate(passes):
             block = theta.new_empty(len(self.points), self.backbone.size)
-            scalar = sum((rows[m][1].sum() for m in members), start=theta.new_zeros(()))
-            self.backbone.jacobian(theta, tape, scalar, block, retain=k < len(passes) - 1)
+            scalar = record.scalar(members)
+            self.backbone.jacobian(theta, record.tape, scalar, block, retain=k < len(passes) - 1)
             for m in members:
                 term = rows[m][0]
                 part = block[term.points]
                 blocks[m] = part if term.partner is None else part + block[term.partner]
         plain = len(passes) == 1 and all(term.partner is None for term, _ in rows)
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
-        return torch.cat([row for _, row in rows]).detach(), matrix, losses
+        return torch.cat([row for _, row in rows]).detach(), matrix, record.losses
+
+    def _record(self, theta: Tensor) -> _Recording:
+        """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""
+        tape = Tape()
+        raw = self.backbone.forward(theta.detach(), self.points, self.space, tape)
+        fields = network_fields(self.problem, raw, self.points, exact=self.exact)
+        rows: list[tuple[_Term, Tensor]] = []
+        passes: list[list[int]] = []
+        seen: dict[str, int] = {}
+        losses = dict.fromkeys((t.name for t in self._terms), 0.0)
+        for term, equation, value in self._rows(fields):
+            row = value * self._scale(term, equation)
+            losses[term.name] += float(row.detach().square().sum())
+            k = seen[term.name] = seen.get(term.name, -1) + 1
+            if k == len(passes):
+                passes.append([])
+            passes[k].append(len(rows))
+            rows.append((term, row))
+        return _Recording(tape, rows, passes, losses)
+
+    def _scale(self, term: _Term, equation: str) -> Tensor:
+        """What an equation's residuals are multiplied by, `[n]`."""
+        multipliers = self.weighting.multipliers(term.name, equation)
+        if term.part is not None and isinstance(multipliers, Tensor):
+            multipliers = multipliers[term.part]
+        return term.scale * multipliers
+
+    def products(self, theta: Tensor) -> Products:
+        """Products with J at theta `[P]`, by one forward pass and one backward pass per equation kept."""
+        record = self._record(theta)
+        ends, end = [], 0
+        for _, row in record.rows:
+            ends.append(slice(end, end + len(row)))
+            end += len(row)
+        passes = []
+        for k, members in enumerate(record.passes):
+            cotangents = self.backbone.cotangents(
+                record.tape, record.scalar(members), retain=k < len(record.passes) - 1
+            )
+            places = [(record.rows[m][0].points, record.rows[m][0].partner, ends[m]) for m in members]
+            passes.append(Equations(cotangents, places))
+        residual = torch.cat([row for _, row in record.rows]).detach()
+        theta = theta.detach()
+        return TapedProducts(
+            self.backbone, theta, record.tape, passes, residual, record.losses, lambda: self.jacobian_blocks(theta)
+        )
+
+    def jacobian_blocks(self, theta: Tensor) -> Iterator[Tensor]:
+        """The rows of J at theta `[P]`, term by term, some points at a time: `[B, P]`."""
+        step = block_rows(self.backbone.size)
+        for term in self._terms:
+            for start in range(0, len(term.coordinates), step):
+                yield self._at(term, slice(start, min(start + step, len(term.coordinates)))).jacobian(theta)[1]
+
+    def _at(self, term: _Term, chosen: slice) -> Objective:
+        """This objective on some points of one term only."""
+        count = chosen.stop - chosen.start
+        sides = [self.points[where][chosen] for where in (term.points, term.partner) if where is not None]
+        part = copy(self)
+        part.points = torch.cat(sides)
+        partner = None if term.partner is None else slice(count, 2 * count)
+        part._terms = [_Term(term.name, slice(0, count), partner, term.scale[chosen], term.coordinates[chosen], chosen)]
+        return part
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
         """Itself and theta `[P]`."""

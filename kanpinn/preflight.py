@@ -16,7 +16,7 @@ from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
-from kanpinn.optimizers import LevenbergMarquardt, Relaxation
+from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden
 from kanpinn.output import DEFAULT_POINTS, reference_values
 from kanpinn.problem import Box, Condition, Problem
 from kanpinn.samplers import SAMPLERS
@@ -113,8 +113,11 @@ def check_stages(configuration: Configuration, backbone: Backbone) -> None:
             f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
             "to; valid choices: nested, single."
         )
-    for optimizer in {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in stages}.values():
-        optimizer.check_backbone(backbone)
+    levels = [backbone]
+    while levels[-1].refinable and len(levels) <= max(stage.level for stage in stages):
+        levels.append(levels[-1].refined())
+    for level, chosen in {(stage.level, repr(stage.optimizer)): stage.optimizer for stage in stages}.items():
+        configuration.optimizer(chosen).check_backbone(levels[min(level[0], len(levels) - 1)])
 
 
 def available_memory(device: str) -> int:
@@ -131,7 +134,7 @@ def check_memory(configuration: Configuration, available: int) -> None:
     """Refuse a run whose finest level cannot fit into memory.
 
     The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
-    Levenberg–Marquardt; with first-order optimisers the local basis of every edge does.
+    Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge does.
 
     Args:
         configuration: The checked config.
@@ -155,6 +158,8 @@ def check_memory(configuration: Configuration, available: int) -> None:
     used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
     if any(isinstance(optimizer, LevenbergMarquardt | Relaxation) for optimizer in used):
         need += 8 * (points * parameters + 3 * parameters**2)
+    if any(isinstance(optimizer, SsBroyden) for optimizer in used):
+        need += 8 * parameters**2
     grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
     shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)

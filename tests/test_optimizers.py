@@ -24,7 +24,7 @@ from kanpinn.objective import LeastSquares as Protocol
 from kanpinn.objective import Linearization
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.optimizers.first_order import FirstOrder
-from kanpinn.optimizers.lbfgs import ARMIJO, CURVATURE
+from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
 from kanpinn.power_relu import change_of_basis, relu_coefficients
 from kanpinn.problem import Box
 

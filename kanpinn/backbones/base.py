@@ -8,7 +8,7 @@ keeps both, and one backward pass fills them for all layers and all points.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,9 +58,50 @@ class Layer(ABC):
             out: `[N, number of parameters of the layer]`, overwritten.
         """
 
+    def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        """∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
+
+        Args:
+            parameters: The layer's own arrays by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            tangent: A change of each array.
+
+        Returns:
+            `[N]`.
+        """
+        block = cotangent.new_empty(cotangent.shape[1], self.size)
+        self.jacobian(parameters, features, cotangent, block)
+        return block @ torch.cat([tangent[name].reshape(-1) for name in self.shapes()])
+
+    def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Σ over points of weight · ∂r_n/∂(this layer's parameters), by its dense Jacobian unless a layer knows better.
+
+        Args:
+            parameters: The layer's own arrays by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            weights: `[N]`.
+
+        Returns:
+            By array name, each of its array's shape.
+        """
+        block = cotangent.new_empty(cotangent.shape[1], self.size)
+        self.jacobian(parameters, features, cotangent, block)
+        flat, out, start = weights @ block, {}, 0
+        for name, shape in self.shapes().items():
+            count = int(np.prod(shape))
+            out[name] = flat[start : start + count].view(shape)
+            start += count
+        return out
+
     def refined(self) -> Layer:
         """The same layer on the next finer level; itself for a layer without levels."""
         return self
+
+    def coarsened(self) -> Layer | None:
+        """The layer that `refined` makes this one of; itself for a layer without levels, None where there is none."""
+        return None if self.nesting() else self
 
     def nesting(self) -> dict[str, Nesting]:
         """By array name, the operators between this layer and `refined()`, which act on the array's last axis.
@@ -200,15 +241,71 @@ class Backbone:
             out: `[N, P]`, overwritten with ∂r_n/∂theta.
             retain: Keep the graph for a further equation at the same points.
         """
-        if scalar.requires_grad:
-            cotangents = torch.autograd.grad(scalar, tape.outputs, retain_graph=retain, materialize_grads=True)
-        else:  # residuals in which no unknown occurs
-            cotangents = tuple(torch.zeros_like(output) for output in tape.outputs)
-        entries = zip(tape.features, cotangents, strict=True)
+        entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
         for layer, parameters, part in zip(self.layers, self.arrays(theta), self._slices, strict=True):
             if layer.size:
                 features, cotangent = next(entries)
                 layer.jacobian(parameters, features, cotangent, out[:, part])
+
+    def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
+        """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""
+        if not scalar.requires_grad:  # residuals in which no unknown occurs
+            return tuple(torch.zeros_like(output) for output in tape.outputs)
+        return torch.autograd.grad(scalar, tape.outputs, retain_graph=retain, materialize_grads=True)
+
+    def jvp(self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        """∂r_n/∂theta · tangent for every point, without the Jacobian: a sum over layers.
+
+        Args:
+            theta: Parameters `[P]`.
+            tape: Filled by `forward`.
+            cotangents: From `cotangents`.
+            tangent: `[P]`.
+
+        Returns:
+            `[N]`.
+        """
+        total = theta.new_zeros(tape.outputs[0].shape[1])
+        for layer, parameters, change, features, cotangent in self._taped(
+            theta, tape, cotangents, self.arrays(tangent)
+        ):
+            total += layer.jvp(parameters, features, cotangent, change)
+        return total
+
+    def vjp(self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Σ_n weight_n ∂r_n/∂theta, without the Jacobian.
+
+        Args:
+            theta: Parameters `[P]`.
+            tape: Filled by `forward`.
+            cotangents: From `cotangents`.
+            weights: `[N]`.
+
+        Returns:
+            `[P]`.
+        """
+        out = torch.empty_like(theta)
+        for layer, parameters, part, features, cotangent in self._taped(theta, tape, cotangents, self.arrays(out)):
+            for name, values in layer.vjp(parameters, features, cotangent, weights).items():
+                part[name].copy_(values)
+        return out
+
+    def _taped(
+        self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], other: list[dict[str, Tensor]]
+    ) -> Iterator[tuple[Layer, dict[str, Tensor], dict[str, Tensor], Any, Tensor]]:
+        """Every layer with parameters: its arrays, those of `other`, its features and its cotangent."""
+        entries = zip(tape.features, cotangents, strict=True)
+        for layer, parameters, arrays in zip(self.layers, self.arrays(theta), other, strict=True):
+            if layer.size:
+                yield layer, parameters, arrays, *next(entries)
+
+    def coarsened(self) -> Backbone | None:
+        """The network on the next coarser level, whose `refined()` is this one; None where there is none."""
+        layers = [layer.coarsened() for layer in self.layers]
+        found = [layer for layer in layers if layer is not None]
+        if self.grid is None or self.grid % 2 or len(found) < len(layers):
+            return None
+        return Backbone(self.embedding, found, self.grid // 2, self.level - 1)
 
     def refined(self) -> Backbone:
         """The network on the next finer level: spline intervals halved or degrees doubled, width and depth kept.

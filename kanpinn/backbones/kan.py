@@ -206,9 +206,7 @@ class SplineLayer(Layer):
         weights = parameters["coefficients"]
         if self.base:
             weights = weights * parameters["spline_scale"][..., None]
-        windows = weights.unfold(-1, self.degree + 1, 1).permute(1, 2, 3, 0)  # (in, n, k+1, out)
-        windows = windows.reshape(self.inputs * self.n, self.degree + 1, self.outputs)
-        out = _Contract.apply(data, windows, features, space)
+        out = _Contract.apply(data, self._windows(weights), features, space)
         if self.base:
             silu = Jet(space, data).compose(silu_derivatives(data[0], space.order)).data
             out = out + silu @ parameters["base_weight"].T
@@ -235,6 +233,52 @@ class SplineLayer(Layer):
         if self.bias:
             out[:, -self.outputs :] = cotangent[0]
 
+    def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        weights = tangent["coefficients"]
+        if self.base:
+            weights = weights * parameters["spline_scale"][..., None]
+            weights = weights + parameters["coefficients"] * tangent["spline_scale"][..., None]
+        windows, by_point = self._windows(weights), cotangent.permute(1, 0, 2)
+        total = cotangent.new_empty(cotangent.shape[1])
+        for part in _parts(features, windows):
+            total[part] = (torch.bmm(features.jets[part], _local(features, windows, part)) * by_point[part]).sum((1, 2))
+        if self.base:
+            assert features.silu is not None
+            total += (cotangent * (features.silu @ tangent["base_weight"].T)).sum((0, 2))
+        if self.bias:
+            total += cotangent[0] @ tangent["bias"]
+        return total
+
+    def vjp(
+        self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
+        scaled = cotangent * weights[:, None]
+        by_point = scaled.permute(1, 0, 2).contiguous()
+        windows = scaled.new_zeros(self.inputs * self.n, self.degree + 1, self.outputs)
+        flat = windows.view(len(windows), -1)
+        for part in _parts(features, windows):
+            rows = features.rows[part.start * self.inputs : part.stop * self.inputs]
+            products = torch.bmm(features.jets[part].transpose(1, 2), by_point[part])
+            flat.index_add_(0, rows, products.view(len(rows), -1))
+        by_edge = windows.view(self.inputs, self.n, self.degree + 1, self.outputs).permute(3, 0, 1, 2)
+        effective = scaled.new_zeros(self.outputs, self.inputs, self.n + self.degree)
+        for r in range(self.degree + 1):
+            effective[..., r : r + self.n] += by_edge[..., r]
+        out = {"coefficients": effective}
+        if self.base:
+            assert features.silu is not None
+            out["coefficients"] = effective * parameters["spline_scale"][..., None]
+            out["spline_scale"] = (effective * parameters["coefficients"]).sum(-1)
+            out["base_weight"] = scaled.flatten(0, 1).T @ features.silu.flatten(0, 1)
+        if self.bias:
+            out["bias"] = scaled[0].sum(0)
+        return out
+
+    def _windows(self, weights: Tensor) -> Tensor:
+        """The k + 1 effective coefficients at work on each interval, `[in·n, k + 1, out]`."""
+        windows = weights.unfold(-1, self.degree + 1, 1).permute(1, 2, 3, 0)  # (in, n, k+1, out)
+        return windows.reshape(self.inputs * self.n, self.degree + 1, self.outputs)
+
     def _columns(self, features: SplineFeatures) -> Tensor:
         """Where the coefficients at work stand among the in·(n + k) of one output, `[N, 1, in·(k + 1)]`."""
         device = features.rows.device
@@ -260,6 +304,13 @@ class SplineLayer(Layer):
         finer = copy(self)
         finer.n = 2 * self.n
         return finer
+
+    def coarsened(self) -> SplineLayer | None:
+        if self.n % 2:
+            return None
+        coarser = copy(self)
+        coarser.n = self.n // 2
+        return coarser
 
     def nesting(self) -> dict[str, Nesting]:
         if self.knots == "uniform":

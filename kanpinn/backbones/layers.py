@@ -60,6 +60,15 @@ class Linear(Layer):
         if self.bias:
             out[:, count:] = cotangent[0]
 
+    def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        total = (cotangent * (features @ tangent["weight"].T)).sum((0, 2))
+        return total + cotangent[0] @ tangent["bias"] if self.bias else total
+
+    def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        scaled = cotangent * weights[:, None]
+        out = {"weight": scaled.flatten(0, 1).T @ features.flatten(0, 1)}
+        return {**out, "bias": scaled[0].sum(0)} if self.bias else out
+
 
 class _Compose(torch.autograd.Function):
     """f∘g on jets with its cotangent in closed form: no graph through the derivatives of f."""

@@ -64,12 +64,26 @@ class ReluLayer(Layer):
     def kept(self) -> int:
         return self.spline.kept
 
+    def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        return self.spline.jvp(self._splines(parameters), features, cotangent, self._splines(tangent))
+
+    def vjp(
+        self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
+        found = self.spline.vjp(self._splines(parameters), features, cotangent, weights)
+        gradient = relu_gradient(found.pop("coefficients"), self.spline.n, self.spline.degree)
+        return {"relu_coefficients": gradient, **found}
+
     @property
     def intervals(self) -> int | None:
         return self.spline.intervals
 
     def refined(self) -> ReluLayer:
         return ReluLayer(self.spline.refined())
+
+    def coarsened(self) -> ReluLayer | None:
+        coarser = self.spline.coarsened()
+        return None if coarser is None else ReluLayer(coarser)
 
     def nesting(self) -> dict[str, Nesting]:
         return {"relu_coefficients": power_relu_nesting(self.spline.n, self.spline.degree)}

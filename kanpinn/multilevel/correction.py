@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import LeastSquares, Linearization, Objective
+from kanpinn.products import Products, RestrictedProducts, ShiftedProducts
 
 ARMIJO = 1e-4
 TRIALS = 12
@@ -101,6 +102,12 @@ class FasProblem(LeastSquares):
         gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
         return Linearization(jacobian, gradient, found.loss + self._extra(theta), found.terms)
 
+    def products(self, theta: Tensor) -> Products:
+        """Products with what `linearize` stores."""
+        found = self.coarse.products(theta)
+        gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
+        return ShiftedProducts(found, gradient, self.mu, found.loss + self._extra(theta))
+
 
 class GalerkinProblem(LeastSquares):
     """The fine loss on an affine coarse space: f(θ_f + P d) as a function of d `[P_coarse]`, from d = 0.
@@ -133,8 +140,11 @@ class GalerkinProblem(LeastSquares):
         """The fine problem's version."""
         return self.fine.version
 
+    def _prolong(self, d: Tensor) -> Tensor:
+        return self.transfer.prolong(d if self.free is None else d * self.free)
+
     def _fine(self, d: Tensor) -> Tensor:
-        return self.base + self.transfer.prolong(d if self.free is None else d * self.free)
+        return self.base + self._prolong(d)
 
     def _restrict(self, g: Tensor) -> Tensor:
         coarse = self.transfer.prolong_transpose(g)
@@ -157,6 +167,10 @@ class GalerkinProblem(LeastSquares):
         """J P and Pᵀg at θ_f + P d."""
         found = self.fine.linearize(self._fine(theta))
         return Linearization(self._restrict(found.jacobian), self._restrict(found.gradient), found.loss, found.terms)
+
+    def products(self, theta: Tensor) -> Products:
+        """Products with J P at θ_f + P d."""
+        return RestrictedProducts(self.fine.products(self._fine(theta)), self._prolong, self._restrict)
 
 
 @dataclass(frozen=True)

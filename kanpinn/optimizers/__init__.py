@@ -2,17 +2,32 @@
 
 from kanpinn.optimizers.adam import Adam
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.gauss_newton_cg import GaussNewtonCg
 from kanpinn.optimizers.gradient_descent import GradientDescent
 from kanpinn.optimizers.lbfgs import Lbfgs
 from kanpinn.optimizers.levenberg_marquardt import LevenbergMarquardt
 from kanpinn.optimizers.relaxation import Relaxation
+from kanpinn.optimizers.ssbroyden import SsBroyden
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "levenberg_marquardt": LevenbergMarquardt,
+    "gauss_newton_cg": GaussNewtonCg,
     "lbfgs": Lbfgs,
+    "ssbroyden": SsBroyden,
     "adam": Adam,
     "gradient_descent": GradientDescent,
     "relaxation": Relaxation,
 }
 
-__all__ = ["OPTIMIZERS", "Adam", "GradientDescent", "Lbfgs", "LevenbergMarquardt", "Optimizer", "Relaxation", "Step"]
+__all__ = [
+    "OPTIMIZERS",
+    "Adam",
+    "GaussNewtonCg",
+    "GradientDescent",
+    "Lbfgs",
+    "LevenbergMarquardt",
+    "Optimizer",
+    "Relaxation",
+    "SsBroyden",
+    "Step",
+]

@@ -1,0 +1,181 @@
+"""Preconditioned conjugate gradients, and preconditioners for JᵀJ + shift I that never see it whole."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.multilevel.transfer import Transfer
+from kanpinn.products import Products
+
+
+class Solution(NamedTuple):
+    """What conjugate gradients found.
+
+    Attributes:
+        x: `[P]`.
+        residual: b − A x as the recursion has it, `[P]`.
+        iterations: Products with A.
+        converged: Whether the residual fell to the tolerance.
+    """
+
+    x: Tensor
+    residual: Tensor
+    iterations: int
+    converged: bool
+
+
+def conjugate_gradient(
+    apply: Callable[[Tensor], Tensor],
+    b: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    tolerance: float,
+    steps: int,
+) -> Solution:
+    """Solve A x = b from x = 0 (Golub and Van Loan 2013, algorithm 11.5.1).
+
+    Args:
+        apply: x to A x, with A symmetric and positive definite.
+        b: `[P]`.
+        precondition: r to M⁻¹r, with M symmetric and positive definite.
+        tolerance: Stops at ‖b − A x‖ ≤ tolerance ‖b‖.
+        steps: Largest number of products with A.
+
+    Returns:
+        The solution, whether converged or not.
+    """
+    x, r = torch.zeros_like(b), b.clone()
+    target = tolerance * float(b.norm())
+    z = precondition(r)
+    p, rz = z.clone(), float(r @ z)
+    for k in range(steps):
+        if float(r.norm()) <= target:
+            return Solution(x, r, k, converged=True)
+        product = apply(p)
+        curvature = float(p @ product)
+        if not (curvature > 0 and math.isfinite(curvature)):  # rounding is all that is left
+            return Solution(x, r, k + 1, converged=False)
+        x.add_(p, alpha=rz / curvature)
+        r.sub_(product, alpha=rz / curvature)
+        z = precondition(r)
+        before, rz = rz, float(r @ z)
+        p.mul_(rz / before).add_(z)
+    return Solution(x, r, steps, converged=float(r.norm()) <= target)
+
+
+class Preconditioner(ABC):
+    """What approximates (JᵀJ + shift I)⁻¹."""
+
+    @abstractmethod
+    def measure(self, products: Products) -> float:
+        """Look at J once, in blocks of rows.
+
+        Args:
+            products: Products with J `[M, P]`.
+
+        Returns:
+            The mean of diag JᵀJ, the unit of damping.
+        """
+
+    @abstractmethod
+    def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
+        """The map of r `[P]` to M⁻¹r `[P]` for one shift."""
+
+
+class Identity(Preconditioner):
+    """None: M = I."""
+
+    def measure(self, products: Products) -> float:
+        """The mean of diag JᵀJ."""
+        return sum(float(block.square().sum()) for block in products.blocks()) / len(products.gradient)
+
+    def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
+        """The identity."""
+        return torch.clone
+
+
+class Multilevel(Preconditioner):
+    """M⁻¹ = Σ_l P_l D_l⁻¹ P_lᵀ with D_l the diagonal of P_lᵀ(JᵀJ + shift I)P_l (Bramble, Pasciak and Xu 1990).
+
+    P_l prolongs level l of the spline hierarchy to the network at hand, l = that network (P = I) down to the coarsest.
+    Parameters without levels (biases, scales, base and linear weights) have their part on the finest level only. With
+    the finest level alone this is Jacobi's preconditioner. D_l is exact: squares of the rows of J P_l, block by block.
+
+    Attributes:
+        levels: The networks, from the finest.
+    """
+
+    def __init__(self, backbone: Backbone | None) -> None:
+        """Set up the hierarchy below a network.
+
+        Args:
+            backbone: The network; None for Jacobi's preconditioner of any objective.
+        """
+        self.levels = [] if backbone is None else [backbone]
+        while self.levels and (coarser := self.levels[-1].coarsened()) is not None:
+            self.levels.append(coarser)
+        self._transfers = [Transfer(coarse, fine) for fine, coarse in pairwise(self.levels)]
+        self._overlaps = [prolongation_diagonal(self.levels[: k + 1]) for k in range(1, len(self.levels))]
+        self._diagonals: list[Tensor] = []
+
+    def measure(self, products: Products) -> float:
+        """The mean of diag JᵀJ; the diagonals of all levels on the way."""
+        sums = [torch.zeros_like(products.gradient)]
+        sums += [products.gradient.new_zeros(level.size) for level in self.levels[1:]]
+        for rows in products.blocks():
+            block = rows
+            sums[0] += block.square().sum(0)
+            for total, transfer in zip(sums[1:], self._transfers, strict=True):
+                block = transfer.prolong_transpose(block)
+                total += block.square().sum(0)
+        self._diagonals = sums
+        return float(sums[0].mean())
+
+    def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
+        """The sum over levels, for one shift."""
+        inverses = [1 / (self._diagonals[0] + shift)]
+        for diagonal, overlap in zip(self._diagonals[1:], self._overlaps, strict=True):
+            own = overlap.to(diagonal)
+            inverses.append(torch.where(own > 0, 1 / (diagonal + shift * own), 0.0))
+
+        def apply(r: Tensor) -> Tensor:
+            parts = []
+            for inverse, transfer in zip(inverses, self._transfers, strict=False):
+                parts.append(inverse * r)
+                r = transfer.prolong_transpose(r)
+            z = inverses[-1] * r
+            for part, transfer in zip(reversed(parts), reversed(self._transfers), strict=True):
+                z = part + transfer.prolong(z)
+            return z
+
+        return apply
+
+
+def prolongation_diagonal(levels: list[Backbone]) -> Tensor:
+    """The diagonal of PᵀP for the prolongation P from the last network to the first; 0 for parameters without levels.
+
+    Args:
+        levels: Neighbouring networks, from the finest.
+
+    Returns:
+        `[P_coarse]` of the last one.
+    """
+    parts = []
+    nestings = [level.nestings() for level in levels[1:]]  # each leads to the network before it
+    for k, layer in enumerate(levels[-1].layers):
+        for name, shape in layer.shapes().items():
+            diagonal = torch.zeros(shape[-1], dtype=torch.float64)
+            if name in nestings[-1][k]:
+                columns = torch.eye(shape[-1], dtype=torch.float64)
+                for nesting in reversed(nestings):
+                    columns = nesting[k][name].prolong(columns)
+                diagonal = columns.square().sum(1)
+            parts.append(diagonal.expand(shape).reshape(-1))
+    return torch.cat(parts)

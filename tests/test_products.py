@@ -1,0 +1,108 @@
+"""Products with the Jacobian against the stored Jacobian."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_backbones import NETWORKS, WIDE
+from test_backbones import build as build_network
+from test_objective import CASES, NONE, System, build
+from torch import Tensor
+
+from kanpinn import products
+from kanpinn.backbones import Kan, Mlp, ReluKan
+from kanpinn.backbones.base import Layer
+from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
+from kanpinn.multilevel.transfer import Transfer
+from kanpinn.objective import LeastSquares, Objective
+from kanpinn.weighting import ResidualAttention
+
+RELU = ReluKan(width=[2], degree=4, grid=4, base=True, bias=True)
+MORE = {
+    "wave, relu_kan": (CASES["wave, kan"][0], RELU, False),
+    "wave, cosine knots": (CASES["wave, kan"][0], NETWORKS["kan, cosine knots, base, clamped"], False),
+    "system, relu_kan, periodic pairs": (System(), replace(RELU, embedding=NONE), False),
+}
+
+
+def agree(problem: LeastSquares, theta: Tensor) -> None:
+    """Everything `products` gives, against `linearize`."""
+    stored, found = problem.linearize(theta), problem.products(theta)
+    j = stored.jacobian
+    generator = np.random.default_rng(5)
+    v, w = (torch.from_numpy(generator.standard_normal(n)) for n in (j.shape[1], j.shape[0]))
+    size = max(1.0, float(j.abs().max()))
+    assert float((found.jvp(v) - j @ v).abs().max()) <= 1e-12 * size * float(v.norm())
+    assert float((found.vjp(w) - j.T @ w).abs().max()) <= 1e-12 * size * float(w.norm())
+    assert torch.allclose(found.gradient, stored.gradient, rtol=0, atol=1e-12 * size * len(w))
+    assert found.loss == pytest.approx(stored.loss, rel=1e-12)
+    assert found.terms == pytest.approx(stored.terms, rel=1e-12)
+    rows = torch.cat(list(found.blocks()))
+    assert rows.shape == j.shape  # in another order
+    sums = (rows.square().sum(0), j.square().sum(0))
+    assert torch.allclose(*sums, rtol=1e-11, atol=1e-14 * size**2)
+    assert torch.allclose(rows.T @ rows, j.T @ j, rtol=0, atol=1e-11 * float(sums[1].max()))
+
+
+@pytest.mark.parametrize(("problem", "options", "exact"), (CASES | MORE).values(), ids=CASES | MORE)
+def test_products_are_those_of_the_jacobian(problem, options: Kan | ReluKan | Mlp, exact: bool, monkeypatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST_BLOCK", 3)  # fewer rows than a term has
+    monkeypatch.setattr(products, "BLOCK_BYTES", 1)
+    objective, theta, _ = build(problem, options, exact=exact)
+    agree(objective, theta)
+
+
+def test_products_see_the_multipliers(monkeypatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST_BLOCK", 4)
+    monkeypatch.setattr(products, "BLOCK_BYTES", 1)
+    weighting = ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5)
+    objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE), weighting)
+    objective.update_multipliers(theta)
+    agree(objective, theta)
+
+
+@pytest.mark.parametrize("options", [WIDE, RELU, Mlp(width=[4])], ids=["kan", "relu_kan", "mlp"])
+def test_a_layer_without_products_of_its_own_takes_its_jacobian(options: Kan | ReluKan | Mlp, monkeypatch) -> None:
+    objective, theta, _ = build(CASES["wave, kan"][0], options)
+    own = objective.products(theta)
+    v = torch.linspace(-1, 1, len(theta), dtype=torch.float64)
+    known = own.jvp(v), own.vjp(own.jvp(v))
+    for layer in {type(layer) for layer in objective.backbone.layers}:
+        monkeypatch.setattr(layer, "jvp", Layer.jvp)
+        monkeypatch.setattr(layer, "vjp", Layer.vjp)
+    dense = objective.products(theta)
+    for a, b in zip(known, (dense.jvp(v), dense.vjp(dense.jvp(v))), strict=True):
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-12 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("radius", [None, 0.1])
+def test_coarse_problems_have_products_too(radius: float | None) -> None:
+    coarse, theta, draw = build(CASES["wave, kan"][0], WIDE)
+    fine = Objective(coarse.problem, coarse.backbone.refined(), coarse.weighting)
+    fine.set_points(draw)
+    transfer = Transfer(coarse.backbone, fine.backbone)
+    at = transfer.prolong(theta) + 0.01
+    free = torch.zeros_like(theta)
+    free[coarse.backbone.last_layer] = 1.0
+    d = torch.linspace(-0.1, 0.1, len(theta), dtype=torch.float64)
+    for chosen in (None, free):
+        agree(GalerkinProblem(fine, at, transfer, chosen), d)
+    start = transfer.restrict(at)
+    agree(FasProblem(coarse, start, fine.loss_and_gradient(at)[1], transfer, radius), start + d)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_coarsened_networks_are_those_refined(name: str) -> None:
+    backbone, _ = build_network(NETWORKS[name])
+    if not backbone.refinable:
+        assert backbone.coarsened() is None
+        return
+    fine = backbone.refined()
+    again = fine.coarsened()
+    assert again is not None
+    assert (again.grid, again.level, again.size) == (backbone.grid, backbone.level, backbone.size)
+    Transfer(again, fine)  # refuses what is not the same network
+    assert (backbone.coarsened() is None) == bool((backbone.grid or 0) % 2)
