@@ -17,7 +17,7 @@ from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation
 from kanpinn.output import DEFAULT_POINTS, reference_values
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.problem import Box, Condition, Problem, output_names
 from kanpinn.samplers import SAMPLERS
 
 TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
@@ -51,7 +51,7 @@ def check_class(problem: Problem) -> None:
     if not isinstance(problem.domain, Box) or not len(problem.domain):
         raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
     names = problem.domain.names
-    for key in ("unknowns", "derivatives", "periodic"):
+    for key in ("unknowns", "outputs", "derivatives", "periodic"):
         value = getattr(problem, key, None)
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
             raise UserError(f'{who}: {key} must be a tuple of names, such as ("u",), not {value!r}')
@@ -81,7 +81,7 @@ def probe(configuration: Configuration) -> None:
     embedding = ask(
         problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs
     )
-    backbone: Backbone = options.build(embedding, len(problem.unknowns))
+    backbone: Backbone = options.build(embedding, len(output_names(problem)))
     check_stages(configuration, backbone)
     theta = backbone.initial(generator).to(device, dtype)
     objective = Objective(
@@ -142,7 +142,7 @@ def check_memory(configuration: Configuration, available: int) -> None:
     options, schedule = configuration.components["backbone"], configuration.components["schedule"]
     sampler, problem = configuration.components["sampler"], configuration.problem
     grid = getattr(options, "grid", None)
-    widths = [2 * len(problem.domain), *options.width, len(problem.unknowns)]
+    widths = [2 * len(problem.domain), *options.width, len(output_names(problem))]
     edges = sum(a * b for a, b in pairwise(widths))
     finest = grid * 2 ** (schedule.levels - 1) if grid else 1
     parameters = edges * (finest + options.degree if grid else 1)
