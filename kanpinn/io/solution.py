@@ -104,11 +104,10 @@ class SolutionFile:
     def outside(self) -> np.ndarray:
         """Which grid points lie outside the domain, shaped as the fields are: every field there is NaN.
 
-        References are finite inside. Without one, a grid that is NaN everywhere is that of a failed solve.
+        A grid that is NaN everywhere is that of a failed solve.
         """
         missing = np.logical_and.reduce([np.isnan(values) for values in self.fields.values()])
-        has_reference = any(name.endswith("_ref") for name in self.fields)
-        return missing if has_reference or not missing.all() else np.zeros_like(missing)
+        return missing & ~missing.all()
 
     def label(self, name: str) -> tuple[str, str]:
         """Long name and units of a coordinate or field; those of a reference or error follow from its unknown's.
