@@ -243,14 +243,14 @@ def series(spectrum: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def test_kdv_agrees_with_another_integrator():
-    """Dormand and Prince's method of order 8 in the variables e^{-iδ²k³t} û, on 512 points instead."""
+    """Dormand and Prince's method of order 8 in the variables e^{-iδ²k³t} û."""
     k = np.pi * np.arange(171)
     linear = 1j * 0.022**2 * k**3
 
     def rate(t: float, w: np.ndarray) -> np.ndarray:
         turn = np.exp(linear * t)
-        u = np.fft.irfft(turn * w, 1024) * 1024
-        return -0.5j * k / 1024 * np.fft.rfft(u * u)[:171] / turn
+        u = np.fft.irfft(turn * w, 512) * 512
+        return -0.5j * k / 512 * np.fft.rfft(u * u)[:171] / turn
 
     start = np.zeros(171, complex)
     start[1] = 0.5
@@ -265,12 +265,12 @@ def test_kdv_agrees_with_another_integrator():
 
 
 def test_kdv_steps_are_of_order_four_and_short_enough():
-    """Each halving divides the error by 16, so that the default's 16384 steps leave 1/256 of that of 4096."""
+    """Each halving divides the error by 16 or more, so that the default's 16384 steps leave a 16th of that of 8192."""
     x = np.linspace(-1, 1, 777)
     u = kdv(0.022)(torch.from_numpy(x), torch.ones(777, dtype=torch.float64)).numpy()
-    coarse, fine = (np.abs(series(fourier_steps(0.022, 128, n)[-1], x) - u).max() for n in (2048, 4096))
-    assert 12 < coarse / fine < 20
-    assert fine / 256 < 1e-9
+    coarse, fine = (np.abs(series(fourier_steps(0.022, 128, n)[-1], x) - u).max() for n in (4096, 8192))
+    assert 15 < coarse / fine < 22
+    assert fine / 15 < 1e-9
 
 
 def test_kdv_starts_at_the_initial_condition_and_keeps_its_integrals():
@@ -290,5 +290,5 @@ def test_kdv_starts_at_the_initial_condition_and_keeps_its_integrals():
 
 @pytest.mark.parametrize("delta", [1e-3, 1e-9])
 def test_kdv_refuses_what_it_cannot_resolve(delta):
-    with pytest.raises(UserError, match=r"^problem\.delta=1e-0\d: expected a value for which"):
+    with pytest.raises(UserError, match=r"^problem\.delta=.*: expected a value for which"):
         kdv(delta)
