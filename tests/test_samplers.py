@@ -485,8 +485,8 @@ class Ell(Problem):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_part_of_a_box_is_filled_alone_and_evenly(name):
-    follows = {"cells": {"x": 16, "y": 16}} if SAMPLERS[name].follows_knots else {}
-    found = draw(name, Ell(), interior=3000, boundary=240, **follows)
+    cells = {"x": 16, "y": 16} if SAMPLERS[name].follows_knots else None
+    found = draw(name, Ell(), cells=cells, interior=3000, boundary=240)
     interior, (outer, edge, top) = found.interior, found.conditions.values()
     for points, measure in ((interior, 3.0), (outer, 6.0), (edge, 1.0), (top, 0.5)):
         x, y = points.points.T
