@@ -39,6 +39,9 @@ PROBLEMS = {
     "advection": Floor(1e-4, 60),
     "poisson_interface": Floor(1e-4, 60),
     "regression": Floor(5e-3, 60),
+    "kdv": Floor(1e-3, 60),
+    "poisson_nd": Floor(1e-3, 60),
+    "poisson_lshape": Floor(1e-3, 60),
 }
 HEAD = (
     "| problem | parameters | median error | worst error | error floor | worst/median | median s | worst s | limit s "

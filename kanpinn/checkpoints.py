@@ -17,6 +17,7 @@ from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.objective import Objective
 from kanpinn.output import model_arrays
 from kanpinn.places import packaged, problem_file
+from kanpinn.problem import output_names
 
 FOLDER = "checkpoints"
 
@@ -103,7 +104,7 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
         if stored.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
         embedding.frequencies = torch.from_numpy(stored)
-    backbone = options.build(embedding, len(problem.unknowns))
+    backbone = options.build(embedding, len(output_names(problem)))
     while backbone.level < level:
         backbone = backbone.refined()
     if len(theta) != backbone.size:

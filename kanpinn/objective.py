@@ -22,7 +22,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.problem import Coordinates, Point, Problem
+from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import DenseProducts, Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
 from kanpinn.weighting import Weighting
@@ -83,7 +83,7 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
 
     Args:
         problem: Names the unknowns and offers the exact form.
-        raw: The backbone's outputs, `[C, N, unknowns]`.
+        raw: The backbone's outputs, `[C, N, outputs]`.
         points: `[N, d]`.
         exact: Build the conditions in by `problem.exact`.
 
@@ -91,23 +91,35 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
         One jet `[C, N]` per unknown.
 
     Raises:
-        UserError: If the exact form is asked for and not offered.
+        UserError: If the exact form is asked for and not offered, or there are other outputs than unknowns and no
+            ansatz.
     """
     space = raw.space
-    fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(problem.unknowns)}
+    names = output_names(problem)
+    fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(names)}
+    coordinates = Coordinates(problem.domain.names, space.variables(points))
+    result = ask(problem, "ansatz", problem.ansatz, coordinates, Coordinates(names, list(fields.values())))
+    if result is not None:
+        fields = _rebuilt(problem, "ansatz", result)
+    elif names != problem.unknowns:
+        raise UserError(f"problem={type(problem).__name__}: outputs {', '.join(names)} need an ansatz")
     if not exact:
         return fields
-    coordinates = Coordinates(problem.domain.names, space.variables(points))
     raw_fields = Coordinates(problem.unknowns, list(fields.values()))
     result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
     if result is None:
         raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
+    return _rebuilt(problem, "exact", result)
+
+
+def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
+    """What `exact` or `ansatz` returned, in the order of the unknowns, once it is known to be a jet for each."""
     rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
     if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
         raise UserError(
-            f"problem={type(problem).__name__}: exact must return one jet for each of {', '.join(problem.unknowns)}"
+            f"problem={type(problem).__name__}: {who} must return one jet for each of {', '.join(problem.unknowns)}"
         )
-    return rebuilt
+    return {name: rebuilt[name] for name in problem.unknowns}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from kanpinn.errors import UserError
 from kanpinn.io.solution import field_axes
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
-from kanpinn.problem import Coordinates, Problem
+from kanpinn.problem import Coordinates, Problem, inside
 
 CHUNK = 20_000
-DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21}
+DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21, 5: 11, 6: 7}
 """Output grid points per coordinate, by dimension of the domain."""
 
 
@@ -30,7 +30,8 @@ class OutputGrid:
         axes: Names of a field's axes, slowest first: (t, z, y, x).
         shape: Shape of a field.
         points: The grid as points `[N, d]` float64 on the CPU, columns in the order of the domain.
-        reference: The reference of each unknown, of `shape`; empty without one.
+        inside: Which of the points lie inside the domain, by index `[n]`.
+        reference: The reference of each unknown, of `shape`, NaN outside the domain; empty without one.
     """
 
     def __init__(self, problem: Problem, count: int | list[int] | None) -> None:
@@ -46,16 +47,27 @@ class OutputGrid:
         self.shape = mesh[0].shape
         by_name = dict(zip(self.axes, mesh, strict=True))
         self.points = torch.from_numpy(np.stack([by_name[name].ravel() for name in domain.names], axis=1))
-        self.reference = {name: v.reshape(self.shape) for name, v in reference_values(problem, self.points).items()}
+        part = inside(problem, self.points)
+        self.inside = np.arange(len(self.points)) if part is None else np.flatnonzero(part.cpu().numpy())
+        known = reference_values(problem, self.points[torch.from_numpy(self.inside)])
+        self.reference = {name: self.spread(v) for name, v in known.items()}
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Lay values at the points inside `[n]` out on the grid, NaN outside; of `shape`."""
+        if len(values) == len(self.points):
+            return values.reshape(self.shape)
+        field = np.full(len(self.points), np.nan)
+        field[self.inside] = values
+        return field.reshape(self.shape)
 
     def errors(self, fields: Mapping[str, np.ndarray]) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-        """Relative L2 (NaN for a zero reference) and largest error of each unknown; None without a reference."""
+        """Relative L2 (NaN for a zero reference) and largest error of each unknown inside; None without a reference."""
         if not self.reference:
             return None, None
         l2, linf = {}, {}
         for name, reference in self.reference.items():
-            difference = fields[name] - reference
-            norm = float(np.linalg.norm(reference))
+            difference = (fields[name] - reference).ravel()[self.inside]
+            norm = float(np.linalg.norm(reference.ravel()[self.inside]))
             l2[name] = float(np.linalg.norm(difference)) / norm if norm else math.nan  # nothing to relate it to
             linf[name] = float(np.abs(difference).max())
         return l2, linf
@@ -114,21 +126,27 @@ def evaluate(objective: Objective, theta: Tensor, points: Tensor, derivative: st
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in out.items()}
 
 
+def grid_values(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """The unknowns on the output grid, of its shape, NaN outside the domain."""
+    points = grid.points[torch.from_numpy(grid.inside)]
+    return {name: grid.spread(values) for name, values in evaluate(objective, theta, points).items()}
+
+
 def residual_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
     """The equations' residuals on the output grid, by field name ("residual" or "residual_<equation>")."""
     parts: dict[str, list[np.ndarray]] = {}
-    for points in torch.split(grid.points.to(theta), CHUNK):
+    for points in torch.split(grid.points[torch.from_numpy(grid.inside)].to(theta), CHUNK):
         for equation, value in objective.interior_residual(theta, points).items():
             name = f"residual_{equation}" if equation else "residual"
             parts.setdefault(name, []).append(value.double().cpu().numpy())
-    return {name: np.concatenate(values).reshape(grid.shape) for name, values in parts.items()}
+    return {name: grid.spread(np.concatenate(values)) for name, values in parts.items()}
 
 
 def solution_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
     """Each unknown with its reference and error, and the residuals, on the output grid."""
     fields: dict[str, np.ndarray] = {}
-    for name, values in evaluate(objective, theta, grid.points).items():
-        fields[name] = values.reshape(grid.shape)
+    for name, values in grid_values(objective, theta, grid).items():
+        fields[name] = values
         if name in grid.reference:
             fields[f"{name}_ref"] = grid.reference[name]
             fields[f"{name}_error"] = fields[name] - grid.reference[name]

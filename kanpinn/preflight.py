@@ -18,7 +18,7 @@ from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden
 from kanpinn.output import DEFAULT_POINTS, reference_values
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.problem import Box, Condition, Problem, output_names
 from kanpinn.samplers import SAMPLERS
 
 TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
@@ -52,7 +52,7 @@ def check_class(problem: Problem) -> None:
     if not isinstance(problem.domain, Box) or not len(problem.domain):
         raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
     names = problem.domain.names
-    for key in ("unknowns", "derivatives", "periodic"):
+    for key in ("unknowns", "outputs", "derivatives", "periodic"):
         value = getattr(problem, key, None)
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
             raise UserError(f'{who}: {key} must be a tuple of names, such as ("u",), not {value!r}')
@@ -82,7 +82,7 @@ def probe(configuration: Configuration) -> None:
     embedding = ask(
         problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs
     )
-    backbone: Backbone = options.build(embedding, len(problem.unknowns))
+    backbone: Backbone = options.build(embedding, len(output_names(problem)))
     check_stages(configuration, backbone)
     theta = backbone.initial(generator).to(device, dtype)
     objective = Objective(
@@ -146,7 +146,7 @@ def check_memory(configuration: Configuration, available: int) -> None:
     options, schedule = configuration.components["backbone"], configuration.components["schedule"]
     sampler, problem = configuration.components["sampler"], configuration.problem
     # Built as if every coordinate were periodic, which has the most inputs.
-    coarsest = finest = options.build(Embedding(problem.domain, problem.domain.names), len(problem.unknowns))
+    coarsest = finest = options.build(Embedding(problem.domain, problem.domain.names), len(output_names(problem)))
     for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
         finest = finest.refined()
     parameters = finest.size

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
@@ -66,12 +67,15 @@ class Condition:
             inner plane from the `Point`s just below and just above it, apart from each other by rounding only.
         periodic: The coordinate whose opposite faces are compared, or None. Such a condition is dropped when the
             network is periodic in that coordinate by construction. `faces` is then the lower face.
+        where: The part of the faces it holds on, `[N]` booleans from coordinates `[N]`; all of them without one. It is
+            asked about points on the faces and planes themselves.
     """
 
     name: str
     faces: tuple[str, ...]
     residual: Callable[..., Terms]
     periodic: str | None = None
+    where: Callable[[Coordinates], Tensor] | None = None
 
     @property
     def inner(self) -> bool:
@@ -131,9 +135,10 @@ def _is_finite(value: Any) -> bool:
 class Problem(ABC):
     """A PDE problem; subclasses are frozen dataclasses whose fields are the coefficients a config may set.
 
-    Class attributes:
-        domain: The box on which the equations hold.
+    Class attributes, or properties where they depend on a coefficient:
+        domain: The box on which the equations hold, or around where they do (`inside`).
         unknowns: Names of the unknown functions, no underscore in them.
+        outputs: Names of the network's outputs, the unknowns by default; others need `ansatz`.
         derivatives: The derivatives its residuals and conditions use, as `("t", "x", "xx")`; lower ones come along.
         periodic: Coordinates in which every unknown is periodic over the box, for networks that build it in.
         equation: The equation as one line of text, for figures and files.
@@ -141,11 +146,13 @@ class Problem(ABC):
         positive: Coefficients that must be above 0.
 
     Raises:
-        UserError: If a coefficient is no finite number of its declared type, or one of `positive` is not above 0.
+        UserError: If a coefficient is no finite number (or boolean) of its declared type, or one of `positive` is not
+            above 0.
     """
 
     domain: ClassVar[Box]
     unknowns: ClassVar[tuple[str, ...]] = ("u",)
+    outputs: ClassVar[tuple[str, ...]] = ()
     derivatives: ClassVar[tuple[str, ...]]
     periodic: ClassVar[tuple[str, ...]] = ()
     equation: ClassVar[str] = ""
@@ -157,6 +164,10 @@ class Problem(ABC):
             value, positive = getattr(self, field.name), field.name in self.positive
             whole = field.type in (int, "int")
             numeric = positive or whole or field.type in (float, "float")
+            if field.type in (bool, "bool"):
+                if not isinstance(value, bool):
+                    raise invalid(f"problem.{field.name}", value, "true or false")
+                continue
             fits = _is_finite(value) and (_is_number(value) or not numeric)
             if not fits or (positive and value <= 0) or (whole and value != int(value)):
                 kind = "whole number" if whole else "number"
@@ -170,6 +181,20 @@ class Problem(ABC):
     @abstractmethod
     def conditions(self) -> list[Condition]:
         """The initial and boundary conditions."""
+
+    def inside(self, p: Coordinates) -> Tensor | None:  # noqa: ARG002
+        """Which points of the box belong to the domain, its boundary included; None for all of them.
+
+        Points are placed, fields written and errors measured there only, and conditions hold on the parts of their
+        faces there. Edges of the domain within the box are inner planes.
+
+        Args:
+            p: The coordinates, tensors `[N]`.
+
+        Returns:
+            Booleans `[N]`, or None.
+        """
+        return None
 
     def inputs(self, p: Coordinates) -> Sequence[Jet]:  # noqa: ARG002
         """Further inputs of the network besides the coordinates, each within [−1, 1]; none by default.
@@ -185,12 +210,27 @@ class Problem(ABC):
         """
         return ()
 
+    def ansatz(self, p: Coordinates, raw: Coordinates) -> Jet | Mapping[str, Jet] | None:  # noqa: ARG002
+        """The unknowns built from the network's outputs, before `exact`; None where they are the outputs.
+
+        A known singular part s is added as `raw.u + s * raw.v` (with `outputs = ("u", "v")`), for example.
+
+        Args:
+            p: The coordinates as jets `[C, N]`: `p.x`, `p.t`.
+            raw: The network's outputs as jets `[C, N]`, by their names in `outputs`.
+
+        Returns:
+            A jet `[C, N]`, affine in the outputs, or a mapping from unknowns to jets.
+        """
+        return None
+
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet | Mapping[str, Jet] | None:  # noqa: ARG002
         """The unknowns rebuilt so that they meet their conditions exactly, or None where no such form is offered.
 
         Args:
             p: The coordinates as jets `[C, N]`: `p.x`, `p.t`.
-            raw: The network's outputs as jets `[C, N]`, by the unknowns' names: `raw.u`.
+            raw: The network's outputs, or what `ansatz` makes of them, as jets `[C, N]`, by the unknowns' names:
+                `raw.u`.
 
         Returns:
             A jet `[C, N]`, affine in the raw outputs, or a mapping from unknowns to jets.
@@ -204,3 +244,26 @@ class Problem(ABC):
             p: The coordinates, float64 tensors `[N]`.
         """
         return None
+
+
+def output_names(problem: Problem) -> tuple[str, ...]:
+    """Names of the network's outputs: `outputs`, or the unknowns where it is empty."""
+    return problem.outputs or problem.unknowns
+
+
+def inside(problem: Problem, points: Tensor) -> Tensor | None:
+    """Which points `[N, d]` belong to the problem's domain, `[N]`; None where it fills its box.
+
+    Raises:
+        UserError: If `Problem.inside` gives anything but booleans `[N]`.
+    """
+    found = problem.inside(Coordinates(problem.domain.names, points.unbind(1)))
+    return None if found is None else checked_part(f"problem={type(problem).__name__}: inside", found, len(points))
+
+
+def checked_part(who: str, found: Any, count: int) -> Tensor:
+    """The answer of `Problem.inside` or `Condition.where`, once it is known to be booleans `[count]`."""
+    if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != (count,):
+        got = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"{who} returned {got}, expected booleans of shape ({count},), such as p.x < 0")
+    return found

@@ -21,7 +21,8 @@ from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import LeastSquares, Objective
 from kanpinn.optimizers import Optimizer, Step
-from kanpinn.output import OutputGrid, evaluate
+from kanpinn.output import OutputGrid, evaluate, grid_values
+from kanpinn.problem import output_names
 from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
@@ -62,16 +63,16 @@ class Training:
             problem.domain, problem.periodic, np.random.default_rng([settings.seed, _EMBEDDING]), problem.inputs
         )
         self._initial = np.random.default_rng([settings.seed, _INITIAL])
-        coarsest: Backbone = options.build(embedding, len(problem.unknowns))
+        coarsest: Backbone = options.build(embedding, len(output_names(problem)))
         self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
         self._optimizers: dict[int, Optimizer] = {}
         self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
         self._work = 0.0
-        chosen = np.random.default_rng(0).permutation(len(grid.points))[:MONITOR_POINTS]
-        self._monitor = grid.points[torch.from_numpy(np.sort(chosen))]
-        self._monitor_reference = {name: v.ravel()[np.sort(chosen)] for name, v in grid.reference.items()}
+        chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
+        self._monitor = grid.points[torch.from_numpy(chosen)]
+        self._monitor_reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
 
     @property
     def seconds(self) -> float:
@@ -276,8 +277,7 @@ class Training:
 
     def _errors(self) -> dict[str, float] | None:
         """Relative L2 error of the network under work on the output grid."""
-        values = evaluate(self.objective, self.theta, self.grid.points)
-        return self.grid.errors({n: v.reshape(self.grid.shape) for n, v in values.items()})[0]
+        return self.grid.errors(grid_values(self.objective, self.theta, self.grid))[0]
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""

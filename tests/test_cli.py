@@ -242,7 +242,7 @@ def test_a_wrong_value_anywhere_in_a_sweep_is_refused_before_any_job(kanpinn, re
 class Plane:
     """A solution u = x + 10 y, known in closed form."""
 
-    problem = SimpleNamespace(domain=Box(x=(0, 1), y=(0, 1)))
+    problem = SimpleNamespace(domain=Box(x=(0, 1), y=(0, 1)), inside=lambda _: None)
 
     def __call__(self, points):
         return {"u": points[:, 0] + 10 * points[:, 1]}

@@ -75,6 +75,7 @@ def temporaries(folder: Path) -> list[Path]:
 def test_axes_are_ordered_t_z_y_x():
     assert field_axes(["x", "y", "t", "z"]) == ("t", "z", "y", "x")
     assert field_axes(["x", "t"]) == ("t", "x")
+    assert field_axes(["x", "y", "z", "w", "v", "t"]) == ("t", "w", "v", "z", "y", "x")
 
 
 def test_layout_by_h5py(file: Path, data: SolutionFile):

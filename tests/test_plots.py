@@ -403,3 +403,25 @@ def test_numbers_have_two_digits():
     assert [number(x) for x in (0.0, 0.5, 12.0, 752.0, 1.234e-7)] == ["0", "0.5", "12", "752", r"$1.2\times10^{-7}$"]
     assert number(np.nan) == "not finite"
     assert re.fullmatch(r"\$-3\.0\\times10\^\{5\}\$", number(-3e5))
+
+
+@pytest.mark.parametrize("axes", ["xy", "xt", "xyt"])
+def test_outside_the_domain_is_blank_and_does_not_count(axes):
+    whole, part = solution(axes), solution(axes)
+    outside = np.zeros(part.fields["u"].shape, bool)
+    outside[..., -3:] = True  # the largest x
+    for values in part.fields.values():
+        values[outside] = np.nan
+    assert np.array_equal(part.outside, outside)
+    assert not whole.outside.any()
+    inside = {name: values[~outside] for name, values in whole.fields.items()}
+    expected = relative_l2(inside["u"], inside["u_ref"])
+    assert relative_l2(part.fields["u"], part.fields["u_ref"]) == pytest.approx(expected)
+    for figure in (solution_figure(part, "u"), residual_figure(part), slices_figure(part, "u")):
+        if figure is not None:
+            figure.draw_without_rendering()
+            texts = [text.get_text() for panel in figure.axes for text in (*panel.texts, panel.title)]
+            assert not any("not finite" in text for text in texts)
+    part.fields["u"][tuple([0] * outside.ndim)] = np.nan  # a failure inside is still told
+    texts = [text.get_text() for panel in solution_figure(part, "u").axes for text in panel.texts]
+    assert any("not finite" in text for text in texts)

@@ -17,6 +17,7 @@ from kanpinn.errors import UserError
 from kanpinn.references.allen_cahn import AllenCahnSolution, Resolution, allen_cahn
 from kanpinn.references.cache import cached
 from kanpinn.references.cole_hopf import cole_hopf
+from kanpinn.references.kdv import fourier_steps, kdv
 
 NU = 0.01 / math.pi
 
@@ -234,3 +235,60 @@ def test_allen_cahn_from_the_cache_is_the_same(cache):
     assert isinstance(second, AllenCahnSolution)
     assert torch.equal(first.coefficients, second.coefficients)
     assert len(list(cache.iterdir())) == 1
+
+
+def series(spectrum: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Re Σ û_m e^{iπmx} at x `[N]`."""
+    return (np.exp(1j * np.pi * x[:, None] * np.arange(len(spectrum))) @ spectrum).real
+
+
+def test_kdv_agrees_with_another_integrator():
+    """Dormand and Prince's method of order 8 in the variables e^{-iδ²k³t} û."""
+    k = np.pi * np.arange(171)
+    linear = 1j * 0.022**2 * k**3
+
+    def rate(t: float, w: np.ndarray) -> np.ndarray:
+        turn = np.exp(linear * t)
+        u = np.fft.irfft(turn * w, 512) * 512
+        return -0.5j * k / 512 * np.fft.rfft(u * u)[:171] / turn
+
+    start = np.zeros(171, complex)
+    start[1] = 0.5
+    times = (0.3, 0.7, 1.0)
+    found = solve_ivp(rate, (0, 1), start, method="DOP853", rtol=1e-11, atol=1e-13, t_eval=times).y
+    x = np.linspace(-1, 1, 777)
+    for k_time, t in enumerate(times):
+        spectrum = np.exp(linear * t) * found[:, k_time]
+        spectrum[1:] *= 2
+        u = kdv(0.022)(torch.from_numpy(x), torch.full((777,), t, dtype=torch.float64))
+        assert np.abs(u.numpy() - series(spectrum, x)).max() < 1e-9
+
+
+def test_kdv_steps_are_of_order_four_and_short_enough():
+    """Each halving divides the error by 16 or more, so that the default's 16384 steps leave a 16th of that of 8192."""
+    x = np.linspace(-1, 1, 777)
+    u = kdv(0.022)(torch.from_numpy(x), torch.ones(777, dtype=torch.float64)).numpy()
+    coarse, fine = (np.abs(series(fourier_steps(0.022, 128, n)[-1], x) - u).max() for n in (4096, 8192))
+    assert 15 < coarse / fine < 22
+    assert fine / 15 < 1e-9
+
+
+def test_kdv_starts_at_the_initial_condition_and_keeps_its_integrals():
+    """∫u, ∫u² and ∫(u³/3 - δ²u_x²) do not change (Miura, Gardner and Kruskal 1968), and u is 2-periodic."""
+    x = torch.arange(512, dtype=torch.float64).mul(2 / 512).sub(1).requires_grad_()
+    kept = []
+    for t in (0.0, 0.4, 0.9, 1.0):
+        u = kdv(0.022)(x, torch.full((512,), t, dtype=torch.float64))
+        (slope,) = torch.autograd.grad(u.sum(), x)
+        kept.append([u.mean().item(), u.square().mean().item(), (u**3 / 3 - 0.022**2 * slope**2).mean().item()])
+        if t == 0:
+            assert (u - torch.cos(math.pi * x)).abs().max() < 1e-14
+    assert np.abs(np.array(kept) - kept[0]).max() < 1e-9
+    ends = kdv(0.022)(torch.tensor([-1.0, 1.0]).double(), torch.tensor([0.8, 0.8]).double())
+    assert ends[0].item() == pytest.approx(ends[1].item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-9])
+def test_kdv_refuses_what_it_cannot_resolve(delta):
+    with pytest.raises(UserError, match=r"^problem\.delta=.*: expected a value for which"):
+        kdv(delta)

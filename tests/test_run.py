@@ -178,6 +178,8 @@ PROBLEMS = [
     ("wave", "soft"),
     ("advection", "soft"),
     ("helmholtz", "exact"),
+    ("poisson_nd", "exact"),
+    ("poisson_lshape", "soft"),
 ]
 
 

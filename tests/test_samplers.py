@@ -460,3 +460,95 @@ def test_the_config_file_holds_every_option_with_its_default(name):
         tuned = isinstance(value, str) and value.startswith("${tuned:")
         assert (yaml.safe_load(value[:-1].split(",")[1]) if tuned else value) == defaults[key]
     assert {path.stem for path in CONF.glob("*.yaml")} == set(SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Ell(Problem):
+    """Three quarters of a square, with conditions on parts of faces and on the two edges within the box."""
+
+    domain = Box(x=(-1, 1), y=(-1, 1))
+    derivatives = ("x",)
+
+    def inside(self, p):
+        return (p.x <= 0) | (p.y >= 0)
+
+    def residual(self, p):
+        return p.u_x
+
+    def conditions(self):
+        return [
+            Condition("outer", ("x-", "x+", "y-", "y+"), nothing),
+            Condition("edge", ("x=0",), lambda p, _: p.u, where=lambda p: p.y < 0),
+            Condition("top", ("y+",), nothing, where=lambda p: p.x > 0.5),
+        ]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_part_of_a_box_is_filled_alone_and_evenly(name):
+    cells = {"x": 16, "y": 16} if SAMPLERS[name].follows_knots else None
+    found = draw(name, Ell(), cells=cells, interior=3000, boundary=240)
+    interior, (outer, edge, top) = found.interior, found.conditions.values()
+    for points, measure in ((interior, 3.0), (outer, 6.0), (edge, 1.0), (top, 0.5)):
+        x, y = points.points.T
+        assert ((x <= 0) | (y >= 0)).all()
+        assert points.weights.sum().item() == pytest.approx(measure, rel=1e-12)
+        assert (points.weights > 0).all()
+    if name not in ("grid", "gauss_legendre"):
+        assert [len(points.points) for points in (interior, outer, edge, top)] == [3000, 240, 240, 240]
+        lengths = [(outer.points[:, k] == end).sum() for k, end in ((0, -1), (0, 1), (1, -1), (1, 1))]
+        assert lengths == [80, 40, 40, 80]
+    assert (edge.points[:, 0] < 0).all() and (found.partners["edge"][:, 0] > 0).all()
+    assert (edge.points[:, 1] < 0).all() and (top.points[:, 0] > 0.5).all()
+    # ∫ x = -1/2 and ∫ x² = 1 over the three squares.
+    x = interior.points[:, 0]
+    tolerance = 0.1 if name in ("uniform", "latin_hypercube") else 0.02
+    assert (interior.weights * x).sum().item() == pytest.approx(-0.5, abs=tolerance)
+    assert (interior.weights * x**2).sum().item() == pytest.approx(1, abs=tolerance)
+
+
+def test_adaptive_points_in_part_of_a_box_follow_the_residual_there():
+    def at_the_corner(points):
+        assert ((points[:, 0] <= 0) | (points[:, 1] >= 0)).all()
+        return torch.exp(-20 * (points**2).sum(1))
+
+    found = draw("adaptive", Ell(), interior=500, residual=at_the_corner)
+    even = draw("adaptive", Ell(), interior=500)
+    near = [(d.interior.points.square().sum(1) < 0.1).double().mean() for d in (found, even)]
+    assert near[0] > 2 * near[1]
+
+
+@dataclass(frozen=True)
+class Missed(Ell):
+    """A condition on a part of its face that is outside the domain."""
+
+    def conditions(self):
+        return [Condition("ghost", ("y-",), nothing, where=lambda p: p.x > 0.5)]
+
+
+@dataclass(frozen=True)
+class Nowhere(Ell):
+    """A domain without points."""
+
+    def inside(self, p):
+        return p.x > 5
+
+
+@dataclass(frozen=True)
+class Numbers(Ell):
+    """Numbers where booleans are asked for."""
+
+    def inside(self, p):
+        return p.x
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (Missed(), "condition ghost: no point of its faces lies inside the domain"),
+        (Nowhere(), "no point of the box lies inside the domain"),
+        (Numbers(), r"inside returned \(1,\) of torch.float64, expected booleans of shape \(1,\)"),
+    ],
+)
+def test_domains_that_cannot_be_filled_are_refused(problem, words):
+    with pytest.raises(UserError, match=words):
+        draw("sobol", problem)

@@ -35,15 +35,15 @@ _HISTORY_LABELS = {
 
 
 def field_axes(names: Iterable[str]) -> tuple[str, ...]:
-    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters in between by the same rule.
+    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters between t and z.
 
     Args:
         names: One-letter coordinate names.
 
     Returns:
-        The names, time first, the rest in reverse alphabetical order.
+        The names, time first, x, y and z last, each group in reverse alphabetical order.
     """
-    return tuple(sorted(names, key=lambda name: (name != "t", -ord(name))))
+    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", -ord(name))))
 
 
 @dataclass
@@ -99,6 +99,15 @@ class SolutionFile:
     def residuals(self) -> tuple[str, ...]:
         """Names of the residual fields."""
         return tuple(name for name in self.fields if name.partition("_")[0] == "residual")
+
+    @property
+    def outside(self) -> np.ndarray:
+        """Which grid points lie outside the domain, shaped as the fields are: every field there is NaN.
+
+        A grid that is NaN everywhere is that of a failed solve.
+        """
+        missing = np.logical_and.reduce([np.isnan(values) for values in self.fields.values()])
+        return missing & ~missing.all()
 
     def label(self, name: str) -> tuple[str, str]:
         """Long name and units of a coordinate or field; those of a reference or error follow from its unknown's.

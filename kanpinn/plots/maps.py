@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
@@ -99,20 +99,24 @@ def _panel_size(data: SolutionFile, layout: Cuts) -> tuple[float, float, bool]:
 
 
 def _image(
-    axes: Axes, data: SolutionFile, layout: Cuts, panel: np.ndarray, norm: Normalize, colourmap: Colormap, equal: bool
+    axes: Axes, data: SolutionFile, layout: Cuts, values: np.ndarray, k: int, norm: Normalize, colourmap: Colormap
 ) -> None:
-    """Draw one flat panel, coarse ones smoothed; its edge is the domain's, so the outermost cells show half."""
+    """Draw panel k of a field, coarse ones smoothed; its edge is the box's, so the outermost cells show half."""
+    panel, outside = layout.take(values, k), layout.take(data.outside, k)
     x, y = data.coordinates[layout.horizontal], data.coordinates[layout.vertical]
     masked = np.ma.masked_invalid(panel)
     smooth = panel.size <= _SMOOTH_UP_TO and min(panel.shape) > 1 and not np.ma.is_masked(masked)
     shading = "gouraud" if smooth else "nearest"
     axes.pcolormesh(x, y, masked, norm=norm, cmap=colourmap, shading=shading, rasterized=True)
+    if outside.any():
+        blank = np.ma.masked_where(~outside, np.zeros(outside.shape))
+        axes.pcolormesh(x, y, blank, cmap=ListedColormap(["white"]), shading="nearest", rasterized=True)
     if len(x) > 1 and len(y) > 1:
         axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
-    if equal:
+    if _panel_size(data, layout)[2]:
         axes.set_aspect("equal")
     axes.tick_params(color="0.25", length=3)
-    note_not_finite(axes, panel)
+    note_not_finite(axes, panel, outside)
 
 
 def _bar(figure: Figure, axes: Axes, norm: Normalize, colourmap: Colormap, label: str, **how: Any) -> None:
@@ -174,10 +178,9 @@ def solution_figure(data: SolutionFile, unknown: str) -> Figure:
         title[names[-1]] = ("error", *_error_numbers(data, unknown, error))
     figure, grid = _panels(data, layout, names, title)
     figure.suptitle(heading(data))
-    equal = _panel_size(data, layout)[2]
     for name, row in zip(names, grid, strict=True):
         for k, axes in enumerate(row):
-            _image(axes, data, layout, layout.take(shown[name], k), *scales[name], equal)
+            _image(axes, data, layout, shown[name], k, *scales[name])
     # Network and reference share their scale, so where they stand side by side one bar, after the second, serves both.
     shared = range(len(names)) if len(layout.titles) > 1 else range(min(len(names), 2) - 1, len(names))
     units = data.label(unknown)[1]
@@ -227,7 +230,7 @@ def _solution_lines(data: SolutionFile, unknown: str) -> Figure:
     rows = figure.subplots(2 if with_error else 1, 1, sharex=True, squeeze=False)[:, 0]
     rows[0].plot(x, values, color=COLOURS[0], linewidth=1.8, label=f"network {formula(unknown)}")
     rows[0].set_ylabel(axis_label(data, unknown))
-    note_not_finite(rows[0], values)
+    note_not_finite(rows[0], values, data.outside)
     if with_error and error is not None:
         rows[0].plot(x, data.fields[f"{unknown}_ref"], color="black", linestyle=(0, (4, 3)), label="reference")
         rows[0].legend()
@@ -268,12 +271,11 @@ def residual_figure(data: SolutionFile) -> Figure | None:
     layout = cuts(data)
     figure, grid = _panels(data, layout, names, titles)
     figure.suptitle(heading(data))
-    equal = _panel_size(data, layout)[2]
     for name, row in zip(names, grid, strict=True):
         values = np.abs(data.fields[name])
         norm, colourmap = residual_norm(values), colours(RESIDUAL)
         for k, axes in enumerate(row):
-            _image(axes, data, layout, layout.take(values, k), norm, colourmap, equal)
+            _image(axes, data, layout, values, k, norm, colourmap)
         below, above = finite(values).min() < norm.vmin, finite(values).max() > norm.vmax
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
         _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=extend)
@@ -291,7 +293,7 @@ def _residual_lines(data: SolutionFile, names: Sequence[str], titles: Mapping[st
         values, norm = np.abs(data.fields[field]), residual_norm(data.fields[field])
         axes.semilogy(x, np.where(values > 0, values, np.nan), color=COLOURS[1])
         axes.set(ylim=(norm.vmin, norm.vmax), ylabel=r"$|\,\mathrm{residual}\,|$", title=",  ".join(titles[field]))
-        note_not_finite(axes, values)
+        note_not_finite(axes, values, data.outside)
     rows[-1].set_xlabel(axis_label(data, name))
     fit_horizontally(rows[-1], x)
     return figure

@@ -81,7 +81,7 @@ def slices_figure(data: SolutionFile, unknown: str, count: int = 5) -> Figure | 
         dashes[0].set_label("reference")
     lowest = "error" if with_error else "values"
     panels[lowest].set_xlabel(axis_label(data, name))
-    note_not_finite(panels["values"], values[(chosen, *middle)])
+    note_not_finite(panels["values"], values[(chosen, *middle)], data.outside[(chosen, *middle)])
     if error is not None and reference is not None:
         _draw_errors(data, unknown, figure, chosen, shades, error[(slice(None), *middle)])
         panels["values"].tick_params(labelbottom=False)

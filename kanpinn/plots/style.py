@@ -159,6 +159,15 @@ def axis_label(data: SolutionFile, name: str) -> str:
     return text if units in ("", "1") else f"{text} ({units})"
 
 
+_TITLES = {
+    "allen_cahn": "Allen–Cahn",
+    "kdv": "Korteweg–de Vries",
+    "poisson_lshape": "Poisson on an L-shaped domain",
+    "poisson_nd": "Poisson in several dimensions",
+}
+"""Names of problems that do not follow from their files'."""
+
+
 def heading(data: SolutionFile) -> str:
     """The line above a figure: the problem and its equation.
 
@@ -168,11 +177,8 @@ def heading(data: SolutionFile) -> str:
     Returns:
         Text for matplotlib.
     """
-    title = (
-        "Allen–Cahn"
-        if data.problem == "allen_cahn"
-        else " ".join(word.capitalize() for word in data.problem.replace("$", r"\$").split("_"))
-    )
+    words = data.problem.replace("$", r"\$").split("_")
+    title = _TITLES.get(data.problem, " ".join(word.capitalize() for word in words))
     return f"{title}:  {formula(data.equation)}" if data.equation else title
 
 
@@ -256,7 +262,7 @@ def residual_norm(*arrays: np.ndarray) -> LogNorm:
 
 
 def relative_l2(values: np.ndarray, reference: np.ndarray) -> float:
-    """‖values − reference‖₂ / ‖reference‖₂ over all points; NaN where that cannot be said.
+    """‖values − reference‖₂ / ‖reference‖₂ over all points with a reference; NaN where that cannot be said.
 
     Args:
         values: Any shape.
@@ -265,6 +271,8 @@ def relative_l2(values: np.ndarray, reference: np.ndarray) -> float:
     Returns:
         The relative error.
     """
+    inside = ~np.isnan(reference)
+    values, reference = values[inside], reference[inside]
     with np.errstate(all="ignore"):
         return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
 
@@ -280,15 +288,18 @@ def fit_horizontally(axes: Axes, values: np.ndarray) -> None:
         axes.set_xlim(values.min(), values.max())
 
 
-def note_not_finite(axes: Axes, values: np.ndarray) -> None:
+def note_not_finite(axes: Axes, values: np.ndarray, outside: np.ndarray | None = None) -> None:
     """Say on a panel how much of what it shows is NaN or infinite, if any is.
 
     Args:
         axes: The panel.
         values: What it shows.
+        outside: Which of the values lie outside the domain and do not count, if any do.
     """
+    if outside is not None:
+        values = values[~outside]
     backing = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-    share = 1 - np.isfinite(values).mean()
+    share = 1 - np.isfinite(values).mean() if values.size else 0.0
     if share > 0:
         text = f"{max(share * 100, 0.1):.2g}% not finite"
         axes.text(

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import invalid, unknown_choice
-from kanpinn.problem import Problem
-from kanpinn.samplers.faces import Array, Face, Region, faces_of, share
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.problem import Condition, Coordinates, Problem, checked_part, inside
+from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
 
 MOST_POINTS = 10**8
 Residual = Callable[[Tensor], Tensor]
@@ -40,7 +41,7 @@ class Draw:
     """All points of one objective.
 
     Attributes:
-        interior: Points inside the box.
+        interior: Points inside the domain.
         conditions: By condition, points on its faces; for one on inner planes, those just below them.
         partners: By periodic condition, the points across `[N, d]`, in the order of its points on the lower face; by
             condition on inner planes, those just above.
@@ -76,6 +77,31 @@ def beside(values: Tensor, side: int) -> Tensor:
     found = torch.nextafter(values, torch.full_like(values, side * math.inf))
     tiny = torch.finfo(values.dtype).tiny
     return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)
+
+
+def part_inside(problem: Problem) -> Part | None:
+    """Which points `[N, d]` belong to the problem's domain; None where it fills its box."""
+    if inside(problem, torch.tensor([problem.domain.lower], dtype=torch.float64)) is None:
+        return None
+
+    def part(points: Array) -> NDArray[np.bool_]:
+        found = inside(problem, torch.from_numpy(points))
+        return np.ones(len(points), bool) if found is None else found.cpu().numpy()
+
+    return part
+
+
+def part_of(condition: Condition, problem: Problem) -> Part | None:
+    """Which points `[N, d]` of its faces a condition holds on; None for all of them."""
+    where = condition.where
+    if where is None:
+        return None
+
+    def part(points: Array) -> NDArray[np.bool_]:
+        found = where(Coordinates(problem.domain.names, torch.from_numpy(points).unbind(1)))
+        return checked_part(f"condition {condition.name}: where", found, len(points)).cpu().numpy()
+
+    return part
 
 
 def _per_level(value: Any) -> bool:
@@ -188,10 +214,10 @@ class Sampler(ABC):
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        """Fill one box, the domain or a face.
+        """Fill one region, the domain or a face.
 
         Args:
-            region: The box, of d ≥ 1 coordinates.
+            region: The region, of d ≥ 1 coordinates.
             count: Points asked for; a tensor rule takes the nearest number it can.
             generator: The source of randomness; nothing else may be one.
             residual: |residual| `[M]` at points `[M, d]` of the domain; None on faces and before there is a network.
@@ -226,9 +252,12 @@ class Sampler(ABC):
             Interior points, points of each condition, and partners of those that compare two points.
 
         Raises:
-            UserError: If the level or a condition has no number of points, or a condition names no face.
+            UserError: If the level or a condition has no number of points, or a condition names no face, or none that
+                touches the domain.
         """
-        whole = Region.of(problem.domain, cells)
+        whole = Region.of(problem.domain, cells, part_inside(problem))
+        if whole.measure == 0:
+            raise UserError(f"problem={type(problem).__name__}: no point of the box lies inside the domain.")
         interior, _ = self.counts(level)
         posed = problem.conditions()
         counts = self.condition_counts([condition.name for condition in posed], level)
@@ -245,7 +274,10 @@ class Sampler(ABC):
         partners: dict[str, Tensor] = {}
         for condition in posed:
             faces = faces_of(condition, problem.domain)
-            on_faces, face_weights, columns = self._cover(faces, whole, counts[condition.name], generator)
+            regions = [whole.without(face, part_of(condition, problem)) for face in faces]
+            if not any(region.measure for region in regions):
+                raise UserError(f"condition {condition.name}: no point of its faces lies inside the domain.")
+            on_faces, face_weights, columns = self._cover(faces, regions, counts[condition.name], generator)
             placed = to_tensor(on_faces)
             if condition.inner:
                 # Only in their final precision are the next numbers known.
@@ -261,17 +293,18 @@ class Sampler(ABC):
         return Draw(PointSet(to_tensor(points), to_tensor(weights)), conditions, partners)
 
     def _cover(
-        self, faces: Sequence[Face], whole: Region, count: int, generator: np.random.Generator
+        self, faces: Sequence[Face], regions: Sequence[Region], count: int, generator: np.random.Generator
     ) -> tuple[Array, Array, np.ndarray]:
         """Points `[N, d]` on several faces, their weights `[N]`, and the coordinate that does not vary there `[N]`."""
-        insides = [whole.without(face.column) for face in faces]
-        counts = share(count, [inside.measure for inside in insides])
+        counts = share(count, [region.measure for region in regions])
         points, weights, columns = [], [], []
-        for face, inside, part in zip(faces, insides, counts, strict=True):
-            if inside.dimension == 0:
+        for face, region, part in zip(faces, regions, counts, strict=True):
+            if region.measure == 0:
+                continue
+            if region.dimension == 0:
                 flat, weight = np.empty((1, 0)), np.ones(1)
             else:
-                flat, weight = self.place(inside, part, generator, None)
+                flat, weight = self.place(region, part, generator, None)
             points.append(np.insert(flat, face.column, face.value, axis=1))
             weights.append(weight)
             columns.append(np.full(len(weight), face.column))

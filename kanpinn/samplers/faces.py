@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +14,32 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.problem import Box, Condition
 
 Array = NDArray[np.float64]
+Part = Callable[[Array], NDArray[np.bool_]]
+"""Tells which of some points `[N, d]` count, `[N]`."""
+PROBE = 2**16
+"""Points of the midpoint rule by which the share of a box that lies inside is measured."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A box to be filled with points: the domain itself or, with one coordinate less, one of its faces.
+    """A box, or part of one, to be filled with points: the domain or, with one coordinate less, one of its faces.
 
     Attributes:
         lower: Lower ends, one per coordinate; empty for the end point of a 1-D domain.
         upper: Upper ends.
         cells: Spline intervals per coordinate, None where no spline says.
+        part: Tells which points of the box belong to the region; None for all.
     """
 
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     cells: tuple[int | None, ...]
+    part: Part | None = None
 
     @classmethod
-    def of(cls, domain: Box, cells: Mapping[str, int] | None) -> Region:
-        """The whole of a domain, with the spline intervals of the coordinates that have them."""
-        return cls(domain.lower, domain.upper, tuple((cells or {}).get(name) for name in domain.names))
+    def of(cls, domain: Box, cells: Mapping[str, int] | None, part: Part | None = None) -> Region:
+        """A domain, with the spline intervals of the coordinates that have them, and what of its box belongs to it."""
+        return cls(domain.lower, domain.upper, tuple((cells or {}).get(name) for name in domain.names), part)
 
     @property
     def dimension(self) -> int:
@@ -44,18 +51,60 @@ class Region:
         """The interval lengths."""
         return tuple(b - a for a, b in zip(self.lower, self.upper, strict=True))
 
+    @cached_property
+    def share(self) -> float:
+        """How much of the box belongs to the region, by a midpoint rule: exact where its edges fall on 2^k cells."""
+        if self.part is None or not self.dimension:
+            return 1.0
+        count = 2 ** (PROBE.bit_length() // self.dimension)
+        middles = (np.arange(count) + 0.5) / count
+        mesh = np.meshgrid(*[middles] * self.dimension, indexing="ij")
+        return float(self.part(self.stretch(np.stack([axis.ravel() for axis in mesh], axis=1))).mean())
+
     @property
     def measure(self) -> float:
         """Length, area or volume; 1 for a single point."""
-        return math.prod(self.lengths)
+        return math.prod(self.lengths) * self.share
 
-    def without(self, column: int) -> Region:
-        """The region with one coordinate left out, which is what a face looks like from inside."""
+    def without(self, face: Face, where: Part | None = None) -> Region:
+        """What a face looks like from inside: the region at one value of a coordinate, with that one left out.
+
+        Args:
+            face: The face or plane.
+            where: Which of its points count, of points `[N, d]` of the domain; None for all.
+
+        Returns:
+            The region, of d - 1 coordinates.
+        """
+        column, parts = face.column, [part for part in (self.part, where) if part is not None]
+
+        def part(points: Array) -> NDArray[np.bool_]:
+            whole = np.insert(points, column, face.value, axis=1)
+            return np.logical_and.reduce([inside(whole) for inside in parts])
+
         return Region(
             self.lower[:column] + self.lower[column + 1 :],
             self.upper[:column] + self.upper[column + 1 :],
             self.cells[:column] + self.cells[column + 1 :],
+            part if parts else None,
         )
+
+    def keep(self, points: Array, weights: Array) -> tuple[Array, Array]:
+        """Drop the points of a rule for the box that do not belong to the region.
+
+        Args:
+            points: Points of the box `[N, d]`.
+            weights: Their weights `[N]`.
+
+        Returns:
+            The points left and their weights, scaled to sum to the region's measure.
+        """
+        if self.part is None:
+            return points, weights
+        kept = self.part(points)
+        if not kept.any():
+            raise UserError(f"none of the {len(points)} points of a grid lie inside the domain; ask for more points.")
+        return points[kept], weights[kept] * (self.measure / weights[kept].sum())
 
     def stretch(self, unit: Array) -> Array:
         """Map points of the unit cube `[N, d]` into the region, never past its ends by rounding."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, final
@@ -26,14 +28,41 @@ def equal(region: Region, points: Array) -> tuple[Array, Array]:
     return points, np.full(len(points), region.measure / len(points))
 
 
+def fill(region: Region, count: int, draw: Callable[[int], Array]) -> Array:
+    """Fill a region by a rule for the unit cube; where the region is part of a box, by rejection.
+
+    Args:
+        region: The region, of d coordinates.
+        count: Points wanted.
+        draw: Gives any number of points `[n, d]` of the unit cube, new ones on every call.
+
+    Returns:
+        `[count, d]`: a leading part of the rule's points that lie in the region.
+    """
+    part = region.part
+    if part is None:
+        return region.stretch(draw(count))
+    asked = math.ceil(count / region.share)
+    while True:
+        points = region.stretch(draw(asked))
+        points = points[part(points)]
+        if len(points) >= count:
+            return points[:count]
+        asked += max(2, asked // 20)
+
+
 def sobol_points(region: Region, count: int, generator: np.random.Generator) -> Array:
     """The first `count` points `[count, d]` of a scrambled Sobol sequence (Owen 1998), stretched into a region.
 
     A power of two is drawn and cut: a Sobol sequence is balanced over its leading powers of two, and any leading part
     of it fills the box as evenly as the sequence does.
     """
-    engine = qmc.Sobol(region.dimension, scramble=True, **_drawn_by(generator))
-    return region.stretch(engine.random_base2((count - 1).bit_length())[:count])
+
+    def draw(n: int) -> Array:
+        engine = qmc.Sobol(region.dimension, scramble=True, **_drawn_by(generator))
+        return engine.random_base2((n - 1).bit_length())[:n]
+
+    return fill(region, count, draw)
 
 
 @final
@@ -44,7 +73,7 @@ class Uniform(Sampler):
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        return equal(region, region.stretch(generator.random((count, region.dimension))))
+        return equal(region, fill(region, count, lambda n: generator.random((n, region.dimension))))
 
 
 @final
@@ -56,7 +85,7 @@ class LatinHypercube(Sampler):
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
         engine = qmc.LatinHypercube(region.dimension, **_drawn_by(generator))
-        return equal(region, region.stretch(engine.random(count)))
+        return equal(region, fill(region, count, engine.random))
 
 
 @final
@@ -79,4 +108,4 @@ class Halton(Sampler):
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
         engine = qmc.Halton(region.dimension, scramble=True, **_drawn_by(generator))
-        return equal(region, region.stretch(engine.random(count)))
+        return equal(region, fill(region, count, engine.random))

@@ -108,7 +108,7 @@ class Grid(Sampler):
             spacing = (b - a) / cells
             points.append(a + spacing * (np.arange(cells) + 0.5))
             weights.append(np.full(cells, spacing))
-        return tensor_product(points, weights)
+        return region.keep(*tensor_product(points, weights))
 
 
 @final
@@ -143,4 +143,4 @@ class GaussLegendre(Sampler):
             gauss_legendre_rule(a, b, cells, self.order)
             for a, b, cells in zip(region.lower, region.upper, intervals, strict=True)
         ]
-        return tensor_product([points for points, _ in rules], [weights for _, weights in rules])
+        return region.keep(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))
