@@ -59,7 +59,7 @@ class Run:
         curve: Errors on the way, as "seconds:error" separated by blanks.
         steps: Optimiser steps of the whole run.
         parameters: Of the network.
-        setup_s: Seconds before training; part of `seconds` for kanpinn only, whose first step they include.
+        setup_s: Seconds from the imports to the training; part of `seconds` for kanpinn only.
         compile_s: Seconds of the first step, in which JAX compiles; not part of `seconds`.
         wall_s: Of the whole process.
         cpu_s: The same, user and system time.
@@ -67,8 +67,8 @@ class Run:
         load: Load of the machine when it began.
         date: When it ended.
         cpu: Processor.
-        cores: Cores it could use.
-        threads: Threads it was told to use.
+        cores: Cores of the machine.
+        threads: Cores and threads it was given.
         version: Of the solver.
         sources: Fingerprint of what it ran on.
     """
@@ -164,6 +164,9 @@ class Contest:
 
     def __init__(self, csv: Path, python: Path, references: dict[str, Path], threads: int) -> None:
         self.csv, self.python, self.references, self.threads = csv, python, references, threads
+        self.cores = machine.cores()
+        if hasattr(os, "sched_setaffinity"):  # libraries that ask for cores shall find no more than they may use
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         self.failed = False
 
     def play(self, turn: Turn, limits: Sequence[int], *, again: bool = False) -> None:
@@ -249,7 +252,7 @@ class Contest:
             ended = result["ended"] and seconds < limit
             status = "failed" if not texts["version"] else "ended" if ended else "time_limit"
             settings = settings_of(turn.solver, turn.case, limit)
-            known = {"error": error, "seconds": round(seconds, 3), "cores": machine.cores(), "threads": self.threads}
+            known = {"error": error, "seconds": round(seconds, 3), "cores": self.cores, "threads": self.threads}
             run = Run(turn.case, turn.solver, turn.seed, limit, settings, status, **known, **texts, **costs, **counts, **times)
             rows.append(self.csv, run)
             out_rows.append(run)
@@ -287,8 +290,6 @@ def main() -> int:
         if any(not SOLVERS[key].ours for key in solvers) and not given.peers_python.exists():
             print(f"{given.peers_python}: no such file; `make bench` installs the peers", file=sys.stderr)
             return USER_ERROR
-        if hasattr(os, "sched_setaffinity"):  # libraries that ask for cores shall find no more than they may use
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])
         references = {case: reference(case, FOLDER / "references") for case in cases}
         contest = Contest(given.csv, given.peers_python.absolute(), references, given.threads)
         for turn in plan:

@@ -191,5 +191,5 @@ def _footer(runs: Sequence[Run], solvers: Sequence[str]) -> list[str]:
     machines = "; ".join(sorted({f"{run.cpu}, {run.threads} of {run.cores} cores" for run in runs}))
     dates = sorted(run.date[:10] for run in runs)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    lines += ["", f"Set-up counts for kanpinn and the SSBroyden MLP (up to their first step) and for no other. {machines}; {when}{busy}."]
+    lines += ["", f"Set-up counts for kanpinn and the SSBroyden MLP and for no other. {machines}; {when}{busy}."]
     return [*lines, f"**{failed} runs failed.**"] if failed else lines
