@@ -2,9 +2,10 @@
 
     python benchmarks/growth.py [--threads 1] [--rounds 5]      # a minute, on a machine of its own
 
-One thing varies at a time; parameters stay the same in all series but their own. Every step starts from the same random
-parameters. The members of a series are timed by turns, medians count; seconds are CPU time, which other processes disturb
-least; memory is the peak of torch's CPU allocator within one step. Slopes are least-squares fits of the logarithms: seconds ~ x^slope.
+One thing varies at a time; parameters stay the same in all series but their own. Every step starts from the same
+random parameters. The members of a series are timed by turns, medians count; seconds are CPU time, which other
+processes disturb least; memory is the peak of torch's CPU allocator within one step. Slopes are least-squares fits
+of the logarithms: seconds ~ x^slope.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""kanpinn against DeepXDE, jaxKAN, pykan and an SSBroyden perceptron: error against seconds, on the same cores by turns.
+"""DeepXDE, jaxKAN, pykan, an SSBroyden perceptron and kanpinn: error against seconds, on the same cores by turns.
 
     make bench            # the whole suite, hours; goes on where it was interrupted
     make bench-quick      # two problems, seed 0, 10 and 30 s: under ten minutes
-    python benchmarks/peers.py [--problems burgers heat] [--solvers kanpinn deepxde] [--seeds 0 1] [--limits 10 30] [--table]
+    python benchmarks/peers.py [--problems burgers heat] [--solvers kanpinn deepxde] [--seeds 0 1] [--limits 10 30]
 
 One process at a time. A peer runs once per problem and seed and is measured on the way; kanpinn runs once per time
-limit, as its settings may depend on it, with a clock that starts right after the imports. Every finished run is appended to
-a CSV file at once; runs already there are not repeated. Exit code 1 if a run failed, 2 if the input is refused.
+limit, as its settings may depend on it, with a clock that starts right after the imports. Every finished run is
+appended to a CSV file at once; runs already there are not repeated. Exit code 1 if a run failed, 2 if the input is
+refused.
 """
 
 from __future__ import annotations
@@ -253,11 +254,14 @@ class Contest:
             status = "failed" if not texts["version"] else "ended" if ended else "time_limit"
             settings = settings_of(turn.solver, turn.case, limit)
             known = {"error": error, "seconds": round(seconds, 3), "cores": self.cores, "threads": self.threads}
-            run = Run(turn.case, turn.solver, turn.seed, limit, settings, status, **known, **texts, **costs, **counts, **times)
+            run = Run(
+                turn.case, turn.solver, turn.seed, limit, settings, status, **known, **texts, **costs, **counts, **times
+            )
             rows.append(self.csv, run)
             out_rows.append(run)
             print(
-                f"{run.date[11:19]} {run.problem} {run.solver} seed {run.seed}, {limit} s: {status}, relative L2 {error:.2e}",
+                f"{run.date[11:19]} {run.problem} {run.solver} seed {run.seed}, {limit} s: "
+                f"{status}, relative L2 {error:.2e}",
                 file=sys.stderr,
                 flush=True,
             )

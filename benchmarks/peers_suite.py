@@ -77,7 +77,7 @@ class Solver:
 MLP = ("backbone=mlp", "backbone.width=[30,30,30]", "schedule=single", "schedule.steps=1000000")
 
 PYKAN = ("poisson", "poisson_4", "helmholtz", "heat", "burgers")
-"""Its example covers Poisson's equation alone; these need nothing else than it has: values on faces, second derivatives."""
+"""Its example is Poisson's equation; these need nothing that it does not have: values on faces, second derivatives."""
 
 SOLVERS: dict[str, Solver] = {
     "kanpinn": Solver("kanpinn", "kanpinn_run.py", ours=True),
@@ -86,7 +86,7 @@ SOLVERS: dict[str, Solver] = {
     "jaxkan": Solver("jaxKAN", "jaxkan_run.py", excluded=("poisson_lshape",)),
     "pykan": Solver("pykan", "pykan_run.py", excluded=tuple(c for c in CASES if c not in PYKAN)),
 }
-"""The competitors by key; the defaults of kanpinn's problems are made for 60 s, `tuned` holds what differs at other limits."""
+"""The competitors by key. The defaults of kanpinn's problems are made for 60 s; `tuned` is for other limits."""
 
 
 def present(overrides: Sequence[str]) -> bool:
@@ -120,8 +120,8 @@ class Turn:
 def turns(cases: Sequence[str], solvers: Sequence[str], seeds: Sequence[int]) -> Iterator[Turn]:
     """The runs in their order: seed by seed and case by case, the solvers right after one another.
 
-    What disturbs the machine for a while then hits all solvers alike, and an interrupted benchmark is a smaller one. Who
-    begins changes from case to case.
+    What disturbs the machine for a while then hits all solvers alike, and an interrupted benchmark is a smaller one.
+    Who begins changes from case to case.
 
     Args:
         cases: Keys of `CASES`.

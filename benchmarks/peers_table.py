@@ -101,7 +101,8 @@ def markdown(runs: Sequence[Run], stale: Sequence[str] = ()) -> str:
     limits = sorted({key[2] for key in found})
     seeds = sorted({run.seed for run in runs})
     lines = [
-        f"Relative L2 error, median (worst) of seeds {' '.join(map(str, seeds))}; ×: median over kanpinn's. The least is bold.",
+        f"Relative L2 error, median (worst) of seeds {' '.join(map(str, seeds))}; ×: median over kanpinn's. "
+        "The least is bold.",
     ]
     for limit in limits:
         lines += ["", f"**{limit} s**", "", f"| problem | {' | '.join(SOLVERS[s].name for s in solvers)} |"]
@@ -113,7 +114,10 @@ def markdown(runs: Sequence[Run], stale: Sequence[str] = ()) -> str:
         lines += ["", *_judged(found, problems)]
     lines += ["", *_leads(found, problems, limits), *_footer(runs, solvers)]
     if stale:
-        lines += ["", f"**Code or configs have changed since some runs of {', '.join(stale)}: repeat them with --again.**"]
+        lines += [
+            "",
+            f"**Code or configs have changed since some runs of {', '.join(stale)}: repeat them with --again.**",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -131,7 +135,7 @@ def _cell(
 
 
 def _judged(found: dict[tuple[str, str, int], Cell], problems: Sequence[str]) -> list[str]:
-    """kanpinn's errors against floors and goals."""
+    """The errors of kanpinn against floors and goals."""
     lines = [
         f"kanpinn at {JUDGED_S} s:",
         "",
@@ -168,15 +172,18 @@ def _leads(found: dict[tuple[str, str, int], Cell], problems: Sequence[str], lim
         (problem, limit), least = min(ratios.items(), key=lambda item: item[1])
         held = [sum(value >= bound for value in ratios.values()) for bound in (mark.floor, mark.goal)]
         lines.append(
-            f"- {SOLVERS[rival].name}: ×{mark.floor:g} on {held[0]} and ×{mark.goal:g} on {held[1]} of {len(ratios)} problems "
-            f"and times ({', '.join(map(str, counted))} s); least ×{least:.2g}, {problem} at {limit} s."
+            f"- {SOLVERS[rival].name}: ×{mark.floor:g} on {held[0]} and ×{mark.goal:g} on {held[1]} of {len(ratios)} "
+            f"problems and times ({', '.join(map(str, counted))} s); least ×{least:.2g}, {problem} at {limit} s."
         )
     return [*lines, ""] if lines else []
 
 
 def _footer(runs: Sequence[Run], solvers: Sequence[str]) -> list[str]:
     """How late errors were measured, what was not counted, and on what everything ran."""
-    lines = ["| solver | setup s | compilation s | measured late by up to s | peak MiB | version |", "|---|--:|--:|--:|--:|---|"]
+    lines = [
+        "| solver | setup s | compilation s | measured late by up to s | peak MiB | version |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
     for solver in solvers:
         mine = [run for run in runs if run.solver == solver]
         late = max((run.seconds - run.limit for run in mine if run.status == "time_limit"), default=0.0)
@@ -184,7 +191,9 @@ def _footer(runs: Sequence[Run], solvers: Sequence[str]) -> list[str]:
         compiled = statistics.median(run.compile_s for run in mine)
         versions = "; ".join(sorted({run.version for run in mine if run.version}))
         memory = max(run.peak_mib for run in mine)
-        lines.append(f"| {SOLVERS[solver].name} | {setup:.1f} | {compiled:.1f} | {late:.1f} | {memory:.0f} | {versions} |")
+        lines.append(
+            f"| {SOLVERS[solver].name} | {setup:.1f} | {compiled:.1f} | {late:.1f} | {memory:.0f} | {versions} |"
+        )
     failed = sum(run.status == "failed" for run in runs)
     loads = [run.load for run in runs if run.load is not None]
     busy = f"; load when a run began up to {max(loads):.1f}" if loads else ""

@@ -96,7 +96,7 @@ def test_peers_get_the_reference_at_the_boundary(module, case):
         start = np.stack([x, np.zeros_like(x)], axis=1)
         assert np.allclose(equation.initial(np, x), reference(start), atol=1e-8)
         if equation.at_rest:
-            assert np.allclose(reference(start + [0, 1e-4]), reference(start), atol=1e-5)  # 0 to first order
+            assert np.allclose(reference(start + np.array([0, 1e-4])), reference(start), atol=1e-5)  # 0 to first order
     if equation.periodic:
         x, t = equation.box[0], np.linspace(0.05, 1, 20)
         ends = [reference(np.stack([np.full_like(t, end), t], axis=1)) for end in x]
@@ -143,7 +143,9 @@ def test_solvers_take_turns_and_who_begins_changes(module):
     cases, solvers = ["poisson", "burgers", "wave"], ["kanpinn", "deepxde", "pykan"]
     plan = list(suite.turns(cases, solvers, [0, 1]))
     assert len(plan) == len(set(plan)) == 2 * (3 + 3 + 2)  # pykan cannot do the wave
-    groups = [(key, [turn.solver for turn in group]) for key, group in itertools.groupby(plan, lambda t: (t.seed, t.case))]
+    groups = [
+        (key, [turn.solver for turn in group]) for key, group in itertools.groupby(plan, lambda t: (t.seed, t.case))
+    ]
     assert [key for key, _ in groups] == [(seed, case) for seed in (0, 1) for case in cases]
     assert {members[0] for _, members in groups} == set(solvers)
 
@@ -212,7 +214,13 @@ def test_training_that_ends_by_itself_counts_at_every_later_time(clock, module):
 
 def run_of(peers: types.ModuleType, seed: int = 0, **changes):
     values = {"problem": "burgers", "solver": "kanpinn", "seed": seed, "limit": 60, "settings": "problem=burgers"}
-    texts = {"status": "time_limit", "curve": "1.0:1e-1 60.5:1e-6", "version": "kanpinn 0", "sources": "0", "cpu": 'a, "b"'}
+    texts = {
+        "status": "time_limit",
+        "curve": "1.0:1e-1 60.5:1e-6",
+        "version": "kanpinn 0",
+        "sources": "0",
+        "cpu": 'a, "b"',
+    }
     numbers = {"error": 1e-6, "seconds": 60.5, "setup_s": 1.0, "compile_s": 0.0, "wall_s": 70.0, "cpu_s": 70.0}
     counts = {"peak_mib": 500.0, "load": None, "cores": 2, "threads": 2, "steps": 10, "parameters": 900}
     return peers.Run(**(values | texts | numbers | counts | {"date": "2026-01-01T00:00:00+00:00"} | changes))

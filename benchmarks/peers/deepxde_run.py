@@ -2,18 +2,23 @@
 
 Sources, all of https://github.com/lululxvi/deepxde/tree/master/examples/pinn_forward:
 
-- burgers: Burgers.py. FNN 2-20-20-20-1, tanh, Glorot normal; 2540, 80 and 160 points; Adam 15,000 iterations, then L-BFGS.
+- burgers: Burgers.py. FNN 2-20-20-20-1, tanh, Glorot normal; 2540, 80 and 160 points; Adam 15,000 iterations, then
+  L-BFGS.
 - heat: heat.py. The same with Adam 20,000.
 - allen_cahn: Allen_Cahn.py. Initial and boundary values by construction; 8000 points; Adam 40,000, then L-BFGS.
-- helmholtz: Helmholtz_Dirichlet_2d.py. FNN 3 × 150, sine, boundary values by construction, 10 points per wavelength and
-  coordinate, Adam. Poisson's equation on a cube has no example of its own and takes these.
-- poisson_lshape: Poisson_Lshape.py. FNN 4 × 50, 1200 and 120 points, Adam 50,000, then L-BFGS; other boundary values.
-- wave: wave_1d.py. FNN 3 × 100 on scaled inputs, loss weights 5 / initial losses, points drawn anew every iteration, decaying
-  rate. Its network of Fourier features (STMsFFN) does not exist for the torch backend; a plain one of its size takes its place.
-- advection, kdv: without an example; network, points and optimisers of heat.py, PeriodicBC as in Poisson_periodic_1d.py.
+- helmholtz: Helmholtz_Dirichlet_2d.py. FNN 3 × 150, sine, boundary values by construction, 10 points per wavelength
+  and coordinate, Adam. Poisson's equation on a cube has no example of its own and takes these.
+- poisson_lshape: Poisson_Lshape.py. FNN 4 × 50, 1200 and 120 points, Adam 50,000, then L-BFGS; other boundary
+  values.
+- wave: wave_1d.py. FNN 3 × 100 on scaled inputs, loss weights 5 / initial losses, points drawn anew every
+  iteration, decaying rate. Its network of Fourier features (STMsFFN) does not exist for the torch backend; a plain
+  one of its size takes its place.
+- advection, kdv: without an example; network, points and optimisers of heat.py, PeriodicBC as in
+  Poisson_periodic_1d.py.
 
-Numbers are float32, as in the examples. Adam goes on beyond the example's iterations where no L-BFGS follows and time is
-left. L-BFGS hands back after 50 iterations instead of 1000, so that the clock can be read; its memory stays.
+Numbers are float32, as in the examples. Adam goes on beyond the example's iterations where no L-BFGS follows and
+time is left. L-BFGS hands back after 50 iterations instead of 1000, so that the clock can be read; its memory
+stays.
 """
 
 from __future__ import annotations
@@ -156,9 +161,7 @@ def main() -> None:
                     lambda x, _: bool(dde.utils.isclose(x[1], 0)),
                 )
                 conditions.append(velocity)
-        data = dde.data.TimePDE(
-            geometry, pde, conditions, num_domain=inside, num_boundary=boundary, num_initial=start
-        )
+        data = dde.data.TimePDE(geometry, pde, conditions, num_domain=inside, num_boundary=boundary, num_initial=start)
     model = dde.Model(data, net)
     options: dict[str, Any] = {"lr": 1e-3}
     callbacks: list[Any] = []

@@ -16,7 +16,7 @@ class Equation:
     """One problem; functions take the array library `m` (torch, jax.numpy, numpy) first.
 
     Attributes:
-        names: Coordinates, one letter each, as the columns of every points array; the time, where there is one, is last.
+        names: Coordinates, one letter each, as the columns of every points array; the time, if any, is last.
         box: Lower and upper end of each.
         residual: What vanishes inside, from `p.x`, `p.u`, `p.u_xx` … `[N]`.
         highest: The derivatives it uses, as "t" or "xx".
@@ -71,7 +71,12 @@ def elliptic(
 def advection(c: float) -> Equation:
     """u_t + c u_x = 0 on [0, 2π], periodic, u(x, 0) = sin x."""
     return Equation(
-        "xt", ((0.0, 2 * pi), (0.0, 1.0)), lambda _, p: p.u_t + c * p.u_x, ("t", "x"), lambda m, x: m.sin(x), periodic=True
+        "xt",
+        ((0.0, 2 * pi), (0.0, 1.0)),
+        lambda _, p: p.u_t + c * p.u_x,
+        ("t", "x"),
+        lambda m, x: m.sin(x),
+        periodic=True,
     )
 
 

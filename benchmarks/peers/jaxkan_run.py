@@ -1,15 +1,17 @@
 """jaxKAN in the settings of its own tutorials, for so many seconds.
 
-Sources, both of https://github.com/srigas/jaxKAN/tree/main/docs/tutorials (https://jaxkan.readthedocs.io/en/latest/tutorials):
+Sources, both of https://github.com/srigas/jaxKAN/tree/main/docs/tutorials
+(https://jaxkan.readthedocs.io/en/latest/tutorials):
 
-- "Tutorial 6 - PIKANs", its Burgers: KAN of Chebyshev layers 2-6-6-1, degree 5, Glorot; 2^12 Sobol points inside and 2^6 on every
-  face; sum of the mean squares; Adam, rate 1e-3. For all problems whose solution is not periodic.
-- "Tutorial 10 - Advanced Models for PDEs", its Allen–Cahn: RGAKAN of two blocks, 8 wide, degree 5, with periodic embedding;
-  residual-based attention, causal weights on 32 chunks, loss weights annealed every 1000 steps, 2^12 points of a pool of 128 × 128
-  drawn anew every 2000 by their residuals; Adam with a decaying rate. For all periodic problems.
+- "Tutorial 6 - PIKANs", its Burgers: KAN of Chebyshev layers 2-6-6-1, degree 5, Glorot; 2^12 Sobol points inside
+  and 2^6 on every face; sum of the mean squares; Adam, rate 1e-3. For all problems whose solution is not periodic.
+- "Tutorial 10 - Advanced Models for PDEs", its Allen–Cahn: RGAKAN of two blocks, 8 wide, degree 5, with periodic
+  embedding; residual-based attention, causal weights on 32 chunks, loss weights annealed every 1000 steps, 2^12
+  points of a pool of 128 × 128 drawn anew every 2000 by their residuals; Adam with a decaying rate. For all
+  periodic problems.
 
-Numbers are float32, as in the tutorials; training goes on while there is time. The seconds of the first step, in which
-JAX compiles, are recorded apart and not counted; nor are those of compiling the first resampling.
+Numbers are float32, as in the tutorials; training goes on while there is time. The seconds of the first step, in
+which JAX compiles, are recorded apart and not counted; nor are those of compiling the first resampling.
 """
 
 from __future__ import annotations
@@ -144,7 +146,8 @@ class Adaptive:
         (a, b), (_, end) = equation.box
         self.model = RGAKAN(
             n_in=2, n_out=1, n_hidden=8, num_blocks=2, flavor="exact", D=5, init_scheme={"type": "glorot_fine"},
-            alpha=0.0, beta=0.0, ref=None, period_axes={1: (2 * np.pi / (b - a), False)}, rff_std=None, sine_D=5, seed=seed,
+            alpha=0.0, beta=0.0, ref=None, period_axes={1: (2 * np.pi / (b - a), False)}, rff_std=None, sine_D=5,
+            seed=seed,
         )  # fmt: skip
         schedule = optax.exponential_decay(init_value=1e-3, transition_steps=1000, decay_rate=0.9, staircase=False)
         rule = optax.adam(learning_rate=schedule, b1=0.9, b2=0.999, eps=1e-8)
@@ -205,9 +208,7 @@ class Adaptive:
         if self.count and self.count % ANNEAL == 0:
             self.lam = self._anneal((first, second), self.lam, MIXING)
         if self.count and self.count % RESAMPLE == 0:
-            self.indices, self.everywhere = self._resample(
-                self.model, self.pool, self.indices, self.e, self.everywhere
-            )
+            self.indices, self.everywhere = self._resample(self.model, self.pool, self.indices, self.e, self.everywhere)
             self.points, self.e = self.pool[self.indices], self.everywhere[self.indices]
         self.count += 1
 

@@ -1,7 +1,8 @@
 """One `kanpinn solve` under a time limit whose clock starts right after the imports, set-up included.
 
-`time_limit_s` itself counts from the end of the set-up. Here the clock of the training is set back to when the process had
-imported everything, so that composing the config, checking it, the reference values and the monitored errors count.
+`time_limit_s` itself counts from the end of the set-up. Here the clock of the training is set back to when the
+process had imported everything, so that composing the config, checking it, the reference values and the monitored
+errors count.
 """
 
 from __future__ import annotations

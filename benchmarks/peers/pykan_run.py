@@ -1,9 +1,10 @@
 """pykan in the settings of its own example of a partial differential equation, for so many seconds.
 
-Source: https://github.com/KindXiaoming/pykan/blob/master/tutorials/Example/Example_7_PDE_accuracy.ipynb: Poisson's equation by
-a KAN 2-2-1 of cubic splines on grids of 5, 10 and 20 intervals; 51 × 51 points inside and 51 on every face; 0.01 × mean squared
-residual + mean squared boundary error; 50 steps of pykan's L-BFGS on each grid, the grid fitted to the samples every 5 of the
-first 20. The other problems take the same. After the example's steps training goes on, on the last grid, while there is time.
+Source: https://github.com/KindXiaoming/pykan/blob/master/tutorials/Example/Example_7_PDE_accuracy.ipynb: Poisson's
+equation by a KAN 2-2-1 of cubic splines on grids of 5, 10 and 20 intervals; 51 × 51 points inside and 51 on every
+face; 0.01 × mean squared residual + mean squared boundary error; 50 steps of pykan's L-BFGS on each grid, the grid
+fitted to the samples every 5 of the first 20. The other problems take the same. After the example's steps training
+goes on, on the last grid, while there is time.
 
 Numbers are float32, as in the example.
 """
