@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from peers_suite import CASES, SOLVERS, TITLES
@@ -33,7 +34,9 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 
 def way(runs: Sequence[Run]) -> list[tuple[float, float]]:
-    """The median error over the seeds' longest runs at every time at which all of them were measured.
+    """The median error over the seeds' longest runs at every time at which one was measured.
+
+    Between measurements a run's error is read off the straight line of a log-log plot.
 
     Args:
         runs: Runs of one problem and solver.
@@ -45,12 +48,13 @@ def way(runs: Sequence[Run]) -> list[tuple[float, float]]:
     for run in runs:
         if run.seed not in longest or run.limit > longest[run.seed].limit:
             longest[run.seed] = run
-    curves = [[(s, e) for s, e in run.points() if math.isfinite(s)] for run in longest.values()]
-    curves = [curve for curve in curves if curve]
+    logs = [[(math.log(s), math.log(e)) for s, e in run.points() if 0 < e < math.inf] for run in longest.values()]
+    curves = [list(zip(*curve, strict=True)) for curve in logs if curve]
     if not curves:
         return []
-    times = sorted({s for curve in curves for s, _ in curve if s >= max(c[0][0] for c in curves)})
-    return [(t, statistics.median([e for s, e in curve if s <= t][-1] for curve in curves)) for t in times]
+    times = sorted({t for x, _ in curves for t in x if t >= max(x[0] for x, _ in curves)})
+    medians = np.median([np.interp(times, x, y) for x, y in curves], axis=0)
+    return [(math.exp(t), math.exp(m)) for t, m in zip(times, medians, strict=True)]
 
 
 @styled
@@ -76,7 +80,7 @@ def figure_of(runs: Sequence[Run]) -> Any:
             if not mine:
                 continue
             shade = COLOURS[k]
-            curve = [(s, e) for s, e in way(mine) if math.isfinite(e)]
+            curve = way(mine)
             axes.plot([s for s, _ in curve], [e for _, e in curve], color=shade, linewidth=1.0, linestyle=STYLES[k])
             marks = {}
             for limit in limits:
@@ -107,11 +111,13 @@ def figure_of(runs: Sequence[Run]) -> Any:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("seconds of training (s)")
         if number % columns == 0:
-            axes.set_ylabel("relative $L_2$ error (1)")
+            axes.set_ylabel("relative $L_2$ error")
     handles = [
         Line2D([], [], color=COLOURS[k], linestyle=STYLES[k], marker=MARKERS[k], markersize=4, mew=0, linewidth=1.0)
         for k, solver in enumerate(SOLVERS)
         if solver in solvers
     ]
-    figure.legend(handles, [SOLVERS[s].name for s in solvers], loc="outside lower center", ncols=len(solvers))
+    figure.legend(
+        handles, [SOLVERS[s].name for s in solvers], loc="outside lower center", ncols=min(len(solvers), 1 + columns)
+    )
     return figure

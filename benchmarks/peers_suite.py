@@ -35,7 +35,7 @@ TITLES = {
     "advection": "Advection, speed 30",
     "advection_40": "Advection, speed 40",
     "burgers": "Burgers, ν = 0.01/π",
-    "allen_cahn": "Allen–Cahn, D = 1e-4",
+    "allen_cahn": "Allen–Cahn, D = 10⁻⁴",
     "kdv": "Korteweg–de Vries",
     "poisson_5d": "Poisson, 5-D",
     "poisson_lshape": "Poisson, L-shape",
