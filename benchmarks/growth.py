@@ -268,7 +268,7 @@ def figure_of(costs: Sequence[Cost]) -> Any:
                 axes.plot(x, y, "o", color=COLOURS[i], markersize=4, mew=0)
                 axes.set_xscale("log")
                 axes.set_yscale("log")
-                axes.text(0.06, 0.9, f"slope {b:.2f}", transform=axes.transAxes, va="top")
+                axes.text(0.94, 0.06, f"slope {b:.2f}", transform=axes.transAxes, ha="right")
                 axes.xaxis.set_major_locator(FixedLocator(x))
                 axes.xaxis.set_minor_locator(NullLocator())
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
