@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Other libraries, for `make bench` only; never in the environment of kanpinn.
+PEERS ?= .venv-peers
+PEERS_LIST := benchmarks/peers-constraints.txt
 
-.PHONY: solve test test-slow lint format clean paper
+.PHONY: solve test test-slow lint format clean paper peers bench bench-quick growth
 .DEFAULT_GOAL := solve
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -25,6 +28,25 @@ test-slow: $(INSTALLED)
 paper: $(INSTALLED)
 	$(BIN)/python benchmarks/paper.py
 
+$(PEERS)/.installed: $(PEERS_LIST)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r $(PEERS_LIST)
+	touch $@
+
+peers: $(PEERS)/.installed
+
+# Every problem, solver, seed and time limit: hours; goes on where it was interrupted.
+bench: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python benchmarks/peers.py --peers-python $(PEERS)/bin/python
+
+bench-quick: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python benchmarks/peers.py --peers-python $(PEERS)/bin/python --problems poisson burgers --seeds 0 --limits 10 30 \
+		--csv outputs/benchmarks/peers-quick.csv --figure outputs/benchmarks/peers-quick.png
+
+# Seconds and memory of a Levenberg–Marquardt step against parameters, points, depth and dimension.
+growth: $(INSTALLED)
+	$(BIN)/python benchmarks/growth.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +57,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist kanpinn.egg-info
+	rm -rf $(VENV) $(PEERS) build dist kanpinn.egg-info

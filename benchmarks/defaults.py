@@ -13,19 +13,16 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import machine
+import process
 import rows
 from table import PROBLEMS, markdown
 
@@ -122,36 +119,18 @@ def solve(problem: str, backbone: str, seed: int, overrides: list[str], folder: 
     if backbone != "kan":
         words.insert(1, f"backbone={backbone}")
     load, sources = machine.load(), fingerprint(problem)
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kanpinn", "solve", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    timer = threading.Timer(limit, process.kill)
-    timer.daemon = True  # an interrupted benchmark shall not wait for it
-    timer.start()
-    # The process is reaped here and not by subprocess, which throws its resource usage away.
-    assert process.stderr is not None
-    try:
-        complaint = process.stderr.read().decode(errors="replace").strip()
-        _, state, usage = os.wait4(process.pid, 0)
-    except BaseException:  # interrupted: leave no solve running behind, and record nothing
-        process.kill()
-        raise
-    seconds = time.perf_counter() - start
-    timer.cancel()
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(state)
-    if process.returncode == USER_ERROR:
-        print(f"{complaint}\n(nothing recorded)", file=sys.stderr)
+    command = [sys.executable, "-m", "kanpinn", "solve", *words]
+    usage = process.measured(command, ROOT, limit)
+    if usage.exit_code == USER_ERROR:
+        print(f"{usage.complaint}\n(nothing recorded)", file=sys.stderr)
         raise SystemExit(USER_ERROR)
-    if process.returncode:
-        print(complaint, file=sys.stderr)
+    if usage.exit_code:
+        print(usage.complaint, file=sys.stderr)
     measured = {
-        "exit_code": process.returncode,
-        "wall_s": round(seconds, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        # Kibibytes, but bytes on macOS.
-        "peak_mib": round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), 1),
+        "exit_code": usage.exit_code,
+        "wall_s": usage.wall_s,
+        "cpu_s": usage.cpu_s,
+        "peak_mib": usage.peak_mib,
         "load": load,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu": machine.cpu_model(),
@@ -160,7 +139,7 @@ def solve(problem: str, backbone: str, seed: int, overrides: list[str], folder: 
         "sources": sources,
     }
     result = outcome(folder)
-    if process.returncode < 0 and seconds >= limit:
+    if usage.timeout:
         result["status"] = "timeout"
     return Run(problem, backbone, seed, " ".join(overrides), **measured, **result)
 
