@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.slabs import in_sequence, slab_networks
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
@@ -37,7 +38,8 @@ def save(folder: Path, number: int, configuration: Configuration, backbone: Back
     """
     path = folder / FOLDER / f"stage_{number:03d}.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
-    meta = {"config": configuration.resolved, "level": backbone.level, "stage": number}
+    levels = [body.level for body in slab_networks(backbone)]
+    meta = {"config": configuration.resolved, "levels": levels, "stage": number}
     meta["problem_file"] = _own_file(configuration.resolved["problem"]["name"])
     write_checkpoint(path, {"theta": theta.detach().cpu().numpy(), **model_arrays(backbone, theta)}, meta)
     return path
@@ -86,7 +88,7 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
     arrays, meta = read_checkpoint(path)
     try:
         config = dict(meta["config"], device="cpu")
-        level, name = int(meta["level"]), str(config["problem"]["name"])
+        levels, name = [int(level) for level in meta["levels"]], str(config["problem"]["name"])
         theta = torch.from_numpy(np.ascontiguousarray(arrays["theta"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
@@ -104,9 +106,11 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
         if stored.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
         embedding.frequencies = torch.from_numpy(stored)
-    backbone = options.build(embedding, len(output_names(problem)))
-    while backbone.level < level:
-        backbone = backbone.refined()
+    bodies = [options.build(embedding, len(output_names(problem))) for _ in levels]
+    for k, level in enumerate(levels):
+        while bodies[k].level < level:
+            bodies[k] = bodies[k].refined()
+    backbone = bodies[0] if len(bodies) == 1 else in_sequence(embedding, tuple(bodies))
     if len(theta) != backbone.size:
         raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
     objective = Objective(

@@ -27,10 +27,21 @@ _ABSENT = object()
 
 
 def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
-    """The resolver `${tuned:kan.width,[5,5]}`: what the problem recommends under `problem.tuned`, else the default."""
-    value = OmegaConf.select(_root_, f"problem.tuned.{path}", default=_ABSENT)
-    if value is not _ABSENT:
-        return value
+    """The resolver `${tuned:schedule.steps,100}`: what the problem recommends, for the chosen backbone or for all.
+
+    Args:
+        path: Where it stands under `problem.tuned.<backbone>`, else under `problem.tuned`.
+        default: What is taken if it stands in neither place.
+        _root_: The whole config.
+
+    Returns:
+        The value.
+    """
+    backbone = OmegaConf.select(_root_, "backbone.name", default="")
+    for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):
+        value = OmegaConf.select(_root_, place, default=_ABSENT)
+        if value is not _ABSENT:
+            return value
     # Wrapped, because OmegaConf.resolve cannot store a plain list or dict in place of an interpolation.
     return OmegaConf.create(default) if isinstance(default, list | dict) else default
 

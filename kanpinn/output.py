@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,14 +153,23 @@ def solution_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> di
     return {**fields, **residual_fields(objective, theta, grid)}
 
 
-def collocation_points(objective: Objective, theta: Tensor) -> dict[str, dict[str, np.ndarray]]:
-    """The last collocation points of each term with the size of the residual there, as columns `[N]`."""
-    sizes = objective.pointwise(theta)
-    out = {}
-    for term, points in objective.term_points().items():
-        columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(objective.problem.domain.names)}
-        out[term] = {**columns, "residual": sizes[term].cpu().numpy()}
-    return out
+def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str, dict[str, np.ndarray]]:
+    """The last collocation points of each term with the size of the residual there.
+
+    Args:
+        trained: The objectives of all time slabs with their parameters `[P]`.
+
+    Returns:
+        Columns `[N]` by term; points of all slabs one after the other.
+    """
+    blocks: dict[str, dict[str, list[np.ndarray]]] = {}
+    for objective, theta in trained:
+        sizes = objective.pointwise(theta)
+        for term, points in objective.term_points().items():
+            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(objective.problem.domain.names)}
+            for name, values in {**columns, "residual": sizes[term].cpu().numpy()}.items():
+                blocks.setdefault(term, {}).setdefault(name, []).append(values)
+    return {term: {name: np.concatenate(v) for name, v in columns.items()} for term, columns in blocks.items()}
 
 
 def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from kanpinn import slabs
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
@@ -42,6 +43,7 @@ def check(configuration: Configuration) -> None:
     components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
     components["sampler"].check_levels(components["schedule"].levels)
     components["sampler"].condition_counts([condition.name for condition in problem.conditions()], 0)
+    slabs.check(configuration)
     check_memory(configuration, available_memory(configuration.settings.device))
     probe(configuration)
 

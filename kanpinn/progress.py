@@ -83,14 +83,28 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     errors = [f"rel. L2 {n}" for n in names]
     corrected = any(r.correction is not None for r in levels)
     extra = ["correction"] if corrected else []
-    header = ["level", "grid", "parameters", "steps", "loss", *errors, *extra, "transfer gap", "seconds"]
+    many = any(r.slab for r in levels)
+    header = [
+        *(["slab"] if many else []),
+        "level",
+        "grid",
+        "parameters",
+        "steps",
+        "loss",
+        *errors,
+        *extra,
+        "transfer gap",
+        "seconds",
+    ]
     rows = []
     for r in levels:
         reached = [_number(r.loss), *(_number((r.relative_l2 or {}).get(n)) for n in names)]
         grid = "–" if r.grid is None else str(r.grid)
         cost = [_number(r.correction, ".2g")] if corrected else []
         cost += [_number(r.transfer_gap, ".0e"), f"{r.wall_time_s:.1f}"]
-        rows.append([str(r.level), grid, str(r.parameters), str(r.steps), *reached, *cost])
+        rows.append(
+            [*([str(r.slab)] if many else []), str(r.level), grid, str(r.parameters), str(r.steps), *reached, *cost]
+        )
     lines = [table(header, rows), ""]
     if corrected:
         lines[1:1] = ["correction: length at which the coarse correction was added, 0 where it was refused"]

@@ -30,6 +30,7 @@ class LevelRecord:
         work: Σ over steps of points × parameters of the network evaluated, discarded random starts included.
         entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
+        slab: Which time slab, 0 the first.
     """
 
     level: int
@@ -45,6 +46,7 @@ class LevelRecord:
     work: float = 0.0
     entered: str = "start"
     correction: float | None = None
+    slab: int = 0
 
 
 @dataclass

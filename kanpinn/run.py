@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from kanpinn import __version__, checkpoints, preflight
+from kanpinn import __version__, checkpoints, preflight, slabs
 from kanpinn.api import Solution
+from kanpinn.backbones import Backbone
 from kanpinn.compose import check_folder
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import DivergedError, Interrupted
@@ -22,11 +24,12 @@ from kanpinn.io.atomic import write_json, write_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
+from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
-from kanpinn.training import Training
+from kanpinn.training import Training, embed
 
 SCHEMA_VERSION = 1
 STATUSES = {
@@ -73,17 +76,14 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     preflight.check(configuration)
-    training = Training(configuration, OutputGrid(configuration.problem, settings.output.points))
+    grid = OutputGrid(configuration.problem, settings.output.points)
     log = _open(configuration, folder)
-    picture = _diagram(configuration, training)
-    log.add(picture)
-    print(f"{picture}\n", flush=True)
     with stop_signals() as caught:
-        end = _train(configuration, training, folder, log, caught)
+        done, end = _solve(configuration, folder, log, caught)
         if caught:
             end = replace(end, reason="interrupted", message="")
-        solution, message = _finish(configuration, training, end, folder)
-        text = summary(training.levels, solution.metrics, message, folder)
+        solution, message = _finish(configuration, done, grid, end, folder)
+        text = summary(done[-1].levels, solution.metrics, message, folder)
         log.add(text)
         print(text, flush=True)
         if settings.output.figures and not caught:
@@ -95,11 +95,33 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     return solution
 
 
+def _solve(
+    configuration: Configuration, folder: Path, log: RunLog, caught: Sequence[int]
+) -> tuple[list[Training], StageEnd]:
+    """Solve one time slab after the other, most often the only one; returns those begun and how the last one ended."""
+    done: list[Training] = []
+    count = configuration.components["schedule"].slabs
+    end = StageEnd("steps", "", torch.empty(0), math.nan)
+    for number in range(count):
+        own = slabs.part(configuration, number, slabs.fields(done[-1].objective, done[-1].theta) if done else None)
+        grid = OutputGrid(own.problem, configuration.settings.output.points)
+        done.append(Training(own, grid, done[-1] if done else None))
+        if number == 0:
+            picture = _diagram(own, done[-1])
+            picture += f"\non each of {count} time slabs" if count > 1 else ""
+            log.add(picture)
+            print(f"{picture}\n", flush=True)
+        end = _train(configuration, done, folder, log, caught)
+        if end.reason in (*ENDINGS, "diverged"):
+            break
+    return done, end
+
+
 def _train(
-    configuration: Configuration, training: Training, folder: Path, log: RunLog, caught: Sequence[int]
+    configuration: Configuration, done: Sequence[Training], folder: Path, log: RunLog, caught: Sequence[int]
 ) -> StageEnd:
-    """Execute the schedule's stages one after the other; returns how the last one ended."""
-    settings = configuration.settings
+    """Execute the schedule's stages one after the other on the newest slab; returns how the last one ended."""
+    settings, training = configuration.settings, done[-1]
 
     def halt() -> str | None:
         if caught:
@@ -133,10 +155,16 @@ def _train(
             reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
             end = replace(end, reason=reason, loss=training.levels[-1].loss)
         if not training.waiting:
-            checkpoints.save(folder, number, configuration, training.backbone, training.theta)
+            checkpoints.save(folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done))
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
     return end
+
+
+def _whole(configuration: Configuration, done: Sequence[Training]) -> tuple[Backbone, Tensor]:
+    """The network on the whole domain with its parameters `[P]`, NaN on time slabs not begun."""
+    trained = [(training.backbone, training.theta) for training in done]
+    return slabs.joined(configuration, embed(configuration), trained)
 
 
 def _open(configuration: Configuration, folder: Path) -> RunLog:
@@ -180,11 +208,19 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
     )
 
 
-def _finish(configuration: Configuration, training: Training, end: StageEnd, folder: Path) -> tuple[Solution, str]:
+def _finish(
+    configuration: Configuration, done: Sequence[Training], grid: OutputGrid, end: StageEnd, folder: Path
+) -> tuple[Solution, str]:
     """Write metrics.json and solution.h5; returns the solution and the status in words."""
     resolved, settings = configuration.resolved, configuration.settings
-    fields = solution_fields(training.objective, training.theta, training.grid)
-    l2, linf = training.grid.errors(fields)
+    training = done[-1]
+    backbone, theta = _whole(configuration, done)
+    objective = training.objective
+    if backbone is not training.backbone:
+        exact = configuration.conditions == "exact"
+        objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
+    fields = solution_fields(objective, theta, grid)
+    l2, linf = grid.errors(fields)
     status = STATUSES[end.reason]
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -194,7 +230,7 @@ def _finish(configuration: Configuration, training: Training, end: StageEnd, fol
         "schedule": resolved["schedule"]["name"],
         "optimizer": resolved["optimizer"]["name"],
         "seed": settings.seed,
-        "parameters": training.backbone.size,
+        "parameters": backbone.size,
         "wall_time_s": training.seconds,
         "loss": end.loss,
         "relative_l2": l2,
@@ -211,20 +247,23 @@ def _finish(configuration: Configuration, training: Training, end: StageEnd, fol
         seed=settings.seed,
         dtype=settings.dtype,
         status=status,
-        coordinates=training.grid.coordinates,
+        coordinates=grid.coordinates,
         labels=dict(problem.labels),
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
-        points=collocation_points(training.objective, training.theta),
+        points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
-        model=model_arrays(training.backbone, training.theta),
-        model_attributes=model_attributes(training.backbone),
+        model=model_arrays(backbone, theta),
+        model_attributes=model_attributes(backbone),
     )
     write_solution(folder / "solution.h5", data)
     write_json(folder / "metrics.json", metrics)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
-    return Solution(training.objective, training.theta, metrics, folder), message
+    missing = configuration.components["schedule"].slabs - len(done)
+    if missing:
+        message += f"; the last {missing} time slabs were not begun, their values are NaN"
+    return Solution(objective, theta, metrics, folder), message
 
 
 def _draw(folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import DivergedError
 from kanpinn.multilevel import Stage
@@ -37,6 +38,13 @@ _INITIAL, _POINTS, _EMBEDDING = range(3)
 """Independent random streams of one seed."""
 
 
+def embed(configuration: Configuration) -> Embedding:
+    """The embedding of a config's domain, its random frequencies drawn from the seed."""
+    problem, generator = configuration.problem, np.random.default_rng([configuration.settings.seed, _EMBEDDING])
+    options = configuration.components["backbone"]
+    return options.embedding.build(problem.domain, problem.periodic, generator, problem.inputs)
+
+
 class Training:
     """One solve under way.
 
@@ -47,32 +55,37 @@ class Training:
         history: One row per step kept.
     """
 
-    def __init__(self, configuration: Configuration, grid: OutputGrid) -> None:
+    def __init__(self, configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> None:
+        """Begin a solve, or go on with the time slab after the one that `before` has solved."""
         self.configuration = configuration
         self.grid = grid
         settings = configuration.settings
         self.dtype = getattr(torch, settings.dtype)
         self.device = torch.device(settings.device)
-        self.started = time.perf_counter()
-        self.levels: list[LevelRecord] = []
-        self.history: list[dict[str, float]] = []
-        self._points = np.random.default_rng([settings.seed, _POINTS])
+        self.slab = 0 if before is None else before.slab + 1
+        self.started = time.perf_counter() if before is None else before.started
+        self.levels: list[LevelRecord] = [] if before is None else before.levels
+        self.history: list[dict[str, float]] = [] if before is None else before.history
+        self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
         problem = configuration.problem
         options = configuration.components["backbone"]
-        embedding = options.embedding.build(
-            problem.domain, problem.periodic, np.random.default_rng([settings.seed, _EMBEDDING]), problem.inputs
-        )
-        self._initial = np.random.default_rng([settings.seed, _INITIAL])
+        embedding = embed(configuration)
+        self._initial = np.random.default_rng([settings.seed, _INITIAL, *self._stream])
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
         self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
         self._optimizers: dict[int, Optimizer] = {}
         self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
-        self._work = 0.0
+        self._work = 0.0 if before is None else before._work
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
         self._monitor = grid.points[torch.from_numpy(chosen)]
         self._monitor_reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
+
+    @property
+    def _stream(self) -> list[int]:
+        """What tells the random numbers of later slabs from those of the first."""
+        return [self.slab] if self.slab else []
 
     @property
     def seconds(self) -> float:
@@ -152,6 +165,7 @@ class Training:
         h = self.hierarchy
         name = self.configuration.optimizer_name(stage.optimizer)
         record = LevelRecord(stage.level if level is None else level, h.backbone.grid, h.backbone.size, name, **known)
+        record.slab = self.slab
         record.wall_time_s = time.perf_counter() - began
         self.levels.append(record)
 
@@ -334,6 +348,8 @@ class Training:
         objective, own = self.problem.network(theta)
         row = {"level": float(stage.level), "wall_time": self.seconds, "loss": sum(step.terms.values())}
         row["work"] = float(len(objective.points) * objective.size)
+        if self.configuration.components["schedule"].slabs > 1:
+            row["slab"] = float(self.slab)
         row.update({f"term_{name}": value for name, value in step.terms.items()})
         row.update({f"weight_{name}": self.configuration.components["weighting"].term(name) for name in step.terms})
         if self._monitor_reference:
@@ -347,7 +363,7 @@ class Training:
         """The history as columns `[steps]`."""
         names = list(dict.fromkeys(name for row in self.history for name in row))
         table: dict[str, Any] = {name: np.array([row.get(name, math.nan) for row in self.history]) for name in names}
-        for name in ("step", "level"):
+        for name in ("step", "level", "slab"):
             if name in table:
                 table[name] = table[name].astype(np.int64)
         return table

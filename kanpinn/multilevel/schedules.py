@@ -13,6 +13,7 @@ from kanpinn.errors import invalid, unknown_choice
 
 MAX_LEVELS = 12
 MAX_CYCLES = 10_000
+MAX_SLABS = 1000
 COARSE_PROBLEMS = ("fas", "galerkin")
 LAYERS = ("all", "last")
 OPTIMIZER_STATES = ("reset", "transfer")
@@ -106,9 +107,12 @@ class Schedule(ABC):
             or mappings with `name` and options; None for the run's optimiser on all levels.
         optimizer_state: At a level change, "reset" the optimiser, or "transfer" its moments, correction pairs or
             damping.
+        slabs: Equal parts of the time interval; each has its own network, trained by all stages, from the end of the
+            part before.
     """
 
     levels: int = 3
+    slabs: int = 1
     tolerance: float | None = None
     plateau: float | None = None
     patience: int = 20
@@ -118,6 +122,8 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MAX_LEVELS:
             raise invalid("schedule.levels", self.levels, f"an integer from 1 to {MAX_LEVELS}")
+        if not 1 <= self.slabs <= MAX_SLABS:
+            raise invalid("schedule.slabs", self.slabs, f"an integer from 1 to {MAX_SLABS}")
         if self.patience < 1:
             raise invalid("schedule.patience", self.patience, "an integer of at least 1")
         for key in ("tolerance", "plateau"):

@@ -1,0 +1,169 @@
+"""Time slabs: networks in sequence are each themselves on their part, and each goes on where the one before ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from kanpinn.problems.wave import Wave
+from torch import Tensor
+
+import kanpinn
+from kanpinn import slabs
+from kanpinn.backbones import Backbone, Kan, Separable
+from kanpinn.backbones.base import Tape
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.slabs import in_sequence, slab_networks
+from kanpinn.errors import UserError
+from kanpinn.jets import Jet, JetSpace
+from kanpinn.objective import Objective
+from kanpinn.problem import Box, Point
+from kanpinn.weighting import Fixed
+
+DOMAIN = Box(x=(-1.0, 1.0), t=(1.0, 4.0))
+JOINTS = [1.0, 2.0, 3.0, 4.0]
+SPACE = JetSpace(DOMAIN.names, ("xx", "xt", "tt"))
+OPTIONS = {
+    "kan": Kan(width=[3], degree=4, grid=3),
+    "periodic": Kan(width=[3], degree=4, grid=3, embedding=EmbeddingOptions("periodic")),
+    "separable": Separable(width=[2], degree=4, grid=3, rank=2),
+}
+SMALL = [
+    *("problem=wave", "output.progress=false", "output.figures=false", "output.points=[11,25]", "backbone=kan"),
+    *("schedule=nested", "backbone.width=[5]", "backbone.grid=4", "backbone.degree=5", "schedule.levels=2"),
+    *("problem.conditions=soft", "schedule.steps=[40,30]", "sampler.interior=300", "sampler.boundary=60"),
+]
+
+
+def body(options: SplineOptions, domain: Box, level: int = 0) -> Backbone:
+    network = options.build(options.embedding.build(domain, (), np.random.default_rng(0)), 2)
+    for _ in range(level):
+        network = network.refined()
+    return network
+
+
+def sequence(options: SplineOptions) -> tuple[Backbone, list[tuple[Backbone, Tensor]]]:
+    """Three networks, the second one level finer, each on its own domain; and the one they make."""
+    parts = []
+    for k in range(3):
+        network = body(options, Box(x=(-1.0, 1.0), t=(JOINTS[k], JOINTS[k + 1])), level=k % 2)
+        parts.append((network, network.initial(np.random.default_rng(k))))
+    embedding = options.embedding.build(DOMAIN, (), np.random.default_rng(0))
+    return in_sequence(embedding, tuple(network for network, _ in parts)), parts
+
+
+def points(count: int = 40) -> Tensor:
+    generator = np.random.default_rng(7)
+    return torch.from_numpy(np.stack([generator.uniform(-1, 1, count), generator.uniform(1, 4, count)], axis=1))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_networks_in_sequence_are_each_themselves_on_their_slab(options: SplineOptions) -> None:
+    whole, parts = sequence(options)
+    theta = torch.cat([vector for _, vector in parts])
+    at = torch.cat([points(), torch.tensor([[0.3, 2.0], [0.3, 4.0]], dtype=torch.float64)])
+    found = whole.forward(theta, at, SPACE).data
+    for n, point in enumerate(at):
+        k = min(int(float(point[1]) - 1.0), 2)  # a joint belongs to the later slab, the last time to the last one
+        network, vector = parts[k]
+        expected = network.forward(vector, point[None], SPACE).data[:, 0]
+        assert torch.allclose(found[:, n], expected, rtol=1e-10, atol=1e-10 * float(expected.abs().max()))
+    assert whole.size == len(theta) and slab_networks(whole) == tuple(network for network, _ in parts)
+    assert slab_networks(parts[0][0]) == (parts[0][0],)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_their_jacobian_is_that_of_reverse_mode(options: SplineOptions) -> None:
+    whole, parts = sequence(options)
+    theta = torch.cat([vector for _, vector in parts])
+    at, weights = points(9), torch.from_numpy(np.random.default_rng(8).standard_normal((len(SPACE), 9, 2)))
+    tape = Tape()
+    out = torch.full((9, whole.size), torch.nan, dtype=torch.float64)
+    whole.jacobian(theta, tape, (weights * whole.forward(theta, at, SPACE, tape).data ** 2).sum(), out)
+    for n in range(9):
+        leaf = theta.clone().requires_grad_(True)
+        value = (weights[:, n] * whole.forward(leaf, at[n : n + 1], SPACE).data[:, 0] ** 2).sum()
+        (row,) = torch.autograd.grad(value, leaf)
+        assert torch.allclose(out[n], row, rtol=1e-9, atol=1e-9 * float(row.abs().max()))
+
+
+def test_continuity_asks_for_what_the_initial_conditions_ask_for() -> None:
+    wave, space = Wave(), JetSpace(("x", "t"), Wave.derivatives)
+    x = torch.linspace(0, 1, 5, dtype=torch.float64)
+    at = torch.stack([x, torch.full_like(x, 0.5)], dim=1)
+    generator = torch.Generator().manual_seed(0)
+    u, v = (Jet(space, torch.randn(len(space), 5, generator=generator, dtype=torch.float64)) for _ in range(2))
+    later = slabs.Slab(wave, 0.5, 1.0, lambda _: {"u": v})
+    assert (later.domain.interval("t"), later.domain.interval("x")) == ((0.5, 1.0), (0.0, 1.0))
+    p = Point(("x", "t"), at, {"u": u})
+    found = {c.name: c.residual(p) for c in later.conditions()}
+    assert torch.allclose(found["initial"], u.value - v.value, atol=1e-15)
+    assert torch.allclose(found["initial_velocity"], u["t"] - v["t"], atol=1e-15)
+    assert torch.equal(found["boundary"], u.value)
+    first = slabs.Slab(wave, 0.0, 0.5)
+    for mine, theirs in zip(first.conditions(), wave.conditions(), strict=True):
+        assert torch.equal(mine.residual(p), theirs.residual(p))  # type: ignore[arg-type]
+
+
+def test_a_network_that_goes_on_unchanged_meets_continuity_exactly() -> None:
+    network = body(Kan(width=[3], degree=4, grid=3), Wave.domain)
+    theta = network.initial(np.random.default_rng(0))
+    whole = Objective(Wave(), Backbone(network.embedding, network.layers), Fixed())
+    later = slabs.Slab(Wave(), 0.5, 1.0, slabs.fields(whole, theta))
+    x = torch.linspace(0, 1, 7, dtype=torch.float64)
+    at = torch.stack([x, torch.full_like(x, 0.5)], dim=1)
+    p = Point(("x", "t"), at, whole.fields(theta, at))
+    for condition in later.conditions()[:2]:
+        assert float(condition.residual(p).abs().max()) == 0.0  # type: ignore[union-attr]
+
+
+def test_a_solve_by_slabs_is_one_solution_and_loads_as_such(tmp_path: Path) -> None:
+    solution = kanpinn.solve([*SMALL, "schedule.slabs=2", f"hydra.run.dir={tmp_path}/run"])
+    assert solution.metrics["relative_l2"]["u"] < 0.03
+    assert [(r["slab"], r["level"]) for r in solution.metrics["levels"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert solution.metrics["parameters"] == 2 * solution.metrics["levels"][-1]["parameters"]
+    x = np.linspace(0, 1, 9)
+    gap = [solution(np.stack([x, np.full(9, t)], 1))["u"] for t in (0.5 - 1e-12, 0.5)]
+    assert 0 < np.abs(gap[1] - gap[0]).max() < 0.03
+    with h5py.File(tmp_path / "run/solution.h5") as file:
+        fields, history = np.asarray(file["u"]), {k: np.asarray(v) for k, v in file["history"].items()}  # type: ignore[union-attr]
+        times, places = np.asarray(file["t"]), np.asarray(file["x"])
+    assert np.array_equal(history["step"], np.arange(1, 141))
+    assert np.array_equal(history["slab"], np.repeat([0, 1], 70))
+    assert np.all(np.diff(history["wall_time"]) > 0) and np.all(np.diff(history["work"]) > 0)
+    loaded = kanpinn.load(tmp_path / "run")
+    at = np.stack(np.meshgrid(places, times), axis=-1).reshape(-1, 2)
+    assert np.array_equal(loaded(at)["u"].reshape(fields.shape), fields)
+    assert loaded.derivative(at[:3], "u", "tt") == pytest.approx(solution.derivative(at[:3], "u", "tt"))
+
+
+def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    options = ["schedule.slabs=3", "schedule.steps=100000", "time_limit_s=1.0"]
+    solution = kanpinn.solve([*SMALL[:-3], "problem.conditions=soft", *options, f"hydra.run.dir={run}"])
+    assert "the last 2 time slabs were not begun, their values are NaN" in capsys.readouterr().out
+    values = kanpinn.load(run)([[0.3, 0.1], [0.3, 0.9]])["u"]
+    assert np.isfinite(values[0]) and np.isnan(values[1])
+    assert solution.metrics["status"] == "time_limit"
+    assert json.loads((run / "metrics.json").read_text())["relative_l2"] == {"u": None}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["problem=poisson"], r"^schedule\.slabs=2: expected 1 \(problem=poisson has no initial condition"),
+        (["problem=wave", "problem.conditions=exact"], r"^schedule\.slabs=2: needs problem\.conditions=soft"),
+        (["problem=wave", "backbone=kan", "backbone.embedding.kind=fourier"], r"^schedule\.slabs=2: expected 1 where"),
+        (["problem=wave", "schedule.slabs=0"], r"^schedule\.slabs=0: expected an integer from 1 to 1000"),
+    ],
+)
+def test_slabs_that_make_no_sense_are_refused(tmp_path: Path, overrides: list[str], message: str) -> None:
+    given = ["problem.conditions=soft", "schedule.slabs=2", *overrides]
+    with pytest.raises(UserError, match=message):
+        kanpinn.solve([*given, f"hydra.run.dir={tmp_path}/run"])
+    assert not (tmp_path / "run").exists()
