@@ -62,6 +62,7 @@ class Training:
         settings = configuration.settings
         self.dtype = getattr(torch, settings.dtype)
         self.device = torch.device(settings.device)
+        self._before = before
         self.slab = 0 if before is None else before.slab + 1
         self.started = time.perf_counter() if before is None else before.started
         self.levels: list[LevelRecord] = [] if before is None else before.levels
@@ -130,7 +131,7 @@ class Training:
         self._stage = stage
         h = self.hierarchy
         if first or stage.trial is not None:
-            h.begin(stage.level, lambda b: b.initial(self._initial).to(self.device, self.dtype))
+            h.begin(stage.level, lambda backbone: self._start(backbone, stage))
             if first or self.levels[-1].level != stage.level:
                 self._record(stage, began)
         elif self.levels[-1].level == stage.level:
@@ -143,6 +144,16 @@ class Training:
             else:
                 self._rise(stage, began)
         self._prepare(stage)
+
+    def _start(self, backbone: Backbone, stage: Stage) -> Tensor:
+        """Parameters `[P]` to begin with: random ones, or (warm) those of the time slab before, projected."""
+        warm = self.configuration.components["schedule"].warm
+        if self._before is None or not warm or stage.trial:
+            return backbone.initial(self._initial).to(self.device, self.dtype)
+        finest, theta = self._before.backbone, self._before.theta
+        if backbone.level >= finest.level:
+            return theta
+        return Transfer(self._before.hierarchy.backbones[backbone.level], finest).restrict(theta)
 
     def _rise(self, stage: Stage, began: float) -> None:
         """One level up: a correction where a finer level waits, else a refinement."""

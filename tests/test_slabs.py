@@ -19,10 +19,14 @@ from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.slabs import in_sequence, slab_networks
+from kanpinn.compose import compose
+from kanpinn.config import validate
 from kanpinn.errors import UserError
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.objective import Objective
+from kanpinn.output import OutputGrid
 from kanpinn.problem import Box, Point
+from kanpinn.training import Training
 from kanpinn.weighting import Fixed
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(1.0, 4.0))
@@ -140,6 +144,32 @@ def test_a_solve_by_slabs_is_one_solution_and_loads_as_such(tmp_path: Path) -> N
     at = np.stack(np.meshgrid(places, times), axis=-1).reshape(-1, 2)
     assert np.array_equal(loaded(at)["u"].reshape(fields.shape), fields)
     assert loaded.derivative(at[:3], "u", "tt") == pytest.approx(solution.derivative(at[:3], "u", "tt"))
+
+
+def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_path: Path) -> None:
+    found = {}
+    for warm in ("true", "false"):
+        words = [
+            "schedule.slabs=2",
+            f"schedule.warm={warm}",
+            "schedule.steps=[40,1]",
+            f"hydra.run.dir={tmp_path}/{warm}",
+        ]
+        metrics = kanpinn.solve([*SMALL, *words, f"hydra.run.dir={tmp_path}/{warm}"]).metrics["levels"]
+        found[warm] = [level["relative_l2"]["u"] for level in metrics]
+    assert found["true"][:2] == found["false"][:2]  # the first slab has nothing to start from
+    assert found["true"][2] != found["false"][2]
+    configuration = validate(compose([*SMALL, "schedule.slabs=2"])[0])
+    first = Training(slabs.part(configuration, 0, None), OutputGrid(configuration.problem, 5))
+    plan = configuration.components["schedule"].plan()
+    for stage in plan:
+        first.enter(stage)
+    second = Training(slabs.part(configuration, 1, slabs.fields(first.objective, first.theta)), first.grid, first)
+    second.enter(plan[0])
+    # Nothing was trained: the finer network is the coarser one refined, whose projection is itself.
+    coarse = first.hierarchy.transfer(0).restrict(first.theta)
+    assert torch.equal(second.theta, coarse)
+    assert torch.allclose(first.hierarchy.transfer(0).prolong(second.theta), first.theta, rtol=1e-10, atol=1e-12)
 
 
 def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path, capsys) -> None:

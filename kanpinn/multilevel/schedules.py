@@ -109,10 +109,13 @@ class Schedule(ABC):
             damping.
         slabs: Equal parts of the time interval; each has its own network, trained by all stages, from the end of the
             part before.
+        warm: Whether a later part's network starts from the one before, projected to the coarsest level, and not from
+            random parameters.
     """
 
     levels: int = 3
     slabs: int = 1
+    warm: bool = True
     tolerance: float | None = None
     plateau: float | None = None
     patience: int = 20
