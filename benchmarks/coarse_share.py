@@ -68,7 +68,13 @@ def main() -> None:
     for problem in arguments.problems:
         for name in arguments.optimizers:
             for seed in arguments.seeds:
-                words = [f"problem={problem}", f"optimizer={name}", f"schedule.levels={LEVELS}", f"seed={seed}"]
+                words = [
+                    f"problem={problem}",
+                    "backbone=kan",
+                    f"optimizer={name}",
+                    f"schedule.levels={LEVELS}",
+                    f"seed={seed}",
+                ]
                 configuration = validate(compose([*words, *OPTIMIZERS[name].overrides, *COMMON])[0])
                 training = Training(configuration, OutputGrid(configuration.problem, 101))
                 scale = OPTIMIZERS[name].steps

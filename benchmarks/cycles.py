@@ -173,7 +173,7 @@ def tuned(problem: str) -> tuple[int, int, tuple[int, ...]]:
     from kanpinn.compose import compose
     from kanpinn.config import resolve
 
-    values = resolve(compose([f"problem={problem}"])[0])
+    values = resolve(compose([f"problem={problem}", "backbone=kan"])[0])
     steps = tuple(values["schedule"]["steps"])[:LEVELS]
     return values["sampler"]["interior"], values["sampler"]["boundary"], steps
 
@@ -183,7 +183,7 @@ def setting(problem: str, smoother: Smoother) -> list[str]:
     interior, boundary, _ = tuned(problem)
     counts = {"interior": interior, "boundary": boundary}
     points = [f"sampler.{name}={max(1, round(smoother.points * n))}" for name, n in counts.items()]
-    return [f"problem={problem}", *points, *smoother.overrides]
+    return [f"problem={problem}", "backbone=kan", *points, *smoother.overrides]
 
 
 @cache

@@ -154,7 +154,12 @@ def prepare(member: Member, threads: int) -> tuple[Callable[[], object], int]:
         "schedule.steps": 1,
         "threads": threads,
     }
-    words = ["problem=poisson", "sampler=sobol", *(f"{key}={value}".replace(" ", "") for key, value in chosen.items())]
+    words = [
+        "problem=poisson",
+        "backbone=kan",
+        "sampler=sobol",
+        *(f"{key}={value}".replace(" ", "") for key, value in chosen.items()),
+    ]
     configuration = replace(validate(compose(words)[0]), problem=cube(member.dim))
     training = Training(configuration, OutputGrid(configuration.problem, 2))
     training.enter(configuration.components["schedule"].plan()[0])

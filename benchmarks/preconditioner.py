@@ -88,7 +88,14 @@ def linear(problem: Problem, degree: int, intervals: int) -> tuple[Objective, Te
 
 def networks(problem: str, intervals: list[int]) -> list[tuple[Objective, Tensor]]:
     """A small KAN, trained for 30 steps on 4 intervals and prolonged to each grid."""
-    words = [f"problem={problem}", "backbone.width=[4,4]", "backbone.degree=4", "backbone.grid=4", "schedule=single"]
+    words = [
+        f"problem={problem}",
+        "backbone=kan",
+        "backbone.width=[4,4]",
+        "backbone.degree=4",
+        "backbone.grid=4",
+        "schedule=single",
+    ]
     words += ["schedule.levels=1", "schedule.steps=30", "sampler=sobol", "sampler.interior=1000"]
     configuration = validate(compose(words)[0])
     training = Training(configuration, OutputGrid(configuration.problem, 21))

@@ -253,6 +253,8 @@ def test_config_defaults_are_class_defaults(name):
     assert config.pop("name") == name
     assert config.pop("conditions") in ("soft", "exact")
     assert isinstance(config.pop("tuned"), dict)
+    # Choices of other groups that suit the problem; the whole defaults are composed in test_config.
+    assert all(key.startswith("override /") for entry in config.pop("defaults", []) for key in entry)
     defaults = {field.name: field.default for field in fields(load_problem_class(name))}
     assert config == defaults
     assert {key: type(value) for key, value in config.items()} == {key: type(value) for key, value in defaults.items()}

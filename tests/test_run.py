@@ -26,6 +26,7 @@ TINY = [
     "output.figures=false",
     "output.points=[12,9]",
     "threads=1",
+    "backbone=kan",
     "backbone.width=[3]",
     "sampler.interior=64",
     "sampler.boundary=24",
@@ -48,6 +49,7 @@ NEEDS = {
     "w_cycle": CYCLES,
     "fmg": CYCLES,
     "custom": ["schedule.stages=[{level:0,steps:3},{level:1,steps:2},{level:0,steps:2,optimizer:lbfgs}]"],
+    "causal": ["problem=heat"],
     "gradient_descent": ["optimizer.lr=1e-6", "optimizer.ramp_from=1e-7", "optimizer.lr_end=1e-7"],
 }
 """What a choice needs to make sense in a tiny run."""
@@ -56,7 +58,9 @@ NEEDS = {
 def solve(folder: Path, *overrides: str) -> kanpinn.Solution:
     absent = {"v_cycle": ("steps", "starts"), "w_cycle": ("steps", "starts"), "custom": ("levels", "steps", "starts")}
     dropped = [key for name, keys in absent.items() if f"schedule={name}" in overrides for key in keys]
-    given = [o for o in (*TINY, *overrides) if not o.startswith(tuple(f"schedule.{key}=" for key in dropped))]
+    groups = {o.partition("=")[0] for o in overrides}
+    tiny = [o for o in TINY if o.partition("=")[0] not in groups]
+    given = [o for o in (*tiny, *overrides) if not o.startswith(tuple(f"schedule.{key}=" for key in dropped))]
     return kanpinn.solve([*given, f"hydra.run.dir={folder}"])
 
 

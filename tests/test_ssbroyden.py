@@ -218,7 +218,14 @@ def test_networks_too_large_for_a_dense_matrix_are_refused() -> None:
 
 
 def test_too_fine_a_level_is_refused_before_any_work() -> None:
-    words = ["problem=poisson", "optimizer=ssbroyden", "backbone.width=[30,30]", "backbone.degree=5", "backbone.grid=4"]
+    words = [
+        "problem=poisson",
+        "backbone=kan",
+        "optimizer=ssbroyden",
+        "backbone.width=[30,30]",
+        "backbone.degree=5",
+        "backbone.grid=4",
+    ]
     preflight.check(validate(compose([*words, "schedule.levels=1"])[0]))
     with pytest.raises(UserError, match="optimizer=ssbroyden: 12870 parameters"):
         preflight.check(validate(compose([*words, "schedule.levels=3"])[0]))

@@ -111,6 +111,13 @@ class ChebyshevLayer(Layer):
         finer.degree = 2 * self.degree
         return finer
 
+    def coarsened(self) -> ChebyshevLayer | None:
+        if self.degree % 2:
+            return None
+        coarser = copy(self)
+        coarser.degree = self.degree // 2
+        return coarser
+
     def nesting(self) -> dict[str, Nesting]:
         return {"chebyshev_coefficients": chebyshev_nesting(self.degree, 2 * self.degree)}
 

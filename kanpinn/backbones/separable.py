@@ -256,6 +256,14 @@ class Factors(Layer):
         finer.bodies = tuple(body.refined() for body in self.bodies)
         return finer
 
+    def coarsened(self) -> Factors | None:
+        found = [coarse for body in self.bodies if (coarse := body.coarsened()) is not None]
+        if len(found) < len(self.bodies):
+            return None
+        coarser = copy(self)
+        coarser.bodies = tuple(found)
+        return coarser
+
     def nesting(self) -> dict[str, Nesting]:
         return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Layer, Parameters, Tape
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.jets import JetSpace
+from kanpinn.nesting import Nesting
 
 
 class TimeSlabs(Layer):
@@ -96,6 +97,16 @@ class TimeSlabs(Layer):
                 body.jacobian(theta, tape, (values * cotangent[:, inside]).sum(), block)
             out[inside, starts[k] : starts[k + 1]] = block
 
+    def refined(self) -> TimeSlabs:
+        return TimeSlabs(tuple(body.refined() for body in self.bodies), self.column)
+
+    def coarsened(self) -> TimeSlabs | None:
+        found = [coarse for body in self.bodies if (coarse := body.coarsened()) is not None]
+        return TimeSlabs(tuple(found), self.column) if len(found) == len(self.bodies) else None
+
+    def nesting(self) -> dict[str, Nesting]:
+        return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
+
 
 def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:
     """One network of several that follow each other in time.
@@ -105,7 +116,7 @@ def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:
         bodies: One network per equal part of the time interval, embedded as the whole is.
 
     Returns:
-        The network; its parameters are theirs, one after the other. It has no levels of its own.
+        The network; its parameters are theirs, one after the other.
     """
     names = embedding.domain.names
     before = names[: names.index("t")]
