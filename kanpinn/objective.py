@@ -2,7 +2,8 @@
 
 loss = Σ over terms of w_term · (1/|set|) Σ_n q_n (m_n r_n)², where q_n are the sampler's weights (they sum to |set|, so
 that equal weights give the mean square) and m_n the multipliers of a weighting scheme. The weighted residual vector
-holds √(w_term q_n/|set|) m_n r_n, so that loss = ‖r‖².
+holds √(w_term q_n/|set|) m_n r_n, so that loss = ‖r‖². Interior residuals of an evolution equation may carry a factor
+exp(−λ (t_n − t_0)) too (`Weighting.growth`).
 """
 
 from __future__ import annotations
@@ -281,6 +282,8 @@ class Objective(LeastSquares):
 
         for name, chosen in [(INTERIOR, draw.interior), *((n, draw.conditions[n]) for n in self.conditions)]:
             scale = torch.sqrt(self.weighting.term(name) * chosen.weights / chosen.weights.sum())
+            if name == INTERIOR and self.weighting.growth:
+                scale = scale * torch.exp(-self.weighting.growth * self._elapsed(chosen.points))
             where = place(chosen.points)
             partner = place(draw.partners[name]) if name in draw.partners else None
             terms.append(_Term(name, where, partner, scale, chosen.points))
@@ -288,6 +291,13 @@ class Objective(LeastSquares):
         self.points = torch.cat(blocks)
         self.weighting.reset(self._times())
         self.version += 1
+
+    def _elapsed(self, points: Tensor) -> Tensor:
+        """The time since the first one, `[N]`; raises UserError for problems without t."""
+        domain = self.problem.domain
+        if "t" not in domain.names:
+            raise invalid("weighting.growth", self.weighting.growth, "0 for a problem without a time t")
+        return points[:, domain.names.index("t")] - domain.interval("t")[0]
 
     def _times(self) -> dict[str, Tensor]:
         """How far along the time interval each term's points lie, `[n]` from 0 to 1; empty for problems without t."""

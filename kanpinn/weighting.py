@@ -20,12 +20,18 @@ class Weighting(ABC):
     Attributes:
         terms: Weight by term name ("interior" and the names of the problem's conditions).
         base: Weights of the terms not named there, by default what the problem recommends; 1 where neither names one.
+        growth: Rate λ per unit of time at which the problem's errors grow. Interior residuals are multiplied by
+            exp(−λ (t − t₀)): by Duhamel's principle the error at time T is ∫ exp(λ (T − s)) r(s) ds, so that residuals
+            count by what they lead to. 0 weighs all times alike.
     """
 
     terms: dict[str, float] = field(default_factory=dict)
     base: dict[str, float] = field(default_factory=dict)
+    growth: float = 0.0
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.growth):
+            raise invalid("weighting.growth", self.growth, "a finite number")
         for key, weights in (("terms", self.terms), ("base", self.base)):
             for name, weight in weights.items():
                 if not (weight >= 0 and math.isfinite(weight)):
