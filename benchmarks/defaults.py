@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         problem: What was solved.
-        backbone: By which network.
+        backbone: By which network; default for what the problem chooses.
         seed: With which seed.
         overrides: Further overrides, separated by blanks; none for defaults only.
         exit_code: Of the process; negative for a signal.
@@ -103,7 +103,7 @@ def solve(problem: str, backbone: str, seed: int, overrides: list[str], folder: 
 
     Args:
         problem: What to solve.
-        backbone: By which network.
+        backbone: By which network; default for what the problem chooses.
         seed: With which seed.
         overrides: Further overrides.
         folder: The run folder to be.
@@ -116,7 +116,7 @@ def solve(problem: str, backbone: str, seed: int, overrides: list[str], folder: 
         SystemExit: If the command refused its input, after printing what it said.
     """
     words = [f"problem={problem}", f"seed={seed}", f"hydra.run.dir={folder}", "output.progress=false", *overrides]
-    if backbone != "kan":
+    if backbone != "default":
         words.insert(1, f"backbone={backbone}")
     load, sources = machine.load(), fingerprint(problem)
     command = [sys.executable, "-m", "kanpinn", "solve", *words]
@@ -178,7 +178,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, metavar="P", help="default: all")
     add("--seeds", nargs="+", type=int, default=list(range(5)), metavar="N", help="default: 0 1 2 3 4")
-    add("--backbone", default="kan", help="default: %(default)s")
+    add("--backbone", default="default", help="by default what the problem itself chooses")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides", help="further overrides")
     add("--csv", type=Path, default=CSV, help="default: %(default)s")
     add("--again", action="store_true", help="repeat runs that are already in the file")

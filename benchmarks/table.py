@@ -64,7 +64,7 @@ def markdown(
     Args:
         runs: The newest run of each problem and seed.
         problems: The problems that were asked for.
-        backbone: The network; an error floor binds the KAN only.
+        backbone: The network; an error floor binds the problem's own choice only.
         seeds: The seeds that were asked for.
         overrides: Further overrides of all runs, "" for none.
         stale: Problems with runs on other sources than the present ones.
@@ -76,14 +76,14 @@ def markdown(
     passed = True
     for problem in problems:
         mine = [run for run in runs if run.problem == problem]
-        line, missed = row(problem, mine, bind_error=backbone == "kan")
+        line, missed = row(problem, mine, bind_error=backbone == "default")
         absent = len(seeds) - len(mine)
         missed += [f"{absent} of {len(seeds)} seeds not run"] if absent else []
         passed &= not missed
         lines.append(f"{line} {'pass' if not missed else 'MISSED: ' + ', '.join(missed)} |")
-    choice = (f" backbone={backbone}" if backbone != "kan" else "") + (f" {overrides}" if overrides else "")
+    choice = (f" backbone={backbone}" if backbone != "default" else "") + (f" {overrides}" if overrides else "")
     lines.insert(0, f"`kanpinn solve problem=…{choice}`, seeds {' '.join(map(str, seeds))}:\n")
-    lines += ["", *_footer(runs, bind_error=backbone == "kan")]
+    lines += ["", *_footer(runs, bind_error=backbone == "default")]
     if stale:
         which = ", ".join(stale)
         lines.append(f"\n**Code or configs have changed since some runs of {which}: repeat them with --again.**")

@@ -59,7 +59,7 @@ def newest(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected a run folder")
-    files = sorted((folder / FOLDER).glob("stage_*.h5"))
+    files = sorted((folder / FOLDER).glob("stage_*.h5"), key=lambda file: (len(file.stem), file.stem))
     if not files:
         raise UserError(f"{folder}: not a run folder: it has no {FOLDER}/stage_*.h5")
     return files[-1]

@@ -152,17 +152,17 @@ class Configuration:
         name = chosen["name"]
         if name not in REGISTRY["optimizer"]:
             raise unknown_choice(key, name, REGISTRY["optimizer"])
-        base = own if name == own["name"] else _file_options("optimizer", name, self.resolved["problem"])
+        base = own if name == own["name"] else _file_options("optimizer", name, self.resolved)
         options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
         return build(REGISTRY["optimizer"][name], options, key)
 
 
-def _file_options(group: str, name: str, problem: Mapping[str, Any]) -> dict[str, Any]:
+def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The options in a choice's config file, with the problem's recommendations put in; {} without such a file."""
     file = choices(group).get(name)
     if file is None:
         return {}
-    cfg = OmegaConf.create({"problem": dict(problem), group: OmegaConf.load(file)})
+    cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: OmegaConf.load(file)})
     plain = OmegaConf.to_container(cfg, resolve=True)
     return plain[group]  # type: ignore[index,return-value]
 

@@ -55,13 +55,18 @@ def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any)
         frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
         text = (str(error).splitlines() or [""])[0]
         raise UserError(
-            f"problem={type(problem).__name__}: {who} raised {type(error).__name__}: {text} "
+            f"problem={_name(problem)}: {who} raised {type(error).__name__}: {text} "
             f"({Path(frame.filename).name}, line {frame.lineno})"
         ) from error
 
 
+def _name(problem: Problem) -> str:
+    """The name of a problem's class, also where the problem is a part of another (a time slab)."""
+    return type(getattr(problem, "whole", problem)).__name__
+
+
 def _source(problem: Problem) -> str | None:
-    module = sys.modules.get(type(problem).__module__)
+    module = sys.modules.get(type(getattr(problem, "whole", problem)).__module__)
     return getattr(module, "__file__", None)
 
 
@@ -69,13 +74,11 @@ def _checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, T
     """What a residual returned, by equation name, once every part is known to be a tensor `[count]`."""
     named = dict(result) if isinstance(result, Mapping) else {"": result}
     if not named:
-        raise UserError(f"problem={type(problem).__name__}: {who} returned no equation")
+        raise UserError(f"problem={_name(problem)}: {who} returned no equation")
     for value in named.values():
         if not isinstance(value, Tensor) or value.shape != (count,):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UserError(
-                f"problem={type(problem).__name__}: {who} returned {got}, expected a tensor of shape ({count},)"
-            )
+            raise UserError(f"problem={_name(problem)}: {who} returned {got}, expected a tensor of shape ({count},)")
     return named
 
 

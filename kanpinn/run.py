@@ -98,10 +98,10 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
 def _solve(
     configuration: Configuration, folder: Path, log: RunLog, caught: Sequence[int]
 ) -> tuple[list[Training], StageEnd]:
-    """Solve one time slab after the other, most often the only one; returns those begun and how the last one ended."""
+    """Solve one time slab after the other, most often the only one; returns those begun and how they ended."""
     done: list[Training] = []
+    ends: list[StageEnd] = []
     count = configuration.components["schedule"].slabs
-    end = StageEnd("steps", "", torch.empty(0), math.nan)
     for number in range(count):
         own = slabs.part(configuration, number, slabs.fields(done[-1].objective, done[-1].theta) if done else None)
         grid = OutputGrid(own.problem, configuration.settings.output.points)
@@ -111,10 +111,19 @@ def _solve(
             picture += f"\non each of {count} time slabs" if count > 1 else ""
             log.add(picture)
             print(f"{picture}\n", flush=True)
-        end = _train(configuration, done, folder, log, caught)
-        if end.reason in (*ENDINGS, "diverged"):
+        ends.append(_train(configuration, done, folder, log, caught))
+        done[-1].forget_optimizers()
+        if ends[-1].reason in (*ENDINGS, "diverged"):
+            if number and not any(row["slab"] == number for row in done[-1].history):
+                done.pop()  # stopped before its first step: it holds nothing but the start
+                ends[-2] = replace(ends[-2], reason=ends[-1].reason, message=ends[-1].message)
+                ends.pop()
+                done[-1].levels[:] = [record for record in done[-1].levels if record.slab < number]
             break
-    return done, end
+    # The run as a whole has converged only if every slab has; its loss is the mean over the time interval's parts.
+    last = next((end for end in ends if STATUSES[end.reason] == "step_limit"), ends[-1])
+    last = ends[-1] if ends[-1].reason in (*ENDINGS, "diverged") else last
+    return done, replace(last, loss=sum(end.loss for end in ends) / len(ends))
 
 
 def _train(

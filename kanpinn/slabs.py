@@ -127,13 +127,22 @@ def check(configuration: Configuration) -> None:
     if count == 1:
         return
     name = configuration.resolved["problem"]["name"]
-    if "t" not in problem.domain.names or not any(c.faces == START for c in problem.conditions()):
+    conditions = problem.conditions()
+    if "t" not in problem.domain.names or not any(c.faces == START for c in conditions):
         raise invalid("schedule.slabs", count, f"1 (problem={name} has no initial condition at the first time)")
+    for condition in conditions:
+        if condition.faces != START and any(face.startswith("t") for face in condition.faces):
+            raise invalid(
+                "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.faces})"
+            )
     if configuration.conditions == "exact":
-        raise UserError(f"schedule.slabs={count}: needs problem.conditions=soft, where the first time is not built in")
+        raise UserError(
+            f"schedule.slabs={count}: conditions built in belong to the first time; valid choices: "
+            "problem.conditions=soft, or schedule.slabs=1"
+        )
     embedding = configuration.components["backbone"].embedding
     if embedding.kind == "fourier" or "t" in problem.periodic:
-        raise invalid("schedule.slabs", count, "1 where the embedding is not that of time alone (periodic, fourier)")
+        raise invalid("schedule.slabs", count, "1, where the embedding is not that of time alone (periodic, fourier)")
 
 
 def parts(configuration: Configuration) -> list[tuple[float, float]]:

@@ -207,6 +207,11 @@ class Training:
         else:
             optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
 
+    def forget_optimizers(self) -> None:
+        """Free the state of all optimisers; nothing is trained any more."""
+        self._optimizers.clear()
+        self._last = None
+
     def unwind(self) -> None:
         """Add the corrections that finer levels still wait for, so that the network is the finest one."""
         while self.waiting:
@@ -280,7 +285,8 @@ class Training:
             # An optimiser that measures the loss before its step has not seen the last one's.
             reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", best[1]
             loss = self._loss(theta)
-        first = (self.history or rows or [{"loss": math.inf}])[0]["loss"]
+        own = [row for row in self.history if row.get("slab", 0) == self.slab]
+        first = (own or rows or [{"loss": math.inf}])[0]["loss"]
         if reason != "diverged" and loss > RISEN * first:
             reason, theta = "diverged", best[1]
             message = f"level {stage.level}: the loss, {loss:.3g}, is far above the first one, {first:.3g}"

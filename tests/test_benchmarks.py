@@ -25,7 +25,7 @@ def run_of(defaults: types.ModuleType, seed: int = 0, **changes):
     errors = {"relative_l2": 1e-9, "linf": 1e-9, "transfer_gap": 1e-15}
     costs = {"wall_s": 20.0, "cpu_s": 20.0, "peak_mib": 500.0, "load": None}
     texts = {"overrides": "", "status": "step_limit", "cpu": 'a, "b"', "torch": "2", "sources": "0"}
-    values = {"problem": "poisson", "backbone": "kan", "seed": seed, "date": "2026-01-01T00:00:00+00:00"}
+    values = {"problem": "poisson", "backbone": "default", "seed": seed, "date": "2026-01-01T00:00:00+00:00"}
     values |= counts | errors | costs | texts
     return defaults.Run(**(values | changes))
 
@@ -60,7 +60,7 @@ def test_plain_networks_agree_with_jets(module, number):
 def test_each_floor_binds(module, changes, missed):
     defaults = module("defaults")
     runs = [run_of(defaults, seed, **changes) for seed in range(3)]
-    text, passed = module("table").markdown(runs, ["poisson"], "kan", range(3))
+    text, passed = module("table").markdown(runs, ["poisson"], "default", range(3))
     assert passed == (not missed)
     assert f"MISSED: {missed}" in text if missed else "| pass |" in text
 
@@ -68,13 +68,13 @@ def test_each_floor_binds(module, changes, missed):
 def test_one_bad_seed_of_three_misses_the_spread_and_not_the_error(module):
     defaults = module("defaults")
     runs = [run_of(defaults, seed, relative_l2=1e-9 if seed else 2.1e-8) for seed in range(3)]
-    text, passed = module("table").markdown(runs, ["poisson"], "kan", range(3))
+    text, passed = module("table").markdown(runs, ["poisson"], "default", range(3))
     assert "| MISSED: spread |" in text
     assert not passed
 
 
 def test_a_seed_that_was_not_run_is_missed(module):
-    text, passed = module("table").markdown([run_of(module("defaults"))], ["poisson"], "kan", [0, 1])
+    text, passed = module("table").markdown([run_of(module("defaults"))], ["poisson"], "default", [0, 1])
     assert "| MISSED: 1 of 2 seeds not run |" in text
     assert not passed
 

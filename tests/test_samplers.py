@@ -552,3 +552,18 @@ class Numbers(Ell):
 def test_domains_that_cannot_be_filled_are_refused(problem, words):
     with pytest.raises(UserError, match=words):
         draw("sobol", problem)
+
+
+def test_a_condition_may_hold_at_one_end_of_an_interval_only():
+    class Rod(Problem):
+        domain = Box(x=(0, 1))
+        derivatives = ("x",)
+
+        def residual(self, p):
+            return p.u_x
+
+        def conditions(self):
+            return [Condition("end", ("x-", "x+"), lambda p: p.u, where=lambda p: p.x > 0.5)]
+
+    drawn = SAMPLERS["uniform"](interior=8, boundary=4).draw(Rod(), 0, np.random.default_rng(0))
+    assert (drawn.conditions["end"].points == 1).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -19,13 +20,14 @@ from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.slabs import in_sequence, slab_networks
+from kanpinn.checkpoints import newest
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.errors import UserError
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid
-from kanpinn.problem import Box, Point
+from kanpinn.problem import Box, Condition, Point
 from kanpinn.training import Training
 from kanpinn.weighting import Fixed
 
@@ -172,6 +174,42 @@ def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_pat
     assert torch.allclose(first.hierarchy.transfer(0).prolong(second.theta), first.theta, rtol=1e-10, atol=1e-12)
 
 
+def test_a_slab_that_was_entered_and_not_trained_is_not_kept(tmp_path: Path, monkeypatch) -> None:
+    calls = []
+    train = Training.train
+
+    def stopped(self, stage, tell, halt):
+        calls.append(self.slab)
+        return train(self, stage, tell, halt if self.slab == 0 else lambda: "time_limit")
+
+    monkeypatch.setattr(Training, "train", stopped)
+    words = [*SMALL, "schedule.slabs=3", "schedule.steps=2", f"hydra.run.dir={tmp_path}/run"]
+    solution = kanpinn.solve(words)
+    assert calls == [0, 0, 1]
+    assert [level["slab"] for level in solution.metrics["levels"]] == [0, 0]
+    values = solution([[0.3, 0.1], [0.3, 0.5], [0.3, 0.9]])["u"]
+    assert np.isfinite(values).tolist() == [True, False, False]
+    assert solution.metrics["status"] == "time_limit"
+
+
+def test_a_condition_at_a_later_time_is_refused() -> None:
+    configuration = validate(compose([*SMALL, "schedule.slabs=2"])[0])
+
+    class Two(Wave):
+        def conditions(self):
+            return [*super().conditions(), Condition("end", ("t+",), lambda p: p.u)]
+
+    with pytest.raises(UserError, match=r"^schedule\.slabs=2: expected 1 \(condition end holds at a time of its own"):
+        slabs.check(replace(configuration, problem=Two()))
+
+
+def test_the_newest_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("stage_007.h5", "stage_999.h5", "stage_1000.h5"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert newest(tmp_path).name == "stage_1000.h5"
+
+
 def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     options = ["schedule.slabs=3", "schedule.steps=100000", "time_limit_s=1.0"]
@@ -187,8 +225,11 @@ def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path,
     ("overrides", "message"),
     [
         (["problem=poisson"], r"^schedule\.slabs=2: expected 1 \(problem=poisson has no initial condition"),
-        (["problem=wave", "problem.conditions=exact"], r"^schedule\.slabs=2: needs problem\.conditions=soft"),
-        (["problem=wave", "backbone=kan", "backbone.embedding.kind=fourier"], r"^schedule\.slabs=2: expected 1 where"),
+        (
+            ["problem=wave", "problem.conditions=exact"],
+            r"^schedule\.slabs=2: conditions built in belong to the first time",
+        ),
+        (["problem=wave", "backbone=kan", "backbone.embedding.kind=fourier"], r"^schedule\.slabs=2: expected 1, where"),
         (["problem=wave", "schedule.slabs=0"], r"^schedule\.slabs=0: expected an integer from 1 to 1000"),
     ],
 )

@@ -54,8 +54,10 @@ class Region:
     @cached_property
     def share(self) -> float:
         """How much of the box belongs to the region, by a midpoint rule: exact where its edges fall on 2^k cells."""
-        if self.part is None or not self.dimension:
+        if self.part is None:
             return 1.0
+        if not self.dimension:
+            return float(self.part(np.empty((1, 0)))[0])
         count = 2 ** (PROBE.bit_length() // self.dimension)
         middles = (np.arange(count) + 0.5) / count
         mesh = np.meshgrid(*[middles] * self.dimension, indexing="ij")
