@@ -9,18 +9,20 @@ from inspect import signature
 from typing import Any, final
 
 import numpy as np
-from scipy.stats import qmc
 
 from kanpinn.samplers.base import ArrayResidual, Sampler
 from kanpinn.samplers.faces import Array, Region
 
-# SciPy renamed the generator argument of its engines in 1.15.
-_GENERATOR = "rng" if "rng" in signature(qmc.Sobol).parameters else "seed"
 
+def _engine(name: str, dimension: int, generator: np.random.Generator, **options: Any) -> Any:
+    """One of SciPy's engines of low-discrepancy points, "Sobol", "Halton" or "LatinHypercube"."""
+    # Imported here: scipy.stats takes as long to import as composing a config takes.
+    from scipy.stats import qmc
 
-def _drawn_by(generator: np.random.Generator) -> dict[str, Any]:
-    """The keyword that hands a generator to a SciPy engine."""
-    return {_GENERATOR: generator}
+    kind = getattr(qmc, name)
+    # SciPy renamed the generator argument in 1.15.
+    source = "rng" if "rng" in signature(kind).parameters else "seed"
+    return kind(dimension, **{source: generator}, **options)
 
 
 def equal(region: Region, points: Array) -> tuple[Array, Array]:
@@ -59,7 +61,7 @@ def sobol_points(region: Region, count: int, generator: np.random.Generator) -> 
     """
 
     def draw(n: int) -> Array:
-        engine = qmc.Sobol(region.dimension, scramble=True, **_drawn_by(generator))
+        engine = _engine("Sobol", region.dimension, generator, scramble=True)
         return engine.random_base2((n - 1).bit_length())[:n]
 
     return fill(region, count, draw)
@@ -84,7 +86,7 @@ class LatinHypercube(Sampler):
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        engine = qmc.LatinHypercube(region.dimension, **_drawn_by(generator))
+        engine = _engine("LatinHypercube", region.dimension, generator)
         return equal(region, fill(region, count, engine.random))
 
 
@@ -107,5 +109,5 @@ class Halton(Sampler):
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        engine = qmc.Halton(region.dimension, scramble=True, **_drawn_by(generator))
+        engine = _engine("Halton", region.dimension, generator, scramble=True)
         return equal(region, fill(region, count, engine.random))
