@@ -21,8 +21,8 @@ from torch import Tensor
 
 from kanpinn.compose import compose
 from kanpinn.config import validate
+from kanpinn.least_squares import gram
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import gram
 from kanpinn.output import OutputGrid
 from kanpinn.training import Training
 

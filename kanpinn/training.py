@@ -16,11 +16,12 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import DivergedError
+from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import LeastSquares, Objective
+from kanpinn.objective import Objective
 from kanpinn.optimizers import Optimizer, Step
 from kanpinn.output import OutputGrid, evaluate, grid_values
 from kanpinn.problem import output_names

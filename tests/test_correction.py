@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES
+from kanpinn.least_squares import LeastSquares, Linearization
 from kanpinn.multilevel.correction import ARMIJO, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.hierarchy import Hierarchy
-from kanpinn.objective import LeastSquares, Linearization, Objective
+from kanpinn.objective import Objective
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS

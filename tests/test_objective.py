@@ -19,7 +19,8 @@ from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.jets import Jet
-from kanpinn.objective import Objective, gram
+from kanpinn.least_squares import gram
+from kanpinn.objective import Objective
 from kanpinn.places import load_problem_class, problem_names
 from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS, Draw, PointSet

@@ -20,8 +20,8 @@ from kanpinn.backbones.kan import SplineLayer
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
-from kanpinn.objective import LeastSquares as Protocol
-from kanpinn.objective import Linearization
+from kanpinn.least_squares import LeastSquares as Protocol
+from kanpinn.least_squares import Linearization
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
@@ -382,7 +382,7 @@ def test_the_step_with_momentum_is_the_dense_solution_drawn_towards_the_last_one
     before.start(2, 10)
     before.step(objective, START)  # type: ignore[arg-type]
     j, r = torch.func.jacrev(objective.r)(first.theta).numpy(), objective.r(first.theta).numpy()
-    shift = before._lambda * np.mean(np.sum(j**2, axis=0))
+    shift = before._damping.value * np.mean(np.sum(j**2, axis=0))
     # [J; √shift I] δ = [−r; √shift μ p]
     last = (first.theta - START).numpy()
     stacked = np.vstack([j, np.sqrt(shift) * np.eye(2)])
@@ -391,7 +391,7 @@ def test_the_step_with_momentum_is_the_dense_solution_drawn_towards_the_last_one
     # The damping that follows knows what the quadratic model predicted.
     fall = first.loss - float(np.sum((r + j @ delta) ** 2))
     ratio = (first.loss - second.loss) / fall
-    assert lm._lambda == pytest.approx(before._lambda * max(1 / 3, 1 - (2 * ratio - 1) ** 3), rel=1e-9)
+    assert lm._damping.value == pytest.approx(before._damping.value * max(1 / 3, 1 - (2 * ratio - 1) ** 3), rel=1e-9)
 
 
 def test_momentum_takes_the_directions_that_damping_slows_down_faster_by_one_over_one_minus_mu() -> None:
@@ -403,7 +403,7 @@ def test_momentum_takes_the_directions_that_damping_slows_down_faster_by_one_ove
         lm.start(6, 400)
         distances, theta = [], solution + direction
         for _ in range(400):
-            lm._lambda = 1.0  # held where steps are short
+            lm._damping.value = 1.0  # held where steps are short
             theta = lm.step(objective, theta).theta  # type: ignore[arg-type]
             distances.append(abs(float((theta - solution) @ direction)))
         rates[momentum] = math.log(distances[100] / distances[-1])
@@ -436,7 +436,7 @@ def test_levenberg_marquardts_damping_follows_nielsen() -> None:
     lm.start(6, 10)
     step = lm.step(objective, torch.zeros(6, dtype=torch.float64))  # type: ignore[arg-type]
     # A linear model predicts exactly: the gain ratio is 1 and damping falls by 3.
-    assert lm._lambda == pytest.approx(0.1)
+    assert lm._damping.value == pytest.approx(0.1)
     assert step.stop is None
 
 
@@ -535,8 +535,8 @@ def test_adam_moments_and_damping_are_carried() -> None:
     assert fine._taken == 5
     lm = LevenbergMarquardt()
     iterate(lm, rosenbrock(), START, 5)
-    assert lm._lambda != lm.damping
-    assert carried(lm, lambda s: s, lambda y: y)._lambda == lm._lambda
+    assert lm._damping.value != lm.damping
+    assert carried(lm, lambda s: s, lambda y: y)._damping.value == lm._damping.value
 
 
 def test_carrying_to_the_same_level_goes_on_as_if_never_stopped() -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 from kanpinn import products
 from kanpinn.backbones import Kan, Mlp, ReluKan
 from kanpinn.backbones.base import Layer
+from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import LeastSquares, Objective
+from kanpinn.objective import Objective
 from kanpinn.weighting import ResidualAttention
 
 RELU = ReluKan(width=[2], degree=4, grid=4, base=True, bias=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.base import Backbone, Layer, Parameters, Tape
+from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineLayer, SplineOptions
 from kanpinn.backbones.layers import Linear
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets import JetSpace
-from kanpinn.nesting import Nesting
 from kanpinn.problem import Box
 
 LAST = ("sum", "linear")
@@ -144,7 +142,7 @@ class _SumOfProducts(torch.autograd.Function):
         return None, *out
 
 
-class Factors(Layer):
+class Factors(Composite):
     """Σ_r Π_i f_r⁽ⁱ⁾(x_i), each coordinate's functions f⁽ⁱ⁾ by a network of its own.
 
     The separated form of Cho et al. 2023 (SPINN, arXiv:2306.15969, eq. 4) and Jacob et al. 2024 (SPIKAN,
@@ -163,36 +161,12 @@ class Factors(Layer):
         self.terms = terms
 
     @property
-    def _names(self) -> tuple[str, ...]:
-        """The coordinates."""
+    def names(self) -> tuple[str, ...]:
+        """The coordinates: each has a network."""
         return tuple(body.embedding.domain.names[0] for body in self.bodies)
 
-    def _places(self) -> list[tuple[str, Layer]]:
-        """Path and layer of every layer with parameters, in the order of the parameters."""
-        return [
-            (f"{name}/layer_{k}", layer)
-            for name, body in zip(self._names, self.bodies, strict=True)
-            for k, layer in enumerate(layer for layer in body.layers if layer.size)
-        ]
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{path}/{name}": shape for path, layer in self._places() for name, shape in layer.shapes().items()}
-
-    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values
-            for path, layer in self._places()
-            for name, values in layer.initial(generator).items()
-        }
-
-    def constants(self) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values for path, layer in self._places() for name, values in layer.constants().items()
-        }
-
     def attributes(self) -> dict[str, Any]:
-        found = next((known for _, layer in self._places() if (known := layer.attributes())), {})
-        return {**found, "coordinates": ",".join(self._names), "terms": self.terms}
+        return {**self.described(), "coordinates": ",".join(self.names), "terms": self.terms}
 
     @property
     def kept(self) -> int:
@@ -204,17 +178,10 @@ class Factors(Layer):
         """Width of a body's output."""
         return self.outputs * self.terms
 
-    def _thetas(self, parameters: Parameters) -> list[Tensor]:
-        """Each body's flat parameters `[P_i]`."""
-        return [
-            torch.cat([values.reshape(-1) for path, values in parameters.items() if path.startswith(f"{name}/")])
-            for name in self._names
-        ]
-
     def _lines(self, data: Tensor, space: JetSpace) -> list[Line]:
         """Every coordinate's distinct values among points whose embedding is `[C, N, width]`."""
         lines, start = [], 0
-        for name, body in zip(self._names, self.bodies, strict=True):
+        for name, body in zip(self.names, self.bodies, strict=True):
             columns = slice(start, start + body.embedding.width)
             start = columns.stop
             order = max(index.count(name) for index in space.indices)
@@ -228,9 +195,9 @@ class Factors(Layer):
         lines = self._lines(data, space)
         values = [
             body.carry(theta, line.data, line.space)
-            for body, theta, line in zip(self.bodies, self._thetas(parameters), lines, strict=True)
+            for body, theta, line in zip(self.bodies, self.thetas(parameters), lines, strict=True)
         ]
-        orders = tuple(tuple(index.count(name) for name in self._names) for index in space.indices)
+        orders = tuple(tuple(index.count(name) for name in self.names) for index in space.indices)
         product = Product(orders, tuple(line.index for line in lines), self.outputs, self.terms)
         lines = [line._replace(data=line.data.detach()) for line in lines]
         return _SumOfProducts.apply(product, *values), Features(lines, [v.detach() for v in values], product)
@@ -243,29 +210,13 @@ class Factors(Layer):
             for seed, here in zip(seeds, found, strict=True):
                 seed[:, part] = here
         start = 0
-        for body, theta, line, seed in zip(self.bodies, self._thetas(parameters), lines, seeds, strict=True):
+        for body, theta, line, seed in zip(self.bodies, self.thetas(parameters), lines, seeds, strict=True):
             _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
             start += body.size
 
     @property
     def intervals(self) -> int | None:
         return self.bodies[0].intervals
-
-    def refined(self) -> Factors:
-        finer = copy(self)
-        finer.bodies = tuple(body.refined() for body in self.bodies)
-        return finer
-
-    def coarsened(self) -> Factors | None:
-        found = [coarse for body in self.bodies if (coarse := body.coarsened()) is not None]
-        if len(found) < len(self.bodies):
-            return None
-        coarser = copy(self)
-        coarser.bodies = tuple(found)
-        return coarser
-
-    def nesting(self) -> dict[str, Nesting]:
-        return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
 
 
 def _body_jacobian(body: Backbone, theta: Tensor, line: Line, seed: Tensor, out: Tensor) -> None:

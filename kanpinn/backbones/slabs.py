@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Layer, Parameters, Tape
+from kanpinn.backbones.base import Backbone, Parameters, Tape
+from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.jets import JetSpace
-from kanpinn.nesting import Nesting
 
 
-class TimeSlabs(Layer):
+class TimeSlabs(Composite):
     """The k-th of K networks where time lies in the k-th of K equal parts of its interval; at a joint the later one.
 
     Attributes:
@@ -26,32 +26,13 @@ class TimeSlabs(Layer):
         self.bodies = bodies
         self.column = column
 
-    def _places(self) -> list[tuple[str, Layer]]:
-        """Path and layer of every layer with parameters, in the order of the parameters."""
-        return [
-            (f"slab_{k}/layer_{j}", layer)
-            for k, body in enumerate(self.bodies)
-            for j, layer in enumerate(layer for layer in body.layers if layer.size)
-        ]
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{path}/{name}": shape for path, layer in self._places() for name, shape in layer.shapes().items()}
-
-    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values
-            for path, layer in self._places()
-            for name, values in layer.initial(generator).items()
-        }
-
-    def constants(self) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values for path, layer in self._places() for name, values in layer.constants().items()
-        }
+    @property
+    def names(self) -> tuple[str, ...]:
+        """slab_0, slab_1, … in the order of time."""
+        return tuple(f"slab_{k}" for k in range(len(self.bodies)))
 
     def attributes(self) -> dict[str, Any]:
-        found = next((known for _, layer in self._places() if (known := layer.attributes())), {})
-        return {**found, "slabs": len(self.bodies)}
+        return {**self.described(), "slabs": len(self.bodies)}
 
     @property
     def kept(self) -> int:
@@ -61,13 +42,8 @@ class TimeSlabs(Layer):
         """For each slab with points: its number, the flat parameters, which points of `[C, N, in]` lie in it."""
         count = len(self.bodies)
         slab = ((data[0, :, self.column].detach() + 1) * (count / 2)).floor().clamp(0, count - 1)
-        out = []
-        for k in range(count):
-            inside = torch.nonzero(slab == k)[:, 0]
-            if len(inside) or not (k or data.shape[1]):
-                own = [values.reshape(-1) for path, values in parameters.items() if path.startswith(f"slab_{k}/")]
-                out.append((k, torch.cat(own), inside))
-        return out
+        parts = [(k, theta, torch.nonzero(slab == k)[:, 0]) for k, theta in enumerate(self.thetas(parameters))]
+        return [part for part in parts if len(part[2])] or parts[:1]
 
     def _local(self, data: Tensor, k: int, inside: Tensor) -> Tensor:
         """The inputs of some points with time scaled to slab k, `[C, n, in]`."""
@@ -96,16 +72,6 @@ class TimeSlabs(Layer):
                 values = body.carry(theta, self._local(data, k, inside), space, tape)
                 body.jacobian(theta, tape, (values * cotangent[:, inside]).sum(), block)
             out[inside, starts[k] : starts[k + 1]] = block
-
-    def refined(self) -> TimeSlabs:
-        return TimeSlabs(tuple(body.refined() for body in self.bodies), self.column)
-
-    def coarsened(self) -> TimeSlabs | None:
-        found = [coarse for body in self.bodies if (coarse := body.coarsened()) is not None]
-        return TimeSlabs(tuple(found), self.column) if len(found) == len(self.bodies) else None
-
-    def nesting(self) -> dict[str, Nesting]:
-        return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
 
 
 def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:

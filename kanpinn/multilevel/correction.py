@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kanpinn.least_squares import LeastSquares, Linearization
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import LeastSquares, Linearization, Objective
+from kanpinn.objective import Objective
 from kanpinn.products import Products, RestrictedProducts, ShiftedProducts
 
 ARMIJO = 1e-4

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import LeastSquares, Objective
+from kanpinn.objective import Objective
 
 
 @dataclass(frozen=True)

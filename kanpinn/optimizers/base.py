@@ -10,7 +10,7 @@ from typing import Self
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.objective import LeastSquares
+from kanpinn.least_squares import LeastSquares
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.objective import LeastSquares
+from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
+from kanpinn.optimizers.nielsen import NielsenDamping
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")
 FORCINGS = ("eisenstat_walker", "fixed")
@@ -23,9 +24,9 @@ FORCINGS = ("eisenstat_walker", "fixed")
 class GaussNewtonCg(Optimizer):
     """Solves (JᵀJ + λ m I) δ = −Jᵀr by preconditioned conjugate gradients on products with J and Jᵀ.
 
-    m, λ and what is accepted are those of `LevenbergMarquardt`: m the mean of diag JᵀJ, damping by Nielsen 1999. Beside
-    the gradient a step needs one pass over the rows of J in blocks, for m and the preconditioner, and then a product
-    with J and one with Jᵀ per iteration; memory grows with points times edges, not with points times parameters.
+    m, λ and what is accepted are those of `LevenbergMarquardt` without momentum. Beside the gradient a step needs one
+    pass over the rows of J in blocks, for m and the preconditioner, and then a product with J and one with Jᵀ per
+    iteration; memory grows with points times edges, not with points times parameters.
 
     Attributes:
         preconditioner: none; jacobi, the diagonal; bpx, the diagonals of all coarser spline levels too.
@@ -71,14 +72,15 @@ class GaussNewtonCg(Optimizer):
             raise invalid("optimizer.preconditioner", "bpx", "none or jacobi (bpx needs spline levels: backbone=kan)")
 
     def start(self, size: int, steps: int) -> None:
-        self._lambda, self._nu = self.damping, 2.0
+        self._damping = NielsenDamping(self.damping)
         self._before: tuple[float, float] | None = None  # ‖g‖ and the forcing term of the step before
         self._built: tuple[Backbone, Preconditioner] | None = None
         self.iterations = 0
 
     def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
-        self._lambda, self._nu, self._before = other._lambda, other._nu, other._before
+        self._damping.follow(other._damping)
+        self._before = other._before
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         found = objective.products(theta)
@@ -92,7 +94,7 @@ class GaussNewtonCg(Optimizer):
         mean = preconditioner.measure(found)
         tolerance = self._tolerance(size)
         for _ in range(self.trials):
-            shift = self._lambda * mean
+            shift = self._damping.value * mean
 
             def apply(v: Tensor, shift: float = shift) -> Tensor:
                 return found.vjp(found.jvp(v)).add_(v, alpha=shift)
@@ -106,12 +108,10 @@ class GaussNewtonCg(Optimizer):
             predicted = float(delta @ (shift * delta - gradient + solution.residual))
             ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0
             if math.isfinite(new_loss) and ratio > 0:
-                self._lambda = max(self._lambda * max(1 / 3, 1 - (2 * ratio - 1) ** 3), 1e-20)
-                self._nu = 2.0
+                self._damping.accept(ratio)
                 return Step(trial, new_loss, new_terms)
-            self._lambda *= self._nu
-            self._nu *= 2
-        self._lambda, self._nu = self.damping, 2.0
+            self._damping.reject()
+        self._damping.reset()
         return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")
 
     def _tolerance(self, size: float) -> float:

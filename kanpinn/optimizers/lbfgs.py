@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.objective import LeastSquares
+from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
-from kanpinn.optimizers.line_search import Trial, strong_wolfe
+from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
 
 LINE_SEARCHES = ("strong_wolfe", "none")
 
@@ -49,7 +49,7 @@ class Lbfgs(Optimizer):
 
     def start(self, size: int, steps: int) -> None:
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)
-        self._last: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)
+        self._origin = Origin()
 
     def carry(self, other: Lbfgs, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         for s, y, _ in other._pairs:
@@ -57,15 +57,6 @@ class Lbfgs(Optimizer):
             curvature = float(moved @ dual)  # that of the pair itself on the way up: RP = I
             if curvature > torch.finfo(s.dtype).eps * float(dual @ dual):
                 self._pairs.append((moved, dual, 1.0 / curvature))
-
-    def _here(self, objective: LeastSquares, theta: Tensor) -> Trial:
-        if self._last is not None:
-            points, version, there, trial = self._last
-            # Other points or multipliers make another function, whose loss here is not the one found.
-            if points is objective.points and version == objective.version and there is theta:
-                return trial
-        loss, gradient, terms = objective.loss_and_gradient(theta)
-        return Trial(0.0, loss, 0.0, gradient, terms)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion: −H g for the inverse Hessian approximation H, `[P]`."""
@@ -97,7 +88,7 @@ class Lbfgs(Optimizer):
 
     def _iterate(self, objective: LeastSquares, theta: Tensor) -> Step:
         """One direction and its line search."""
-        here = self._here(objective, theta)
+        here = self._origin.at(objective, theta)
         if not math.isfinite(here.loss):
             return Step(theta, here.loss, here.terms, "loss is not finite")
         if float(here.gradient.abs().max()) == 0.0:
@@ -128,5 +119,5 @@ class Lbfgs(Optimizer):
         curvature = float(s @ y)
         if curvature > torch.finfo(s.dtype).eps * float(y @ y):
             self._pairs.append((s, y, 1.0 / curvature))
-        self._last = (objective.points, objective.version, new, found)
+        self._origin.keep(objective, new, found)
         return Step(new, found.loss, found.terms)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
-from kanpinn.objective import LeastSquares
+from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.nielsen import NielsenDamping
 
 
 @dataclass
@@ -22,8 +23,7 @@ class LevenbergMarquardt(Optimizer):
     (JᵀJ + λ m I) δ = −Jᵀr + λ m μ p (SPRING, Goldshlager, Abrahamsen and Lin 2024, arXiv:2401.10190, with λ relative to
     m). Directions the residual hardly sees, which damping makes slow, are thus taken 1/(1 − μ) times as fast; μ = 0 is
     plain Levenberg–Marquardt. A step is accepted if the loss falls; the first trial after a failure drops p. Damping
-    follows Nielsen 1999 (IMM-REP-1999-05, eq. 2.21): λ ← λ max(1/3, 1 − (2ρ − 1)³) after success with gain ratio ρ, and
-    λ ← λν, ν ← 2ν after failure.
+    follows Nielsen's rule (`NielsenDamping`).
 
     Attributes:
         damping: λ at the start of a stage.
@@ -44,15 +44,14 @@ class LevenbergMarquardt(Optimizer):
             raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
 
     def start(self, size: int, steps: int) -> None:
-        self._lambda = self.damping
-        self._nu = 2.0
+        self._damping = NielsenDamping(self.damping)
         self._last: Tensor | None = None  # the last step accepted
 
     def carry(
         self, other: LevenbergMarquardt, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
     ) -> None:
         # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
-        self._lambda, self._nu = other._lambda, other._nu
+        self._damping.follow(other._damping)
         self._last = None if other._last is None else vector(other._last)
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
@@ -64,7 +63,7 @@ class LevenbergMarquardt(Optimizer):
         plain = diagonal.clone()
         last = self._last
         for _ in range(self.trials):
-            shift = self._lambda * mean
+            shift = self._damping.value * mean
             diagonal.copy_(plain + shift)
             factor, info = torch.linalg.cholesky_ex(matrix)
             if int(info) == 0:
@@ -76,14 +75,13 @@ class LevenbergMarquardt(Optimizer):
                 predicted = float(delta @ (shift * delta - right - 2 * gradient))
                 ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0
                 if math.isfinite(new_loss) and new_loss < loss and ratio > 0:
-                    self._lambda = max(self._lambda * max(1 / 3, 1 - (2 * ratio - 1) ** 3), 1e-20)
-                    self._nu = 2.0
+                    self._damping.accept(ratio)
                     self._last = delta if self.momentum else None
                     return Step(trial, new_loss, new_terms)
             if last is not None:
                 last = None
                 continue
-            self._lambda *= self._nu
-            self._nu *= 2
-        self._lambda, self._nu, self._last = self.damping, 2.0, None
+            self._damping.reject()
+        self._damping.reset()
+        self._last = None
         return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")

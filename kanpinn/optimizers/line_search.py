@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from kanpinn.least_squares import LeastSquares
+
 ARMIJO = 1e-4
 CURVATURE = 0.9
 
@@ -20,6 +22,26 @@ class Trial(NamedTuple):
     slope: float
     gradient: Tensor
     terms: dict[str, float]
+
+
+class Origin:
+    """Where a line search begins: the trial that the last one ended with, if it is still one of the same function."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)
+
+    def keep(self, objective: LeastSquares, theta: Tensor, trial: Trial) -> None:
+        """Remember a trial at theta `[P]`."""
+        self._known = (objective.points, objective.version, theta, trial)
+
+    def at(self, objective: LeastSquares, theta: Tensor) -> Trial:
+        """The loss and gradient at theta `[P]`: those kept, or evaluated anew after points or multipliers changed."""
+        if self._known is not None:
+            points, version, there, trial = self._known
+            if points is objective.points and version == objective.version and there is theta:
+                return trial
+        loss, gradient, terms = objective.loss_and_gradient(theta)
+        return Trial(0.0, loss, 0.0, gradient, terms)
 
 
 def cubic_minimum(a: Trial, b: Trial) -> float:

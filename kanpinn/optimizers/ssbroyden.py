@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError, invalid, unknown_choice
-from kanpinn.objective import LeastSquares
+from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
-from kanpinn.optimizers.line_search import Trial, strong_wolfe
+from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
 
 UPDATES = ("ssbroyden", "ssbfgs", "bfgs")
 
@@ -143,7 +143,7 @@ class SsBroyden(Optimizer):
         _check_size(size)
         self._inverse: Tensor | None = None  # None stands for the identity
         self._updates = 0
-        self._last: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)
+        self._origin = Origin()
 
     def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         if other._inverse is not None:
@@ -151,17 +151,8 @@ class SsBroyden(Optimizer):
             if vector(row) is row:  # the same level again
                 self._inverse = other._inverse.clone()
 
-    def _here(self, objective: LeastSquares, theta: Tensor) -> Trial:
-        if self._last is not None:
-            points, version, there, trial = self._last
-            # Other points or multipliers make another function, whose loss here is not the one found.
-            if points is objective.points and version == objective.version and there is theta:
-                return trial
-        loss, gradient, terms = objective.loss_and_gradient(theta)
-        return Trial(0.0, loss, 0.0, gradient, terms)
-
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        here = self._here(objective, theta)
+        here = self._origin.at(objective, theta)
         if not math.isfinite(here.loss):
             return Step(theta, here.loss, here.terms, "loss is not finite")
         size = float(here.gradient.norm())
@@ -194,7 +185,7 @@ class SsBroyden(Optimizer):
         new = theta + found.length * direction
         s, y = new - theta, found.gradient - here.gradient
         self._learn(s, y, -found.length * scale * float(s @ here.gradient))
-        self._last = (objective.points, objective.version, new, found)
+        self._origin.keep(objective, new, found)
         return Step(new, found.loss, found.terms)
 
     def _learn(self, s: Tensor, y: Tensor, energy: float) -> None:

@@ -99,7 +99,7 @@ def history_figure(data: SolutionFile) -> Figure | None:
             _mark_levels(grid[row, column], data, abscissa, labelled=row == 0)
     grid[0, 0].set_ylabel("loss")
     if errors:
-        grid[1, 0].set_ylabel("relative $L_2$ error")
+        grid[1, 0].set_ylabel("relative $L_2$ error" + (" on the time slab" if "slab" in data.history else ""))
         if len(errors) > 1:
             grid[1, 0].legend()
     handles, labels = grid[0, 0].get_legend_handles_labels()
