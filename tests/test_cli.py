@@ -108,7 +108,8 @@ def test_every_command_has_help(name, folder):
 def test_solve_help_shows_the_config_and_does_nothing_else(kanpinn, folder):
     result = kanpinn("solve", "--help")
     assert result.code == 0
-    assert "backbone: separable" in result.out
+    assert "backbone: chebykan, kan, mlp" in result.out  # the choices
+    assert "name: separable" in result.out  # and what poisson takes
     assert "seed: 0" in result.out
     assert list(folder.iterdir()) == []
 
