@@ -19,7 +19,7 @@ solve: $(INSTALLED)
 	$(BIN)/kanpinn solve problem=poisson
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

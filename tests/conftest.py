@@ -17,6 +17,7 @@ if importlib.util.find_spec("kanpinn.conf") is None or importlib.util.find_spec(
     pytest.exit("kanpinn is not installed here: run `pip install -e '.[test]'` or `make test`", returncode=2)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: see `make test`
 
 ROOT = Path(__file__).resolve().parent.parent
 
