@@ -20,7 +20,7 @@ from kanpinn.errors import UserError
 from kanpinn.io.atomic import jsonable, write_bytes
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint")
+SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
