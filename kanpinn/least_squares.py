@@ -92,7 +92,7 @@ class LeastSquares(ABC):
         return self.loss(theta)
 
     def residual_vector(self, theta: Tensor) -> Tensor:
-        """r `[M]` at theta `[P]`."""
+        """The weighted residual vector r `[M]` at theta `[P]`."""
         return self.linearize(theta).residual
 
     def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:

@@ -327,7 +327,7 @@ class Objective(LeastSquares):
         return *self._assembled(record, self.backbone.size, pull), record.losses
 
     def residual_vector(self, theta: Tensor) -> Tensor:
-        """r `[M]` at theta `[P]`."""
+        """The weighted residual vector r `[M]` at theta `[P]`."""
         return self.residual(theta)[0]
 
     def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -355,7 +355,7 @@ class Objective(LeastSquares):
     def _assembled(
         self, record: _Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
     ) -> tuple[Tensor, Tensor]:
-        """r `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
+        """The residual vector `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
 
         Args:
             record: The forward pass.
