@@ -225,7 +225,7 @@ def _finish(
     training = done[-1]
     backbone, theta = _whole(configuration, done)
     objective = training.objective
-    if backbone is not training.backbone:
+    if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
         objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
     fields = solution_fields(objective, theta, grid)

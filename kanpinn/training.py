@@ -74,8 +74,8 @@ class Training:
         embedding = embed(configuration)
         self._initial = np.random.default_rng([settings.seed, _INITIAL, *self._stream])
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
-        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
+        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._optimizers: dict[int, Optimizer] = {}
         self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
@@ -123,7 +123,11 @@ class Training:
         c = self.configuration
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
         weighting = deepcopy(c.components["weighting"])
-        return Objective(c.problem, backbone, weighting, exact=c.conditions == "exact")
+        return Objective(c.problem_for(self._level(backbone)), backbone, weighting, exact=c.conditions == "exact")
+
+    def _level(self, backbone: Backbone) -> int:
+        """The level a network is trained on: its own, or the stage's where it has none."""
+        return backbone.level if backbone.refinable or self._stage is None else self._stage.level
 
     def enter(self, stage: Stage) -> None:
         """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
@@ -331,7 +335,6 @@ class Training:
 
     def _draw(self, objective: Objective, theta: Tensor) -> None:
         """Give an objective new points, as many as its network's level asks for."""
-        assert self._stage is not None
         sampler: Sampler = self.configuration.components["sampler"]
         backbone = objective.backbone
         cells = None
@@ -343,7 +346,7 @@ class Training:
             values = objective.interior_residual(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
-        level = backbone.level if backbone.refinable else self._stage.level
+        level = self._level(backbone)
         # Points that are never drawn anew are the same on all levels that ask for as many.
         key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
         draw = self._draws.get(key)
