@@ -265,6 +265,8 @@ def _finish(
         metrics=metrics,
         model=model_arrays(backbone, theta),
         model_attributes=model_attributes(backbone),
+        slabs=configuration.components["schedule"].slabs,
+        slabs_begun=len(done),
     )
     write_solution(folder / "solution.h5", data)
     write_json(folder / "metrics.json", metrics)
