@@ -21,7 +21,7 @@ from kanpinn.io.atomic import atomic_path, jsonable
 from kanpinn.io.chunks import write_compressed
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint")
+SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
