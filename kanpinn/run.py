@@ -29,6 +29,7 @@ from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_a
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
+from kanpinn.spectrum import stacked
 from kanpinn.training import Training, embed
 
 SCHEMA_VERSION = 1
@@ -261,6 +262,7 @@ def _finish(
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
+        spectra=stacked(training.spectra, len(training.levels)),
         points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
         model=model_arrays(backbone, theta),
@@ -280,4 +282,4 @@ def _draw(folder: Path) -> None:
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures")
+    plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
