@@ -80,6 +80,7 @@ class Training:
         self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
         self._work = 0.0 if before is None else before._work
+        self.below: dict[str, np.ndarray] | None = None  # the output on the grid when the level below was left
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
         self._monitor = grid.points[torch.from_numpy(chosen)]
         self._monitor_reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
@@ -167,10 +168,11 @@ class Training:
             found = h.ascend()
             self._record(stage, began, level=h.level, entered="correct", correction=found.length)
         elif not self.backbone.refinable:
+            self.below = evaluate(self.objective, self.theta, self.grid.points)
             h.problem = self._objective(self.backbone)  # so that the level's own number of points is drawn
             self._record(stage, began, level=stage.level, entered="refine")
         else:
-            before = evaluate(self.objective, self.theta, self.grid.points)
+            before = self.below = evaluate(self.objective, self.theta, self.grid.points)
             h.refine()
             after = evaluate(self.objective, self.theta, self.grid.points)
             gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
@@ -224,7 +226,7 @@ class Training:
             self._rise(self._stage, time.perf_counter())
             record = self.levels[-1]
             record.loss, record.points = self._loss(self.hierarchy.theta), len(self.problem.points)
-            record.relative_l2 = self._errors()
+            self._measure(record)
 
     def train(self, stage: Stage, tell: Callable[[Progress], None], halt: Callable[[], str | None]) -> StageEnd:
         """Train one stage; parameters and level records are updated by `settle`.
@@ -311,9 +313,11 @@ class Training:
         objective, own = self.problem.network(theta)
         return objective.plain_loss(own)
 
-    def _errors(self) -> dict[str, float] | None:
-        """Relative L2 error of the network under work on the output grid."""
-        return self.grid.errors(grid_values(self.objective, self.theta, self.grid))[0]
+    def _measure(self, record: LevelRecord) -> None:
+        """Keep the error of the network under work on the output grid, and its change since the level below."""
+        values = grid_values(self.objective, self.theta, self.grid)
+        record.relative_l2 = self.grid.errors(values)[0]
+        record.change = None if self.below is None else self.grid.change(self.below, values)
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
@@ -327,7 +331,7 @@ class Training:
         record.loss = end.loss
         record.steps += len(end.rows)
         record.points = len(self.problem.points)
-        record.relative_l2 = self._errors()
+        self._measure(record)
 
     def resample(self, theta: Tensor) -> None:
         """Draw new collocation points for parameters `[P]` of the level under work."""
