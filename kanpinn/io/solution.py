@@ -205,7 +205,8 @@ def _write_spectra(levels: h5py.Group, data: SolutionFile) -> None:
     """Write the error's spectra beside the level table whose rows they belong to."""
     if not data.spectra:
         return
-    group = levels.create_group("spectrum")
+    group, entries = levels.create_group("spectrum"), levels["entry"]
+    assert isinstance(entries, h5py.Dataset)
     scales: dict[str, h5py.Dataset] = {}
     for name in sorted(data.spectra, key=lambda name: not name.startswith("wave_number_")):
         first, _, axis = name.rpartition("_")
@@ -218,7 +219,7 @@ def _write_spectra(levels: h5py.Group, data: SolutionFile) -> None:
             unit = data.label(first)[1]
             text = f"share of the mean square error of {first} by wave number along {axis}, at the end of each visit"
             label = (text, "1" if unit in ("", "1") else f"({unit})^2")
-            write_array(group, name, data.spectra[name], [group.parent["entry"], scales[axis]], label)
+            write_array(group, name, data.spectra[name], [entries, scales[axis]], label)
 
 
 def _column(values: list[Any]) -> np.ndarray:
