@@ -317,7 +317,7 @@ class Training:
         return objective.plain_loss(own)
 
     def _measure(self, record: LevelRecord) -> None:
-        """Keep the error on the output grid of the network under work, its spectrum and the change since the level below."""
+        """Keep the error of the network under work on the output grid, its spectrum, and its change since below."""
         grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
         record.relative_l2 = grid.errors(values)[0]
         record.change = None if self.below is None else grid.change(self.below, values)

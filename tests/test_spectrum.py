@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kanpinn
+from kanpinn.io.check import check
 from kanpinn.io.solution import read_solution
 from kanpinn.spectrum import error_spectra, power, stacked, wave_numbers
 
@@ -95,7 +96,8 @@ def test_a_run_keeps_the_spectrum_of_every_visit(folder):
     rms = np.sqrt(np.mean(data.fields["u_ref"] ** 2))
     relative = np.sqrt(data.spectra["u_x"].sum(1)) / rms
     np.testing.assert_allclose(relative, [record["relative_l2"]["u"] for record in levels], rtol=0.05)
+    assert check(folder / "run") == []
     with h5py.File(folder / "run" / "solution.h5") as file:
-        stored = file["levels/spectrum/u_x"]
-        assert [scale[0].name for scale in stored.dims] == ["/levels/entry", "/levels/spectrum/wave_number_x"]
-        assert file["levels/spectrum/wave_number_x"].attrs["long_name"] == "wave number along x, cycles per unit"
+        stored = file["spectrum/u_x"]
+        assert [scale[0].name for scale in stored.dims] == ["/spectrum/entry", "/spectrum/wave_number_x"]
+        assert file["spectrum/wave_number_x"].attrs["long_name"] == "wave number along x, cycles per unit"

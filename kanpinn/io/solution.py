@@ -176,9 +176,8 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
         _write_fields(file, data)
         vtkhdf.write(file, data.axes, ~data.outside)
         _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
-        levels = file.create_group("levels")
-        _write_levels(levels, data.levels)
-        _write_spectra(levels, data)
+        _write_levels(file.create_group("levels"), data.levels)
+        _write_spectra(file, data)
         points = file.create_group("points")
         for condition, columns in data.points.items():
             labels = {name: data.label(name) for name in columns}
@@ -228,11 +227,12 @@ def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
     _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
 
 
-def _write_spectra(levels: h5py.Group, data: SolutionFile) -> None:
-    """Write the error's spectra beside the level table whose rows they belong to."""
+def _write_spectra(file: h5py.File, data: SolutionFile) -> None:
+    """Write the error's spectra, if any; their rows are those of the level table."""
     if not data.spectra:
         return
-    group = levels.create_group("spectrum")
+    group = file.create_group("spectrum")
+    entries = dimension(group, "entry", len(data.levels))
     scales: dict[str, h5py.Dataset] = {}
     for name in sorted(data.spectra, key=lambda name: not name.startswith("wave_number_")):
         first, _, axis = name.rpartition("_")
@@ -245,7 +245,7 @@ def _write_spectra(levels: h5py.Group, data: SolutionFile) -> None:
             unit = data.label(first)[1]
             text = f"share of the mean square error of {first} by wave number along {axis}, at the end of each visit"
             label = (text, "1" if unit in ("", "1") else f"({unit})^2")
-            write_array(group, name, data.spectra[name], [group.parent["entry"], scales[axis]], label)
+            write_array(group, name, data.spectra[name], [entries, scales[axis]], label)
 
 
 def _column(values: list[Any]) -> np.ndarray:
@@ -285,7 +285,7 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
             fields=dict(sorted(arrays.items(), key=_field_order)),
             history=_read_table(group_of(file, "history")),
             levels=read_record(group_of(file, "levels")),
-            spectra=_read_table(group_of(file, "levels/spectrum")) if "levels/spectrum" in file else {},
+            spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
             points={name: _read_table(group_of(points, name)) for name in map(str, points)},
             metrics=read_record(group_of(file, "metrics")),
             model=model,

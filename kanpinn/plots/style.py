@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
@@ -83,6 +84,22 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+@styled
+def png(figure: Figure, dpi: int) -> bytes:
+    """Draw a figure as PNG.
+
+    Args:
+        figure: The figure.
+        dpi: Dots per inch.
+
+    Returns:
+        The file's content.
+    """
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    return stream.getvalue()
 
 
 @styled
@@ -322,6 +339,8 @@ def log_ticks(axis: Axis, decades: float) -> None:
     """
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
     axis.set_minor_formatter(NullFormatter())
+    if decades <= 2:  # matplotlib's own would label the decades only
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
 
 
 def note_not_finite(axes: Axes, values: np.ndarray, outside: np.ndarray | None = None) -> None:
