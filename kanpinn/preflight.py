@@ -158,8 +158,13 @@ def check_memory(configuration: Configuration, available: int) -> None:
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
     used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
-    if any(isinstance(optimizer, LevenbergMarquardt | Relaxation) for optimizer in used):
-        need += 8 * (points * parameters + 3 * parameters**2)
+    kept = [
+        min(points, (optimizer.rows(parameters) if isinstance(optimizer, LevenbergMarquardt) else None) or points)
+        for optimizer in used
+        if isinstance(optimizer, LevenbergMarquardt | Relaxation)
+    ]
+    if kept:
+        need += 8 * (max(kept) * parameters + 3 * parameters**2)
     if any(isinstance(optimizer, SsBroyden) for optimizer in used):
         need += 8 * parameters**2
     grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
