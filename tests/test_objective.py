@@ -17,6 +17,7 @@ from torch.func import jacrev, vmap
 
 from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
 from kanpinn.jets import Jet
 from kanpinn.least_squares import gram
@@ -108,7 +109,7 @@ def draw_for(problem: Problem, name: str = "uniform", counts: tuple[int, int] = 
 
 
 def build(
-    problem: Problem, options: Kan | Mlp, weighting: Weighting | None = None, *, exact: bool = False
+    problem: Problem, options: SplineOptions | Mlp, weighting: Weighting | None = None, *, exact: bool = False
 ) -> tuple[Objective, Tensor, Draw]:
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))
@@ -196,7 +197,8 @@ def test_residual_jacobian_and_gradient_equal_automatic_ones(
     assert sum(losses.values()) == pytest.approx(loss, rel=1e-12)
     right = 2 * jacobian.T @ expected
     assert torch.allclose(gradient, right, rtol=0, atol=1e-10 * max(1.0, float(right.abs().max())))
-    matrix, half, loss_again, _ = objective.normal_equations(theta)
+    found = objective.normal_equations(theta)
+    matrix, half, loss_again = found.matrix, found.gradient, found.loss
     assert torch.allclose(matrix, jacobian.T @ jacobian, rtol=0, atol=1e-10 * size**2 * len(r))
     assert torch.equal(matrix, matrix.T)
     assert torch.allclose(2 * half, gradient, rtol=0, atol=1e-11 * max(1.0, float(right.abs().max())))
