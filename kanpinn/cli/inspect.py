@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE
+from kanpinn.cli.main import Parser, complain, printable
+from kanpinn.errors import EXIT_DONE, UserError
 
 
 def run(argv: Sequence[str]) -> int:
@@ -19,5 +19,7 @@ def run(argv: Sequence[str]) -> int:
     from kanpinn.io.inspect import inspect, render
 
     content = inspect(arguments.path)
-    print(json.dumps(content, indent=2) if arguments.json else render(content))
+    for warning in content.get("warnings", []):
+        complain("warning", UserError(warning))
+    print(json.dumps(content, indent=2) if arguments.json else printable(render(content)))
     return EXIT_DONE

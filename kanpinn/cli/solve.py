@@ -162,7 +162,7 @@ def _solve(cfg: DictConfig) -> None:
         from kanpinn.run import run as solve
 
         solve(cfg, folder)
-    except UserError:
+    except (UserError, OSError):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
@@ -204,12 +204,18 @@ def _job_of_sweep(sweep: Sweep) -> Callable[[DictConfig], None]:
         except KeyboardInterrupt as error:
             code, message = 128 + (error.signal if isinstance(error, Interrupted) else 2), "interrupted"
             raise
+        except OSError as error:
+            code, message = EXIT_USER_ERROR, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            complain(f"job {state.job.num}: error", UserError(message))
         except Exception as error:
             code, message = EXIT_CRASHED, f"{type(error).__name__}: {error}"
             traceback.print_exc()
         finally:
             # Written after every job, so that a stopped sweep has its summary too.
             sweep.jobs.append(Job(folder, overrides, code, message))
-            write_summary(sweep.folder, sweep.jobs, sweep.swept)
+            try:
+                write_summary(sweep.folder, sweep.jobs, sweep.swept)
+            except OSError as error:
+                complain("warning", UserError(f"{error.filename}: {error.strerror}; the summary is not written"))
 
     return job

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
+import mmap
 import os
 import platform
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ import h5py
 import numpy as np
 
 from kanpinn.errors import UserError
+from kanpinn.io import declared
 from kanpinn.io.atomic import jsonable, write_bytes
 
 SCHEMA_VERSION = 1
@@ -24,6 +28,10 @@ SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
+_MOST_LETTERS = 16 * 2**20
+# The attribute `file_checksum` as it lies in the file; found by its bytes, before the HDF5 library reads any of them.
+_SEAL = re.compile(rb"kanpinn-sha256:([0-9a-f]{64})")
+_UNSEALED = b"kanpinn-sha256:" + b"0" * 64
 
 
 def _version(package: str) -> str:
@@ -52,6 +60,7 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
     with h5py.File(f"memory-{secrets.token_hex(8)}", "w", driver="core", backing_store=False) as file:
         file.attrs["schema"] = schema
         file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["file_checksum"] = _UNSEALED.decode()
         for package in ("kanpinn", "torch", "numpy", "h5py"):
             file.attrs[f"{package}_version"] = _version(package)
         file.attrs["python_version"] = platform.python_version()
@@ -59,22 +68,82 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
         yield file
         file.flush()
         image = file.id.get_file_image()
-    write_bytes(path, image)
+    write_bytes(path, sealed(image))
 
 
-def _open(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, or raise a UserError that says why that cannot be done."""
+def sealed(image: bytes) -> bytes:
+    """Put the checksum into a file of ours: SHA-256 of all its bytes, those of the checksum's digits taken as zeros.
+
+    Args:
+        image: The file's bytes, with a checksum in it or with the zeros where it shall be.
+
+    Returns:
+        The same with the checksum in its place.
+
+    Raises:
+        ValueError: If there is no place for it.
+    """
+    found = _SEAL.search(image)
+    if found is None:
+        raise ValueError("no place for a checksum")
+    start, end = found.span(1)
+    digest = _digest(memoryview(image), start, end)
+    return b"".join([image[:start], digest.encode(), image[end:]])
+
+
+def _digest(content: memoryview, start: int, end: int) -> str:
+    """SHA-256 of bytes, those from `start` to `end` taken as zero digits; in hexadecimal digits."""
+    total = hashlib.sha256(content[:start])
+    total.update(b"0" * (end - start))
+    total.update(content[end:])
+    return total.hexdigest()
+
+
+def _verify(path: Path) -> bool:
+    """Compare a file's bytes with its checksum.
+
+    Returns:
+        Whether there is a checksum in it.
+
+    Raises:
+        UserError: If it does not agree.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = _SEAL.search(content)
+        if found is None:
+            return False
+        (start, end), stored = found.span(1), found.group(1).decode()
+        with memoryview(content) as view, view[:] as whole:
+            agrees = _digest(whole, start, end) == stored
+        del found  # it holds the map open
+    if not agrees:
+        raise UserError(f"{path}: is truncated, damaged or changed since kanpinn wrote it (its checksum differs).")
+    return True
+
+
+def _open(path: Path) -> tuple[h5py.File, bool]:
+    """Open an HDF5 file for reading; raises a UserError that says why that cannot be done.
+
+    Returns:
+        The file, and whether its checksum has been compared with its bytes.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file.")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; expected an HDF5 file.")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a plain file; expected an HDF5 file.")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read (permission denied).")
     if not h5py.is_hdf5(path):
         raise UserError(f"{path}: is not an HDF5 file.")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        verified = _verify(path)
+        # Our files are never changed in place, so that no lock is needed; another program's lock shall not stop us.
+        return h5py.File(path, "r", locking=False), verified
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         reason = " ".join(str(error).split())[:160]
         what = "is truncated" if "truncated" in reason else f"cannot be opened as HDF5 ({reason})"
         raise UserError(f"{path}: {what}.") from error
@@ -92,11 +161,14 @@ def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> It
         The open file.
 
     Raises:
-        UserError: If the file is missing, not HDF5, not ours, newer than this program, truncated or damaged.
+        UserError: If the file is missing, not HDF5, not ours, newer than this program, truncated, damaged or changed
+            since it was written, or declares what no file of ours does.
     """
     path = Path(path)
-    with _open(path) as file:
+    handle, verified = _open(path)
+    with handle as file:
         try:
+            declared.check(file, path.stat().st_size, is_only_dimension)
             found, version = file.attrs.get("schema"), file.attrs.get("schema_version", 0)
             expected = (schema,) if schema else SCHEMAS
             if not isinstance(found, str) or found not in expected:
@@ -106,10 +178,12 @@ def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> It
                 raise UserError(
                     f"{path}: schema_version {version} is newer than this kanpinn reads ({SCHEMA_VERSION}); update it."
                 )
+            if not verified:
+                raise UserError(f"{path}: has no checksum; it is damaged, or kanpinn did not write it.")
             yield file
         except UserError:
             raise
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: is a damaged {schema or 'kanpinn'} file ({reason}).") from error
 
@@ -182,11 +256,28 @@ def read_array(dataset: h5py.Dataset) -> np.ndarray:
 
     Returns:
         Its values.
+
+    Raises:
+        ValueError: If it is a dimension without values, or its texts are longer together than any of ours.
     """
+    if is_only_dimension(dataset):
+        raise ValueError(f"'{dataset.name}' is a dimension without values")
     if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.array(dataset.asstr()[...], dtype=str)
+        return np.array(_texts(dataset), dtype=str).reshape(dataset.shape)
     array = np.asarray(dataset[...])
     return array.astype(bool) if dataset.attrs.get("dtype") == "bool" else array
+
+
+def _texts(dataset: h5py.Dataset) -> list[str]:
+    """The texts of a dataset one by one: all of them may point to the same long text in the file."""
+    texts, room = [], _MOST_LETTERS
+    for index in np.ndindex(dataset.shape):
+        texts.append(str(dataset.asstr()[index]))
+        room -= 64 + len(texts[-1])
+        # An array of text gives every entry the room of the longest.
+        if room < 0 or len(texts[-1]) * int(dataset.size or 0) > _MOST_LETTERS:
+            raise ValueError(f"'{dataset.name}' holds more text than a run writes")
+    return texts
 
 
 def dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
