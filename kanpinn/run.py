@@ -26,7 +26,15 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.objective import Objective
-from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
+from kanpinn.output import (
+    OutputGrid,
+    collocation_points,
+    error_estimate,
+    grid_values,
+    model_arrays,
+    model_attributes,
+    solution_fields,
+)
 from kanpinn.progress import RunLog, StageBar, summary, warn
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
@@ -243,7 +251,7 @@ def _finish(
     training = done[-1]
     backbone, theta = _whole(configuration, done)
     objective = training.objective
-    if backbone is not training.backbone:
+    if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
         objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
     fields = solution_fields(objective, theta, grid)
@@ -262,7 +270,7 @@ def _finish(
         "loss": end.loss,
         "relative_l2": l2,
         "linf": linf,
-        "error_estimate": None,
+        "error_estimate": None if len(done) < configuration.components["schedule"].slabs else _estimate(done),
         "work": sum(record.work for record in training.levels),
         "levels": [asdict(record) for record in training.levels],
     }
@@ -283,6 +291,8 @@ def _finish(
         metrics=metrics,
         model=model_arrays(backbone, theta),
         model_attributes=model_attributes(backbone),
+        slabs=configuration.components["schedule"].slabs,
+        slabs_begun=len(done),
     )
     failures = []
     # On a full disk there may be room for the second where there was none for the first.
@@ -299,6 +309,13 @@ def _finish(
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Solution(objective, theta, metrics, folder), message, failures
+
+
+def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
+    """The estimate of the error, from the last level of every time slab."""
+    last = {record.slab: record.change for record in done[0].levels}
+    norms = [t.grid.norms(grid_values(t.objective, t.theta, t.grid)) for t in done]
+    return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
 
 
 def _draw(folder: Path) -> None:

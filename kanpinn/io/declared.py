@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import h5py
 import numpy as np
@@ -110,8 +111,10 @@ def _check_dataset(name: str, dataset: h5py.Dataset) -> int:
     if dataset.id.get_space().get_simple_extent_type() == h5s.NULL:
         return 0
     layout = dataset.id.get_create_plist()
-    if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count():
-        raise ValueError(f"'{name}' takes its values from other files")
+    if layout.get_external_count():
+        raise ValueError(f"'{name}' takes its values from another file")
+    if layout.get_layout() == h5d.VIRTUAL:
+        _check_sources(name, dataset, layout)
     pipeline = [layout.get_filter(k)[0] for k in range(layout.get_nfilters())]
     if not set(pipeline) <= set(FILTERS) or len(set(pipeline)) < len(pipeline):
         raise ValueError(f"'{name}' is packed in a way that kanpinn does not write (filters {pipeline})")
@@ -119,6 +122,16 @@ def _check_dataset(name: str, dataset: h5py.Dataset) -> int:
     if dataset.chunks is not None and dataset.id.get_storage_size():
         _check_chunks(name, dataset, pipeline)
     return declared
+
+
+def _check_sources(name: str, dataset: h5py.Dataset, layout: Any) -> None:
+    """Check that a view of other datasets is one of plain datasets in the same file."""
+    for k in range(layout.get_virtual_count()):
+        source = layout.get_virtual_dsetname(k)
+        # A name with % stands for many; a view of a view may be one of itself.
+        found = dataset.file.get(source) if layout.get_virtual_filename(k) == "." and "%" not in source else None
+        if not isinstance(found, h5py.Dataset) or found.is_virtual:
+            raise ValueError(f"'{name}' takes its values from '{source}', which is no dataset of this file")
 
 
 def _check_chunks(name: str, dataset: h5py.Dataset, pipeline: list[int]) -> None:

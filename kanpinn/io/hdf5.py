@@ -1,17 +1,17 @@
-"""HDF5 files of ours: built in memory and put in place whole; opened only after their schema is checked."""
+"""HDF5 files of ours: put in place whole; opened only after their schema is checked."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import importlib.metadata
+import io
 import json
 import mmap
 import os
 import platform
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io import declared
-from kanpinn.io.atomic import jsonable, write_bytes
+from kanpinn.io.atomic import atomic_path, jsonable
+from kanpinn.io.chunks import write_compressed
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint")
+SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
@@ -44,10 +45,10 @@ def _version(package: str) -> str:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
-    """Give an HDF5 file in memory that appears at `path`, in one atomic step, when the block ends without an exception.
+    """Give an HDF5 file that appears at `path`, in one atomic step, when the block ends without an exception.
 
-    The HDF5 library never writes to the disk itself: after a failed write (a full disk) it may abort the process when
-    its handle is closed, so only finished bytes go to disk, by ordinary means.
+    The HDF5 library never learns of a failed write: after one (a full disk) it may abort the process when its handle is
+    closed. It writes through `_Unfailing`, which keeps the exception until the file is closed.
 
     Args:
         path: Where the file shall appear.
@@ -55,48 +56,128 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
 
     Yields:
         The open file, with schema, versions and creation time already in its attributes.
+
+    Raises:
+        OSError: If the file could not be written.
     """
-    # HDF5 tells files in memory apart by name alone, hence one that occurs only once.
-    with h5py.File(f"memory-{secrets.token_hex(8)}", "w", driver="core", backing_store=False) as file:
-        file.attrs["schema"] = schema
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["file_checksum"] = _UNSEALED.decode()
-        for package in ("kanpinn", "torch", "numpy", "h5py"):
-            file.attrs[f"{package}_version"] = _version(package)
-        file.attrs["python_version"] = platform.python_version()
-        file.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        yield file
-        file.flush()
-        image = file.id.get_file_image()
-    write_bytes(path, sealed(image))
+    with atomic_path(path) as temporary, temporary.open("rb+", buffering=0) as raw:
+        below = _Unfailing(raw)
+        try:
+            with h5py.File(below, "w") as file:
+                file.attrs["schema"] = schema
+                file.attrs["schema_version"] = SCHEMA_VERSION
+                file.attrs["file_checksum"] = _UNSEALED.decode()
+                for package in ("kanpinn", "torch", "numpy", "h5py"):
+                    file.attrs[f"{package}_version"] = _version(package)
+                file.attrs["python_version"] = platform.python_version()
+                file.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                yield file
+        finally:
+            if below.failure is not None:
+                raise below.failure
+        seal(temporary)
 
 
-def sealed(image: bytes) -> bytes:
-    """Put the checksum into a file of ours: SHA-256 of all its bytes, those of the checksum's digits taken as zeros.
+class _Unfailing:
+    """A file that, to the HDF5 library, never fails: what goes wrong is kept, and nothing is written after it.
+
+    Attributes:
+        failure: The first exception, None while there was none.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._at = 0
+        self.failure: BaseException | None = None
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        if self.failure is None:
+            try:
+                action()
+            except BaseException as error:  # HDF5 cannot pass on a KeyboardInterrupt either
+                self.failure = error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, which may lie behind the end."""
+        self._at = offset if whence == os.SEEK_SET else os.fstat(self._raw.fileno()).st_size + offset
+        return self._at
+
+    def tell(self) -> int:
+        """The place reached."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer, with zeros behind the end of the file."""
+        found = bytearray()
+
+        def read() -> None:
+            self._raw.seek(self._at)
+            while len(found) < len(buffer) and (more := self._raw.read(len(buffer) - len(found))):
+                found.extend(more)
+
+        self._attempt(read)
+        buffer[:] = bytes(found).ljust(len(buffer), b"\0")
+        self._at += len(buffer)
+        return len(buffer)
+
+    def read(self, size: int) -> bytes:
+        """As many bytes, zeros behind the end of the file."""
+        buffer = bytearray(size)
+        self.readinto(memoryview(buffer))
+        return bytes(buffer)
+
+    def write(self, content: memoryview) -> int:
+        """Write all of the content, or keep why that failed."""
+
+        def write() -> None:
+            self._raw.seek(self._at)
+            done = 0
+            while done < len(content):
+                done += self._raw.write(content[done:]) or 0
+
+        self._attempt(write)
+        self._at += len(content)
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        """Cut or extend the file."""
+        self._attempt(lambda: self._raw.truncate(size))
+        return size
+
+    def flush(self) -> None:
+        """Nothing to do: nothing is held back."""
+
+
+def seal(path: Path) -> None:
+    """Write its checksum into a file of ours: SHA-256 of all its bytes, those of the checksum's digits taken as zeros.
 
     Args:
-        image: The file's bytes, with a checksum in it or with the zeros where it shall be.
-
-    Returns:
-        The same with the checksum in its place.
+        path: The file, with a checksum in it or with the zeros where it shall be.
 
     Raises:
         ValueError: If there is no place for it.
     """
-    found = _SEAL.search(image)
+    with path.open("rb+", buffering=0) as stream:
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            place, _, digest = _checksums(content)
+        if place is None:
+            raise ValueError("no place for a checksum")
+        stream.seek(place)
+        stream.write(digest.encode())
+
+
+def _checksums(content: mmap.mmap) -> tuple[int | None, str, str]:
+    """Where in a file the digits of its checksum are (None: there are none), what they say and what they should."""
+    found = _SEAL.search(content)
     if found is None:
-        raise ValueError("no place for a checksum")
-    start, end = found.span(1)
-    digest = _digest(memoryview(image), start, end)
-    return b"".join([image[:start], digest.encode(), image[end:]])
-
-
-def _digest(content: memoryview, start: int, end: int) -> str:
-    """SHA-256 of bytes, those from `start` to `end` taken as zero digits; in hexadecimal digits."""
-    total = hashlib.sha256(content[:start])
-    total.update(b"0" * (end - start))
-    total.update(content[end:])
-    return total.hexdigest()
+        return None, "", ""
+    (start, end), stored = found.span(1), found.group(1).decode()
+    del found  # it holds the map open
+    with memoryview(content) as view, view[:start] as head, view[end:] as tail:
+        digest = hashlib.sha256(head)
+        digest.update(b"0" * (end - start))
+        digest.update(tail)
+    return start, stored, digest.hexdigest()
 
 
 def _verify(path: Path) -> bool:
@@ -109,19 +190,13 @@ def _verify(path: Path) -> bool:
         UserError: If it does not agree.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = _SEAL.search(content)
-        if found is None:
-            return False
-        (start, end), stored = found.span(1), found.group(1).decode()
-        with memoryview(content) as view, view[:] as whole:
-            agrees = _digest(whole, start, end) == stored
-        del found  # it holds the map open
-    if not agrees:
+        place, stored, digest = _checksums(content)
+    if place is not None and stored != digest:
         raise UserError(f"{path}: is truncated, damaged or changed since kanpinn wrote it (its checksum differs).")
-    return True
+    return place is not None
 
 
-def _open(path: Path) -> tuple[h5py.File, bool]:
+def _open(path: Path, changed: bool) -> tuple[h5py.File, bool]:
     """Open an HDF5 file for reading; raises a UserError that says why that cannot be done.
 
     Returns:
@@ -138,7 +213,7 @@ def _open(path: Path) -> tuple[h5py.File, bool]:
     if not h5py.is_hdf5(path):
         raise UserError(f"{path}: is not an HDF5 file.")
     try:
-        verified = _verify(path)
+        verified = changed or _verify(path)
         # Our files are never changed in place, so that no lock is needed; another program's lock shall not stop us.
         return h5py.File(path, "r", locking=False), verified
     except (OSError, RuntimeError, ValueError) as error:
@@ -150,12 +225,15 @@ def _open(path: Path) -> tuple[h5py.File, bool]:
 
 
 @contextmanager
-def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> Iterator[h5py.File]:
+def existing_file(
+    path: str | os.PathLike[str], schema: str | None = None, *, changed: bool = False
+) -> Iterator[h5py.File]:
     """Open a file of ours for reading.
 
     Args:
         path: The file.
         schema: The schema it must have; None for any of ours.
+        changed: Whether it may have been changed since it was written, for those who ask what in it is not as it should.
 
     Yields:
         The open file.
@@ -165,7 +243,7 @@ def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> It
             since it was written, or declares what no file of ours does.
     """
     path = Path(path)
-    handle, verified = _open(path)
+    handle, verified = _open(path, changed)
     with handle as file:
         try:
             declared.check(file, path.stat().st_size, is_only_dimension)
@@ -233,10 +311,12 @@ def write_array(
     kind: dict[str, Any] = {}
     if array.dtype.kind in "OSUT":
         array, kind = array.astype(object), {"dtype": h5py.string_dtype()}
-    elif array.nbytes >= _COMPRESS_FROM_BYTES:
-        kind = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
     is_boolean = array.dtype.kind == "b"
-    dataset = group.create_dataset(name, data=array.astype(np.int8) if is_boolean else array, **kind)
+    array = array.astype(np.int8) if is_boolean else array
+    if array.nbytes >= _COMPRESS_FROM_BYTES and not kind:
+        dataset = write_compressed(group, name, array)
+    else:
+        dataset = group.create_dataset(name, data=array, **kind)
     if is_boolean:  # netCDF has no booleans; this is how xarray marks them.
         dataset.attrs["dtype"] = "bool"
     if scales and tuple(len(scale) for scale in scales) != array.shape:

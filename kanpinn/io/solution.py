@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import (
     dimension,
     existing_file,
@@ -26,6 +27,7 @@ from kanpinn.io.metrics import check_metrics
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
+_NUMBER_ATTRIBUTES = ("seed", "slabs", "slabs_begun")
 _HISTORY_LABELS = {
     "step": ("optimiser step", "1"),
     "level": ("level", "1"),
@@ -68,6 +70,8 @@ class SolutionFile:
         metrics: The content of metrics.json.
         model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
         model_attributes: What else describes the model; plain values.
+        slabs: Time slabs of the run, 1 without any.
+        slabs_begun: How many of them were begun; at later times every unknown is NaN.
     """
 
     problem: str
@@ -85,6 +89,8 @@ class SolutionFile:
     metrics: dict[str, Any] = field(default_factory=dict)
     model: dict[str, np.ndarray] = field(default_factory=dict)
     model_attributes: dict[str, Any] = field(default_factory=dict)
+    slabs: int = 1
+    slabs_begun: int = 1
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -102,12 +108,31 @@ class SolutionFile:
         return tuple(name for name in self.fields if name.partition("_")[0] == "residual")
 
     @property
+    def begun(self) -> np.ndarray:
+        """Which times belong to time slabs that were begun, `[n_t]`; one True without time."""
+        if "t" not in self.coordinates:
+            return np.ones(1, dtype=bool)
+        times = self.coordinates["t"]
+        span = np.ptp(times)
+        if self.slabs_begun >= self.slabs or not span:
+            return np.ones(len(times), dtype=bool)
+        return times < times[0] + span * (self.slabs_begun / self.slabs - 1e-9)  # a joint belongs to the later slab
+
+    @property
     def outside(self) -> np.ndarray:
         """Which grid points lie outside the domain, shaped as the fields are: every field there is NaN.
 
-        A grid that is NaN everywhere is that of a failed solve.
+        In time slabs that were not begun, they are those outside at the last time before. A grid that is NaN everywhere
+        is that of a failed solve.
         """
-        missing = np.logical_and.reduce([np.isnan(values) for values in self.fields.values()])
+        missing = np.ones([len(self.coordinates[name]) for name in self.axes], dtype=bool)
+        for values in self.fields.values():
+            missing &= np.isnan(values)
+            if not missing.any():
+                break
+        begun = self.begun
+        if not begun.all():  # time is the first axis
+            missing[~begun] = missing[begun][-1]
         return missing & ~missing.all()
 
     def label(self, name: str) -> tuple[str, str]:
@@ -144,8 +169,10 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
     with new_file(path, SCHEMA) as file:
         for name in _TEXT_ATTRIBUTES:
             file.attrs[name] = str(getattr(data, name))
-        file.attrs["seed"] = int(data.seed)
+        for name in _NUMBER_ATTRIBUTES:
+            file.attrs[name] = int(getattr(data, name))
         _write_fields(file, data)
+        vtkhdf.write(file, data.axes, ~data.outside)
         _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
         _write_levels(file.create_group("levels"), data.levels)
         points = file.create_group("points")
@@ -225,10 +252,10 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
         points = group_of(file, "points")
         model: dict[str, np.ndarray] = {}
         group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
-        text = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+        known: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+        known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
         data = SolutionFile(
-            **text,
-            seed=int(str(file.attrs["seed"])),
+            **known,
             coordinates=coordinates,
             labels=labels,
             fields=dict(sorted(arrays.items(), key=_field_order)),
