@@ -16,11 +16,13 @@ from kanpinn.problem import Problem
 from kanpinn.sparse_gram import parts
 from kanpinn.weighting import Fixed
 
+Options = SplineOptions | Mlp
+
 FINE = Kan(width=[3, 3], degree=3, grid=48)
 POINTS = (1500, 50)
 
 
-def fine(problem: Problem, options: SplineOptions | Mlp, *, exact: bool = False) -> tuple[Objective, torch.Tensor]:
+def fine(problem: Problem, options: Options, *, exact: bool = False) -> tuple[Objective, torch.Tensor]:
     """An objective at many points, two terms of which have weights of their own."""
     objective, theta, _ = build(problem, options, Fixed({"interior": 0.7, "initial": 3.0}), exact=exact)
     objective.set_points(draw_for(problem, "uniform", POINTS))
@@ -53,7 +55,7 @@ DENSE = {
 
 
 @pytest.mark.parametrize(("problem", "options", "exact"), [*LOCAL.values(), *DENSE.values()], ids=[*LOCAL, *DENSE])
-def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options: SplineOptions | Mlp, exact: bool) -> None:
+def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options: Options, exact: bool) -> None:
     objective, theta = fine(problem, options, exact=exact)
     r, jacobian, losses = objective.jacobian(theta)
     matrix, gradient, loss, terms = objective.normal_equations(theta)
@@ -66,7 +68,7 @@ def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options:
 
 
 @pytest.mark.parametrize(("problem", "options", "exact"), LOCAL.values(), ids=LOCAL)
-def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, options: SplineOptions, exact: bool) -> None:
+def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, options: Options, exact: bool) -> None:
     objective, theta = fine(problem, options, exact=exact)
     found = cut(objective, theta)
     assert found is not None
@@ -79,7 +81,7 @@ def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, op
 
 @pytest.mark.parametrize(("problem", "options", "exact"), DENSE.values(), ids=DENSE)
 def test_where_points_see_most_parameters_the_whole_jacobian_is_less_work(
-    problem: Problem, options: SplineOptions | Mlp, exact: bool
+    problem: Problem, options: Options, exact: bool
 ) -> None:
     assert cut(*fine(problem, options, exact=exact)) is None
 

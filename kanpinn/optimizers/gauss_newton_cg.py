@@ -14,7 +14,7 @@ from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
-from kanpinn.optimizers.nielsen import NielsenDamping
+from kanpinn.optimizers.damping import NielsenDamping
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")
 FORCINGS = ("eisenstat_walker", "fixed")
