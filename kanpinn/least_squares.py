@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,39 +37,6 @@ class Linearization:
     terms: dict[str, float]
     residual: Tensor
     linear: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class NormalEquations:
-    """The Gauss–Newton system JᵀJ δ = −g of an objective near some parameters.
-
-    Attributes:
-        matrix: JᵀJ `[P, P]`.
-        gradient: g `[P]`, half the gradient of the loss.
-        loss: The loss there.
-        terms: Each term's part of ‖r‖².
-    """
-
-    matrix: Tensor
-    gradient: Tensor
-    loss: float
-    terms: dict[str, float]
-
-    @classmethod
-    def total(cls, parts: Iterable[NormalEquations]) -> NormalEquations:
-        """The sum of at least one part; takes the first one's matrix for it."""
-        found: NormalEquations | None = None
-        for part in parts:
-            if found is None:
-                found = part
-                continue
-            found.matrix.add_(part.matrix)
-            terms = {
-                name: found.terms.get(name, 0.0) + part.terms.get(name, 0.0) for name in {**found.terms, **part.terms}
-            }
-            found = cls(found.matrix, found.gradient + part.gradient, found.loss + part.loss, terms)
-        assert found is not None
-        return found
 
 
 class LeastSquares(ABC):
@@ -150,20 +117,17 @@ class LeastSquares(ABC):
         found = self.linearize(theta)
         return DenseProducts(found.jacobian, found.gradient, found.loss, found.terms)
 
-    def normal_equations(self, theta: Tensor, rows: int | None = None) -> NormalEquations:
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
         """The Gauss–Newton system JᵀJ δ = −g at theta.
 
         Args:
             theta: Parameters `[P]`.
-            rows: As in `linearizations`.
 
         Returns:
-            The system, summed over the parts of `linearizations`.
+            JᵀJ `[P, P]`, half the gradient g `[P]`, the loss and each term's part of ‖r‖².
         """
-        return NormalEquations.total(
-            NormalEquations(gram(part.jacobian), part.gradient, part.loss, part.terms)
-            for part in self.linearizations(theta, rows)
-        )
+        found = self.linearize(theta)
+        return gram(found.jacobian), found.gradient, found.loss, found.terms
 
 
 GRAM_BLOCK = 192

@@ -24,7 +24,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.least_squares import LeastSquares, Linearization, NormalEquations, gram
+from kanpinn.least_squares import LeastSquares, Linearization, gram
 from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
@@ -515,19 +515,17 @@ class Objective(LeastSquares):
             chosen.append((term, index, math.sqrt(many / count)))
         return self._on(chosen)
 
-    def normal_equations(self, theta: Tensor, rows: int | None = None) -> NormalEquations:
-        """JᵀJ and Jᵀr at theta `[P]`, without J where points see few parameters each."""
-        return NormalEquations.total(part._normal_equations(theta.detach()) for part in self._parts(rows))
-
-    def _normal_equations(self, theta: Tensor) -> NormalEquations:
-        """`normal_equations` from all points at a time."""
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+        """JᵀJ `[P, P]`, Jᵀr `[P]`, the loss and each term's part; without J where points see few parameters each."""
+        if any(term.partner is not None for term in self._terms):  # their rows belong to two places
+            return super().normal_equations(theta)
+        theta = theta.detach()
         record = self._record(theta)
         supports = self.backbone.supports(record.tape)
-        paired = any(term.partner is not None for term in self._terms)  # then a row belongs to two places
-        chosen = None if paired else parts(self.points, supports, self.size)
+        chosen = parts(self.points, supports, self.size)
         if chosen is None:
             r, jacobian, losses = self._jacobian(theta, record)
-            return NormalEquations(gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses)
+            return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
         sizes = [layer.size for layer in self.backbone.layers if layer.size]
         columns = torch.arange(self.size, device=theta.device).split(sizes)
         matrix, gradient = theta.new_zeros(self.size, self.size), torch.zeros_like(theta)
@@ -544,7 +542,7 @@ class Objective(LeastSquares):
                 add_product(matrix, places, rows)
                 gradient.index_add_(0, places, residual[points] @ rows)
         mirror(matrix)
-        return NormalEquations(matrix, gradient, sum(record.losses.values()), record.losses)
+        return matrix, gradient, sum(record.losses.values()), record.losses
 
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""

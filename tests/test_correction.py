@@ -110,8 +110,7 @@ def test_the_galerkin_system_is_the_projected_one() -> None:
     identity = torch.eye(levels.backbones[0].size, dtype=torch.float64)
     p = levels.transfer(0).prolong(identity).T  # [P_fine, P_coarse]
     levels.descend("galerkin")
-    found = levels.problem.normal_equations(levels.theta)
-    matrix, half = found.matrix, found.gradient
+    matrix, half, _, _ = levels.problem.normal_equations(levels.theta)
     assert torch.allclose(matrix, p.T @ (j.T @ j) @ p, rtol=1e-9, atol=1e-10)
     assert isinstance(levels.problem, GalerkinProblem)
     assert levels.problem.network(levels.theta)[0].backbone is levels.backbones[1]

@@ -197,8 +197,7 @@ def test_residual_jacobian_and_gradient_equal_automatic_ones(
     assert sum(losses.values()) == pytest.approx(loss, rel=1e-12)
     right = 2 * jacobian.T @ expected
     assert torch.allclose(gradient, right, rtol=0, atol=1e-10 * max(1.0, float(right.abs().max())))
-    found = objective.normal_equations(theta)
-    matrix, half, loss_again = found.matrix, found.gradient, found.loss
+    matrix, half, loss_again, _ = objective.normal_equations(theta)
     assert torch.allclose(matrix, jacobian.T @ jacobian, rtol=0, atol=1e-10 * size**2 * len(r))
     assert torch.equal(matrix, matrix.T)
     assert torch.allclose(2 * half, gradient, rtol=0, atol=1e-11 * max(1.0, float(right.abs().max())))

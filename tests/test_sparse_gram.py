@@ -58,8 +58,7 @@ DENSE = {
 def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options: Options, exact: bool) -> None:
     objective, theta = fine(problem, options, exact=exact)
     r, jacobian, losses = objective.jacobian(theta)
-    found = objective.normal_equations(theta)
-    matrix, gradient, loss, terms = found.matrix, found.gradient, found.loss, found.terms
+    matrix, gradient, loss, terms = objective.normal_equations(theta)
     expected, right = jacobian.T @ jacobian, jacobian.T @ r
     assert torch.equal(matrix, matrix.T)
     assert float((matrix - expected).abs().max() / expected.abs().max()) < 1e-13
@@ -90,4 +89,4 @@ def test_where_points_see_most_parameters_the_whole_jacobian_is_less_work(
 def test_conditions_that_compare_two_points_are_met_too() -> None:
     objective, theta = fine(System(), replace(FINE, embedding=NONE))
     jacobian = objective.jacobian(theta)[1]
-    assert torch.allclose(objective.normal_equations(theta).matrix, jacobian.T @ jacobian, rtol=0, atol=1e-10)
+    assert torch.allclose(objective.normal_equations(theta)[0], jacobian.T @ jacobian, rtol=0, atol=1e-10)
