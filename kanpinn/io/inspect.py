@@ -13,12 +13,24 @@ import numpy as np
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import jsonable
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
+from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
 
 __all__ = ["inspect", "is_run", "render"]
 
 _RUN_FILES = ("solution.h5", "metrics.json", "config.yaml", "checkpoints")
-_HIDDEN_ATTRIBUTES = ("json", "meta", "DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "long_name", "units")
+_AT_ONCE = 2**20
+_HIDDEN_ATTRIBUTES = (
+    "json",
+    "meta",
+    "checksum",
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "CLASS",
+    "NAME",
+    "long_name",
+    "units",
+)
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -29,7 +41,8 @@ def inspect(path: Path) -> dict[str, Any]:
 
     Returns:
         A mapping that json can write: `kind` ("run", "solution" or "checkpoint"), `path`, `bytes`, for a run its
-        `files`, `metrics` and `solution`, for a file its `attributes`, `metrics`, `record` (a checkpoint's) and `tree`.
+        `files`, `metrics`, `solution` and `warnings` (lines about what does not agree), for a file its `attributes`,
+        `metrics`, `record` (a checkpoint's) and `tree`.
 
     Raises:
         UserError: If the path is missing, a folder that is not a run, or a file that is not ours or damaged.
@@ -65,27 +78,23 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "bytes": sum(size["bytes"] for size in sizes),
         "files": sizes,
-        "metrics": _read_metrics(folder / "metrics.json"),
+        "metrics": read_metrics(folder / "metrics.json"),
         "solution": None,
+        "warnings": [],
     }
     if (folder / "solution.h5").exists():
         description["solution"] = _inspect_file(folder / "solution.h5")
-    if description["metrics"] is None and description["solution"] is not None:
-        description["metrics"] = description["solution"]["metrics"]
+    if description["solution"] is not None:
+        # solution.h5 has a checksum, metrics.json has none.
+        told, sure = description["metrics"], description["solution"]["metrics"]
+        if told is not None and told != sure:
+            keys = [key for key in {**told, **sure} if told.get(key) != sure.get(key)]
+            description["warnings"].append(
+                f"{folder}: metrics.json and solution.h5 differ in {', '.join(keys)[:80]}; "
+                "the values of solution.h5 are shown"
+            )
+        description["metrics"] = sure
     return description
-
-
-def _read_metrics(path: Path) -> dict[str, Any] | None:
-    """Read metrics.json, if it is there."""
-    if not path.exists():
-        return None
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())}).") from None
-    if not isinstance(metrics, dict):
-        raise UserError(f"{path}: holds a {type(metrics).__name__}; expected a JSON object.")
-    return metrics
 
 
 def _inspect_file(path: Path) -> dict[str, Any]:
@@ -101,6 +110,13 @@ def _inspect_file(path: Path) -> dict[str, Any]:
             "record": json.loads(str(file.attrs["meta"])) if "meta" in file.attrs else None,
             "tree": list(_children(file)),
         }
+        metrics = description["metrics"]
+        if metrics is not None:
+            check_metrics(metrics)
+        elif kind == "solution":
+            raise KeyError("no metrics")
+        if not isinstance(description["record"], dict | None):
+            raise ValueError("its record is no JSON object")
         return jsonable(description)
 
 
@@ -144,6 +160,12 @@ def _range(dataset: h5py.Dataset) -> list[float] | None:
     """Smallest and largest finite value, or None where there is none."""
     if dataset.dtype.kind not in "biuf" or not dataset.size:
         return None
-    values = np.asarray(dataset[...], dtype=float)
-    values = values[np.isfinite(values)]
-    return [float(values.min()), float(values.max())] if values.size else None
+    low, high = np.inf, -np.inf
+    # In parts: as float64 a dataset of bytes would take eight times the room that it declares.
+    rows = max(1, _AT_ONCE // max(1, dataset.size // max(1, len(dataset)))) if dataset.ndim else 0
+    for part in (dataset[start : start + rows] for start in range(0, len(dataset), rows)) if rows else [dataset[()]]:
+        values = np.asarray(part, dtype=float)
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return [low, high] if low <= high else None

@@ -95,6 +95,9 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
         code, reason = 128 + number, f"interrupted by signal {int(number)}"
         raise
+    except OSError as error:
+        code, reason = EXIT_USER_ERROR, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        complain(f"{name}: error", UserError(reason))
     except Exception as error:
         code, reason = EXIT_CRASHED, f"{type(error).__name__}: {one_line(error)}"
         traceback.print_exc()
@@ -142,6 +145,9 @@ def _in_child(work: Callable[[], None]) -> int:
 
 def _leave_with(parent: int) -> None:
     """Prepare a child: signals as in a fresh process, in a group of its own, and SIGTERM when its parent dies."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a process that just leaves
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
