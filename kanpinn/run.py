@@ -38,6 +38,7 @@ from kanpinn.output import (
 from kanpinn.progress import RunLog, StageBar, summary, warn
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
+from kanpinn.spectrum import stacked
 from kanpinn.training import Training, embed
 
 SCHEMA_VERSION = 1
@@ -287,6 +288,7 @@ def _finish(
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
+        spectra=stacked(training.spectra, len(training.levels)),
         points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
         model=model_arrays(backbone, theta),
@@ -324,7 +326,7 @@ def _draw(folder: Path) -> None:
     from kanpinn.plots import plot_all
 
     try:
-        plot_all(read_solution(folder / "solution.h5"), folder / "figures")
+        plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         why = " ".join(str(reason).split())

@@ -28,6 +28,7 @@ from kanpinn.problem import output_names
 from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
+from kanpinn.spectrum import error_spectra
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -54,6 +55,7 @@ class Training:
         hierarchy: The levels, and which of them is under work.
         levels: One record per visit of a level.
         history: One row per step kept.
+        spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
     def __init__(self, configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> None:
@@ -68,6 +70,7 @@ class Training:
         self.started = time.perf_counter() if before is None else before.started
         self.levels: list[LevelRecord] = [] if before is None else before.levels
         self.history: list[dict[str, float]] = [] if before is None else before.history
+        self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
         self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
         problem = configuration.problem
         options = configuration.components["backbone"]
@@ -314,10 +317,14 @@ class Training:
         return objective.plain_loss(own)
 
     def _measure(self, record: LevelRecord) -> None:
-        """Keep the error of the network under work on the output grid, and its change since the level below."""
-        values = grid_values(self.objective, self.theta, self.grid)
-        record.relative_l2 = self.grid.errors(values)[0]
-        record.change = None if self.below is None else self.grid.change(self.below, values)
+        """Keep the error of the network under work on the output grid, its spectrum, and its change since below."""
+        grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
+        record.relative_l2 = grid.errors(values)[0]
+        record.change = None if self.below is None else grid.change(self.below, values)
+        periodic = self.configuration.problem.periodic
+        self.spectra[len(self.levels) - 1] = error_spectra(
+            values, grid.reference, grid.coordinates, grid.axes, periodic
+        )
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
