@@ -68,9 +68,7 @@ def test_many_solves_in_one_process(tmp_path, monkeypatch):
     assert ended.code == 0, ended.err[-2000:]
     warm, last = (json.loads(line[5:]) for line in ended.out.splitlines() if line.startswith("HELD "))
     growth = last.pop("bytes") / (size := warm.pop("bytes")) - 1
-    print(
-        f"\n{SOLVES} solves in {ended.seconds:.0f} s: {size / 2**20:.1f} MiB after {WARM}, {growth:+.2%} at the end; {last}"
-    )
+    print(f"\n{SOLVES} solves, {ended.seconds:.0f} s: {size / 2**20:.1f} MiB after {WARM}, {growth:+.2%} later; {last}")
     assert growth < 0.05
     assert last == warm
     assert last["figures"] == last["temporary files"] == last["hydras"] == 0
