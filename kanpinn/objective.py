@@ -320,13 +320,10 @@ class Objective(LeastSquares):
         Returns:
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
-<<<<<<< HEAD
         return self._jacobian(theta, self._record(theta))
 
     def _jacobian(self, theta: Tensor, record: _Recording) -> tuple[Tensor, Tensor, dict[str, float]]:
         """`jacobian` after its forward pass."""
-=======
-        record = self._record(theta)
 
         def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
             self.backbone.jacobian(theta, record.tape, scalar, out, retain=retain)
@@ -372,7 +369,6 @@ class Objective(LeastSquares):
         Returns:
             r and J, rows ordered as in `residual`.
         """
->>>>>>> main
         rows, passes = record.rows, record.passes
         blocks: list[Tensor] = [torch.empty(0)] * len(rows)
         for k, members in enumerate(passes):
