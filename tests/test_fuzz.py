@@ -1,7 +1,7 @@
 """Configs and files changed at random: refused in one line or understood, never a traceback, never the wrong numbers.
 
-Every case is made from its number alone, so that one that fails can be repeated. They run one after the other in a forked
-child with a bounded memory; one that takes the child down is known by the number it had announced.
+Every case is made from its number alone, so that one that fails can be repeated. They run one after the other in a
+forked child with a bounded memory; one that takes the child down is the one after the last that was told.
 """
 
 import contextlib
@@ -78,7 +78,8 @@ def fuzz(cases: range, one: Callable[[int], str]) -> dict[str, int]:
 # --- configs
 
 NASTY: list[Any] = [
-    None, True, -1, 0, 1, 2, 1e308, -1e-308, math.nan, math.inf, 10**9, 10**30, -(2**63), 0.5, "", "x" * 10_000, "a\x00b",
+    None, True, -1, 0, 1, 2, 1e308, -1e-308, math.nan, math.inf, 10**9, 10**30, -(2**63), 0.5, "", "x" * 10_000,
+    "a\x00b",
     "\x1b[2J", "${oc.env:HOME}", "${problem}", "${.x}", "${", "$", "???", "../../x", "/etc/passwd", "os.system", "1e9",
     "nan", "null", [], [0], [[1]], [None], ["x"], [10**9], {}, {"_target_": "os.system"}, {"name": "kan"}, {"a": {}},
     [1, "2", 3.0], "ü\u202e", list(range(1000)),
@@ -126,7 +127,7 @@ def one_line(error: UserError) -> None:
 
 
 def config_case(base: dict[str, Any]) -> Callable[[int], str]:
-    preflight.available_memory = lambda device: 2**32
+    preflight.available_memory = lambda _: 2**32
 
     def one(number: int) -> str:
         config = mutated(base, random.Random(number))

@@ -15,6 +15,7 @@ from kanpinn.io.atomic import jsonable
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
+from kanpinn.io.solution import field_axes
 
 __all__ = ["inspect", "is_run", "render"]
 
@@ -122,8 +123,8 @@ def _inspect_file(path: Path) -> dict[str, Any]:
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     """The attributes that mean something to a reader, as plain values."""
-    plain = {name: value.decode() if isinstance(value, bytes) else value for name, value in item.attrs.items()}
-    return {name: jsonable(value) for name, value in plain.items() if name not in _HIDDEN_ATTRIBUTES}
+    told = {name: item.attrs[name] for name in item.attrs if name not in _HIDDEN_ATTRIBUTES}
+    return {name: jsonable(value.decode() if isinstance(value, bytes) else value) for name, value in told.items()}
 
 
 def _children(group: h5py.Group) -> Iterator[dict[str, Any]]:
@@ -144,16 +145,27 @@ def _children(group: h5py.Group) -> Iterator[dict[str, Any]]:
 def _describe(dataset: h5py.Dataset) -> dict[str, Any]:
     """Shape, axes, type, label and size of a dataset."""
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
-    axes = [str(axis[0].name).rpartition("/")[2] if len(axis) else None for axis in dataset.dims]
     return {
         "shape": list(dataset.shape),
-        "axes": axes if any(axes) and not dataset.is_scale else None,
+        "axes": None if dataset.is_scale else _axes(dataset),
         "dtype": "text" if is_text else str(dataset.attrs.get("dtype", dataset.dtype)),
         "units": dataset.attrs.get("units"),
         "long_name": dataset.attrs.get("long_name"),
         "range": None if is_text else _range(dataset),
         "bytes": int(dataset.id.get_storage_size()),
     }
+
+
+def _axes(dataset: h5py.Dataset) -> list[str] | None:
+    """The coordinates or dimensions that a field or a column stands on, None for any other array.
+
+    Taken from the layout that the schema prescribes: HDF5 follows a forged DIMENSION_LIST into nowhere.
+    """
+    home = dataset.parent
+    place = home.file if str(home.name).startswith("/VTKHDF") else home
+    scales = {name: item for name, item in place.items() if isinstance(item, h5py.Dataset) and item.is_scale}
+    names = field_axes(scales) if place == place.file else tuple(scales)
+    return list(names) if names and tuple(len(scales[name]) for name in names) == dataset.shape else None
 
 
 def _range(dataset: h5py.Dataset) -> list[float] | None:
