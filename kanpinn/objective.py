@@ -320,19 +320,63 @@ class Objective(LeastSquares):
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
         record = self._record(theta)
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            self.backbone.jacobian(theta, record.tape, scalar, out, retain=retain)
+
+        return *self._assembled(record, self.backbone.size, pull), record.losses
+
+    def residual_vector(self, theta: Tensor) -> Tensor:
+        """The weighted residual vector r `[M]` at theta `[P]`."""
+        return self.residual(theta)[0]
+
+    def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """J's columns of the last layer `[M, L]` and r `[M]` at theta `[P]`; the layers before it are not pulled back.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            As in `LeastSquares.last_layer`, rows ordered as in `residual`.
+        """
+        record = self._record(theta)
+        layer, parameters = self.backbone.layers[-1], self.backbone.arrays(theta)[-1]
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            output = record.tape.outputs[-1]
+            cotangent = torch.zeros_like(output)
+            if scalar.requires_grad:
+                (cotangent,) = torch.autograd.grad(scalar, output, retain_graph=retain, materialize_grads=True)
+            layer.jacobian(parameters, record.tape.features[-1], cotangent, out)
+
+        r, matrix = self._assembled(record, layer.size, pull)
+        return matrix, r
+
+    def _assembled(
+        self, record: _Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
+    ) -> tuple[Tensor, Tensor]:
+        """The residual vector `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
+
+        Args:
+            record: The forward pass.
+            size: Number of parameters asked for.
+            pull: Writes, from Σ_n r_n, every point's row into `[N, size]`; told whether the graph is needed again.
+
+        Returns:
+            r and J, rows ordered as in `residual`.
+        """
         rows, passes = record.rows, record.passes
         blocks: list[Tensor] = [torch.empty(0)] * len(rows)
         for k, members in enumerate(passes):
-            block = theta.new_empty(len(self.points), self.backbone.size)
-            scalar = record.scalar(members)
-            self.backbone.jacobian(theta, record.tape, scalar, block, retain=k < len(passes) - 1)
+            block = self.points.new_empty(len(self.points), size)
+            pull(record.scalar(members), block, k < len(passes) - 1)
             for m in members:
                 term = rows[m][0]
                 part = block[term.points]
                 blocks[m] = part if term.partner is None else part + block[term.partner]
         plain = len(passes) == 1 and all(term.partner is None for term, _ in rows)
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
-        return torch.cat([row for _, row in rows]).detach(), matrix, record.losses
+        return torch.cat([row for _, row in rows]).detach(), matrix
 
     def _record(self, theta: Tensor) -> _Recording:
         """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""

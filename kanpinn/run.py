@@ -37,6 +37,7 @@ from kanpinn.output import (
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
+from kanpinn.spectrum import stacked
 from kanpinn.training import Training, embed
 
 SCHEMA_VERSION = 1
@@ -233,7 +234,7 @@ def _finish(
     training = done[-1]
     backbone, theta = _whole(configuration, done)
     objective = training.objective
-    if backbone is not training.backbone:
+    if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
         objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
     fields = solution_fields(objective, theta, grid)
@@ -269,6 +270,7 @@ def _finish(
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
+        spectra=stacked(training.spectra, len(training.levels)),
         points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
         model=model_arrays(backbone, theta),
@@ -297,4 +299,4 @@ def _draw(folder: Path) -> None:
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures")
+    plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)

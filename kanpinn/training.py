@@ -28,6 +28,7 @@ from kanpinn.problem import output_names
 from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
+from kanpinn.spectrum import error_spectra
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -54,6 +55,7 @@ class Training:
         hierarchy: The levels, and which of them is under work.
         levels: One record per visit of a level.
         history: One row per step kept.
+        spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
     def __init__(self, configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> None:
@@ -68,14 +70,15 @@ class Training:
         self.started = time.perf_counter() if before is None else before.started
         self.levels: list[LevelRecord] = [] if before is None else before.levels
         self.history: list[dict[str, float]] = [] if before is None else before.history
+        self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
         self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
         problem = configuration.problem
         options = configuration.components["backbone"]
         embedding = embed(configuration)
         self._initial = np.random.default_rng([settings.seed, _INITIAL, *self._stream])
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
-        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
+        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._optimizers: dict[int, Optimizer] = {}
         self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
@@ -124,7 +127,11 @@ class Training:
         c = self.configuration
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
         weighting = deepcopy(c.components["weighting"])
-        return Objective(c.problem, backbone, weighting, exact=c.conditions == "exact")
+        return Objective(c.problem_for(self._level(backbone)), backbone, weighting, exact=c.conditions == "exact")
+
+    def _level(self, backbone: Backbone) -> int:
+        """The level a network is trained on: its own, or the stage's where it has none."""
+        return backbone.level if backbone.refinable or self._stage is None else self._stage.level
 
     def enter(self, stage: Stage) -> None:
         """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
@@ -310,10 +317,14 @@ class Training:
         return objective.plain_loss(own)
 
     def _measure(self, record: LevelRecord) -> None:
-        """Keep the error of the network under work on the output grid, and its change since the level below."""
-        values = grid_values(self.objective, self.theta, self.grid)
-        record.relative_l2 = self.grid.errors(values)[0]
-        record.change = None if self.below is None else self.grid.change(self.below, values)
+        """Keep the error of the network under work on the output grid, its spectrum, and its change since below."""
+        grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
+        record.relative_l2 = grid.errors(values)[0]
+        record.change = None if self.below is None else grid.change(self.below, values)
+        periodic = self.configuration.problem.periodic
+        self.spectra[len(self.levels) - 1] = error_spectra(
+            values, grid.reference, grid.coordinates, grid.axes, periodic
+        )
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
@@ -335,7 +346,6 @@ class Training:
 
     def _draw(self, objective: Objective, theta: Tensor) -> None:
         """Give an objective new points, as many as its network's level asks for."""
-        assert self._stage is not None
         sampler: Sampler = self.configuration.components["sampler"]
         backbone = objective.backbone
         cells = None
@@ -347,7 +357,7 @@ class Training:
             values = objective.interior_residual(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
-        level = backbone.level if backbone.refinable else self._stage.level
+        level = self._level(backbone)
         # Points that are never drawn anew are the same on all levels that ask for as many.
         key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
         draw = self._draws.get(key)

@@ -17,6 +17,8 @@ COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
     "inspect": "show what a run folder or an HDF5 file holds",
     "plot": "draw the figures of a run",
+    "compare": "show runs side by side, and error against seconds",
+    "report": "write one HTML page of a run or of a sweep",
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
 }

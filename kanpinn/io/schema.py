@@ -85,6 +85,23 @@ SOLUTION = (
     Item("/levels", "one row per visit of a level", attributes={"json": "json"}, required=True),
     Item("/levels/entry", "a dimension without values", "float", ("entry",)),
     Item("/levels/<column>", "a column of the table, as in metrics.json", "any", ("entry",), _LABEL),
+    Item(
+        "/spectrum", "power of the error by wave number at the end of each visit, where there is a reference on a box"
+    ),
+    Item("/spectrum/entry", "a dimension without values: the rows of /levels", "float", ("entry",)),
+    Item(
+        "/spectrum/wave_number_<coordinate>",
+        "wave numbers along a coordinate, cycles per unit",
+        "float",
+        ("wave_number_<coordinate>",),
+        _LABEL,
+    ),
+    Item(
+        "/spectrum/<unknown>_<coordinate>",
+        "share of the mean square error of each, (entry, wave_number_<coordinate>)",
+        "float",
+        attributes=_LABEL,
+    ),
     Item("/points", "the last collocation points, by condition", required=True),
     Item("/points/<condition>", "those of a condition, or of the interior"),
     Item("/points/<condition>/point", "a dimension without values", "float", ("point",)),
@@ -120,6 +137,12 @@ CHECKPOINT = (
     Item("/arrays/<array…>", "numbers of any shape", "number"),
 )
 
+SWEEP = (
+    Item("/", "the jobs of a sweep", attributes={"schema": ("kanpinn-sweep",), **_COMMON}, required=True),
+    Item("/job", "number of the job", "integer", ("job",), required=True),
+    Item("/<column>", "a column of summary.csv", "any", ("job",)),
+)
+
 METRICS: Mapping[str, str | tuple[str, ...]] = {
     "schema_version": "integer",
     "status": STATUSES,
@@ -151,4 +174,4 @@ LEVEL: Mapping[str, str | tuple[str, ...]] = {
 }
 """Keys of each entry of `levels`."""
 
-SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT}
+SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT, "kanpinn-sweep": SWEEP}

@@ -65,6 +65,8 @@ class SolutionFile:
             `field_axes` orders them.
         history: Columns over the optimiser's steps `[n_steps]`.
         levels: One record per level, as in metrics.json.
+        spectra: Power of the error by wave number at the end of each of these visits: `<unknown>_<coordinate>`
+            `[n_visits, K]`, NaN where it is not known, and `wave_number_<coordinate>` `[K]`.
         points: Per condition, and "interior": columns `[N]` of coordinates and residuals.
         metrics: The content of metrics.json.
         model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
@@ -84,6 +86,7 @@ class SolutionFile:
     fields: dict[str, np.ndarray]
     history: dict[str, np.ndarray] = field(default_factory=dict)
     levels: list[dict[str, Any]] = field(default_factory=list)
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)
     points: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     model: dict[str, np.ndarray] = field(default_factory=dict)
@@ -174,6 +177,7 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
         vtkhdf.write(file, data.axes, ~data.outside)
         _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
         _write_levels(file.create_group("levels"), data.levels)
+        _write_spectra(file, data)
         points = file.create_group("points")
         for condition, columns in data.points.items():
             labels = {name: data.label(name) for name in columns}
@@ -222,6 +226,27 @@ def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
     _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
 
 
+def _write_spectra(file: h5py.File, data: SolutionFile) -> None:
+    """Write the error's spectra, if any; their rows are those of the level table."""
+    if not data.spectra:
+        return
+    group = file.create_group("spectrum")
+    entries = dimension(group, "entry", len(data.levels))
+    scales: dict[str, h5py.Dataset] = {}
+    for name in sorted(data.spectra, key=lambda name: not name.startswith("wave_number_")):
+        first, _, axis = name.rpartition("_")
+        if first == "wave_number":
+            unit = data.label(axis)[1]
+            label = (f"wave number along {axis}, cycles per unit", "1" if unit in ("", "1") else f"1/({unit})")
+            scales[axis] = write_array(group, name, data.spectra[name], label=label)
+            scales[axis].make_scale(name)
+        else:
+            unit = data.label(first)[1]
+            text = f"share of the mean square error of {first} by wave number along {axis}, at the end of each visit"
+            label = (text, "1" if unit in ("", "1") else f"({unit})^2")
+            write_array(group, name, data.spectra[name], [entries, scales[axis]], label)
+
+
 def _column(values: list[Any]) -> np.ndarray:
     """Make an array of a column that may hold nulls: NaN among numbers, the empty string among texts."""
     present = [value for value in values if value is not None]
@@ -259,6 +284,7 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
             fields=dict(sorted(arrays.items(), key=_field_order)),
             history=_read_table(group_of(file, "history")),
             levels=read_record(group_of(file, "levels")),
+            spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
             points={name: _read_table(group_of(points, name)) for name in map(str, points)},
             metrics=read_record(group_of(file, "metrics")),
             model=model,

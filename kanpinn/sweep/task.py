@@ -142,6 +142,9 @@ def _in_child(work: Callable[[], None]) -> int:
 
 def _leave_with(parent: int) -> None:
     """Prepare a child: signals as in a fresh process, in a group of its own, and SIGTERM when its parent dies."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a process that just leaves
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
