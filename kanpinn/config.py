@@ -14,6 +14,7 @@ from kanpinn.checking import build, conform, shown, unknown_key
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.places import GROUPS, choices, load_problem_class
 from kanpinn.problem import Problem
+from kanpinn.untrusted import check_interpolations, check_resolved
 
 __all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
 
@@ -256,11 +257,14 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         UserError: If an interpolation fails or a mandatory value ("???") is missing.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+        created = OmegaConf.create(cfg)  # type: ignore[arg-type]
+        check_interpolations(created)
+        plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'config'}: {one_line(error)}") from error
+    check_resolved(plain)
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 

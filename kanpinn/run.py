@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from kanpinn.compose import check_folder
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import DivergedError, Interrupted
 from kanpinn.io.atomic import write_json, write_text
+from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
@@ -34,7 +35,7 @@ from kanpinn.output import (
     model_attributes,
     solution_fields,
 )
-from kanpinn.progress import RunLog, StageBar, summary
+from kanpinn.progress import RunLog, StageBar, summary, warn
 from kanpinn.records import StageEnd
 from kanpinn.signals import stop_signals
 from kanpinn.spectrum import stacked
@@ -75,7 +76,9 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
         The solution.
 
     Raises:
-        UserError: If the input is wrong; nothing has been written then.
+        UserError: If the input is wrong; nothing has been written then. Or if another process writes into the folder,
+            or somebody has removed it.
+        OSError: If a result cannot be written, a full disk being one reason; what was written before stays.
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
@@ -86,15 +89,20 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
         torch.set_num_threads(settings.threads)
     preflight.check(configuration)
     grid = OutputGrid(configuration.problem, settings.output.points)
-    log = _open(configuration, folder)
-    with stop_signals() as caught:
-        done, end = _solve(configuration, folder, log, caught)
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(folder) as still_there, stop_signals() as caught:
+        check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
+        log = _open(configuration, folder)
+        done, end = _solve(configuration, folder, log, caught, still_there)
         if caught:
             end = replace(end, reason="interrupted", message="")
-        solution, message = _finish(configuration, done, grid, end, folder)
+        still_there()
+        solution, message, failures = _finish(configuration, done, grid, end, folder)
         text = summary(done[-1].levels, solution.metrics, message, folder)
         log.add(text)
         print(text, flush=True)
+        if failures:
+            raise failures[0]
         if settings.output.figures and not caught:
             _draw(folder)
     if end.reason == "diverged":
@@ -105,7 +113,7 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
 
 
 def _solve(
-    configuration: Configuration, folder: Path, log: RunLog, caught: Sequence[int]
+    configuration: Configuration, folder: Path, log: RunLog, caught: Sequence[int], still_there: Callable[[], None]
 ) -> tuple[list[Training], StageEnd]:
     """Solve one time slab after the other, most often the only one; returns those begun and how they ended."""
     done: list[Training] = []
@@ -120,7 +128,7 @@ def _solve(
             picture += f"\non each of {count} time slabs" if count > 1 else ""
             log.add(picture)
             print(f"{picture}\n", flush=True)
-        ends.append(_train(configuration, done, folder, log, caught))
+        ends.append(_train(configuration, done, folder, log, caught, still_there))
         done[-1].forget_optimizers()
         if ends[-1].reason in (*ENDINGS, "diverged"):
             if number and not any(row["slab"] == number for row in done[-1].history):
@@ -136,7 +144,12 @@ def _solve(
 
 
 def _train(
-    configuration: Configuration, done: Sequence[Training], folder: Path, log: RunLog, caught: Sequence[int]
+    configuration: Configuration,
+    done: Sequence[Training],
+    folder: Path,
+    log: RunLog,
+    caught: Sequence[int],
+    still_there: Callable[[], None],
 ) -> StageEnd:
     """Execute the schedule's stages one after the other on the newest slab; returns how the last one ended."""
     settings, training = configuration.settings, done[-1]
@@ -173,7 +186,13 @@ def _train(
             reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
             end = replace(end, reason=reason, loss=training.levels[-1].loss)
         if not training.waiting:
-            checkpoints.save(folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done))
+            still_there()
+            try:
+                checkpoints.save(
+                    folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done)
+                )
+            except OSError as error:  # the solve goes on: there may be room again for the next
+                warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
     return end
@@ -186,9 +205,8 @@ def _whole(configuration: Configuration, done: Sequence[Training]) -> tuple[Back
 
 
 def _open(configuration: Configuration, folder: Path) -> RunLog:
-    """Make the run folder with its config and the first lines of its log."""
+    """Write the config and the first lines of the log into the run folder."""
     resolved, settings = configuration.resolved, configuration.settings
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
     log = RunLog(folder / "log.txt")
     chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
@@ -228,8 +246,8 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
 
 def _finish(
     configuration: Configuration, done: Sequence[Training], grid: OutputGrid, end: StageEnd, folder: Path
-) -> tuple[Solution, str]:
-    """Write metrics.json and solution.h5; returns the solution and the status in words."""
+) -> tuple[Solution, str, list[OSError]]:
+    """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     resolved, settings = configuration.resolved, configuration.settings
     training = done[-1]
     backbone, theta = _whole(configuration, done)
@@ -278,13 +296,21 @@ def _finish(
         slabs=configuration.components["schedule"].slabs,
         slabs_begun=len(done),
     )
-    write_solution(folder / "solution.h5", data)
-    write_json(folder / "metrics.json", metrics)
+    failures = []
+    # On a full disk there may be room for the second where there was none for the first.
+    for write in (
+        lambda: write_solution(folder / "solution.h5", data),
+        lambda: write_json(folder / "metrics.json", metrics),
+    ):
+        try:
+            write()
+        except OSError as error:
+            failures.append(error)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
     missing = configuration.components["schedule"].slabs - len(done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(objective, theta, metrics, folder), message
+    return Solution(objective, theta, metrics, folder), message, failures
 
 
 def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
@@ -295,8 +321,13 @@ def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
 
 
 def _draw(folder: Path) -> None:
-    """Draw the figures from the file just written, so that they show what a reader of it sees."""
+    """Draw the figures from the file just written, so that they show what a reader of it sees; a fault is only told."""
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
+    try:
+        plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        why = " ".join(str(reason).split())
+        warn(f"{folder}: the figures are not drawn ({why}); all results are written, `kanpinn plot` draws them again")

@@ -718,7 +718,13 @@ def test_a_problem_in_two_space_coordinates_and_time_is_solved_and_drawn(folder,
     (folder / "problems" / "plate.py").write_text(PLATE)
     (folder / "conf" / "problem").mkdir(parents=True)
     (folder / "conf" / "problem" / "plate.yaml").write_text("name: plate\nconditions: soft\n")
-    small = ["backbone.width=[4]", "schedule.levels=2", "schedule.steps=8", "sampler.interior=200", "output.progress=false"]
+    small = [
+        "backbone.width=[4]",
+        "schedule.levels=2",
+        "schedule.steps=8",
+        "sampler.interior=200",
+        "output.progress=false",
+    ]
     result = kanpinn("solve", "problem=plate", *small, "output.points=[9,8,7]", "hydra.run.dir=run")
     assert result.code == 0, result.err
     result = kanpinn("plot", "run", "--times", "0,0.5,1", "--animate", "--dpi", "40")

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from kanpinn.compose import LAUNCHERS, parse, quoted
 from kanpinn.errors import UserError
+from kanpinn.io.check import check
 from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
 from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
 
@@ -59,7 +60,11 @@ class Deadly(Problem):
 
 def command(*argv, cwd, timeout=240):
     return subprocess.run(
-        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv], cwd=cwd, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 
@@ -71,6 +76,7 @@ def rows_of(sweep: Path) -> list[dict[str, str]]:
 def agrees_with_its_files(sweep: Path) -> list[str]:
     """Check every number of the three summaries against the run folders; returns the column of statuses."""
     rows = rows_of(sweep)
+    assert check(sweep / "summary.h5") == []
     with h5py.File(sweep / "summary.h5") as file:
         for k, row in enumerate(rows):
             for name in row:
@@ -236,9 +242,7 @@ def test_resuming_runs_what_is_missing_or_failed_and_nothing_else(kanpinn, recor
     ]
     recorded_run.clear()
     # in another order, with a value more and one given as what it is anyway
-    result = kanpinn(
-        "solve", "-m", "dtype=float64", "seed=2,13,15,0,3", "hydra.sweep.dir=sweep", "sweep.resume=true"
-    )
+    result = kanpinn("solve", "-m", "dtype=float64", "seed=2,13,15,0,3", "hydra.sweep.dir=sweep", "sweep.resume=true")
     assert result.code == 3
     assert [asked["seed"] for asked in recorded_run] == [2, 13, 15, 3]
     rows = rows_of(folder / "sweep")

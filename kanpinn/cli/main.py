@@ -61,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
         return EXIT_USER_ERROR
+    except MemoryError as error:
+        complain("error", UserError(f"not enough memory ({error})" if str(error) else "not enough memory"))
+        return EXIT_USER_ERROR
 
 
 def script() -> NoReturn:
@@ -72,7 +75,12 @@ def script() -> NoReturn:
 
 def complain(kind: str, error: BaseException) -> None:
     """Print one line on stderr, whatever line breaks the message has."""
-    print(f"kanpinn: {kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text without the control characters by which a file's content could steer the terminal; line breaks stay."""
+    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _dispatch(argv: list[str]) -> int:
