@@ -59,7 +59,11 @@ class Deadly(Problem):
 
 def command(*argv, cwd, timeout=240):
     return subprocess.run(
-        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv], cwd=cwd, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 
@@ -236,9 +240,7 @@ def test_resuming_runs_what_is_missing_or_failed_and_nothing_else(kanpinn, recor
     ]
     recorded_run.clear()
     # in another order, with a value more and one given as what it is anyway
-    result = kanpinn(
-        "solve", "-m", "dtype=float64", "seed=2,13,15,0,3", "hydra.sweep.dir=sweep", "sweep.resume=true"
-    )
+    result = kanpinn("solve", "-m", "dtype=float64", "seed=2,13,15,0,3", "hydra.sweep.dir=sweep", "sweep.resume=true")
     assert result.code == 3
     assert [asked["seed"] for asked in recorded_run] == [2, 13, 15, 3]
     rows = rows_of(folder / "sweep")
