@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +14,7 @@ from kanpinn.checking import build, conform, shown, unknown_key
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.places import GROUPS, choices, load_problem_class
 from kanpinn.problem import Problem
+from kanpinn.untrusted import check_interpolations, check_resolved
 
 __all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
 
@@ -121,6 +122,11 @@ class Configuration:
     components: dict[str, Any]
     resolved: dict[str, Any]
 
+    def problem_for(self, level: int) -> Problem:
+        """The problem that a level solves: with the coefficients of the schedule's curriculum, if there are any."""
+        changed = self.components["schedule"].coefficients(level)
+        return replace(self.problem, **changed) if changed else self.problem
+
     def optimizer_name(self, chosen: Any) -> str:
         """The name of the optimiser that a stage asks for by name, by a mapping, or (None) takes from the run."""
         name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
@@ -195,7 +201,38 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
     configuration = Configuration(settings, problem, conditions, components, values)
     _check_optimizers(configuration)
+    _check_curriculum(configuration)
     return configuration
+
+
+def _check_curriculum(configuration: Configuration) -> None:
+    """Refuse a curriculum in what the problem cannot vary from level to level; raises UserError."""
+    schedule, problem = configuration.components["schedule"], configuration.problem
+    given = getattr(schedule, "curriculum", None)
+    if not given:
+        return
+    if schedule.slabs > 1:
+        raise UserError(f"schedule.slabs={schedule.slabs}: time slabs have no curriculum; valid choices: 1.")
+    real = [item.name for item in fields(problem) if item.type in (float, "float")]
+    for name in given:
+        if name not in real:
+            raise (
+                unknown_choice("schedule.curriculum", name, real)
+                if real
+                else invalid(
+                    "schedule.curriculum", shown(given), "null (the problem has no coefficient that is a real number)"
+                )
+            )
+    for level in range(schedule.levels - 1):
+        try:
+            other = configuration.problem_for(level)
+        except UserError as error:
+            raise UserError(f"schedule.curriculum on level {level}: {error}") from error
+        for key in ("unknowns", "outputs", "derivatives", "periodic"):
+            if getattr(other, key) != getattr(problem, key):
+                raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
+        if vars(other.domain) != vars(problem.domain):
+            raise UserError(f"schedule.curriculum: on level {level} the problem has another domain")
 
 
 def _check_optimizers(configuration: Configuration) -> None:
@@ -220,11 +257,14 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         UserError: If an interpolation fails or a mandatory value ("???") is missing.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+        created = OmegaConf.create(cfg)  # type: ignore[arg-type]
+        check_interpolations(created)
+        plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'config'}: {one_line(error)}") from error
+    check_resolved(plain)
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 

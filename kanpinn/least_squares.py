@@ -91,6 +91,15 @@ class LeastSquares(ABC):
         """`loss`, from the parts that `linearizations` has; equal to it up to rounding."""
         return self.loss(theta)
 
+    def residual_vector(self, theta: Tensor) -> Tensor:
+        """The weighted residual vector r `[M]` at theta `[P]`."""
+        return self.linearize(theta).residual
+
+    def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The columns of J that belong to the network's last layer, `[M, L]`, and r `[M]`, at theta `[P]`."""
+        found = self.linearize(theta)
+        return found.jacobian[:, self.backbone.last_layer], found.residual
+
     def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:  # noqa: ARG002
         """A problem on a random part of the points, whose loss and JᵀJ have this one's as their expectation.
 

@@ -24,10 +24,11 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.least_squares import LeastSquares, Linearization
+from kanpinn.least_squares import LeastSquares, Linearization, gram
 from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
+from kanpinn.sparse_gram import add_product, compact, mirror, parts
 from kanpinn.weighting import Weighting
 
 INTERIOR = "interior"
@@ -319,20 +320,67 @@ class Objective(LeastSquares):
         Returns:
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
+        return self._jacobian(theta, self._record(theta))
+
+    def _jacobian(self, theta: Tensor, record: _Recording) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """`jacobian` after its forward pass."""
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            self.backbone.jacobian(theta, record.tape, scalar, out, retain=retain)
+
+        return *self._assembled(record, self.backbone.size, pull), record.losses
+
+    def residual_vector(self, theta: Tensor) -> Tensor:
+        """The weighted residual vector r `[M]` at theta `[P]`."""
+        return self.residual(theta)[0]
+
+    def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """J's columns of the last layer `[M, L]` and r `[M]` at theta `[P]`; the layers before it are not pulled back.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            As in `LeastSquares.last_layer`, rows ordered as in `residual`.
+        """
         record = self._record(theta)
+        layer, parameters = self.backbone.layers[-1], self.backbone.arrays(theta)[-1]
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            output = record.tape.outputs[-1]
+            cotangent = torch.zeros_like(output)
+            if scalar.requires_grad:
+                (cotangent,) = torch.autograd.grad(scalar, output, retain_graph=retain, materialize_grads=True)
+            layer.jacobian(parameters, record.tape.features[-1], cotangent, out)
+
+        r, matrix = self._assembled(record, layer.size, pull)
+        return matrix, r
+
+    def _assembled(
+        self, record: _Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
+    ) -> tuple[Tensor, Tensor]:
+        """The residual vector `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
+
+        Args:
+            record: The forward pass.
+            size: Number of parameters asked for.
+            pull: Writes, from Σ_n r_n, every point's row into `[N, size]`; told whether the graph is needed again.
+
+        Returns:
+            r and J, rows ordered as in `residual`.
+        """
         rows, passes = record.rows, record.passes
         blocks: list[Tensor] = [torch.empty(0)] * len(rows)
         for k, members in enumerate(passes):
-            block = theta.new_empty(len(self.points), self.backbone.size)
-            scalar = record.scalar(members)
-            self.backbone.jacobian(theta, record.tape, scalar, block, retain=k < len(passes) - 1)
+            block = self.points.new_empty(len(self.points), size)
+            pull(record.scalar(members), block, k < len(passes) - 1)
             for m in members:
                 term = rows[m][0]
                 part = block[term.points]
                 blocks[m] = part if term.partner is None else part + block[term.partner]
         plain = len(passes) == 1 and all(term.partner is None for term, _ in rows)
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
-        return torch.cat([row for _, row in rows]).detach(), matrix, record.losses
+        return torch.cat([row for _, row in rows]).detach(), matrix
 
     def _record(self, theta: Tensor) -> _Recording:
         """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""
@@ -466,6 +514,35 @@ class Objective(LeastSquares):
             index = torch.from_numpy(np.sort(generator.choice(many, count, replace=False))).to(self.points.device)
             chosen.append((term, index, math.sqrt(many / count)))
         return self._on(chosen)
+
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+        """JᵀJ `[P, P]`, Jᵀr `[P]`, the loss and each term's part; without J where points see few parameters each."""
+        if any(term.partner is not None for term in self._terms):  # their rows belong to two places
+            return super().normal_equations(theta)
+        theta = theta.detach()
+        record = self._record(theta)
+        supports = self.backbone.supports(record.tape)
+        chosen = parts(self.points, supports, self.size)
+        if chosen is None:
+            r, jacobian, losses = self._jacobian(theta, record)
+            return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
+        sizes = [layer.size for layer in self.backbone.layers if layer.size]
+        columns = torch.arange(self.size, device=theta.device).split(sizes)
+        matrix, gradient = theta.new_zeros(self.size, self.size), torch.zeros_like(theta)
+        for k, members in enumerate(record.passes):
+            values = self.backbone.local_jacobian(
+                theta, record.tape, record.scalar(members), retain=k < len(record.passes) - 1
+            )
+            residual = theta.new_zeros(len(self.points))
+            for m in members:
+                term, row = record.rows[m]
+                residual[term.points] = row.detach()
+            for points in chosen:
+                places, rows = compact(values, supports, points, columns)
+                add_product(matrix, places, rows)
+                gradient.index_add_(0, places, residual[points] @ rows)
+        mirror(matrix)
+        return matrix, gradient, sum(record.losses.values()), record.losses
 
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""

@@ -31,6 +31,8 @@ class LevelRecord:
         entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
         slab: Which time slab, 0 the first.
+        change: ‖u − v‖₂/‖u‖₂ on the output grid by unknown, u the output at the end and v that of the level below when
+            it was left; None where no level was below.
     """
 
     level: int
@@ -47,6 +49,7 @@ class LevelRecord:
     entered: str = "start"
     correction: float | None = None
     slab: int = 0
+    change: dict[str, float] | None = None
 
 
 @dataclass

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,25 @@ from kanpinn.compose import check_folder
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import DivergedError, Interrupted
 from kanpinn.io.atomic import write_json, write_text
+from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.loggers import Logger, Report
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.objective import Objective
-from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
-from kanpinn.progress import RunLog, StageBar, summary
+from kanpinn.output import (
+    OutputGrid,
+    collocation_points,
+    error_estimate,
+    grid_values,
+    model_arrays,
+    model_attributes,
+    solution_fields,
+)
+from kanpinn.progress import RunLog, StageBar, summary, warn
 from kanpinn.records import Progress, StageEnd
 from kanpinn.signals import stop_signals
+from kanpinn.spectrum import stacked
 from kanpinn.training import Training, embed
 
 SCHEMA_VERSION = 1
@@ -70,7 +80,9 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequenc
         The solution.
 
     Raises:
-        UserError: If the input is wrong; nothing has been written then.
+        UserError: If the input is wrong; nothing has been written then. Or if another process writes into the folder,
+            or somebody has removed it.
+        OSError: If a result cannot be written, a full disk being one reason; what was written before stays.
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
@@ -81,15 +93,21 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequenc
         torch.set_num_threads(settings.threads)
     preflight.check(configuration)
     grid = OutputGrid(configuration.problem, settings.output.points)
-    log = _open(configuration, folder)
-    with stop_signals() as caught, _report(configuration, folder, log, observers) as report:
-        done, end = _solve(configuration, folder, log, report, caught)
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(folder) as still_there, stop_signals() as caught, ExitStack() as stack:
+        check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
+        log = _open(configuration, folder)
+        report = stack.enter_context(_report(configuration, folder, log, observers))
+        done, end = _solve(configuration, folder, log, report, caught, still_there)
         if caught:
             end = replace(end, reason="interrupted", message="")
-        solution, message = _finish(configuration, done, grid, end, folder)
+        still_there()
+        solution, message, failures = _finish(configuration, done, grid, end, folder)
         text = summary(done[-1].levels, solution.metrics, message, folder)
         log.add(text)
         print(text, flush=True)
+        if failures:
+            raise failures[0]
         if settings.output.figures and not caught:
             _draw(folder)
         report.finish(solution.metrics, folder / "figures")
@@ -117,7 +135,12 @@ def _report(configuration: Configuration, folder: Path, log: RunLog, observers: 
 
 
 def _solve(
-    configuration: Configuration, folder: Path, log: RunLog, report: Report, caught: Sequence[int]
+    configuration: Configuration,
+    folder: Path,
+    log: RunLog,
+    report: Report,
+    caught: Sequence[int],
+    still_there: Callable[[], None],
 ) -> tuple[list[Training], StageEnd]:
     """Solve one time slab after the other, most often the only one; returns those begun and how they ended."""
     done: list[Training] = []
@@ -132,7 +155,7 @@ def _solve(
             picture += f"\non each of {count} time slabs" if count > 1 else ""
             log.add(picture)
             print(f"{picture}\n", flush=True)
-        ends.append(_train(configuration, done, folder, log, report, caught))
+        ends.append(_train(configuration, done, folder, log, report, caught, still_there))
         done[-1].forget_optimizers()
         if ends[-1].reason in (*ENDINGS, "diverged"):
             if number and not any(row["slab"] == number for row in done[-1].history):
@@ -154,6 +177,7 @@ def _train(
     log: RunLog,
     report: Report,
     caught: Sequence[int],
+    still_there: Callable[[], None],
 ) -> StageEnd:
     """Execute the schedule's stages one after the other on the newest slab; returns how the last one ended."""
     settings, training = configuration.settings, done[-1]
@@ -196,7 +220,13 @@ def _train(
             reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
             end = replace(end, reason=reason, loss=training.levels[-1].loss)
         if not training.waiting:
-            checkpoints.save(folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done))
+            still_there()
+            try:
+                checkpoints.save(
+                    folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done)
+                )
+            except OSError as error:  # the solve goes on: there may be room again for the next
+                warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
         if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
             break
     return end
@@ -209,9 +239,8 @@ def _whole(configuration: Configuration, done: Sequence[Training]) -> tuple[Back
 
 
 def _open(configuration: Configuration, folder: Path) -> RunLog:
-    """Make the run folder with its config and the first lines of its log."""
+    """Write the config and the first lines of the log into the run folder."""
     resolved, settings = configuration.resolved, configuration.settings
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
     log = RunLog(folder / "log.txt")
     chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
@@ -251,13 +280,13 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
 
 def _finish(
     configuration: Configuration, done: Sequence[Training], grid: OutputGrid, end: StageEnd, folder: Path
-) -> tuple[Solution, str]:
-    """Write metrics.json and solution.h5; returns the solution and the status in words."""
+) -> tuple[Solution, str, list[OSError]]:
+    """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     resolved, settings = configuration.resolved, configuration.settings
     training = done[-1]
     backbone, theta = _whole(configuration, done)
     objective = training.objective
-    if backbone is not training.backbone:
+    if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
         objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
     fields = solution_fields(objective, theta, grid)
@@ -276,7 +305,7 @@ def _finish(
         "loss": end.loss,
         "relative_l2": l2,
         "linf": linf,
-        "error_estimate": None,
+        "error_estimate": None if len(done) < configuration.components["schedule"].slabs else _estimate(done),
         "work": sum(record.work for record in training.levels),
         "levels": [asdict(record) for record in training.levels],
     }
@@ -293,23 +322,46 @@ def _finish(
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
+        spectra=stacked(training.spectra, len(training.levels)),
         points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
         model=model_arrays(backbone, theta),
         model_attributes=model_attributes(backbone),
+        slabs=configuration.components["schedule"].slabs,
+        slabs_begun=len(done),
     )
-    write_solution(folder / "solution.h5", data)
-    write_json(folder / "metrics.json", metrics)
+    failures = []
+    # On a full disk there may be room for the second where there was none for the first.
+    for write in (
+        lambda: write_solution(folder / "solution.h5", data),
+        lambda: write_json(folder / "metrics.json", metrics),
+    ):
+        try:
+            write()
+        except OSError as error:
+            failures.append(error)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
     missing = configuration.components["schedule"].slabs - len(done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(objective, theta, metrics, folder), message
+    return Solution(objective, theta, metrics, folder), message, failures
+
+
+def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
+    """The estimate of the error, from the last level of every time slab."""
+    last = {record.slab: record.change for record in done[0].levels}
+    norms = [t.grid.norms(grid_values(t.objective, t.theta, t.grid)) for t in done]
+    return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
 
 
 def _draw(folder: Path) -> None:
-    """Draw the figures from the file just written, so that they show what a reader of it sees."""
+    """Draw the figures from the file just written, so that they show what a reader of it sees; a fault is only told."""
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures")
+    try:
+        plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        why = " ".join(str(reason).split())
+        warn(f"{folder}: the figures are not drawn ({why}); all results are written, `kanpinn plot` draws them again")

@@ -305,6 +305,8 @@ def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], span
     """Run trials, several at a time where asked for, until the study holds as many as it shall."""
     from optuna.trial import TrialState
 
+    import kanpinn.run  # noqa: F401  (once here, not in every child)
+
     children: dict[int, int] = {}  # trial by process
     try:
         while True:

@@ -10,7 +10,6 @@ from dataclasses import replace
 import mpmath
 import numpy as np
 import pytest
-import scipy.linalg
 import torch
 from test_backbones import WIDE
 from test_correction import hierarchy
@@ -49,11 +48,11 @@ def parts(j: Tensor, r: Tensor, h: Tensor | None, count: int) -> Iterator[Linear
 
 
 def stacked(j: Tensor, r: Tensor, h: Tensor | None, shift: float, v: Tensor | None) -> np.ndarray:
-    """The minimiser of ‖r + J δ‖² + 2 hᵀδ + s ‖δ − v‖², by SciPy's SVD-based least squares."""
+    """The minimiser of ‖r + J δ‖² + 2 hᵀδ + s ‖δ − v‖², by NumPy's SVD-based least squares."""
     below = torch.zeros_like(j[0]) if v is None else v
     below = below if h is None else below - h / shift
     matrix = np.vstack([j.numpy(), math.sqrt(shift) * np.eye(j.shape[1])])
-    return scipy.linalg.lstsq(matrix, np.concatenate([-r.numpy(), math.sqrt(shift) * below.numpy()]))[0]
+    return np.linalg.lstsq(matrix, np.concatenate([-r.numpy(), math.sqrt(shift) * below.numpy()]), rcond=None)[0]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

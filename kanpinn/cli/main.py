@@ -18,6 +18,8 @@ COMMANDS = {
     "tune": "search for the best config",
     "inspect": "show what a run folder or an HDF5 file holds",
     "plot": "draw the figures of a run",
+    "compare": "show runs side by side, and error against seconds",
+    "report": "write one HTML page of a run or of a sweep",
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
 }
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
         return EXIT_USER_ERROR
+    except MemoryError as error:
+        complain("error", UserError(f"not enough memory ({error})" if str(error) else "not enough memory"))
+        return EXIT_USER_ERROR
 
 
 def script() -> NoReturn:
@@ -71,7 +76,12 @@ def script() -> NoReturn:
 
 def complain(kind: str, error: BaseException) -> None:
     """Print one line on stderr, whatever line breaks the message has."""
-    print(f"kanpinn: {kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text without the control characters by which a file's content could steer the terminal; line breaks stay."""
+    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _dispatch(argv: list[str]) -> int:

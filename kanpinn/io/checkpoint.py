@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from kanpinn.io.atomic import jsonable
-from kanpinn.io.hdf5 import existing_file, group_of, new_file
+from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, new_file
 
 SCHEMA = "kanpinn-checkpoint"
 
@@ -53,6 +53,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
 
     def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.dtype.kind not in "biufc" or is_only_dimension(item):
+                raise ValueError(f"'{name}' has dtype {item.dtype}, or no values")
             values = np.empty(item.shape, item.dtype)
             if item.size:
                 item.read_direct(values)

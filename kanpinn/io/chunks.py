@@ -1,9 +1,9 @@
-"""Large arrays in HDF5: chunks that readers take one time step at a time, compressed by HDF5's own gzip filter, quickly.
+"""Large arrays in HDF5: chunks for reading one time step at a time, compressed quickly for HDF5's own filters.
 
 HDF5 would run zlib over everything. Of a float64 field only the first two or three bytes of each number compress; the
-others are noise. Here the byte planes that HDF5's shuffle filter lays out are looked at one by one, and those that would
-not shrink are stored. What comes out is an ordinary zlib stream (RFC 1950, with blocks of both kinds, RFC 1951 §3.2), so
-that every HDF5 reads it, checksum included.
+others are noise. Here the byte planes that HDF5's shuffle filter lays out are looked at one by one, and those that do
+not shrink are stored. What comes out is an ordinary zlib stream (RFC 1950, with blocks of both kinds, RFC 1951 §3.2):
+every HDF5 reads it, and checks its checksum.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import struct
 import zlib
 from itertools import product
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +20,6 @@ import numpy as np
 CHUNK_BYTES = 1 << 20
 """What a chunk holds at most: the size of the chunk cache that HDF5 1.x gives a dataset."""
 
-_LEVEL = 1
 _SAMPLE = 1024
 _WORTH = 0.9
 _HEADER = b"\x78\x01"  # deflate, window of 32 KiB, fastest level
@@ -57,17 +57,26 @@ def deflated(values: np.ndarray) -> bytes:
     parts = [_HEADER]
     for k, plane in enumerate(planes):
         last = k + 1 == len(planes)
-        deflate = zlib.compressobj(_LEVEL if _shrinks(plane) else 0, zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflate = _compressor(plane)
         # A full flush ends at a whole byte and forgets what came before: the next stream can follow.
         parts += [deflate.compress(plane), deflate.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)]
-    return b"".join([*parts, struct.pack(">I", zlib.adler32(planes))])
+    return b"".join([*parts, struct.pack(">I", zlib.adler32(planes.data))])
 
 
-def _shrinks(plane: np.ndarray) -> bool:
-    """Whether bytes are worth compressing, by a few samples of them."""
+def _compressor(plane: np.ndarray) -> Any:
+    """What makes a raw deflate stream of bytes, chosen by samples of them: stored, by run lengths, or by matches."""
     starts = np.linspace(0, max(len(plane) - _SAMPLE, 0), 4).astype(int)
     sample = np.concatenate([plane[start : start + _SAMPLE] for start in starts])
-    return len(zlib.compress(sample, _LEVEL)) < _WORTH * len(sample)
+
+    def start(strategy: int, level: int = 1) -> Any:
+        return zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=strategy)
+
+    def size(strategy: int) -> int:
+        deflate = start(strategy)
+        return len(deflate.compress(sample)) + len(deflate.flush())
+
+    best = min((zlib.Z_RLE, zlib.Z_DEFAULT_STRATEGY), key=size)
+    return start(best) if size(best) < _WORTH * len(sample) else start(best, level=0)
 
 
 def write_compressed(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
@@ -83,7 +92,7 @@ def write_compressed(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Da
     """
     chunk = chunk_shape(array.shape, array.itemsize)
     dataset = group.create_dataset(
-        name, array.shape, array.dtype, chunks=chunk, compression="gzip", compression_opts=_LEVEL, shuffle=True
+        name, array.shape, array.dtype, chunks=chunk, compression="gzip", compression_opts=1, shuffle=True
     )
     starts = (range(0, length, step) for length, step in zip(array.shape, chunk, strict=True))
     for start in product(*starts):

@@ -95,6 +95,9 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
         code, reason = 128 + number, f"interrupted by signal {int(number)}"
         raise
+    except OSError as error:
+        code, reason = EXIT_USER_ERROR, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        complain(f"{name}: error", UserError(reason))
     except Exception as error:
         code, reason = EXIT_CRASHED, f"{type(error).__name__}: {one_line(error)}"
         traceback.print_exc()
