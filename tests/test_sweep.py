@@ -188,7 +188,7 @@ def test_submitit_runs_jobs_on_this_machine(deadly):
 
 
 def wrong_in_one(folder: Path, problem: str, key: str) -> str:
-    """An override that is right for every job but those where the user's own `problem` has a bad recommendation for a backbone."""
+    """An override that is wrong only with the backbone for which the user's own `problem` has a bad recommendation."""
     (folder / "conf/problem").mkdir(parents=True)
     config = OmegaConf.load(Path(__file__).parents[1] / f"conf/problem/{problem}.yaml")
     OmegaConf.update(config, f"tuned.{key}", -5, force_add=True)
