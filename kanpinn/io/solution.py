@@ -46,7 +46,7 @@ def field_axes(names: Iterable[str]) -> tuple[str, ...]:
     Returns:
         The names, time first, x, y and z last, each group in reverse alphabetical order.
     """
-    return tuple(sorted(names, key=lambda name: (name != "t", name in {*"xyz"}, [-ord(letter) for letter in name])))
+    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", [-ord(letter) for letter in name])))
 
 
 @dataclass
