@@ -112,7 +112,7 @@ class Configuration:
         settings: The top-level keys.
         problem: The problem with its coefficients.
         conditions: Whether conditions are loss terms ("soft") or met by construction ("exact").
-        components: By group (backbone, sampler, schedule, optimizer, weighting), the chosen options.
+        components: By group (backbone, sampler, schedule, optimizer, weighting, logger), the chosen options.
         resolved: The config as plain values, nothing left to interpolate.
     """
 
@@ -191,7 +191,7 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     Raises:
         UserError: At the first mistake, naming key, value and what would have been valid.
     """
-    values = resolve(cfg)
+    values = {"logger": {"name": "none"}, **resolve(cfg)}  # runs of before loggers have none
     names = [item.name for item in fields(Settings)]
     for key, value in values.items():
         if key not in names and key not in ("problem", *COMPONENTS):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from kanpinn.errors import DivergedError, Interrupted
 from kanpinn.io.atomic import write_json, write_text
 from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import SolutionFile, write_solution
+from kanpinn.loggers import Logger, Report
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.objective import Objective
@@ -36,7 +39,7 @@ from kanpinn.output import (
     solution_fields,
 )
 from kanpinn.progress import RunLog, StageBar, summary, warn
-from kanpinn.records import StageEnd
+from kanpinn.records import Progress, StageEnd
 from kanpinn.signals import stop_signals
 from kanpinn.spectrum import stacked
 from kanpinn.training import Training, embed
@@ -65,12 +68,13 @@ ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is."""
 
 
-def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
+def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
     """Solve one problem and write one run folder.
 
     Args:
         config: The composed config.
         folder: A folder that does not exist yet or is empty.
+        observers: Told what the logger is told; what one of them raises ends the run there.
 
     Returns:
         The solution.
@@ -90,10 +94,11 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     preflight.check(configuration)
     grid = OutputGrid(configuration.problem, settings.output.points)
     folder.mkdir(parents=True, exist_ok=True)
-    with run_lock(folder) as still_there, stop_signals() as caught:
+    with run_lock(folder) as still_there, stop_signals() as caught, ExitStack() as stack:
         check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
         log = _open(configuration, folder)
-        done, end = _solve(configuration, folder, log, caught, still_there)
+        report = stack.enter_context(_report(configuration, folder, log, observers))
+        done, end = _solve(configuration, folder, log, report, caught, still_there)
         if caught:
             end = replace(end, reason="interrupted", message="")
         still_there()
@@ -105,6 +110,7 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
             raise failures[0]
         if settings.output.figures and not caught:
             _draw(folder)
+        report.finish(solution.metrics, folder / "figures")
     if end.reason == "diverged":
         raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
     if caught:
@@ -112,8 +118,29 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
     return solution
 
 
+@contextmanager
+def _report(configuration: Configuration, folder: Path, log: RunLog, observers: Sequence[Logger]) -> Iterator[Report]:
+    """Tell the logger and the observers of the run's begin, and of its end whatever ends it."""
+
+    def warn(text: str) -> None:
+        log.add(text)
+        print(f"kanpinn: {text}", file=sys.stderr, flush=True)
+
+    report = Report(configuration.components["logger"], warn, observers)
+    report.start(configuration.resolved, folder)
+    try:
+        yield report
+    finally:
+        report.finish(None)
+
+
 def _solve(
-    configuration: Configuration, folder: Path, log: RunLog, caught: Sequence[int], still_there: Callable[[], None]
+    configuration: Configuration,
+    folder: Path,
+    log: RunLog,
+    report: Report,
+    caught: Sequence[int],
+    still_there: Callable[[], None],
 ) -> tuple[list[Training], StageEnd]:
     """Solve one time slab after the other, most often the only one; returns those begun and how they ended."""
     done: list[Training] = []
@@ -128,7 +155,7 @@ def _solve(
             picture += f"\non each of {count} time slabs" if count > 1 else ""
             log.add(picture)
             print(f"{picture}\n", flush=True)
-        ends.append(_train(configuration, done, folder, log, caught, still_there))
+        ends.append(_train(configuration, done, folder, log, report, caught, still_there))
         done[-1].forget_optimizers()
         if ends[-1].reason in (*ENDINGS, "diverged"):
             if number and not any(row["slab"] == number for row in done[-1].history):
@@ -148,6 +175,7 @@ def _train(
     done: Sequence[Training],
     folder: Path,
     log: RunLog,
+    report: Report,
     caught: Sequence[int],
     still_there: Callable[[], None],
 ) -> StageEnd:
@@ -170,7 +198,12 @@ def _train(
             trials = []
         training.enter(stage)
         bar = StageBar(stage, training.hierarchy.backbone.grid, show=settings.output.progress)
-        end = training.train(stage, bar.tell, halt)
+
+        def tell(progress: Progress, show: Callable[[Progress], None] = bar.tell) -> None:
+            show(progress)
+            report.step(progress.row)
+
+        end = training.train(stage, tell, halt)
         bar.close()
         log.add(_stage_line(stage, end, training))
         if stage.trial is not None:
@@ -179,6 +212,7 @@ def _train(
                 continue
             end = replace(best_of(trials), reason=end.reason, message=end.message)
         training.settle(end)
+        report.level(asdict(training.levels[-1]))
         ended = end.reason in (*ENDINGS, "diverged")
         if training.waiting and (ended or number + 1 == len(plan)):
             training.unwind()

@@ -278,7 +278,7 @@ class Training:
             losses.append(step.loss)
             rows.append(self._row(stage, step, theta))
             error = next((v for name, v in rows[-1].items() if name.startswith("relative_l2")), None)
-            tell(Progress(stage, k + 1, rows[-1]["loss"], error))
+            tell(Progress(stage, k + 1, rows[-1]["loss"], error, rows[-1]))
             # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
             if not fixed and (met := stage.stop.met(losses)):
                 reason = met

@@ -112,8 +112,14 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize("text", SECRETS)
-@pytest.mark.parametrize("key", ["schedule.optimizers", "problem.tuned.note", "hydra.run.dir"])
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        *((text, "problem.tuned.note") for text in SECRETS),
+        (SECRETS[0], "schedule.optimizers"),
+        (SECRETS[1], "hydra.run.dir"),
+    ],
+)
 def test_the_environment_reaches_no_config(text, key, folder, monkeypatch):
     monkeypatch.setenv("KANPINN_SECRET", "tell-nobody")
     group, _, rest = key.partition(".")
@@ -199,7 +205,7 @@ def test_a_config_that_includes_itself(kanpinn, recorded_run, folder):
     refused(kanpinn, ["experiment=evil"])
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", "poisson/../../x", "a b", "os", "~"])
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "os"])
 def test_a_name_is_no_path(name, kanpinn, recorded_run, folder):
     (folder.parent / "x.py").write_text("raise SystemExit('run')")
     refused(kanpinn, evil(folder, f"problem: {{name: {name!r}}}"))
@@ -209,7 +215,7 @@ def test_a_name_is_no_path(name, kanpinn, recorded_run, folder):
 
 
 @pytest.mark.parametrize("key", ["run", "sweep"])
-@pytest.mark.parametrize("place", ["../elsewhere", "/tmp/elsewhere", "outputs/../../elsewhere", "link/elsewhere"])
+@pytest.mark.parametrize("place", ["../elsewhere", "link/elsewhere"])
 def test_a_config_file_cannot_write_outside_the_current_folder(key, place, kanpinn, recorded_run, folder):
     (folder / "link").symlink_to("/")
     refused(kanpinn, evil(folder, f"hydra: {{{key}: {{dir: {place}}}}}"), f"hydra.{key}.dir", "command line")
