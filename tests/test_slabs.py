@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kanpinn.problems.wave import Wave
 from torch import Tensor
 
 import kanpinn
@@ -27,7 +28,6 @@ from kanpinn.jets import Jet, JetSpace
 from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid
 from kanpinn.problem import Box, Condition, Point
-from kanpinn.problems.wave import Wave
 from kanpinn.training import Training
 from kanpinn.weighting import Fixed
 

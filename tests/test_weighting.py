@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from kanpinn.problems.heat import Heat
+from kanpinn.problems.poisson import Poisson
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.objective import Objective
-from kanpinn.problems.heat import Heat
-from kanpinn.problems.poisson import Poisson
 from kanpinn.samplers import SAMPLERS
 from kanpinn.weighting import WEIGHTINGS, Causal, Fixed, ResidualAttention
 

@@ -233,7 +233,7 @@ def existing_file(
     Args:
         path: The file.
         schema: The schema it must have; None for any of ours.
-        changed: Whether it may have been changed since it was written, for those who ask what is wrong with it.
+        changed: Whether it may have changed since it was written, for those who ask what in it is not as it should.
 
     Yields:
         The open file.

@@ -159,7 +159,7 @@ def _describe(dataset: h5py.Dataset) -> dict[str, Any]:
 def _axes(dataset: h5py.Dataset) -> list[str] | None:
     """The coordinates or dimensions that a field or a column stands on, None for any other array.
 
-    Taken from the layout that the schema prescribes: HDF5 crashes on the references in a forged DIMENSION_LIST.
+    Taken from the layout that the schema prescribes: HDF5 follows a forged DIMENSION_LIST into nowhere.
     """
     home = dataset.parent
     place = home.file if str(home.name).startswith("/VTKHDF") else home
