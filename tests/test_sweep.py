@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from kanpinn.compose import LAUNCHERS, parse, quoted
 from kanpinn.errors import UserError
+from kanpinn.io.check import check
 from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
 from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
 
@@ -75,6 +76,7 @@ def rows_of(sweep: Path) -> list[dict[str, str]]:
 def agrees_with_its_files(sweep: Path) -> list[str]:
     """Check every number of the three summaries against the run folders; returns the column of statuses."""
     rows = rows_of(sweep)
+    assert check(sweep / "summary.h5") == []
     with h5py.File(sweep / "summary.h5") as file:
         for k, row in enumerate(rows):
             for name in row:

@@ -63,6 +63,11 @@ def run(argv: Sequence[str]) -> int:
     outside = int((~within if part is None else ~(within & part.numpy())).sum())
     if outside:
         complain("warning", UserError(f"{outside} of {len(points)} points lie outside the domain; do not trust them."))
+    if solution.end is not None:
+        late = sum(math.isnan(value) for value in next(iter(values.values())))
+        if late:
+            told = f"{late} of {len(points)} points lie in time slabs that the run did not begin (t ≥ {solution.end:g})"
+            complain("warning", UserError(f"{told}; their values are nan."))
     text = written(table, values)
     if arguments.output is None:
         sys.stdout.write(text)

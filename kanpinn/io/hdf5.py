@@ -233,7 +233,7 @@ def existing_file(
     Args:
         path: The file.
         schema: The schema it must have; None for any of ours.
-        changed: Whether it may have changed since it was written, for those who ask what in it is not as it should.
+        changed: Whether it may have been changed since it was written, for those who ask what is wrong with it.
 
     Yields:
         The open file.
@@ -433,3 +433,19 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def table_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Turn records into columns of plain values.
+
+    Args:
+        records: Nested mappings, such as the levels in metrics.json.
+
+    Returns:
+        One value per record under each of their flattened keys, None where a record lacks it; a mapping that is null in
+        some records has columns for its keys only.
+    """
+    rows = [flatten(record) for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    nested = {key for record in records for key, value in record.items() if isinstance(value, Mapping)}
+    return {name: [row.get(name) for row in rows] for name in names if name not in nested}

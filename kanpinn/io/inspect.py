@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from kanpinn.errors import UserError
+from kanpinn.io import vtkhdf
 from kanpinn.io.atomic import jsonable
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
 from kanpinn.io.metrics import check_metrics, read_metrics
@@ -32,6 +37,8 @@ _HIDDEN_ATTRIBUTES = (
     "long_name",
     "units",
 )
+LAYOUT = 1
+"""Version of the layout of what `inspect` returns; new keys may appear without a new version."""
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -41,9 +48,10 @@ def inspect(path: Path) -> dict[str, Any]:
         path: The folder or file.
 
     Returns:
-        A mapping that json can write: `kind` ("run", "solution" or "checkpoint"), `path`, `bytes`, for a run its
-        `files`, `metrics`, `solution` and `warnings` (lines about what does not agree), for a file its `attributes`,
-        `metrics`, `record` (a checkpoint's) and `tree`.
+        A mapping that json can write, NaN as None, laid out as docs/solution-file.md says: `layout`, `kind` ("run",
+        "solution", "checkpoint" or "sweep"), `path`, `bytes`, `metrics`; for a run its `files`, `solution` and
+        `warnings` (lines about what does not agree); for a file its `attributes`, `provenance`, `tree`, a
+        checkpoint's `record` and a solution's `slabs`, `errors_by_time`, `residuals` and `vtk`.
 
     Raises:
         UserError: If the path is missing, a folder that is not a run, or a file that is not ours or damaged.
@@ -75,6 +83,7 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
     sizes = [{"name": file.relative_to(folder).as_posix(), "bytes": file.stat().st_size} for file in files]
     description: dict[str, Any] = {
+        "layout": LAYOUT,
         "kind": "run",
         "path": str(folder),
         "bytes": sum(size["bytes"] for size in sizes),
@@ -102,13 +111,15 @@ def _inspect_file(path: Path) -> dict[str, Any]:
     """Describe one HDF5 file of ours."""
     with existing_file(path) as file:
         kind = str(file.attrs["schema"]).removeprefix("kanpinn-")
-        description = {
+        description: dict[str, Any] = {
+            "layout": LAYOUT,
             "kind": kind,
             "path": str(path),
             "bytes": path.stat().st_size,
             "attributes": _attributes(file),
             "metrics": read_record(group_of(file, "metrics")) if "metrics" in file else None,
             "record": json.loads(str(file.attrs["meta"])) if "meta" in file.attrs else None,
+            "provenance": _provenance(file),
             "tree": list(_children(file)),
         }
         metrics = description["metrics"]
@@ -118,7 +129,80 @@ def _inspect_file(path: Path) -> dict[str, Any]:
             raise KeyError("no metrics")
         if not isinstance(description["record"], dict | None):
             raise ValueError("its record is no JSON object")
+        if kind == "solution":
+            description |= _solution_summary(file)
         return jsonable(description)
+
+
+def _provenance(file: h5py.File) -> dict[str, Any]:
+    """What made a file: when, with which versions, from which seed and config."""
+    config: Any = None
+    if "config" in file.attrs:
+        try:
+            config = OmegaConf.to_container(OmegaConf.create(str(file.attrs["config"])))
+        except (ValueError, YAMLError, OmegaConfBaseException):
+            config = None  # --check says so
+    elif "meta" in file.attrs:
+        config = json.loads(str(file.attrs["meta"])).get("config")
+    names = [str(name) for name in file.attrs if str(name).endswith("_version") and name != "schema_version"]
+    return {
+        "created": file.attrs.get("created"),
+        "versions": {name.removesuffix("_version"): file.attrs[name] for name in names},
+        "seed": file.attrs.get("seed", config.get("seed") if isinstance(config, dict) else None),
+        "config": config if isinstance(config, dict) else None,
+    }
+
+
+def _solution_summary(file: Any) -> dict[str, Any]:
+    """How far a run came, its errors over time, its conditions' residuals, and what VTK finds."""
+    axes = field_axes(name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.is_scale)
+    planned, begun = (int(file.attrs.get(name, 1)) for name in ("slabs", "slabs_begun"))
+    end = None
+    if begun < planned and "t" in axes:
+        first, last = float(file["t"][0]), float(file["t"][-1])
+        end = first + (last - first) * begun / planned
+    vtk = None
+    if vtkhdf.GROUP in file:
+        kind, steps = file[vtkhdf.GROUP].attrs["Type"], file.get(f"{vtkhdf.GROUP}/Steps")
+        vtk = {
+            "type": kind.decode() if isinstance(kind, bytes) else str(kind),
+            "steps": 1 if steps is None else int(steps.attrs["NSteps"]),
+        }
+    return {
+        "slabs": {"planned": planned, "begun": begun, "known_until": end},
+        "errors_by_time": _errors_by_time(file) if "t" in axes else None,
+        "residuals": {name: _size(group["residual"][...]) for name, group in file["points"].items()},
+        "vtk": vtk,
+    }
+
+
+def _errors_by_time(file: Any) -> dict[str, dict[str, list[float]]]:
+    """Relative L2 and largest error of each unknown at each time, NaN where it is not known or the reference is 0."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in map(str, file):
+        unknown, _, kind = name.rpartition("_")
+        if kind != "error" or f"{unknown}_ref" not in file:
+            continue
+        columns: dict[str, list[float]] = {"t": file["t"][...].tolist(), "relative_l2": [], "linf": []}
+        for k in range(len(columns["t"])):  # one time step in memory at a time
+            error, reference = file[name][k], file[f"{unknown}_ref"][k]
+            inside = np.isfinite(reference)
+            norm = float(np.linalg.norm(reference[inside]))
+            columns["relative_l2"].append(float(np.linalg.norm(error[inside])) / norm if norm else math.nan)
+            columns["linf"].append(float(np.abs(error[inside]).max()) if inside.any() else math.nan)
+        found[unknown] = columns
+    return found
+
+
+def _size(residual: np.ndarray) -> dict[str, float]:
+    """Number of points, root mean square and largest value of a residual."""
+    if not residual.size:
+        return {"points": 0, "rms": math.nan, "max": math.nan}
+    return {
+        "points": residual.size,
+        "rms": float(np.sqrt(np.mean(residual**2))),
+        "max": float(np.abs(residual).max()),
+    }
 
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
@@ -139,7 +223,26 @@ def _children(group: h5py.Group) -> Iterator[dict[str, Any]]:
         if isinstance(item, h5py.Group):
             yield {"name": name, "kind": "group", "attributes": _attributes(item), "children": list(_children(item))}
         elif isinstance(item, h5py.Dataset) and not is_only_dimension(item):
+            linked = _linked(item, name)
+            if linked is not None:
+                kind = "view" if item.is_virtual else "link"
+                yield {
+                    "name": name,
+                    "kind": kind,
+                    "target": linked,
+                    "shape": list(item.shape),
+                    "dtype": str(item.dtype),
+                }
+                continue
             yield {"name": name, "kind": "coordinate" if item.is_scale else "array", **_describe(item)}
+
+
+def _linked(item: h5py.Dataset, name: str) -> str | None:
+    """The root field that a dataset elsewhere is, or is a view of; None for one with values of its own."""
+    if item.is_virtual:
+        return str(item.virtual_sources()[0].dset_name)
+    above = item.parent.name != "/" and name in item.file and item.file[name] == item
+    return f"/{name}" if above else None
 
 
 def _describe(dataset: h5py.Dataset) -> dict[str, Any]:
@@ -159,7 +262,7 @@ def _describe(dataset: h5py.Dataset) -> dict[str, Any]:
 def _axes(dataset: h5py.Dataset) -> list[str] | None:
     """The coordinates or dimensions that a field or a column stands on, None for any other array.
 
-    Taken from the layout that the schema prescribes: HDF5 follows a forged DIMENSION_LIST into nowhere.
+    Taken from the layout that the schema prescribes: HDF5 crashes on the references in a forged DIMENSION_LIST.
     """
     home = dataset.parent
     place = home.file if str(home.name).startswith("/VTKHDF") else home

@@ -14,12 +14,12 @@ from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import (
     dimension,
     existing_file,
-    flatten,
     group_of,
     is_only_dimension,
     new_file,
     read_array,
     read_record,
+    table_columns,
     write_array,
     write_record,
 )
@@ -223,8 +223,7 @@ def _write_table(
 def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
     """Write the level table column by column for readers, and whole (with its nulls) for ourselves."""
     write_record(group, levels)
-    rows = [flatten(level) for level in levels]
-    columns = {name: _column([row.get(name) for row in rows]) for row in rows for name in row}
+    columns = {name: _column(values) for name, values in table_columns(levels).items()}
     _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
 
 
