@@ -266,7 +266,12 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise
     except RecursionError as error:
         raise UserError("config: nested without end.") from error
-    except (OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:  # OmegaConf's, for what it cannot hold
+    except (
+        OmegaConfBaseException,
+        AssertionError,
+        TypeError,
+        ValueError,
+    ) as error:  # OmegaConf's, for what it cannot hold
         raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
     check_resolved(plain)
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
