@@ -26,6 +26,7 @@ from kanpinn.least_squares import LeastSquares, Linearization
 from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
+from kanpinn.state import State
 from kanpinn.weighting import Weighting
 
 INTERIOR = "interior"
@@ -193,6 +194,7 @@ class Objective(LeastSquares):
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
         }
         self._terms: list[_Term] = []
+        self._draw: Draw | None = None
         self.points = torch.empty(0, len(problem.domain))
         self.version = 0
 
@@ -202,6 +204,7 @@ class Objective(LeastSquares):
         Args:
             draw: From a sampler.
         """
+        self._draw = draw
         blocks: list[Tensor] = []
         terms: list[_Term] = []
         start = 0
@@ -222,6 +225,22 @@ class Objective(LeastSquares):
         self._terms = terms
         self.points = torch.cat(blocks)
         self.weighting.reset(self._times())
+        self.version += 1
+
+    def state(self) -> State:
+        """The points, and what the weighting scheme has made of the residuals there."""
+        return {"draw": None if self._draw is None else self._draw.state(), "weighting": self.weighting.state()}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Take points and multipliers from a state.
+
+        Args:
+            state: What `state` returned, arrays in place of tensors.
+            device: Where tensors go.
+        """
+        if state["draw"] is not None:
+            self.set_points(Draw.from_state(state["draw"], device))
+        self.weighting.load_state(state["weighting"], device)
         self.version += 1
 
     def _elapsed(self, points: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from kanpinn.records import LevelRecord, Progress
 
 
 class RunLog:
-    """Lines of log.txt; the file is rewritten in one atomic step whenever lines are added.
+    """Lines of log.txt, those of earlier processes too; rewritten in one atomic step whenever lines are added.
 
     Attributes:
         lines: Everything logged so far.
@@ -24,7 +24,7 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: list[str] = []
+        self.lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
     def add(self, *lines: str) -> None:
         """Add lines and write the file."""

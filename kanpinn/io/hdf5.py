@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -26,12 +27,19 @@ _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
 
 
+@functools.cache
 def _version(package: str) -> str:
     """The installed version of a package, without importing it (torch alone takes seconds)."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what numbers in a file depend on, by package."""
+    packages = ("kanpinn", "torch", "numpy", "scipy", "h5py")
+    return {**{name: _version(name) for name in packages}, "python": platform.python_version()}
 
 
 @contextmanager

@@ -12,13 +12,14 @@ import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import jsonable
+from kanpinn.io.checkpoint import META, read_meta
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
 from kanpinn.io.render import render
 
 __all__ = ["inspect", "is_run", "render"]
 
 _RUN_FILES = ("solution.h5", "metrics.json", "config.yaml", "checkpoints")
-_HIDDEN_ATTRIBUTES = ("json", "meta", "DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "long_name", "units")
+_HIDDEN_ATTRIBUTES = ("json", "DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "long_name", "units")
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -98,10 +99,15 @@ def _inspect_file(path: Path) -> dict[str, Any]:
             "bytes": path.stat().st_size,
             "attributes": _attributes(file),
             "metrics": read_record(group_of(file, "metrics")) if "metrics" in file else None,
-            "record": json.loads(str(file.attrs["meta"])) if "meta" in file.attrs else None,
-            "tree": list(_children(file)),
+            "record": _record(file) if META in file else None,
+            "tree": [child for child in _children(file) if child["name"] != META],
         }
         return jsonable(description)
+
+
+def _record(file: h5py.File) -> dict[str, Any]:
+    """A checkpoint's record without the state to resume from, whose arrays the tree shows."""
+    return {key: value for key, value in read_meta(file).items() if key != "state"}
 
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:

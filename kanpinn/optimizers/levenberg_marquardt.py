@@ -13,6 +13,7 @@ from kanpinn.errors import invalid
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.nielsen import NielsenDamping
+from kanpinn.state import State, tensor
 
 
 @dataclass
@@ -53,6 +54,18 @@ class LevenbergMarquardt(Optimizer):
         # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
         self._damping.follow(other._damping)
         self._last = None if other._last is None else vector(other._last)
+
+    def state(self) -> State:
+        return {"damping": self._damping.state(), "last": self._last}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._damping.load_state(state["damping"])
+        self._last = None if state["last"] is None else tensor(state["last"], device)
+
+    def retreat(self) -> bool:
+        self._damping.retreat()
+        self._last = None
+        return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         matrix, gradient, loss, terms = objective.normal_equations(theta)

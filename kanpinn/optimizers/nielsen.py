@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kanpinn.state import State
+
 
 @dataclass
 class NielsenDamping:
@@ -36,6 +38,19 @@ class NielsenDamping:
         self.value *= self.factor
         self.factor *= 2
 
+    def retreat(self) -> None:
+        """λ ← 100 λ after numbers that were not finite; a later `reset` begins there too."""
+        self.first, self.value, self.factor = 100 * self.first, 100 * max(self.value, self.first), 2.0
+
     def follow(self, other: NielsenDamping) -> None:
         """Go on where another one stands."""
         self.value, self.factor = other.value, other.factor
+
+    def state(self) -> State:
+        """λ, ν and where they begin."""
+        return {"first": self.first, "value": self.value, "factor": self.factor}
+
+    def load_state(self, state: State) -> None:
+        """Take them from a state."""
+        self.first = float(state["first"])
+        self.value, self.factor = float(state["value"]), float(state["factor"])

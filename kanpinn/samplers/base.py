@@ -16,6 +16,7 @@ from torch import Tensor
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.problem import Condition, Coordinates, Problem, checked_part, inside
 from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
+from kanpinn.state import State, tensor
 
 MOST_POINTS = 10**8
 Residual = Callable[[Tensor], Tensor]
@@ -50,6 +51,23 @@ class Draw:
     interior: PointSet
     conditions: dict[str, PointSet]
     partners: dict[str, Tensor]
+
+    def state(self) -> State:
+        """All points and weights."""
+        sets = {name: {"points": s.points, "weights": s.weights} for name, s in self.conditions.items()}
+        interior = {"points": self.interior.points, "weights": self.interior.weights}
+        return {"interior": interior, "conditions": sets, "partners": self.partners}
+
+    @staticmethod
+    def from_state(state: State, device: torch.device) -> Draw:
+        """The draw whose `state` this is, arrays in place of tensors."""
+
+        def placed(part: State) -> PointSet:
+            return PointSet(tensor(part["points"], device), tensor(part["weights"], device))
+
+        conditions = {str(name): placed(part) for name, part in state["conditions"].items()}
+        partners = {str(name): tensor(points, device) for name, points in state["partners"].items()}
+        return Draw(placed(state["interior"]), conditions, partners)
 
 
 def check_whole(key: str, value: Any, least: int, most: int = MOST_POINTS) -> None:
