@@ -27,7 +27,7 @@ from kanpinn.state import State, join, split, tensor
 
 FOLDER = "checkpoints"
 SHARE = 0.02
-"""Largest part of the time that stage ends in quick succession may spend on checkpoints."""
+"""Largest part of the time that goes into checkpoints; where stages are short, not every one of them ends in one."""
 
 
 class Checkpoint(NamedTuple):
@@ -71,13 +71,13 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether `checkpoint.every_s` seconds have gone by since the last one."""
-        return time.perf_counter() - self._last >= max(self._options.every_s, self._cost / SHARE)
+        """Whether `checkpoint.every_s` seconds have gone by since the last one, and one more is affordable."""
+        return time.perf_counter() - self._last >= self._options.every_s and self.affordable
 
     @property
     def affordable(self) -> bool:
-        """Whether one more would not take more than `SHARE` of the time since the last one."""
-        return time.perf_counter() - self._last >= self._cost / SHARE
+        """Whether one more would not take more than `SHARE` of the time since the last one; always at every_s=0."""
+        return not self._options.every_s or time.perf_counter() - self._last >= self._cost / SHARE
 
     def write(self, state: State, backbone: Backbone, theta: Tensor) -> Path:
         """Write one, then remove all but the last `checkpoint.keep`.

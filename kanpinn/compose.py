@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,45 @@ CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
 
 
+@dataclass(frozen=True)
+class LauncherPlugin:
+    """A launcher of Hydra's that sweeps may use.
+
+    Attributes:
+        target: Its class.
+        extra: What installs it; "" for one that is always there.
+        isolated: Whether each job gets a process of its own below the launcher's.
+    """
+
+    target: str
+    extra: str = ""
+    isolated: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there, without importing it."""
+        package = ".".join(self.target.split(".")[:2])
+        try:
+            return not self.extra or importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:  # no plugin of Hydra's at all
+            return False
+
+
+_SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
+_SLURM = LauncherPlugin(f"{_SUBMITIT}.SlurmLauncher", "slurm", isolated=True)
+LAUNCHERS = {
+    "basic": LauncherPlugin("hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
+    "joblib": LauncherPlugin("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "parallel", True),
+    "submitit_local": LauncherPlugin(f"{_SUBMITIT}.LocalLauncher", "slurm", isolated=True),
+    "submitit_slurm": _SLURM,
+    "slurm": _SLURM,  # the same with settings of ours
+    "ray": LauncherPlugin("hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", "ray"),
+}
+"""What `hydra/launcher` may be; nothing else is instantiated from a config."""
+
+_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
 class UserConfigs(SearchPathPlugin):
     """Puts the user's own ./conf before the packaged configs, so that a file of the same name wins."""
 
@@ -45,14 +86,16 @@ class UserConfigs(SearchPathPlugin):
 Plugins.instance().register(UserConfigs)
 
 
-def compose(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
+def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool = False) -> tuple[DictConfig, Path]:
     """Compose the config that the given overrides describe.
 
     Args:
         overrides: As on the command line, such as `["problem=burgers", "seed=1"]`.
+        keep_sweep: Whether the part that steers sweeps stays in the config.
+        keep_hydra: Whether Hydra's own part does.
 
     Returns:
-        The config without Hydra's own part, and the run folder it asks for.
+        The config, and the run folder it asks for.
 
     Raises:
         UserError: If an override cannot be read, or names a choice or key that does not exist.
@@ -67,9 +110,30 @@ def compose(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
         folder = Path(str(OmegaConf.select(cfg, "hydra.run.dir")))
     except Exception as error:  # Hydra also raises ValueError and others for what a user may write
         raise _explain(error, parsed) from error
+    _check_plugins(cfg)
     with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
+        for key, kept in (("hydra", keep_hydra), ("sweep", keep_sweep)):
+            if not kept:
+                cfg.pop(key, None)
     return cfg, folder
+
+
+def _check_plugins(cfg: DictConfig) -> None:
+    """Refuse classes that Hydra would instantiate from the config, other than the launchers known here."""
+    targets = {plugin.target for plugin in LAUNCHERS.values()}
+    for key, valid in (("hydra.launcher", targets), ("hydra.sweeper", {_SWEEPER})):
+        target = OmegaConf.select(cfg, f"{key}._target_")
+        if target not in valid:
+            choice = "one of " + ", ".join(LAUNCHERS) if key == "hydra.launcher" else "basic"
+            raise invalid(f"{key}._target_", target, f"the class of hydra/{key.partition('.')[2]}: {choice}")
+    if OmegaConf.select(cfg, "hydra.callbacks"):
+        raise invalid("hydra.callbacks", "{…}", "none: callbacks from a config are not run")
+
+
+def quoted(text: str) -> str:
+    """A text as a value in Hydra's grammar, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'") if "'" in text or text.endswith("\\") else text
+    return f"'{escaped}'"
 
 
 def check_folder(folder: Path) -> None:
@@ -121,7 +185,7 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 
 
 @contextmanager
-def _no_other_hydra() -> Iterator[None]:
+def isolate() -> Iterator[None]:
     """Set aside a Hydra that the calling program may have started."""
     other = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -132,7 +196,7 @@ def _no_other_hydra() -> Iterator[None]:
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    with _no_other_hydra(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
+    with isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
         return hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
 
 
@@ -158,6 +222,8 @@ def _explain(error: Exception, parsed: Sequence[Override]) -> UserError:
 def _wrong_choice(override: Override) -> UserError | None:
     """The mistake in an override of a whole group, if there is one."""
     group, value = override.key_or_group, override.value()
+    if group == "hydra/launcher" and override.type != OverrideType.DEL:
+        return _wrong_launcher(str(value))
     if group not in GROUPS or override.type == OverrideType.DEL:
         return None
     known = choices(group)
@@ -175,6 +241,15 @@ def _wrong_choice(override: Override) -> UserError | None:
             f"it needs at least the line 'name: {value}'. Valid choices: {', '.join(known)}."
         )
     return unknown_choice(group, value, known)
+
+
+def _wrong_launcher(name: str) -> UserError | None:
+    """What is wrong with a choice of `hydra/launcher`."""
+    if name not in LAUNCHERS:
+        return unknown_choice("hydra/launcher", name, LAUNCHERS)
+    if not LAUNCHERS[name].installed:
+        return UserError(f"hydra/launcher={name}: is not installed: pip install 'kanpinn[{LAUNCHERS[name].extra}]'")
+    return None
 
 
 def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -74,7 +74,7 @@ class CheckpointOptions:
     """How often a run writes what it could be resumed from; at stage ends it does so anyway.
 
     Attributes:
-        every_s: Seconds between two checkpoints.
+        every_s: Seconds between two checkpoints; 0 writes one before every step, whatever it costs.
         keep: How many of the last ones are kept.
     """
 
@@ -141,6 +141,11 @@ class Configuration:
     conditions: Literal["soft", "exact"]
     components: dict[str, Any]
     resolved: dict[str, Any]
+
+    def problem_for(self, level: int) -> Problem:
+        """The problem that a level solves: with the coefficients of the schedule's curriculum, if there are any."""
+        changed = self.components["schedule"].coefficients(level)
+        return replace(self.problem, **changed) if changed else self.problem
 
     def optimizer_name(self, chosen: Any) -> str:
         """The name of the optimiser that a stage asks for by name, by a mapping, or (None) takes from the run."""
@@ -216,7 +221,38 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
     configuration = Configuration(settings, problem, conditions, components, values)
     _check_optimizers(configuration)
+    _check_curriculum(configuration)
     return configuration
+
+
+def _check_curriculum(configuration: Configuration) -> None:
+    """Refuse a curriculum in what the problem cannot vary from level to level; raises UserError."""
+    schedule, problem = configuration.components["schedule"], configuration.problem
+    given = getattr(schedule, "curriculum", None)
+    if not given:
+        return
+    if schedule.slabs > 1:
+        raise UserError(f"schedule.slabs={schedule.slabs}: time slabs have no curriculum; valid choices: 1.")
+    real = [item.name for item in fields(problem) if item.type in (float, "float")]
+    for name in given:
+        if name not in real:
+            raise (
+                unknown_choice("schedule.curriculum", name, real)
+                if real
+                else invalid(
+                    "schedule.curriculum", shown(given), "null (the problem has no coefficient that is a real number)"
+                )
+            )
+    for level in range(schedule.levels - 1):
+        try:
+            other = configuration.problem_for(level)
+        except UserError as error:
+            raise UserError(f"schedule.curriculum on level {level}: {error}") from error
+        for key in ("unknowns", "outputs", "derivatives", "periodic"):
+            if getattr(other, key) != getattr(problem, key):
+                raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
+        if vars(other.domain) != vars(problem.domain):
+            raise UserError(f"schedule.curriculum: on level {level} the problem has another domain")
 
 
 def _check_optimizers(configuration: Configuration) -> None:

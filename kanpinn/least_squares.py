@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,15 +24,19 @@ class Linearization:
 
     Attributes:
         jacobian: J = ∂r/∂theta of the weighted residual vector, `[M, P]`.
-        gradient: g `[P]`, half the gradient of the loss; Jᵀr for a plain sum of squares.
+        gradient: g `[P]`, half the gradient of the loss: Jᵀr + `linear`.
         loss: The loss at theta.
         terms: Each term's part of ‖r‖².
+        residual: r `[M]`.
+        linear: Half the gradient of what the loss has beside ‖r‖², `[P]`; None where it has nothing.
     """
 
     jacobian: Tensor
     gradient: Tensor
     loss: float
     terms: dict[str, float]
+    residual: Tensor
+    linear: Tensor | None = None
 
 
 class LeastSquares(ABC):
@@ -69,6 +75,43 @@ class LeastSquares(ABC):
     def linearize(self, theta: Tensor) -> Linearization:
         """The residual's Jacobian and half the gradient at theta `[P]`."""
 
+    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:  # noqa: ARG002
+        """`linearize` in parts: their JᵀJ, gradients, losses and terms add up to the whole ones.
+
+        Args:
+            theta: Parameters `[P]`.
+            rows: About how many rows of J a part may have, where the problem can be taken apart; None for one part.
+
+        Yields:
+            The parts.
+        """
+        yield self.linearize(theta)
+
+    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:  # noqa: ARG002
+        """`loss`, from the parts that `linearizations` has; equal to it up to rounding."""
+        return self.loss(theta)
+
+    def residual_vector(self, theta: Tensor) -> Tensor:
+        """The weighted residual vector r `[M]` at theta `[P]`."""
+        return self.linearize(theta).residual
+
+    def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The columns of J that belong to the network's last layer, `[M, L]`, and r `[M]`, at theta `[P]`."""
+        found = self.linearize(theta)
+        return found.jacobian[:, self.backbone.last_layer], found.residual
+
+    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:  # noqa: ARG002
+        """A problem on a random part of the points, whose loss and JᵀJ have this one's as their expectation.
+
+        Args:
+            share: Of the points, above 0 and below 1.
+            generator: Draws them.
+
+        Returns:
+            The problem; itself where its points cannot be taken apart.
+        """
+        return self
+
     def products(self, theta: Tensor) -> Products:
         """The residual's Jacobian at theta `[P]` by its products; from the stored one where nothing better is known."""
         found = self.linearize(theta)
@@ -91,17 +134,21 @@ GRAM_BLOCK = 192
 """Columns per block of `gram`: little more than half the work, and still wide enough for a fast product."""
 
 
-def gram(matrix: Tensor) -> Tensor:
-    """JᵀJ of `[M, P]`, block row by block row of the upper triangle, then mirrored.
+def gram(matrix: Tensor, total: Tensor | None = None) -> Tensor:
+    """JᵀJ of `[M, P]`, block row by block row of the upper triangle, then mirrored; added to `total` `[P, P]` if given.
 
     A symmetric rank-k product of another BLAS would be as good alone, but its threads and torch's then wait for each
     other's: with two of each, a step of a small network took more than twice as long.
     """
     size = matrix.shape[1]
-    product = matrix.new_empty(size, size)
+    product = matrix.new_empty(size, size) if total is None else total
     blocks = [(start, min(start + GRAM_BLOCK, size)) for start in range(0, size, GRAM_BLOCK)]
     for start, end in blocks:
-        torch.mm(matrix[:, start:end].T, matrix[:, start:], out=product[start:end, start:])
+        upper = product[start:end, start:]
+        if total is None:
+            torch.mm(matrix[:, start:end].T, matrix[:, start:], out=upper)
+        else:
+            upper.addmm_(matrix[:, start:end].T, matrix[:, start:])
         product[end:, start:end] = product[start:end, end:].T
         square = product[start:end, start:end]
         square.copy_(torch.triu(square) + torch.triu(square, 1).T)

@@ -8,14 +8,16 @@ exp(−λ (t_n − t_0)) too (`Weighting.growth`).
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +32,9 @@ from kanpinn.state import State
 from kanpinn.weighting import Weighting
 
 INTERIOR = "interior"
+
+FEWEST = 16
+"""Points of every term that a random sample has, if the term has as many."""
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -136,7 +141,12 @@ class _Term:
     partner: slice | None
     scale: Tensor  # √(w q/|set|), [n]
     coordinates: Tensor
-    part: slice | None = None  # which of the points drawn for the term these are; None for all
+    part: slice | Tensor | None = None  # which of the points drawn for the term these are; None for all
+
+
+def _within(part: slice | Tensor, which: slice | Tensor) -> Tensor:
+    """Which of all points some of a part's points are, `[n]`."""
+    return (torch.arange(part.start, part.stop) if isinstance(part, slice) else part)[which]
 
 
 @dataclass(frozen=True)
@@ -329,19 +339,63 @@ class Objective(LeastSquares):
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
         record = self._record(theta)
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            self.backbone.jacobian(theta, record.tape, scalar, out, retain=retain)
+
+        return *self._assembled(record, self.backbone.size, pull), record.losses
+
+    def residual_vector(self, theta: Tensor) -> Tensor:
+        """The weighted residual vector r `[M]` at theta `[P]`."""
+        return self.residual(theta)[0]
+
+    def last_layer(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """J's columns of the last layer `[M, L]` and r `[M]` at theta `[P]`; the layers before it are not pulled back.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            As in `LeastSquares.last_layer`, rows ordered as in `residual`.
+        """
+        record = self._record(theta)
+        layer, parameters = self.backbone.layers[-1], self.backbone.arrays(theta)[-1]
+
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            output = record.tape.outputs[-1]
+            cotangent = torch.zeros_like(output)
+            if scalar.requires_grad:
+                (cotangent,) = torch.autograd.grad(scalar, output, retain_graph=retain, materialize_grads=True)
+            layer.jacobian(parameters, record.tape.features[-1], cotangent, out)
+
+        r, matrix = self._assembled(record, layer.size, pull)
+        return matrix, r
+
+    def _assembled(
+        self, record: _Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
+    ) -> tuple[Tensor, Tensor]:
+        """The residual vector `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
+
+        Args:
+            record: The forward pass.
+            size: Number of parameters asked for.
+            pull: Writes, from Σ_n r_n, every point's row into `[N, size]`; told whether the graph is needed again.
+
+        Returns:
+            r and J, rows ordered as in `residual`.
+        """
         rows, passes = record.rows, record.passes
         blocks: list[Tensor] = [torch.empty(0)] * len(rows)
         for k, members in enumerate(passes):
-            block = theta.new_empty(len(self.points), self.backbone.size)
-            scalar = record.scalar(members)
-            self.backbone.jacobian(theta, record.tape, scalar, block, retain=k < len(passes) - 1)
+            block = self.points.new_empty(len(self.points), size)
+            pull(record.scalar(members), block, k < len(passes) - 1)
             for m in members:
                 term = rows[m][0]
                 part = block[term.points]
                 blocks[m] = part if term.partner is None else part + block[term.partner]
         plain = len(passes) == 1 and all(term.partner is None for term, _ in rows)
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
-        return torch.cat([row for _, row in rows]).detach(), matrix, record.losses
+        return torch.cat([row for _, row in rows]).detach(), matrix
 
     def _record(self, theta: Tensor) -> _Recording:
         """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""
@@ -398,12 +452,23 @@ class Objective(LeastSquares):
 
     def _at(self, term: _Term, chosen: slice) -> Objective:
         """This objective on some points of one term only."""
-        count = chosen.stop - chosen.start
-        sides = [self.points[where][chosen] for where in (term.points, term.partner) if where is not None]
-        part = copy(self)
-        part.points = torch.cat(sides)
-        partner = None if term.partner is None else slice(count, 2 * count)
-        part._terms = [_Term(term.name, slice(0, count), partner, term.scale[chosen], term.coordinates[chosen], chosen)]
+        return self._on([(term, chosen, 1.0)])
+
+    def _on(self, chosen: Sequence[tuple[_Term, slice | Tensor, float]]) -> Objective:
+        """This objective on some points of some terms, each term's residuals times a factor."""
+        part, sides, terms, end = copy(self), [], [], 0
+        for term, which, factor in chosen:
+            coordinates = term.coordinates[which]
+            places = []
+            for where in (term.points, term.partner):
+                if where is not None:
+                    sides.append(self.points[where][which])
+                    places.append(slice(end, end + len(coordinates)))
+                    end += len(coordinates)
+            scale = term.scale[which] if factor == 1.0 else term.scale[which] * factor
+            own = which if term.part is None else _within(term.part, which)
+            terms.append(_Term(term.name, places[0], places[1] if len(places) > 1 else None, scale, coordinates, own))
+        part.points, part._terms = torch.cat(sides), terms
         return part
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
@@ -427,7 +492,43 @@ class Objective(LeastSquares):
     def linearize(self, theta: Tensor) -> Linearization:
         """J and Jᵀr at theta `[P]`."""
         r, matrix, losses = self.jacobian(theta)
-        return Linearization(matrix, matrix.T @ r, float(r.square().sum()), losses)
+        return Linearization(matrix, matrix.T @ r, float(r.square().sum()), losses, r)
+
+    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:
+        """J and Jᵀr term by term, some points at a time, each from passes of its own; whole where it fits."""
+        for part in self._parts(rows):
+            yield part.linearize(theta)
+
+    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:
+        """The loss ‖r‖² and each term's part, some points at a time."""
+        if rows is None or len(self.points) <= rows:
+            return self.loss(theta)
+        total, terms = 0.0, dict.fromkeys((term.name for term in self._terms), 0.0)
+        for part in self._parts(rows):
+            loss, losses = part.loss(theta)
+            total += loss
+            for name, value in losses.items():
+                terms[name] += value
+        return total, terms
+
+    def _parts(self, rows: int | None) -> Iterator[Objective]:
+        """Itself if it has at most that many points (None: any), else some points of one term after the other."""
+        if rows is None or len(self.points) <= rows:
+            yield self
+            return
+        for term in self._terms:
+            for start in range(0, len(term.coordinates), rows):
+                yield self._at(term, slice(start, min(start + rows, len(term.coordinates))))
+
+    def sampled(self, share: float, generator: np.random.Generator) -> Objective:
+        """This objective at random points, as large a share of every term's (at least `FEWEST`), weighted up to all."""
+        chosen = []
+        for term in self._terms:
+            many = len(term.coordinates)
+            count = min(many, max(math.ceil(share * many), FEWEST))
+            index = torch.from_numpy(np.sort(generator.choice(many, count, replace=False))).to(self.points.device)
+            chosen.append((term, index, math.sqrt(many / count)))
+        return self._on(chosen)
 
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""

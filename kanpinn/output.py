@@ -72,6 +72,38 @@ class OutputGrid:
             linf[name] = float(np.abs(difference).max())
         return l2, linf
 
+    def norms(self, fields: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """‖u‖₂ of each field over the points inside."""
+        return {name: float(np.linalg.norm(values.ravel()[self.inside])) for name, values in fields.items()}
+
+    def change(self, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """‖u − v‖₂/‖u‖₂ of each unknown inside, u after and v before; NaN where u vanishes."""
+        moved = self.norms({name: values.ravel() - before[name].ravel() for name, values in after.items()})
+        return {name: moved[name] / norm if norm else math.nan for name, norm in self.norms(after).items()}
+
+
+def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str, float]]]) -> dict[str, float] | None:
+    """Relative L2 error as the change from the last level but one to the last.
+
+    With errors e_L, e_{L−1} of the two levels it lies within ‖e_{L−1}‖ ± ‖e_L‖: where the last level gained much it is
+    the error of the level below, and above the true one; where it gained nothing it may be below.
+
+    Args:
+        parts: Of each time slab the changes and the norms ‖u‖₂ by unknown.
+
+    Returns:
+        The estimate by unknown; None where a part has only one level.
+    """
+    changes = [change for change, _ in parts if change is not None]
+    if len(changes) < len(parts):
+        return None
+    norms = {name: math.hypot(*(norm[name] for _, norm in parts)) for name in parts[0][1]}
+    moved = {
+        name: math.hypot(*(change[name] * norm[name] for change, (_, norm) in zip(changes, parts, strict=True)))
+        for name in norms
+    }
+    return {name: moved[name] / norm if norm else math.nan for name, norm in norms.items()}
+
 
 def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     """The reference at points.

@@ -17,7 +17,7 @@ from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective, ask
-from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden
+from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
 from kanpinn.output import DEFAULT_POINTS, reference_values
 from kanpinn.problem import Box, Condition, Problem, output_names
 from kanpinn.samplers import SAMPLERS
@@ -94,6 +94,8 @@ def probe(configuration: Configuration) -> None:
     objective.set_points(sampler.draw(problem, 0, generator, dtype=dtype, device=device))
     if not bool(torch.isfinite(objective.residual(theta)[0]).all()):
         raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
+    for chosen in {repr(s.optimizer): s.optimizer for s in configuration.components["schedule"].plan()}.values():
+        configuration.optimizer(chosen).check_objective(objective, theta)
     points = objective.term_points()["interior"].double().cpu()
     reference_values(problem, points)
 
@@ -158,8 +160,13 @@ def check_memory(configuration: Configuration, available: int) -> None:
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
     used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
-    if any(isinstance(optimizer, LevenbergMarquardt | Relaxation) for optimizer in used):
-        need += 8 * (points * parameters + 3 * parameters**2)
+    kept = [
+        min(points, (optimizer.rows(parameters) if isinstance(optimizer, LevenbergMarquardt) else None) or points)
+        for optimizer in used
+        if isinstance(optimizer, LevenbergMarquardt | Relaxation | VariableProjection)
+    ]
+    if kept:
+        need += 8 * (max(kept) * parameters + 3 * parameters**2)
     if any(isinstance(optimizer, SsBroyden) for optimizer in used):
         need += 8 * parameters**2
     grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)

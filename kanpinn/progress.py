@@ -112,6 +112,10 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
         lines.append(f"{n}: relative L2 error {metrics['relative_l2'][n]:.2e}, largest error {metrics['linf'][n]:.2e}")
     if not names:
         lines.append("no reference: errors not measured")
+        for n, estimate in (metrics.get("error_estimate") or {}).items():
+            lines.append(
+                f"{n}: relative L2 change from the last level but one {estimate:.2e}, an estimate of the error"
+            )
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
     lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
     lines.append(f"folder: {folder}")

@@ -52,6 +52,8 @@ class LevelRecord:
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
         slab: Which time slab, 0 the first.
         rollbacks: How often numbers that were not finite sent the run back to the best state of the visit.
+        change: ‖u − v‖₂/‖u‖₂ on the output grid by unknown, u the output at the end and v that of the level below when
+            it was left; None where no level was below.
     """
 
     level: int
@@ -69,6 +71,7 @@ class LevelRecord:
     correction: float | None = None
     slab: int = 0
     rollbacks: int = 0
+    change: dict[str, float] | None = None
 
     def state(self) -> State:
         """All attributes."""

@@ -29,11 +29,20 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.objective import Objective
-from kanpinn.output import OutputGrid, collocation_points, model_arrays, model_attributes, solution_fields
+from kanpinn.output import (
+    OutputGrid,
+    collocation_points,
+    error_estimate,
+    grid_values,
+    model_arrays,
+    model_attributes,
+    solution_fields,
+)
 from kanpinn.progress import RunLog, StageBar, summary
 from kanpinn.records import Progress, StageEnd
 from kanpinn.signals import stop_signals
 from kanpinn.solver import Solver
+from kanpinn.spectrum import stacked
 from kanpinn.state import State
 from kanpinn.training import Training
 
@@ -343,7 +352,7 @@ def _finish(
     done, training = solver.done, solver.training
     backbone, theta = solver.network()
     objective = training.objective
-    if backbone is not training.backbone:
+    if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
         objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
     fields = solution_fields(objective, theta, grid)
@@ -362,7 +371,7 @@ def _finish(
         "loss": end.loss,
         "relative_l2": l2,
         "linf": linf,
-        "error_estimate": None,
+        "error_estimate": None if len(done) < configuration.components["schedule"].slabs else _estimate(done),
         "work": sum(record.work for record in training.levels),
         "levels": [asdict(record) for record in training.levels],
     }
@@ -379,10 +388,13 @@ def _finish(
         fields=fields,
         history=training.columns(),
         levels=metrics["levels"],
+        spectra=stacked(training.spectra, len(training.levels)),
         points=collocation_points([(t.objective, t.theta) for t in done]),
         metrics=metrics,
         model=model_arrays(backbone, theta),
         model_attributes=model_attributes(backbone),
+        slabs=configuration.components["schedule"].slabs,
+        slabs_begun=len(done),
     )
     write_solution(folder / "solution.h5", data)
     write_json(folder / "metrics.json", metrics)
@@ -393,9 +405,16 @@ def _finish(
     return Solution(objective, theta, metrics, folder), message
 
 
+def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
+    """The estimate of the error, from the last level of every time slab."""
+    last = {record.slab: record.change for record in done[0].levels}
+    norms = [t.grid.norms(grid_values(t.objective, t.theta, t.grid)) for t in done]
+    return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
+
+
 def _draw(folder: Path) -> None:
     """Draw the figures from the file just written, so that they show what a reader of it sees."""
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures")
+    plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)

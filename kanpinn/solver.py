@@ -180,6 +180,7 @@ class Solver:
         return {
             "slabs": [training.state() for training in self.done],
             "levels": [record.state() for record in first.levels],
+            "spectra": [{"visit": visit, "of": spectra} for visit, spectra in first.spectra.items()],
             "history": rows_state(first.history),
             "ends": [end.state() for end in self.ends],
             "number": self.number,
@@ -204,6 +205,7 @@ class Solver:
             # These lists are shared by all slabs.
             first.levels[:] = [LevelRecord.from_state(record) for record in state["levels"]]
             first.history[:] = rows_of(state["history"])
+            first.spectra.update({int(known["visit"]): known["of"] for known in state["spectra"]})
             self.ends = [StageEnd.from_state(end, device) for end in state["ends"]]
             self.number = int(state["number"])
             self.trials = [StageEnd.from_state(end, device) for end in state["trials"]]

@@ -30,6 +30,7 @@ from kanpinn.problem import output_names
 from kanpinn.records import LevelRecord, Progress, Row, StageEnd, Underway
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
+from kanpinn.spectrum import error_spectra
 from kanpinn.state import State, generator_of, generator_state
 
 MONITOR_POINTS = 2000
@@ -62,6 +63,7 @@ class Training:
         history: One row per step kept.
         underway: The stage under way; None between stages.
         events: What happened on the way that the log should tell.
+        spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
     def __init__(self, configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> None:
@@ -78,19 +80,21 @@ class Training:
         self.history: list[Row] = [] if before is None else before.history
         self.events: list[str] = [] if before is None else before.events
         self.underway: Underway | None = None
+        self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
         self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
         problem = configuration.problem
         options = configuration.components["backbone"]
         embedding = embed(configuration)
         self._initial = np.random.default_rng([settings.seed, _INITIAL, *self._stream])
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
-        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._stage: Stage | None = None
+        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
         self._optimizers: dict[int, Optimizer] = {}  # that of each level's last visit
         self._chosen: dict[int, tuple[Any, int]] = {}  # what a stage said of it, and its number of steps
         self._last: int | None = None  # the level trained last
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
         self._work = 0.0 if before is None else before._work
+        self.below: dict[str, np.ndarray] | None = None  # the output on the grid when the level below was left
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
         self._monitor = grid.points[torch.from_numpy(chosen)]
         self._monitor_reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
@@ -144,7 +148,11 @@ class Training:
         c = self.configuration
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
         weighting = deepcopy(c.components["weighting"])
-        return Objective(c.problem, backbone, weighting, exact=c.conditions == "exact")
+        return Objective(c.problem_for(self._level(backbone)), backbone, weighting, exact=c.conditions == "exact")
+
+    def _level(self, backbone: Backbone) -> int:
+        """The level a network is trained on: its own, or the stage's where it has none."""
+        return backbone.level if backbone.refinable or self._stage is None else self._stage.level
 
     def enter(self, stage: Stage) -> None:
         """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
@@ -184,10 +192,11 @@ class Training:
             found = h.ascend()
             self._record(stage, began, level=h.level, entered="correct", correction=found.length)
         elif not self.backbone.refinable:
+            self.below = evaluate(self.objective, self.theta, self.grid.points)
             h.problem = self._objective(self.backbone)  # so that the level's own number of points is drawn
             self._record(stage, began, level=stage.level, entered="refine")
         else:
-            before = evaluate(self.objective, self.theta, self.grid.points)
+            before = self.below = evaluate(self.objective, self.theta, self.grid.points)
             h.refine()
             after = evaluate(self.objective, self.theta, self.grid.points)
             gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
@@ -242,7 +251,7 @@ class Training:
             self._rise(self._stage, time.perf_counter())
             record = self.levels[-1]
             record.loss, record.points = self._loss(self.hierarchy.theta), len(self.problem.points)
-            record.relative_l2 = self._errors()
+            self._measure(record)
 
     def train(self, stage: Stage, tell: Callable[[Progress], None], halt: Callable[[], str | None]) -> StageEnd:
         """Train one stage, or the rest of it where `load_state` has put it under way; `settle` keeps the result.
@@ -364,9 +373,15 @@ class Training:
         objective, own = self.problem.network(theta)
         return objective.plain_loss(own)
 
-    def _errors(self) -> dict[str, float] | None:
-        """Relative L2 error of the network under work on the output grid."""
-        return self.grid.errors(grid_values(self.objective, self.theta, self.grid))[0]
+    def _measure(self, record: LevelRecord) -> None:
+        """Keep the error of the network under work on the output grid, its spectrum, and its change since below."""
+        grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
+        record.relative_l2 = grid.errors(values)[0]
+        record.change = None if self.below is None else grid.change(self.below, values)
+        periodic = self.configuration.problem.periodic
+        self.spectra[len(self.levels) - 1] = error_spectra(
+            values, grid.reference, grid.coordinates, grid.axes, periodic
+        )
 
     def settle(self, end: StageEnd) -> None:
         """Keep a stage's result: parameters, history rows and the level's record."""
@@ -380,7 +395,7 @@ class Training:
         record.loss = end.loss
         record.steps += len(end.rows)
         record.points = len(self.problem.points)
-        record.relative_l2 = self._errors()
+        self._measure(record)
 
     def resample(self, theta: Tensor) -> None:
         """Draw new collocation points for parameters `[P]` of the level under work."""
@@ -388,7 +403,6 @@ class Training:
 
     def _draw(self, objective: Objective, theta: Tensor) -> None:
         """Give an objective new points, as many as its network's level asks for."""
-        assert self._stage is not None
         sampler: Sampler = self.configuration.components["sampler"]
         backbone = objective.backbone
         cells = None
@@ -400,7 +414,7 @@ class Training:
             values = objective.interior_residual(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
-        level = backbone.level if backbone.refinable else self._stage.level
+        level = self._level(backbone)
         # Points that are never drawn anew are the same on all levels that ask for as many.
         key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
         draw = self._draws.get(key)
@@ -463,6 +477,7 @@ class Training:
             "last": self._last,
             "draws": [{"key": key, "draw": draw.state()} for key, draw in self._draws.items()],
             "work": self._work,
+            "below": self.below,
             "generators": [generator_state(generator) for generator in (self._points, self._initial)],
             "underway": underway,
         }
@@ -491,6 +506,7 @@ class Training:
             for known in state["draws"]
         }
         self._work = float(state["work"])
+        self.below = state["below"]
         self._points, self._initial = map(generator_of, state["generators"])
         if state["underway"] is not None:
             self.underway = Underway.from_state(state["underway"], self.device)

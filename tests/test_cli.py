@@ -205,8 +205,8 @@ def test_a_sweep_has_a_folder_per_job_and_a_summary(kanpinn, recorded_run, folde
     assert result.code == 0, result.err
     rows = _summary(folder)
     assert list(rows[0]) == [
-        *("folder", "seed", "backbone", "status", "relative_l2_u", "linf_u"),
-        *("loss", "parameters", "work", "wall_time_s", "message"),
+        *("job", "folder", "status", "reason", "seed", "backbone", "problem", "schedule", "optimizer"),
+        *("parameters", "loss", "relative_l2_u", "linf_u", "work", "wall_time_s"),
     ]
     assert [(row["folder"], row["seed"], row["backbone"]) for row in rows] == [
         *(("0", "0", "kan"), ("1", "0", "mlp"), ("2", "1", "kan"), ("3", "1", "mlp")),
@@ -214,7 +214,7 @@ def test_a_sweep_has_a_folder_per_job_and_a_summary(kanpinn, recorded_run, folde
     assert [float(row["relative_l2_u"]) for row in rows] == [0.1, 0.1, 0.2, 0.2]
     assert [asked["folder"] for asked in recorded_run] == [folder / "sweep" / row["folder"] for row in rows]
     markdown = (folder / "sweep/summary.md").read_text().splitlines()
-    assert markdown[0].startswith("| folder | seed | backbone | status | relative_l2_u |")
+    assert markdown[0].startswith("| job | folder | status | seed | backbone | problem |")
     assert len(markdown) == 2 + 4
 
 
@@ -223,14 +223,14 @@ def test_a_failing_job_does_not_stop_the_others_and_the_worst_code_is_kept(kanpi
     assert result.code == 3
     rows = _summary(folder)
     assert [row["status"] for row in rows] == ["refused", "diverged", "crashed", "step_limit"]
-    assert [bool(row["message"]) for row in rows] == [True, True, True, False]
+    assert [bool(row["reason"]) for row in rows] == [True, True, True, False]
     assert "RuntimeError: a crash" in result.err
 
 
 def test_an_interrupted_sweep_stops_and_has_its_summary(kanpinn, recorded_run, folder):
     result = kanpinn("solve", "-m", "seed=0,16,1", "hydra.sweep.dir=sweep")
     assert result.code == 128 + signal.SIGTERM
-    assert [row["status"] for row in _summary(folder)] == ["step_limit", "interrupted"]
+    assert [row["status"] for row in _summary(folder)] == ["step_limit", "interrupted", "missing"]
 
 
 def test_a_wrong_value_anywhere_in_a_sweep_is_refused_before_any_job(kanpinn, recorded_run, folder):

@@ -61,7 +61,7 @@ class LeastSquares(Protocol):
     def linearize(self, theta: Tensor) -> Linearization:
         r, j = self.r(theta), torch.func.jacrev(self.r)(theta)
         loss = float(r.square().sum())
-        return Linearization(j, j.T @ r, loss, {"interior": loss})
+        return Linearization(j, j.T @ r, loss, {"interior": loss}, r)
 
 
 def linear(rows: int = 12, size: int = 6, condition: float = 30.0) -> tuple[LeastSquares, Tensor, Tensor, Tensor]:

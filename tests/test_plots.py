@@ -8,13 +8,23 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from PIL import Image
 
-from kanpinn.io.solution import SolutionFile, field_axes
+from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
+from kanpinn.backbones.separable import Factors
+from kanpinn.errors import UserError
+from kanpinn.io.solution import SolutionFile, field_axes, write_solution
+from kanpinn.jets import JetSpace
+from kanpinn.output import model_arrays
 from kanpinn.plots import (
+    activations_figure,
+    animate,
+    cycle_figure,
     history_figure,
     level_changes,
     plot_all,
@@ -22,9 +32,14 @@ from kanpinn.plots import (
     residual_figure,
     slices_figure,
     solution_figure,
+    spectrum_figure,
 )
+from kanpinn.plots.activations import edge_layers
+from kanpinn.plots.frames import _line_frames, _map_frames
 from kanpinn.plots.history import coarse_steps
+from kanpinn.plots.spectrum import banded, shown_visits
 from kanpinn.plots.style import axis_label, formula, number, relative_l2
+from kanpinn.problem import Box
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -58,8 +73,42 @@ def solution(axes: str, reference: bool = True, points: int = 12) -> SolutionFil
             "term_boundary": 0.1 / steps,
             "relative_l2_u": np.where(steps % 5 == 0, 0.3 / steps, np.nan),
         },
-        levels=[{"level": k, "grid": 4 * 2**k} for k in range(3)],
+        levels=[
+            {
+                "level": k,
+                "grid": 4 * 2**k,
+                "entered": "refine" if k else "start",
+                "steps": 10,
+                "relative_l2": {"u": 0.1 ** (k + 1)} if reference else None,
+            }
+            for k in range(3)
+        ],
+        spectra=spectra(coordinates) if reference else {},
+        points={"interior": interior(coordinates)},
+        model=SPLINES,
     )
+
+
+def spectra(coordinates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Spectra of three visits, each a hundred times below the one before."""
+    table = {f"wave_number_{name}": 0.5 * np.arange(len(values)) for name, values in coordinates.items()}
+    scale = 1e-4 * 0.01 ** np.arange(3)[:, None]
+    return table | {f"u_{name}": scale / (1 + np.arange(len(values))) ** 2 for name, values in coordinates.items()}
+
+
+def interior(coordinates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Thirty points all over the domain, with residuals from 1e-6 to 1e-4."""
+    generator = np.random.default_rng(1)
+    columns = {name: generator.uniform(v.min(), v.max(), 30) for name, v in coordinates.items()}
+    return columns | {"residual": 10.0 ** generator.uniform(-6, -4, 30)}
+
+
+SPLINES = {
+    "layer_0/knots": np.linspace(-2.5, 2.5, 11),  # degree 3 on the four intervals of [−1, 1], and three beyond
+    "layer_0/coefficients": np.random.default_rng(2).standard_normal((5, 4, 7)),
+    "layer_1/knots": np.linspace(-2.5, 2.5, 11),
+    "layer_1/coefficients": np.zeros((1, 5, 7)),
+}
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -93,8 +142,8 @@ def png_size(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("axes", "names"),
     [
-        ("xt", ["solution_u", "slices_u", "residual", "history"]),
-        ("t", ["solution_u", "residual", "history"]),
+        ("xt", ["solution_u", "slices_u", "residual", "history", "cycle", "spectrum_u", "activations"]),
+        ("t", ["solution_u", "residual", "history", "cycle", "spectrum_u", "activations"]),
     ],
 )
 def test_plot_all_writes_these_files(tmp_path: Path, axes: str, names: list[str]):
@@ -107,13 +156,13 @@ def test_plot_all_writes_these_files(tmp_path: Path, axes: str, names: list[str]
 def test_pixels_are_inches_times_dpi(tmp_path: Path):
     data = solution("x")
     width, height = solution_figure(data, "u").get_size_inches()
-    path = plot_all(data, tmp_path, dpi=50)[0]
+    path = plot_all(data, tmp_path, dpi=50, every=False)[0]
     assert png_size(path) == (round(width * 50), round(height * 50))
 
 
 def test_plotting_leaves_matplotlib_as_it_was(tmp_path: Path):
     before = dict(mpl.rcParams)
-    plot_all(solution("x"), tmp_path, dpi=30)
+    plot_all(solution("x"), tmp_path, dpi=30, every=False)
     assert dict(mpl.rcParams) == before
     assert "matplotlib.pyplot" not in plot_all.__globals__
 
@@ -195,6 +244,7 @@ def test_residual_is_its_modulus_on_whole_decades_one_panel_per_equation():
     figure = residual_figure(data)
     found = meshes(figure)
     assert len(found) == 2
+    assert len(panels(figure)) == 3  # the points, by the size of all residuals
     for mesh, name in zip(found, ("residual_mass", "residual_energy"), strict=True):
         assert isinstance(mesh.norm, LogNorm)
         assert mesh.norm.vmax >= np.abs(data.fields[name]).max() > mesh.norm.vmax / 10
@@ -203,6 +253,28 @@ def test_residual_is_its_modulus_on_whole_decades_one_panel_per_equation():
         np.testing.assert_allclose(decades, round(decades), atol=1e-9)
     assert "mass" in titles(figure)
     assert residual_figure(replace(data, fields={"u": data.fields["u"]})) is None
+
+
+def test_collocation_points_have_the_colours_of_the_residual_map():
+    data = solution("xy")
+    figure = residual_figure(data)
+    left, right = (axes for axes in figure.axes if axes.get_label() != "<colorbar>")
+    (dots,) = right.collections
+    assert dots.norm is _mesh(left).norm
+    columns = data.points["interior"]
+    order = np.argsort(columns["residual"])  # the largest on top
+    np.testing.assert_array_equal(dots.get_offsets(), np.stack([columns["x"], columns["y"]], axis=1)[order])
+    np.testing.assert_array_equal(dots.get_array(), columns["residual"][order])
+
+
+def test_every_collocation_point_lies_on_the_cut_nearest_in_time():
+    data = solution("xyt", points=6)
+    shown = [axes.collections[0] for axes in residual_figure(data).axes[4:8]]
+    assert sum(len(dots.get_offsets()) for dots in shown) == 30
+    times = data.coordinates["t"][[0, 2, 3, 5]]
+    t = data.points["interior"]["t"]
+    for k, dots in enumerate(shown):
+        assert len(dots.get_offsets()) == sum(np.abs(t[:, None] - times).argmin(axis=1) == k)
 
 
 # --- slices
@@ -219,6 +291,18 @@ def test_slices_show_five_times_and_the_error_of_every_time():
     assert by_name["error"].get_yscale() == "log"
     expected = [relative_l2(a, b) for a, b in zip(data.fields["u"], data.fields["u_ref"], strict=True)]
     np.testing.assert_array_equal(by_name["over time"].lines[0].get_ydata(), expected)
+
+
+def test_times_asked_for_are_the_nearest_of_the_grid():
+    data = solution("xt", points=11)
+    np.testing.assert_allclose(data.coordinates["t"], np.linspace(0, 1, 11))
+    lines = slices_figure(data, "u", asked=[0.52, 0.2, 0.21]).axes[0].lines
+    assert [line.get_label() for line in lines[:2]] == ["$t$ = 0.2", "$t$ = 0.5"]
+    np.testing.assert_array_equal(lines[1].get_ydata(), data.fields["u"][5])
+    text = titles(solution_figure(solution("xyt", points=11), "u", [0.5]))
+    assert "$t$ = 0.5" in text and "$t$ = 0\n" not in text
+    with pytest.raises(UserError, match=r"--times=1\.5: expected times from 0 to 1"):
+        slices_figure(data, "u", asked=[1.5])
 
 
 def test_slices_of_two_space_axes_run_along_the_middle():
@@ -282,7 +366,10 @@ def cycling() -> SolutionFile:
     data = solution("xy")
     data.history["level"] = np.repeat([0, 1, 0, 1, 0, 1], 5)
     entered = ["start", "refine", "restrict", "correct", "restrict", "correct"]
-    data.levels = [{"level": k % 2, "grid": 4 + 4 * (k % 2), "steps": 5, "entered": e} for k, e in enumerate(entered)]
+    data.levels = [
+        {"level": k % 2, "grid": 4 + 4 * (k % 2), "steps": 5, "entered": e, "relative_l2": {"u": 0.1 ** (k + 1)}}
+        for k, e in enumerate(entered)
+    ]
     return data
 
 
@@ -325,6 +412,139 @@ def test_history_without_error_or_without_steps():
     del data.history["relative_l2_u"]
     assert len(history_figure(data).axes) == 4
     assert history_figure(replace(data, history={})) is None
+
+
+# --- spectrum, cycle, activations, frames
+
+
+def test_the_spectrum_has_a_panel_per_coordinate_and_a_curve_per_level():
+    data = solution("xt")
+    figure = spectrum_figure(data, "u")
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "wave number along $x$ (cycles per m)", "wave number along $t$ (cycles per unit)"
+    ]  # fmt: skip
+    for axes, name in zip(figure.axes, "xt", strict=True):
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+        drawn = [line for line in axes.lines if line.get_label().startswith("$G$")]
+        assert [line.get_label() for line in drawn] == ["$G$ = 4", "$G$ = 8", "$G$ = 16"]
+        for k, line in enumerate(drawn):  # without the mean, at wave number 0
+            np.testing.assert_array_equal(line.get_xdata(), data.spectra[f"wave_number_{name}"][1:])
+            np.testing.assert_array_equal(line.get_ydata(), data.spectra[f"u_{name}"][k, 1:])
+    assert spectrum_figure(solution("xt", reference=False), "u") is None
+
+
+def test_bands_of_a_spectrum_keep_its_mean_and_leave_the_lowest_wave_numbers_alone():
+    k, power = np.arange(300) / 2, np.random.default_rng(0).uniform(1, 2, 300)
+    middle, mean = banded(k, power)
+    assert len(middle) < 80
+    np.testing.assert_array_equal(middle[:8], k[1:9])
+    np.testing.assert_array_equal(mean[:8], power[1:9])
+    assert mean.min() > 1 and mean.max() < 2
+    assert (np.diff(middle) > 0).all()
+
+
+def test_the_spectra_shown_are_those_of_first_visits_and_of_the_end():
+    data = cycling()
+    assert shown_visits(data) == {"$G$ = 4": [0], "$G$ = 8": [1], "at the end": [5]}
+    data.levels = [
+        {"level": k % 2, "grid": 4, "slab": k // 2, "entered": "refine" if k % 2 else "start"} for k in range(4)
+    ]
+    data.levels[1]["grid"] = data.levels[3]["grid"] = 8
+    assert shown_visits(data) == {"$G$ = 4": [0, 2], "$G$ = 8": [1, 3]}
+
+
+def test_the_cycle_is_drawn_visit_by_visit_with_steps_and_errors():
+    data = cycling()
+    visits, errors = cycle_figure(data).axes
+    np.testing.assert_array_equal(visits.lines[0].get_xydata(), np.stack([np.arange(1, 7), [0, 1, 0, 1, 0, 1]], axis=1))
+    assert [text.get_text() for text in visits.texts] == ["5"] * 6
+    coarse = [line.get_color() for line in visits.lines[1:7]]
+    assert coarse[2] == coarse[4] != coarse[0] == coarse[1] == coarse[3] == coarse[5]
+    assert [tick.get_text() for tick in visits.get_yticklabels()] == ["level 0,  $G$ = 4", "level 1,  $G$ = 8"]
+    np.testing.assert_allclose(errors.lines[0].get_ydata(), 0.1 ** np.arange(1, 7))
+    assert len(cycle_figure(replace(data, levels=[r | {"relative_l2": None} for r in data.levels])).axes) == 1
+    assert cycle_figure(replace(data, levels=[])) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Kan(width=[3], degree=4, grid=3, base=True, bias=True),
+        Kan(width=[3], degree=3, grid=4, knots="cosine"),
+        ReluKan(width=[3], degree=3, grid=4),
+        MultKan(width=[2], mult=[1], degree=3, grid=3),
+        ChebyKan(width=[3], degree=5),
+        Separable(width=[3], degree=3, grid=4, rank=2),
+    ],
+    ids=lambda options: type(options).__name__,
+)
+def test_activations_add_up_to_what_the_layers_compute(options):
+    backbone = options.build(options.embedding.build(Box(x=(0, 1), t=(0, 2)), (), np.random.default_rng(0)), 1)
+    theta = backbone.initial(np.random.default_rng(1)).double()
+    found = list(edge_layers(replace(solution("x"), model=model_arrays(backbone, theta))))
+    bodies = [backbone]
+    if isinstance(backbone.layers[0], Factors):
+        bodies = list(backbone.layers[0].bodies)[::-1]  # t before x, as the file has them
+        thetas = backbone.layers[0].thetas(backbone.arrays(theta)[0])[::-1]
+    else:
+        thetas = [theta]
+    layers = [
+        (layer, arrays)
+        for body, own in zip(bodies, thetas, strict=True)
+        for layer, arrays in zip(body.layers, body.arrays(own), strict=True)
+        if "coefficients" in " ".join(arrays)
+    ]
+    assert len(found) == len(layers) >= 2
+    for edges, (layer, arrays) in zip(found, layers, strict=True):
+        x = torch.from_numpy(edges.x)
+        same = x[None, :, None].expand(1, -1, edges.values.shape[1]).contiguous()  # every input at once
+        out, _ = layer.forward(arrays, same, JetSpace(("x", "t"), ()))
+        expected = out[0] - arrays.get("bias", torch.zeros(()))
+        np.testing.assert_allclose(edges.values.sum(axis=1), expected.numpy().T, rtol=1e-9, atol=1e-12)
+
+
+def test_the_largest_activations_come_first_on_one_scale_with_their_knots():
+    figure = activations_figure(solution("x"))
+    first, second = figure.subfigs
+    assert "4 → 5, 4 knot intervals,  16 largest of 20 edges" in first.get_suptitle()
+    assert "5 → 1, 4 knot intervals,  5 edges" in second.get_suptitle()
+    shown = [axes for axes in first.axes if axes.lines]
+    curves, knots = [axes.lines[1] for axes in shown], [axes.lines[2] for axes in shown]
+    size = [np.std(line.get_ydata()) for line in curves]
+    assert len(size) == 16 and size == sorted(size, reverse=True)
+    assert all(abs(line.get_ydata().mean()) < 1e-12 for line in curves)
+    assert len({axes.get_ylim() for axes in shown}) == 1
+    np.testing.assert_allclose(knots[0].get_xdata(), np.linspace(-1, 1, 5), atol=1e-12)
+    assert activations_figure(replace(solution("x"), model={"layer_0/weight": np.zeros((3, 2))})) is None
+
+
+@pytest.mark.parametrize("axes", ["xt", "xyt", "xyzt"])
+def test_an_animation_has_a_frame_per_time_on_scales_that_stay(tmp_path: Path, axes: str):
+    data = solution(axes, points=5)
+    (path,) = animate(data, tmp_path, dpi=40)
+    assert path == tmp_path / "animation_u.gif"
+    with Image.open(path) as film:
+        assert film.format == "GIF" and film.info["loop"] == 0
+        assert film.n_frames == len(data.coordinates["t"]) == 5
+        total = sum(film.info["duration"] for k in range(5) if film.seek(k) is None)
+    assert total == pytest.approx(6000, rel=0.02)
+    figure, show = (_line_frames if axes == "xt" else _map_frames)(data, "u")
+    show(3)
+    if axes == "xt":
+        np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), data.fields["u"][3])
+        assert (
+            figure.axes[0].get_ylim()[0]
+            < data.fields["u"].min()
+            < data.fields["u"].max()
+            < figure.axes[0].get_ylim()[1]
+        )
+    else:
+        middle = {"xyt": 3, "xyzt": (3, 3)}[axes]
+        ours, theirs, errors = meshes(figure)
+        np.testing.assert_array_equal(ours.get_array(), data.fields["u"][middle])
+        assert ours.norm is theirs.norm and ours.norm.vmax >= np.abs(data.fields["u"]).max()
+        assert errors.norm.vmax == -errors.norm.vmin == np.abs(data.fields["u_error"]).max()
+    assert not animate(solution("xy"), tmp_path)
 
 
 # --- values no figure likes
@@ -425,3 +645,93 @@ def test_outside_the_domain_is_blank_and_does_not_count(axes):
     part.fields["u"][tuple([0] * outside.ndim)] = np.nan  # a failure inside is still told
     texts = [text.get_text() for panel in solution_figure(part, "u").axes for text in panel.texts]
     assert any("not finite" in text for text in texts)
+
+
+# --- the command
+
+
+@pytest.fixture
+def stored(folder: Path) -> Path:
+    write_solution(folder / "run" / "solution.h5", solution("xt", points=6))
+    return folder
+
+
+def test_plot_cuts_at_the_times_asked_for_and_animates(stored, kanpinn):
+    result = kanpinn("plot", "run", "-o", "out", "--times", "0.2,0.6", "--animate", "--dpi", "30")
+    assert result.code == 0, result.err
+    names = ["solution_u.png", "slices_u.png", "residual.png", "history.png", "cycle.png", "spectrum_u.png"]
+    expected = [f"out/{name}" for name in [*names, "activations.png", "animation_u.gif"]]
+    assert result.out.split() == expected
+    assert {f"out/{path.name}" for path in (stored / "out").iterdir()} == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--times", "0.5,x"], "0.5,x: expected numbers with commas between"),
+        (["--times", "7"], "--times=7: expected times from 0 to 1"),
+        (["--dpi", "5"], "5: expected a whole number from 20 to 1200"),
+    ],
+)
+def test_what_plot_cannot_do_is_said_in_one_line(stored, kanpinn, words, complaint):
+    result = kanpinn("plot", "run", *words)
+    assert result.code == 2 and complaint in result.err and result.err.count("\n") == 1
+    assert not (stored / "run" / "figures").exists()
+
+
+def test_plot_without_time_has_no_times_and_nothing_to_animate(folder, kanpinn):
+    write_solution(folder / "solution.h5", solution("xy", points=6))
+    for words in (["--times", "0.5"], ["--animate"]):
+        result = kanpinn("plot", "solution.h5", *words)
+        assert result.code == 2 and words[0] in result.err
+
+
+PLATE = """
+from dataclasses import dataclass
+from math import pi
+
+from torch import Tensor, exp, sin
+
+from kanpinn.problem import Box, Condition, Problem
+
+
+@dataclass(frozen=True)
+class Plate(Problem):
+    domain = Box(x=(0, 1), y=(0, 2), t=(0, 1))
+    derivatives = ("t", "xx", "yy")
+    equation = "u_t = (u_xx + u_yy) / 10"
+
+    def residual(self, p) -> Tensor:
+        return p.u_t - (p.u_xx + p.u_yy) / 10
+
+    def conditions(self) -> list[Condition]:
+        faces = ("t-", "x-", "x+", "y-", "y+")
+        return [Condition("given", faces, lambda p: p.u - self.reference(p))]
+
+    def reference(self, p) -> Tensor:
+        return exp(-pi**2 / 8 * p.t) * sin(pi * p.x) * sin(pi * p.y / 2)
+"""
+
+
+def test_a_problem_in_two_space_coordinates_and_time_is_solved_and_drawn(folder, kanpinn):
+    (folder / "problems").mkdir()
+    (folder / "problems" / "plate.py").write_text(PLATE)
+    (folder / "conf" / "problem").mkdir(parents=True)
+    (folder / "conf" / "problem" / "plate.yaml").write_text("name: plate\nconditions: soft\n")
+    small = [
+        "backbone.width=[4]",
+        "schedule.levels=2",
+        "schedule.steps=8",
+        "sampler.interior=200",
+        "output.progress=false",
+    ]
+    result = kanpinn("solve", "problem=plate", *small, "output.points=[9,8,7]", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    result = kanpinn("plot", "run", "--times", "0,0.5,1", "--animate", "--dpi", "40")
+    assert result.code == 0, result.err
+    drawn = {path.name for path in (folder / "run" / "figures").iterdir()}
+    assert drawn == {f"{name}.png" for name in (
+        "solution_u", "slices_u", "residual", "history", "cycle", "spectrum_u", "activations"
+    )} | {"animation_u.gif"}  # fmt: skip
+    with Image.open(folder / "run" / "figures" / "animation_u.gif") as film:
+        assert film.n_frames == 7

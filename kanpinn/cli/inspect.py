@@ -1,13 +1,14 @@
-"""`kanpinn inspect PATH [--json]`: what a run folder or an HDF5 file holds."""
+"""`kanpinn inspect PATH [--json] [--check]`: what a run folder or an HDF5 file holds, and whether it should."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR
 
 
 def run(argv: Sequence[str]) -> int:
@@ -15,9 +16,26 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser(prog="kanpinn inspect", description="Show what a run folder or an HDF5 file holds.")
     parser.add_argument("path", type=Path, help="run folder or HDF5 file")
     parser.add_argument("--json", action="store_true", help="print JSON for other programs")
+    parser.add_argument("--check", action="store_true", help="say whether the files keep to their schema; 2 if not")
     arguments = parser.parse_args(argv)
+    if arguments.check:
+        return _check(arguments.path, arguments.json)
     from kanpinn.io.inspect import inspect, render
 
     content = inspect(arguments.path)
-    print(json.dumps(content, indent=2) if arguments.json else render(content))
+    print(json.dumps(content, indent=2, allow_nan=False) if arguments.json else render(content))
     return EXIT_DONE
+
+
+def _check(path: Path, as_json: bool) -> int:
+    """Print every violation of the schema, one a line; returns the exit code."""
+    from kanpinn.io.check import check
+
+    violations = check(path)
+    if as_json:
+        print(json.dumps({"path": str(path), "violations": violations}, indent=2))
+    elif not violations:
+        print(f"{path}: keeps to the schema")
+    else:
+        print("\n".join(violations), file=sys.stderr)
+    return EXIT_USER_ERROR if violations else EXIT_DONE

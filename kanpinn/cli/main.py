@@ -18,6 +18,8 @@ COMMANDS = {
     "resume": "go on with a run that was stopped or killed",
     "inspect": "show what a run folder or an HDF5 file holds",
     "plot": "draw the figures of a run",
+    "compare": "show runs side by side, and error against seconds",
+    "report": "write one HTML page of a run or of a sweep",
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
 }

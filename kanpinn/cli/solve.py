@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kanpinn.cli.main import Parser, complain
-from kanpinn.cli.summary import Job, write_summary
-from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, DivergedError, Interrupted, UserError
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-EXIT_CRASHED = 1
 _HYDRA_FLAGS = (("-h", "--help"), ("-m", "--multirun"), ("--resolve",), ("-r", "--run"), ("--hydra-help",))
 _HYDRA_VALUES = (("-c", "--cfg"), ("-p", "--package"), ("-cd", "--config-dir"), ("-i", "--info"))
-
-
-@dataclass
-class Sweep:
-    """What has come of the jobs so far.
-
-    Attributes:
-        swept: Keys given several values on the command line.
-        jobs: The finished jobs, in order.
-        folder: Where the jobs' folders lie; None for a single run.
-    """
-
-    swept: list[str]
-    jobs: list[Job] = field(default_factory=list)
-    folder: Path | None = None
 
 
 def run(argv: Sequence[str]) -> int:
@@ -58,17 +39,15 @@ def run(argv: Sequence[str]) -> int:
     overrides = free(overrides)
     multirun = "--multirun" in options
     solving = not any(word in options for word in ("--help", "--hydra-help", "--cfg", "--info"))
+    if solving and multirun:
+        return _sweep(options, overrides)
     if solving:
-        _check(overrides, multirun)
-    sweep = Sweep(_swept(overrides) if multirun else [])
+        _check(overrides)
     outcomes: list[Exception] = []
-    _hydra(_job_of_sweep(sweep) if multirun else _single_job(outcomes), [*options, *overrides])
+    _hydra(_single_job(outcomes), [*options, *overrides])
     if outcomes:
         raise outcomes[0]
-    if sweep.folder is None:
-        return EXIT_DONE
-    print(f"{len(sweep.jobs)} jobs: {sweep.folder / 'summary.md'}")
-    return max(job.code for job in sweep.jobs)
+    return EXIT_DONE
 
 
 def _parse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -92,22 +71,27 @@ def _parse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return options, overrides
 
 
-def _check(overrides: list[str], multirun: bool) -> None:
+def _check(overrides: list[str]) -> None:
     """Refuse every mistake that can be seen without solving."""
-    from kanpinn.compose import check_folder, compose, expand
+    from kanpinn.compose import check_folder, compose, parse
     from kanpinn.config import validate
 
-    for job in expand(overrides) if multirun else [overrides]:
-        cfg, folder = compose(job)
-        validate(cfg)
-        if not multirun:
-            check_folder(folder)
+    cfg, folder = compose(overrides)
+    validate(cfg)
+    check_folder(folder)
+    for override in parse(overrides):
+        if override.key_or_group.split(".")[0] == "sweep":
+            raise UserError(f"{override.input_line}: is for sweeps; give -m too.")
 
 
-def _swept(overrides: list[str]) -> list[str]:
-    from kanpinn.compose import parse
+def _sweep(options: list[str], overrides: list[str]) -> int:
+    """Every combination of values; returns the exit code."""
+    for word in ("--config-dir", "--package"):
+        if word in options:
+            raise UserError(f"{word}: not with -m; put your own configs into ./conf, where they are found.")
+    from kanpinn.sweep.launch import sweep
 
-    return [override.key_or_group for override in parse(overrides) if override.is_sweep_override()]
+    return sweep(overrides)
 
 
 def _hydra(job: Callable[[DictConfig], None], argv: list[str]) -> None:
@@ -150,14 +134,25 @@ def _process_state(argv: list[str]) -> Iterator[None]:
         GlobalHydra.instance().clear()
 
 
-def _solve(cfg: DictConfig) -> None:
-    """One job: check its folder, run, and leave no empty folder behind if it is refused."""
-    from hydra.core.hydra_config import HydraConfig
+def solve_into(cfg: DictConfig, folder: Path) -> None:
+    """Solve, and leave no empty folder behind if that is refused.
+
+    Args:
+        cfg: The composed config; its part that steers sweeps is taken out.
+        folder: The run folder, new or empty.
+
+    Raises:
+        UserError: If the folder cannot take a run, or the input is wrong.
+        DivergedError: If the solve diverged, after its folder is written.
+        KeyboardInterrupt: If a signal stopped it, after its checkpoint is written.
+    """
+    from omegaconf import open_dict
 
     from kanpinn.compose import check_folder
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
     check_folder(folder)
+    with open_dict(cfg):
+        cfg.pop("sweep", None)
     try:
         from kanpinn.run import run as solve
 
@@ -172,44 +167,11 @@ def _single_job(outcomes: list[Exception]) -> Callable[[DictConfig], None]:
     """The job of a single run; keeps its exception, because Hydra prints a line of its own about one it sees."""
 
     def job(cfg: DictConfig) -> None:
-        try:
-            _solve(cfg)
-        except Exception as error:
-            outcomes.append(error)
-
-    return job
-
-
-def _job_of_sweep(sweep: Sweep) -> Callable[[DictConfig], None]:
-    """The job of a sweep; whatever comes of it is recorded, and the next one follows unless a signal came."""
-
-    def job(cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        state = HydraConfig.get()
-        sweep.folder = Path(state.sweep.dir)
-        folder = Path(state.runtime.output_dir)
-        pairs = [str(text).lstrip("+~").partition("=") for text in state.overrides.task]
-        overrides = {key: value for key, _, value in pairs}
-        print(f"job {state.job.num}: {' '.join(state.overrides.task)}", flush=True)
-        code, message = EXIT_DONE, ""
         try:
-            _solve(cfg)
-        except UserError as error:
-            code, message = EXIT_USER_ERROR, str(error)
-            complain(f"job {state.job.num}: error", error)
-        except DivergedError as error:
-            code, message = EXIT_SOLVE_FAILED, str(error)
-            complain(f"job {state.job.num}: diverged", error)
-        except KeyboardInterrupt as error:
-            code, message = 128 + (error.signal if isinstance(error, Interrupted) else 2), "interrupted"
-            raise
+            solve_into(cfg, Path(HydraConfig.get().runtime.output_dir))
         except Exception as error:
-            code, message = EXIT_CRASHED, f"{type(error).__name__}: {error}"
-            traceback.print_exc()
-        finally:
-            # Written after every job, so that a stopped sweep has its summary too.
-            sweep.jobs.append(Job(folder, overrides, code, message))
-            write_summary(sweep.folder, sweep.jobs, sweep.swept)
+            outcomes.append(error)
 
     return job

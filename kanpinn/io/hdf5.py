@@ -1,15 +1,15 @@
-"""HDF5 files of ours: built in memory and put in place whole; opened only after their schema is checked."""
+"""HDF5 files of ours: put in place whole; opened only after their schema is checked."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import importlib.metadata
+import io
 import json
 import os
 import platform
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import h5py
 import numpy as np
 
 from kanpinn.errors import UserError
-from kanpinn.io.atomic import jsonable, write_bytes
+from kanpinn.io.atomic import atomic_path, jsonable
+from kanpinn.io.chunks import write_compressed
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint")
+SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
@@ -44,10 +45,10 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
-    """Give an HDF5 file in memory that appears at `path`, in one atomic step, when the block ends without an exception.
+    """Give an HDF5 file that appears at `path`, in one atomic step, when the block ends without an exception.
 
-    The HDF5 library never writes to the disk itself: after a failed write (a full disk) it may abort the process when
-    its handle is closed, so only finished bytes go to disk, by ordinary means.
+    The HDF5 library never learns of a failed write: after one (a full disk) it may abort the process when its handle is
+    closed. It writes through `_Unfailing`, which keeps the exception until the file is closed.
 
     Args:
         path: Where the file shall appear.
@@ -55,19 +56,94 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
 
     Yields:
         The open file, with schema, versions and creation time already in its attributes.
+
+    Raises:
+        OSError: If the file could not be written.
     """
-    # HDF5 tells files in memory apart by name alone, hence one that occurs only once.
-    with h5py.File(f"memory-{secrets.token_hex(8)}", "w", driver="core", backing_store=False) as file:
-        file.attrs["schema"] = schema
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        for package in ("kanpinn", "torch", "numpy", "h5py"):
-            file.attrs[f"{package}_version"] = _version(package)
-        file.attrs["python_version"] = platform.python_version()
-        file.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        yield file
-        file.flush()
-        image = file.id.get_file_image()
-    write_bytes(path, image)
+    with atomic_path(path) as temporary, temporary.open("rb+", buffering=0) as raw:
+        below = _Unfailing(raw)
+        try:
+            with h5py.File(below, "w") as file:
+                file.attrs["schema"] = schema
+                file.attrs["schema_version"] = SCHEMA_VERSION
+                for package in ("kanpinn", "torch", "numpy", "h5py"):
+                    file.attrs[f"{package}_version"] = _version(package)
+                file.attrs["python_version"] = platform.python_version()
+                file.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+                yield file
+        finally:
+            if below.failure is not None:
+                raise below.failure
+
+
+class _Unfailing:
+    """A file that, to the HDF5 library, never fails: what goes wrong is kept, and nothing is written after it.
+
+    Attributes:
+        failure: The first exception, None while there was none.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self._at = 0
+        self.failure: BaseException | None = None
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
+        if self.failure is None:
+            try:
+                action()
+            except BaseException as error:  # HDF5 cannot pass on a KeyboardInterrupt either
+                self.failure = error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, which may lie behind the end."""
+        self._at = offset if whence == os.SEEK_SET else os.fstat(self._raw.fileno()).st_size + offset
+        return self._at
+
+    def tell(self) -> int:
+        """The place reached."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer, with zeros behind the end of the file."""
+        found = bytearray()
+
+        def read() -> None:
+            self._raw.seek(self._at)
+            while len(found) < len(buffer) and (more := self._raw.read(len(buffer) - len(found))):
+                found.extend(more)
+
+        self._attempt(read)
+        buffer[:] = bytes(found).ljust(len(buffer), b"\0")
+        self._at += len(buffer)
+        return len(buffer)
+
+    def read(self, size: int) -> bytes:
+        """As many bytes, zeros behind the end of the file."""
+        buffer = bytearray(size)
+        self.readinto(memoryview(buffer))
+        return bytes(buffer)
+
+    def write(self, content: memoryview) -> int:
+        """Write all of the content, or keep why that failed."""
+
+        def write() -> None:
+            self._raw.seek(self._at)
+            done = 0
+            while done < len(content):
+                done += self._raw.write(content[done:]) or 0
+
+        self._attempt(write)
+        self._at += len(content)
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        """Cut or extend the file."""
+        self._attempt(lambda: self._raw.truncate(size))
+        return size
+
+    def flush(self) -> None:
+        """Nothing to do: nothing is held back."""
 
 
 def _open(path: Path) -> h5py.File:
@@ -167,10 +243,12 @@ def write_array(
     kind: dict[str, Any] = {}
     if array.dtype.kind in "OSUT":
         array, kind = array.astype(object), {"dtype": h5py.string_dtype()}
-    elif array.nbytes >= _COMPRESS_FROM_BYTES:
-        kind = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
     is_boolean = array.dtype.kind == "b"
-    dataset = group.create_dataset(name, data=array.astype(np.int8) if is_boolean else array, **kind)
+    array = array.astype(np.int8) if is_boolean else array
+    if array.nbytes >= _COMPRESS_FROM_BYTES and not kind:
+        dataset = write_compressed(group, name, array)
+    else:
+        dataset = group.create_dataset(name, data=array, **kind)
     if is_boolean:  # netCDF has no booleans; this is how xarray marks them.
         dataset.attrs["dtype"] = "bool"
     if scales and tuple(len(scale) for scale in scales) != array.shape:

@@ -112,7 +112,8 @@ def _record(file: h5py.File) -> dict[str, Any]:
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     """The attributes that mean something to a reader, as plain values."""
-    return {name: jsonable(value) for name, value in item.attrs.items() if name not in _HIDDEN_ATTRIBUTES}
+    plain = {name: value.decode() if isinstance(value, bytes) else value for name, value in item.attrs.items()}
+    return {name: jsonable(value) for name, value in plain.items() if name not in _HIDDEN_ATTRIBUTES}
 
 
 def _children(group: h5py.Group) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import (
     dimension,
     existing_file,
@@ -25,6 +26,7 @@ from kanpinn.io.hdf5 import (
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
+_NUMBER_ATTRIBUTES = ("seed", "slabs", "slabs_begun")
 _HISTORY_LABELS = {
     "step": ("optimiser step", "1"),
     "level": ("level", "1"),
@@ -63,10 +65,14 @@ class SolutionFile:
             `field_axes` orders them.
         history: Columns over the optimiser's steps `[n_steps]`.
         levels: One record per level, as in metrics.json.
+        spectra: Power of the error by wave number at the end of each of these visits: `<unknown>_<coordinate>`
+            `[n_visits, K]`, NaN where it is not known, and `wave_number_<coordinate>` `[K]`.
         points: Per condition, and "interior": columns `[N]` of coordinates and residuals.
         metrics: The content of metrics.json.
         model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
         model_attributes: What else describes the model; plain values.
+        slabs: Time slabs of the run, 1 without any.
+        slabs_begun: How many of them were begun; at later times every unknown is NaN.
     """
 
     problem: str
@@ -80,10 +86,13 @@ class SolutionFile:
     fields: dict[str, np.ndarray]
     history: dict[str, np.ndarray] = field(default_factory=dict)
     levels: list[dict[str, Any]] = field(default_factory=list)
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)
     points: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     model: dict[str, np.ndarray] = field(default_factory=dict)
     model_attributes: dict[str, Any] = field(default_factory=dict)
+    slabs: int = 1
+    slabs_begun: int = 1
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -101,12 +110,31 @@ class SolutionFile:
         return tuple(name for name in self.fields if name.partition("_")[0] == "residual")
 
     @property
+    def begun(self) -> np.ndarray:
+        """Which times belong to time slabs that were begun, `[n_t]`; one True without time."""
+        if "t" not in self.coordinates:
+            return np.ones(1, dtype=bool)
+        times = self.coordinates["t"]
+        span = np.ptp(times)
+        if self.slabs_begun >= self.slabs or not span:
+            return np.ones(len(times), dtype=bool)
+        return times < times[0] + span * (self.slabs_begun / self.slabs - 1e-9)  # a joint belongs to the later slab
+
+    @property
     def outside(self) -> np.ndarray:
         """Which grid points lie outside the domain, shaped as the fields are: every field there is NaN.
 
-        A grid that is NaN everywhere is that of a failed solve.
+        In time slabs that were not begun, they are those outside at the last time before. A grid that is NaN everywhere
+        is that of a failed solve.
         """
-        missing = np.logical_and.reduce([np.isnan(values) for values in self.fields.values()])
+        missing = np.ones([len(self.coordinates[name]) for name in self.axes], dtype=bool)
+        for values in self.fields.values():
+            missing &= np.isnan(values)
+            if not missing.any():
+                break
+        begun = self.begun
+        if not begun.all():  # time is the first axis
+            missing[~begun] = missing[begun][-1]
         return missing & ~missing.all()
 
     def label(self, name: str) -> tuple[str, str]:
@@ -143,10 +171,13 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
     with new_file(path, SCHEMA) as file:
         for name in _TEXT_ATTRIBUTES:
             file.attrs[name] = str(getattr(data, name))
-        file.attrs["seed"] = int(data.seed)
+        for name in _NUMBER_ATTRIBUTES:
+            file.attrs[name] = int(getattr(data, name))
         _write_fields(file, data)
+        vtkhdf.write(file, data.axes, ~data.outside)
         _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
         _write_levels(file.create_group("levels"), data.levels)
+        _write_spectra(file, data)
         points = file.create_group("points")
         for condition, columns in data.points.items():
             labels = {name: data.label(name) for name in columns}
@@ -196,6 +227,27 @@ def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
     _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
 
 
+def _write_spectra(file: h5py.File, data: SolutionFile) -> None:
+    """Write the error's spectra, if any; their rows are those of the level table."""
+    if not data.spectra:
+        return
+    group = file.create_group("spectrum")
+    entries = dimension(group, "entry", len(data.levels))
+    scales: dict[str, h5py.Dataset] = {}
+    for name in sorted(data.spectra, key=lambda name: not name.startswith("wave_number_")):
+        first, _, axis = name.rpartition("_")
+        if first == "wave_number":
+            unit = data.label(axis)[1]
+            label = (f"wave number along {axis}, cycles per unit", "1" if unit in ("", "1") else f"1/({unit})")
+            scales[axis] = write_array(group, name, data.spectra[name], label=label)
+            scales[axis].make_scale(name)
+        else:
+            unit = data.label(first)[1]
+            text = f"share of the mean square error of {first} by wave number along {axis}, at the end of each visit"
+            label = (text, "1" if unit in ("", "1") else f"({unit})^2")
+            write_array(group, name, data.spectra[name], [entries, scales[axis]], label)
+
+
 def _column(values: list[Any]) -> np.ndarray:
     """Make an array of a column that may hold nulls: NaN among numbers, the empty string among texts."""
     present = [value for value in values if value is not None]
@@ -224,15 +276,16 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
         points = group_of(file, "points")
         model: dict[str, np.ndarray] = {}
         group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
-        text = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+        known: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+        known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
         return SolutionFile(
-            **text,
-            seed=int(str(file.attrs["seed"])),
+            **known,
             coordinates=coordinates,
             labels=labels,
             fields=dict(sorted(arrays.items(), key=_field_order)),
             history=_read_table(group_of(file, "history")),
             levels=read_record(group_of(file, "levels")),
+            spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
             points={name: _read_table(group_of(points, name)) for name in map(str, points)},
             metrics=read_record(group_of(file, "metrics")),
             model=model,

@@ -9,6 +9,7 @@ scheme); Gratton, Sartenaer and Toint, SIAM J. Optim. 19 (2008) 414 (Galerkin mo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -104,12 +105,32 @@ class FasProblem(LeastSquares):
     def linearize(self, theta: Tensor) -> Linearization:
         """The coarse Jacobian, with rows √μ I below it, and half the shifted gradient."""
         found = self.coarse.linearize(theta)
-        jacobian = found.jacobian
+        jacobian, residual = found.jacobian, found.residual
         if self.mu:
-            identity = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-            jacobian = torch.cat([jacobian, math.sqrt(self.mu) * identity])
+            jacobian = torch.cat([jacobian, math.sqrt(self.mu) * self._identity(theta)])
+            residual = torch.cat([residual, math.sqrt(self.mu) * (theta - self.start)])
         gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
-        return Linearization(jacobian, gradient, found.loss + self._extra(theta), found.terms)
+        loss = found.loss + self._extra(theta)
+        return Linearization(jacobian, gradient, loss, found.terms, residual, -self.tau / 2)
+
+    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:
+        """The coarse problem's parts, then rows √μ I with the linear term."""
+        if rows is None:
+            yield self.linearize(theta)
+            return
+        yield from self.coarse.linearizations(theta, rows)
+        d, root = theta - self.start, math.sqrt(self.mu)
+        gradient = self.mu * d - self.tau / 2
+        yield Linearization(root * self._identity(theta), gradient, self._extra(theta), {}, root * d, -self.tau / 2)
+
+    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:
+        """The shifted loss, from the coarse problem's parts."""
+        loss, terms = self.coarse.loss_by_parts(theta, rows)
+        return loss + self._extra(theta), terms
+
+    @staticmethod
+    def _identity(theta: Tensor) -> Tensor:
+        return torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
 
     def products(self, theta: Tensor) -> Products:
         """Products with what `linearize` stores."""
@@ -174,8 +195,20 @@ class GalerkinProblem(LeastSquares):
 
     def linearize(self, theta: Tensor) -> Linearization:
         """J P and Pᵀg at θ_f + P d."""
-        found = self.fine.linearize(self._fine(theta))
-        return Linearization(self._restrict(found.jacobian), self._restrict(found.gradient), found.loss, found.terms)
+        return self._restricted(self.fine.linearize(self._fine(theta)))
+
+    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:
+        """The fine problem's parts, restricted."""
+        return map(self._restricted, self.fine.linearizations(self._fine(theta), rows))
+
+    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:
+        """f(θ_f + P d), from the fine problem's parts."""
+        return self.fine.loss_by_parts(self._fine(theta), rows)
+
+    def _restricted(self, found: Linearization) -> Linearization:
+        linear = None if found.linear is None else self._restrict(found.linear)
+        jacobian, gradient = self._restrict(found.jacobian), self._restrict(found.gradient)
+        return Linearization(jacobian, gradient, found.loss, found.terms, found.residual, linear)
 
     def products(self, theta: Tensor) -> Products:
         """Products with J P at θ_f + P d."""

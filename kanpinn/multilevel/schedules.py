@@ -148,6 +148,11 @@ class Schedule(ABC):
         """What is solved on coarser levels while a finer one waits: `coarse`, `radius` and `layers` of `Cycling`."""
         return getattr(self, "coarse", "galerkin"), getattr(self, "radius", None), getattr(self, "layers", "all")
 
+    def coefficients(self, level: int) -> dict[str, float]:
+        """The problem's coefficients that a level has other values of than the problem, `Nested.curriculum`."""
+        given: Mapping[str, Sequence[float]] = getattr(self, "curriculum", None) or {}
+        return {name: values[level] for name, values in given.items() if level < len(values)}
+
     def _stage(self, level: int, steps: int) -> Stage:
         chosen = None if self.optimizers is None else self.optimizers[min(level, len(self.optimizers) - 1)]
         return Stage(level, steps, StopRule(self.tolerance, self.plateau, self.patience), optimizer=chosen)
@@ -191,7 +196,22 @@ class Single(Ascending):
 
 @dataclass
 class Nested(Ascending):
-    """Coarse to fine: train on the coarsest level, refine exactly, train on, up to the finest."""
+    """Coarse to fine: train on the coarsest level, refine exactly, train on, up to the finest.
+
+    Attributes:
+        curriculum: By coefficient of the problem, its values on the levels from the coarsest; further levels, among
+            them the finest, have the problem's own. Continuation in a coefficient, such as a viscosity from large to
+            small (Krishnapriyan et al. 2021, arXiv:2109.01050, sec. 4). Errors are always those of the problem itself.
+    """
+
+    curriculum: dict[str, list[float]] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, values in (self.curriculum or {}).items():
+            if not 1 <= len(values) < self.levels:
+                expected = f"one value per level but the finest, 1 to {self.levels - 1} of them"
+                raise invalid(f"schedule.curriculum.{name}", shown(values), expected)
 
     def plan(self) -> list[Stage]:
         return self._ascend(range(self.levels))

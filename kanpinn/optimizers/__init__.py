@@ -8,10 +8,12 @@ from kanpinn.optimizers.lbfgs import Lbfgs
 from kanpinn.optimizers.levenberg_marquardt import LevenbergMarquardt
 from kanpinn.optimizers.relaxation import Relaxation
 from kanpinn.optimizers.ssbroyden import SsBroyden
+from kanpinn.optimizers.variable_projection import VariableProjection
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "levenberg_marquardt": LevenbergMarquardt,
     "gauss_newton_cg": GaussNewtonCg,
+    "variable_projection": VariableProjection,
     "lbfgs": Lbfgs,
     "ssbroyden": SsBroyden,
     "adam": Adam,
@@ -30,4 +32,5 @@ __all__ = [
     "Relaxation",
     "SsBroyden",
     "Step",
+    "VariableProjection",
 ]

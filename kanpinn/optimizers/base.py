@@ -48,6 +48,18 @@ class Optimizer(ABC):
         """
         return
 
+    def check_objective(self, objective: LeastSquares, theta: Tensor) -> None:
+        """Refuse a problem that the optimiser cannot solve, before any work starts.
+
+        Args:
+            objective: The problem with a small network of the kind that is to be trained, at a few points.
+            theta: Random parameters `[P]`.
+
+        Raises:
+            UserError: If it cannot.
+        """
+        return
+
     @abstractmethod
     def start(self, size: int, steps: int) -> None:
         """Begin anew.

@@ -15,7 +15,7 @@ from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
-from kanpinn.optimizers.nielsen import NielsenDamping
+from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.state import State
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")

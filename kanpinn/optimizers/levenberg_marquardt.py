@@ -6,35 +6,55 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
+from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
-from kanpinn.optimizers.nielsen import NielsenDamping
+from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem
+from kanpinn.optimizers.damping import RULES, damping
+from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
+from kanpinn.products import SMALLEST_BLOCK
 from kanpinn.state import State, tensor
+
+_SKETCH_STREAM = 0
+"""Seed of the sketches' random numbers, together with the number of the step."""
 
 
 @dataclass
 class LevenbergMarquardt(Optimizer):
-    """Levenberg–Marquardt with normal equations, Cholesky, Nielsen's damping rule and momentum.
+    """Levenberg–Marquardt with momentum, with a choice of factorisation, damping rule and, if asked for, sketch.
 
     The step δ minimises ‖r + J δ‖² + λ m ‖δ − μ p‖², where p is the last step and m the mean of diag JᵀJ:
     (JᵀJ + λ m I) δ = −Jᵀr + λ m μ p (SPRING, Goldshlager, Abrahamsen and Lin 2024, arXiv:2401.10190, with λ relative to
     m). Directions the residual hardly sees, which damping makes slow, are thus taken 1/(1 − μ) times as fast; μ = 0 is
-    plain Levenberg–Marquardt. A step is accepted if the loss falls; the first trial after a failure drops p. Damping
-    follows Nielsen's rule (`NielsenDamping`).
+    plain Levenberg–Marquardt. A step is accepted if the loss falls, and by as much as the damping rule asks for; the
+    first trial after a failure drops p.
 
     Attributes:
         damping: λ at the start of a stage.
         momentum: μ, at least 0 and below 1.
         trials: How many dampings one step may try.
+        solver: cholesky or eigen, of JᵀJ; qr or svd, of J (`damped_systems`).
+        damping_rule: nielsen, or target_ratio (`damping`).
+        target_ratio: The share of the predicted fall of the loss that target_ratio aims at.
+        memory_mib: About how many MiB rows of J may take at a time; None stores J whole. Losses are then added up
+            some points at a time too.
+        sketch: none; points, a random part of the points; countsketch, all rows added up in a few (`sketching`).
+        sketch_rows: Rows that a sketch keeps, in multiples of the number of parameters.
     """
 
     damping: float = 1e-3
     momentum: float = 0.5
     trials: int = 12
+    solver: str = "cholesky"
+    damping_rule: str = "nielsen"
+    target_ratio: float = 0.25
+    memory_mib: float | None = None
+    sketch: str = "none"
+    sketch_rows: float = 2.0
 
     def __post_init__(self) -> None:
         if not (self.damping > 0 and math.isfinite(self.damping)):
@@ -43,10 +63,20 @@ class LevenbergMarquardt(Optimizer):
             raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
         if self.trials < 1:
             raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
+        for key, known in (("solver", SOLVERS), ("damping_rule", RULES), ("sketch", SKETCHES)):
+            if getattr(self, key) not in known:
+                raise unknown_choice(f"optimizer.{key}", getattr(self, key), known)
+        if not 0 < self.target_ratio < 1:
+            raise invalid("optimizer.target_ratio", self.target_ratio, "a number between 0 and 1")
+        if self.memory_mib is not None and not (self.memory_mib > 0 and math.isfinite(self.memory_mib)):
+            raise invalid("optimizer.memory_mib", self.memory_mib, "null or a number above 0")
+        if not (self.sketch_rows >= 1 and math.isfinite(self.sketch_rows)):
+            raise invalid("optimizer.sketch_rows", self.sketch_rows, "a number of at least 1")
 
     def start(self, size: int, steps: int) -> None:
-        self._damping = NielsenDamping(self.damping)
+        self._damping = damping(self.damping_rule, self.damping, self.target_ratio)
         self._last: Tensor | None = None  # the last step accepted
+        self._steps = 0  # taken so far, so that every sketch is another one
 
     def carry(
         self, other: LevenbergMarquardt, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
@@ -54,13 +84,34 @@ class LevenbergMarquardt(Optimizer):
         # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
         self._damping.follow(other._damping)
         self._last = None if other._last is None else vector(other._last)
+        self._steps = other._steps
+
+    def rows(self, size: int, width: int = 8) -> int | None:
+        """How many rows of J, of `size` numbers of `width` bytes each, are held at a time; None for all."""
+        if self.memory_mib is None:
+            return None
+        return max(SMALLEST_BLOCK, int(self.memory_mib * 2**20 / (width * size)))
+
+    def _system(self, objective: LeastSquares, theta: Tensor, rows: int | None) -> DampedSystem:
+        """The Gauss–Newton system at theta `[P]`, or a sketch of it."""
+        solver = SOLVERS[self.solver]
+        if self.sketch != "none":
+            generator = np.random.default_rng([_SKETCH_STREAM, self._steps])
+            kept = math.ceil(self.sketch_rows * len(theta))
+            if self.sketch == "countsketch":
+                return solver([count_sketch(objective.linearizations(theta, rows), kept, generator)])
+            found = sample_points(objective, theta, kept, generator)
+            if found is not None:
+                return solver([found])
+        return solver(objective.linearizations(theta, rows))
 
     def state(self) -> State:
-        return {"damping": self._damping.state(), "last": self._last}
+        return {"damping": self._damping.state(), "last": self._last, "steps": self._steps}
 
     def load_state(self, state: State, device: torch.device) -> None:
         self._damping.load_state(state["damping"])
         self._last = None if state["last"] is None else tensor(state["last"], device)
+        self._steps = int(state["steps"])
 
     def retreat(self) -> bool:
         self._damping.retreat()
@@ -68,26 +119,25 @@ class LevenbergMarquardt(Optimizer):
         return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        matrix, gradient, loss, terms = objective.normal_equations(theta)
+        rows = self.rows(len(theta), theta.element_size())
+        system = self._system(objective, theta, rows)
+        self._steps += 1
+        gradient, loss, terms = system.gradient, system.loss, system.terms
         if not math.isfinite(loss):
             return Step(theta, loss, terms, "loss is not finite")
-        diagonal = matrix.diagonal()
-        mean = float(diagonal.mean())
-        plain = diagonal.clone()
+        mean = system.mean()
         last = self._last
         for _ in range(self.trials):
             shift = self._damping.value * mean
-            diagonal.copy_(plain + shift)
-            factor, info = torch.linalg.cholesky_ex(matrix)
-            if int(info) == 0:
-                right = -gradient if last is None else torch.add(-gradient, last, alpha=shift * self.momentum)
-                delta = torch.cholesky_solve(right[:, None], factor)[:, 0]
+            right = -gradient if last is None else torch.add(-gradient, last, alpha=shift * self.momentum)
+            delta = system.solve(shift, right, None if last is None else self.momentum * last)
+            if delta is not None:
                 trial = theta + delta
-                new_loss, new_terms = objective.loss(trial)
+                new_loss, new_terms = objective.loss_by_parts(trial, rows)
                 # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ, where JᵀJ δ = right − shift δ.
                 predicted = float(delta @ (shift * delta - right - 2 * gradient))
                 ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0
-                if math.isfinite(new_loss) and new_loss < loss and ratio > 0:
+                if math.isfinite(new_loss) and new_loss < loss and ratio > self._damping.least:
                     self._damping.accept(ratio)
                     self._last = delta if self.momentum else None
                     return Step(trial, new_loss, new_terms)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from kanpinn.io.solution import SolutionFile
+from kanpinn.plots.activations import activations_figure
+from kanpinn.plots.cycle import cycle_figure
 from kanpinn.plots.history import history_figure, level_changes
-from kanpinn.plots.maps import residual_figure, solution_figure
+from kanpinn.plots.maps import nearest_times, residual_figure, solution_figure
 from kanpinn.plots.slices import relative_l2_slices, slices_figure
+from kanpinn.plots.spectrum import spectrum_figure
 from kanpinn.plots.style import save
 
 __all__ = [
+    "activations_figure",
+    "animate",
+    "cycle_figure",
+    "figures",
     "history_figure",
     "level_changes",
     "plot_all",
@@ -19,32 +29,85 @@ __all__ = [
     "residual_figure",
     "slices_figure",
     "solution_figure",
+    "spectrum_figure",
 ]
 
 
-def plot_all(data: SolutionFile, folder: str | os.PathLike[str], dpi: int = 160) -> list[Path]:
+def figures(
+    data: SolutionFile, times: Sequence[float] | None = None, every: bool = True
+) -> dict[str, Callable[[], Figure | None]]:
+    """Name the figures that a solution may give.
+
+    Args:
+        data: The solution.
+        times: At which times to cut; None leaves the choice to the figures.
+        every: Whether to include those that a run does not draw by itself.
+
+    Returns:
+        What builds each figure, by its name; None comes of one that this solution does not give.
+    """
+    found: dict[str, Callable[[], Figure | None]] = {}
+    for unknown in data.unknowns:
+        found[f"solution_{unknown}"] = lambda name=unknown: solution_figure(data, name, times)
+        found[f"slices_{unknown}"] = lambda name=unknown: slices_figure(data, name, asked=times)
+    found["residual"] = lambda: residual_figure(data, times)
+    found["history"] = lambda: history_figure(data)
+    if every:
+        found["cycle"] = lambda: cycle_figure(data)
+        for unknown in data.unknowns:
+            found[f"spectrum_{unknown}"] = lambda name=unknown: spectrum_figure(data, name)
+        found["activations"] = lambda: activations_figure(data)
+    return found
+
+
+def plot_all(
+    data: SolutionFile,
+    folder: str | os.PathLike[str],
+    dpi: int = 160,
+    times: Sequence[float] | None = None,
+    every: bool = True,
+) -> list[Path]:
     """Draw every figure that a solution gives and write it as PNG.
 
     Args:
         data: The solution.
         folder: Where the figures go; created where missing.
         dpi: Dots per inch.
+        times: At which times to cut; None leaves the choice to the figures.
+        every: Whether to draw those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`,
+            `activations.png`.
 
     Returns:
         The files written: `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `residual.png`,
-        `history.png`.
+        `history.png`, and those above.
+
+    Raises:
+        UserError: If a time lies outside the time interval.
     """
+    if times:
+        nearest_times(data, times)  # complains before anything is written
     folder = Path(folder)
-    builders = {}
-    for unknown in data.unknowns:
-        builders[f"solution_{unknown}"] = lambda name=unknown: solution_figure(data, name)
-        builders[f"slices_{unknown}"] = lambda name=unknown: slices_figure(data, name)
-    builders["residual"] = lambda: residual_figure(data)
-    builders["history"] = lambda: history_figure(data)
     written = []
-    for name, build in builders.items():
+    for name, build in figures(data, times, every).items():
         figure = build()
         if figure is not None:
             save(figure, folder / f"{name}.png", dpi)
             written.append(folder / f"{name}.png")
     return written
+
+
+def animate(data: SolutionFile, folder: str | os.PathLike[str], dpi: int = 100) -> list[Path]:
+    """Write the evolution of every unknown as an animated GIF.
+
+    Args:
+        data: The solution.
+        folder: Where the files go; created where missing.
+        dpi: Dots per inch.
+
+    Returns:
+        The files written, `animation_<u>.gif`; none for a problem without time or without space.
+    """
+    from kanpinn.plots.frames import save_animation
+
+    paths = {unknown: Path(folder) / f"animation_{unknown}.gif" for unknown in data.unknowns}
+    return [path for unknown, path in paths.items() if save_animation(data, unknown, path, dpi)]

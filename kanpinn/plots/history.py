@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
+from kanpinn.plots.style import COLOURS, formula, heading, log_ticks, new_figure, styled
 
 _CROWDED = 0.045  # level labels closer than this share of the axis are left out
 _FEW = 12  # more level changes than this are not marked by lines
@@ -143,6 +143,8 @@ def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], pale: 
                 **style,
             )
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    log_ticks(axes.yaxis, float(np.log10(high / low)))
     if len(abscissa) > 1 and abscissa[-1] > abscissa[0]:
         axes.set_xlim(min(float(abscissa[0]), 0.0), float(abscissa[-1]))
     axes.grid(axis="y", color="0.9", linewidth=0.6)

@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from kanpinn.errors import invalid
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.style import (
     COLOURS,
@@ -34,6 +35,7 @@ from kanpinn.plots.style import (
     symmetric_limit,
 )
 
+_POINTS = "points"  # the panel of collocation points, among names of fields
 _SMOOTH_UP_TO = 20_000  # grid points; with more, cells are smaller than the eye minds and smoothing only costs time
 
 
@@ -61,12 +63,34 @@ class Cuts:
         return panel.T if self.transposed else panel
 
 
-def cuts(data: SolutionFile, count: int = 4) -> Cuts:
+def nearest_times(data: SolutionFile, asked: Sequence[float]) -> np.ndarray:
+    """Find the output grid's times nearest to some times.
+
+    Args:
+        data: The solution, of a problem with time.
+        asked: The times.
+
+    Returns:
+        Their places on the grid, ascending, each once.
+
+    Raises:
+        UserError: If one lies outside the time interval.
+    """
+    times = data.coordinates["t"]
+    low, high = float(times[0]), float(times[-1])
+    for time in asked:
+        if not low <= time <= high:
+            raise invalid("--times", f"{time:g}", f"times from {low:g} to {high:g}, those of the run")
+    return np.unique([int(np.abs(times - time).argmin()) for time in asked])
+
+
+def cuts(data: SolutionFile, count: int = 4, asked: Sequence[float] | None = None) -> Cuts:
     """Cut the domain into flat panels along its slowest axis, through the middle of any further one.
 
     Args:
         data: The solution, of two or more axes.
         count: How many panels where there is an axis to cut along.
+        asked: At which times, where that axis is time; each becomes the nearest of the output grid.
 
     Returns:
         The cuts.
@@ -77,8 +101,11 @@ def cuts(data: SolutionFile, count: int = 4) -> Cuts:
         horizontal, vertical = (second, first) if over_time else (first, second)
         return Cuts(horizontal, vertical, ("",), ((slice(None), slice(None)),), over_time)
     along = data.coordinates[leading[0]]
-    chosen = np.linspace(0, len(along) - 1, count if leading[0] == "t" else count + 2)
-    chosen = np.unique(np.round(chosen if leading[0] == "t" else chosen[1:-1]).astype(int))
+    if asked and leading[0] == "t":
+        chosen = nearest_times(data, asked)
+    else:
+        chosen = np.linspace(0, len(along) - 1, count if leading[0] == "t" else count + 2)
+        chosen = np.unique(np.round(chosen if leading[0] == "t" else chosen[1:-1]).astype(int))
     middle = {name: len(data.coordinates[name]) // 2 for name in leading[1:]}
     titles = tuple(
         ", ".join(
@@ -108,15 +135,21 @@ def _image(
     smooth = panel.size <= _SMOOTH_UP_TO and min(panel.shape) > 1 and not np.ma.is_masked(masked)
     shading = "gouraud" if smooth else "nearest"
     axes.pcolormesh(x, y, masked, norm=norm, cmap=colourmap, shading=shading, rasterized=True)
-    if outside.any():
-        blank = np.ma.masked_where(~outside, np.zeros(outside.shape))
-        axes.pcolormesh(x, y, blank, cmap=ListedColormap(["white"]), shading="nearest", rasterized=True)
+    _blank(axes, data, layout, outside)
     if len(x) > 1 and len(y) > 1:
         axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     if _panel_size(data, layout)[2]:
         axes.set_aspect("equal")
     axes.tick_params(color="0.25", length=3)
     note_not_finite(axes, panel, outside)
+
+
+def _blank(axes: Axes, data: SolutionFile, layout: Cuts, outside: np.ndarray) -> None:
+    """Leave white what lies outside the domain."""
+    if outside.any():
+        x, y = data.coordinates[layout.horizontal], data.coordinates[layout.vertical]
+        blank = np.ma.masked_where(~outside, np.zeros(outside.shape))
+        axes.pcolormesh(x, y, blank, cmap=ListedColormap(["white"]), shading="nearest", rasterized=True)
 
 
 def _bar(figure: Figure, axes: Axes, norm: Normalize, colourmap: Colormap, label: str, **how: Any) -> None:
@@ -152,42 +185,47 @@ def _error_numbers(data: SolutionFile, unknown: str, error: np.ndarray) -> tuple
 
 
 @styled
-def solution_figure(data: SolutionFile, unknown: str) -> Figure:
+def solution_figure(
+    data: SolutionFile, unknown: str, asked: Sequence[float] | None = None, scales: SolutionFile | None = None
+) -> Figure:
     """Draw an unknown, its reference and its error; without a reference the unknown alone.
 
     Args:
         data: The solution.
         unknown: Which unknown.
+        asked: At which times to cut a problem in time and two or more space coordinates.
+        scales: Whose values set the colour scales; by default those drawn.
 
     Returns:
         The figure. Solution and reference share one colour scale; that of the error is symmetric about 0.
     """
     if len(data.axes) == 1:
         return _solution_lines(data, unknown)
-    layout = cuts(data)
+    layout = cuts(data, asked=asked)
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
     shown = {name: np.asarray(data.fields[name], dtype=float) for name in names}
-    norm, colourmap = solution_colours(*shown.values())
-    scales = dict.fromkeys(names, (norm, colourmap))
+    whole = scales or data
+    painted = dict.fromkeys(names, solution_colours(*(whole.fields[name] for name in names)))
     title: dict[str, tuple[str, ...]] = {unknown: (f"network {formula(unknown)}",), f"{unknown}_ref": ("reference",)}
     error = error_of(data, unknown)
     if error is not None and len(names) == 2:
         names.append(f"{unknown}_error")
-        shown[names[-1]], limit = error, symmetric_limit(error)
-        scales[names[-1]] = Normalize(-limit, limit), colours(ERROR)
+        largest = error_of(whole, unknown)
+        limit = symmetric_limit(error if largest is None else largest)
+        shown[names[-1]], painted[names[-1]] = error, (Normalize(-limit, limit), colours(ERROR))
         title[names[-1]] = ("error", *_error_numbers(data, unknown, error))
     figure, grid = _panels(data, layout, names, title)
     figure.suptitle(heading(data))
     for name, row in zip(names, grid, strict=True):
         for k, axes in enumerate(row):
-            _image(axes, data, layout, shown[name], k, *scales[name])
+            _image(axes, data, layout, shown[name], k, *painted[name])
     # Network and reference share their scale, so where they stand side by side one bar, after the second, serves both.
     shared = range(len(names)) if len(layout.titles) > 1 else range(min(len(names), 2) - 1, len(names))
     units = data.label(unknown)[1]
     for k in shared:
         error_label = "error" if units in ("", "1") else f"error ({units})"
         label = error_label if names[k].endswith("_error") else axis_label(data, unknown)
-        _bar(figure, grid[k][-1], *scales[names[k]], label)
+        _bar(figure, grid[k][-1], *painted[names[k]], label)
     return figure
 
 
@@ -209,7 +247,8 @@ def _panels(
         for k, axes in enumerate(row):
             what, *numbers = titles[name]
             if flat:
-                axes.set_title("\n".join([",  ".join([what, *numbers[:1]]), *numbers[1:]]))
+                where = [title for title in layout.titles if title]
+                axes.set_title("\n".join([",  ".join([what, *where, *numbers[:1]]), *numbers[1:]]))
             else:  # the numbers go first: above, they have the room over the neighbouring panels
                 over_all = f"over the whole domain: {', '.join(numbers)}\n" if numbers else ""
                 axes.set_title(f"{over_all}{what},  {layout.titles[0]}" if k == 0 else layout.titles[k], loc="left")
@@ -246,16 +285,18 @@ def _solution_lines(data: SolutionFile, unknown: str) -> Figure:
 
 
 @styled
-def residual_figure(data: SolutionFile) -> Figure | None:
-    """Draw the modulus of each equation's residual on a logarithmic scale.
+def residual_figure(data: SolutionFile, asked: Sequence[float] | None = None) -> Figure | None:
+    """Draw the modulus of each equation's residual on a logarithmic scale, and the collocation points on the same.
 
     The modulus, because a residual spans decades and a signed scale shows only its peak.
 
     Args:
         data: The solution.
+        asked: At which times to cut a problem in time and two or more space coordinates.
 
     Returns:
-        The figure, one panel (or one row of cuts) per equation; None where the file holds no residual.
+        The figure, one panel (or one row of cuts) per equation and one of the last collocation points inside, each by
+        the size of the residual there; None where the file holds no residual.
     """
     names = list(data.residuals)
     if not names:
@@ -268,18 +309,55 @@ def residual_figure(data: SolutionFile) -> Figure | None:
         titles[name] = (title, f"rms {number(rms * largest)}", f"max {number(largest)}")
     if len(data.axes) == 1:
         return _residual_lines(data, names, titles)
-    layout = cuts(data)
-    figure, grid = _panels(data, layout, names, titles)
+    layout = cuts(data, asked=asked)
+    columns = data.points.get("interior", {})
+    # Through the middle of a fourth coordinate there is hardly a point.
+    dots = len(data.axes) <= 3 and len(columns.get("residual", [])) > 0 and set(data.axes) <= set(columns)
+    norms = {name: residual_norm(data.fields[name]) for name in names}
+    if dots:
+        # With several equations a point's size is over all of them, and has a scale of its own.
+        norms[_POINTS] = norms[names[0]] if len(names) == 1 else residual_norm(columns["residual"])
+        titles[_POINTS] = (f"the {len(columns['residual'])} collocation points",)
+    figure, grid = _panels(data, layout, list(norms), titles)
     figure.suptitle(heading(data))
-    for name, row in zip(names, grid, strict=True):
-        values = np.abs(data.fields[name])
-        norm, colourmap = residual_norm(values), colours(RESIDUAL)
+    sizes = {name: np.abs(columns["residual"] if name == _POINTS else data.fields[name]) for name in norms}
+    for name, row in zip(norms, grid, strict=True):
+        norm, colourmap = norms[name], colours(RESIDUAL)
         for k, axes in enumerate(row):
-            _image(axes, data, layout, values, k, norm, colourmap)
-        below, above = finite(values).min() < norm.vmin, finite(values).max() > norm.vmax
+            if name == _POINTS:
+                _dots(axes, data, layout, k, norm, colourmap)
+            else:
+                _image(axes, data, layout, sizes[name], k, norm, colourmap)
+        shared = [v for other, v in sizes.items() if norms[other] is norm]
+        below, above = finite(*shared).min() < norm.vmin, finite(*shared).max() > norm.vmax
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
-        _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=extend)
+        if name != names[0] or not dots or len(names) > 1 or len(layout.titles) > 1:
+            _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=extend)
     return figure
+
+
+def _dots(axes: Axes, data: SolutionFile, layout: Cuts, k: int, norm: Normalize, colourmap: Colormap) -> None:
+    """Draw the collocation points nearest to panel k by the size of the residual, the largest on top."""
+    columns = data.points["interior"]
+    near = np.ones(len(columns["residual"]), bool)
+    if len(layout.titles) > 1:
+        name = data.axes[0]
+        places = data.coordinates[name][[index[0] for index in layout.indices]]
+        near = np.abs(columns[name][:, None] - places).argmin(axis=1) == k
+    size = np.abs(columns["residual"])
+    order = np.flatnonzero(near)[np.argsort(size[near], kind="stable")]
+    axes.set_facecolor("0.86")
+    _blank(axes, data, layout, layout.take(data.outside, k))
+    axes.scatter(
+        columns[layout.horizontal][order], columns[layout.vertical][order], c=size[order],
+        norm=norm, cmap=colourmap, s=min(7.0, max(1.2, 9000 / max(1, len(order)))), linewidths=0, rasterized=True,
+    )  # fmt: skip
+    x, y = data.coordinates[layout.horizontal], data.coordinates[layout.vertical]
+    if len(x) > 1 and len(y) > 1:
+        axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    if _panel_size(data, layout)[2]:
+        axes.set_aspect("equal")
+    axes.tick_params(color="0.25", length=3)
 
 
 def _residual_lines(data: SolutionFile, names: Sequence[str], titles: Mapping[str, tuple[str, ...]]) -> Figure:
@@ -293,6 +371,12 @@ def _residual_lines(data: SolutionFile, names: Sequence[str], titles: Mapping[st
         values, norm = np.abs(data.fields[field]), residual_norm(data.fields[field])
         axes.semilogy(x, np.where(values > 0, values, np.nan), color=COLOURS[1])
         axes.set(ylim=(norm.vmin, norm.vmax), ylabel=r"$|\,\mathrm{residual}\,|$", title=",  ".join(titles[field]))
+        points = data.points.get("interior", {})
+        if len(names) == 1 and name in points:
+            size = np.abs(points["residual"])
+            label = f"the {len(size)} collocation points"
+            axes.plot(points[name], np.where(size > 0, size, np.nan), ".", color=COLOURS[0], markersize=3, label=label)
+            axes.legend()
         note_not_finite(axes, values, data.outside)
     rows[-1].set_xlabel(axis_label(data, name))
     fit_horizontally(rows[-1], x)

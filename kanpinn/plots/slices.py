@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -9,13 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.maps import error_of
+from kanpinn.plots.maps import error_of, nearest_times
 from kanpinn.plots.style import (
     axis_label,
     finite,
     fit_horizontally,
     formula,
     heading,
+    log_ticks,
     new_figure,
     note_not_finite,
     relative_l2,
@@ -38,7 +40,9 @@ def relative_l2_slices(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 @styled
-def slices_figure(data: SolutionFile, unknown: str, count: int = 5) -> Figure | None:
+def slices_figure(
+    data: SolutionFile, unknown: str, count: int = 5, asked: Sequence[float] | None = None
+) -> Figure | None:
     """Draw an unknown and its reference against the last coordinate at a few times, the error beneath.
 
     Further space coordinates are held at their middle; the relative L2 error is over the whole slice.
@@ -46,15 +50,22 @@ def slices_figure(data: SolutionFile, unknown: str, count: int = 5) -> Figure | 
     Args:
         data: The solution.
         unknown: Which unknown.
-        count: How many times.
+        count: How many times, where none are asked for.
+        asked: At which times; each becomes the nearest of the output grid.
 
     Returns:
         The figure; None where the problem has no time or no space.
+
+    Raises:
+        UserError: If a time asked for lies outside the time interval.
     """
     if data.axes[0] != "t" or len(data.axes) < 2:
         return None
     times, name = data.coordinates["t"], data.axes[-1]
-    chosen = np.unique(np.round(np.linspace(0, len(times) - 1, count)).astype(int))
+    if asked:
+        chosen = nearest_times(data, asked)
+    else:
+        chosen = np.unique(np.round(np.linspace(0, len(times) - 1, count)).astype(int))
     middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1:-1])
     error, reference = error_of(data, unknown), data.fields.get(f"{unknown}_ref")
     x, values = data.coordinates[name], data.fields[unknown]
@@ -85,7 +96,9 @@ def slices_figure(data: SolutionFile, unknown: str, count: int = 5) -> Figure | 
     if error is not None and reference is not None:
         _draw_errors(data, unknown, figure, chosen, shades, error[(slice(None), *middle)])
         panels["values"].tick_params(labelbottom=False)
-    figure.legend(*panels["values"].get_legend_handles_labels(), loc="outside lower center", ncols=len(chosen) + 1)
+    figure.legend(
+        *panels["values"].get_legend_handles_labels(), loc="outside lower center", ncols=min(6, len(chosen) + 1)
+    )
     return figure
 
 
@@ -123,3 +136,4 @@ def _draw_errors(
     fit_horizontally(panels["over time"], times)
     decades = np.log10(drawn[np.isfinite(drawn)]) if np.isfinite(drawn).any() else np.array([-16.0, 0.0])
     panels["over time"].set_ylim(10 ** (decades.min() - 0.1), 10 ** (decades.max() + 0.1))
+    log_ticks(panels["over time"].yaxis, float(np.ptp(decades)) + 0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
@@ -81,6 +84,22 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+@styled
+def png(figure: Figure, dpi: int) -> bytes:
+    """Draw a figure as PNG.
+
+    Args:
+        figure: The figure.
+        dpi: Dots per inch.
+
+    Returns:
+        The file's content.
+    """
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    return stream.getvalue()
 
 
 @styled
@@ -177,9 +196,32 @@ def heading(data: SolutionFile) -> str:
     Returns:
         Text for matplotlib.
     """
-    words = data.problem.replace("$", r"\$").split("_")
-    title = _TITLES.get(data.problem, " ".join(word.capitalize() for word in words))
+    title = problem_title(data.problem)
     return f"{title}:  {formula(data.equation)}" if data.equation else title
+
+
+def problem_title(name: str) -> str:
+    """A problem's name as a title.
+
+    Args:
+        name: Its name, such as "allen_cahn".
+
+    Returns:
+        Text for matplotlib.
+    """
+    return _TITLES.get(name, " ".join(word.capitalize() for word in plain(name).split("_")))
+
+
+def plain(text: str) -> str:
+    """Keep matplotlib from reading a formula into somebody's text.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The same with every dollar sign escaped.
+    """
+    return text.replace("$", r"\$")
 
 
 def colours(name: str) -> Colormap:
@@ -286,6 +328,19 @@ def fit_horizontally(axes: Axes, values: np.ndarray) -> None:
     """
     if values.min() < values.max():
         axes.set_xlim(values.min(), values.max())
+
+
+def log_ticks(axis: Axis, decades: float) -> None:
+    """Label a logarithmic axis: whole decades where there are several, else 1, 2 and 5 as well.
+
+    Args:
+        axis: The axis.
+        decades: How many decades it shows.
+    """
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
+    if decades <= 2:  # matplotlib's own would label the decades only
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
 
 
 def note_not_finite(axes: Axes, values: np.ndarray, outside: np.ndarray | None = None) -> None:

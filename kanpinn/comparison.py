@@ -1,0 +1,265 @@
+"""Several runs side by side: what tells their configs apart, what they reached and what it cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kanpinn.errors import UserError
+
+GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
+_FIRST = ("problem", "backbone", "schedule", "optimizer", "sampler", "weighting", "seed", "dtype")
+_IGNORED = ("output.", "checkpoint.", "hydra.", "problem.tuned.", "threads")
+_LABEL_KEYS, _LABEL_LENGTH = 3, 44
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of one run, from whichever of its files are there.
+
+    Attributes:
+        folder: Its folder.
+        name: What to call it where space is short; given once the others are known.
+        metrics: The content of metrics.json; empty for a run that wrote none.
+        config: The resolved config, keys joined by dots, groups by their choice (`problem`: "poisson").
+        history: Columns over the steps `[n_steps]`; empty where there is no solution file.
+        message: Why there is no result, if somebody said so.
+    """
+
+    folder: Path
+    name: str
+    metrics: Mapping[str, Any]
+    config: Mapping[str, Any]
+    history: Mapping[str, np.ndarray] = field(default_factory=dict)
+    message: str = ""
+
+    @property
+    def problem(self) -> str:
+        """The problem's name, "" if unknown."""
+        return str(self.metrics.get("problem") or self.config.get("problem") or "")
+
+    @property
+    def status(self) -> str:
+        """As in metrics.json; "unfinished" for a run without (killed, or still under way)."""
+        return str(self.metrics.get("status") or "unfinished")
+
+    @property
+    def levels(self) -> list[dict[str, Any]]:
+        """One record per visit of a level."""
+        return list(self.metrics.get("levels") or [])
+
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps in all; None if unknown."""
+        return sum(int(record.get("steps") or 0) for record in self.levels) if self.metrics else None
+
+    def errors(self, norm: str = "relative_l2") -> dict[str, float]:
+        """The error of each unknown; empty without a reference or where it is not a number."""
+        return {k: float(v) for k, v in (self.metrics.get(norm) or {}).items() if isinstance(v, int | float)}
+
+    @property
+    def error(self) -> float | None:
+        """The largest relative L2 error of all unknowns; None without a reference."""
+        return max(self.errors().values(), default=None)
+
+
+def flat_config(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Join a config's keys by dots; the name of a group's choice stands under the group's own.
+
+    Args:
+        config: Nested mappings.
+        prefix: What stands before every key.
+
+    Returns:
+        One flat mapping; lists are kept as they are.
+    """
+    out: dict[str, Any] = {}
+    for key, value in (config or {}).items() if isinstance(config, Mapping) else ():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            out |= flat_config(value, f"{name}.")
+        elif key == "name" and prefix.rstrip(".") in GROUPS:
+            out[prefix.rstrip(".")] = value
+        else:
+            out[name] = value
+    return out
+
+
+def read_run(path: Path, history: bool = True, message: str = "") -> Run:
+    """Read what there is of a run.
+
+    Args:
+        path: The run folder, or its solution.h5.
+        history: Whether the steps are wanted, which takes reading the whole solution file.
+        message: Why there is no result, if that is known.
+
+    Returns:
+        The run, named by its folder.
+
+    Raises:
+        UserError: If the path is no run, or its files are damaged.
+    """
+    import yaml
+
+    from kanpinn.io.inspect import is_run
+    from kanpinn.io.solution import read_solution
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; expected a run folder.")
+    if path.is_dir() and not is_run(path):
+        raise UserError(f"{path}: not a run; expected a run folder, with solution.h5 or metrics.json in it.")
+    folder, file = (path, path / "solution.h5") if path.is_dir() else (path.parent, path)
+    metrics, text, steps = {}, "", {}
+    if file.is_file() and (history or not (folder / "metrics.json").is_file()):
+        data = read_solution(file)
+        metrics, text, steps = data.metrics, data.config, data.history
+    try:
+        if not metrics and (folder / "metrics.json").is_file():
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if not text and (folder / "config.yaml").is_file():
+            text = (folder / "config.yaml").read_text(encoding="utf-8")
+        config = yaml.safe_load(text) if text else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
+    if not isinstance(metrics, dict):
+        raise UserError(f"{folder / 'metrics.json'}: expected a JSON object.")
+    return Run(folder, folder.resolve().name, metrics, flat_config(config), steps, message)
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """The config keys whose values are not the same in all runs, the most telling first.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Choices of groups and the seed first, then all others in the order of the config.
+    """
+    keys = dict.fromkeys(key for run in runs if run.config for key in run.config)
+    absent = object()
+    found = [
+        key
+        for key in keys
+        if not key.startswith(_IGNORED) and len({repr(r.config.get(key, absent)) for r in runs if r.config}) > 1
+    ]
+    return sorted(found, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
+
+
+def named(runs: Sequence[Run]) -> list[Run]:
+    """Give every run a short name of its own: by what tells the configs apart, or else by its folder.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The same runs with names, each once.
+    """
+    from dataclasses import replace
+
+    keys: list[str] = []
+    for key in differing(runs)[:_LABEL_KEYS]:
+        keys.append(key)
+        names = [", ".join(_pair(k, run.config.get(k)) for k in keys) for run in runs]
+        if len(set(names)) == len(runs) and max(map(len, names)) <= _LABEL_LENGTH:
+            return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+    folders = [run.folder.resolve() for run in runs]
+    for depth in range(1, 1 + max((len(folder.parts) for folder in folders), default=0)):
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(runs):
+            break
+    else:  # the same folder twice
+        names = [f"{folder.name} ({k})" for k, folder in enumerate(folders, start=1)]
+    return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _pair(key: str, value: Any) -> str:
+    """A config entry in few letters; a group's choice speaks for itself."""
+    return str(value) if key in GROUPS else f"{key.rpartition('.')[2]}={cell(value)}"
+
+
+def cell(value: Any) -> str:
+    """A value as a cell of a CSV file: numbers in full precision, nothing for null."""
+    return "" if value is None else " ".join(str(value).split())
+
+
+def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[str], list[list[Any]]]:
+    """All numbers of some runs.
+
+    Args:
+        runs: The runs.
+        keys: Config keys to show; by default those that differ.
+
+    Returns:
+        Column names, and one row per run of plain values, None where something is not known: errors (`relative_l2_<u>`,
+        `linf_<u>`), `parameters`, `steps`, `wall_time_s`, `loss`, and error and seconds of each level's first visits.
+    """
+    keys = [key for key in (differing(runs) if keys is None else keys) if key != "problem"]
+    unknowns = list(dict.fromkeys(u for run in runs for u in run.errors()))
+    deepest = max((record.get("level", 0) for run in runs for record in run.levels), default=-1)
+    head = ["run", "folder", "problem", *keys, "status"]
+    head += [f"{norm}_{u}" for u in unknowns for norm in ("relative_l2", "linf")]
+    head += ["parameters", "steps", "wall_time_s", "loss", "work", "levels"]
+    head += [f"level_{k}_{what}" for k in range(deepest + 1) for what in ("grid", "relative_l2", "wall_time_s")]
+    rows = []
+    for run in runs:
+        row: list[Any] = [run.name, str(run.folder), run.problem, *(run.config.get(key) for key in keys), run.status]
+        row += [run.errors(norm).get(u) for u in unknowns for norm in ("relative_l2", "linf")]
+        row += [run.metrics.get("parameters"), run.steps, run.metrics.get("wall_time_s"), run.metrics.get("loss")]
+        row += [run.metrics.get("work"), len({r.get("level") for r in run.levels}) or None]
+        for level in by_level(run, deepest + 1):
+            row += [level.get("grid"), level.get("error"), level.get("seconds")]
+        rows.append(row)
+    return [*head, "message"], [[*row, run.message or None] for row, run in zip(rows, runs, strict=True)]
+
+
+def by_level(run: Run, count: int) -> list[dict[str, Any]]:
+    """What a run reached on each level, and what all visits of the level cost.
+
+    Args:
+        run: The run.
+        count: How many levels.
+
+    Returns:
+        Per level `grid`, `error` (the largest of all unknowns after the last visit; with time slabs the mean square of
+        the slabs' last ones, rooted), `seconds`; {} for a level not visited.
+    """
+    out: list[dict[str, Any]] = []
+    for level in range(count):
+        records = [record for record in run.levels if record.get("level") == level]
+        if not records:
+            out.append({})
+            continue
+        last = {record.get("slab", 0): max((record.get("relative_l2") or {}).values(), default=None, key=_size)
+                for record in records}  # fmt: skip
+        known = [float(value) for value in last.values() if value is not None]
+        error = float(np.sqrt(np.mean(np.square(known)))) if known and len(known) == len(last) else None
+        seconds = sum(float(record.get("wall_time_s") or 0) for record in records)
+        out.append({"grid": records[0].get("grid"), "error": error, "seconds": seconds})
+    return out
+
+
+def _size(value: Any) -> float:
+    return -1.0 if value is None else float(value)
+
+
+def csv_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table as CSV.
+
+    Args:
+        head: Column names.
+        rows: Plain values.
+
+    Returns:
+        Its text, numbers in full precision.
+    """
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([head, *([cell(value) for value in row] for row in rows)])
+    return stream.getvalue()

@@ -1,0 +1,196 @@
+"""Variable projection: the last layer, where residuals are linear in it, is always solved for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.errors import UserError, invalid
+from kanpinn.least_squares import LeastSquares, gram
+from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.state import State, tensor
+
+LINEAR = 1e-8
+"""Second difference of the residuals, relative to the first, up to which they count as linear."""
+
+
+class _Eliminated(NamedTuple):
+    """The problem with the last layer at its best: what remains for the others.
+
+    Attributes:
+        matrix: J_KᵀJ_K of Kaufman's Jacobian, `[P − L, P − L]`.
+        gradient: J_Kᵀr_K `[P − L]`.
+        loss: ‖r_K‖².
+    """
+
+    matrix: Tensor
+    gradient: Tensor
+    loss: float
+
+
+@dataclass
+class VariableProjection(Optimizer):
+    """Levenberg–Marquardt in all layers but the last, whose parameters are the best ones for every trial.
+
+    Residuals r(a, c) = A(a) c + b(a) are minimised over c exactly: c(a) = −A⁺b. The other parameters a take damped
+    Gauss–Newton steps on ‖r(a, c(a))‖² with Kaufman's approximation of its Jacobian, J_K = (I − A A⁺) ∂r/∂a (Golub and
+    Pereyra 1973; Kaufman 1975, BIT 15, 49; Golub and Pereyra 2003, Inverse Problems 19, R1, sec. 3). Directions of c
+    that A hardly sees are held: c minimises ‖A (c − c₀) + r₀‖² + ρ m ‖c − c₀‖², with c₀ the values before and m the
+    mean of diag AᵀA. Damping, momentum and what is accepted are those of `LevenbergMarquardt`.
+
+    Attributes:
+        damping: λ at the start of a stage.
+        momentum: μ, at least 0 and below 1.
+        trials: How many dampings one step may try.
+        ridge: ρ.
+    """
+
+    damping: float = 1e-3
+    momentum: float = 0.5
+    trials: int = 12
+    ridge: float = 1e-12
+
+    def __post_init__(self) -> None:
+        for key in ("damping", "ridge"):
+            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
+                raise invalid(f"optimizer.{key}", getattr(self, key), "a number above 0")
+        if not 0 <= self.momentum < 1:
+            raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
+        if self.trials < 1:
+            raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
+
+    def check_objective(self, objective: LeastSquares, theta: Tensor) -> None:
+        """Refuse residuals that are not linear in the last layer.
+
+        Args:
+            objective: A problem with some points.
+            theta: Parameters `[P]` to look around.
+
+        Raises:
+            UserError: If a second difference along a random change of the last layer does not vanish, or there is no
+                other layer.
+        """
+        where = objective.backbone.last_layer
+        if where.start == 0:
+            raise UserError(
+                "optimizer=variable_projection: the network has one layer only and nothing to train beside it; valid "
+                "choices: backbone=kan or mlp with hidden layers, or optimizer=levenberg_marquardt"
+            )
+        change = torch.zeros_like(theta)
+        drawn = np.random.default_rng(0).standard_normal(where.stop - where.start)
+        change[where] = torch.from_numpy(drawn).to(theta)
+        with torch.no_grad():
+            left, here, right = (objective.residual_vector(theta + k * change) for k in (-1, 0, 1))
+        second = float((left + right - 2 * here).abs().max())
+        if not second <= LINEAR * float((right - left).abs().max()) + LINEAR * float(here.abs().max()):
+            raise UserError(
+                "optimizer=variable_projection: the residuals are not linear in the network's last layer (a nonlinear "
+                "equation, or backbone=separable without backbone.last=linear); valid choices: levenberg_marquardt, "
+                "gauss_newton_cg, lbfgs, ssbroyden"
+            )
+
+    def start(self, size: int, steps: int) -> None:
+        self._damping = NielsenDamping(self.damping)
+        self._last: Tensor | None = None  # the last step accepted in all parameters, [P]
+
+    def carry(
+        self, other: VariableProjection, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._damping.follow(other._damping)
+        self._last = None if other._last is None else vector(other._last)
+
+    def state(self) -> State:
+        return {"damping": self._damping.state(), "last": self._last}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._damping.load_state(state["damping"])
+        self._last = None if state["last"] is None else tensor(state["last"], device)
+
+    def retreat(self) -> bool:
+        self._damping.retreat()
+        self._last = None
+        return True
+
+    def step(self, objective: LeastSquares, theta: Tensor) -> Step:
+        found = objective.linearize(theta)
+        if found.linear is not None:
+            raise UserError(
+                "optimizer=variable_projection: coarse problems by the full approximation scheme are no sums of "
+                "squares; valid choices: schedule.coarse=galerkin"
+            )
+        if not math.isfinite(found.loss):
+            return Step(theta, found.loss, found.terms, "loss is not finite")
+        where = objective.backbone.last_layer
+        other = torch.ones(len(theta), dtype=torch.bool, device=theta.device)
+        other[where] = False
+        rest = self._eliminate(found.jacobian[:, where], found.jacobian[:, other], found.residual)
+        diagonal = rest.matrix.diagonal()
+        mean = float(diagonal.mean())
+        plain = diagonal.clone()
+        last = None if self._last is None else self._last[other]
+        for _ in range(self.trials):
+            shift = self._damping.value * mean
+            diagonal.copy_(plain + shift)
+            factor, info = torch.linalg.cholesky_ex(rest.matrix)
+            if int(info) == 0:
+                right = -rest.gradient
+                if last is not None:
+                    right = torch.add(right, last, alpha=shift * self.momentum)
+                delta = torch.cholesky_solve(right[:, None], factor)[:, 0]
+                trial = theta.clone()
+                trial[other] += delta
+                trial = self._solved(objective, trial)
+                new_loss, new_terms = objective.loss(trial)
+                predicted = float(delta @ (shift * delta - right - 2 * rest.gradient))
+                ratio = (rest.loss - new_loss) / predicted if predicted > 0 else -1.0
+                if math.isfinite(new_loss) and new_loss < found.loss and ratio > 0:
+                    self._damping.accept(ratio)
+                    self._last = trial - theta if self.momentum else None
+                    return Step(trial, new_loss, new_terms)
+            if last is not None:
+                last = None
+                continue
+            self._damping.reject()
+        self._damping.reset()
+        self._last = None
+        alone = self._solved(objective, theta)
+        new_loss, new_terms = objective.loss(alone)
+        if new_loss < found.loss:
+            return Step(alone, new_loss, new_terms)
+        return Step(
+            theta, found.loss, found.terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)"
+        )
+
+    def _ridge_rows(self, a: Tensor) -> Tensor:
+        """√(ρ m) I for A `[M, L]`, `[L, L]`."""
+        size = a.shape[1]
+        root = math.sqrt(self.ridge * float(a.square().sum()) / size) or 1.0
+        return root * torch.eye(size, dtype=a.dtype, device=a.device)
+
+    def _eliminate(self, a: Tensor, j: Tensor, r: Tensor) -> _Eliminated:
+        """Project the columns A `[M, L]` of the last layer out of the others' `[M, P − L]` and of r `[M]`."""
+        basis = torch.linalg.qr(torch.cat([a, self._ridge_rows(a)]))[0]
+        rows = torch.cat([torch.cat([j, r[:, None]], dim=1), j.new_zeros(a.shape[1], j.shape[1] + 1)])
+        rows = torch.addmm(rows, basis, basis.T @ rows, alpha=-1)
+        kept, residual = rows[:, :-1], rows[:, -1]
+        return _Eliminated(gram(kept), kept.T @ residual, float(residual.square().sum()))
+
+    def _solved(self, objective: LeastSquares, theta: Tensor) -> Tensor:
+        """Theta `[P]` with the best parameters of the last layer."""
+        a, r = objective.last_layer(theta)
+        if not (bool(torch.isfinite(r).all()) and bool(torch.isfinite(a).all())):
+            return theta
+        size = a.shape[1]
+        rows = torch.cat([torch.cat([a, self._ridge_rows(a)]), torch.cat([-r, r.new_zeros(size)])[:, None]], dim=1)
+        factor = torch.linalg.qr(rows, mode="r")[1]
+        change = torch.linalg.solve_triangular(factor[:size, :size], factor[:size, size:], upper=True)[:, 0]
+        out = theta.clone()
+        out[objective.backbone.last_layer] += change
+        return out

@@ -1,0 +1,165 @@
+"""The learned functions on a network's edges, layer by layer, with their knots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from kanpinn.io.solution import SolutionFile
+from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
+
+_COLUMNS = 8
+_POINTS = 401
+_MANY_KNOTS = 33
+
+
+@dataclass(frozen=True)
+class EdgeLayer:
+    """A layer's activations φ[q, p], from input p to output q.
+
+    Attributes:
+        body: The part of the network it belongs to: "" for all of it, a coordinate in a separable network.
+        number: Its place there, from 1.
+        x: Points on the range of the knots `[n]`.
+        values: `[out, in, n]`.
+        knots: The knots within the range; empty for polynomials.
+    """
+
+    body: str
+    number: int
+    x: np.ndarray
+    values: np.ndarray
+    knots: np.ndarray
+
+
+def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
+    """Evaluate the activations of all layers that have some, from the stored knots and coefficients.
+
+    Args:
+        data: The solution.
+
+    Yields:
+        The layers with splines or polynomials on their edges; of a solution by time slabs those of the first slab.
+    """
+    paths = [re.fullmatch(r"(.*layer_(\d+))/(relu_|chebyshev_)?coefficients", name) for name in data.model]
+    for found in sorted(filter(None, paths), key=lambda found: (found[1].count("/"), found[1])):
+        place = found[1]
+        if re.search(r"slab_[1-9]", place):
+            continue
+        body = [part for part in place.split("/")[:-1] if not re.match(r"(layer|slab)_\d+$", part)]
+        if found[3] == "chebyshev_":
+            layer = _polynomials(data.model[found[0]])
+        else:
+            layer = _splines(data.model[found[0]], data.model[f"{place}/knots"], relu=found[3] == "relu_")
+        x, values, inner = layer
+        if f"{place}/base_weight" in data.model:
+            silu = x / (1 + np.exp(-x))
+            values = values * data.model[f"{place}/spline_scale"][..., None]
+            values = values + data.model[f"{place}/base_weight"][..., None] * silu
+        yield EdgeLayer("/".join(body), int(found[2]) + 1, x, values, inner)
+
+
+def _polynomials(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chebyshev polynomials `[out, in, K + 1]`: points, values, no knots."""
+    x = np.linspace(-1, 1, _POINTS)
+    values = np.polynomial.chebyshev.chebval(x, np.moveaxis(coefficients, -1, 0))
+    return x, values, np.empty(0)
+
+
+def _splines(coefficients: np.ndarray, knots: np.ndarray, relu: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Splines `[out, in, n + k]` on knots `[n + 2k + 1]`: points, values, the knots between the ends."""
+    from scipy.interpolate import BSpline
+
+    degree = len(knots) - coefficients.shape[-1] - 1
+    if relu:
+        import torch
+
+        from kanpinn.power_relu import spline_coefficients
+
+        n = coefficients.shape[-1] - degree
+        coefficients = spline_coefficients(torch.from_numpy(coefficients), n, degree).numpy()
+    inner = knots[degree : len(knots) - degree]
+    x = np.linspace(inner[0], inner[-1], _POINTS)
+    values = BSpline(knots, np.moveaxis(coefficients, -1, 0), degree)(x)
+    return x, np.moveaxis(values, 0, -1), inner
+
+
+@styled
+def activations_figure(data: SolutionFile, most: int = 16) -> Figure | None:
+    """Draw the activations of every layer, the largest first, all of a layer on one scale, knots as ticks.
+
+    Constants move freely among the edges into a node, so every curve is drawn about its own mean, and its size is its
+    standard deviation on the range of the knots.
+
+    Args:
+        data: The solution.
+        most: At most so many edges per layer.
+
+    Returns:
+        The figure; None for a network without splines or polynomials on its edges, or one that is not finite.
+    """
+    layers = [layer for layer in edge_layers(data) if np.isfinite(layer.values).all()]
+    if not layers:
+        return None
+    counts = [min(most, layer.values.shape[0] * layer.values.shape[1]) for layer in layers]
+    columns = min(_COLUMNS, max(5, *counts))
+    rows = [-(-count // columns) for count in counts]
+    heights = [0.95 * count + 0.42 for count in rows]
+    figure = new_figure(1.05 * columns + 0.4, sum(heights) + 0.5)
+    slab = ",  first time slab" if any("slab_" in name for name in data.model) else ""
+    figure.suptitle(f"{heading(data)}{slab}")
+    parts = figure.subfigures(len(layers), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for k, (part, layer, count) in enumerate(zip(parts, layers, rows, strict=True)):
+        _draw(part, layer, (count, columns), most, COLOURS[k % len(COLOURS)])
+    return figure
+
+
+def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, colour: str) -> None:
+    """Draw one layer's largest edges."""
+    outputs, inputs, _ = layer.values.shape
+    values = layer.values - layer.values.mean(axis=-1, keepdims=True)
+    size = values.std(axis=-1)
+    order = np.argsort(-size, axis=None, kind="stable")[:most]
+    edges = "edge" if outputs * inputs == 1 else "edges"
+    shown = (
+        f"{len(order)} largest of {outputs * inputs} {edges}" if most < outputs * inputs else f"{len(order)} {edges}"
+    )
+    body = f"factor in {formula(layer.body)}, " if layer.body else ""
+    knots = f", {len(layer.knots) - 1} knot intervals" if len(layer.knots) else ", polynomials"
+    part.suptitle(
+        f"{body}layer {layer.number}:  {inputs} → {outputs}{knots},  {shown}", fontsize=9.5, x=0.01, ha="left"
+    )
+    grid = part.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+    limit = 1.1 * float(np.abs(values).max()) or 1.0
+    for axes, edge in zip(grid.flat, order, strict=False):
+        q, p = divmod(int(edge), inputs)
+        axes.axhline(0, color="0.85", linewidth=0.6, zorder=1)
+        axes.plot(layer.x, values[q, p], color=colour, linewidth=1.2, zorder=3)
+        if len(layer.knots):
+            few = len(layer.knots) <= _MANY_KNOTS
+            axes.plot(
+                layer.knots,
+                np.zeros(len(layer.knots)),
+                linestyle="none",
+                marker=2,  # a tick upwards
+                markersize=3.5,
+                markeredgewidth=0.6 if few else 0.35,
+                color="0.3",
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+                zorder=2,
+            )
+        axes.set(xlim=(layer.x[0], layer.x[-1]), ylim=(-limit, limit))
+        axes.annotate(
+            rf"$\varphi_{{{q + 1},{p + 1}}}$", (0.04, 0.95), xycoords="axes fraction", va="top", fontsize=8.5, zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+        )  # fmt: skip
+        axes.tick_params(labelsize=7.5, length=2)
+        axes.locator_params(axis="y", nbins=3)
+        axes.set_xticks([layer.x[0], 0, layer.x[-1]], [f"${layer.x[0]:g}$", "0", f"${layer.x[-1]:g}$"])
+    for axes in list(grid.flat)[len(order) :]:
+        axes.axis("off")

@@ -1,0 +1,189 @@
+"""Charts of a sweep as coordinates for inline SVG: error against cost, and swept keys against error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_WIDTH = 720.0
+_COLOURS = 8  # as many as the page's style has
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Positions for the values of one quantity.
+
+    Attributes:
+        title: What it is.
+        ticks: Position from 0 to 1, and text, ascending.
+        logarithmic: Whether it is.
+        low: The value (or its logarithm) at 0.
+        high: The value (or its logarithm) at 1.
+        words: The values in order, where they are no numbers.
+    """
+
+    title: str
+    ticks: tuple[tuple[float, str], ...]
+    logarithmic: bool = False
+    low: float = 0.0
+    high: float = 1.0
+    words: tuple[str, ...] = ()
+
+    def place(self, value: Any) -> float | None:
+        """Where a value stands, from 0 to 1; None for one that has no place."""
+        if self.words:
+            text = str(value)
+            return self.ticks[self.words.index(text)][0] if text in self.words else None
+        found = as_number(value)
+        if found is None or (self.logarithmic and found <= 0):
+            return None
+        return ((math.log10(found) if self.logarithmic else found) - self.low) / (self.high - self.low)
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number from a number or text; None for anything else."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) and not isinstance(value, bool) else None
+
+
+def log_axis(title: str, values: Sequence[float]) -> Axis:
+    """A logarithmic axis over positive values, whole decades where it spans more than one.
+
+    Args:
+        title: What it shows.
+        values: At least one positive number.
+
+    Returns:
+        The axis, with ticks at powers of ten, or at 1, 2 and 5 on a short one.
+    """
+    low, high = math.log10(min(values)), math.log10(max(values))
+    margin = 0.06 * (high - low) or 0.15
+    low, high = low - margin, high + margin
+    every = max(1, math.ceil((high - low) / 7))
+    exponents = range(math.floor(low), math.ceil(high) + 1)
+    at = [(float(k), _power(k)) for k in exponents if k % every == 0]
+    if sum(low <= place <= high for place, _ in at) < 2:
+        at = [(k + math.log10(m), f"{m * 10.0**k:.4g}") for k in exponents for m in (1, 2, 5)]
+    ticks = tuple(((place - low) / (high - low), text) for place, text in at if low <= place <= high)
+    return Axis(title, ticks, True, low, high)
+
+
+def _power(k: int) -> str:
+    if -1 <= k <= 3:
+        return f"{10.0**k:g}"
+    return "10" + str(k).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def key_axis(title: str, values: Sequence[Any]) -> Axis:
+    """An axis over the values of a config key: its numbers as ticks, words evenly spaced.
+
+    Args:
+        title: The key.
+        values: Its values, repeated ones too.
+
+    Returns:
+        The axis; logarithmic where all are positive and span more than a factor of twenty.
+    """
+    found = [as_number(value) for value in values]
+    numbers = sorted({value for value in found if value is not None})
+    if len(numbers) < 2 or None in found:
+        words = tuple(dict.fromkeys(str(value) for value in values))
+        step = 1 / max(1, len(words) - 1)
+        places = [0.5] if len(words) == 1 else [k * step for k in range(len(words))]
+        return Axis(title, tuple(zip(places, words, strict=True)), words=words)
+    logarithmic = numbers[0] > 0 and numbers[-1] > 20 * numbers[0]
+    scaled = [math.log10(value) if logarithmic else value for value in numbers]
+    low, high = scaled[0], scaled[-1]
+    shown = numbers if len(numbers) <= 6 else [numbers[round(k * (len(numbers) - 1) / 5)] for k in range(6)]
+    at = [((math.log10(v) if logarithmic else v) - low) / (high - low) for v in shown]
+    return Axis(title, tuple((place, f"{v:.4g}") for place, v in zip(at, shown, strict=True)), logarithmic, low, high)
+
+
+@dataclass
+class Chart:
+    """A chart in SVG units.
+
+    Attributes:
+        width: Its width.
+        height: Its height.
+        axes: The axes; of a scatter chart x and y.
+        marks: What stands for the jobs.
+        legend: Group and its colour's number.
+        places: Where the axes stand from left to right (parallel coordinates).
+    """
+
+    width: float
+    height: float
+    axes: list[Axis]
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    legend: list[tuple[str, int]] = field(default_factory=list)
+    places: list[float] = field(default_factory=list)
+
+
+def scatter(jobs: Sequence[dict[str, Any]], key: str | None) -> Chart | None:
+    """Error against seconds, a dot per job, coloured by one key.
+
+    Args:
+        jobs: `name`, `error`, `seconds`, `href` and `keys` of each.
+        key: The key whose values have a colour each; None for one colour.
+
+    Returns:
+        The chart; None where fewer than two jobs have both.
+    """
+    known = [job for job in jobs if (job["error"] or 0) > 0 and (job["seconds"] or 0) > 0]
+    if len(known) < 2:
+        return None
+    x = log_axis("seconds of training", [job["seconds"] for job in known])
+    y = log_axis("relative L₂ error", [job["error"] for job in known])
+    groups = list(dict.fromkeys(str(job["keys"].get(key, "")) for job in known)) if key else []
+    chart = Chart(_WIDTH, 420, [x, y])
+    left, right, top, bottom = 64.0, 14.0, 12.0, 46.0
+    for job in known:
+        across, up = x.place(job["seconds"]) or 0.0, y.place(job["error"]) or 0.0
+        chart.marks.append(
+            {
+                "x": round(left + across * (chart.width - left - right), 1),
+                "y": round(chart.height - bottom - up * (chart.height - top - bottom), 1),
+                "colour": groups.index(str(job["keys"].get(key, ""))) % _COLOURS if key else 0,
+                **job,
+            }
+        )
+    chart.legend = [(group, k % _COLOURS) for k, group in enumerate(groups)]
+    chart.places = [left, right, top, bottom]
+    return chart
+
+
+def parallel(jobs: Sequence[dict[str, Any]], keys: Sequence[str], most: int = 7) -> Chart | None:
+    """Parallel coordinates: an axis per key, the last one the error, a line per job, dark where the error is small.
+
+    Args:
+        jobs: As for `scatter`.
+        keys: The keys that differ.
+        most: At most so many of them.
+
+    Returns:
+        The chart; None where there is no key or fewer than two jobs have an error.
+    """
+    known = [job for job in jobs if (job["error"] or 0) > 0]
+    if len(known) < 2 or not keys:
+        return None
+    axes = [key_axis(key, [job["keys"].get(key, "") for job in known]) for key in keys[:most]]
+    axes.append(log_axis("relative L₂ error", [job["error"] for job in known]))
+    chart = Chart(_WIDTH, 340, axes)
+    left, right, top, bottom = 70.0, 74.0, 34.0, 18.0
+    chart.places = [round(left + k * (chart.width - left - right) / (len(axes) - 1), 1) for k in range(len(axes))]
+    for job in sorted(known, key=lambda job: -job["error"]):  # the best on top
+        values = [*(job["keys"].get(key, "") for key in keys[:most]), job["error"]]
+        ups = [axis.place(value) for axis, value in zip(axes, values, strict=True)]
+        points = [
+            f"{x:g},{chart.height - bottom - up * (chart.height - top - bottom):.1f}"
+            for x, up in zip(chart.places, ups, strict=True)
+            if up is not None
+        ]
+        chart.marks.append({"points": " ".join(points), "shade": round(100 * (ups[-1] or 0.0)), **job})
+    return chart

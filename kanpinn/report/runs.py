@@ -1,0 +1,181 @@
+"""What the page of one run shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kanpinn.comparison import Run, read_run
+from kanpinn.errors import UserError
+from kanpinn.report.page import Picture, number, paired, picture
+
+STATUS = {
+    "converged": ("good", "The stopping rule was met."),
+    "step_limit": ("good", "All steps were used."),
+    "time_limit": ("fair", "The time limit was reached; the state there is shown."),
+    "interrupted": ("fair", "A signal stopped the run; the state reached is shown."),
+    "diverged": ("poor", "The optimisation left the finite numbers; the best state before is shown."),
+    "unfinished": ("poor", "There are no results: the run is still under way, or was killed."),
+}
+"""How well a run ended, and in words."""
+
+_CAPTIONS = {
+    "solution": (
+        "Solution",
+        "Network and reference on one colour scale; the error on a scale of its own, symmetric about 0.",
+    ),
+    "slices": (
+        "Time slices",
+        "The unknown at a few times, the error there, and the relative error of every time slice.",
+    ),
+    "residual": (
+        "Residual",
+        "Size of the equation's residual, and the last collocation points by the size of the residual there.",
+    ),
+    "history": ("Course of the training", "Loss and relative error against steps and seconds, with the levels below."),
+    "cycle": ("Levels", "Which level was under work when, for how many steps, and the error each visit left."),
+    "spectrum": (
+        "Spectrum of the error",
+        "Which wave numbers of the error each level removed; parallels to the dotted line tell about the ends only.",
+    ),
+    "activations": ("Activations", "The learned functions on the edges, the largest of each layer, with their knots."),
+}
+_LOG_LINES = 400
+
+
+def run_content(path: Path, dpi: int) -> dict[str, Any]:
+    """Gather what the template of a run asks for.
+
+    Args:
+        path: The run folder, or its solution.h5.
+        dpi: Dots per inch of the figures.
+
+    Returns:
+        The content.
+
+    Raises:
+        UserError: If a file is damaged.
+    """
+    run = read_run(path)
+    file = path if path.is_file() else path / "solution.h5"
+    data = pictures = provenance = None
+    config = _text(run.folder / "config.yaml")
+    if file.is_file():
+        from kanpinn.io.solution import read_solution
+
+        data = read_solution(file)
+        config = config or data.config
+        pictures, provenance = _pictures(data, dpi), _provenance(file)
+    mood, words = STATUS.get(run.status, ("fair", ""))
+    return {
+        "run": run,
+        "title": _title(run.problem) or run.name,
+        "equation": data.equation if data is not None else "",
+        "mood": mood,
+        "words": words,
+        "tiles": _tiles(run),
+        "pictures": pictures or [],
+        "levels": _levels(run),
+        "unknowns": list(run.errors()),
+        "conditions": _conditions(data.points) if data is not None else [],
+        "choices": {key: run.config[key] for key in _CHOICES if run.config.get(key) is not None},
+        "config": config,
+        "provenance": provenance or {},
+        "files": _files(run.folder),
+        "log": "\n".join(_text(run.folder / "log.txt").splitlines()[-_LOG_LINES:]),
+    }
+
+
+_CHOICES = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "seed", "dtype", "device")
+
+
+def _title(problem: str) -> str:
+    from kanpinn.plots.style import problem_title
+
+    return problem_title(problem).replace(r"\$", "$")
+
+
+def _text(file: Path) -> str:
+    """A text file's content; "" where there is none."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; expected a file that can be read.") from error
+
+
+def _tiles(run: Run) -> list[tuple[str, str, str]]:
+    """The numbers at the top: what, value, and a word on it."""
+    from kanpinn.report.page import seconds
+
+    tiles = [
+        (f"relative L₂ error of {name}", number(value), "over the output grid") for name, value in run.errors().items()
+    ]
+    tiles += [
+        (f"largest error of {name}", number(value), "over the output grid")
+        for name, value in run.errors("linf").items()
+    ]
+    if not tiles and run.metrics:
+        tiles = [("error", "–", "no reference to compare with")]
+    tiles.append(("loss", number(run.metrics.get("loss")), "at the end"))
+    tiles.append(("parameters", number(run.metrics.get("parameters")), "of the network"))
+    tiles.append(("training", seconds(run.metrics.get("wall_time_s")), f"{number(run.steps)} steps"))
+    return tiles
+
+
+def _pictures(data: Any, dpi: int) -> list[Picture]:
+    """All figures with captions."""
+    from kanpinn.plots import figures
+
+    found = []
+    for name, build in figures(data).items():
+        figure = build()
+        if figure is None:
+            continue
+        kind, _, unknown = name.partition("_")
+        title, caption = _CAPTIONS[kind]
+        of = f" of {unknown}" if unknown and len(data.unknowns) > 1 else ""
+        alt = f"{title}{of} for the problem {data.problem}. {caption}"
+        found.append(picture(figure, f"{title}{of}", caption, alt, dpi))
+    return paired(found)
+
+
+def _levels(run: Run) -> list[dict[str, Any]]:
+    """The level table, a visit a row."""
+    return [{"visit": k, **record} for k, record in enumerate(run.levels, start=1)]
+
+
+def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Each term's points and the size of its residual there."""
+    rows = []
+    for name, columns in points.items():
+        size = np.abs(np.asarray(columns.get("residual", []), float))
+        size = size[np.isfinite(size)]
+        if size.size:
+            rms = float(np.sqrt(np.mean(size**2)))
+            rows.append({"name": name.replace("_", " "), "count": len(size), "rms": rms, "largest": float(size.max())})
+    return rows
+
+
+def _provenance(file: Path) -> dict[str, str]:
+    """What the solution file says of its making."""
+    from kanpinn.io.hdf5 import existing_file
+
+    with existing_file(file) as content:
+        known = {name: str(content.attrs[name]) for name in content.attrs}
+    shown = {"created": known.get("created", "–").replace("T", " ").replace("+00:00", " UTC")}
+    shown |= {name.removesuffix("_version"): value for name, value in known.items() if name.endswith("_version")}
+    return shown
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    """The run's files with their sizes."""
+    from kanpinn.io.render import size
+
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return [
+        (file.relative_to(folder).as_posix(), size(file.stat().st_size)) for file in files if file.name != "report.html"
+    ]

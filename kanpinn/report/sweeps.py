@@ -1,0 +1,181 @@
+"""What the page of a sweep shows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kanpinn.comparison import Run, differing, named, read_run
+from kanpinn.errors import UserError
+from kanpinn.report.charts import as_number, parallel, scatter
+from kanpinn.report.page import Picture, picture
+
+_MANY = 24  # runs whose curves one figure can hold
+_CHOICES = ("problem", "backbone", "schedule", "optimizer", "seed")
+_FIXED = (
+    "job", "folder", "status", "reason", "message", "parameters", "loss", "work", "wall_time_s", *_CHOICES
+)  # fmt: skip
+_DONE = ("converged", "step_limit", "time_limit")
+
+
+def is_sweep(folder: Path) -> bool:
+    """Say whether a folder holds a sweep's jobs: a summary, or folders of runs.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        True if there is something to report on.
+    """
+    return folder.is_dir() and ((folder / "summary.csv").is_file() or bool(_runs_in(folder)))
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    from kanpinn.io.inspect import is_run
+
+    found = [child for child in folder.iterdir() if child.is_dir() and is_run(child)]
+    return sorted(
+        found,
+        key=lambda child: (not child.name.isdecimal(), int(child.name) if child.name.isdecimal() else 0, child.name),
+    )
+
+
+def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
+    """Gather what the template of a sweep asks for.
+
+    Args:
+        folder: The sweep's folder.
+        base: The folder the page will lie in; links to runs start there.
+        dpi: Dots per inch of the figure.
+
+    Returns:
+        The content.
+
+    Raises:
+        UserError: If the summary or a run's file is damaged.
+    """
+    jobs, keys = _summarised(folder) if (folder / "summary.csv").is_file() else _collected(folder)
+    for job in jobs:
+        place = folder / job["folder"] if job["folder"] else None
+        there = place is not None and place.is_dir()
+        job["href"] = _link(place, base) if there and place is not None else None
+        report = place / "report.html" if there and place is not None else None
+        job["report"] = _link(report, base) if report is not None and report.is_file() else None
+        figures = sorted((place / "figures").glob("solution_*.png")) if there and place is not None else []
+        job["figure"] = _link(figures[0], base) if figures else None
+        told = [job["keys"].get(key, "") if key in _CHOICES else f"{key}={job['keys'].get(key, '')}" for key in keys]
+        job["name"] = ", ".join(told) or str(job["job"])
+    errors = [job["error"] for job in jobs if job["error"] is not None]
+    colour = next((key for key in keys if 1 < len({job["keys"].get(key) for job in jobs}) <= 8), None)
+    best: list[dict[str, Any]] = []
+    for problem in dict.fromkeys(job["problem"] for job in jobs):
+        own = [job for job in jobs if job["problem"] == problem and job["error"] is not None]
+        best += [min(own, key=lambda job: job["error"])] if own else []
+    return {
+        "folder": folder.resolve().name,
+        "path": str(folder),
+        "jobs": jobs,
+        "keys": keys,
+        "unknowns": list(dict.fromkeys(u for job in jobs for u in job["errors"])),
+        "states": Counter(job["status"] for job in jobs),
+        "done": sum(job["status"] in _DONE for job in jobs),
+        "failed": [job for job in jobs if job["reason"]],
+        "best": best,
+        "smallest": min(errors, default=None),
+        "total": sum(job["seconds"] or 0.0 for job in jobs),
+        "scatter": scatter(jobs, colour),
+        "colour": colour,
+        "parallel": parallel(jobs, keys),
+        "picture": _curves(folder, jobs, dpi),
+    }
+
+
+def _link(target: Path, base: Path) -> str:
+    """A relative link, percent-encoded."""
+    return quote(os.path.relpath(target.resolve(), base.resolve()).replace(os.sep, "/"))
+
+
+def _summarised(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The jobs of summary.csv, failed ones included, and the keys that differ."""
+    file = folder / "summary.csv"
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = [dict(row) for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as a CSV file ({' '.join(str(error).split())[:100]}).") from error
+    header = list(rows[0]) if rows else []
+    swept = [name for name in header if name and name not in _FIXED and not name.startswith(("relative_l2_", "linf_"))]
+    plain = [name for name in _CHOICES if name in header and len({row[name] for row in rows if row[name]}) > 1]
+    jobs = []
+    for k, row in enumerate(rows):
+        errors = {
+            name.removeprefix("relative_l2_"): value
+            for name in header
+            if name.startswith("relative_l2_") and (value := as_number(row[name])) is not None
+        }
+        jobs.append(
+            {
+                "job": row.get("job") or str(k),
+                "folder": row.get("folder") or "",
+                "problem": row.get("problem") or "",
+                "status": row.get("status") or "unfinished",
+                "reason": row.get("reason") or row.get("message") or "",
+                "keys": {key: row.get(key) or "" for key in [*plain, *swept]},
+                "errors": errors,
+                "error": max(errors.values(), default=None),
+                "parameters": _whole(row.get("parameters")),
+                "loss": as_number(row.get("loss")),
+                "seconds": as_number(row.get("wall_time_s")),
+            }
+        )
+    keys = [key for key in [*plain, *swept] if len({job["keys"][key] for job in jobs}) > 1]
+    return jobs, keys
+
+
+def _whole(value: Any) -> int | None:
+    found = as_number(value)
+    return None if found is None else int(found)
+
+
+def _collected(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The runs found in a folder without a summary, and the keys that differ."""
+    runs = [read_run(path, history=False) for path in _runs_in(folder)]
+    keys = differing(runs)
+    jobs = [_job(k, run, keys) for k, run in enumerate(runs)]
+    return jobs, keys
+
+
+def _job(k: int, run: Run, keys: Sequence[str]) -> dict[str, Any]:
+    return {
+        "job": str(k),
+        "folder": run.folder.name,
+        "problem": run.problem,
+        "status": run.status,
+        "reason": "",
+        "keys": {key: str(run.config.get(key, "")) for key in keys},
+        "errors": run.errors(),
+        "error": run.error,
+        "parameters": _whole(run.metrics.get("parameters")),
+        "loss": as_number(run.metrics.get("loss")),
+        "seconds": as_number(run.metrics.get("wall_time_s")),
+    }
+
+
+def _curves(folder: Path, jobs: Sequence[dict[str, Any]], dpi: int) -> Picture | None:
+    """Error against seconds, a curve per run; None where there are too many or none."""
+    from kanpinn.plots.comparison import comparison_figure
+
+    places = [folder / job["folder"] for job in jobs if job["folder"]]
+    places = [place for place in places if (place / "solution.h5").is_file()]
+    if not 1 < len(places) <= _MANY:
+        return None
+    figure = comparison_figure(named([read_run(place) for place in places]))
+    if figure is None:
+        return None
+    caption = "Relative error after every step against seconds of training; dots: at the end, over the output grid."
+    return picture(figure, "Error against seconds", caption, f"A curve for each of {len(places)} runs. {caption}", dpi)

@@ -1,0 +1,1 @@
+"""Sweeps: their jobs and folders, how they are launched, and the summary of what came of them."""

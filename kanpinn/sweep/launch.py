@@ -1,0 +1,453 @@
+"""`kanpinn solve -m`: from overrides with several values to jobs, a launcher, and one summary."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from kanpinn.checking import build
+from kanpinn.cli.main import complain
+from kanpinn.compose import CONFIG_MODULE, CONFIG_NAME, LAUNCHERS, VERSION_BASE, compose, isolate, parse, quoted
+from kanpinn.config import one_line, validate
+from kanpinn.errors import EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.sweep.ledger import Job, Ledger, free_folder
+from kanpinn.sweep.summary import write_summary
+from kanpinn.sweep.task import Task
+
+UNTOLD = ("threads", "output.progress")
+"""Keys that change nothing of a result: a job is the same job with any of their values."""
+
+QUEUES = ("submitit_slurm", "slurm")
+"""Launchers whose jobs run on other machines, each with its own share of them."""
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys under `sweep`.
+
+    Attributes:
+        jobs: How many jobs run at a time; None is one, or what a launcher chosen by `hydra/launcher` says.
+        resume: Whether to go on with an earlier sweep and run only what is missing or failed there.
+    """
+
+    jobs: int | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise invalid("sweep.jobs", self.jobs, "a whole number of at least 1, or null")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One combination of values.
+
+    Attributes:
+        overrides: One value each.
+        config: Fingerprint of the resolved config; "" if it cannot be composed.
+        wrong: Why it cannot.
+        subdir: The folder its config asks for inside the sweep's; "" for the job's number.
+    """
+
+    overrides: list[str]
+    config: str = ""
+    wrong: str = ""
+    subdir: str = ""
+
+
+def sweep(overrides: Sequence[str]) -> int:
+    """Run every combination of the given values.
+
+    Args:
+        overrides: Overrides of the command line, those of Hydra and of `sweep` included.
+
+    Returns:
+        The exit code: the worst of the jobs'.
+
+    Raises:
+        UserError: If the input is wrong, before any job starts.
+        Interrupted: If a signal stopped the sweep, after its summary is written.
+    """
+    parsed = parse(overrides)
+    own = [o for o in parsed if not _is_hydras(o)]
+    steering = [str(o.input_line) for o in parsed if _is_hydras(o)]
+    several = next((o for o in parsed if _is_hydras(o) and o.is_sweep_override()), None)
+    if several is not None:
+        raise UserError(f"{several.input_line}: several values; only keys of the config itself can be swept.")
+    options, launcher, steering = _steering(steering)
+    with _hydra() as hydra:
+        master = _master(hydra, steering, [o for o in own if not o.is_sweep_override()])
+        own += _sweeper_params(master, own)
+        task_overrides = [str(o.input_line) for o in own]
+        ledger = Ledger(_folder(master, options, steering, task_overrides))
+        if ledger.exists and not options.resume:
+            raise UserError(
+                f"hydra.sweep.dir={ledger.folder}: the folder already holds a sweep; expected a new one, or "
+                "sweep.resume=true to run what is missing or failed."
+            )
+        plan = _plan(own, steering)
+        with ledger.locked():
+            ledger.stopped = False
+            ledger.add_command(task_overrides, [o.key_or_group for o in own if o.is_sweep_override()])
+            jobs = enrol(ledger, plan)
+            with read_write(master), open_dict(master):
+                master.hydra.sweep.dir = str(ledger.folder)
+            try:
+                caught = _launch_all(hydra, master, launcher, options, ledger, jobs)
+            finally:
+                numbers = {job.number for job in jobs}
+                ended = [job for job in write_summary(ledger) if job.number in numbers]
+                _tell(ledger, ended)
+    if caught:
+        raise Interrupted(caught[0])
+    return max(job.exit_code for job in ended)
+
+
+def _is_hydras(override: Override) -> bool:
+    key = override.key_or_group
+    return key == "hydra" or key.startswith(("hydra.", "hydra/", "sweep.")) or key == "sweep"
+
+
+def _steering(overrides: list[str]) -> tuple[Options, str, list[str]]:
+    """What steers the sweep: its options, the launcher's name, and Hydra's own overrides with the launcher in them."""
+    cfg, _ = compose(overrides, keep_sweep=True)
+    options = build(Options, OmegaConf.to_container(cfg.sweep, resolve=True), "sweep")  # type: ignore[arg-type]
+    values = {o.key_or_group: str(o.value()) for o in parse(overrides)}
+    overrides = [text for text in overrides if not text.lstrip("+~").startswith("sweep")]
+    launcher = values.get("hydra/launcher", "basic")
+    if launcher == "basic" and (options.jobs or 1) > 1:
+        if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+            raise UserError(f"sweep.jobs={options.jobs}: needs joblib's launcher: pip install 'kanpinn[parallel]'")
+        launcher = "joblib"
+        overrides.append("hydra/launcher=joblib")
+    if launcher == "joblib" and options.jobs and "hydra.launcher.n_jobs" not in values:
+        overrides.append(f"hydra.launcher.n_jobs={options.jobs}")
+    if launcher in ("submitit_slurm", "slurm") and options.jobs and "hydra.launcher.array_parallelism" not in values:
+        overrides.append(f"hydra.launcher.array_parallelism={options.jobs}")
+    return options, launcher, overrides
+
+
+@contextmanager
+def _hydra() -> Iterator[Any]:
+    with isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
+        yield GlobalHydra.instance().hydra
+
+
+def _master(hydra: Any, steering: list[str], fixed: list[Override]) -> DictConfig:
+    """The config of the sweep itself; what is checked elsewhere can still be wrong in the values it is made of."""
+    try:
+        overrides = [*steering, *(str(o.input_line) for o in fixed)]
+        return hydra.compose_config(CONFIG_NAME, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
+    except (HydraException, OmegaConfBaseException):
+        compose(overrides)  # says which of them is wrong
+        raise
+
+
+def _sweeper_params(master: DictConfig, own: Sequence[Override]) -> list[Override]:
+    """The overrides under `hydra.sweeper.params`; the command line wins."""
+    params = OmegaConf.select(master, "hydra.sweeper.params") or {}
+    known = {o.key_or_group for o in own}
+    return [o for o in parse([f"{key}={value}" for key, value in params.items()]) if o.key_or_group not in known]
+
+
+def _folder(master: DictConfig, options: Options, steering: Sequence[str], overrides: Sequence[str]) -> Path:
+    """The sweep's folder: that of `hydra.sweep.dir`; to resume without one, the newest with the same overrides."""
+    try:
+        folder = Path(str(master.hydra.sweep.dir)).absolute()
+    except OmegaConfBaseException as error:
+        raise UserError(f"hydra.sweep.dir: {one_line(error)}") from error
+    if not options.resume or any(text.lstrip("+").startswith("hydra.sweep.dir=") for text in steering):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"hydra.sweep.dir={folder}: this is a file; expected a folder.")
+        return folder
+    ledgers = [Ledger(path.parent) for path in folder.parent.glob("*/.jobs")]
+    found = [ledger.folder for ledger in ledgers if ledger.called_with(overrides)]
+    if not found:
+        raise UserError(
+            f"sweep.resume=true: no sweep of these overrides in {folder.parent}; name its folder by hydra.sweep.dir=…"
+        )
+    return max(found, key=lambda path: (path / ".jobs" / "sweep.json").stat().st_mtime)
+
+
+def combinations(overrides: Sequence[Override]) -> list[tuple[list[str], bool]]:
+    """Every combination of swept values, the last key fastest.
+
+    Args:
+        overrides: Parsed overrides.
+
+    Returns:
+        One value per key, and whether at most one key differs from the first combination.
+
+    Raises:
+        UserError: If a sweep is not a list of values.
+    """
+    columns = []
+    for override in overrides:
+        if not override.is_sweep_override():
+            columns.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            columns.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+        else:
+            raise UserError(f"{override.input_line}: this kind of sweep is for kanpinn tune; list the values.")
+    first = [column[0] for column in columns]
+    made = [list(combination) for combination in itertools.product(*columns)]
+    return [(words, sum(a != b for a, b in zip(words, first, strict=True)) <= 1) for words in made]
+
+
+def _plan(own: Sequence[Override], steering: Sequence[str]) -> list[Planned]:
+    """Compose and check every combination.
+
+    A value that is wrong by itself is a mistake in the call; values that only do not go together cost their job alone.
+    """
+    default = not any(text.lstrip("+").startswith("hydra.sweep.subdir=") for text in steering)
+    plan = []
+    for words, simple in combinations(own):
+        try:
+            cfg, _ = compose(words)
+            resolved = validate(cfg).resolved
+            subdir = "" if default else _subdir([*words, *steering])
+        except UserError as error:
+            if simple:
+                raise
+            plan.append(Planned(words, wrong=str(error)))
+        else:
+            plan.append(Planned(words, fingerprint(resolved), subdir=subdir))
+    taken: dict[str, Planned] = {}
+    for planned in plan:
+        other = taken.setdefault(planned.subdir, planned)
+        if planned.subdir and other is not planned:
+            raise UserError(
+                f"hydra.sweep.subdir={planned.subdir}: the folder of both {' '.join(other.overrides)} and "
+                f"{' '.join(planned.overrides)}; expected one folder per job, such as ${{hydra.job.override_dirname}}."
+            )
+    return plan
+
+
+def _subdir(overrides: list[str]) -> str:
+    """The folder a job's config asks for; "" where that is its number."""
+    cfg, _ = compose(overrides, keep_sweep=True, keep_hydra=True)
+    try:
+        name = os.path.normpath(str(cfg.hydra.sweep.subdir))
+    except OmegaConfBaseException:
+        return ""  # made of the job's number, which tells jobs apart
+    if name.startswith(("/", "..")) or name == ".":
+        raise invalid("hydra.sweep.subdir", name, "a folder inside hydra.sweep.dir")
+    return name
+
+
+def fingerprint(resolved: dict[str, Any]) -> str:
+    """What tells the results of two configs apart, as a short text; keys that change no result do not count."""
+    kept = {key: value for key, value in resolved.items() if key not in ("threads", "logger", "checkpoint")}
+    kept["output"] = {key: value for key, value in (resolved.get("output") or {}).items() if key != "progress"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
+    """Enter the plan into the ledger.
+
+    A job that is there with the same config is that job; one with the same overrides that is not done is taken over.
+
+    Args:
+        ledger: The sweep.
+        plan: Every combination.
+
+    Returns:
+        The jobs of this plan, done ones included. One to be run has a folder that is new or empty.
+
+    Raises:
+        UserError: If a file of the ledger is damaged.
+    """
+    known = ledger.jobs()
+    number = max((job.number for job in known), default=-1)
+    jobs: list[Job] = []
+    for planned in plan:
+        same = [job for job in known if planned.config and job.config == planned.config]
+        same += [job for job in known if not job.done and sorted(job.overrides) == sorted(planned.overrides)]
+        job = next((job for job in same if job not in jobs), None)
+        if job is not None and (job.done or job.alive):
+            jobs.append(job)
+            continue
+        if job is None:
+            number += 1
+            wanted = planned.subdir or str(number)
+            # A folder that something else lies in is refused when the job starts.
+            job = Job(number, wanted if not known else free_folder(ledger.folder, wanted))
+        else:
+            job = Job(job.number, free_folder(ledger.folder, planned.subdir or str(job.number)))
+        job = replace(job, overrides=tuple(planned.overrides), config=planned.config)
+        if planned.wrong:
+            job = replace(job, state="ended", code=EXIT_USER_ERROR, reason=planned.wrong)
+            complain(f"job {job.number}: error", UserError(planned.wrong))
+        ledger.write(job)
+        jobs.append(job)
+    return jobs
+
+
+def _launch_all(
+    hydra: Any, master: DictConfig, name: str, options: Options, ledger: Ledger, jobs: Sequence[Job]
+) -> list[int]:
+    """Launch what waits, and again what still waits after a launcher has failed; returns the signals caught."""
+    numbers = [job.number for job in jobs]
+
+    def waiting() -> list[Job]:
+        return [job for job in map(ledger.read, numbers) if job.state == "waiting"]
+
+    done = sum(job.done for job in jobs)
+    if done:
+        print(f"{done} of {len(jobs)} jobs are done already", flush=True)
+    beside = at_a_time(name, master.hydra.launcher, options, len(waiting()))
+    with _stopping(ledger, numbers, name) as caught:
+        while (batch := waiting()[: batch_size(name, master, beside)]) and not caught:
+            _launch(hydra, master, name, ledger, batch, beside)
+            if not caught and all(ledger.read(job.number).state == "waiting" for job in batch):
+                break  # nothing has begun: the launcher itself does not work
+    return caught
+
+
+def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Sequence[Job], beside: int) -> None:
+    """Hand jobs to the launcher and wait until none of them runs."""
+    from hydra._internal.callbacks import Callbacks
+
+    task = Task(str(ledger.folder), {job.folder: job.number for job in batch}, isolated=LAUNCHERS[name].isolated)
+    launcher: Launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks()),
+        task_function=task,
+        config=master,
+    )
+    words = [_words(job, ledger, name, master, beside) for job in batch]
+    try:
+        launcher.launch(words, initial_job_idx=batch[0].number)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        # What a launcher raises says that a worker is gone, not whose it was; the ledger knows.
+        complain("warning", UserError(f"{type(error).__name__}: {one_line(error)}"))
+        _bury(ledger, batch)
+    finally:
+        if name == "joblib":  # its workers would wait for more, and hold memory
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _bury(ledger: Ledger, batch: Sequence[Job]) -> None:
+    """Wait for the jobs that still run after a launcher has failed; those without a process were killed."""
+    while any((job := ledger.read(j.number)).alive for j in batch):
+        time.sleep(POLL_S)
+    for job in (ledger.read(j.number) for j in batch):
+        if job.state == "running":
+            reason = "its process is gone: out of memory, or ended by hand"
+            ledger.write(replace(job, state="killed", reason=reason))
+            complain(f"job {job.number}: killed", UserError(reason))
+
+
+def _words(job: Job, ledger: Ledger, name: str, master: DictConfig, beside: int) -> list[str]:
+    """The overrides a launcher gets for a job: its own, its folder, its share of the processor."""
+    words = [*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"]
+    words.append(f"hydra.sweep.dir={quoted(str(ledger.folder))}")
+    if name != "basic":
+        if "threads" not in job.pairs:
+            words.append(f"threads={threads(name, master.hydra.launcher, beside)}")
+        if "output.progress" not in job.pairs:
+            words.append("output.progress=false")
+    return words
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def at_a_time(name: str, launcher: DictConfig, options: Options, waiting: int) -> int:
+    """How many jobs a launcher has at work on one machine.
+
+    Args:
+        name: The launcher's.
+        launcher: Its config.
+        options: The sweep's.
+        waiting: How many jobs there are.
+
+    Returns:
+        At least 1.
+    """
+    if name == "joblib":
+        asked = int(launcher.n_jobs)
+        asked = cores() + 1 + asked if asked < 0 else asked
+    else:
+        asked = 1 if name == "basic" else options.jobs or cores()
+    return max(1, min(asked, waiting))
+
+
+def batch_size(name: str, master: DictConfig, beside: int) -> int:
+    """How many jobs a launcher gets at once: submitit starts all it is given on this machine at the same time."""
+    limit = int(OmegaConf.select(master, "hydra.sweeper.max_batch_size") or 2**31)
+    return min(limit, beside) if name == "submitit_local" else limit
+
+
+def threads(name: str, launcher: DictConfig, beside: int) -> int:
+    """Threads for each of several jobs: what the queue grants it, else its share of this machine's cores."""
+    granted = OmegaConf.select(launcher, "cpus_per_task") or OmegaConf.select(launcher, "ray.remote.num_cpus")
+    if granted:
+        return max(1, int(granted))
+    return 1 if name in QUEUES else max(1, cores() // beside)
+
+
+@contextmanager
+def _stopping(ledger: Ledger, numbers: Sequence[int], name: str) -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM end the jobs that run in other processes, each with its state written; none begins."""
+    caught: list[int] = []
+    if name == "basic":  # its job runs in this process and takes the signal itself
+        yield caught
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        caught.append(number)
+        ledger.stopped = True
+        for s, handler in before.items():
+            signal.signal(s, handler)
+        for job in map(ledger.read, numbers):
+            if job.alive:
+                os.kill(job.process, signal.SIGTERM)
+
+    try:
+        for s in before:
+            signal.signal(s, handle)
+    except ValueError:  # not the main thread
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _tell(ledger: Ledger, jobs: Sequence[Job]) -> None:
+    """Say how many jobs there are, which of them are not done, and where the summary is."""
+    left = [str(job.number) for job in jobs if not job.done]
+    which = f", {len(left)} of them not done ({', '.join(left)}; sweep.resume=true runs them again)" if left else ""
+    print(f"{len(jobs)} jobs{which}: {ledger.folder / 'summary.md'}", flush=True)

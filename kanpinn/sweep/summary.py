@@ -1,0 +1,152 @@
+"""The tables of a sweep: `summary.csv`, `summary.md` and `summary.h5`, one row per job."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kanpinn.errors import EXIT_USER_ERROR
+from kanpinn.sweep.ledger import Job, Ledger
+
+SCHEMA = "kanpinn-sweep"
+NAMES = ("problem", "backbone", "schedule", "optimizer", "seed")
+NUMBERS = ("parameters", "loss")
+COSTS = ("work", "wall_time_s")
+_STATES = {"waiting": "missing", "running": "running", "killed": "killed"}
+_CODES = {0: "done", 2: "refused", 3: "diverged"}
+
+
+def write_summary(ledger: Ledger) -> list[Job]:
+    """Write the three files, each in one atomic step.
+
+    Args:
+        ledger: The sweep.
+
+    Returns:
+        Its jobs.
+    """
+    from kanpinn.io.atomic import write_text
+
+    jobs = ledger.jobs()
+    header, rows = table(ledger.folder, jobs, ledger.swept)
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([header, *([_cell(cell) for cell in row] for row in rows)])
+    write_text(ledger.folder / "summary.csv", stream.getvalue())
+    write_text(ledger.folder / "summary.md", markdown(header, rows))
+    _write_hdf5(ledger.folder / "summary.h5", header, rows)
+    return jobs
+
+
+def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
+    """The summary.
+
+    Args:
+        folder: The sweep's folder.
+        jobs: The jobs.
+        swept: Keys that were given several values; those that differ among jobs are added.
+
+    Returns:
+        The column names and one row per job: texts, numbers, None where there is nothing.
+    """
+    pairs = [job.pairs for job in jobs]
+    keys = list(swept)
+    for key in dict.fromkeys(key for pair in pairs for key in pair):
+        if key not in keys and len({pair.get(key) for pair in pairs}) > 1:
+            keys.append(key)
+    found = [metrics(folder, job) for job in jobs]
+    names = [name for name in NAMES if name not in keys]
+    unknowns = list(dict.fromkeys(u for m in found for norm in ("relative_l2", "linf") for u in m.get(norm) or {}))
+    errors = [(norm, u) for u in unknowns for norm in ("relative_l2", "linf")]
+    rows = [
+        [
+            job.number,
+            job.folder,
+            status(job, m),
+            job.reason,
+            *(pair.get(key) for key in keys),
+            *(m.get(name, pair.get(name)) for name in names),
+            *(m.get(name) for name in NUMBERS),
+            *((m.get(norm) or {}).get(u) for norm, u in errors),
+            *(m.get(name) for name in COSTS),
+        ]
+        for job, pair, m in zip(jobs, pairs, found, strict=True)
+    ]
+    header = ["job", "folder", "status", "reason", *keys, *names, *NUMBERS, *(f"{n}_{u}" for n, u in errors), *COSTS]
+    return header, rows
+
+
+def metrics(folder: Path, job: Job) -> dict[str, Any]:
+    """What a job's metrics.json holds, {} where there is none of its own."""
+    if job.state == "ended" and job.code == EXIT_USER_ERROR:
+        return {}  # refused: what lies in the folder is somebody else's
+    try:
+        content = json.loads((folder / job.folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def status(job: Job, found: dict[str, Any]) -> str:
+    """The status of a job in one word.
+
+    Args:
+        job: The job.
+        found: Its metrics.
+
+    Returns:
+        That of metrics.json (`converged`, `step_limit`, `time_limit`, `diverged`, `interrupted`), or `refused`,
+        `crashed`, `killed`, `running`, `missing`.
+    """
+    if job.state != "ended":
+        return _STATES[job.state]
+    if job.code is not None and job.code >= 128:
+        return "interrupted"
+    return str(found.get("status") or _CODES.get(job.code or 0, "crashed"))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else " ".join(str(value).split())
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table, numbers rounded to four digits; the column of reasons only where there is one."""
+    reason = list(header).index("reason")
+    kept = [k for k in range(len(header)) if k != reason or any(row[reason] for row in rows)]
+    lines = [[header[k] for k in kept], ["---"] * len(kept)]
+    lines += [[_rounded(_cell(row[k])) for k in kept] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _rounded(cell: str) -> str:
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell.replace("|", "\\|")
+    return cell if number.is_integer() or not math.isfinite(number) else f"{number:.4g}"
+
+
+def _write_hdf5(file: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """One dataset `[jobs]` per column, all along the dimension scale `job`; numbers as float64, NaN for none."""
+    from kanpinn.io.hdf5 import new_file, write_array
+
+    with new_file(file, SCHEMA) as out:
+        scale = write_array(out, "job", np.array([row[0] for row in rows], dtype=np.int64))
+        scale.make_scale("job")
+        for k, name in enumerate(header[1:], start=1):
+            write_array(out, name, _column([row[k] for row in rows]), [scale])
+
+
+def _column(cells: Sequence[Any]) -> np.ndarray:
+    """Cells `[jobs]` as float64, NaN where there is none, if all of them are numbers; else as text."""
+    try:
+        numbers = [math.nan if cell is None else float(cell) for cell in cells]
+    except ValueError:
+        return np.array([_cell(cell) for cell in cells], dtype=object)
+    return np.array(numbers)

@@ -1,0 +1,435 @@
+"""Sweeps: every job accounted for whatever comes of it, no two in one folder, and a way to go on."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from kanpinn.compose import LAUNCHERS, parse, quoted
+from kanpinn.errors import UserError
+from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
+from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
+
+TINY = [
+    *("backbone.width=[2]", "schedule.levels=1", "schedule.steps=2", "schedule.starts=1", "sampler.interior=16"),
+    *("sampler.boundary=8", "output.points=5", "output.figures=false"),
+]
+
+DEADLY = '''
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from kanpinn.problem import Box, Condition, Problem
+
+
+@dataclass(frozen=True)
+class Deadly(Problem):
+    """Decay u_t + u = 0 that kills a process in its first step: 1 its own, 2 that of the worker above it, 3 waits."""
+
+    victim: int = 0
+    domain = Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        if self.victim and Path("armed").exists() and p.t.shape[0] > 7:
+            if self.victim == 3:
+                Path("waiting").touch()
+                __import__("time").sleep(600)
+            os.kill(os.getpid() if self.victim == 1 else os.getppid(), 9)
+            __import__("time").sleep(600)
+        return p.u_t + p.u
+
+    def conditions(self):
+        return [Condition("initial", ("t-",), lambda p: p.u - 1)]
+
+    def reference(self, p):
+        return (-p.t).exp()
+'''
+
+
+def command(*argv, cwd, timeout=240):
+    return subprocess.run(
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def rows_of(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "summary.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def agrees_with_its_files(sweep: Path) -> list[str]:
+    """Check every number of the three summaries against the run folders; returns the column of statuses."""
+    rows = rows_of(sweep)
+    with h5py.File(sweep / "summary.h5") as file:
+        for k, row in enumerate(rows):
+            for name in row:
+                value = file[name][k]
+                if isinstance(value, bytes):
+                    assert value.decode() == row[name], name
+                elif row[name]:
+                    assert float(value) == float(row[name]), name
+                else:
+                    assert np.isnan(value), name
+    measured = 0
+    for row in rows:
+        metrics = sweep / row["folder"] / "metrics.json"
+        if row["status"] in ("refused", "killed", "missing"):
+            assert row["reason"] or row["status"] == "missing"
+            continue
+        measured += 1
+        content = json.loads(metrics.read_text())
+        for name in ("problem", "backbone", "schedule", "optimizer", "status"):
+            assert row[name] == content[name]
+        for name in ("seed", "parameters", "loss", "work", "wall_time_s"):
+            assert float(row[name]) == content[name]
+        for norm in ("relative_l2", "linf"):
+            for unknown, value in content[norm].items():
+                assert float(row[f"{norm}_{unknown}"]) == value
+    assert measured
+    markdown = (sweep / "summary.md").read_text().splitlines()
+    assert len(markdown) == 2 + len(rows)
+    for line, row in zip(markdown[2:], rows, strict=True):
+        assert line.startswith(f"| {row['job']} | {row['folder']} | {row['status']} |")
+    return [row["status"] for row in rows]
+
+
+@pytest.fixture
+def deadly(tmp_path):
+    """A folder with the problem that kills, armed."""
+    (tmp_path / "problems").mkdir()
+    (tmp_path / "conf/problem").mkdir(parents=True)
+    (tmp_path / "problems/deadly.py").write_text(DEADLY)
+    (tmp_path / "conf/problem/deadly.yaml").write_text("name: deadly\nvictim: 0\n")
+    (tmp_path / "armed").touch()
+    return tmp_path
+
+
+def test_two_jobs_at_a_time_one_of_them_killed_then_run_again(deadly):
+    sweep = ["problem=deadly", "backbone=kan", "problem.victim=1,0", *TINY, "sweep.jobs=2", "hydra.sweep.dir=s"]
+    done = command(*sweep, cwd=deadly)
+    assert done.returncode == 1, done.stderr
+    assert agrees_with_its_files(deadly / "s") == ["killed", "step_limit"]
+    assert "signal 9" in rows_of(deadly / "s")[0]["reason"]
+    assert "job 0: killed: killed by signal 9" in done.stderr
+    assert "leaked" not in done.stderr
+    # half of the cores each, in torch itself
+    assert f"threads={max(1, cores() // 2)}" in (deadly / "s/1/log.txt").read_text().splitlines()[1]
+    before = (deadly / "s/1/metrics.json").stat().st_mtime_ns
+    (deadly / "armed").unlink()
+    again = command(*sweep, "sweep.resume=true", cwd=deadly)
+    assert again.returncode == 0, again.stderr
+    assert agrees_with_its_files(deadly / "s") == ["step_limit", "step_limit"]
+    assert [row["folder"] for row in rows_of(deadly / "s")] == ["0-2", "1"]
+    assert (deadly / "s/1/metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_survived_too(deadly):
+    sweep = ["problem=deadly", "backbone=kan", "problem.victim=2,0", *TINY, "seed=0,1", "sweep.jobs=2"]
+    done = command(*sweep, "hydra.sweep.dir=s", cwd=deadly)
+    assert done.returncode not in (0, 2), done.stderr
+    statuses = agrees_with_its_files(deadly / "s")
+    assert not {"running", "missing"} & set(statuses), done.stderr
+    assert statuses[0] != "step_limit"
+    assert statuses[2:] == ["step_limit", "step_limit"]
+    assert "TerminatedWorkerError" in done.stderr
+    (deadly / "armed").unlink()
+    assert command(*sweep, "hydra.sweep.dir=s", "sweep.resume=true", cwd=deadly).returncode == 0
+    assert agrees_with_its_files(deadly / "s") == ["step_limit"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_parallel_sweep_with_its_states_written(number, tmp_path):
+    argv = ["problem=poisson", "backbone=kan", *TINY, "schedule.steps=1000000", "seed=0,1,2", "sweep.jobs=2"]
+    argv += ["hydra.sweep.dir=s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for _ in range(600):
+            if all((tmp_path / f"s/{k}/log.txt").exists() for k in (0, 1)):
+                break
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number, err
+    assert "Traceback" not in err
+    assert agrees_with_its_files(tmp_path / "s") == ["interrupted", "interrupted", "missing"]
+
+
+@pytest.mark.slow
+def test_submitit_runs_jobs_on_this_machine(deadly):
+    argv = ["problem=deadly", "backbone=kan", *TINY, "problem.victim=0,1", "seed=0,1"]
+    done = command(*argv, "hydra/launcher=submitit_local", "sweep.jobs=2", "hydra.sweep.dir=s", cwd=deadly)
+    assert done.returncode == 1, done.stderr
+    assert agrees_with_its_files(deadly / "s") == ["step_limit", "step_limit", "killed", "killed"]
+    assert f"threads={max(1, cores() // 2)}" in (deadly / "s/0/log.txt").read_text().splitlines()[1]
+
+
+def wrong_in_one(folder: Path, problem: str, key: str) -> str:
+    """An override that is right for every job but one, where the user's own `problem` has a bad recommendation."""
+    (folder / "conf/problem").mkdir(parents=True)
+    config = OmegaConf.load(Path(__file__).parents[1] / f"conf/problem/{problem}.yaml")
+    OmegaConf.update(config, f"tuned.{key}", -5, force_add=True)
+    OmegaConf.save(config, folder / f"conf/problem/{problem}.yaml")
+    return "sampler.interior='${oc.select:problem.tuned.wrong_${backbone.name}_${seed},16}'"
+
+
+@pytest.mark.slow
+def test_twelve_jobs_two_at_a_time_one_killed_one_wrong_then_completed(tmp_path):
+    argv = ["problem=poisson,burgers", "backbone=kan,mlp", "seed=0,1,2", "sweep.jobs=2", "hydra.sweep.dir=s"]
+    argv += [word for word in TINY if not word.startswith(("sampler.interior", "schedule.steps"))]
+    argv += ["schedule.steps=40", wrong_in_one(tmp_path, "burgers", "wrong_mlp_2")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(4000):
+            if (tmp_path / "s/3/log.txt").exists():
+                break
+            time.sleep(0.05)
+        os.kill(Ledger(tmp_path / "s").read(3).process, signal.SIGKILL)
+        _, err = process.communicate(timeout=500)
+    finally:
+        process.kill()
+    assert process.returncode == 2, err
+    statuses = agrees_with_its_files(tmp_path / "s")
+    assert [k for k, status in enumerate(statuses) if status != "step_limit"] == [3, 11]
+    assert (statuses[3], statuses[11]) == ("killed", "refused")
+    rows = rows_of(tmp_path / "s")
+    assert "sampler.interior" in rows[11]["reason"]
+    assert "-5" in rows[11]["reason"]
+    assert [(row["problem"], row["backbone"], row["seed"]) for row in rows] == [
+        (p, b, s) for p in ("poisson", "burgers") for b in ("kan", "mlp") for s in "012"
+    ]
+    assert len({row["folder"] for row in rows}) == 12
+    (tmp_path / "conf/problem/burgers.yaml").unlink()
+    done = command(*argv, "sweep.resume=true", cwd=tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert "10 of 12 jobs are done already" in done.stdout
+    assert agrees_with_its_files(tmp_path / "s") == ["step_limit"] * 12
+
+
+def test_resuming_runs_what_is_missing_or_failed_and_nothing_else(kanpinn, recorded_run, folder):
+    assert kanpinn("solve", "-m", "seed=0,13,15,16,2", "hydra.sweep.dir=sweep").code == 143
+    assert [row["status"] for row in rows_of(folder / "sweep")] == [
+        *("step_limit", "diverged", "crashed", "interrupted", "missing"),
+    ]
+    recorded_run.clear()
+    # in another order, with a value more and one given as what it is anyway
+    result = kanpinn("solve", "-m", "dtype=float64", "seed=2,13,15,0,3", "hydra.sweep.dir=sweep", "sweep.resume=true")
+    assert result.code == 3
+    assert [asked["seed"] for asked in recorded_run] == [2, 13, 15, 3]
+    rows = rows_of(folder / "sweep")
+    assert [(row["seed"], row["folder"]) for row in rows] == [
+        *(("0", "0"), ("13", "1-2"), ("15", "2"), ("16", "3"), ("2", "4"), ("3", "5")),
+    ]
+    assert [row["status"] for row in rows] == [
+        *("step_limit", "diverged", "crashed", "interrupted", "step_limit", "step_limit"),
+    ]
+
+
+def test_the_newest_sweep_of_the_same_overrides_is_found_again(kanpinn, recorded_run, folder):
+    assert kanpinn("solve", "-m", "seed=0,15", "dtype=float64").code == 1
+    assert kanpinn("solve", "-m", "seed=0,1,2", "dtype=float64").code == 0
+    first, second = sorted((folder / "outputs/sweeps").iterdir())
+    recorded_run.clear()
+    assert kanpinn("solve", "-m", "dtype=float64", "seed=0,15", "sweep.resume=true").code == 1
+    assert [asked["folder"] for asked in recorded_run] == [first / "1"]
+    assert len(rows_of(second)) == 3
+    result = kanpinn("solve", "-m", "seed=7,8", "sweep.resume=true")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "hydra.sweep.dir" in result.err
+
+
+def test_a_config_that_has_changed_since_is_another_job(kanpinn, recorded_run, folder):
+    (folder / "conf/optimizer").mkdir(parents=True)
+    mine = folder / "conf/optimizer/mine.yaml"
+    mine.write_text("name: adam\nlr: 0.1\n")
+    call = ["solve", "-m", "optimizer=mine", "seed=0,1", "hydra.sweep.dir=sweep"]
+    assert kanpinn(*call).code == 0
+    assert kanpinn(*call, "sweep.resume=true").code == 0
+    assert len(recorded_run) == 2
+    mine.write_text("name: adam\nlr: 0.2\n")
+    assert kanpinn(*call, "sweep.resume=true").code == 0
+    assert [asked["optimizer"]["lr"] for asked in recorded_run] == [0.1, 0.1, 0.2, 0.2]
+    assert [row["folder"] for row in rows_of(folder / "sweep")] == ["0", "1", "2", "3"]
+
+
+def test_values_that_do_not_go_together_cost_their_job_alone(kanpinn, recorded_run, folder):
+    bad = wrong_in_one(folder, "poisson", "wrong_kan_1")
+    call = ["solve", "-m", "problem=helmholtz,poisson", "seed=0,1", "backbone=kan", bad, "hydra.sweep.dir=sweep"]
+    result = kanpinn(*call)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert result.err.startswith("kanpinn: job 3: error: sampler.interior=-5")
+    assert len(recorded_run) == 3
+    rows = rows_of(folder / "sweep")
+    assert [row["status"] for row in rows] == ["step_limit"] * 3 + ["refused"]
+    assert rows[3]["reason"].startswith("sampler.interior=-5")
+    (folder / "conf/problem/poisson.yaml").unlink()
+    assert kanpinn(*call, "sweep.resume=true").code == 0
+    assert len(recorded_run) == 4
+    assert [row["status"] for row in rows_of(folder / "sweep")] == ["step_limit"] * 4
+
+
+def test_a_second_launch_into_the_same_folder_is_refused(kanpinn, recorded_run, folder):
+    call = ["solve", "-m", "seed=0,1", "hydra.sweep.dir=sweep"]
+    assert kanpinn(*call).code == 0
+    before = (folder / "sweep/summary.csv").read_bytes()
+    result = kanpinn(*call)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "already holds a sweep" in result.err
+    with Ledger(folder / "sweep").locked():
+        result = kanpinn(*call, "sweep.resume=true")
+    assert (result.code, "another process is running this sweep" in result.err) == (2, True)
+    assert (folder / "sweep/summary.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["hydra.sweep.subdir=same"], ["hydra.sweep.subdir=same", "seed=0", "seed=1"]),
+        (["hydra.sweep.subdir=../${seed}"], ["hydra.sweep.subdir=../0", "inside hydra.sweep.dir"]),
+        (["sweep.jobs=0"], ["sweep.jobs=0", "at least 1"]),
+        (["sweep.jobs=many"], ["sweep.jobs=many", "whole number"]),
+        (["sweep.resum=true"], ["sweep.resum=true", "'sweep.resume'"]),
+        (["hydra/launcher=jobli"], ["hydra/launcher=jobli", "'joblib'", "submitit_slurm"]),
+        (["hydra.launcher._target_=os.system"], ["hydra.launcher._target_=os.system", "joblib"]),
+        (["hydra.sweeper._target_=os.system"], ["hydra.sweeper._target_=os.system", "basic"]),
+        (["+hydra.callbacks.x._target_=os.system"], ["hydra.callbacks", "not run"]),
+        (["hydra.sweep.dir=a,b"], ["hydra.sweep.dir=a,b", "several values"]),
+        (["problem.kx=interval(0,1)"], ["problem.kx=interval(0,1)", "kanpinn tune"]),
+        (["--config-dir=x"], ["--config-dir", "./conf"]),
+    ],
+)
+def test_mistakes_are_refused_before_any_job(argv, words, kanpinn, recorded_run, folder):
+    result = kanpinn("solve", "-m", "seed=0,1", *argv)
+    assert (result.code, result.err.count("\n"), recorded_run) == (2, 1, []), result.err
+    for word in words:
+        assert word in result.err
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("text", ["hydra.launcher._target_=os.system", "+hydra.callbacks.x._target_=os.system"])
+def test_a_single_run_instantiates_nothing_from_its_config_either(text, kanpinn, recorded_run):
+    result = kanpinn("solve", text)
+    assert (result.code, recorded_run) == (2, [])
+
+
+def test_sweep_keys_without_a_sweep_are_refused(kanpinn, recorded_run):
+    result = kanpinn("solve", "sweep.jobs=2")
+    assert (result.code, recorded_run) == (2, [])
+    assert "sweep.jobs=2" in result.err
+    assert "-m" in result.err
+
+
+def test_an_absent_launcher_names_its_extra(kanpinn, recorded_run, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if "launcher" in name else find(name, *a))
+    for argv, extra in ((["sweep.jobs=2"], "parallel"), (["hydra/launcher=ray"], "ray")):
+        result = kanpinn("solve", "-m", "seed=0,1", *argv)
+        assert (result.code, result.err.count("\n"), recorded_run) == (2, 1, [])
+        assert f"pip install 'kanpinn[{extra}]'" in result.err
+
+
+def test_folders_by_values(kanpinn, recorded_run, folder):
+    assert kanpinn("solve", "-m", "seed=0,1", "hydra.sweep.dir=s", "hydra.sweep.subdir=run_${seed}").code == 0
+    assert [row["folder"] for row in rows_of(folder / "s")] == ["run_0", "run_1"]
+
+
+def test_combinations_count_like_an_odometer():
+    made = combinations(parse(["seed=0,1", "dtype=float64", "backbone=kan,mlp", "problem.kx=range(1,3)"]))
+    assert [words[0] for words, _ in made] == ["seed=0"] * 4 + ["seed=1"] * 4
+    assert [words[3] for words, _ in made][:4] == ["problem.kx=1", "problem.kx=2"] * 2
+    assert len({tuple(words) for words, _ in made}) == 8
+    assert [simple for _, simple in made] == [True, True, True, False, True, False, False, False]
+
+
+@pytest.mark.parametrize("text", ["plain", "a b", "it's", 'say "x"', "back\\slash", "end\\", "a=b,c", "${x}", "ü/é"])
+def test_quoting_gives_back_the_text(text):
+    assert parse([f"hydra.sweep.dir={quoted(text)}"])[0].value() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "jobs", "waiting", "expected"),
+    [
+        ("basic", {}, None, 9, (1, cores())),
+        ("joblib", {"n_jobs": 2}, 2, 9, (2, max(1, cores() // 2))),
+        ("joblib", {"n_jobs": -1}, None, 9**9, (cores(), 1)),
+        ("joblib", {"n_jobs": 8}, None, 1, (1, cores())),
+        ("submitit_local", {"cpus_per_task": 3}, 2, 9, (2, 3)),
+        ("slurm", {"cpus_per_task": 4}, None, 9**9, (cores(), 4)),
+        ("submitit_slurm", {"cpus_per_task": None}, None, 9**9, (cores(), 1)),
+    ],
+)
+def test_threads_are_divided_among_jobs(name, config, jobs, waiting, expected):
+    launcher = OmegaConf.create(config)
+    beside = at_a_time(name, launcher, Options(jobs), waiting)
+    assert (beside, threads(name, launcher, beside)) == expected
+
+
+def test_slurms_config_is_submitits_with_values_of_ours():
+    from kanpinn.compose import compose
+
+    cfg, _ = compose(["hydra/launcher=slurm"], keep_hydra=True)
+    assert cfg.hydra.launcher._target_ == LAUNCHERS["submitit_slurm"].target
+    assert cfg.hydra.launcher.cpus_per_task == 4
+
+
+def test_a_process_is_told_from_a_later_one_of_its_number(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    here = __import__("socket").gethostname()
+    job = Job(0, "0", state="running", host=here, process=process.pid, birth=birth(process.pid))
+    assert job.alive
+    assert not Job(0, "0", state="running", host=here, process=process.pid, birth="1").alive
+    assert not Job(0, "0", state="running", host="elsewhere", process=process.pid, birth=job.birth).alive
+    process.communicate(b"\n")
+    assert not job.alive
+
+
+def test_a_damaged_ledger_is_one_line(kanpinn, recorded_run, folder):
+    assert kanpinn("solve", "-m", "seed=0,1", "hydra.sweep.dir=s").code == 0
+    for content in ("", "[]", '{"number": 0}', '{"number": 0, "folder": "0", "overrides": [], "nonsense": 1}'):
+        (folder / "s/.jobs/0.json").write_text(content)
+        result = kanpinn("solve", "-m", "seed=0,1", "hydra.sweep.dir=s", "sweep.resume=true")
+        assert (result.code, result.err.count("\n")) == (2, 1)
+        assert re.search(r"\.jobs/0\.json", result.err)
+
+
+def test_an_occupied_name_gets_a_number(tmp_path):
+    assert free_folder(tmp_path, "3") == "3"
+    (tmp_path / "3").mkdir()
+    assert free_folder(tmp_path, "3") == "3"
+    (tmp_path / "3/log.txt").touch()
+    (tmp_path / "3-2").touch()
+    assert free_folder(tmp_path, "3") == "3-3"
+
+
+def test_a_missing_job_is_an_error():
+    with pytest.raises(UserError, match=r"7\.json"):
+        Ledger(Path("nowhere")).read(7)
