@@ -226,6 +226,11 @@ class Objective(LeastSquares):
             return slice(start - len(points), start)
 
         for name, chosen in [(INTERIOR, draw.interior), *((n, draw.conditions[n]) for n in self.conditions)]:
+            if not (len(chosen.points) and float(chosen.weights.sum()) > 0):
+                raise UserError(
+                    f"problem={_name(self.problem)}: no point was drawn for '{name}'; ask for more of them by "
+                    "sampler.interior or sampler.boundary"
+                )
             scale = torch.sqrt(self.weighting.term(name) * chosen.weights / chosen.weights.sum())
             if name == INTERIOR and self.weighting.growth:
                 scale = scale * torch.exp(-self.weighting.growth * self._elapsed(chosen.points))
@@ -541,6 +546,11 @@ class Objective(LeastSquares):
     def term_points(self) -> dict[str, Tensor]:
         """The collocation points of each term, `[n, d]`."""
         return {term.name: term.coordinates for term in self._terms}
+
+    def row_blocks(self, theta: Tensor) -> list[tuple[str, Tensor]]:
+        """By equation, in the order of the rows of `residual`: its term and the points `[n, d]` of its rows."""
+        with torch.no_grad():
+            return [(term.name, term.coordinates) for term, _, _ in self._rows(self.fields(theta, self.points))]
 
     def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""

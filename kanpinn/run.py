@@ -61,7 +61,7 @@ REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no long
 ADVICE = {
     "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
     "time_limit": "time_limit_s was reached",
-    "diverged": "try dtype=float64, a smaller optimizer.lr or a larger optimizer.damping",
+    "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
     "interrupted": "stopped by a signal; the state reached is written, `kanpinn plot` draws it",
 }
 FINISHED = ("converged", "step_limit", "diverged")
@@ -399,6 +399,8 @@ def _finish(
     write_solution(folder / "solution.h5", data)
     write_json(folder / "metrics.json", metrics)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
+    if end.reason == "diverged":
+        message += f"; {ADVICE['diverged']}"
     missing = configuration.components["schedule"].slabs - len(done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"

@@ -16,6 +16,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
+from kanpinn.diagnosis import what_is_wrong
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel import Stage
@@ -313,7 +314,9 @@ class Training:
         if math.isfinite(step.loss) and step.loss < run.best_loss:
             run.best_loss, run.best = step.loss, step.theta if step.measured is None else step.measured
         if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
-            raise DivergedError(step.stop or "not finite")
+            raise DivergedError(what_is_wrong(self.problem, run.theta) or step.stop or "the step is not finite")
+        if step.stop and (wrong := what_is_wrong(self.problem, step.theta)):
+            raise DivergedError(wrong)  # what an optimiser may take for a minimum
         run.theta = step.theta
         if not self._fixed:
             self.objective.update_multipliers(self.problem.network(run.theta)[1])
@@ -345,7 +348,8 @@ class Training:
         loss = self._loss(theta)
         if not math.isfinite(loss) and reason != "diverged":
             # An optimiser that measures the loss before its step has not seen the last one's.
-            reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", run.best
+            wrong = what_is_wrong(self.problem, theta) or "loss is not finite"
+            reason, message, theta = "diverged", f"the last step of level {stage.level}: {wrong}", run.best
             loss = self._loss(theta)
         own = [row for row in self.history if row.get("slab", 0) == self.slab]
         first = (own or run.rows or [{"loss": math.inf}])[0]["loss"]

@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +24,9 @@ from kanpinn import checkpoints, run
 from kanpinn.checkpoints import Checkpoints, configuration_of, newest
 from kanpinn.compose import compose
 from kanpinn.config import Configuration, validate
-from kanpinn.errors import UserError
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.inspect import inspect as kanpinn_inspect
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid, solution_fields
 from kanpinn.records import Progress, StageEnd
@@ -99,7 +103,7 @@ class Watcher:
     def slab_begun(self, solver: Solver) -> None: ...
 
     def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
-        return lambda progress: None
+        return lambda _: None
 
     def halt(self, solver: Solver) -> str | None:
         self.steps += 1
@@ -165,3 +169,176 @@ def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
 @pytest.mark.parametrize("case", covering(), ids=", ".join)
 def test_stopped_anywhere_and_resumed_is_never_stopped(case: Case, tmp_path: Path) -> None:
     check(words(case), tmp_path, str(case))
+
+
+BACKBONES = {
+    "mlp": ["backbone=mlp", "backbone.width=[4,4]", "schedule.steps=[4,3]"],
+    "separable": ["backbone=separable", "backbone.width=[2]", "backbone.rank=2", "schedule.steps=[3,3]"],
+    "fourier": ["backbone.embedding.kind=fourier", "backbone.embedding.features=2", "schedule.steps=[3,3]"],
+    "float32": ["dtype=float32", "schedule.steps=[3,3]"],
+    "exact, sketched": ["problem.conditions=exact", "optimizer.sketch=countsketch", "schedule.steps=[3,3]"],
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_so_it_is_for_other_networks(name: str, tmp_path: Path) -> None:
+    groups = {word.partition("=")[0] for word in BACKBONES[name] if word.startswith(("backbone=", "problem."))}
+    kept = [word for word in TINY if word.partition("=")[0] not in groups]
+    if "backbone" in groups:
+        kept = [word for word in kept if not word.startswith("backbone.")]
+    check([*kept, *BACKBONES[name]], tmp_path, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_product_of_choices(optimizer: str, tmp_path: Path) -> None:
+    cases = [case for case in itertools.product(*AXES) if case[0] == optimizer]
+    for number, case in enumerate(cases):
+        check(words(case), tmp_path / str(number), str(case))
+    print(f"{len(cases)} combinations with optimizer={optimizer}: 2 stops each, all resumed to the same bits")
+
+
+def fields_of(folder: Path) -> dict[str, bytes]:
+    with h5py.File(folder / "solution.h5") as file:
+        history = {f"history/{k}": v[...].tobytes() for k, v in file["history"].items() if k != "wall_time"}
+        return {**history, "u": file["u"][...].tobytes(), "residual": file["residual"][...].tobytes()}
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "kanpinn", *words], cwd=folder, env=environment, **pipes)
+
+
+LONGER = [*TINY, "schedule.steps=60", "sampler.interior=60", "checkpoint.every_s=0"]
+
+
+def killed(tmp_path: Path, times: int, seed: int) -> tuple[int, int]:
+    """Kill a run and its resumptions at random moments; returns how many kills hit a process that had begun its run.
+
+    After each kill `inspect` and `kanpinn.load` must work; at last the run must be the one that was never killed.
+    """
+    run.run(*compose([*LONGER, f"hydra.run.dir={tmp_path}/whole"]))
+    source, hits, folder = random.Random(seed), 0, tmp_path / "run"
+    round_ = 0
+    for _ in range(times):
+        process = (
+            command(tmp_path, "solve", *LONGER, f"hydra.run.dir={folder}")
+            if not folder.exists()
+            else command(tmp_path, "resume", str(folder))
+        )
+        deadline = time.monotonic() + 120
+        # From the moment the folder is there on: before it nothing is promised, because nothing has been begun.
+        while not (folder / "config.yaml").exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(source.uniform(0, 2.5))
+        process.kill()
+        process.communicate()
+        assert kanpinn_inspect(folder)["kind"] == "run"
+        if checkpoints.files(folder):
+            assert np.isfinite(kanpinn.load(folder)([[0.5, 0.5]])["u"]).all()
+        if (folder / "metrics.json").exists():  # this one came to its end before it was killed
+            assert fields_of(folder) == fields_of(tmp_path / "whole")
+            shutil.rmtree(folder)
+            round_ += 1
+        else:
+            hits += 1
+    if folder.exists():
+        run.resume(folder)
+        assert fields_of(folder) == fields_of(tmp_path / "whole")
+        assert not list(folder.rglob("*.tmp"))
+    return hits, round_
+
+
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    hits, _ = killed(tmp_path, 3, seed=1)
+    assert hits
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
+    hits, rounds = killed(tmp_path, 50, seed=0)
+    print(f"faults injected: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all")
+    assert hits >= 25
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path: Path) -> None:
+    words = [*TINY, "schedule.steps=3"]
+    run.run(*compose([*words, f"hydra.run.dir={tmp_path}/whole"]))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_bytes((tmp_path / "whole" / "config.yaml").read_bytes())
+    run.resume(tmp_path / "run")
+    assert fields_of(tmp_path / "run") == fields_of(tmp_path / "whole")
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match="nothing to resume"):
+        run.resume(tmp_path / "run")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run that its time limit has stopped after a few steps."""
+    folder = tmp_path / "run"
+    words = [*TINY, "schedule.steps=30", "checkpoint.every_s=0", "time_limit_s=0.05", f"hydra.run.dir={folder}"]
+    assert run.run(*compose(words)).metrics["status"] == "time_limit"
+    return folder
+
+
+def test_a_time_limit_counts_all_and_may_be_raised(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"time_limit_s=0\.05: .* s are spent already; expected more"):
+        run.resume(stopped)
+    with pytest.raises(UserError, match=r"resume=optimizer\.damping=1: unknown"):
+        run.resume(stopped, ["optimizer.damping=1"])
+    spent = kanpinn.load(stopped).metrics["wall_time_s"]
+    m = run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"]).metrics
+    assert m["status"] in ("step_limit", "converged") and m["wall_time_s"] > spent
+    with h5py.File(stopped / "solution.h5") as file:
+        assert np.all(np.diff(file["history/wall_time"][...]) > 0)
+    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
+    capsys.readouterr()
+    run.resume(stopped)
+    assert f"finished, status {m['status']}" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(stopped: Path, damage: str) -> None:
+    expected = fields_of_resumed(stopped)
+    last, before = (checkpoints.files(stopped)[-k] for k in (1, 2))
+    whole = bytearray(last.read_bytes())
+    with h5py.File(last) as file:
+        place = int(file["arrays/theta"].id.get_offset())
+    whole[place] ^= 1
+    last.write_bytes({"flipped": bytes(whole), "truncated": bytes(whole[:-3000]), "empty": b""}[damage])
+    with pytest.warns(KanpinnWarning, match=f"The one before it, {before.name}, is used"):
+        assert fields_of_resumed(stopped) == expected
+    before.write_bytes(b"")
+    with pytest.raises(UserError, match=last.name):
+        kanpinn.load(stopped)
+
+
+def fields_of_resumed(folder: Path) -> dict[str, bytes]:
+    """What resuming a copy of a run leads to."""
+    copy = folder.parent / f"copy{len(list(folder.parent.iterdir()))}"
+    shutil.copytree(folder, copy)
+    run.resume(copy, ["time_limit_s=null", "checkpoint.every_s=60"])
+    return fields_of(copy)
+
+
+def test_only_the_last_checkpoints_are_kept(stopped: Path) -> None:
+    assert len(checkpoints.files(stopped)) == 2
+    assert [file.suffix for file in (stopped / "checkpoints").iterdir()] == [".h5", ".h5"]
+
+
+def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.h5"
+    write_checkpoint(path, {"theta": np.zeros(3)}, {})
+    with h5py.File(path, "a") as file:
+        file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)
+    write_checkpoint(path, {"theta": np.zeros(3)}, {})
+    with h5py.File(path, "a") as file:
+        file["arrays"].create_dataset("dense", shape=(10**6,), dtype="f8", compression="gzip", fillvalue=1.0)
+    with pytest.raises(UserError, match="not a plain array"):
+        read_checkpoint(path)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import DivergedError, UserError, invalid, unknown_choice
 from kanpinn.problem import Condition, Coordinates, Problem, checked_part, inside
 from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
 from kanpinn.state import State, tensor
@@ -270,6 +270,7 @@ class Sampler(ABC):
             Interior points, points of each condition, and partners of those that compare two points.
 
         Raises:
+            DivergedError: If a rule looks at a residual that is not finite.
             UserError: If the level or a condition has no number of points, or a condition names no face, or none that
                 touches the domain.
         """
@@ -285,7 +286,14 @@ class Sampler(ABC):
 
         def array_residual(points: Array) -> Array:
             assert residual is not None
-            return residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
+            values = residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                at = ", ".join(f"{n}={v:.6g}" for n, v in zip(problem.domain.names, points[bad[0]], strict=True))
+                raise DivergedError(
+                    f"the residual is not finite at {len(bad)} of {len(points)} candidate points, the first at {at}"
+                )
+            return values
 
         points, weights = self.place(whole, interior, generator, array_residual if residual is not None else None)
         conditions: dict[str, PointSet] = {}
