@@ -32,9 +32,8 @@ def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
     if not len(objective.points):
         return None
     largest = (-1.0, "")
-    sizes = objective.pointwise(own)
-    for term, points in objective.term_points().items():
-        residual = sizes[term]
+    blocks = objective.row_blocks(own)
+    for term, points, residual in blocks:
         bad = torch.nonzero(~torch.isfinite(residual))[:, 0]
         if len(bad):
             at = place(objective.problem.domain.names, points[bad[0]])
@@ -44,7 +43,7 @@ def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
         if size > largest[0]:
             largest = (size, f"that of '{term}' at {place(objective.problem.domain.names, points[top])}")
     matrix, start = objective.jacobian(own)[1], 0
-    for term, points in objective.row_blocks(own):
+    for term, points, _ in blocks:
         block = matrix[start : start + len(points)]
         start += len(points)
         bad = torch.nonzero(~torch.isfinite(block).all(1))[:, 0]

@@ -547,10 +547,11 @@ class Objective(LeastSquares):
         """The collocation points of each term, `[n, d]`."""
         return {term.name: term.coordinates for term in self._terms}
 
-    def row_blocks(self, theta: Tensor) -> list[tuple[str, Tensor]]:
-        """By equation, in the order of the rows of `residual`: its term and the points `[n, d]` of its rows."""
+    def row_blocks(self, theta: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """By equation, in the order of the rows of `residual`: term, points `[n, d]`, plain residuals `[n]`."""
         with torch.no_grad():
-            return [(term.name, term.coordinates) for term, _, _ in self._rows(self.fields(theta, self.points))]
+            rows = self._rows(self.fields(theta, self.points))
+            return [(term.name, term.coordinates, value) for term, _, value in rows]
 
     def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""

@@ -102,7 +102,7 @@ class Watcher:
 
     def slab_begun(self, solver: Solver) -> None: ...
 
-    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
+    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:  # noqa: ARG002
         return lambda _: None
 
     def halt(self, solver: Solver) -> str | None:
