@@ -72,8 +72,8 @@ ADAM = ["optimizer=adam", "optimizer.decay=none", "optimizer.ramp_steps=0", "sch
 
 def test_a_residual_that_breaks_is_rolled_back_from_with_shorter_steps(brittle) -> None:
     # The first steps, too long by far, leave the interval of u in which the square root is real; the solution is in it.
-    wall = "r + 0 * torch.sqrt(1.0 - (p.u / 20).square())"
-    m = brittle(wall, *ADAM, "optimizer.lr=3", "sampler.resample_every=0").metrics
+    wall = "r + 0 * torch.sqrt(1.0 - (p.u / 10).square())"
+    m = brittle(wall, *ADAM, "optimizer.lr=30", "sampler.resample_every=0").metrics
     assert m["status"] == "step_limit"
     assert 1 <= m["levels"][0]["rollbacks"] <= 3
     log = Path("run/log.txt").read_text()
