@@ -3,8 +3,8 @@
     python benchmarks/solvers.py [--parts accuracy networks products runs] [--seeds 0]
 
 accuracy: relative error of the step, against 60 digits, for random J of condition number 1e2 … 1e10 and damping λ
-relative to the mean of diag JᵀJ. networks: the same for the Jacobian of a trained network, against QR with residuals in extended
-precision. products: seconds of JᵀJ by `gram` and by BLAS's dsyrk. runs: `kanpinn solve` with each solver at
+relative to the mean of diag JᵀJ. networks: the same for Jacobians of trained networks, against QR with residuals in
+extended precision. products: seconds of JᵀJ by `gram` and by BLAS's dsyrk. runs: `kanpinn solve` with each solver at
 equal steps. Prints Markdown tables.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.backbones.slabs import slab_networks, slabs_begun
 from kanpinn.errors import UserError, unknown_choice
 from kanpinn.objective import Objective
 from kanpinn.output import evaluate
@@ -69,6 +70,16 @@ class Solution:
             if letter not in self.problem.domain.names:
                 raise unknown_choice("coordinate", letter, self.problem.domain.names)
         return evaluate(self._objective, self.theta, self._points(points), coordinates)[unknown]
+
+    @property
+    def end(self) -> float | None:
+        """The time up to which the solution is known, where a run was ended before its last time slabs; else None."""
+        count = len(slab_networks(self._objective.backbone))
+        begun = slabs_begun(self._objective.backbone, self.theta)
+        if begun == count or "t" not in self.problem.domain.names:
+            return None
+        first, last = self.problem.domain.interval("t")
+        return first + (last - first) * begun / count
 
     def to_xarray(self) -> xarray.Dataset:
         """The fields of solution.h5 as an xarray dataset.

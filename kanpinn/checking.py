@@ -211,8 +211,10 @@ def _conform_scalar(annotation: Any, value: Any, key: str) -> Any:
     fits = isinstance(value, annotation) if isinstance(annotation, type) else True
     if annotation in (int, float) and isinstance(value, bool):
         fits = False
-    elif annotation is float and isinstance(value, int):
+    elif annotation is float and isinstance(value, int) and abs(value) < 2**63:
         value, fits = float(value), True
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise invalid(key, shown(value), f"{describe(annotation)} between -2^63 and 2^63")
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise invalid(key, shown(value), describe(annotation))
     return value

@@ -26,7 +26,9 @@ from omegaconf.errors import OmegaConfBaseException
 from kanpinn.checking import shown, unknown_key
 from kanpinn.config import one_line
 from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.io import lock
 from kanpinn.places import GROUPS, choices, problem_file, users
+from kanpinn.untrusted import check_files, check_hydra, check_interpolations, check_overrides
 
 CONFIG_MODULE = "kanpinn.conf"
 CONFIG_PATH = f"pkg://{CONFIG_MODULE}"
@@ -105,9 +107,18 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
     for override in parsed:
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: several values; a sweep needs kanpinn solve -m.")
+    keys = {override.key_or_group for override in parsed}
+    check_overrides(keys)
     try:
+        own = users("conf")
+        if own is not None:
+            check_files(own)
         cfg = _compose(overrides)
+        check_interpolations(cfg)
+        check_hydra(cfg, keys)
         folder = Path(str(OmegaConf.select(cfg, "hydra.run.dir")))
+    except UserError:
+        raise
     except Exception as error:  # Hydra also raises ValueError and others for what a user may write
         raise _explain(error, parsed) from error
     _check_plugins(cfg)
@@ -139,7 +150,7 @@ def quoted(text: str) -> str:
 def check_folder(folder: Path) -> None:
     """Refuse a run folder that cannot take a new run; raises UserError if it exists and is not an empty folder."""
     if folder.is_dir():
-        if any(folder.iterdir()):
+        if any(file.name != lock.NAME for file in folder.iterdir()):
             holds = "already holds a run" if (folder / "metrics.json").exists() else "is not empty"
             raise UserError(f"hydra.run.dir={folder}: the folder {holds}; expected a new or an empty one.")
     elif folder.exists():

@@ -14,6 +14,7 @@ from kanpinn.checking import build, conform, shown, unknown_key
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.places import GROUPS, choices, load_problem_class
 from kanpinn.problem import Problem
+from kanpinn.untrusted import check_interpolations, check_resolved
 
 __all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
 
@@ -132,7 +133,7 @@ class Configuration:
         settings: The top-level keys.
         problem: The problem with its coefficients.
         conditions: Whether conditions are loss terms ("soft") or met by construction ("exact").
-        components: By group (backbone, sampler, schedule, optimizer, weighting), the chosen options.
+        components: By group (backbone, sampler, schedule, optimizer, weighting, logger), the chosen options.
         resolved: The config as plain values, nothing left to interpolate.
     """
 
@@ -211,7 +212,7 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     Raises:
         UserError: At the first mistake, naming key, value and what would have been valid.
     """
-    values = resolve(cfg)
+    values = {"logger": {"name": "none"}, **resolve(cfg)}  # runs of before loggers have none
     names = [item.name for item in fields(Settings)]
     for key, value in values.items():
         if key not in names and key not in ("problem", *COMPONENTS):
@@ -277,11 +278,14 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         UserError: If an interpolation fails or a mandatory value ("???") is missing.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, throw_on_missing=True)  # type: ignore[arg-type]
+        created = OmegaConf.create(cfg)  # type: ignore[arg-type]
+        check_interpolations(created)
+        plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'config'}: {one_line(error)}") from error
+    check_resolved(plain)
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 

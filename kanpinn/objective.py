@@ -24,10 +24,11 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.least_squares import LeastSquares, Linearization
+from kanpinn.least_squares import LeastSquares, Linearization, gram
 from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
+from kanpinn.sparse_gram import add_product, compact, mirror, parts
 from kanpinn.state import State
 from kanpinn.weighting import Weighting
 
@@ -343,7 +344,10 @@ class Objective(LeastSquares):
         Returns:
             r `[M]`, J = ∂r/∂theta `[M, P]` and each term's part of the loss. Rows are ordered as in `residual`.
         """
-        record = self._record(theta)
+        return self._jacobian(theta, self._record(theta))
+
+    def _jacobian(self, theta: Tensor, record: _Recording) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """`jacobian` after its forward pass."""
 
         def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
             self.backbone.jacobian(theta, record.tape, scalar, out, retain=retain)
@@ -534,6 +538,35 @@ class Objective(LeastSquares):
             index = torch.from_numpy(np.sort(generator.choice(many, count, replace=False))).to(self.points.device)
             chosen.append((term, index, math.sqrt(many / count)))
         return self._on(chosen)
+
+    def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
+        """JᵀJ `[P, P]`, Jᵀr `[P]`, the loss and each term's part; without J where points see few parameters each."""
+        if any(term.partner is not None for term in self._terms):  # their rows belong to two places
+            return super().normal_equations(theta)
+        theta = theta.detach()
+        record = self._record(theta)
+        supports = self.backbone.supports(record.tape)
+        chosen = parts(self.points, supports, self.size)
+        if chosen is None:
+            r, jacobian, losses = self._jacobian(theta, record)
+            return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
+        sizes = [layer.size for layer in self.backbone.layers if layer.size]
+        columns = torch.arange(self.size, device=theta.device).split(sizes)
+        matrix, gradient = theta.new_zeros(self.size, self.size), torch.zeros_like(theta)
+        for k, members in enumerate(record.passes):
+            values = self.backbone.local_jacobian(
+                theta, record.tape, record.scalar(members), retain=k < len(record.passes) - 1
+            )
+            residual = theta.new_zeros(len(self.points))
+            for m in members:
+                term, row = record.rows[m]
+                residual[term.points] = row.detach()
+            for points in chosen:
+                places, rows = compact(values, supports, points, columns)
+                add_product(matrix, places, rows)
+                gradient.index_add_(0, places, residual[points] @ rows)
+        mirror(matrix)
+        return matrix, gradient, sum(record.losses.values()), record.losses
 
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""

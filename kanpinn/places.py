@@ -19,7 +19,7 @@ from kanpinn.errors import UserError, unknown_choice
 if TYPE_CHECKING:
     from kanpinn.problem import Problem
 
-GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
+GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "logger", "experiment")
 """The config groups, each a folder of `conf/`."""
 
 

@@ -44,6 +44,7 @@ def check(configuration: Configuration) -> None:
     components["sampler"].check_levels(components["schedule"].levels)
     components["sampler"].condition_counts([condition.name for condition in problem.conditions()], 0)
     slabs.check(configuration)
+    components["logger"].require()
     check_memory(configuration, available_memory(configuration.settings.device))
     probe(configuration)
 

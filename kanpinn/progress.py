@@ -15,21 +15,34 @@ from kanpinn.multilevel import Stage
 from kanpinn.records import LevelRecord, Progress
 
 
+def warn(text: str) -> None:
+    """Say on stderr, in one line, what a solve could not do though it goes on."""
+    print(f"kanpinn: warning: {text}", file=sys.stderr, flush=True)
+
+
 class RunLog:
     """Lines of log.txt, those of earlier processes too; rewritten in one atomic step whenever lines are added.
 
     Attributes:
         lines: Everything logged so far.
+        failed: Whether some of it could not be written; the next lines are tried again, with all before them.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.failed = False
 
     def add(self, *lines: str) -> None:
-        """Add lines and write the file."""
+        """Add lines and write the file; if it cannot be written, say so once and let the solve go on."""
         self.lines += lines
-        write_text(self.path, "\n".join(self.lines) + "\n")
+        try:
+            self.path.parent.stat()  # a run folder that somebody has removed is not made anew for a log
+            write_text(self.path, "\n".join(self.lines) + "\n")
+        except OSError as error:
+            if not self.failed:
+                warn(f"{self.path}: {error.strerror}; the log is not written, the solve goes on")
+            self.failed = True
 
 
 class StageBar:

@@ -92,12 +92,14 @@ class Progress:
         step: Steps done in it.
         loss: The loss.
         error: Relative L2 error of the first unknown at the monitor points; None without a reference.
+        row: Its row of the history.
     """
 
     stage: Stage
     step: int
     loss: float
     error: float | None
+    row: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 
 from kanpinn.backbones import BACKBONES
 from kanpinn.errors import unknown_choice
+from kanpinn.loggers import LOGGERS
 from kanpinn.multilevel import SCHEDULES
 from kanpinn.optimizers import OPTIMIZERS
 from kanpinn.samplers import SAMPLERS
@@ -17,6 +18,7 @@ REGISTRY: dict[str, dict[str, type[Any]]] = {
     "schedule": dict(SCHEDULES),
     "optimizer": dict(OPTIMIZERS),
     "weighting": dict(WEIGHTINGS),
+    "logger": dict(LOGGERS),
 }
 
 
@@ -24,7 +26,7 @@ def options(group: str, name: str) -> type[Any]:
     """The dataclass whose fields are the options of one choice of a config group.
 
     Args:
-        group: "backbone", "sampler", "schedule", "optimizer" or "weighting".
+        group: "backbone", "sampler", "schedule", "optimizer", "weighting" or "logger".
         name: The choice.
 
     Returns:

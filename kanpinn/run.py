@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
@@ -25,7 +27,9 @@ from kanpinn.config import Configuration, one_line, validate
 from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, unknown_choice
 from kanpinn.io.atomic import remove_leftovers, write_json, write_text
 from kanpinn.io.hdf5 import versions
+from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import SolutionFile, write_solution
+from kanpinn.loggers import Logger, Report
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.objective import Objective
@@ -38,8 +42,8 @@ from kanpinn.output import (
     model_attributes,
     solution_fields,
 )
-from kanpinn.progress import RunLog, StageBar, summary
-from kanpinn.records import Progress, StageEnd
+from kanpinn.progress import RunLog, StageBar, summary, warn
+from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.signals import stop_signals
 from kanpinn.solver import Solver
 from kanpinn.spectrum import stacked
@@ -71,42 +75,48 @@ RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.fi
 """Keys that may have another value in a resumed run: none that its numbers depend on."""
 
 
-def run(config: DictConfig | Mapping[str, Any], folder: Path) -> Solution:
+def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
     """Solve one problem and write one run folder.
 
     Args:
         config: The composed config.
         folder: A folder that does not exist yet or is empty.
+        observers: Told what the logger is told; what one of them raises ends the run there.
 
     Returns:
         The solution.
 
     Raises:
-        UserError: If the input is wrong; nothing has been written then.
+        UserError: If the input is wrong; nothing has been written then. Or if another process writes into the folder,
+            or somebody has removed it.
+        OSError: If a result cannot be written, a full disk being one reason; what was written before stays.
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
     configuration = validate(config)
     check_folder(folder)
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    if configuration.settings.threads:
-        torch.set_num_threads(configuration.settings.threads)
-    try:
-        log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
-        preflight.check(configuration)
-        grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-    except UserError:
-        _remove(folder, made)
-        raise
-    return _solve(configuration, folder, log, Solver(configuration), grid)
+    with _held(folder) as still_there:
+        check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
+        if configuration.settings.threads:
+            torch.set_num_threads(configuration.settings.threads)
+        try:
+            log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
+            preflight.check(configuration)
+            grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+        except UserError:
+            for name in ("config.yaml", "log.txt"):
+                (folder / name).unlink(missing_ok=True)
+            raise
+        return _solve(configuration, folder, log, Solver(configuration), grid, observers, still_there)
 
 
-def resume(folder: Path, overrides: Sequence[str] = ()) -> Solution:
+def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logger] = ()) -> Solution:
     """Go on with a run where its newest checkpoint stands; a run that is finished is left as it is.
 
     Args:
         folder: The run folder.
         overrides: `key=value` for the keys that may differ from then on, `RESUMABLE`.
+        observers: As for `run`.
 
     Returns:
         The solution, to the last bit the one of a run that was never stopped: same machine, same number of threads.
@@ -115,67 +125,117 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Solution:
         UserError: If the folder is no run, its files are damaged, or an override is not one of `RESUMABLE`.
         DivergedError: As for `run`, also if it was so that the run has ended.
         Interrupted: As for `run`.
+        OSError: As for `run`.
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a run folder")
     metrics = _metrics(folder)
     if metrics.get("status") in FINISHED and (folder / "solution.h5").is_file():
         if metrics["status"] == "diverged":
             raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
         print(f"{folder}: finished, status {metrics['status']}; nothing to resume", flush=True)
         return load(folder)
-    remove_leftovers(folder)
     changed = _changed(overrides)
-    if not checkpoints.files(folder):
-        configuration = validate(checkpoints.changed_config(_written_config(folder), changed))
-        if configuration.settings.threads:
-            torch.set_num_threads(configuration.settings.threads)
+    with _held(folder) as still_there:
+        remove_leftovers(folder)
+        if checkpoints.files(folder):
+            checkpoint = checkpoints.newest(folder)
+            configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
+            _same_conditions(checkpoint, configuration)
+            solver = Solver(configuration)
+            solver.load_state(checkpoint.state)
+            where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
+        else:
+            configuration = validate(checkpoints.changed_config(_written_config(folder), changed))
+            if configuration.settings.threads:
+                torch.set_num_threads(configuration.settings.threads)
+            preflight.check(configuration)
+            solver, where = Solver(configuration), "the beginning"
+        limit = configuration.settings.time_limit_s
+        if limit is not None and solver.seconds >= limit and not solver.over:
+            raise UserError(
+                f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
+                f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
+            )
+        if changed:
+            _write_config(configuration, folder)
         log = RunLog(folder / "log.txt")
-        log.add(f"resumed from the beginning, {_now()}")
-        preflight.check(configuration)
+        line = f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}"
+        log.add(line)
+        print(f"{line}\n", flush=True)
         grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-        return _solve(configuration, folder, log, Solver(configuration), grid)
-    checkpoint = checkpoints.newest(folder)
-    configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
-    _same_conditions(checkpoint, configuration)
-    solver = Solver(configuration)
-    solver.load_state(checkpoint.state)
-    limit = configuration.settings.time_limit_s
-    if limit is not None and solver.seconds >= limit and not solver.over:
-        raise UserError(
-            f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
-            f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
-        )
-    if changed:
-        _write_config(configuration, folder)
-    log = RunLog(folder / "log.txt")
-    where = f"{solver.steps} steps done, {solver.seconds:.1f} s spent"
-    line = f"resumed from {checkpoint.path.name}: {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}"
-    log.add(line)
-    print(f"{line}\n", flush=True)
-    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-    return _solve(configuration, folder, log, solver, grid)
+        return _solve(configuration, folder, log, solver, grid, observers, still_there)
 
 
-def _solve(configuration: Configuration, folder: Path, log: RunLog, solver: Solver, grid: OutputGrid) -> Solution:
+@contextmanager
+def _held(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold a run folder, made where it is missing, for this process; one that is empty in the end is taken away.
+
+    Yields:
+        What raises UserError if somebody has removed the folder.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with run_lock(folder) as still_there:
+            yield still_there
+    finally:
+        for place in made:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _solve(
+    configuration: Configuration,
+    folder: Path,
+    log: RunLog,
+    solver: Solver,
+    grid: OutputGrid,
+    observers: Sequence[Logger],
+    still_there: Callable[[], None],
+) -> Solution:
     """Solve, or solve the rest, and write everything."""
     settings = configuration.settings
-    saved = checkpoints.Checkpoints(folder, configuration)
-    with stop_signals() as caught:
-        watch = _RunWatch(configuration, log, saved, caught)
+    with stop_signals() as caught, _report(configuration, folder, log, observers, solver.steps) as report:
+        watch = _RunWatch(configuration, folder, log, report, caught, still_there)
         end = solver.solve(watch)
-        saved.write(watch.stopped or solver.state(), *solver.network())
+        watch.save(solver, watch.stopped)
         if caught:
             end = replace(end, reason="interrupted", message="")
-        solution, message = _finish(configuration, solver, grid, end, folder)
+        still_there()
+        solution, message, failures = _finish(configuration, solver, grid, end, folder)
         text = summary(solver.training.levels, solution.metrics, message, folder)
         log.add(text)
         print(text, flush=True)
+        if failures:
+            raise failures[0]
         if settings.output.figures and not caught:
             _draw(folder)
+        report.finish(solution.metrics, folder / "figures")
     if end.reason == "diverged":
         raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
     if caught:
         raise Interrupted(caught[0])
     return solution
+
+
+@contextmanager
+def _report(
+    configuration: Configuration, folder: Path, log: RunLog, observers: Sequence[Logger], steps: int
+) -> Iterator[Report]:
+    """Tell the logger and the observers of the run's begin, and of its end whatever ends it."""
+
+    def warn(text: str) -> None:
+        log.add(text)
+        print(f"kanpinn: {text}", file=sys.stderr, flush=True)
+
+    report = Report(configuration.components["logger"], warn, observers, steps)
+    report.start(configuration.resolved, folder)
+    try:
+        yield report
+    finally:
+        report.finish(None)
 
 
 @final
@@ -189,13 +249,25 @@ class _RunWatch:
     def __init__(
         self,
         configuration: Configuration,
+        folder: Path,
         log: RunLog,
-        saved: checkpoints.Checkpoints,
+        report: Report,
         caught: Sequence[int],
+        still_there: Callable[[], None],
     ) -> None:
         self.stopped: State | None = None
-        self._configuration, self._log, self._saved, self._caught = configuration, log, saved, caught
+        self._configuration, self._log, self._report, self._caught = configuration, log, report, caught
+        self._still_there = still_there
+        self._saved = checkpoints.Checkpoints(folder, configuration)
         self._bar: StageBar | None = None
+
+    def save(self, solver: Solver, state: State | None = None) -> None:
+        """Write a checkpoint of a state, by default the one reached; where that fails, say so and go on."""
+        self._still_there()
+        try:
+            self._saved.write(state or solver.state(), *solver.network())
+        except OSError as error:  # there may be room again for the next
+            warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
 
     def slab_begun(self, solver: Solver) -> None:
         if len(solver.done) > 1:
@@ -209,7 +281,13 @@ class _RunWatch:
     def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
         grid = solver.training.hierarchy.backbone.grid
         self._bar = StageBar(stage, grid, show=self._configuration.settings.output.progress)
-        return self._bar.tell
+        show = self._bar.tell
+
+        def tell(progress: Progress) -> None:
+            show(progress)
+            self._report.step(progress.row)
+
+        return tell
 
     def halt(self, solver: Solver) -> str | None:
         limit = self._configuration.settings.time_limit_s
@@ -220,9 +298,9 @@ class _RunWatch:
             reason = "time_limit"
         if reason is not None:
             self.stopped = solver.state()
-            self._saved.write(self.stopped, *solver.network())
+            self.save(solver, self.stopped)
         elif self._saved.due:
-            self._saved.write(solver.state(), *solver.network())
+            self.save(solver)
         self._tell_events(solver)
         return reason
 
@@ -232,12 +310,15 @@ class _RunWatch:
         self._tell_events(solver)
         self._log.add(_stage_line(stage, end, solver.training))
 
+    def level_done(self, record: LevelRecord) -> None:
+        self._report.level(asdict(record))
+
     def settled(self, solver: Solver) -> None:
         if self._saved.affordable and not solver.over:
-            self._saved.write(solver.state(), *solver.network())
+            self.save(solver)
 
     def _tell_events(self, solver: Solver) -> None:
-        """Log what has happened on the way, and what checkpoints have cost."""
+        """Log what has happened on the way."""
         if solver.training.events:
             self._log.add(*(f"{solver.seconds:8.1f} s  {event}" for event in solver.training.events))
             solver.training.events.clear()
@@ -291,19 +372,9 @@ def _same_conditions(checkpoint: checkpoints.Checkpoint, configuration: Configur
         warnings.warn(text, KanpinnWarning, stacklevel=3)
 
 
-def _remove(folder: Path, made: Sequence[Path]) -> None:
-    """Take back what a run that is refused has written before it was."""
-    for name in ("config.yaml", "log.txt"):
-        (folder / name).unlink(missing_ok=True)
-    for place in made:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
-
-
 def _open(configuration: Configuration, folder: Path) -> RunLog:
-    """Make the run folder with its config and the first lines of its log."""
+    """Write the config and the first lines of the log into the run folder."""
     resolved, settings = configuration.resolved, configuration.settings
-    folder.mkdir(parents=True, exist_ok=True)
     _write_config(configuration, folder)
     log = RunLog(folder / "log.txt")
     chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
@@ -346,8 +417,8 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
 
 def _finish(
     configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path
-) -> tuple[Solution, str]:
-    """Write metrics.json and solution.h5; returns the solution and the status in words."""
+) -> tuple[Solution, str, list[OSError]]:
+    """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     resolved, settings = configuration.resolved, configuration.settings
     done, training = solver.done, solver.training
     backbone, theta = solver.network()
@@ -396,15 +467,23 @@ def _finish(
         slabs=configuration.components["schedule"].slabs,
         slabs_begun=len(done),
     )
-    write_solution(folder / "solution.h5", data)
-    write_json(folder / "metrics.json", metrics)
+    failures = []
+    # On a full disk there may be room for the second where there was none for the first.
+    for write in (
+        lambda: write_solution(folder / "solution.h5", data),
+        lambda: write_json(folder / "metrics.json", metrics),
+    ):
+        try:
+            write()
+        except OSError as error:
+            failures.append(error)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
     if end.reason == "diverged":
         message += f"; {ADVICE['diverged']}"
     missing = configuration.components["schedule"].slabs - len(done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(objective, theta, metrics, folder), message
+    return Solution(objective, theta, metrics, folder), message, failures
 
 
 def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
@@ -415,8 +494,13 @@ def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
 
 
 def _draw(folder: Path) -> None:
-    """Draw the figures from the file just written, so that they show what a reader of it sees."""
+    """Draw the figures from the file just written, so that they show what a reader of it sees; a fault is only told."""
     from kanpinn.io.solution import read_solution
     from kanpinn.plots import plot_all
 
-    plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
+    try:
+        plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        why = " ".join(str(reason).split())
+        warn(f"{folder}: the figures are not drawn ({why}); all results are written, `kanpinn plot` draws them again")

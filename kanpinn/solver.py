@@ -41,6 +41,9 @@ class Watch(Protocol):
     def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None:
         """A stage is over, its result not yet kept."""
 
+    def level_done(self, record: LevelRecord) -> None:
+        """A level's record is up to date with a stage that has ended."""
+
     def settled(self, solver: Solver) -> None:
         """The result of a stage that was not stopped is kept: a good moment to save."""
 
@@ -78,6 +81,8 @@ class Solver:
     @property
     def steps(self) -> int:
         """Steps done, those of all random starts and of the stage under way included."""
+        if not self.done:
+            return 0
         training = self.training
         underway = [] if training.underway is None else training.underway.rows
         return len(training.history) + len(underway) + sum(len(end.rows) for end in self.trials)
@@ -136,6 +141,7 @@ class Solver:
                 return
             end = replace(best_of(self.trials), reason=end.reason, message=end.message)
         training.settle(end)
+        watch.level_done(training.levels[-1])
         self.number += 1
         stopped = end.reason in (*ENDINGS, "diverged")
         over = stopped or self.number == len(self.plan)

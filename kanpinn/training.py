@@ -283,7 +283,8 @@ class Training:
                     continue
                 reason = "diverged"
                 break
-            tell(Progress(stage, len(run.rows), run.rows[-1]["loss"], self._first_error(run.rows[-1])))
+            row = run.rows[-1]
+            tell(Progress(stage, len(run.rows), row["loss"], self._first_error(row), row))
             # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
             if not self._fixed and (met := stage.stop.met(run.losses)):
                 reason = met

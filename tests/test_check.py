@@ -10,7 +10,7 @@ import pytest
 
 import kanpinn
 from kanpinn.io.check import check
-from kanpinn.io.schema import CHECKPOINT, LEVEL, METRICS, SOLUTION
+from kanpinn.io.schema import CHECKPOINT, LEVEL, METRICS, SOLUTION, SWEEP
 from kanpinn.places import choices
 
 QUICK = [
@@ -162,7 +162,7 @@ def test_the_command_exits_with_2_and_says_where(run: Path, tmp_path: Path, kanp
 
 def test_the_page_names_all_of_the_schema():
     page = (Path(__file__).parents[1] / "docs" / "solution-file.md").read_text()
-    for item in SOLUTION + CHECKPOINT:
+    for item in SOLUTION + CHECKPOINT + SWEEP:
         assert f"`{item.path}`" in page, item.path
         for name in item.attributes:
             assert f"`{name}`" in page, name

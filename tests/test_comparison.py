@@ -22,14 +22,17 @@ LEVELS = [
 
 
 def run_folder(
-    folder: Path, backbone: str = "kan", seed: int = 0, problem: str = "heat", status: str = "step_limit", **changes
+    folder: Path, backbone="kan", seed=0, problem="heat", status="step_limit", equation="u_t = u_xx", note="", **changes
 ) -> Path:
     """A run of 15 s whose error ends at 1e-3·(seed + 1)."""
     error = {"u": 1e-3 * (seed + 1)}
     metrics = {"status": status, "problem": problem, "backbone": backbone, "parameters": 100 + seed, "loss": 1e-6}
     metrics |= {"wall_time_s": 15.5, "relative_l2": error, "linf": {"u": 0.5}, "work": 1e6, "levels": LEVELS, **changes}
     config = f"problem: {{name: {problem}}}\nbackbone: {{name: {backbone}, width: [{seed + 3}]}}\nseed: {seed}\n"
-    data = replace(solution("xt"), problem=problem, status=status, config=config, seed=seed, metrics=metrics)
+    config += f"note: {json.dumps(note)}\n" if note else ""
+    data = replace(
+        solution("xt"), problem=problem, equation=equation, status=status, config=config, seed=seed, metrics=metrics
+    )
     if metrics["relative_l2"] is None:
         del data.history["relative_l2_u"]
     write_solution(folder / "solution.h5", data)

@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kanpinn.problems.burgers import Burgers
 
 from kanpinn.compose import compose
 from kanpinn.config import Configuration, _check_curriculum, validate
 from kanpinn.errors import UserError
 from kanpinn.output import OutputGrid
 from kanpinn.problem import Box
-from kanpinn.problems.burgers import Burgers
 from kanpinn.training import Training
 
 BURGERS = ["problem=burgers", "problem.nu=0.02", "backbone.width=[2]", "backbone.degree=3", "sampler.interior=60"]

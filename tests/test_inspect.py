@@ -126,6 +126,49 @@ def test_a_run_without_a_solution_yet_is_still_described(run: Path):
     assert "config.yaml" in render(found)
 
 
+def test_the_json_layout_is_that_of_the_page(run: Path):
+    found = json.loads(json.dumps(inspect(run), allow_nan=False))
+    page = (Path(__file__).parents[1] / "docs" / "solution-file.md").read_text()
+    assert set(found) == {"layout", "kind", "path", "bytes", "files", "metrics", "solution"}
+    described = {"layout", "kind", "path", "bytes", "attributes", "metrics", "record", "provenance", "tree"}
+    assert set(found["solution"]) == described | {"slabs", "errors_by_time", "residuals", "vtk"}
+    assert set(inspect(run / "checkpoints" / "step_60.h5")) == described
+    for key in {*found, *found["solution"]}:
+        assert f"`{key}`" in page
+    assert found["layout"] == 1
+    assert found["solution"]["vtk"] == {"type": "ImageData", "steps": 11}
+    assert found["solution"]["provenance"]["config"] == {"seed": 0}
+    assert set(found["solution"]["provenance"]["versions"]) == {"kanpinn", "torch", "numpy", "h5py", "python"}
+    assert node(found["solution"]["tree"], "VTKHDF/PointData/u")["target"] == "/u"
+
+
+def test_errors_by_time_and_residuals_are_sums_over_the_arrays(run: Path):
+    with h5py.File(run / "solution.h5", "r+") as f:
+        error = np.outer(np.linspace(0, 1, 11), np.linspace(-2, 1, 21))
+        f["u_error"][...] = error
+        f["u_ref"][3] = 0
+        reference, times = f["u_ref"][...], f["t"][...]
+    found = inspect(run)["solution"]
+    columns = found["errors_by_time"]["u"]
+    assert columns["t"] == times.tolist()
+    assert columns["linf"] == pytest.approx(abs(error).max(axis=1))
+    assert columns["relative_l2"][3] is None
+    assert columns["relative_l2"][7] == pytest.approx(np.linalg.norm(error[7]) / np.linalg.norm(reference[7]))
+    x = np.linspace(-1, 1, 21)
+    size = found["residuals"]["a_condition_with_a_very_long_name_indeed"]
+    assert size == {"points": 21, "rms": pytest.approx(np.sqrt(np.mean(x**2))), "max": 1.0}
+    text = render(inspect(run))
+    assert "Error of u by time" in text and "Residuals at the collocation points" in text and "seed=0" in text
+
+
+def test_more_axes_than_vtk_has_are_said(tmp_path: Path):
+    axes = {name: np.linspace(0, 1, 2) for name in "wxyz"}
+    fields = {"u": np.zeros((2, 2, 2, 2)), "residual": np.zeros((2, 2, 2, 2))}
+    write_solution(tmp_path / "a.h5", SolutionFile("nd", "", "", 0, "float64", "converged", axes, {}, fields))
+    assert inspect(tmp_path / "a.h5")["vtk"] is None
+    assert "no /VTKHDF: VTK has no more than three axes of space" in render(inspect(tmp_path / "a.h5"))
+
+
 def test_a_long_path_is_cut_in_the_middle(run: Path):
     found = inspect(run) | {"path": "/" + "a/" * 100 + "heat"}
     first = render(found).splitlines()[0]

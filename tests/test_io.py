@@ -18,6 +18,7 @@ import xarray as xr
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import atomic_path, write_json, write_text
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.hdf5 import seal
 from kanpinn.io.solution import SolutionFile, field_axes, read_solution, write_solution
 
 
@@ -317,10 +318,12 @@ def damaged(path: Path, kind: str, good: Path) -> Path:
         path.write_bytes(good.read_bytes())
         with h5py.File(path, "r+") as f:
             f.attrs["schema_version"] = 2
+        seal(path)
     elif kind == "part missing":
         path.write_bytes(good.read_bytes())
         with h5py.File(path, "r+") as f:
             del f["history"]
+        seal(path)
     return path
 
 

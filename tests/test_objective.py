@@ -17,6 +17,7 @@ from torch.func import jacrev, vmap
 
 from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
 from kanpinn.jets import Jet
 from kanpinn.least_squares import gram
@@ -108,7 +109,7 @@ def draw_for(problem: Problem, name: str = "uniform", counts: tuple[int, int] = 
 
 
 def build(
-    problem: Problem, options: Kan | Mlp, weighting: Weighting | None = None, *, exact: bool = False
+    problem: Problem, options: SplineOptions | Mlp, weighting: Weighting | None = None, *, exact: bool = False
 ) -> tuple[Objective, Tensor, Draw]:
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))

@@ -62,7 +62,7 @@ def test_every_solve_command_of_the_readme_composes_and_validates(fisher):
 
 def test_every_command_of_the_readme_is_one(kanpinn):
     names = {shlex.split(line)[1] for line in commands()}
-    assert names == {"solve", "list", "inspect", "plot", "compare", "evaluate"}
+    assert names == {"solve", "list", "inspect", "plot", "compare", "report", "evaluate"}
     with pytest.raises(SystemExit) as left:
         kanpinn("--help")
     assert left.value.code == 0

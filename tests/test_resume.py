@@ -26,10 +26,11 @@ from kanpinn.compose import compose
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.hdf5 import seal
 from kanpinn.io.inspect import inspect as kanpinn_inspect
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid, solution_fields
-from kanpinn.records import Progress, StageEnd
+from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.registry import REGISTRY
 from kanpinn.solver import Solver
 
@@ -114,6 +115,8 @@ class Watcher:
         return "interrupted"
 
     def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None: ...
+
+    def level_done(self, record: LevelRecord) -> None: ...
 
     def settled(self, solver: Solver) -> None: ...
 
@@ -335,10 +338,12 @@ def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> N
     write_checkpoint(path, {"theta": np.zeros(3)}, {})
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
-    with pytest.raises(UserError, match="damaged"):
+    seal(path)  # as a stranger could
+    with pytest.raises(UserError, match="larger than the file|not all there"):
         read_checkpoint(path)
     write_checkpoint(path, {"theta": np.zeros(3)}, {})
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("dense", shape=(10**6,), dtype="f8", compression="gzip", fillvalue=1.0)
+    seal(path)
     with pytest.raises(UserError, match="not a plain array"):
         read_checkpoint(path)

@@ -21,9 +21,13 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.slabs import in_sequence, slab_networks
 from kanpinn.checkpoints import files
+from kanpinn.cli.main import main
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.errors import UserError
+from kanpinn.io.check import check
+from kanpinn.io.inspect import inspect
+from kanpinn.io.render import render
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid
@@ -217,6 +221,16 @@ def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path,
     assert "the last 2 time slabs were not begun, their values are NaN" in capsys.readouterr().out
     values = kanpinn.load(run)([[0.3, 0.1], [0.3, 0.9]])["u"]
     assert np.isfinite(values[0]) and np.isnan(values[1])
+    assert solution.end == pytest.approx(1 / 3)
+    assert check(run) == []
+    assert inspect(run)["solution"]["slabs"] == {"planned": 3, "begun": 1, "known_until": pytest.approx(1 / 3)}
+    assert "1 of 3 time slabs begun: nothing is known for t ≥ 0.333" in render(inspect(run))
+    (tmp_path / "points.csv").write_text("x,t\n0.3,0.1\n0.3,0.9\n0.4,0.9\n")
+    main(["evaluate", str(run), "--points", str(tmp_path / "points.csv")])
+    written = capsys.readouterr()
+    assert "2 of 3 points lie in time slabs that the run did not begin (t ≥ 0.333333)" in written.err
+    assert written.out.splitlines()[2] == "0.3,0.9,nan"
+    assert solution.metrics["error_estimate"] is None
     assert solution.metrics["status"] == "time_limit"
     assert json.loads((run / "metrics.json").read_text())["relative_l2"] == {"u": None}
 

@@ -23,6 +23,26 @@ from kanpinn.nesting import Nesting
 Parameters = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Support:
+    """Which of a layer's parameters each point sees, where those are few.
+
+    The parameters are `copies` × K × `width`: K groups in a row, the row as often as there are copies. Of every group a
+    point sees a run of equal length, the same in all copies.
+
+    Attributes:
+        first: Where in its group the run begins, int64 `[N, K]`.
+        length: Of the runs.
+        width: Parameters in a group.
+        copies: How often the row stands.
+    """
+
+    first: Tensor
+    length: int
+    width: int
+    copies: int
+
+
 class Layer(ABC):
     """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`."""
 
@@ -57,6 +77,25 @@ class Layer(ABC):
             cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
             out: `[N, number of parameters of the layer]`, overwritten.
         """
+
+    def support(self, features: Any) -> Support | None:
+        """Which parameters each point sees, from what `forward` returned; None where every point sees all of them."""
+        return None
+
+    def local_jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor) -> Tensor:
+        """∂r_n/∂(the parameters that point n sees).
+
+        Args:
+            parameters: The layer's own arrays by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+
+        Returns:
+            `[N, copies, K·length]` of the layer's `support`, or `[N, number of parameters]` where it has none.
+        """
+        block = cotangent.new_empty(cotangent.shape[1], self.size)
+        self.jacobian(parameters, features, cotangent, block)
+        return block
 
     def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
         """∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
@@ -246,6 +285,17 @@ class Backbone:
             if layer.size:
                 features, cotangent = next(entries)
                 layer.jacobian(parameters, features, cotangent, out[:, part])
+
+    def supports(self, tape: Tape) -> list[Support | int]:
+        """Of every layer with parameters its `Layer.support`; the number of its parameters where it has none."""
+        layers = [layer for layer in self.layers if layer.size]
+        return [layer.support(known) or layer.size for layer, known in zip(layers, tape.features, strict=True)]
+
+    def local_jacobian(self, theta: Tensor, tape: Tape, scalar: Tensor, *, retain: bool = False) -> list[Tensor]:
+        """`Layer.local_jacobian` of every layer with parameters; arguments as of `jacobian`."""
+        entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
+        pairs = [(layer, own) for layer, own in zip(self.layers, self.arrays(theta), strict=True) if layer.size]
+        return [layer.local_jacobian(own, *entry) for (layer, own), entry in zip(pairs, entries, strict=True)]
 
     def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
         """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kanpinn import splines
-from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.base import Backbone, Layer, Parameters, Support
 from kanpinn.backbones.basis import basis_jets, input_cotangent
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layers import Activation, Linear, Multiply
@@ -143,6 +143,11 @@ def _local(features: SplineFeatures, windows: Tensor, part: slice) -> Tensor:
     return local.view(part.stop - part.start, -1, windows.shape[2])
 
 
+def _local_products(features: SplineFeatures, cotangent: Tensor) -> Tensor:
+    """∂r_n/∂(the effective coefficients at work), `[N, out, in·(k + 1)]`, from cotangents `[C, N, out]`."""
+    return torch.bmm(cotangent.permute(1, 2, 0), features.jets)
+
+
 class SplineLayer(Layer):
     """A layer of splines on edges: y_q = Σ_p w_s[q,p] Σ_i W[q,p,i] B_i(x_p) + w_b[q,p] SiLU(x_p) + b_q.
 
@@ -220,7 +225,7 @@ class SplineLayer(Layer):
         edges = self.outputs * self.inputs
         # ∂r_n/∂(effective coefficients w_s·W): zero but for the k + 1 at work on each edge.
         block = out[:, : edges * width].view(points, self.outputs, self.inputs * width)
-        local = torch.bmm(cotangent.permute(1, 2, 0), features.jets)  # (N, out, in·(k+1))
+        local = _local_products(features, cotangent)
         block.zero_().scatter_(2, self._columns(features).expand_as(local), local)
         if self.base:
             edgewise = block.view(points, self.outputs, self.inputs, width)
@@ -232,6 +237,18 @@ class SplineLayer(Layer):
             out[:, start + edges : start + 2 * edges] = silu.reshape(points, -1)
         if self.bias:
             out[:, -self.outputs :] = cotangent[0]
+
+    def support(self, features: SplineFeatures) -> Support | None:
+        # With a base term every point sees its weights and the scales of the splines.
+        if self.base or self.bias:
+            return None
+        cells = features.rows.view(-1, self.inputs) - torch.arange(self.inputs, device=features.rows.device) * self.n
+        return Support(cells, self.degree + 1, self.n + self.degree, self.outputs)
+
+    def local_jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor) -> Tensor:
+        if self.base or self.bias:
+            return super().local_jacobian(parameters, features, cotangent)
+        return _local_products(features, cotangent)
 
     def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
         weights = tangent["coefficients"]

@@ -91,6 +91,12 @@ def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:
     return Backbone(embedding, [TimeSlabs(bodies, column)], grid=finest.grid, level=finest.level)
 
 
+def slabs_begun(backbone: Backbone, theta: Tensor) -> int:
+    """How many of a network's time slabs have been begun; parameters `[P]` of the others are NaN."""
+    sizes = [body.size for body in slab_networks(backbone)]
+    return sum(not bool(part.isnan().all()) for part in torch.split(theta, sizes))
+
+
 def slab_networks(backbone: Backbone) -> tuple[Backbone, ...]:
     """The networks that `in_sequence` has made one; the network itself where it is not made of others."""
     first = backbone.layers[0] if backbone.layers else None

@@ -6,16 +6,21 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from kanpinn.cli.main import Parser, complain
 from kanpinn.errors import EXIT_DONE, UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+LONGEST_LINE = 100_000
+MOST_LETTERS, MOST_LINES = 100_000_000, 2_000_000
+"""The largest table read: kept as Python's texts, it takes a GiB of memory."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ def run(argv: Sequence[str]) -> int:
     outside = int((~within if part is None else ~(within & part.numpy())).sum())
     if outside:
         complain("warning", UserError(f"{outside} of {len(points)} points lie outside the domain; do not trust them."))
+    if solution.end is not None:
+        late = sum(math.isnan(value) for value in next(iter(values.values())))
+        if late:
+            told = f"{late} of {len(points)} points lie in time slabs that the run did not begin (t ≥ {solution.end:g})"
+            complain("warning", UserError(f"{told}; their values are nan."))
     text = written(table, values)
     if arguments.output is None:
         sys.stdout.write(text)
@@ -80,9 +90,11 @@ def read_table(file: Path) -> Table:
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
+            reader = csv.reader(_lines(stream, file))
             read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UserError:
+        raise
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "not a text file in CSV format"
         raise UserError(f"--points={file}: {reason}; expected a CSV file.") from error
     if len(read) < 2:
@@ -92,6 +104,22 @@ def read_table(file: Path) -> Table:
         if len(row) != len(header):
             raise UserError(f"--points={file}: line {line} has {len(row)} cells; expected {len(header)}.")
     return Table(header, [row for _, row in read[1:]], [line for line, _ in read[1:]])
+
+
+def _lines(stream: TextIO, file: Path) -> Iterator[str]:
+    """The lines of a file; raises UserError where one of them, or their number or sum, is longer than any table."""
+    total = count = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        total, count = total + len(line), count + 1
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"--points={file}: line {count} has more than {LONGEST_LINE:,} letters; expected one point."
+            )
+        if total > MOST_LETTERS or count > MOST_LINES:
+            raise UserError(
+                f"--points={file}: more than {MOST_LINES:,} lines or 100 MB; expected several smaller files."
+            )
+        yield line
 
 
 def coordinates(table: Table, names: Sequence[str], file: Path) -> np.ndarray:
@@ -146,6 +174,9 @@ def _save(file: Path, text: str) -> None:
     from kanpinn.io.atomic import write_text
 
     try:
-        write_text(file, text)
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            file.write_text(text, encoding="utf-8")  # /dev/stdout, or a pipe
+        else:
+            write_text(file.resolve(), text)  # through a link to its file
     except OSError as error:
         raise UserError(f"-o {file}: {error.strerror or error}; expected a file that can be written.") from error

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR
+from kanpinn.cli.main import Parser, complain, printable
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 
 
 def run(argv: Sequence[str]) -> int:
@@ -23,7 +23,9 @@ def run(argv: Sequence[str]) -> int:
     from kanpinn.io.inspect import inspect, render
 
     content = inspect(arguments.path)
-    print(json.dumps(content, indent=2, allow_nan=False) if arguments.json else render(content))
+    for warning in content.get("warnings", []):
+        complain("warning", UserError(warning))
+    print(json.dumps(content, indent=2, allow_nan=False) if arguments.json else printable(render(content)))
     return EXIT_DONE
 
 

@@ -18,6 +18,7 @@ TITLES = {
     "optimizers": "optimizer",
     "schedules": "schedule",
     "weightings": "weighting",
+    "loggers": "logger",
     "experiments": "experiment",
 }
 """Config groups by the plural name of the command line."""

@@ -16,6 +16,7 @@ from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, Diverg
 COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
     "resume": "go on with a run that was stopped or killed",
+    "tune": "search for the best config",
     "inspect": "show what a run folder or an HDF5 file holds",
     "plot": "draw the figures of a run",
     "compare": "show runs side by side, and error against seconds",
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
         return EXIT_USER_ERROR
+    except MemoryError as error:
+        complain("error", UserError(f"not enough memory ({error})" if str(error) else "not enough memory"))
+        return EXIT_USER_ERROR
 
 
 def script() -> NoReturn:
@@ -73,7 +77,12 @@ def script() -> NoReturn:
 
 def complain(kind: str, error: BaseException) -> None:
     """Print one line on stderr, whatever line breaks the message has."""
-    print(f"kanpinn: {kind}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text without the control characters by which a file's content could steer the terminal; line breaks stay."""
+    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _dispatch(argv: list[str]) -> int:

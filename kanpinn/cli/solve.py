@@ -157,7 +157,7 @@ def solve_into(cfg: DictConfig, folder: Path) -> None:
         from kanpinn.run import run as solve
 
         solve(cfg, folder)
-    except UserError:
+    except (UserError, OSError):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise

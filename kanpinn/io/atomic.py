@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -37,10 +39,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path of an empty file in the same folder, to be written and closed inside the block.
 
     Raises:
-        BaseException: Whatever the block raised, after the temporary file is removed; `path` is then untouched.
+        BaseException: Whatever the block raised, after the temporary file is removed; `path` is then untouched. An
+            OSError names `path`, also where the system (a full disk) names no file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if path.exists() and not path.is_file():  # the rename would put a file in the place of /dev/null
+        raise OSError(errno.EINVAL, "is not a plain file", os.fspath(path))
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         # Created here, not by tempfile: that makes files which only their owner may read, and the rename keeps it so.
@@ -49,8 +56,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        # If even that fails (the folder is gone, or read-only by now), the first error is the one to tell.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     _flush_folder(path.parent)
 

@@ -74,7 +74,7 @@ def check(path: Path) -> list[str]:
 
 def _check_file(path: Path) -> list[str]:
     """Violations of one HDF5 file."""
-    with existing_file(path) as file:
+    with existing_file(path, changed=True) as file:
         kind = str(file.attrs["schema"])
         datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
         scales = field_axes(name for name, item in datasets.items() if item.is_scale)

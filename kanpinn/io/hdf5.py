@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import importlib.metadata
 import io
 import json
+import mmap
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ import h5py
 import numpy as np
 
 from kanpinn.errors import UserError
+from kanpinn.io import declared
 from kanpinn.io.atomic import atomic_path, jsonable
 from kanpinn.io.chunks import write_compressed
 
@@ -26,6 +30,10 @@ SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
 # netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
 _COMPRESS_FROM_BYTES = 8192
+_MOST_LETTERS = 16 * 2**20
+# The attribute `file_checksum` as it lies in the file; found by its bytes, before the HDF5 library reads any of them.
+_SEAL = re.compile(rb"kanpinn-sha256:([0-9a-f]{64})")
+_UNSEALED = b"kanpinn-sha256:" + b"0" * 64
 
 
 @functools.cache
@@ -66,6 +74,7 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
             with h5py.File(below, "w") as file:
                 file.attrs["schema"] = schema
                 file.attrs["schema_version"] = SCHEMA_VERSION
+                file.attrs["file_checksum"] = _UNSEALED.decode()
                 for package in ("kanpinn", "torch", "numpy", "h5py"):
                     file.attrs[f"{package}_version"] = _version(package)
                 file.attrs["python_version"] = platform.python_version()
@@ -74,6 +83,7 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
         finally:
             if below.failure is not None:
                 raise below.failure
+        seal(temporary)
 
 
 class _Unfailing:
@@ -146,41 +156,105 @@ class _Unfailing:
         """Nothing to do: nothing is held back."""
 
 
-def _open(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, or raise a UserError that says why that cannot be done."""
+def seal(path: Path) -> None:
+    """Write its checksum into a file of ours: SHA-256 of all its bytes, those of the checksum's digits taken as zeros.
+
+    Args:
+        path: The file, with a checksum in it or with the zeros where it shall be.
+
+    Raises:
+        ValueError: If there is no place for it.
+    """
+    with path.open("rb+", buffering=0) as stream:
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            place, _, digest = _checksums(content)
+        if place is None:
+            raise ValueError("no place for a checksum")
+        stream.seek(place)
+        stream.write(digest.encode())
+
+
+def _checksums(content: mmap.mmap) -> tuple[int | None, str, str]:
+    """Where in a file the digits of its checksum are (None: there are none), what they say and what they should."""
+    found = _SEAL.search(content)
+    if found is None:
+        return None, "", ""
+    (start, end), stored = found.span(1), found.group(1).decode()
+    del found  # it holds the map open
+    with memoryview(content) as view, view[:start] as head, view[end:] as tail:
+        digest = hashlib.sha256(head)
+        digest.update(b"0" * (end - start))
+        digest.update(tail)
+    return start, stored, digest.hexdigest()
+
+
+def _verify(path: Path) -> bool:
+    """Compare a file's bytes with its checksum.
+
+    Returns:
+        Whether there is a checksum in it.
+
+    Raises:
+        UserError: If it does not agree.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place, stored, digest = _checksums(content)
+    if place is not None and stored != digest:
+        raise UserError(f"{path}: is truncated, damaged or changed since kanpinn wrote it (its checksum differs).")
+    return place is not None
+
+
+def _open(path: Path, changed: bool) -> tuple[h5py.File, bool]:
+    """Open an HDF5 file for reading; raises a UserError that says why that cannot be done.
+
+    Returns:
+        The file, and whether its checksum has been compared with its bytes.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file.")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; expected an HDF5 file.")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a plain file; expected an HDF5 file.")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read (permission denied).")
     if not h5py.is_hdf5(path):
         raise UserError(f"{path}: is not an HDF5 file.")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        verified = changed or _verify(path)
+        # Our files are never changed in place, so that no lock is needed; another program's lock shall not stop us.
+        return h5py.File(path, "r", locking=False), verified
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         reason = " ".join(str(error).split())[:160]
         what = "is truncated" if "truncated" in reason else f"cannot be opened as HDF5 ({reason})"
         raise UserError(f"{path}: {what}.") from error
 
 
 @contextmanager
-def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> Iterator[h5py.File]:
+def existing_file(
+    path: str | os.PathLike[str], schema: str | None = None, *, changed: bool = False
+) -> Iterator[h5py.File]:
     """Open a file of ours for reading.
 
     Args:
         path: The file.
         schema: The schema it must have; None for any of ours.
+        changed: Whether it may have been changed since it was written, for those who ask what is wrong with it.
 
     Yields:
         The open file.
 
     Raises:
-        UserError: If the file is missing, not HDF5, not ours, newer than this program, truncated or damaged.
+        UserError: If the file is missing, not HDF5, not ours, newer than this program, truncated, damaged or changed
+            since it was written, or declares what no file of ours does.
     """
     path = Path(path)
-    with _open(path) as file:
+    handle, verified = _open(path, changed)
+    with handle as file:
         try:
+            declared.check(file, path.stat().st_size, is_only_dimension)
             found, version = file.attrs.get("schema"), file.attrs.get("schema_version", 0)
             expected = (schema,) if schema else SCHEMAS
             if not isinstance(found, str) or found not in expected:
@@ -190,10 +264,12 @@ def existing_file(path: str | os.PathLike[str], schema: str | None = None) -> It
                 raise UserError(
                     f"{path}: schema_version {version} is newer than this kanpinn reads ({SCHEMA_VERSION}); update it."
                 )
+            if not verified:
+                raise UserError(f"{path}: has no checksum; it is damaged, or kanpinn did not write it.")
             yield file
         except UserError:
             raise
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: is a damaged {schema or 'kanpinn'} file ({reason}).") from error
 
@@ -268,11 +344,28 @@ def read_array(dataset: h5py.Dataset) -> np.ndarray:
 
     Returns:
         Its values.
+
+    Raises:
+        ValueError: If it is a dimension without values, or its texts are longer together than any of ours.
     """
+    if is_only_dimension(dataset):
+        raise ValueError(f"'{dataset.name}' is a dimension without values")
     if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.array(dataset.asstr()[...], dtype=str)
+        return np.array(_texts(dataset), dtype=str).reshape(dataset.shape)
     array = np.asarray(dataset[...])
     return array.astype(bool) if dataset.attrs.get("dtype") == "bool" else array
+
+
+def _texts(dataset: h5py.Dataset) -> list[str]:
+    """The texts of a dataset one by one: all of them may point to the same long text in the file."""
+    texts, room = [], _MOST_LETTERS
+    for index in np.ndindex(dataset.shape):
+        texts.append(str(dataset.asstr()[index]))
+        room -= 64 + len(texts[-1])
+        # An array of text gives every entry the room of the longest.
+        if room < 0 or len(texts[-1]) * int(dataset.size or 0) > _MOST_LETTERS:
+            raise ValueError(f"'{dataset.name}' holds more text than a run writes")
+    return texts
 
 
 def dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
@@ -348,3 +441,19 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def table_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Turn records into columns of plain values.
+
+    Args:
+        records: Nested mappings, such as the levels in metrics.json.
+
+    Returns:
+        One value per record under each of their flattened keys, None where a record lacks it; a mapping that is null in
+        some records has columns for its keys only.
+    """
+    rows = [flatten(record) for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    nested = {key for record in records for key, value in record.items() if isinstance(value, Mapping)}
+    return {name: [row.get(name) for row in rows] for name in names if name not in nested}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from kanpinn.io.hdf5 import flatten
+from kanpinn.io.hdf5 import flatten, table_columns
 
 WIDTH = 100
 _HEADLINE = ("problem", "backbone", "schedule", "optimizer", "seed", "parameters", "wall_time_s", "loss")
@@ -108,15 +110,91 @@ def render(description: dict[str, Any]) -> str:
     widest = min(max(map(len, record), default=0), 40)
     lines += ["", "Record"] if record else []
     lines += [f"  {clip(name, 40):<{widest}}  {clip(short(record[name]), 50)}" for name in record]
+    if solution is not None and solution["kind"] == "solution":
+        lines += _conditions(solution["residuals"])
+        lines += _times(solution["errors_by_time"], solution["slabs"])
+        lines += _reach(solution["vtk"])
     if description["kind"] == "run":
         lines += ["", "Files", *_file_lines(description["files"])]
     if solution is not None:
         heading = "solution.h5" if description["kind"] == "run" else "Content"
         lines += ["", heading, *_tree_lines(solution["tree"])]
-        versions = [f"{name} {attributes[f'{name}_version']}" for name in _VERSIONS if f"{name}_version" in attributes]
-        when = str(attributes.get("created", "–")).replace("T", " ").replace("+00:00", " UTC")
-        lines += ["", clip(f"written {when}", WIDTH), clip(f"with {', '.join(versions)}", WIDTH)]
+        lines += _provenance(solution["provenance"])
     return "\n".join(lines)
+
+
+def _conditions(residuals: dict[str, dict[str, Any]]) -> list[str]:
+    """Size of the residual at the last collocation points of each condition."""
+    if not residuals:
+        return []
+    rows = [[name, size["points"], size["rms"], size["max"]] for name, size in residuals.items()]
+    return ["", "Residuals at the collocation points", *table(["condition", "points", "rms", "max"], rows)]
+
+
+def _times(errors: dict[str, dict[str, list[Any]]] | None, slabs: dict[str, Any]) -> list[str]:
+    """Errors at no more than eleven of the times, and from when on the solution is not known."""
+    lines: list[str] = []
+    end = slabs["known_until"]
+    if end is not None:
+        lines += ["", f"{slabs['begun']} of {slabs['planned']} time slabs begun: nothing is known for t ≥ {short(end)}"]
+    for unknown, columns in (errors or {}).items():
+        last = len(columns["t"]) - 1
+        chosen = sorted({round(k * last / 10) for k in range(11)})
+        rows = [
+            [columns["t"][k], *(_known(columns[n][k], columns["t"][k], end) for n in ("relative_l2", "linf"))]
+            for k in chosen
+        ]
+        heading = f"Error of {unknown} by time" + (
+            "" if len(chosen) > last else f" ({len(chosen)} of {last + 1} times)"
+        )
+        lines += ["", heading, *table(["t", "rel. L2", "max error"], rows)]
+    return lines
+
+
+def _known(value: float | None, time: float, end: float | None) -> Any:
+    """An error at a time, or that nothing is known then."""
+    return "not begun" if value is None and end is not None and time >= end else value
+
+
+def _reach(vtk: dict[str, Any] | None) -> list[str]:
+    """What ParaView and VTK find in the file."""
+    if vtk is None:
+        return ["", "ParaView  nothing (no /VTKHDF: VTK has no more than three axes of space)"]
+    return ["", f"ParaView  {vtk['type']}, {vtk['steps']} time step{'s' if vtk['steps'] > 1 else ''}"]
+
+
+def _provenance(provenance: dict[str, Any]) -> list[str]:
+    """When and with what a file was made; its config in one block."""
+    when = str(provenance["created"] or "–").replace("T", " ").replace("+00:00", " UTC")
+    known = provenance["versions"]
+    versions = [f"{name} {known[name]}" for name in _VERSIONS if name in known]
+    lines = ["", clip(f"written {when}", WIDTH), clip(f"with {', '.join(versions)}", WIDTH)]
+    if provenance["config"]:
+        pairs = [f"{key}={_plain(value)}" for key, value in _dotted(provenance["config"])]
+        lines += [
+            "",
+            "Config",
+            *textwrap.wrap(
+                "  ".join(pairs), WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+            ),
+        ]
+    return lines
+
+
+def _dotted(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a config with their keys as the command line takes them."""
+    for key, value in record.items():
+        if f"{prefix}{key}" == "problem.tuned":
+            continue  # defaults of this problem for other keys, which stand there themselves
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _plain(value: Any) -> str:
+    """A config's value as the command line takes it, without blanks."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _headline(metrics: dict[str, Any], attributes: dict[str, Any]) -> list[str]:
@@ -139,10 +217,11 @@ def _headline(metrics: dict[str, Any], attributes: dict[str, Any]) -> list[str]:
     if unknowns:
         head = ["unknown", *(_spoken(name) for name in errors)]
         lines += ["", "Errors", *table(head, [[u, *(metrics[name].get(u) for name in errors)] for u in unknowns])]
-    levels = [flatten(level) for level in metrics.get("levels") or []]
-    if levels:
-        names = list(dict.fromkeys(name for level in levels for name in level))
-        rows = [[level.get(name) for name in names] for level in levels]
+    columns = table_columns(metrics.get("levels") or [])
+    columns = {n: v for n, v in columns.items() if any(x is not None for x in v) and (n != "slab" or any(v))}
+    if columns:
+        names = sorted(columns, key=lambda name: name != "slab")
+        rows = [list(row) for row in zip(*(columns[name] for name in names), strict=True)]
         lines += ["", "Levels", *(clip_end(line, WIDTH) for line in _level_table(names, rows))]
     return lines
 
@@ -191,6 +270,12 @@ def _tree_lines(nodes: list[dict[str, Any]]) -> list[str]:
         if node["kind"] == "group":
             count = len(node["attributes"])
             rows.append([branch + "/", f"{count} attributes" if count else "", "", "", ""])
+            continue
+        if "target" in node:
+            shape = " × ".join(map(str, node["shape"]))
+            rows.append(
+                [branch, shape, node["dtype"], "", f"{'view of' if node['kind'] == 'view' else 'is'} {node['target']}"]
+            )
             continue
         lengths = [str(length) for length in node["shape"]]
         shape = " × ".join(f"{a} {n}" if a else n for a, n in zip(node["axes"] or [None] * 9, lengths, strict=False))

@@ -138,6 +138,12 @@ CHECKPOINT = (
     Item("/arrays/<array…>", "numbers of any shape", "number"),
 )
 
+SWEEP = (
+    Item("/", "the jobs of a sweep", attributes={"schema": ("kanpinn-sweep",), **_COMMON}, required=True),
+    Item("/job", "number of the job", "integer", ("job",), required=True),
+    Item("/<column>", "a column of summary.csv", "any", ("job",)),
+)
+
 METRICS: Mapping[str, str | tuple[str, ...]] = {
     "schema_version": "integer",
     "status": STATUSES,
@@ -169,4 +175,4 @@ LEVEL: Mapping[str, str | tuple[str, ...]] = {
 }
 """Keys of each entry of `levels`."""
 
-SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT}
+SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT, "kanpinn-sweep": SWEEP}

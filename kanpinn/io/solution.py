@@ -14,15 +14,16 @@ from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import (
     dimension,
     existing_file,
-    flatten,
     group_of,
     is_only_dimension,
     new_file,
     read_array,
     read_record,
+    table_columns,
     write_array,
     write_record,
 )
+from kanpinn.io.metrics import check_metrics
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
@@ -45,7 +46,7 @@ def field_axes(names: Iterable[str]) -> tuple[str, ...]:
     Returns:
         The names, time first, x, y and z last, each group in reverse alphabetical order.
     """
-    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", -ord(name))))
+    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", [-ord(letter) for letter in name])))
 
 
 @dataclass
@@ -222,8 +223,7 @@ def _write_table(
 def _write_levels(group: h5py.Group, levels: list[dict[str, Any]]) -> None:
     """Write the level table column by column for readers, and whole (with its nulls) for ourselves."""
     write_record(group, levels)
-    rows = [flatten(level) for level in levels]
-    columns = {name: _column([row.get(name) for row in rows]) for row in rows for name in row}
+    columns = {name: _column(values) for name, values in table_columns(levels).items()}
     _write_table(group, columns, "entry", {"wall_time_s": ("wall time", "s")})
 
 
@@ -278,7 +278,7 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
         group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
         known: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
         known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
-        return SolutionFile(
+        data = SolutionFile(
             **known,
             coordinates=coordinates,
             labels=labels,
@@ -291,6 +291,31 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
             model=model,
             model_attributes=read_record(group_of(file, "model")),
         )
+        _check_shapes(data)
+        return data
+
+
+def _check_shapes(data: SolutionFile) -> None:
+    """Raise a ValueError for arrays that do not fit together as those of a solution do."""
+    for name, values in data.coordinates.items():
+        if len(name) != 1 or values.dtype.kind != "f" or values.ndim != 1 or not np.all(np.diff(values) > 0):
+            raise ValueError(f"coordinate '{name}' is not a rising sequence of numbers")
+    shape = tuple(len(data.coordinates[name]) for name in data.axes)
+    if not data.coordinates or 0 in shape or not data.fields:
+        raise ValueError("no coordinates or no fields")
+    for name, values in data.fields.items():
+        if values.dtype.kind != "f" or values.shape != shape:
+            raise ValueError(
+                f"field '{name}' of type {values.dtype} and shape {values.shape} is not numbers on the grid"
+            )
+    for title, columns in (("history", data.history), *data.points.items()):
+        lengths = {values.shape for values in columns.values()}
+        if len(lengths) > 1 or any(len(length) != 1 for length in lengths):
+            raise ValueError(f"columns of '{title}' differ in length")
+    for title, wanted, record in (("metrics", dict, data.metrics), ("levels", list, data.levels)):
+        if not isinstance(record, wanted):
+            raise ValueError(f"{title} is a {type(record).__name__}")
+    check_metrics({**data.metrics, "levels": data.levels})
 
 
 def _field_order(item: tuple[str, np.ndarray]) -> tuple[bool, str, int]:

@@ -14,6 +14,7 @@ from kanpinn.errors import invalid, unknown_choice
 MAX_LEVELS = 12
 MAX_CYCLES = 10_000
 MAX_SLABS = 1000
+MAX_STARTS = 10_000
 COARSE_PROBLEMS = ("fas", "galerkin")
 LAYERS = ("all", "last")
 OPTIMIZER_STATES = ("reset", "transfer")
@@ -158,9 +159,10 @@ class Schedule(ABC):
         return Stage(level, steps, StopRule(self.tolerance, self.plateau, self.patience), optimizer=chosen)
 
     def _trials(self, level: int, starts: int, steps: int) -> list[Stage]:
-        for key, value in (("starts", starts), ("start_steps", steps)):
-            if value < 1:
-                raise invalid(f"schedule.{key}", value, "an integer of at least 1")
+        if not 1 <= starts <= MAX_STARTS:
+            raise invalid("schedule.starts", starts, f"an integer from 1 to {MAX_STARTS}")
+        if steps < 1:
+            raise invalid("schedule.start_steps", steps, "an integer of at least 1")
         plain = replace(self._stage(level, steps), stop=StopRule())
         return [replace(plain, trial=k) for k in range(starts if starts > 1 else 0)]
 

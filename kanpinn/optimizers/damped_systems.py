@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from kanpinn.least_squares import Linearization, gram
+
+
+class NormalEquations(NamedTuple):
+    """A linearisation, or a part of one, whose JᵀJ is known already: what `LeastSquares.normal_equations` returns."""
+
+    matrix: Tensor
+    gradient: Tensor
+    loss: float
+    terms: dict[str, float]
 
 
 class DampedSystem(ABC):
@@ -25,18 +34,17 @@ class DampedSystem(ABC):
         terms: Each term's part of ‖r‖².
     """
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         """Add up the parts of a linearisation.
 
         Args:
-            parts: At least one; their gradients, losses and terms are sums over some of the rows.
+            parts: At least one; their gradients, losses and terms are sums over some of the rows. Only systems that
+                are `Normal` take normal equations.
         """
-        total: Linearization | None = None
-        for part in parts:
+        for k, part in enumerate(parts):
             self._add(part)
-            if total is None:
+            if k == 0:
                 self.gradient, self.loss, self.terms = part.gradient, part.loss, dict(part.terms)
-                total = part
             else:
                 self.gradient = self.gradient + part.gradient
                 self.loss += part.loss
@@ -44,7 +52,7 @@ class DampedSystem(ABC):
                     self.terms[name] = self.terms.get(name, 0.0) + value
 
     @abstractmethod
-    def _add(self, part: Linearization) -> None:
+    def _add(self, part: Linearization | NormalEquations) -> None:
         """Take in some rows."""
 
     @abstractmethod
@@ -65,16 +73,19 @@ class DampedSystem(ABC):
         """
 
 
-class _Normal(DampedSystem, ABC):
+class Normal(DampedSystem, ABC):
     """What keeps JᵀJ: half the work of a QR factorisation of J, but the square of its condition number."""
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         self._matrix: Tensor | None = None
         super().__init__(parts)
         self._mean = float(self.matrix.diagonal().mean())
 
-    def _add(self, part: Linearization) -> None:
-        self._matrix = gram(part.jacobian, self._matrix)
+    def _add(self, part: Linearization | NormalEquations) -> None:
+        if isinstance(part, Linearization):
+            self._matrix = gram(part.jacobian, self._matrix)
+        else:
+            self._matrix = part.matrix if self._matrix is None else self._matrix + part.matrix
 
     def mean(self) -> float:
         return self._mean
@@ -87,10 +98,10 @@ class _Normal(DampedSystem, ABC):
 
 
 @final
-class Cholesky(_Normal):
+class Cholesky(Normal):
     """JᵀJ + s I = L Lᵀ, anew for every damping: P³/3 operations each."""
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         super().__init__(parts)
         self._plain = self.matrix.diagonal().clone()
 
@@ -103,10 +114,10 @@ class Cholesky(_Normal):
 
 
 @final
-class Eigen(_Normal):
+class Eigen(Normal):
     """JᵀJ = V Λ Vᵀ once, about 9 P³ operations; every damping is then two products with V."""
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         super().__init__(parts)
         self._found: tuple[Tensor, Tensor] | None = None
 
@@ -128,12 +139,13 @@ class _Triangular(DampedSystem, ABC):
     damping: s v − h takes the place of s v.
     """
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         self._factor: Tensor | None = None  # [R z], [≤ P + 1, P + 1]
         self._linear: Tensor | None = None
         super().__init__(parts)
 
-    def _add(self, part: Linearization) -> None:
+    def _add(self, part: Linearization | NormalEquations) -> None:
+        assert isinstance(part, Linearization)
         rows = torch.cat([part.jacobian, part.residual[:, None]], dim=1)
         if self._factor is not None:
             rows = torch.cat([self._factor, rows])
@@ -180,7 +192,7 @@ class Svd(_Triangular):
     δ = W (Σ² + s)⁻¹ (−Σ Uᵀz + s Wᵀv) (Golub and Van Loan 2013, secs. 5.4.5 and 6.1.4).
     """
 
-    def __init__(self, parts: Iterable[Linearization]) -> None:
+    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
         super().__init__(parts)
         self._found: tuple[Tensor, Tensor, Tensor] | None = None
 

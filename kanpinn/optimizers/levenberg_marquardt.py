@@ -13,7 +13,7 @@ from torch import Tensor
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
-from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem
+from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem, Normal, NormalEquations
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.products import SMALLEST_BLOCK
@@ -103,6 +103,8 @@ class LevenbergMarquardt(Optimizer):
             found = sample_points(objective, theta, kept, generator)
             if found is not None:
                 return solver([found])
+        if rows is None and issubclass(solver, Normal):
+            return solver([NormalEquations(*objective.normal_equations(theta))])
         return solver(objective.linearizations(theta, rows))
 
     def state(self) -> State:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WIDTH = 720.0
-_COLOURS = 8  # as many as the page's style has
+COLOURS = 8
+"""As many colours has the page's style."""
+SHAPES = (
+    "M-6,0a6,6 0 1,0 12,0a6,6 0 1,0 -12,0Z",
+    "M-5.3-5.3h10.6v10.6h-10.6Z",
+    "M0-6.8L6.4,5H-6.4Z",
+    "M0-7.4L7.4,0L0,7.4L-7.4,0Z",
+)
+"""Marks as SVG paths about the origin: disc, square, triangle, diamond."""
+_LANE = 0.08  # room about a value of a key, for the lines through it to lie beside each other
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,9 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
     every = max(1, math.ceil((high - low) / 7))
     exponents = range(math.floor(low), math.ceil(high) + 1)
     at = [(float(k), _power(k)) for k in exponents if k % every == 0]
-    if sum(low <= place <= high for place, _ in at) < 2:
-        at = [(k + math.log10(m), f"{m * 10.0**k:.4g}") for k in exponents for m in (1, 2, 5)]
+    for mantissas in ((1, 2, 5), (1, 2, 3, 4, 5, 7)):
+        if sum(low <= place <= high for place, _ in at) < 3:
+            at = [(k + math.log10(m), f"{m * 10.0**k:.4g}") for k in exponents for m in mantissas]
     ticks = tuple(((place - low) / (high - low), text) for place, text in at if low <= place <= high)
     return Axis(title, ticks, True, low, high)
 
@@ -79,12 +89,13 @@ def _power(k: int) -> str:
     return "10" + str(k).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def key_axis(title: str, values: Sequence[Any]) -> Axis:
+def key_axis(title: str, values: Sequence[Any], inset: float = 0.0) -> Axis:
     """An axis over the values of a config key: its numbers as ticks, words evenly spaced.
 
     Args:
         title: The key.
         values: Its values, repeated ones too.
+        inset: Room below the first and above the last one, as a share of the axis.
 
     Returns:
         The axis; logarithmic where all are positive and span more than a factor of twenty.
@@ -93,12 +104,13 @@ def key_axis(title: str, values: Sequence[Any]) -> Axis:
     numbers = sorted({value for value in found if value is not None})
     if len(numbers) < 2 or None in found:
         words = tuple(dict.fromkeys(str(value) for value in values))
-        step = 1 / max(1, len(words) - 1)
-        places = [0.5] if len(words) == 1 else [k * step for k in range(len(words))]
+        step = (1 - 2 * inset) / max(1, len(words) - 1)
+        places = [0.5] if len(words) == 1 else [inset + k * step for k in range(len(words))]
         return Axis(title, tuple(zip(places, words, strict=True)), words=words)
     logarithmic = numbers[0] > 0 and numbers[-1] > 20 * numbers[0]
     scaled = [math.log10(value) if logarithmic else value for value in numbers]
-    low, high = scaled[0], scaled[-1]
+    room = inset / (1 - 2 * inset) * (scaled[-1] - scaled[0])
+    low, high = scaled[0] - room, scaled[-1] + room
     shown = numbers if len(numbers) <= 6 else [numbers[round(k * (len(numbers) - 1) / 5)] for k in range(6)]
     at = [((math.log10(v) if logarithmic else v) - low) / (high - low) for v in shown]
     return Axis(title, tuple((place, f"{v:.4g}") for place, v in zip(at, shown, strict=True)), logarithmic, low, high)
@@ -113,7 +125,7 @@ class Chart:
         height: Its height.
         axes: The axes; of a scatter chart x and y.
         marks: What stands for the jobs.
-        legend: Group and its colour's number.
+        legend: Value, the number of its colour (None for all colours) and its shape.
         places: Where the axes stand from left to right (parallel coordinates).
     """
 
@@ -121,16 +133,17 @@ class Chart:
     height: float
     axes: list[Axis]
     marks: list[dict[str, Any]] = field(default_factory=list)
-    legend: list[tuple[str, int]] = field(default_factory=list)
+    legend: list[tuple[str, int | None, str]] = field(default_factory=list)
     places: list[float] = field(default_factory=list)
 
 
-def scatter(jobs: Sequence[dict[str, Any]], key: str | None) -> Chart | None:
-    """Error against seconds, a dot per job, coloured by one key.
+def scatter(jobs: Sequence[dict[str, Any]], key: str | None, form: str | None = None) -> Chart | None:
+    """Error against seconds, a mark per job, its colour by one key and its shape by another.
 
     Args:
         jobs: `name`, `error`, `seconds`, `href` and `keys` of each.
         key: The key whose values have a colour each; None for one colour.
+        form: The key whose values have a shape each; None for one shape.
 
     Returns:
         The chart; None where fewer than two jobs have both.
@@ -141,6 +154,7 @@ def scatter(jobs: Sequence[dict[str, Any]], key: str | None) -> Chart | None:
     x = log_axis("seconds of training", [job["seconds"] for job in known])
     y = log_axis("relative L₂ error", [job["error"] for job in known])
     groups = list(dict.fromkeys(str(job["keys"].get(key, "")) for job in known)) if key else []
+    forms = list(dict.fromkeys(str(job["keys"].get(form, "")) for job in known)) if form else []
     chart = Chart(_WIDTH, 420, [x, y])
     left, right, top, bottom = 64.0, 14.0, 12.0, 46.0
     for job in known:
@@ -149,11 +163,13 @@ def scatter(jobs: Sequence[dict[str, Any]], key: str | None) -> Chart | None:
             {
                 "x": round(left + across * (chart.width - left - right), 1),
                 "y": round(chart.height - bottom - up * (chart.height - top - bottom), 1),
-                "colour": groups.index(str(job["keys"].get(key, ""))) % _COLOURS if key else 0,
+                "shape": SHAPES[forms.index(str(job["keys"].get(form, ""))) % len(SHAPES) if form else 0],
+                "colour": groups.index(str(job["keys"].get(key, ""))) % COLOURS if key else 0,
                 **job,
             }
         )
-    chart.legend = [(group, k % _COLOURS) for k, group in enumerate(groups)]
+    chart.legend = [(group, k % COLOURS, SHAPES[0]) for k, group in enumerate(groups)]
+    chart.legend += [(name, None, SHAPES[k % len(SHAPES)]) for k, name in enumerate(forms)]
     chart.places = [left, right, top, bottom]
     return chart
 
@@ -172,14 +188,16 @@ def parallel(jobs: Sequence[dict[str, Any]], keys: Sequence[str], most: int = 7)
     known = [job for job in jobs if (job["error"] or 0) > 0]
     if len(known) < 2 or not keys:
         return None
-    axes = [key_axis(key, [job["keys"].get(key, "") for job in known]) for key in keys[:most]]
+    axes = [key_axis(key, [job["keys"].get(key, "") for job in known], _LANE) for key in keys[:most]]
     axes.append(log_axis("relative L₂ error", [job["error"] for job in known]))
     chart = Chart(_WIDTH, 340, axes)
     left, right, top, bottom = 70.0, 74.0, 34.0, 18.0
     chart.places = [round(left + k * (chart.width - left - right) / (len(axes) - 1), 1) for k in range(len(axes))]
-    for job in sorted(known, key=lambda job: -job["error"]):  # the best on top
-        values = [*(job["keys"].get(key, "") for key in keys[:most]), job["error"]]
-        ups = [axis.place(value) for axis, value in zip(axes, values, strict=True)]
+    for rank, job in enumerate(sorted(known, key=lambda job: -job["error"])):  # the best on top
+        error = axes[-1].place(job["error"])
+        lane = _LANE * (0.8 - 1.6 * rank / (len(known) - 1))
+        places = [axis.place(job["keys"].get(key, "")) for axis, key in zip(axes, keys[:most], strict=False)]
+        ups = [*(None if at is None else at + lane for at in places), error]
         points = [
             f"{x:g},{chart.height - bottom - up * (chart.height - top - bottom):.1f}"
             for x, up in zip(chart.places, ups, strict=True)

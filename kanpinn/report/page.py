@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_GREEK = dict(
+_GREEK: dict[str, str] = dict(
     zip(
         ("alpha", "beta", "gamma", "delta", "epsilon", "kappa", "lambda", "mu", "nu", "rho", "sigma", "tau", "omega"),
         "αβγδεκλμνρστω",

@@ -43,6 +43,10 @@ _CAPTIONS = {
     "activations": ("Activations", "The learned functions on the edges, the largest of each layer, with their knots."),
 }
 _LOG_LINES = 400
+_LEVEL = (
+    *("level", "grid", "parameters", "entered", "optimizer", "steps", "points", "loss", "relative_l2", "transfer_gap"),
+    "wall_time_s",
+)
 
 
 def run_content(path: Path, dpi: int) -> dict[str, Any]:
@@ -145,7 +149,8 @@ def _pictures(data: Any, dpi: int) -> list[Picture]:
 
 def _levels(run: Run) -> list[dict[str, Any]]:
     """The level table, a visit a row."""
-    return [{"visit": k, **record} for k, record in enumerate(run.levels, start=1)]
+    blank = dict.fromkeys(_LEVEL)
+    return [{"visit": k, **blank, **record} for k, record in enumerate(run.levels, start=1)]
 
 
 def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:

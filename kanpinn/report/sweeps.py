@@ -6,17 +6,19 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kanpinn.comparison import Run, differing, named, read_run
+from kanpinn.comparison import Run, differing, read_run
 from kanpinn.errors import UserError
-from kanpinn.report.charts import as_number, parallel, scatter
+from kanpinn.report.charts import COLOURS, SHAPES, as_number, parallel, scatter
 from kanpinn.report.page import Picture, picture
 
 _MANY = 24  # runs whose curves one figure can hold
-_CHOICES = ("problem", "backbone", "schedule", "optimizer", "seed")
+_GROUPS = ("problem", "backbone", "schedule", "optimizer")
+_CHOICES = (*_GROUPS, "seed")
 _FIXED = (
     "job", "folder", "status", "reason", "message", "parameters", "loss", "work", "wall_time_s", *_CHOICES
 )  # fmt: skip
@@ -68,13 +70,14 @@ def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
         job["report"] = _link(report, base) if report is not None and report.is_file() else None
         figures = sorted((place / "figures").glob("solution_*.png")) if there and place is not None else []
         job["figure"] = _link(figures[0], base) if figures else None
-        told = [job["keys"].get(key, "") if key in _CHOICES else f"{key}={job['keys'].get(key, '')}" for key in keys]
+        told = [job["keys"].get(key, "") if key in _GROUPS else f"{key}={job['keys'].get(key, '')}" for key in keys]
         job["name"] = ", ".join(told) or str(job["job"])
-    errors = [job["error"] for job in jobs if job["error"] is not None]
-    colour = next((key for key in keys if 1 < len({job["keys"].get(key) for job in jobs}) <= 8), None)
+    several = {key: len({job["keys"].get(key) for job in jobs}) for key in keys}
+    shape = "problem" if 1 < several.get("problem", 0) <= len(SHAPES) and len(keys) > 1 else None
+    colour = next((key for key in keys if key != shape and several[key] <= COLOURS), None)
     best: list[dict[str, Any]] = []
     for problem in dict.fromkeys(job["problem"] for job in jobs):
-        own = [job for job in jobs if job["problem"] == problem and job["error"] is not None]
+        own = [job for job in jobs if job["problem"] == problem and job["error"] is not None and job["status"] in _DONE]
         best += [min(own, key=lambda job: job["error"])] if own else []
     return {
         "folder": folder.resolve().name,
@@ -86,9 +89,9 @@ def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
         "done": sum(job["status"] in _DONE for job in jobs),
         "failed": [job for job in jobs if job["reason"]],
         "best": best,
-        "smallest": min(errors, default=None),
         "total": sum(job["seconds"] or 0.0 for job in jobs),
-        "scatter": scatter(jobs, colour),
+        "scatter": scatter(jobs, colour, shape),
+        "shape": shape,
         "colour": colour,
         "parallel": parallel(jobs, keys),
         "picture": _curves(folder, jobs, dpi),
@@ -170,11 +173,11 @@ def _curves(folder: Path, jobs: Sequence[dict[str, Any]], dpi: int) -> Picture |
     """Error against seconds, a curve per run; None where there are too many or none."""
     from kanpinn.plots.comparison import comparison_figure
 
-    places = [folder / job["folder"] for job in jobs if job["folder"]]
-    places = [place for place in places if (place / "solution.h5").is_file()]
+    places = {job["name"]: folder / job["folder"] for job in jobs if job["folder"]}
+    places = {name: place for name, place in places.items() if (place / "solution.h5").is_file()}
     if not 1 < len(places) <= _MANY:
         return None
-    figure = comparison_figure(named([read_run(place) for place in places]))
+    figure = comparison_figure([replace(read_run(place), name=name) for name, place in places.items()])
     if figure is None:
         return None
     caption = "Relative error after every step against seconds of training; dots: at the end, over the output grid."

@@ -261,6 +261,10 @@ def _subdir(overrides: list[str]) -> str:
 def fingerprint(resolved: dict[str, Any]) -> str:
     """What tells the results of two configs apart, as a short text; keys that change no result do not count."""
     kept = {key: value for key, value in resolved.items() if key not in ("threads", "logger", "checkpoint")}
+    schedule = resolved.get("schedule") or {}
+    if not (schedule.get("optimizers") or schedule.get("stages")):
+        # Recommendations count where they were taken, elsewhere in the config; only a level's own optimiser asks later.
+        kept["problem"] = {key: value for key, value in resolved["problem"].items() if key != "tuned"}
     kept["output"] = {key: value for key, value in (resolved.get("output") or {}).items() if key != "progress"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -32,16 +32,26 @@ def write_summary(ledger: Ledger) -> list[Job]:
     Returns:
         Its jobs.
     """
+    jobs = ledger.jobs()
+    save(ledger.folder, *table(ledger.folder, jobs, ledger.swept))
+    return jobs
+
+
+def save(folder: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table as `summary.csv`, `summary.md` and `summary.h5`, each in one atomic step.
+
+    Args:
+        folder: Where to.
+        header: Column names.
+        rows: Cells: texts, numbers, None.
+    """
     from kanpinn.io.atomic import write_text
 
-    jobs = ledger.jobs()
-    header, rows = table(ledger.folder, jobs, ledger.swept)
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([header, *([_cell(cell) for cell in row] for row in rows)])
-    write_text(ledger.folder / "summary.csv", stream.getvalue())
-    write_text(ledger.folder / "summary.md", markdown(header, rows))
-    _write_hdf5(ledger.folder / "summary.h5", header, rows)
-    return jobs
+    write_text(folder / "summary.csv", stream.getvalue())
+    write_text(folder / "summary.md", markdown(header, rows))
+    _write_hdf5(folder / "summary.h5", header, rows)
 
 
 def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list[str], list[list[Any]]]:

@@ -95,6 +95,9 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
         code, reason = 128 + number, f"interrupted by signal {int(number)}"
         raise
+    except OSError as error:
+        code, reason = EXIT_USER_ERROR, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        complain(f"{name}: error", UserError(reason))
     except Exception as error:
         code, reason = EXIT_CRASHED, f"{type(error).__name__}: {one_line(error)}"
         traceback.print_exc()
@@ -111,26 +114,37 @@ def _run_quietly(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> int:
-    """Do some work in a child process; returns its exit code, -n if signal n ended it.
-
-    A fork is safe here: this worker has computed nothing, so that no thread of torch's holds a lock, and it is quick,
-    because what the worker has imported need not be imported again.
-    """
+    """Do some work in a child process; returns its exit code, -n if signal n ended it."""
     if threading.current_thread() is threading.main_thread():
         # Ctrl-C in a terminal reaches the workers too; whoever launched the sweep decides what comes of the jobs.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Do some work in a child process.
+
+    A fork is safe where the parent has computed nothing, so that no thread of torch's holds a lock; and it is quick,
+    because what the parent has imported need not be imported again. The child ends when its parent does.
+
+    Args:
+        work: What to do there.
+
+    Returns:
+        The child's process number, in the parent only.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return child
     code = EXIT_CRASHED
     try:
         _leave_with(parent)
         work()
         code = EXIT_DONE
-    except BaseException as error:  # nothing of the worker's own may run in the child
+    except BaseException as error:  # nothing of the parent's own may run in the child
         code = EXIT_DONE if isinstance(error, KeyboardInterrupt) else EXIT_CRASHED
         if code:
             traceback.print_exc()

@@ -1,0 +1,111 @@
+"""Where a Levenberg–Marquardt step of a default network spends its time, beside the matrix products it contains.
+
+    python benchmarks/layer.py [--problem burgers] [--rounds 7]      # a minute, one thread
+
+The network is that of each level of the problem's default schedule, after a few steps. Bare products are the batched
+products of forward pass, backward pass and Jacobian of every spline layer, by their shapes, with operands ready.
+Times are CPU times of one thread, the least of several rounds by turns: other processes disturb those least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import machine
+import torch
+
+from kanpinn.backbones.kan import SplineLayer
+from kanpinn.compose import compose
+from kanpinn.config import validate
+from kanpinn.least_squares import gram
+from kanpinn.objective import Objective
+from kanpinn.optimizers import Step
+from kanpinn.output import OutputGrid
+from kanpinn.training import Training
+
+STEPS = 3
+"""Steps on every level before it is timed."""
+
+
+def bare_products(objective: Objective) -> Callable[[], None]:
+    """All batched products of forward pass, backward pass and Jacobian of the spline layers, and nothing else."""
+    points, channels = len(objective.points), len(objective.space)
+    triples = []
+    for k, layer in enumerate(layer for layer in objective.backbone.layers if isinstance(layer, SplineLayer)):
+        width = layer.inputs * (layer.degree + 1)
+        jets, local, out = ((channels, width), (width, layer.outputs), (channels, layer.outputs))
+        triples.append((k, *(torch.rand(points, *shape, dtype=torch.float64) for shape in (jets, local, out))))
+
+    def run() -> None:
+        for k, jets, local, cotangent in triples:
+            torch.bmm(jets, local)
+            if k:  # nothing is pulled back to the coordinates
+                torch.bmm(cotangent, local.transpose(1, 2))
+            torch.bmm(cotangent.transpose(1, 2), jets)
+
+    return run
+
+
+def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    problem, theta = training.objective, training.theta
+    jacobian = problem.jacobian(theta)[1]
+    matrix = gram(jacobian)
+    matrix.diagonal().add_(1e-3 * matrix.diagonal().mean())
+    stage, step = training._stage, Step(theta, 1.0, {"interior": 1.0})
+    assert stage is not None
+
+    def local() -> object:
+        record = problem._record(theta)
+        return problem.backbone.local_jacobian(theta, record.tape, record.scalar(record.passes[0]))
+
+    return {
+        "bare products": bare_products(problem),
+        "forward, backward, Jacobian at work": local,
+        "the same with J written out": lambda: problem.jacobian(theta),
+        "JᵀJ of the whole J": lambda: gram(jacobian),
+        "normal equations": lambda: problem.normal_equations(theta),
+        "Cholesky": lambda: torch.linalg.cholesky_ex(matrix),
+        "new loss": lambda: problem.loss(theta),
+        "history": lambda: training._row(stage, step, theta),
+        "new points (every 5 steps)": lambda: training.resample(theta),
+    }
+
+
+def least(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least CPU time of each call, in ms; the calls take turns."""
+    found = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            found[name] = min(found[name], 1e3 * (time.process_time() - start))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the parts of a Levenberg–Marquardt step.")
+    parser.add_argument("--problem", default="burgers", help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    configuration = validate(compose([f"problem={arguments.problem}", "schedule.slabs=1"])[0])
+    training = Training(configuration, OutputGrid(configuration.problem, None))
+    columns: dict[str, dict[str, float]] = {}
+    for stage in configuration.components["schedule"].plan():
+        if stage.trial is None:
+            training.enter(replace(stage, steps=STEPS))
+            training.settle(training.train(replace(stage, steps=STEPS), lambda _: None, lambda: None))
+            title = f"P = {training.problem.size}, N = {len(training.problem.points)}"
+            columns[title] = least(parts_of_a_step(training), arguments.rounds)
+    print(f"{machine.cpu_model()}, one thread, load {machine.load()}, torch {torch.__version__}; {arguments.problem}\n")
+    print("| ms | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), sep="\n")
+    for name in next(iter(columns.values())):
+        print(f"| {name} | " + " | ".join(f"{column[name]:.1f}" for column in columns.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""One process per run folder, by a lock that the system itself releases when a process ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kanpinn.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # no POSIX system
+    fcntl = None
+
+NAME = ".lock"
+"""The file in a run folder that the lock is on. One that lies there without a process that holds it means nothing."""
+
+_HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold a run folder for this process, so that no other writes into it.
+
+    A file system without locks (some network mounts) is used without one.
+
+    Args:
+        folder: The run folder, which exists.
+
+    Yields:
+        A function that raises UserError if the folder has been removed or replaced since.
+
+    Raises:
+        UserError: If another process holds the folder; names it.
+        OSError: If the folder cannot be written.
+    """
+    path = folder / NAME
+    descriptor = _locked(path)
+    own = os.fstat(descriptor)
+
+    def still_there() -> None:
+        try:
+            found = path.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+            raise UserError(f"{folder}: the run folder was removed or replaced while the run was writing into it.")
+
+    try:
+        yield still_there
+    finally:
+        # Removed while it is still held: whoever waits for it then finds that the name is gone, and makes a new one.
+        with contextlib.suppress(OSError, UserError):
+            still_there()
+            path.unlink()
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Open the lock file and lock it; gives back its descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD_BY_ANOTHER:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                os.close(descriptor)
+                raise UserError(
+                    f"{path.parent}: {holder} is writing into this folder; wait for it, or stop it."
+                ) from None
+        try:
+            same = os.path.samestat(os.fstat(descriptor), path.stat())
+        except FileNotFoundError:
+            same = False
+        if same:
+            with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            return descriptor
+        os.close(descriptor)  # its holder has just finished and removed it

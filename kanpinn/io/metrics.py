@@ -1,0 +1,101 @@
+"""metrics.json: read from anyone, checked before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kanpinn.errors import UserError
+
+_MOST_BYTES = 64 * 2**20
+_MOST_LETTERS = 10_000
+_TEXTS = ("status", "problem", "backbone", "schedule", "optimizer")
+_NUMBERS = ("schema_version", "seed", "parameters", "wall_time_s", "loss", "work")
+_BY_UNKNOWN = ("relative_l2", "linf", "error_estimate")
+
+
+def read_metrics(path: Path) -> dict[str, Any] | None:
+    """Read metrics.json.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content; None where there is no such file.
+
+    Raises:
+        UserError: If it is no JSON of the kind that a run writes.
+    """
+    if not path.exists():
+        return None
+    try:
+        if not path.is_file():
+            raise ValueError("not a plain file")
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes are more than any run writes")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())[:120]}).") from None
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path}: holds a {type(metrics).__name__}; expected a JSON object.")
+    try:
+        check_metrics(metrics)
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}).") from None
+    return metrics
+
+
+def check_metrics(metrics: Mapping[str, Any]) -> None:
+    """Check the types of what everyone relies on in metrics; keys that are not known may hold anything finite.
+
+    Args:
+        metrics: The content of metrics.json.
+
+    Raises:
+        ValueError: Naming the first key whose value is not of the type documented.
+    """
+    for key in _TEXTS:
+        if not isinstance(metrics.get(key, ""), str):
+            raise ValueError(f"{key} is not text")
+    for key in _NUMBERS:
+        if not _is_number(metrics.get(key)):
+            raise ValueError(f"{key} is not a number")
+    for key in _BY_UNKNOWN:
+        _check_by_unknown(key, metrics.get(key))
+    levels = metrics.get("levels") or []
+    if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
+        raise ValueError("levels is not a list of objects")
+    for level in levels:
+        for key in ("level", "parameters", "steps", "loss", "wall_time_s"):
+            if not _is_number(level.get(key)):
+                raise ValueError(f"{key} of a level is not a number")
+        _check_by_unknown("relative_l2 of a level", level.get("relative_l2"))
+    _check_values(metrics, "metrics", 0)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _check_by_unknown(key: str, value: Any) -> None:
+    if value is not None and not (isinstance(value, Mapping) and all(map(_is_number, value.values()))):
+        raise ValueError(f"{key} is not a number per unknown")
+
+
+def _check_values(value: Any, key: str, depth: int) -> None:
+    """Refuse what strict JSON from a run never holds: numbers that are not finite, endless nesting or text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} is not a finite number")
+    if isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError(f"{key} is an absurd number")
+    if isinstance(value, str) and len(value) > _MOST_LETTERS:
+        raise ValueError(f"{key} is a text of {len(value)} letters")
+    if isinstance(value, Mapping | list):
+        if depth > 8:
+            raise ValueError("nested without end")
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_values(name, "a key", 9)
+            _check_values(item, str(name)[:40], depth + 1)

@@ -1,0 +1,17 @@
+"""Programs that follow many runs, told what a solve does; none is needed."""
+
+from kanpinn.loggers.base import Logger, NoLogger
+from kanpinn.loggers.mlflow import Mlflow
+from kanpinn.loggers.report import Report
+from kanpinn.loggers.tensorboard import TensorBoard
+from kanpinn.loggers.wandb import WeightsAndBiases
+
+LOGGERS: dict[str, type[Logger]] = {
+    "none": NoLogger,
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": Mlflow,
+}
+"""Loggers by the name they are chosen by."""
+
+__all__ = ["LOGGERS", "Logger", "NoLogger", "Report"]

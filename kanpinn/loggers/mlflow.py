@@ -1,0 +1,89 @@
+"""MLflow: all runs in one SQLite file, or in whatever store its address names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kanpinn.loggers.base import Logger, check_every, leaves, numbers
+
+_LONGEST = 500
+"""Characters of a parameter that every store takes."""
+
+_MOST = 100
+"""Parameters that every store takes at once."""
+
+
+@dataclass
+class Mlflow(Logger):
+    """MLflow, in a SQLite file beside the runs or in any other of its stores.
+
+    Attributes:
+        every: Of how many steps one is logged.
+        uri: Address of the store: `sqlite:///FILE` (a file's name relative to the current folder), `http://HOST`.
+        experiment: The experiment there.
+    """
+
+    package: ClassVar[str] = "mlflow"
+    extra: ClassVar[str] = "mlflow"
+
+    every: int = 1
+    uri: str = "sqlite:///outputs/mlflow.db"
+    experiment: str = "kanpinn"
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        artifacts = None
+        if self.uri.startswith("sqlite:///"):
+            file = Path(self.uri.removeprefix("sqlite:///")).absolute()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            artifacts = (file.parent / "mlflow").as_uri()
+        self._client = MlflowClient(tracking_uri=self.uri)
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                identity = self._client.create_experiment(self.experiment, artifact_location=artifacts)
+            except MlflowException:  # a run beside this one was first
+                found = self._client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+                identity = found.experiment_id
+        else:
+            identity = found.experiment_id
+        self._run = self._client.create_run(identity, run_name=folder.name, tags={"folder": str(folder)}).info.run_id
+        params = [Param(key, str(value)[:_LONGEST]) for key, value in leaves(config).items()]
+        for k in range(0, len(params), _MOST):
+            self._client.log_batch(self._run, params=params[k : k + _MOST])
+
+    def step(self, number: int, row: Mapping[str, float]) -> None:
+        self._log(numbers(row, "step."), number)
+
+    def level(self, number: int, record: Mapping[str, Any]) -> None:
+        self._log(numbers(record, "level."), number)
+
+    def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
+        values = metrics or {}
+        self._log(numbers({k: v for k, v in values.items() if k != "levels"}), number)
+        for figure in figures:
+            self._client.log_artifact(self._run, str(figure), "figures")
+        self._client.set_tag(self._run, "status", str(values.get("status", "failed")))
+        self._client.set_terminated(self._run, "FINISHED" if metrics else "FAILED")
+
+    def _log(self, values: Mapping[str, float], number: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        self._client.log_batch(self._run, [Metric(name, value, now, number) for name, value in values.items()])

@@ -1,0 +1,56 @@
+"""TensorBoard: an event file in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kanpinn.loggers.base import Logger, check_every, numbers
+
+
+@dataclass
+class TensorBoard(Logger):
+    """Event files for TensorBoard, in the run folder.
+
+    Attributes:
+        every: Of how many steps one is logged.
+        folder: Where the event file goes; None for `tensorboard` in the run folder.
+    """
+
+    package: ClassVar[str] = "tensorboard"
+    extra: ClassVar[str] = "tensorboard"
+
+    every: int = 1
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        from omegaconf import OmegaConf
+        from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]
+
+        place = folder / "tensorboard" if self.folder is None else Path(self.folder) / folder.name
+        self._writer = SummaryWriter(str(place))
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
+
+    def step(self, number: int, row: Mapping[str, float]) -> None:
+        for name, value in numbers(row).items():
+            self._writer.add_scalar(f"step/{name}", value, number)
+
+    def level(self, number: int, record: Mapping[str, Any]) -> None:
+        for name, value in numbers(record).items():
+            self._writer.add_scalar(f"level/{name}", value, number)
+        self._writer.flush()
+
+    def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
+        from matplotlib.image import imread
+
+        for name, value in numbers({k: v for k, v in (metrics or {}).items() if k != "levels"}).items():
+            self._writer.add_scalar(f"final/{name}", value, number)
+        for figure in figures:
+            self._writer.add_image(f"figures/{figure.stem}", imread(figure), number, dataformats="HWC")
+        self._writer.close()

@@ -1,0 +1,92 @@
+"""JᵀJ from small dense parts of J, against the product of the whole J."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_objective import NONE, System, Wave, build, draw_for
+
+from kanpinn.backbones import Kan, Mlp
+from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.multkan import MultKan
+from kanpinn.objective import Objective
+from kanpinn.problem import Problem
+from kanpinn.sparse_gram import parts
+from kanpinn.weighting import Fixed
+
+Options = SplineOptions | Mlp
+
+FINE = Kan(width=[3, 3], degree=3, grid=48)
+POINTS = (1500, 50)
+
+
+def fine(problem: Problem, options: Options, *, exact: bool = False) -> tuple[Objective, torch.Tensor]:
+    """An objective at many points, two terms of which have weights of their own."""
+    objective, theta, _ = build(problem, options, Fixed({"interior": 0.7, "initial": 3.0}), exact=exact)
+    objective.set_points(draw_for(problem, "uniform", POINTS))
+    return objective, theta
+
+
+def cut(objective: Objective, theta: torch.Tensor) -> list[torch.Tensor] | None:
+    """The parts into which the objective's points fall."""
+    tape = objective._record(theta).tape
+    return parts(objective.points, objective.backbone.supports(tape), objective.size)
+
+
+LOCAL = {
+    "wave": (Wave(), FINE, False),
+    "wave, exact": (Wave(), FINE, True),
+    "system, two equations": (System(), FINE, False),
+    "cosine knots, a linear first layer": (
+        Wave(),
+        Kan(width=[3], degree=3, grid=64, knots="cosine", first="linear"),
+        False,
+    ),
+    "multiplications": (Wave(), MultKan(width=[2], mult=1, degree=3, grid=64), False),
+}
+DENSE = {
+    "few intervals": (Wave(), replace(FINE, grid=2), False),
+    "base terms": (Wave(), replace(FINE, base=True, bias=True), False),
+    "no splines": (Wave(), Mlp(width=[4]), False),
+}
+"""Networks whose points see most or all parameters."""
+
+
+@pytest.mark.parametrize(("problem", "options", "exact"), [*LOCAL.values(), *DENSE.values()], ids=[*LOCAL, *DENSE])
+def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options: Options, exact: bool) -> None:
+    objective, theta = fine(problem, options, exact=exact)
+    r, jacobian, losses = objective.jacobian(theta)
+    matrix, gradient, loss, terms = objective.normal_equations(theta)
+    expected, right = jacobian.T @ jacobian, jacobian.T @ r
+    assert torch.equal(matrix, matrix.T)
+    assert float((matrix - expected).abs().max() / expected.abs().max()) < 1e-13
+    assert float((gradient - right).abs().max() / right.abs().max()) < 1e-13
+    assert loss == pytest.approx(float(r.square().sum()), rel=1e-13)
+    assert terms == pytest.approx(losses, rel=1e-13)
+
+
+@pytest.mark.parametrize(("problem", "options", "exact"), LOCAL.values(), ids=LOCAL)
+def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, options: Options, exact: bool) -> None:
+    objective, theta = fine(problem, options, exact=exact)
+    found = cut(objective, theta)
+    assert found is not None
+    assert torch.equal(torch.cat(found).sort().values, torch.arange(len(objective.points)))
+    jacobian = objective.jacobian(theta)[1]
+    if len(jacobian) == len(objective.points):  # one equation: rows are points
+        seen = sum(len(part) * int((jacobian[part] != 0).any(0).sum()) ** 2 for part in found)
+        assert seen < 0.5 * len(jacobian) * objective.size**2
+
+
+@pytest.mark.parametrize(("problem", "options", "exact"), DENSE.values(), ids=DENSE)
+def test_where_points_see_most_parameters_the_whole_jacobian_is_less_work(
+    problem: Problem, options: Options, exact: bool
+) -> None:
+    assert cut(*fine(problem, options, exact=exact)) is None
+
+
+def test_conditions_that_compare_two_points_are_met_too() -> None:
+    objective, theta = fine(System(), replace(FINE, embedding=NONE))
+    jacobian = objective.jacobian(theta)[1]
+    assert torch.allclose(objective.normal_equations(theta)[0], jacobian.T @ jacobian, rtol=0, atol=1e-10)

@@ -1,0 +1,93 @@
+"""Search: the space in Hydra's words, trials recorded whatever comes of them, and going on."""
+
+import csv
+import math
+import shlex
+
+import pytest
+
+from kanpinn.compose import parse
+from kanpinn.errors import UserError
+from kanpinn.tuning import Watch, space, words_of
+
+distributions = pytest.importorskip("optuna.distributions")
+
+TINY = [
+    *("problem=poisson", "backbone=kan", "backbone.width=[2]", "schedule.levels=1", "schedule.steps=2"),
+    *("schedule.starts=1", "sampler.interior=16", "sampler.boundary=8", "output.points=5", "output.figures=false"),
+    *("output.progress=false", "threads=1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k=range(3,9)", distributions.IntDistribution(3, 8)),
+        ("k=range(2,9,2)", distributions.IntDistribution(2, 8, step=2)),
+        ("k=interval(0.5,2)", distributions.FloatDistribution(0.5, 2)),
+        ("k=int(interval(3,8))", distributions.IntDistribution(3, 8)),
+        ("k=tag(log,interval(1e-6,1e-1))", distributions.FloatDistribution(1e-6, 1e-1, log=True)),
+        ("k=kan,mlp", distributions.CategoricalDistribution(["kan", "mlp"])),
+        ("k=choice([5,5],[8,8])", distributions.CategoricalDistribution(["[5,5]", "[8,8]"])),
+    ],
+)
+def test_the_space_is_what_hydras_words_say(text, expected):
+    assert space(parse([text, "seed=1"])) == {"k": expected}
+
+
+@pytest.mark.parametrize(
+    "text", ["k=interval(2,1)", "k=tag(log,interval(0,1))", "k=tag(lgo,interval(1,2))", "k=range(5,5)"]
+)
+def test_an_impossible_space_is_refused(text):
+    with pytest.raises(UserError, match="k="):
+        space(parse([text]))
+
+
+def test_words_take_one_value_each():
+    assert words_of(parse(["a=1,2", "b=x", "c=interval(0,1)"]), {"a": "2", "c": 0.1}) == ["a=2", "b=x", "c=0.1"]
+
+
+def test_the_time_to_an_error_is_that_of_the_first_step_below_it():
+    watch = Watch(lambda *_: False, 1e-2)
+    for k, error in enumerate([1.0, 1e-2, 1e-3]):
+        watch.step(k, {"wall_time": float(k), "relative_l2_u": error, "relative_l2_v": error / 2})
+    assert watch.seconds == 1.0
+    assert Watch(lambda *_: False, 1e-9).seconds == math.inf
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["seed=1"], "nothing to search"),
+        (["seed=range(0,3)", "--trials", "0"], "--trials=0"),
+        (["seed=range(0,3)", "--objective", "seconds"], "--error"),
+        (["seed=range(0,3)", "--study", "../x"], "--study ../x"),
+        (["backbone.gird=range(0,3)"], "backbone.gird"),
+        (["seed=range(-2,3)"], "seed=-2"),
+        (["problem=poison", "seed=range(0,3)"], "poison"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(argv, words, kanpinn, folder):
+    result = kanpinn("tune", *argv)
+    assert (result.code, result.err.count("\n"), list(folder.iterdir())) == (2, 1, [])
+    assert words in result.err
+
+
+def test_a_study_goes_on_and_its_best_trial_is_a_command(kanpinn, folder):
+    call = ["tune", *TINY, "backbone.grid=range(2,4)", "optimizer.damping=tag(log,interval(1e-3,1e-1))"]
+    assert kanpinn(*call, "--trials", "1").code == 0
+    result = kanpinn(*call, "--trials", "3")
+    assert result.code == 0, result.err
+    with (folder / "outputs/tune/study/summary.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["folder"] for row in rows] == ["0", "1", "2"]
+    assert [row["value"] for row in rows] == [row["relative_l2_u"] for row in rows]
+    best = min(rows, key=lambda row: float(row["value"]))
+    command = shlex.split(result.out.splitlines()[-1])
+    assert command[:2] == ["kanpinn", "solve"]
+    assert f"optimizer.damping={best['optimizer.damping']}" in command
+    again = kanpinn(*command[1:], "hydra.run.dir=again")
+    assert again.code == 0
+    assert f"relative L2 error {float(best['value']):.2e}" in again.out
+    other = kanpinn(*call, "seed=1")
+    assert (other.code, "another name" in other.err) == (2, True)
