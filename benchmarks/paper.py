@@ -185,7 +185,7 @@ class Study:
             return
         folder, mark = task.folder(self.base), fingerprint(task.experiment.problem)
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
-        quiet = ["output.progress=false", "output.figures=false", f"hydra.run.dir={folder}"]
+        quiet = ["output.progress=false", "output.figures=false", "checkpoint.keep=1000", f"hydra.run.dir={folder}"]
         command = [sys.executable, "-m", "kanpinn", "solve", *task.overrides(), *quiet]
         threads = 1 if self.jobs > 1 else machine.cores()
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads))

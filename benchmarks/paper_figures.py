@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from matplotlib.figure import Figure
 from paper_study import EXPERIMENTS, OURS, Experiment
 from scipy.fft import dctn
 
-from kanpinn.checkpoints import restore
+from kanpinn.checkpoints import Checkpoint, files, network
+from kanpinn.io.checkpoint import read_checkpoint
 from kanpinn.io.solution import SolutionFile, read_solution
 from kanpinn.output import evaluate
 from kanpinn.plots.style import COLOURS, new_figure, save, styled
@@ -205,12 +204,10 @@ def level_fields(folder: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.nd
     mesh = np.meshgrid(*(np.asarray(data.coordinates[name]) for name in names), indexing="ij")
     reference = np.asarray(data.fields["u_ref"])
     errors, residuals = [], []
-    for file in sorted((folder / "checkpoints").glob("stage_*.h5")):
-        # A run folder whose newest checkpoint is that of this level.
-        with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
-            (Path(temporary) / "checkpoints").mkdir()
-            shutil.copy(file, Path(temporary) / "checkpoints" / file.name)
-            objective, theta, _ = restore(Path(temporary))
+    # The last checkpoint of each level; `checkpoint.keep` has kept them all.
+    checkpoints = [Checkpoint(file, *read_checkpoint(file)) for file in files(folder)]
+    for checkpoint in {checkpoint.meta["levels"][0]: checkpoint for checkpoint in checkpoints}.values():
+        objective, theta = network(checkpoint)
         columns = [mesh[names.index(name)].ravel() for name in objective.problem.domain.names]
         points = torch.from_numpy(np.stack(columns, axis=1)).to(theta)
         errors.append(evaluate(objective, theta, points)["u"].reshape(reference.shape) - reference)

@@ -71,6 +71,25 @@ class Output:
 
 
 @dataclass(frozen=True)
+class CheckpointOptions:
+    """How often a run writes what it could be resumed from; at stage ends it does so anyway.
+
+    Attributes:
+        every_s: Seconds between two checkpoints; 0 writes one before every step, whatever it costs.
+        keep: How many of the last ones are kept.
+    """
+
+    every_s: float = 60.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_s < 0:
+            raise invalid("checkpoint.every_s", self.every_s, "a number of seconds of at least 0")
+        if not 1 <= self.keep <= 10_000:
+            raise invalid("checkpoint.keep", self.keep, "a whole number from 1 to 10000")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The top-level keys that belong to no group.
 
@@ -81,6 +100,7 @@ class Settings:
         threads: CPU threads of torch; None leaves torch's own choice.
         time_limit_s: Seconds after which the run stops; None sets no limit.
         output: What is written and shown.
+        checkpoint: When the state is written.
     """
 
     seed: int
@@ -89,6 +109,7 @@ class Settings:
     threads: int | None = None
     time_limit_s: float | None = None
     output: Output = field(default_factory=Output)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

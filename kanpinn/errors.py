@@ -14,6 +14,10 @@ class UserError(ValueError):
     """The input is wrong; the message is one line that says what to change."""
 
 
+class KanpinnWarning(UserWarning):
+    """Something the user should know though the command goes on; the message is one line."""
+
+
 class DivergedError(RuntimeError):
     """The optimisation left the finite numbers; the message says at which step."""
 

@@ -29,6 +29,7 @@ from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.samplers.base import Draw
 from kanpinn.sparse_gram import add_product, compact, mirror, parts
+from kanpinn.state import State
 from kanpinn.weighting import Weighting
 
 INTERIOR = "interior"
@@ -204,6 +205,7 @@ class Objective(LeastSquares):
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
         }
         self._terms: list[_Term] = []
+        self._draw: Draw | None = None
         self.points = torch.empty(0, len(problem.domain))
         self.version = 0
 
@@ -213,6 +215,7 @@ class Objective(LeastSquares):
         Args:
             draw: From a sampler.
         """
+        self._draw = draw
         blocks: list[Tensor] = []
         terms: list[_Term] = []
         start = 0
@@ -224,6 +227,11 @@ class Objective(LeastSquares):
             return slice(start - len(points), start)
 
         for name, chosen in [(INTERIOR, draw.interior), *((n, draw.conditions[n]) for n in self.conditions)]:
+            if not (len(chosen.points) and float(chosen.weights.sum()) > 0):
+                raise UserError(
+                    f"problem={_name(self.problem)}: no point was drawn for '{name}'; ask for more of them by "
+                    "sampler.interior or sampler.boundary"
+                )
             scale = torch.sqrt(self.weighting.term(name) * chosen.weights / chosen.weights.sum())
             if name == INTERIOR and self.weighting.growth:
                 scale = scale * torch.exp(-self.weighting.growth * self._elapsed(chosen.points))
@@ -233,6 +241,22 @@ class Objective(LeastSquares):
         self._terms = terms
         self.points = torch.cat(blocks)
         self.weighting.reset(self._times())
+        self.version += 1
+
+    def state(self) -> State:
+        """The points, and what the weighting scheme has made of the residuals there."""
+        return {"draw": None if self._draw is None else self._draw.state(), "weighting": self.weighting.state()}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Take points and multipliers from a state.
+
+        Args:
+            state: What `state` returned, arrays in place of tensors.
+            device: Where tensors go.
+        """
+        if state["draw"] is not None:
+            self.set_points(Draw.from_state(state["draw"], device))
+        self.weighting.load_state(state["weighting"], device)
         self.version += 1
 
     def _elapsed(self, points: Tensor) -> Tensor:
@@ -555,6 +579,12 @@ class Objective(LeastSquares):
     def term_points(self) -> dict[str, Tensor]:
         """The collocation points of each term, `[n, d]`."""
         return {term.name: term.coordinates for term in self._terms}
+
+    def row_blocks(self, theta: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """By equation, in the order of the rows of `residual`: term, points `[n, d]`, plain residuals `[n]`."""
+        with torch.no_grad():
+            rows = self._rows(self.fields(theta, self.points))
+            return [(term.name, term.coordinates, value) for term, _, value in rows]
 
     def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""

@@ -21,7 +21,7 @@ def warn(text: str) -> None:
 
 
 class RunLog:
-    """Lines of log.txt; the file is rewritten in one atomic step whenever lines are added.
+    """Lines of log.txt, those of earlier processes too; rewritten in one atomic step whenever lines are added.
 
     Attributes:
         lines: Everything logged so far.
@@ -30,7 +30,7 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: list[str] = []
+        self.lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         self.failed = False
 
     def add(self, *lines: str) -> None:

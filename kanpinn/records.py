@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from kanpinn.multilevel import Stage
+from kanpinn.state import State, tensor
+
+Row = dict[str, float]
+"""What the history keeps of a step, by column."""
+
+
+def rows_state(rows: Sequence[Row]) -> State:
+    """History rows as one array `[rows, columns]`."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    values = [[row.get(name, math.nan) for name in names] for row in rows]
+    return {"columns": names, "values": np.array(values, dtype=np.float64).reshape(len(rows), len(names))}
+
+
+def rows_of(state: State) -> list[Row]:
+    """The rows whose `rows_state` this is."""
+    names = [str(name) for name in state["columns"]]
+    return [dict(zip(names, row, strict=True)) for row in state["values"].tolist()]
 
 
 @dataclass
@@ -31,6 +51,7 @@ class LevelRecord:
         entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
         slab: Which time slab, 0 the first.
+        rollbacks: How often numbers that were not finite sent the run back to the best state of the visit.
         change: ‖u − v‖₂/‖u‖₂ on the output grid by unknown, u the output at the end and v that of the level below when
             it was left; None where no level was below.
     """
@@ -49,7 +70,17 @@ class LevelRecord:
     entered: str = "start"
     correction: float | None = None
     slab: int = 0
+    rollbacks: int = 0
     change: dict[str, float] | None = None
+
+    def state(self) -> State:
+        """All attributes."""
+        return asdict(self)
+
+    @staticmethod
+    def from_state(state: State) -> LevelRecord:
+        """The record whose `state` this is."""
+        return LevelRecord(**state)
 
 
 @dataclass
@@ -88,4 +119,51 @@ class StageEnd:
     message: str
     theta: Tensor
     loss: float
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def state(self) -> State:
+        """All attributes."""
+        return {**vars(self), "rows": rows_state(self.rows)}
+
+    @staticmethod
+    def from_state(state: State, device: torch.device) -> StageEnd:
+        """The end whose `state` this is, arrays in place of tensors."""
+        theta, rows = tensor(state["theta"], device), rows_of(state["rows"])
+        return StageEnd(str(state["reason"]), str(state["message"]), theta, float(state["loss"]), rows)
+
+
+@dataclass
+class Underway:
+    """What a stage carries from step to step.
+
+    Attributes:
+        theta: Parameters `[P]` of the level under work.
+        best: Those of the lowest loss measured, at first those it began with.
+        best_loss: That loss; infinite before the first one is known.
+        due: Whether new points are to be drawn before the next step.
+        stuck: Whether the last points left nothing to gain.
+        rows: History rows, one per step.
+        losses: What was minimised, after every step.
+        rollbacks: How often it went back to `best`.
+        seconds: Time spent in it before this process took it up.
+    """
+
+    theta: Tensor
+    best: Tensor
+    best_loss: float = math.inf
+    due: bool = False
+    stuck: bool = False
+    rows: list[Row] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    rollbacks: int = 0
+    seconds: float = 0.0
+
+    def state(self) -> State:
+        """All attributes."""
+        return {**vars(self), "rows": rows_state(self.rows), "losses": np.array(self.losses, dtype=np.float64)}
+
+    @staticmethod
+    def from_state(state: State, device: torch.device) -> Underway:
+        """The stage whose `state` this is, arrays in place of tensors."""
+        tensors = {key: tensor(state[key], device) for key in ("theta", "best")}
+        return Underway(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})

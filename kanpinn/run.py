@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
+import yaml
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn import __version__, checkpoints, preflight, slabs
-from kanpinn.api import Solution
-from kanpinn.backbones import Backbone
-from kanpinn.compose import check_folder
-from kanpinn.config import Configuration, validate
-from kanpinn.errors import DivergedError, Interrupted
-from kanpinn.io.atomic import write_json, write_text
+from kanpinn import __version__, checkpoints, preflight
+from kanpinn.api import Solution, load
+from kanpinn.compose import check_folder, parse
+from kanpinn.config import Configuration, one_line, validate
+from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, unknown_choice
+from kanpinn.io.atomic import remove_leftovers, write_json, write_text
+from kanpinn.io.hdf5 import versions
 from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.loggers import Logger, Report
@@ -39,10 +43,12 @@ from kanpinn.output import (
     solution_fields,
 )
 from kanpinn.progress import RunLog, StageBar, summary, warn
-from kanpinn.records import Progress, StageEnd
+from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.signals import stop_signals
+from kanpinn.solver import Solver
 from kanpinn.spectrum import stacked
-from kanpinn.training import Training, embed
+from kanpinn.state import State
+from kanpinn.training import Training
 
 SCHEMA_VERSION = 1
 STATUSES = {
@@ -59,13 +65,14 @@ REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no long
 ADVICE = {
     "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
     "time_limit": "time_limit_s was reached",
-    "diverged": "try dtype=float64, a smaller optimizer.lr or a larger optimizer.damping",
+    "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
     "interrupted": "stopped by a signal; the state reached is written, `kanpinn plot` draws it",
 }
+FINISHED = ("converged", "step_limit", "diverged")
+"""Statuses after which nothing is left to resume."""
 
-
-ENDINGS = ("interrupted", "time_limit")
-"""Reasons that end the whole run wherever it is."""
+RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
+"""Keys that may have another value in a resumed run: none that its numbers depend on."""
 
 
 def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
@@ -87,23 +94,118 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequenc
         Interrupted: If a signal ended the run early; the state has been written.
     """
     configuration = validate(config)
-    settings = configuration.settings
     check_folder(folder)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    preflight.check(configuration)
-    grid = OutputGrid(configuration.problem, settings.output.points)
-    folder.mkdir(parents=True, exist_ok=True)
-    with run_lock(folder) as still_there, stop_signals() as caught, ExitStack() as stack:
+    with _held(folder) as still_there:
         check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
-        log = _open(configuration, folder)
-        report = stack.enter_context(_report(configuration, folder, log, observers))
-        done, end = _solve(configuration, folder, log, report, caught, still_there)
+        if configuration.settings.threads:
+            torch.set_num_threads(configuration.settings.threads)
+        try:
+            log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
+            preflight.check(configuration)
+            grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+        except UserError:
+            for name in ("config.yaml", "log.txt"):
+                (folder / name).unlink(missing_ok=True)
+            raise
+        return _solve(configuration, folder, log, Solver(configuration), grid, observers, still_there)
+
+
+def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logger] = ()) -> Solution:
+    """Go on with a run where its newest checkpoint stands; a run that is finished is left as it is.
+
+    Args:
+        folder: The run folder.
+        overrides: `key=value` for the keys that may differ from then on, `RESUMABLE`.
+        observers: As for `run`.
+
+    Returns:
+        The solution, to the last bit the one of a run that was never stopped: same machine, same number of threads.
+
+    Raises:
+        UserError: If the folder is no run, its files are damaged, or an override is not one of `RESUMABLE`.
+        DivergedError: As for `run`, also if it was so that the run has ended.
+        Interrupted: As for `run`.
+        OSError: As for `run`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a run folder")
+    metrics = _metrics(folder)
+    if metrics.get("status") in FINISHED and (folder / "solution.h5").is_file():
+        if metrics["status"] == "diverged":
+            raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
+        print(f"{folder}: finished, status {metrics['status']}; nothing to resume", flush=True)
+        return load(folder)
+    changed = _changed(overrides)
+    with _held(folder) as still_there:
+        remove_leftovers(folder)
+        if checkpoints.files(folder):
+            checkpoint = checkpoints.newest(folder)
+            configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
+            _same_conditions(checkpoint, configuration)
+            solver = Solver(configuration)
+            solver.load_state(checkpoint.state)
+            where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
+        else:
+            configuration = validate(checkpoints.changed_config(_written_config(folder), changed))
+            if configuration.settings.threads:
+                torch.set_num_threads(configuration.settings.threads)
+            preflight.check(configuration)
+            solver, where = Solver(configuration), "the beginning"
+        limit = configuration.settings.time_limit_s
+        if limit is not None and solver.seconds >= limit and not solver.over:
+            raise UserError(
+                f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
+                f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
+            )
+        if changed:
+            _write_config(configuration, folder)
+        log = RunLog(folder / "log.txt")
+        line = f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}"
+        log.add(line)
+        print(f"{line}\n", flush=True)
+        grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+        return _solve(configuration, folder, log, solver, grid, observers, still_there)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold a run folder, made where it is missing, for this process; one that is empty in the end is taken away.
+
+    Yields:
+        What raises UserError if somebody has removed the folder.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with run_lock(folder) as still_there:
+            yield still_there
+    finally:
+        for place in made:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _solve(
+    configuration: Configuration,
+    folder: Path,
+    log: RunLog,
+    solver: Solver,
+    grid: OutputGrid,
+    observers: Sequence[Logger],
+    still_there: Callable[[], None],
+) -> Solution:
+    """Solve, or solve the rest, and write everything."""
+    settings = configuration.settings
+    with stop_signals() as caught, _report(configuration, folder, log, observers, solver.steps) as report:
+        watch = _RunWatch(configuration, folder, log, report, caught, still_there)
+        end = solver.solve(watch)
+        watch.save(solver, watch.stopped)
         if caught:
             end = replace(end, reason="interrupted", message="")
         still_there()
-        solution, message, failures = _finish(configuration, done, grid, end, folder)
-        text = summary(done[-1].levels, solution.metrics, message, folder)
+        solution, message, failures = _finish(configuration, solver, grid, end, folder)
+        text = summary(solver.training.levels, solution.metrics, message, folder)
         log.add(text)
         print(text, flush=True)
         if failures:
@@ -119,14 +221,16 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequenc
 
 
 @contextmanager
-def _report(configuration: Configuration, folder: Path, log: RunLog, observers: Sequence[Logger]) -> Iterator[Report]:
+def _report(
+    configuration: Configuration, folder: Path, log: RunLog, observers: Sequence[Logger], steps: int
+) -> Iterator[Report]:
     """Tell the logger and the observers of the run's begin, and of its end whatever ends it."""
 
     def warn(text: str) -> None:
         log.add(text)
         print(f"kanpinn: {text}", file=sys.stderr, flush=True)
 
-    report = Report(configuration.components["logger"], warn, observers)
+    report = Report(configuration.components["logger"], warn, observers, steps)
     report.start(configuration.resolved, folder)
     try:
         yield report
@@ -134,122 +238,160 @@ def _report(configuration: Configuration, folder: Path, log: RunLog, observers: 
         report.finish(None)
 
 
-def _solve(
-    configuration: Configuration,
-    folder: Path,
-    log: RunLog,
-    report: Report,
-    caught: Sequence[int],
-    still_there: Callable[[], None],
-) -> tuple[list[Training], StageEnd]:
-    """Solve one time slab after the other, most often the only one; returns those begun and how they ended."""
-    done: list[Training] = []
-    ends: list[StageEnd] = []
-    count = configuration.components["schedule"].slabs
-    for number in range(count):
-        own = slabs.part(configuration, number, slabs.fields(done[-1].objective, done[-1].theta) if done else None)
-        grid = OutputGrid(own.problem, configuration.settings.output.points)
-        done.append(Training(own, grid, done[-1] if done else None))
-        if number == 0:
-            picture = _diagram(own, done[-1])
-            picture += f"\non each of {count} time slabs" if count > 1 else ""
-            log.add(picture)
-            print(f"{picture}\n", flush=True)
-        ends.append(_train(configuration, done, folder, log, report, caught, still_there))
-        done[-1].forget_optimizers()
-        if ends[-1].reason in (*ENDINGS, "diverged"):
-            if number and not any(row["slab"] == number for row in done[-1].history):
-                done.pop()  # stopped before its first step: it holds nothing but the start
-                ends[-2] = replace(ends[-2], reason=ends[-1].reason, message=ends[-1].message)
-                ends.pop()
-                done[-1].levels[:] = [record for record in done[-1].levels if record.slab < number]
-            break
-    # The run as a whole has converged only if every slab has; its loss is the mean over the time interval's parts.
-    last = next((end for end in ends if STATUSES[end.reason] == "step_limit"), ends[-1])
-    last = ends[-1] if ends[-1].reason in (*ENDINGS, "diverged") else last
-    return done, replace(last, loss=sum(end.loss for end in ends) / len(ends))
+@final
+class _RunWatch:
+    """Writes the log and the checkpoints of a solve, shows its progress, and stops it.
 
+    Attributes:
+        stopped: The state in which it was stopped, if it was: what it is resumed from, whatever is written after it.
+    """
 
-def _train(
-    configuration: Configuration,
-    done: Sequence[Training],
-    folder: Path,
-    log: RunLog,
-    report: Report,
-    caught: Sequence[int],
-    still_there: Callable[[], None],
-) -> StageEnd:
-    """Execute the schedule's stages one after the other on the newest slab; returns how the last one ended."""
-    settings, training = configuration.settings, done[-1]
+    def __init__(
+        self,
+        configuration: Configuration,
+        folder: Path,
+        log: RunLog,
+        report: Report,
+        caught: Sequence[int],
+        still_there: Callable[[], None],
+    ) -> None:
+        self.stopped: State | None = None
+        self._configuration, self._log, self._report, self._caught = configuration, log, report, caught
+        self._still_there = still_there
+        self._saved = checkpoints.Checkpoints(folder, configuration)
+        self._bar: StageBar | None = None
 
-    def halt() -> str | None:
-        if caught:
-            return "interrupted"
-        limit = settings.time_limit_s
-        return "time_limit" if limit is not None and training.seconds >= limit else None
+    def save(self, solver: Solver, state: State | None = None) -> None:
+        """Write a checkpoint of a state, by default the one reached; where that fails, say so and go on."""
+        self._still_there()
+        try:
+            self._saved.write(state or solver.state(), *solver.network())
+        except OSError as error:  # there may be room again for the next
+            warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
 
-    end = StageEnd("steps", "", torch.empty(0), math.nan)
-    trials: list[StageEnd] = []
-    schedule = configuration.components["schedule"]
-    plan = schedule.plan()
-    for number, stage in enumerate(plan):
-        if stage.trial is None and trials:
-            training.settle(best_of(trials))
-            trials = []
-        training.enter(stage)
-        bar = StageBar(stage, training.hierarchy.backbone.grid, show=settings.output.progress)
+    def slab_begun(self, solver: Solver) -> None:
+        if len(solver.done) > 1:
+            return
+        count = self._configuration.components["schedule"].slabs
+        picture = _diagram(self._configuration, solver.training)
+        picture += f"\non each of {count} time slabs" if count > 1 else ""
+        self._log.add(picture)
+        print(f"{picture}\n", flush=True)
 
-        def tell(progress: Progress, show: Callable[[Progress], None] = bar.tell) -> None:
+    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
+        grid = solver.training.hierarchy.backbone.grid
+        self._bar = StageBar(stage, grid, show=self._configuration.settings.output.progress)
+        show = self._bar.tell
+
+        def tell(progress: Progress) -> None:
             show(progress)
-            report.step(progress.row)
+            self._report.step(progress.row)
 
-        end = training.train(stage, tell, halt)
-        bar.close()
-        log.add(_stage_line(stage, end, training))
-        if stage.trial is not None:
-            trials.append(end)
-            if end.reason not in ENDINGS:
-                continue
-            end = replace(best_of(trials), reason=end.reason, message=end.message)
-        training.settle(end)
-        report.level(asdict(training.levels[-1]))
-        ended = end.reason in (*ENDINGS, "diverged")
-        if training.waiting and (ended or number + 1 == len(plan)):
-            training.unwind()
-            # What ended a coarse problem says nothing of the level it was for.
-            reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
-            end = replace(end, reason=reason, loss=training.levels[-1].loss)
-        if not training.waiting:
-            still_there()
-            try:
-                checkpoints.save(
-                    folder, training.slab * len(plan) + number, configuration, *_whole(configuration, done)
-                )
-            except OSError as error:  # the solve goes on: there may be room again for the next
-                warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
-        if ended or (end.reason == "tolerance" and stage.level == schedule.levels - 1 and not training.waiting):
-            break
-    return end
+        return tell
+
+    def halt(self, solver: Solver) -> str | None:
+        limit = self._configuration.settings.time_limit_s
+        reason = None
+        if self._caught:
+            reason = "interrupted"
+        elif limit is not None and solver.seconds >= limit:
+            reason = "time_limit"
+        if reason is not None:
+            self.stopped = solver.state()
+            self.save(solver, self.stopped)
+        elif self._saved.due:
+            self.save(solver)
+        self._tell_events(solver)
+        return reason
+
+    def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None:
+        assert self._bar is not None
+        self._bar.close()
+        self._tell_events(solver)
+        self._log.add(_stage_line(stage, end, solver.training))
+
+    def level_done(self, record: LevelRecord) -> None:
+        self._report.level(asdict(record))
+
+    def settled(self, solver: Solver) -> None:
+        if self._saved.affordable and not solver.over:
+            self.save(solver)
+
+    def _tell_events(self, solver: Solver) -> None:
+        """Log what has happened on the way."""
+        if solver.training.events:
+            self._log.add(*(f"{solver.seconds:8.1f} s  {event}" for event in solver.training.events))
+            solver.training.events.clear()
 
 
-def _whole(configuration: Configuration, done: Sequence[Training]) -> tuple[Backbone, Tensor]:
-    """The network on the whole domain with its parameters `[P]`, NaN on time slabs not begun."""
-    trained = [(training.backbone, training.theta) for training in done]
-    return slabs.joined(configuration, embed(configuration), trained)
+def _metrics(folder: Path) -> dict[str, Any]:
+    """What metrics.json holds; nothing where it is missing or damaged."""
+    try:
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _changed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Overrides of a resumed run by dotted key; raises UserError for one that may not change."""
+    changed = {}
+    for override in parse(overrides):
+        key = override.key_or_group
+        if key not in RESUMABLE or override.type != OverrideType.CHANGE or override.is_sweep_override():
+            raise unknown_choice("resume", override.input_line, (f"{name}=…" for name in RESUMABLE))
+        changed[key] = override.value()
+    return changed
+
+
+def _written_config(folder: Path) -> dict[str, Any]:
+    """The resolved config in a run folder; raises UserError if there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder}: nothing to resume: neither {checkpoints.FOLDER}/ nor config.yaml is in it")
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: cannot be read as a config ({one_line(error)})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no config")
+    return {str(key): value for key, value in found.items()}
+
+
+def _same_conditions(checkpoint: checkpoints.Checkpoint, configuration: Configuration) -> None:
+    """Take the number of threads a run had, and warn where another version of something may round otherwise."""
+    threads = checkpoint.meta.get("threads")
+    if configuration.settings.threads:
+        torch.set_num_threads(configuration.settings.threads)
+    elif isinstance(threads, int) and 1 <= threads <= 4096:
+        torch.set_num_threads(threads)
+    then, now = checkpoint.meta.get("versions"), versions()
+    if then != now and isinstance(then, Mapping):
+        names = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
+        text = f"{checkpoint.path}: written with other versions ({names}); last digits may differ from here on"
+        warnings.warn(text, KanpinnWarning, stacklevel=3)
 
 
 def _open(configuration: Configuration, folder: Path) -> RunLog:
     """Write the config and the first lines of the log into the run folder."""
     resolved, settings = configuration.resolved, configuration.settings
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    _write_config(configuration, folder)
     log = RunLog(folder / "log.txt")
     chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
     chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
     log.add(
-        f"kanpinn {__version__} solve, {time.strftime('%Y-%m-%d %H:%M:%S %z')}",
+        f"kanpinn {__version__} solve, {_now()}",
         ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
     )
     return log
+
+
+def _write_config(configuration: Configuration, folder: Path) -> None:
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(configuration.resolved)))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def _diagram(configuration: Configuration, training: Training) -> str:
@@ -264,11 +406,6 @@ def _diagram(configuration: Configuration, training: Training) -> str:
     return diagram(named, lambda level: coarsest.grid and coarsest.grid * 2**level, width)
 
 
-def best_of(trials: Sequence[StageEnd]) -> StageEnd:
-    """The start with the lowest loss; one that diverged counts as the worst."""
-    return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
-
-
 def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
     trial = "" if stage.trial is None else f" start {stage.trial + 1}"
     why = end.reason + (f": {end.message}" if end.message else "")
@@ -279,12 +416,12 @@ def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
 
 
 def _finish(
-    configuration: Configuration, done: Sequence[Training], grid: OutputGrid, end: StageEnd, folder: Path
+    configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path
 ) -> tuple[Solution, str, list[OSError]]:
     """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     resolved, settings = configuration.resolved, configuration.settings
-    training = done[-1]
-    backbone, theta = _whole(configuration, done)
+    done, training = solver.done, solver.training
+    backbone, theta = solver.network()
     objective = training.objective
     if backbone is not training.backbone or objective.problem is not configuration.problem:
         exact = configuration.conditions == "exact"
@@ -341,6 +478,8 @@ def _finish(
         except OSError as error:
             failures.append(error)
     message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
+    if end.reason == "diverged":
+        message += f"; {ADVICE['diverged']}"
     missing = configuration.components["schedule"].slabs - len(done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"

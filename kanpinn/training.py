@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,32 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
+from kanpinn.diagnosis import what_is_wrong
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
 from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.multilevel.schedules import StopRule
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import Objective
 from kanpinn.optimizers import Optimizer, Step
 from kanpinn.output import OutputGrid, evaluate, grid_values
 from kanpinn.problem import output_names
-from kanpinn.records import LevelRecord, Progress, StageEnd
+from kanpinn.records import LevelRecord, Progress, Row, StageEnd, Underway
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
 from kanpinn.spectrum import error_spectra
+from kanpinn.state import State, generator_of, generator_state
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
 
 RISEN = 1e3
 """A stage whose loss ends this many times above the run's first one has diverged, though all its numbers are finite."""
+
+ROLLBACKS = 3
+"""How often a stage may go back to its best state before it counts as diverged."""
 
 _INITIAL, _POINTS, _EMBEDDING = range(3)
 """Independent random streams of one seed."""
@@ -55,6 +62,8 @@ class Training:
         hierarchy: The levels, and which of them is under work.
         levels: One record per visit of a level.
         history: One row per step kept.
+        underway: The stage under way; None between stages.
+        events: What happened on the way that the log should tell.
         spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
@@ -69,7 +78,9 @@ class Training:
         self.slab = 0 if before is None else before.slab + 1
         self.started = time.perf_counter() if before is None else before.started
         self.levels: list[LevelRecord] = [] if before is None else before.levels
-        self.history: list[dict[str, float]] = [] if before is None else before.history
+        self.history: list[Row] = [] if before is None else before.history
+        self.events: list[str] = [] if before is None else before.events
+        self.underway: Underway | None = None
         self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
         self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
         problem = configuration.problem
@@ -79,8 +90,9 @@ class Training:
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
         self._stage: Stage | None = None
         self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
-        self._optimizers: dict[int, Optimizer] = {}
-        self._last: tuple[int, Optimizer] | None = None  # the level trained last, with its optimiser
+        self._optimizers: dict[int, Optimizer] = {}  # that of each level's last visit
+        self._chosen: dict[int, tuple[Any, int]] = {}  # what a stage said of it, and its number of steps
+        self._last: int | None = None  # the level trained last
         self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
         self._work = 0.0 if before is None else before._work
         self.below: dict[str, np.ndarray] | None = None  # the output on the grid when the level below was left
@@ -117,6 +129,16 @@ class Training:
     def backbone(self) -> Backbone:
         """That network."""
         return self.objective.backbone
+
+    @property
+    def whole(self) -> tuple[Backbone, Tensor]:
+        """The finest network there is, with its parameters `[P]`: of a level that waits, without its correction."""
+        waiting = self.hierarchy.suspended
+        problem, theta = (waiting[0].problem, waiting[0].theta) if waiting else (self.problem, self.hierarchy.theta)
+        if self.underway is not None and not waiting:
+            theta = self.underway.theta
+        objective, theta = problem.network(theta)
+        return objective.backbone, theta
 
     @property
     def waiting(self) -> bool:
@@ -196,17 +218,17 @@ class Training:
         optimizer.start(self.problem.size, stage.steps)
         if self.configuration.components["schedule"].optimizer_state == "transfer" and stage.trial is None:
             self._carry(optimizer)
-        self._last = (self.hierarchy.level, optimizer)
-        self._optimizers[self.hierarchy.level] = optimizer
+        self._last = self.hierarchy.level
+        self._optimizers[self._last], self._chosen[self._last] = optimizer, (stage.optimizer, stage.steps)
 
     def _carry(self, optimizer: Optimizer) -> None:
         """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
-        level, last = self.hierarchy.level, self._last
+        level, before = self.hierarchy.level, self._last
         if self.levels[-1].entered == "correct" and level in self._optimizers:
-            last = (level, self._optimizers[level])
-        if last is None or type(last[1]) is not type(optimizer):
+            before = level
+        other = None if before is None else self._optimizers[before]
+        if before is None or other is None or type(other) is not type(optimizer):
             return
-        before, other = last
         if before == level:
             optimizer.carry(other, lambda v: v, lambda v: v)
             return
@@ -220,6 +242,7 @@ class Training:
     def forget_optimizers(self) -> None:
         """Free the state of all optimisers; nothing is trained any more."""
         self._optimizers.clear()
+        self._chosen.clear()
         self._last = None
 
     def unwind(self) -> None:
@@ -232,7 +255,7 @@ class Training:
             self._measure(record)
 
     def train(self, stage: Stage, tell: Callable[[Progress], None], halt: Callable[[], str | None]) -> StageEnd:
-        """Train one stage; parameters and level records are updated by `settle`.
+        """Train one stage, or the rest of it where `load_state` has put it under way; `settle` keeps the result.
 
         Args:
             stage: What to do.
@@ -242,74 +265,113 @@ class Training:
         Returns:
             How it ended.
         """
-        began = time.perf_counter()
-        optimizer = self._optimizers[self.hierarchy.level]
-        sampler: Sampler = self.configuration.components["sampler"]
-        # A full approximation scheme's linear term belongs to the points it was computed on.
-        fixed = any(isinstance(p, FasProblem) for p in (self.problem, *(s.problem for s in self.hierarchy.suspended)))
-        every = 0 if fixed else sampler.resample_every
-        theta, reason, message = self.hierarchy.theta, "steps", ""
-        rows: list[dict[str, float]] = []
-        losses: list[float] = []
-        best = (math.inf, theta)
-        # Whether new points are due; whether the last points left nothing to gain.
-        due, stuck = bool(every) or not len(self.problem.points), False
-        for k in range(stage.steps):
+        self._taken_up = time.perf_counter()
+        if self.underway is None:
+            theta = self.hierarchy.theta
+            self.underway = Underway(theta, theta, due=bool(self._every) or not len(self.problem.points))
+        run = self.underway
+        reason, message = "steps", ""
+        while len(run.rows) < stage.steps:
             if halted := halt():
                 reason = halted
                 break
             try:
-                if due or (every and k % every == 0):
-                    self.resample(theta)
-                    due = False
-                step = optimizer.step(self.problem, theta)
-            except DivergedError as error:  # the sampler has seen a residual that is not finite
-                reason, message, theta = "diverged", f"step {k + 1} of level {stage.level}: {error}", best[1]
+                step = self._step(run)
+            except DivergedError as error:
+                message = f"step {len(run.rows) + 1} of level {stage.level}: {error}"
+                if self._roll_back(run, message):
+                    continue
+                reason = "diverged"
                 break
-            if math.isfinite(step.loss) and step.loss < best[0]:
-                best = (step.loss, step.theta if step.measured is None else step.measured)
-            if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
-                reason, theta = "diverged", best[1]
-                message = f"step {k + 1} of level {stage.level}: {step.stop or 'not finite'}"
-                break
-            theta = step.theta
-            if not fixed:
-                self.objective.update_multipliers(self.problem.network(theta)[1])
-            losses.append(step.loss)
-            rows.append(self._row(stage, step, theta))
-            error = next((v for name, v in rows[-1].items() if name.startswith("relative_l2")), None)
-            tell(Progress(stage, k + 1, rows[-1]["loss"], error, rows[-1]))
+            row = run.rows[-1]
+            tell(Progress(stage, len(run.rows), row["loss"], self._first_error(row), row))
             # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
-            if not fixed and (met := stage.stop.met(losses)):
+            if not self._fixed and (met := stage.stop.met(run.losses)):
                 reason = met
                 break
-            if step.stop and (stuck or not every):
+            if step.stop and (run.stuck or not self._every):
                 reason, message = "optimizer", step.stop
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
-            due = stuck = step.stop is not None
+            run.due = run.stuck = step.stop is not None
+        return self._end(stage, run, reason, message)
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether points stay: a full approximation scheme's linear term belongs to those it was computed on."""
+        return any(isinstance(p, FasProblem) for p in (self.problem, *(s.problem for s in self.hierarchy.suspended)))
+
+    @property
+    def _every(self) -> int:
+        """Steps after which new points are drawn; 0 never."""
+        return 0 if self._fixed else self.configuration.components["sampler"].resample_every
+
+    def _step(self, run: Underway) -> Step:
+        """Draw points where they are due and take one step; raises DivergedError if it leaves the finite numbers."""
+        if run.due or (self._every and len(run.rows) % self._every == 0):
+            self.resample(run.theta)
+            run.due = False
+        step = self._optimizers[self.hierarchy.level].step(self.problem, run.theta)
+        if math.isfinite(step.loss) and step.loss < run.best_loss:
+            run.best_loss, run.best = step.loss, step.theta if step.measured is None else step.measured
+        if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
+            raise DivergedError(what_is_wrong(self.problem, run.theta) or step.stop or "the step is not finite")
+        if step.stop and (wrong := what_is_wrong(self.problem, step.theta)):
+            raise DivergedError(wrong)  # what an optimiser may take for a minimum
+        run.theta = step.theta
+        if not self._fixed:
+            self.objective.update_multipliers(self.problem.network(run.theta)[1])
+        run.losses.append(step.loss)
+        run.rows.append(self._row(step, run.theta))
+        return step
+
+    @staticmethod
+    def _first_error(row: Row) -> float | None:
+        """The relative error of the first unknown; None without a reference."""
+        return next((value for name, value in row.items() if name.startswith("relative_l2")), None)
+
+    def _roll_back(self, run: Underway, message: str) -> bool:
+        """Go back to the best state of the stage, more carefully; False where that was tried often enough."""
+        optimizer = self._optimizers[self.hierarchy.level]
+        if not math.isfinite(run.best_loss) or run.rollbacks == ROLLBACKS or not (optimizer.retreat() or self._every):
+            return False
+        run.theta, run.due, run.stuck = run.best, bool(self._every), False
+        run.rollbacks += 1
+        self.levels[-1].rollbacks += 1
+        self.events.append(f"{message}; back to the best state, loss {run.best_loss:.3e}, and on with more care")
+        return True
+
+    def _end(self, stage: Stage, run: Underway, reason: str, message: str) -> StageEnd:
+        """Look at where a stage has come, and close it."""
         if not len(self.problem.points):
-            self.resample(theta)
+            self.resample(run.theta)
+        theta = run.best if reason == "diverged" else run.theta
         loss = self._loss(theta)
         if not math.isfinite(loss) and reason != "diverged":
             # An optimiser that measures the loss before its step has not seen the last one's.
-            reason, message, theta = "diverged", f"the last step of level {stage.level}: loss is not finite", best[1]
+            wrong = what_is_wrong(self.problem, theta) or "loss is not finite"
+            reason, message, theta = "diverged", f"the last step of level {stage.level}: {wrong}", run.best
             loss = self._loss(theta)
         own = [row for row in self.history if row.get("slab", 0) == self.slab]
-        first = (own or rows or [{"loss": math.inf}])[0]["loss"]
+        first = (own or run.rows or [{"loss": math.inf}])[0]["loss"]
         if reason != "diverged" and loss > RISEN * first:
-            reason, theta = "diverged", best[1]
+            reason, theta = "diverged", run.best
             message = f"level {stage.level}: the loss, {loss:.3g}, is far above the first one, {first:.3g}"
             loss = self._loss(theta)
         if reason == "diverged" and self.waiting:
             # The line search will refuse what is of no use; the level that waits is as good as it was.
             reason, theta = "refused", self.hierarchy.theta
             loss = self._loss(theta)
-        spent = sum(row["work"] for row in rows)
+        spent = sum(row["work"] for row in run.rows)
         self._work += spent
         self.levels[-1].work += spent
-        self.levels[-1].wall_time_s += time.perf_counter() - began
-        return StageEnd(reason, message, theta, loss, rows)
+        self.levels[-1].wall_time_s += self._stage_seconds(run)
+        self.underway = None
+        return StageEnd(reason, message, theta, loss, run.rows)
+
+    def _stage_seconds(self, run: Underway) -> float:
+        """Seconds spent in the stage under way, those of earlier processes included."""
+        return run.seconds + time.perf_counter() - self._taken_up
 
     def _loss(self, theta: Tensor) -> float:
         """‖r‖² of the network that parameters of the level under work stand for, without multipliers of points."""
@@ -375,10 +437,11 @@ class Training:
             self._draws[key] = draw
         objective.set_points(draw)
 
-    def _row(self, stage: Stage, step: Step, theta: Tensor) -> dict[str, float]:
+    def _row(self, step: Step, theta: Tensor) -> Row:
         """What the history keeps of a step: the network's ‖r‖² without a coarse problem's linear term, its error."""
+        assert self._stage is not None
         objective, own = self.problem.network(theta)
-        row = {"level": float(stage.level), "wall_time": self.seconds, "loss": sum(step.terms.values())}
+        row = {"level": float(self._stage.level), "wall_time": self.seconds, "loss": sum(step.terms.values())}
         row["work"] = float(len(objective.points) * objective.size)
         if self.configuration.components["schedule"].slabs > 1:
             row["slab"] = float(self.slab)
@@ -399,3 +462,56 @@ class Training:
             if name in table:
                 table[name] = table[name].astype(np.int64)
         return table
+
+    def state(self) -> State:
+        """Where the training stands: everything its next step depends on that does not follow from the config."""
+        underway = None
+        if self.underway is not None:
+            underway = {**self.underway.state(), "seconds": self._stage_seconds(self.underway)}
+        kept = self._optimizers
+        if self.configuration.components["schedule"].optimizer_state == "reset":  # then only one of them is ever asked
+            kept = {self._last: kept[self._last]} if self.underway is not None and self._last in kept else {}
+        optimizers = [
+            {"level": level, "chosen": self._chosen[level][0], "steps": self._chosen[level][1], "state": o.state()}
+            for level, o in kept.items()
+        ]
+        return {
+            "stage": None if self._stage is None else asdict(self._stage),
+            "hierarchy": self.hierarchy.state(),
+            "optimizers": optimizers,
+            "last": self._last,
+            "draws": [{"key": key, "draw": draw.state()} for key, draw in self._draws.items()],
+            "work": self._work,
+            "below": self.below,
+            "generators": [generator_state(generator) for generator in (self._points, self._initial)],
+            "underway": underway,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Stand where another training of the same config stood; `levels` and `history` are the solver's to restore.
+
+        Args:
+            state: What `state` returned there, arrays in place of tensors.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is not one of this config.
+        """
+        stage = state["stage"]
+        self._stage = None if stage is None else Stage(**{**stage, "stop": StopRule(**stage["stop"])})
+        self.hierarchy.load_state(state["hierarchy"], self.device)
+        for known in state["optimizers"]:
+            level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
+            optimizer = self.configuration.optimizer(chosen[0])
+            optimizer.start(self.hierarchy.backbones[level].size, chosen[1])
+            optimizer.load_state(known["state"], self.device)
+            self._optimizers[level], self._chosen[level] = optimizer, chosen
+        self._last = state["last"]
+        self._draws = {
+            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self.device)
+            for known in state["draws"]
+        }
+        self._work = float(state["work"])
+        self.below = state["below"]
+        self._points, self._initial = map(generator_of, state["generators"])
+        if state["underway"] is not None:
+            self.underway = Underway.from_state(state["underway"], self.device)

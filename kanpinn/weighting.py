@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
+from kanpinn.state import State, tensor
 
 
 @dataclass
@@ -66,6 +67,19 @@ class Weighting(ABC):
     def update(self, term: str, equation: str, residual: Tensor) -> None:
         """See the residuals `[n]` of one equation after a step."""
 
+    @abstractmethod
+    def state(self) -> State:
+        """What residuals seen have left."""
+
+    @abstractmethod
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Stand where another one stood; called after `reset` with its points.
+
+        Args:
+            state: What `state` returned there, arrays in place of tensors.
+            device: Where tensors go.
+        """
+
 
 @dataclass
 class Fixed(Weighting):
@@ -82,6 +96,12 @@ class Fixed(Weighting):
         return 1.0
 
     def update(self, term: str, equation: str, residual: Tensor) -> None:
+        return
+
+    def state(self) -> State:
+        return {}
+
+    def load_state(self, state: State, device: torch.device) -> None:
         return
 
 
@@ -139,6 +159,12 @@ class ResidualAttention(Weighting):
         self._m[term, equation] = self.decay * old + self.rate * size / size.max().clamp_min(
             torch.finfo(size.dtype).tiny
         )
+
+    def state(self) -> State:
+        return {"m": [{"term": term, "equation": equation, "m": m} for (term, equation), m in self._m.items()]}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._m = {(str(s["term"]), str(s["equation"])): tensor(s["m"], device) for s in state["m"]}
 
 
 @dataclass
@@ -206,6 +232,14 @@ class Causal(Weighting):
         weights = self.weights()
         if weights is not None and float(weights.min()) > self.threshold:
             self._epsilon = min(10 * self._epsilon, self.largest)
+
+    def state(self) -> State:
+        squares = [{"equation": equation, "squares": values} for equation, values in self._squares.items()]
+        return {"epsilon": self._epsilon, "squares": squares}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._epsilon = float(state["epsilon"])
+        self._squares = {str(s["equation"]): tensor(s["squares"], device) for s in state["squares"]}
 
 
 WEIGHTINGS: dict[str, type[Weighting]] = {"fixed": Fixed, "rba": ResidualAttention, "causal": Causal}

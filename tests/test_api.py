@@ -110,7 +110,7 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         kanpinn.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "stage_000.h5").write_bytes(b"not HDF5")
+    (tmp_path / "checkpoints" / "checkpoint_00001.h5").write_bytes(b"not HDF5")
     with pytest.raises(UserError):
         kanpinn.load(tmp_path)
 

@@ -92,7 +92,7 @@ def test_coarse_problems_have_products_too(radius: float | None) -> None:
     for chosen in (None, free):
         agree(GalerkinProblem(fine, at, transfer, chosen), d)
     start = transfer.restrict(at)
-    agree(FasProblem(coarse, start, fine.loss_and_gradient(at)[1], transfer, radius), start + d)
+    agree(FasProblem.pose(coarse, start, fine.loss_and_gradient(at)[1], transfer, radius), start + d)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

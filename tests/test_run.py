@@ -41,7 +41,7 @@ KEYS = {
 }
 LEVEL_KEYS = {
     *("level", "grid", "parameters", "optimizer", "steps", "loss", "relative_l2", "wall_time_s", "transfer_gap"),
-    *("points", "work", "entered", "correction", "slab"),
+    *("points", "work", "entered", "correction", "slab", "rollbacks"),
 }
 CYCLES = ["schedule.cycles=1", "schedule.pre=2", "schedule.post=2", "schedule.coarsest=4"]
 NEEDS = {

@@ -20,7 +20,7 @@ from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.slabs import in_sequence, slab_networks
-from kanpinn.checkpoints import newest
+from kanpinn.checkpoints import files
 from kanpinn.cli.main import main
 from kanpinn.compose import compose
 from kanpinn.config import validate
@@ -209,9 +209,9 @@ def test_a_condition_at_a_later_time_is_refused() -> None:
 
 def test_the_newest_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    for name in ("stage_007.h5", "stage_999.h5", "stage_1000.h5"):
+    for name in ("checkpoint_00007.h5", "checkpoint_99999.h5", "checkpoint_100000.h5"):
         (tmp_path / "checkpoints" / name).touch()
-    assert newest(tmp_path).name == "stage_1000.h5"
+    assert files(tmp_path)[-1].name == "checkpoint_100000.h5"
 
 
 def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path, capsys) -> None:

@@ -59,7 +59,7 @@ def main() -> None:
         setup.append(time.perf_counter() - began)
         return training
 
-    kanpinn.run.Training = timed  # type: ignore[assignment,misc]
+    kanpinn.solver.Training = timed  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
         folder = Path(temporary) / "run"
         fixed = [f"time_limit_s={given.seconds:g}", f"threads={given.threads}", f"hydra.run.dir={folder}"]

@@ -15,6 +15,7 @@ from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, Diverg
 
 COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
+    "resume": "go on with a run that was stopped or killed",
     "tune": "search for the best config",
     "inspect": "show what a run folder or an HDF5 file holds",
     "plot": "draw the figures of a run",

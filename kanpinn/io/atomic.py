@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     _flush_folder(path.parent)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what `atomic_path` was writing in a folder, or below it, when its process was killed.
+
+    Args:
+        folder: The folder; no process may be writing into it.
+    """
+    for file in Path(folder).rglob(".*.tmp"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", file.name):
+            file.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from kanpinn.errors import UserError
 from kanpinn.io.atomic import jsonable
-from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, new_file
+from kanpinn.io.hdf5 import existing_file, group_of, new_file
 
 SCHEMA = "kanpinn-checkpoint"
+META = "meta"
+LARGEST_META = 64 * 2**20
+"""Bytes of JSON that are read; a solve of ten thousand visits of levels needs a tenth."""
 
 
 def write_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint in one atomic step.
+    """Write a checkpoint in one atomic step, with a checksum over all it holds.
 
     Args:
         path: The file.
@@ -26,19 +32,25 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarr
 
     Raises:
         TypeError: If an array is not of numbers or booleans, or something in `meta` has no JSON form.
+        ValueError: If the JSON is larger than is read again.
     """
+    text = json.dumps(jsonable(meta, finite=False), ensure_ascii=False).encode()
+    if len(text) > LARGEST_META:
+        raise ValueError(f"the record has {len(text)} bytes of JSON; at most {LARGEST_META} are read again")
+    stored = {name: np.asarray(values) for name, values in arrays.items()}
+    for name, array in stored.items():
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"checkpoint array '{name}' has dtype {array.dtype}: expected numbers or booleans")
     with new_file(path, SCHEMA) as file:
-        file.attrs["meta"] = json.dumps(jsonable(meta, finite=False), ensure_ascii=False)
+        file.attrs["checksum"] = _checksum(text, stored)
+        file.create_dataset(META, data=np.frombuffer(text, dtype=np.uint8))
         group = file.create_group("arrays")
-        for name, values in arrays.items():
-            array = np.asarray(values)
-            if array.dtype.kind not in "biufc":
-                raise TypeError(f"checkpoint array '{name}' has dtype {array.dtype}: expected numbers or booleans")
+        for name, array in stored.items():
             group.create_dataset(name, data=array)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a checkpoint.
+    """Read a checkpoint; memory for no more than the file's own size is asked for, whatever the file says of itself.
 
     Args:
         path: The file.
@@ -50,16 +62,67 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
         UserError: If the file is missing, not HDF5, not a checkpoint, truncated or damaged.
     """
     arrays: dict[str, np.ndarray] = {}
+    left = Path(path).stat().st_size if Path(path).is_file() else 0
 
     def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        nonlocal left
         if isinstance(item, h5py.Dataset):
-            if item.dtype.kind not in "biufc" or is_only_dimension(item):
-                raise ValueError(f"'{name}' has dtype {item.dtype}, or no values")
+            left -= _plain_size(item)
+            if left < 0:
+                raise ValueError("its arrays are larger than the file")
             values = np.empty(item.shape, item.dtype)
             if item.size:
                 item.read_direct(values)
             arrays[name] = values
 
     with existing_file(path, SCHEMA) as file:
+        text = _meta_text(file)
         group_of(file, "arrays").visititems(collect)
-        return arrays, json.loads(str(file.attrs["meta"]))
+        if file.attrs.get("checksum") != _checksum(text, arrays):
+            raise UserError(f"{path}: is a damaged {SCHEMA} file (its checksum does not fit what it holds).")
+        return arrays, _parsed(text)
+
+
+def read_meta(file: h5py.File) -> dict[str, Any]:
+    """The record of an open checkpoint alone; raises ValueError if it is damaged."""
+    return _parsed(_meta_text(file))
+
+
+def _plain_size(item: h5py.Dataset) -> int:
+    """The bytes of an array that lies in the file as it is; raises ValueError for any other."""
+    shape = item.shape
+    plain = item.dtype.kind in "biufc" and item.chunks is None and not item.is_virtual and not item.external
+    if shape is None or not plain:
+        raise ValueError(f"'{item.name}' is not a plain array")
+    size = item.dtype.itemsize
+    for length in shape:  # in whole numbers of Python, which do not overflow
+        size *= int(length)
+    if item.id.get_storage_size() != size:
+        raise ValueError(f"'{item.name}' is not all there")
+    return size
+
+
+def _meta_text(file: h5py.File) -> bytes:
+    item = file[META]
+    if not isinstance(item, h5py.Dataset) or item.dtype != np.uint8 or item.ndim != 1:
+        raise ValueError(f"'{META}' is not a text")
+    if not _plain_size(item) <= LARGEST_META:
+        raise ValueError(f"'{META}' is too long")
+    return item[...].tobytes()
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"'{META}' is not a JSON object")
+    return record
+
+
+def _checksum(text: bytes, arrays: Mapping[str, np.ndarray]) -> str:
+    """BLAKE2b of the record and of every array with its name, dtype and shape."""
+    digest = hashlib.blake2b(text, digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+    return digest.hexdigest()

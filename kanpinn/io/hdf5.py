@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -35,12 +36,19 @@ _SEAL = re.compile(rb"kanpinn-sha256:([0-9a-f]{64})")
 _UNSEALED = b"kanpinn-sha256:" + b"0" * 64
 
 
+@functools.cache
 def _version(package: str) -> str:
     """The installed version of a package, without importing it (torch alone takes seconds)."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what numbers in a file depend on, by package."""
+    packages = ("kanpinn", "torch", "numpy", "scipy", "h5py")
+    return {**{name: _version(name) for name in packages}, "python": platform.python_version()}
 
 
 @contextmanager

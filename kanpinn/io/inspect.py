@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from yaml import YAMLError
 from kanpinn.errors import UserError
 from kanpinn.io import vtkhdf
 from kanpinn.io.atomic import jsonable
+from kanpinn.io.checkpoint import META, read_meta
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
@@ -118,9 +118,9 @@ def _inspect_file(path: Path) -> dict[str, Any]:
             "bytes": path.stat().st_size,
             "attributes": _attributes(file),
             "metrics": read_record(group_of(file, "metrics")) if "metrics" in file else None,
-            "record": json.loads(str(file.attrs["meta"])) if "meta" in file.attrs else None,
+            "record": _record(file) if META in file else None,
             "provenance": _provenance(file),
-            "tree": list(_children(file)),
+            "tree": [child for child in _children(file) if child["name"] != META],
         }
         metrics = description["metrics"]
         if metrics is not None:
@@ -134,6 +134,11 @@ def _inspect_file(path: Path) -> dict[str, Any]:
         return jsonable(description)
 
 
+def _record(file: h5py.File) -> dict[str, Any]:
+    """A checkpoint's record without the state to resume from, whose arrays the tree shows."""
+    return {key: value for key, value in read_meta(file).items() if key != "state"}
+
+
 def _provenance(file: h5py.File) -> dict[str, Any]:
     """What made a file: when, with which versions, from which seed and config."""
     config: Any = None
@@ -142,8 +147,8 @@ def _provenance(file: h5py.File) -> dict[str, Any]:
             config = OmegaConf.to_container(OmegaConf.create(str(file.attrs["config"])))
         except (ValueError, YAMLError, OmegaConfBaseException):
             config = None  # --check says so
-    elif "meta" in file.attrs:
-        config = json.loads(str(file.attrs["meta"])).get("config")
+    elif META in file:
+        config = read_meta(file).get("config")
     names = [str(name) for name in file.attrs if str(name).endswith("_version") and name != "schema_version"]
     return {
         "created": file.attrs.get("created"),

@@ -129,10 +129,11 @@ SOLUTION = (
 CHECKPOINT = (
     Item(
         "/",
-        "a JSON record of the run",
-        attributes={"schema": ("kanpinn-checkpoint",), **_COMMON, "meta": "json"},
+        "a state of the run, with a checksum over all of it",
+        attributes={"schema": ("kanpinn-checkpoint",), **_COMMON, "checksum": "text"},
         required=True,
     ),
+    Item("/meta", "the bytes of a JSON record of the run", "integer", required=True),
     Item("/arrays", "parameters and whatever else restores the run", required=True),
     Item("/arrays/<array…>", "numbers of any shape", "number"),
 )

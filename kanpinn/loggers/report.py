@@ -15,12 +15,14 @@ class Report:
     A logger that fails is told nothing more; the run's log says so, once. What an observer raises ends the solve.
     """
 
-    def __init__(self, logger: Logger, warn: Callable[[str], None], observers: Sequence[Logger] = ()) -> None:
-        """Report to a logger that may fail, with `warn` for one line about that, and to observers that may not."""
+    def __init__(
+        self, logger: Logger, warn: Callable[[str], None], observers: Sequence[Logger] = (), steps: int = 0
+    ) -> None:
+        """Report to a logger that may fail, with `warn` to say so, and to observers that may not; `steps` are done."""
         self._logger: Logger | None = logger
         self._warn = warn
         self._observers = list(observers)
-        self._steps = 0
+        self._steps = steps
         self._finished = False
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:

@@ -46,9 +46,17 @@ class FasProblem(LeastSquares):
 
     is_correction = True
 
-    def __init__(
-        self, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer, radius: float | None
-    ) -> None:
+    def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
+        self.coarse = coarse
+        self.backbone = coarse.backbone
+        self.start = start
+        self.tau = tau
+        self.mu = mu
+
+    @classmethod
+    def pose(
+        cls, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer, radius: float | None
+    ) -> FasProblem:
         """Measure τ and μ.
 
         Args:
@@ -57,13 +65,13 @@ class FasProblem(LeastSquares):
             fine_gradient: ∇f(θ_f) `[P_fine]`.
             transfer: Carries P.
             radius: ϱ; None sets μ = 0.
+
+        Returns:
+            The problem.
         """
-        self.coarse = coarse
-        self.backbone = coarse.backbone
-        self.start = start
-        self.tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
+        tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
         size = float(start.norm()) or 1.0
-        self.mu = 0.0 if radius is None else float(self.tau.norm()) / (2 * radius * size)
+        return cls(coarse, start, tau, 0.0 if radius is None else float(tau.norm()) / (2 * radius * size))
 
     @property
     def points(self) -> Tensor:  # type: ignore[override]

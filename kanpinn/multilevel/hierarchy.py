@@ -13,6 +13,7 @@ from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import Objective
+from kanpinn.state import State, tensor
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,70 @@ class Hierarchy:
             coarse = self._objective(self.backbones[self.level - 1])
             self._draw(coarse, start)
             gradient = self.problem.loss_and_gradient(self.theta)[1]
-            problem: LeastSquares = FasProblem(coarse, start, gradient, transfer, radius)
+            problem: LeastSquares = FasProblem.pose(coarse, start, gradient, transfer, radius)
         else:
             start = self.theta.new_zeros(transfer.coarse.size)
-            free = None
-            if layers == "last":
-                free = torch.zeros_like(start)
-                free[transfer.coarse.last_layer] = 1.0
-            problem = GalerkinProblem(self.problem, self.theta, transfer, free)
+            problem = self._galerkin(self.problem, self.theta, self.level - 1, layers)
         self.suspended.append(Suspended(self.problem, self.theta, start))
         self.problem, self.theta = problem, start
         self.level -= 1
+
+    def _galerkin(self, fine: LeastSquares, base: Tensor, level: int, layers: str) -> GalerkinProblem:
+        """The Galerkin problem on a level, of the next finer one's problem at its parameters `[P_fine]`."""
+        transfer = self.transfer(level)
+        free = None
+        if layers == "last":
+            free = base.new_zeros(transfer.coarse.size)
+            free[transfer.coarse.last_layer] = 1.0
+        return GalerkinProblem(fine, base, transfer, free)
+
+    def state(self) -> State:
+        """The levels, their problems from the finest, and the parameters of each."""
+        problems = []
+        for problem in (*(waiting.problem for waiting in self.suspended), self.problem):
+            if isinstance(problem, Objective):
+                problems.append({"kind": "network", "objective": problem.state()})
+            elif isinstance(problem, FasProblem):
+                known = {"start": problem.start, "tau": problem.tau, "mu": problem.mu}
+                problems.append({"kind": "fas", "objective": problem.coarse.state(), **known})
+            else:
+                assert isinstance(problem, GalerkinProblem)
+                problems.append({"kind": "galerkin", "layers": "all" if problem.free is None else "last"})
+        suspended = [{"theta": waiting.theta, "start": waiting.start} for waiting in self.suspended]
+        known = {"level": self.level, "levels": len(self.backbones), "theta": self.theta}
+        return {**known, "problems": problems, "suspended": suspended}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Stand where another hierarchy of the same coarsest network stood.
+
+        Args:
+            state: What `state` returned there, arrays in place of tensors.
+            device: Where tensors go.
+
+        Raises:
+            ValueError: If the state does not fit the network.
+        """
+        while len(self.backbones) < state["levels"]:
+            self.backbones.append(self.backbones[-1].refined())
+        self.level, self.theta = int(state["level"]), tensor(state["theta"], device)
+        waiting = [(tensor(s["theta"], device), tensor(s["start"], device)) for s in state["suspended"]]
+        problems: list[LeastSquares] = []
+        for k, known in enumerate(state["problems"]):
+            level = self.level + len(waiting) - k
+            if known["kind"] == "galerkin":
+                problems.append(self._galerkin(problems[-1], waiting[k - 1][0], level, known["layers"]))
+                continue
+            objective = self._objective(self.backbones[level])
+            objective.load_state(known["objective"], device)
+            if known["kind"] == "fas":
+                start, tau = tensor(known["start"], device), tensor(known["tau"], device)
+                problems.append(FasProblem(objective, start, tau, float(known["mu"])))
+            else:
+                problems.append(objective)
+        if len(problems) != len(waiting) + 1 or len(self.theta) != problems[-1].size:
+            raise ValueError(f"{len(self.theta)} parameters on level {self.level} do not fit the network")
+        self.suspended = [Suspended(problem, *known) for problem, known in zip(problems, waiting, strict=False)]
+        self.problem = problems[-1]
 
     def ascend(self) -> Correction:
         """Go up to the level that waits and add the coarse correction by a line search."""

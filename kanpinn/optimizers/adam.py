@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
 from kanpinn.optimizers.first_order import FirstOrder
+from kanpinn.state import State, tensor
 
 Map = Callable[[Tensor], Tensor]
 
@@ -37,7 +39,9 @@ class Adam(FirstOrder):
     def forget(self) -> None:
         self._m: Tensor | None = None
         self._v: Tensor | None = None
-        self._taken = 0  # steps of other levels that the moments have seen
+        self._taken = (
+            -self._done
+        )  # added to the steps done it counts those that the moments have seen, on other levels too
 
     def carry_moments(self, other: Adam, vector: Map, covector: Map) -> None:
         if other._m is None or other._v is None:
@@ -47,6 +51,13 @@ class Adam(FirstOrder):
         root, size = other._v.sqrt(), vector(other._v.sqrt())
         self._v = (size * (covector(root).norm() / size.norm().clamp_min(1e-300))).square()
         self._taken = other._done + other._taken
+
+    def moments(self) -> State:
+        return {"m": self._m, "v": self._v, "taken": self._taken}
+
+    def load_moments(self, state: State, device: torch.device) -> None:
+        self._m, self._v = (None if state[key] is None else tensor(state[key], device) for key in ("m", "v"))
+        self._taken = int(state["taken"])
 
     def direction(self, gradient: Tensor) -> Tensor:
         if self._m is None or self._v is None:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.least_squares import LeastSquares
+from kanpinn.state import State
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,27 @@ class Optimizer(ABC):
             covector: Maps gradients likewise, so that pairings with vectors are kept: Rᵀ upwards, Pᵀ downwards.
         """
         return
+
+    @abstractmethod
+    def state(self) -> State:
+        """What steps have left in the optimiser: all that its next step depends on, given the objective and theta."""
+
+    @abstractmethod
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Stand where another one stood; called after `start`.
+
+        Args:
+            state: What `state` returned there, arrays in place of tensors.
+            device: Where tensors go.
+        """
+
+    @abstractmethod
+    def retreat(self) -> bool:
+        """Forget what led to numbers that are not finite and go on more carefully: more damping or shorter steps.
+
+        Returns:
+            Whether the next step from the same parameters will be another one.
+        """
 
     @abstractmethod
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:

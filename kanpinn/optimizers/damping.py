@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
+from kanpinn.state import State
+
 SMALLEST = 1e-20
 """λ does not fall below this."""
 
@@ -50,9 +52,22 @@ class Damping(ABC):
         self.value *= self.factor
         self.factor *= 2
 
+    def retreat(self) -> None:
+        """λ ← 100 λ after numbers that were not finite; a later `reset` begins there too."""
+        self.first, self.value, self.factor = 100 * self.first, 100 * max(self.value, self.first), 2.0
+
     def follow(self, other: Damping) -> None:
         """Go on where another one stands."""
         self.value, self.factor = other.value, other.factor
+
+    def state(self) -> State:
+        """λ, ν and where they begin."""
+        return {"first": self.first, "value": self.value, "factor": self.factor}
+
+    def load_state(self, state: State) -> None:
+        """Take them from a state."""
+        self.first = float(state["first"])
+        self.value, self.factor = float(state["value"]), float(state["factor"])
 
 
 @final

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
@@ -16,6 +17,7 @@ from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.power_relu import relu_gradient, spline_coefficients
+from kanpinn.state import State
 
 DECAYS = ("none", "exponential", "cosine", "cyclic")
 BASES = ("spline", "relu")
@@ -112,6 +114,7 @@ class FirstOrder(Optimizer):
     def start(self, size: int, steps: int) -> None:
         self._steps = steps
         self._done = 0
+        self._scale = 1.0  # of the learning rate; 1/10 per retreat
         self._backbone: Backbone | None = None
         self.forget()
 
@@ -131,6 +134,27 @@ class FirstOrder(Optimizer):
             vector: Maps parameter changes `[P_other]` to this level.
             covector: Maps gradients `[P_other]` to this level.
         """
+
+    def state(self) -> State:
+        return {"steps": self._steps, "done": self._done, "scale": self._scale, "moments": self.moments()}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._steps, self._done = int(state["steps"]), int(state["done"])
+        self._scale = float(state["scale"])
+        self.load_moments(state["moments"], device)
+
+    @abstractmethod
+    def moments(self) -> State:
+        """What past gradients have left, as part of `state`."""
+
+    @abstractmethod
+    def load_moments(self, state: State, device: torch.device) -> None:
+        """Take from a state what `moments` put there."""
+
+    def retreat(self) -> bool:
+        self._scale /= 10
+        self.forget()
+        return True
 
     def decayed(self, step: int) -> float:
         """The learning rate of a step counted from the end of the ramp.
@@ -158,7 +182,7 @@ class FirstOrder(Optimizer):
         loss, gradient, terms = objective.loss_and_gradient(theta)
         if not math.isfinite(loss):
             return Step(theta, loss, terms, "loss is not finite: try a smaller optimizer.lr")
-        rate = self.rate(self._done)
+        rate = self._scale * self.rate(self._done)
         self._done += 1
         if self.gradient == "relu":
             gradient = map_splines(self._network(objective), gradient, relu_gradient)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
@@ -15,6 +16,7 @@ from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
 from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.state import State
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")
 FORCINGS = ("eisenstat_walker", "fixed")
@@ -81,6 +83,20 @@ class GaussNewtonCg(Optimizer):
         # λ is relative to the mean of diag JᵀJ, so it needs no scaling.
         self._damping.follow(other._damping)
         self._before = other._before
+
+    def state(self) -> State:
+        return {"damping": self._damping.state(), "before": self._before, "iterations": self.iterations}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._damping.load_state(state["damping"])
+        before = state["before"]
+        self._before = None if before is None else (float(before[0]), float(before[1]))
+        self.iterations = int(state["iterations"])
+
+    def retreat(self) -> bool:
+        self._damping.retreat()
+        self._before = None
+        return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         found = objective.products(theta)

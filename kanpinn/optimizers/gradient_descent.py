@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
 from kanpinn.optimizers.first_order import FirstOrder
+from kanpinn.state import State, tensor
 
 
 @dataclass
@@ -32,6 +34,12 @@ class GradientDescent(FirstOrder):
         self, other: GradientDescent, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
     ) -> None:
         self._m = None if other._m is None else covector(other._m)
+
+    def moments(self) -> State:
+        return {"m": self._m}
+
+    def load_moments(self, state: State, device: torch.device) -> None:
+        self._m = None if state["m"] is None else tensor(state["m"], device)
 
     def direction(self, gradient: Tensor) -> Tensor:
         self._m = gradient if self._m is None else self.momentum * self._m + gradient

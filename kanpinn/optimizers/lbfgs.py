@@ -14,6 +14,7 @@ from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
+from kanpinn.state import State, tensor
 
 LINE_SEARCHES = ("strong_wolfe", "none")
 
@@ -50,6 +51,7 @@ class Lbfgs(Optimizer):
     def start(self, size: int, steps: int) -> None:
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)
         self._origin = Origin()
+        self._length = 1.0  # of a direction taken without a line search
 
     def carry(self, other: Lbfgs, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         for s, y, _ in other._pairs:
@@ -57,6 +59,21 @@ class Lbfgs(Optimizer):
             curvature = float(moved @ dual)  # that of the pair itself on the way up: RP = I
             if curvature > torch.finfo(s.dtype).eps * float(dual @ dual):
                 self._pairs.append((moved, dual, 1.0 / curvature))
+
+    def state(self) -> State:
+        # The trial that the last line search ended with is not kept: evaluated again it is the same to the last bit.
+        pairs = [torch.stack(part) for part in zip(*((s, y) for s, y, _ in self._pairs), strict=True)]
+        return {"pairs": pairs, "inverse_curvatures": [rho for _, _, rho in self._pairs], "length": self._length}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        pairs = [[row.clone() for row in tensor(part, device)] for part in state["pairs"]]
+        self._pairs.extend(zip(*pairs, map(float, state["inverse_curvatures"]), strict=True) if pairs else ())
+        self._length = float(state["length"])
+
+    def retreat(self) -> bool:
+        self._pairs.clear()
+        self._length /= 10
+        return self.line_search == "none"
 
     def direction(self, gradient: Tensor) -> Tensor:
         """The two-loop recursion: −H g for the inverse Hessian approximation H, `[P]`."""
@@ -103,7 +120,7 @@ class Lbfgs(Optimizer):
                     return Trial(length, loss, float(gradient @ direction), gradient, terms)
 
                 if self.line_search == "none":
-                    return self._accept(objective, theta, direction, here, evaluate(1.0))
+                    return self._accept(objective, theta, direction, here, evaluate(self._length))
                 found = strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), 1.0, self.evaluations)
                 if found is not None and found.loss < here.loss:
                     return self._accept(objective, theta, direction, here, found)

@@ -17,6 +17,7 @@ from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem, Normal, Nor
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.products import SMALLEST_BLOCK
+from kanpinn.state import State, tensor
 
 _SKETCH_STREAM = 0
 """Seed of the sketches' random numbers, together with the number of the step."""
@@ -105,6 +106,19 @@ class LevenbergMarquardt(Optimizer):
         if rows is None and issubclass(solver, Normal):
             return solver([NormalEquations(*objective.normal_equations(theta))])
         return solver(objective.linearizations(theta, rows))
+
+    def state(self) -> State:
+        return {"damping": self._damping.state(), "last": self._last, "steps": self._steps}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._damping.load_state(state["damping"])
+        self._last = None if state["last"] is None else tensor(state["last"], device)
+        self._steps = int(state["steps"])
+
+    def retreat(self) -> bool:
+        self._damping.retreat()
+        self._last = None
+        return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         rows = self.rows(len(theta), theta.element_size())

@@ -13,6 +13,7 @@ from torch import Tensor
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares, gram
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.state import State
 
 SMOOTHERS = ("jacobi", "gauss_seidel", "schwarz")
 DIRECTIONS = ("forward", "backward")
@@ -82,6 +83,15 @@ class Relaxation(Optimizer):
 
     def start(self, size: int, steps: int) -> None:
         return
+
+    def state(self) -> State:
+        return {}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        return
+
+    def retreat(self) -> bool:
+        return False  # every step is a fresh one, and halved until the loss falls
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         found = objective.linearize(theta)

@@ -15,6 +15,7 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
+from kanpinn.state import State, tensor
 
 UPDATES = ("ssbroyden", "ssbfgs", "bfgs")
 
@@ -150,6 +151,18 @@ class SsBroyden(Optimizer):
             row = other._inverse[0]
             if vector(row) is row:  # the same level again
                 self._inverse = other._inverse.clone()
+
+    def state(self) -> State:
+        # The whole of H: between two `mirror`s rounding keeps it from being symmetric. As to the trial, see Lbfgs.
+        return {"inverse": self._inverse, "updates": self._updates}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._inverse = None if state["inverse"] is None else tensor(state["inverse"], device)
+        self._updates = int(state["updates"])
+
+    def retreat(self) -> bool:
+        self._inverse = None
+        return False
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         here = self._origin.at(objective, theta)

@@ -15,6 +15,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.least_squares import LeastSquares, gram
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.state import State, tensor
 
 LINEAR = 1e-8
 """Second difference of the residuals, relative to the first, up to which they count as linear."""
@@ -104,6 +105,18 @@ class VariableProjection(Optimizer):
     ) -> None:
         self._damping.follow(other._damping)
         self._last = None if other._last is None else vector(other._last)
+
+    def state(self) -> State:
+        return {"damping": self._damping.state(), "last": self._last}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        self._damping.load_state(state["damping"])
+        self._last = None if state["last"] is None else tensor(state["last"], device)
+
+    def retreat(self) -> bool:
+        self._damping.retreat()
+        self._last = None
+        return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         found = objective.linearize(theta)

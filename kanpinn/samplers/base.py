@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import DivergedError, UserError, invalid, unknown_choice
 from kanpinn.problem import Condition, Coordinates, Problem, checked_part, inside
 from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
+from kanpinn.state import State, tensor
 
 MOST_POINTS = 10**8
 Residual = Callable[[Tensor], Tensor]
@@ -50,6 +51,23 @@ class Draw:
     interior: PointSet
     conditions: dict[str, PointSet]
     partners: dict[str, Tensor]
+
+    def state(self) -> State:
+        """All points and weights."""
+        sets = {name: {"points": s.points, "weights": s.weights} for name, s in self.conditions.items()}
+        interior = {"points": self.interior.points, "weights": self.interior.weights}
+        return {"interior": interior, "conditions": sets, "partners": self.partners}
+
+    @staticmethod
+    def from_state(state: State, device: torch.device) -> Draw:
+        """The draw whose `state` this is, arrays in place of tensors."""
+
+        def placed(part: State) -> PointSet:
+            return PointSet(tensor(part["points"], device), tensor(part["weights"], device))
+
+        conditions = {str(name): placed(part) for name, part in state["conditions"].items()}
+        partners = {str(name): tensor(points, device) for name, points in state["partners"].items()}
+        return Draw(placed(state["interior"]), conditions, partners)
 
 
 def check_whole(key: str, value: Any, least: int, most: int = MOST_POINTS) -> None:
@@ -252,6 +270,7 @@ class Sampler(ABC):
             Interior points, points of each condition, and partners of those that compare two points.
 
         Raises:
+            DivergedError: If a rule looks at a residual that is not finite.
             UserError: If the level or a condition has no number of points, or a condition names no face, or none that
                 touches the domain.
         """
@@ -267,7 +286,14 @@ class Sampler(ABC):
 
         def array_residual(points: Array) -> Array:
             assert residual is not None
-            return residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
+            values = residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                at = ", ".join(f"{n}={v:.6g}" for n, v in zip(problem.domain.names, points[bad[0]], strict=True))
+                raise DivergedError(
+                    f"the residual is not finite at {len(bad)} of {len(points)} candidate points, the first at {at}"
+                )
+            return values
 
         points, weights = self.place(whole, interior, generator, array_residual if residual is not None else None)
         conditions: dict[str, PointSet] = {}

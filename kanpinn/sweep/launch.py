@@ -260,7 +260,7 @@ def _subdir(overrides: list[str]) -> str:
 
 def fingerprint(resolved: dict[str, Any]) -> str:
     """What tells the results of two configs apart, as a short text; keys that change no result do not count."""
-    kept = {key: value for key, value in resolved.items() if key not in ("threads", "logger")}
+    kept = {key: value for key, value in resolved.items() if key not in ("threads", "logger", "checkpoint")}
     schedule = resolved.get("schedule") or {}
     if not (schedule.get("optimizers") or schedule.get("stages")):
         # Recommendations count where they were taken, elsewhere in the config; only a level's own optimiser asks later.

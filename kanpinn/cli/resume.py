@@ -1,0 +1,38 @@
+"""`kanpinn resume RUN [time_limit_s=…]`: go on from the newest checkpoint in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE
+
+
+def run(argv: Sequence[str]) -> int:
+    """Resume a run.
+
+    Args:
+        argv: The run folder, then overrides.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: If the folder is not a run, or an override may not change.
+        DivergedError: If the run diverges, or has done so already.
+    """
+    parser = Parser(
+        prog="kanpinn resume",
+        description="Go on from the newest checkpoint in a run folder, as if the run had never been stopped.",
+        epilog="A run that is finished is left as it is. Overrides: time_limit_s (time already spent counts), "
+        "checkpoint.every_s, checkpoint.keep, output.figures, output.progress.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what shall be different from now on")
+    arguments = parser.parse_args(argv)
+
+    from kanpinn.run import resume
+
+    resume(arguments.run, arguments.overrides)
+    return EXIT_DONE

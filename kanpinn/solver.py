@@ -1,0 +1,230 @@
+"""A solve from its first step to its last, slab after slab, stage after stage, and where it stands in between."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kanpinn import slabs
+from kanpinn.backbones import Backbone
+from kanpinn.config import Configuration
+from kanpinn.errors import UserError
+from kanpinn.multilevel import Stage
+from kanpinn.output import OutputGrid
+from kanpinn.records import LevelRecord, Progress, StageEnd, rows_of, rows_state
+from kanpinn.state import State
+from kanpinn.training import Training, embed
+
+ENDINGS = ("interrupted", "time_limit")
+"""Reasons that end the whole run wherever it is; what they end can be resumed."""
+
+
+class Watch(Protocol):
+    """Who follows a solve: logs, shows, saves and stops it."""
+
+    def slab_begun(self, solver: Solver) -> None:
+        """A time slab, most often the only one, is about to be trained."""
+
+    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
+        """A stage is about to be trained; what is returned is called after each of its steps."""
+        ...
+
+    def halt(self, solver: Solver) -> str | None:
+        """The next step is about to begin; one of `ENDINGS` keeps it from doing so."""
+
+    def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None:
+        """A stage is over, its result not yet kept."""
+
+    def level_done(self, record: LevelRecord) -> None:
+        """A level's record is up to date with a stage that has ended."""
+
+    def settled(self, solver: Solver) -> None:
+        """The result of a stage that was not stopped is kept: a good moment to save."""
+
+
+class Solver:
+    """All that changes while a solve runs.
+
+    Attributes:
+        configuration: The checked config.
+        plan: The schedule's stages, the same for each time slab.
+        done: The training of each time slab begun, in order; most often the only one.
+        ends: How the slabs that are over have ended, without their parameters and rows.
+        number: Which stage of the slab under work is next, or under way.
+        trials: How its random starts have ended, until the best of them goes on.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self.plan = configuration.components["schedule"].plan()
+        self.done: list[Training] = []
+        self.ends: list[StageEnd] = []
+        self.number = 0
+        self.trials: list[StageEnd] = []
+
+    @property
+    def training(self) -> Training:
+        """The slab under work, or the last one."""
+        return self.done[-1]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, that of earlier processes included."""
+        return self.training.seconds if self.done else 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps done, those of all random starts and of the stage under way included."""
+        if not self.done:
+            return 0
+        training = self.training
+        underway = [] if training.underway is None else training.underway.rows
+        return len(training.history) + len(underway) + sum(len(end.rows) for end in self.trials)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train."""
+        if not self.ends:
+            return False
+        everywhere = len(self.ends) == self.configuration.components["schedule"].slabs
+        return everywhere or self.ends[-1].reason in (*ENDINGS, "diverged")
+
+    def solve(self, watch: Watch) -> StageEnd:
+        """Solve, or solve the rest.
+
+        Args:
+            watch: Who follows.
+
+        Returns:
+            How it ended: the reason for the whole, the loss as mean over the slabs begun; no parameters, no rows.
+        """
+        while not self.over:
+            if len(self.done) == len(self.ends):
+                self._begin_slab()
+                watch.slab_begun(self)
+            self._train(watch)
+        # The run as a whole has converged only if every slab has.
+        last = self.ends[-1]
+        if last.reason not in (*ENDINGS, "diverged"):
+            last = next((end for end in self.ends if end.reason in ("steps", "refused")), last)
+        return replace(last, loss=sum(end.loss for end in self.ends) / len(self.ends))
+
+    def _begin_slab(self) -> None:
+        """Set the next time slab up, from the end of the one before."""
+        before = self.done[-1] if self.done else None
+        start = None if before is None else slabs.fields(before.objective, before.theta)
+        own = slabs.part(self.configuration, len(self.done), start)
+        grid = OutputGrid(own.problem, self.configuration.settings.output.points)
+        self.done.append(Training(own, grid, before))
+
+    def _train(self, watch: Watch) -> None:
+        """Train one stage and keep what comes of it."""
+        training, stage = self.training, self.plan[self.number]
+        if training.underway is None:
+            if stage.trial is None and self.trials:
+                training.settle(best_of(self.trials))
+                self.trials = []
+            training.enter(stage)
+        end = training.train(stage, watch.stage_begun(self, stage), lambda: watch.halt(self))
+        watch.stage_ended(self, stage, end)
+        if stage.trial is not None:
+            self.trials.append(end)
+            if end.reason not in ENDINGS:
+                self.number += 1
+                watch.settled(self)
+                return
+            end = replace(best_of(self.trials), reason=end.reason, message=end.message)
+        training.settle(end)
+        watch.level_done(training.levels[-1])
+        self.number += 1
+        stopped = end.reason in (*ENDINGS, "diverged")
+        over = stopped or self.number == len(self.plan)
+        if training.waiting and over:
+            training.unwind()
+            # What ended a coarse problem says nothing of the level it was for.
+            reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
+            end = replace(end, reason=reason, loss=training.levels[-1].loss)
+        finest = stage.level == self.configuration.components["schedule"].levels - 1
+        if over or (end.reason == "tolerance" and finest and not training.waiting):
+            self._close(end)
+        if end.reason not in ENDINGS:
+            watch.settled(self)
+
+    def _close(self, end: StageEnd) -> None:
+        """Keep how a slab has ended."""
+        self.ends.append(replace(end, theta=torch.empty(0), rows=[]))
+        self.number, self.trials = 0, []
+        training = self.training
+        training.forget_optimizers()
+        slab = training.slab
+        stopped = end.reason in (*ENDINGS, "diverged")
+        if stopped and slab and not any(row["slab"] == slab for row in training.history):
+            self.done.pop()  # stopped before its first step: it holds nothing but the start
+            self.ends.pop()
+            self.ends[-1] = replace(self.ends[-1], reason=end.reason, message=end.message)
+            training.levels[:] = [record for record in training.levels if record.slab < slab]
+
+    def network(self) -> tuple[Backbone, Tensor]:
+        """The network on the whole domain with its parameters `[P]`, NaN on time slabs not begun.
+
+        Where a finer level waits for a correction it is that level's network, without it; among random starts the best.
+        """
+        trained = [training.whole for training in self.done]
+        if self.trials:
+            trained[-1] = (trained[-1][0], best_of(self.trials).theta)
+        return slabs.joined(self.configuration, embed(self.configuration), trained)
+
+    def state(self) -> State:
+        """Where the solve stands, between two steps or two stages."""
+        first = self.done[0]
+        return {
+            "slabs": [training.state() for training in self.done],
+            "levels": [record.state() for record in first.levels],
+            "spectra": [{"visit": visit, "of": spectra} for visit, spectra in first.spectra.items()],
+            "history": rows_state(first.history),
+            "ends": [end.state() for end in self.ends],
+            "number": self.number,
+            "trials": [end.state() for end in self.trials],
+            "seconds": self.seconds,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on where another solver of the same config stood; called before anything is solved.
+
+        Args:
+            state: What `state` returned there, arrays in place of tensors.
+
+        Raises:
+            UserError: If it is not a state of this config.
+        """
+        try:
+            for known in state["slabs"]:
+                self._begin_slab()
+                self.training.load_state(known)
+            first, device = self.done[0], self.training.device
+            # These lists are shared by all slabs.
+            first.levels[:] = [LevelRecord.from_state(record) for record in state["levels"]]
+            first.history[:] = rows_of(state["history"])
+            first.spectra.update({int(known["visit"]): known["of"] for known in state["spectra"]})
+            self.ends = [StageEnd.from_state(end, device) for end in state["ends"]]
+            self.number = int(state["number"])
+            self.trials = [StageEnd.from_state(end, device) for end in state["trials"]]
+            started = time.perf_counter() - float(state["seconds"])
+            for training in self.done:
+                training.started = started
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise UserError(f"the checkpoint does not fit its own config ({reason})") from error
+
+
+def best_of(trials: Sequence[StageEnd]) -> StageEnd:
+    """The start with the lowest loss; one that diverged counts as the worst."""
+    return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)

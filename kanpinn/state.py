@@ -1,0 +1,95 @@
+"""What a checkpoint holds of an object: nested plain values with arrays as leaves, and how they become files and back.
+
+Every object that changes while a solve runs has `state()`, which gives such a nest, and `load_state(state)`, by which
+an object built from the same config comes to stand where the other one stood. What follows from the config, or from
+other parts of the state without rounding, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+State = dict[str, Any]
+"""None, booleans, numbers, texts, lists and dicts of them, with tensors or arrays among the leaves."""
+
+_ARRAY = "$array"
+
+
+def split(state: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """Separate the arrays of a state from what JSON can hold.
+
+    Args:
+        state: A state, or a part of one.
+        prefix: The slash path its arrays get.
+
+    Returns:
+        The state with a reference in place of each array, and the arrays by slash path.
+
+    Raises:
+        TypeError: If something is neither plain nor an array.
+    """
+    if isinstance(state, Tensor):
+        return {_ARRAY: prefix}, {prefix: state.detach().cpu().numpy()}
+    if isinstance(state, np.ndarray):
+        return {_ARRAY: prefix}, {prefix: state}
+    if state is None or isinstance(state, bool | int | float | str):
+        return state, {}
+    if isinstance(state, Mapping):
+        items = [(str(key), value) for key, value in state.items()]
+    elif isinstance(state, list | tuple):
+        items = [(str(k), value) for k, value in enumerate(state)]
+    else:
+        raise TypeError(f"{prefix}: a {type(state).__name__} cannot be part of a state")
+    plain, arrays = {}, {}
+    for key, value in items:
+        plain[key], found = split(value, f"{prefix}/{key}")
+        arrays.update(found)
+    return (plain if isinstance(state, Mapping) else list(plain.values())), arrays
+
+
+def join(plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Put the arrays back that `split` has taken out.
+
+    Args:
+        plain: What `split` returned first.
+        arrays: What it returned second.
+
+    Returns:
+        The state, numpy arrays in place of tensors.
+
+    Raises:
+        KeyError: If an array is missing.
+    """
+    if isinstance(plain, Mapping):
+        if set(plain) == {_ARRAY}:
+            return arrays[plain[_ARRAY]]
+        return {key: join(value, arrays) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [join(value, arrays) for value in plain]
+    return plain
+
+
+def tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """An array of a state as a tensor in memory of torch's own, aligned as it was: products may round otherwise."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device, copy=True)
+
+
+def generator_state(generator: np.random.Generator) -> State:
+    """Where a random generator stands, the number of its children included: SciPy's engines draw from a child each."""
+    sequence = generator.bit_generator.seed_seq
+    assert isinstance(sequence, np.random.SeedSequence)
+    known = {"entropy": sequence.entropy, "spawn_key": list(sequence.spawn_key)}
+    return {**known, "children": sequence.n_children_spawned, "position": dict(generator.bit_generator.state)}
+
+
+def generator_of(state: State) -> np.random.Generator:
+    """The generator whose `generator_state` this is; raises ValueError if it is not one of `numpy.random.PCG64`."""
+    key, children = tuple(state["spawn_key"]), int(state["children"])
+    bits = np.random.PCG64(np.random.SeedSequence(state["entropy"], spawn_key=key, n_children_spawned=children))
+    bits.state = state["position"]
+    return np.random.Generator(bits)

@@ -1,0 +1,134 @@
+"""Numbers that are not finite: named with term, level, step and place; rolled back where that helps; else exit 3."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kanpinn
+from kanpinn.backbones import Kan
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.diagnosis import what_is_wrong
+from kanpinn.errors import DivergedError, UserError
+from kanpinn.objective import Objective
+from kanpinn.problem import Box, Condition, Problem
+from kanpinn.run import resume
+from kanpinn.samplers.base import Draw, PointSet
+from kanpinn.weighting import Fixed
+
+SOURCE = """
+from dataclasses import dataclass
+
+import torch
+
+from kanpinn.problem import Box, Condition, Problem
+
+
+@dataclass(frozen=True)
+class Brittle(Problem):
+    domain = Box(x=(0, 1), y=(0, 1))
+    derivatives = ("xx", "yy")
+    equation = "u_xx + u_yy = f"
+
+    def residual(self, p):
+        r = p.u_xx + p.u_yy - {source}
+        return {wrapped}
+
+    def conditions(self):
+        return [Condition("boundary", ("x-", "x+", "y-", "y+"), lambda p: p.u)]
+"""
+QUICK = [
+    *("problem=brittle", "backbone=kan", "backbone.width=[3]", "backbone.grid=2", "backbone.degree=3", "threads=1"),
+    *("schedule=nested", "schedule.levels=1", "sampler=uniform", "sampler.interior=30", "sampler.boundary=12"),
+    *("output.points=5", "output.figures=false", "output.progress=false", "hydra.run.dir=run"),
+]
+
+
+@pytest.fixture
+def brittle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Solves a user's own problem with a residual of one's choice."""
+    monkeypatch.chdir(tmp_path)
+
+    def solve(wrapped: str, *overrides: str, source: str = "100.0") -> kanpinn.Solution:
+        (tmp_path / "problems").mkdir(exist_ok=True)
+        (tmp_path / "conf/problem").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "problems/brittle.py").write_text(SOURCE.format(wrapped=wrapped, source=source))
+        (tmp_path / "conf/problem/brittle.yaml").write_text("name: brittle\nconditions: soft\n")
+        return kanpinn.solve([*QUICK, *overrides])
+
+    return solve
+
+
+def metrics() -> dict:
+    return json.loads(Path("run/metrics.json").read_text())
+
+
+ADAM = ["optimizer=adam", "optimizer.decay=none", "optimizer.ramp_steps=0", "schedule.steps=60"]
+
+
+def test_a_residual_that_breaks_is_rolled_back_from_with_shorter_steps(brittle) -> None:
+    # The first steps, too long by far, leave the interval of u in which the square root is real; the solution is in it.
+    wall = "r + 0 * torch.sqrt(1.0 - (p.u / 10).square())"
+    m = brittle(wall, *ADAM, "optimizer.lr=30", "sampler.resample_every=0").metrics
+    assert m["status"] == "step_limit"
+    assert 1 <= m["levels"][0]["rollbacks"] <= 3
+    log = Path("run/log.txt").read_text()
+    assert "of level 0: the residual of 'interior' is not finite at" in log
+    assert "the first at x=0." in log and "back to the best state" in log
+    assert np.isfinite(m["loss"])
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
+def test_new_points_where_the_residual_is_not_finite_end_the_run_and_are_named(brittle, optimizer: str) -> None:
+    # Points are drawn anew before every step; some of the later ones lie where the equation makes no sense.
+    hole = "r + 0 * torch.sqrt(0.9 - p.x)"
+    with pytest.raises(DivergedError, match=r"residual of 'interior' is not finite at .* points, the first at x=0\.9"):
+        brittle(hole, f"optimizer={optimizer}", "sampler.resample_every=1", "schedule.steps=30")
+    m = metrics()
+    assert m["status"] == "diverged"
+    assert bool(kanpinn.load("run").theta.isfinite().all())
+    with pytest.raises(DivergedError, match="there is nothing to resume"):
+        resume(Path("run"))
+
+
+class Plain(Problem):
+    domain = Box(x=(0, 1))
+    derivatives = ()
+    equation = "u = 0"
+
+    def residual(self, p):
+        return torch.sqrt(torch.abs(p.u))
+
+    def conditions(self):
+        return [Condition("end", ("x+",), lambda p: p.u)]
+
+
+def objective(problem: Problem, points: list[float]) -> tuple[Objective, torch.Tensor]:
+    network = Kan(width=[], degree=3, grid=2).build(
+        EmbeddingOptions("none").build(problem.domain, (), np.random.default_rng(0)), 1
+    )
+    found = Objective(problem, network, Fixed())
+    at = torch.tensor(points, dtype=torch.float64)[:, None]
+    end = torch.ones(1, 1, dtype=torch.float64)
+    interior = PointSet(at, torch.ones(len(at), dtype=torch.float64) / max(1, len(at)))
+    found.set_points(Draw(interior, {"end": PointSet(end, end[:, 0])}, {}))
+    return found, torch.zeros(network.size, dtype=torch.float64)
+
+
+def test_what_is_wrong_is_told_apart() -> None:
+    found, theta = objective(Plain(), [0.25, 0.5])
+    # √|u| has no derivative at u = 0, where its value is fine.
+    assert what_is_wrong(found, theta) == "the Jacobian of the residual of 'interior' is not finite at x=0.25"
+    assert what_is_wrong(found, theta + 1.0) is None
+    assert what_is_wrong(found, theta + torch.nan) == f"{len(theta)} of {len(theta)} parameters are not finite"
+    told = what_is_wrong(found, theta + 1e200)
+    assert told is not None and "squares overflow" in told and "that of 'end' at x=1" in told
+
+
+def test_a_set_without_points_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="no point was drawn for 'interior'"):
+        objective(Plain(), [])

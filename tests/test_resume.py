@@ -1,0 +1,349 @@
+"""A run that was stopped and resumed is the run that was never stopped, to the last bit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import kanpinn
+from kanpinn import checkpoints, run
+from kanpinn.checkpoints import Checkpoints, configuration_of, newest
+from kanpinn.compose import compose
+from kanpinn.config import Configuration, validate
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.hdf5 import seal
+from kanpinn.io.inspect import inspect as kanpinn_inspect
+from kanpinn.multilevel import Stage
+from kanpinn.output import OutputGrid, solution_fields
+from kanpinn.records import LevelRecord, Progress, StageEnd
+from kanpinn.registry import REGISTRY
+from kanpinn.solver import Solver
+
+TINY = [
+    *("problem=heat", "problem.conditions=soft", "output.points=5", "output.progress=false", "output.figures=false"),
+    *("threads=1", "backbone=kan", "backbone.width=[2]", "backbone.grid=2", "backbone.degree=3", "backbone.base=false"),
+    *("sampler.interior=20", "sampler.boundary=8", "sampler.resample_every=2", "schedule.levels=2"),
+]
+ASCENDING = ["schedule.steps=[5,4]", "schedule.starts=2", "schedule.start_steps=2"]
+CYCLES = ["schedule.cycles=1", "schedule.pre=2", "schedule.post=2", "schedule.coarsest=3"]
+STAGES = "[{level:0,steps:3},{level:1,steps:3},{level:0,steps:3},{level:1,steps:2}]"
+SCHEDULES = {
+    "nested": ["schedule=nested", *ASCENDING],
+    "single": ["schedule=single", *ASCENDING],
+    "v_cycle": ["schedule=v_cycle", *CYCLES, "schedule.coarse=fas"],
+    "w_cycle": ["schedule=w_cycle", *CYCLES, "schedule.levels=3", "schedule.coarsest=2", "schedule.layers=last"],
+    "fmg": ["schedule=fmg", *CYCLES, "schedule.steps=3", "schedule.optimizer_state=transfer"],
+    "custom": ["schedule=custom", f"schedule.stages={STAGES}", "schedule.optimizer_state=transfer"],
+    "slabs": ["schedule=nested", "schedule.slabs=3", "schedule.steps=[3,2]"],
+    "slabs, cold": ["schedule=nested", "schedule.slabs=2", "schedule.warm=false", *ASCENDING],
+}
+OPTIMIZERS = {
+    **{name: [f"optimizer={name}"] for name in REGISTRY["optimizer"]},
+    "adam": ["optimizer=adam", "optimizer.ramp_steps=2"],
+    "gradient_descent": ["optimizer=gradient_descent", "optimizer.lr=1e-5", "optimizer.momentum=0.5"],
+    "gauss_newton_cg": ["optimizer=gauss_newton_cg", "optimizer.cg_steps=5", "optimizer.preconditioner=bpx"],
+    "lbfgs": ["optimizer=lbfgs", "optimizer.memory=3"],
+    "relaxation": ["optimizer=relaxation", "optimizer.damping=1e-6"],
+}
+WEIGHTINGS = {
+    **{name: [f"weighting={name}"] for name in REGISTRY["weighting"]},
+    "growth": ["weighting=fixed", "weighting.growth=1"],
+}
+SAMPLERS = {
+    **{name: [f"sampler={name}"] for name in REGISTRY["sampler"]},
+    "fixed points": ["sampler=uniform", "sampler.resample_every=0"],
+}
+AXES = (OPTIMIZERS, SCHEDULES, SAMPLERS, WEIGHTINGS)
+Case = tuple[str, ...]
+
+
+def words(case: Case) -> list[str]:
+    """The overrides of a case; schedules without a key that others have do not get it."""
+    given = list(itertools.chain(TINY, *(axis[name] for axis, name in zip(AXES, case, strict=True))))
+    absent = ("schedule.levels=",) if "schedule=custom" in given else ()
+    return [word for word in given if not word.startswith(absent)]
+
+
+def pairs(case: Case) -> set[tuple[int, str, int, str]]:
+    return {(i, case[i], j, case[j]) for i, j in itertools.combinations(range(len(case)), 2)}
+
+
+def covering() -> list[Case]:
+    """Few cases in which any two choices of different kinds meet: greedily, the case with most pairs not seen yet."""
+    every = list(itertools.product(*AXES))
+    missing = set().union(*map(pairs, every))
+    source, cases = random.Random(0), []
+    while missing:
+        best = max(source.sample(every, 400), key=lambda case: len(pairs(case) & missing))
+        cases.append(best)
+        missing -= pairs(best)
+    return cases
+
+
+class Watcher:
+    """Follows a solve without a word and stops it before a step, counted over all stages."""
+
+    def __init__(self, stop: int | None = None, saved: Checkpoints | None = None) -> None:
+        self.steps, self.stop, self.saved = 0, stop, saved
+
+    def slab_begun(self, solver: Solver) -> None: ...
+
+    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:  # noqa: ARG002
+        return lambda _: None
+
+    def halt(self, solver: Solver) -> str | None:
+        self.steps += 1
+        if self.steps - 1 != self.stop:
+            return None
+        assert self.saved is not None
+        self.saved.write(solver.state(), *solver.network())
+        return "interrupted"
+
+    def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None: ...
+
+    def level_done(self, record: LevelRecord) -> None: ...
+
+    def settled(self, solver: Solver) -> None: ...
+
+
+def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
+    """All that a solve leaves, without the times it took; arrays as bytes, so that NaN equals NaN."""
+    configuration = solver.configuration
+    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+    last = solver.training
+    fields = solution_fields(last.objective, last.theta, grid)
+    levels = [{**record.state(), "wall_time_s": 0.0} for record in last.levels]
+    history = [{k: np.float64(v).tobytes() for k, v in row.items() if k != "wall_time"} for row in last.history]
+    return {
+        "theta": solver.network()[1].numpy().tobytes(),
+        "history": history,
+        "levels": json.dumps(levels),
+        "fields": {name: values.tobytes() for name, values in fields.items()},
+        "points": {name: p.numpy().tobytes() for name, p in last.objective.term_points().items()},
+        "end": (end.reason, end.message, np.float64(end.loss).tobytes()),
+    }
+
+
+def solved(configuration: Configuration) -> tuple[dict[str, Any], int]:
+    """The outcome of a solve that is never stopped, and how often it could have been."""
+    solver, watch = Solver(configuration), Watcher()
+    return outcome(solver, solver.solve(watch)), watch.steps
+
+
+def stopped_and_resumed(configuration: Configuration, stops: Sequence[int], folder: Path) -> dict[str, Any]:
+    """The outcome of a solve stopped before some steps and each time resumed from nothing but the file."""
+    solver = Solver(configuration)
+    saved = Checkpoints(folder, configuration)
+    before = 0
+    for stop in stops:
+        assert solver.solve(Watcher(stop - before, saved)).reason == "interrupted"
+        checkpoint = newest(folder)
+        solver = Solver(configuration_of(checkpoint, same_source=True))
+        solver.load_state(checkpoint.state)
+        before = stop
+    return outcome(solver, solver.solve(Watcher()))
+
+
+def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
+    configuration = validate(compose(overrides)[0])
+    expected, steps = solved(configuration)
+    source = random.Random(zlib.crc32(salt.encode()))
+    stops = sorted(source.sample(range(steps), 2))
+    found = stopped_and_resumed(validate(compose(overrides)[0]), stops, folder)
+    for key, value in expected.items():
+        assert found[key] == value, f"{key} differs after stops before steps {stops} of {steps}"
+
+
+@pytest.mark.parametrize("case", covering(), ids=", ".join)
+def test_stopped_anywhere_and_resumed_is_never_stopped(case: Case, tmp_path: Path) -> None:
+    check(words(case), tmp_path, str(case))
+
+
+BACKBONES = {
+    "mlp": ["backbone=mlp", "backbone.width=[4,4]", "schedule.steps=[4,3]"],
+    "separable": ["backbone=separable", "backbone.width=[2]", "backbone.rank=2", "schedule.steps=[3,3]"],
+    "fourier": ["backbone.embedding.kind=fourier", "backbone.embedding.features=2", "schedule.steps=[3,3]"],
+    "float32": ["dtype=float32", "schedule.steps=[3,3]"],
+    "exact, sketched": ["problem.conditions=exact", "optimizer.sketch=countsketch", "schedule.steps=[3,3]"],
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_so_it_is_for_other_networks(name: str, tmp_path: Path) -> None:
+    groups = {word.partition("=")[0] for word in BACKBONES[name] if word.startswith(("backbone=", "problem."))}
+    kept = [word for word in TINY if word.partition("=")[0] not in groups]
+    if "backbone" in groups:
+        kept = [word for word in kept if not word.startswith("backbone.")]
+    check([*kept, *BACKBONES[name]], tmp_path, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_product_of_choices(optimizer: str, tmp_path: Path) -> None:
+    cases = [case for case in itertools.product(*AXES) if case[0] == optimizer]
+    for number, case in enumerate(cases):
+        check(words(case), tmp_path / str(number), str(case))
+    print(f"{len(cases)} combinations with optimizer={optimizer}: 2 stops each, all resumed to the same bits")
+
+
+def fields_of(folder: Path) -> dict[str, bytes]:
+    with h5py.File(folder / "solution.h5") as file:
+        history = {f"history/{k}": v[...].tobytes() for k, v in file["history"].items() if k != "wall_time"}
+        return {**history, "u": file["u"][...].tobytes(), "residual": file["residual"][...].tobytes()}
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "kanpinn", *words], cwd=folder, env=environment, **pipes)
+
+
+LONGER = [*TINY, "schedule.steps=60", "sampler.interior=60", "checkpoint.every_s=0"]
+
+
+def killed(tmp_path: Path, times: int, seed: int) -> tuple[int, int]:
+    """Kill a run and its resumptions at random moments; returns how many kills hit a process that had begun its run.
+
+    After each kill `inspect` and `kanpinn.load` must work; at last the run must be the one that was never killed.
+    """
+    run.run(*compose([*LONGER, f"hydra.run.dir={tmp_path}/whole"]))
+    source, hits, folder = random.Random(seed), 0, tmp_path / "run"
+    round_ = 0
+    for _ in range(times):
+        process = (
+            command(tmp_path, "solve", *LONGER, f"hydra.run.dir={folder}")
+            if not folder.exists()
+            else command(tmp_path, "resume", str(folder))
+        )
+        deadline = time.monotonic() + 120
+        # From the moment the folder is there on: before it nothing is promised, because nothing has been begun.
+        while not (folder / "config.yaml").exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(source.uniform(0, 2.5))
+        process.kill()
+        process.communicate()
+        assert kanpinn_inspect(folder)["kind"] == "run"
+        if checkpoints.files(folder):
+            assert np.isfinite(kanpinn.load(folder)([[0.5, 0.5]])["u"]).all()
+        if (folder / "metrics.json").exists():  # this one came to its end before it was killed
+            assert fields_of(folder) == fields_of(tmp_path / "whole")
+            shutil.rmtree(folder)
+            round_ += 1
+        else:
+            hits += 1
+    if folder.exists():
+        run.resume(folder)
+        assert fields_of(folder) == fields_of(tmp_path / "whole")
+        assert not list(folder.rglob("*.tmp"))
+    return hits, round_
+
+
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    hits, _ = killed(tmp_path, 3, seed=1)
+    assert hits
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
+    hits, rounds = killed(tmp_path, 50, seed=0)
+    print(f"faults injected: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all")
+    assert hits >= 25
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path: Path) -> None:
+    words = [*TINY, "schedule.steps=3"]
+    run.run(*compose([*words, f"hydra.run.dir={tmp_path}/whole"]))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_bytes((tmp_path / "whole" / "config.yaml").read_bytes())
+    run.resume(tmp_path / "run")
+    assert fields_of(tmp_path / "run") == fields_of(tmp_path / "whole")
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match="nothing to resume"):
+        run.resume(tmp_path / "run")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run that its time limit has stopped after a few steps."""
+    folder = tmp_path / "run"
+    words = [*TINY, "schedule.steps=30", "checkpoint.every_s=0", "time_limit_s=0.05", f"hydra.run.dir={folder}"]
+    assert run.run(*compose(words)).metrics["status"] == "time_limit"
+    return folder
+
+
+def test_a_time_limit_counts_all_and_may_be_raised(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"time_limit_s=0\.05: .* s are spent already; expected more"):
+        run.resume(stopped)
+    with pytest.raises(UserError, match=r"resume=optimizer\.damping=1: unknown"):
+        run.resume(stopped, ["optimizer.damping=1"])
+    spent = kanpinn.load(stopped).metrics["wall_time_s"]
+    m = run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"]).metrics
+    assert m["status"] in ("step_limit", "converged") and m["wall_time_s"] > spent
+    with h5py.File(stopped / "solution.h5") as file:
+        assert np.all(np.diff(file["history/wall_time"][...]) > 0)
+    before = {file: file.stat().st_mtime_ns for file in stopped.rglob("*")}
+    capsys.readouterr()
+    run.resume(stopped)
+    assert f"finished, status {m['status']}" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in stopped.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(stopped: Path, damage: str) -> None:
+    expected = fields_of_resumed(stopped)
+    last, before = (checkpoints.files(stopped)[-k] for k in (1, 2))
+    whole = bytearray(last.read_bytes())
+    with h5py.File(last) as file:
+        place = int(file["arrays/theta"].id.get_offset())
+    whole[place] ^= 1
+    last.write_bytes({"flipped": bytes(whole), "truncated": bytes(whole[:-3000]), "empty": b""}[damage])
+    with pytest.warns(KanpinnWarning, match=f"The one before it, {before.name}, is used"):
+        assert fields_of_resumed(stopped) == expected
+    before.write_bytes(b"")
+    with pytest.raises(UserError, match=last.name):
+        kanpinn.load(stopped)
+
+
+def fields_of_resumed(folder: Path) -> dict[str, bytes]:
+    """What resuming a copy of a run leads to."""
+    copy = folder.parent / f"copy{len(list(folder.parent.iterdir()))}"
+    shutil.copytree(folder, copy)
+    run.resume(copy, ["time_limit_s=null", "checkpoint.every_s=60"])
+    return fields_of(copy)
+
+
+def test_only_the_last_checkpoints_are_kept(stopped: Path) -> None:
+    assert len(checkpoints.files(stopped)) == 2
+    assert [file.suffix for file in (stopped / "checkpoints").iterdir()] == [".h5", ".h5"]
+
+
+def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.h5"
+    write_checkpoint(path, {"theta": np.zeros(3)}, {})
+    with h5py.File(path, "a") as file:
+        file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
+    seal(path)  # as a stranger could
+    with pytest.raises(UserError, match="larger than the file|not all there"):
+        read_checkpoint(path)
+    write_checkpoint(path, {"theta": np.zeros(3)}, {})
+    with h5py.File(path, "a") as file:
+        file["arrays"].create_dataset("dense", shape=(10**6,), dtype="f8", compression="gzip", fillvalue=1.0)
+    seal(path)
+    with pytest.raises(UserError, match="not a plain array"):
+        read_checkpoint(path)
