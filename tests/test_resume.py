@@ -339,7 +339,7 @@ def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> N
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
     seal(path)  # as a stranger could
-    with pytest.raises(UserError, match="larger than the file|not all there"):
+    with pytest.raises(UserError, match=r"larger than the file|not all there"):
         read_checkpoint(path)
     write_checkpoint(path, {"theta": np.zeros(3)}, {})
     with h5py.File(path, "a") as file:
