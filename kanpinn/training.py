@@ -354,7 +354,8 @@ class Training:
             loss = self._loss(theta)
         own = [row for row in self.history if row.get("slab", 0) == self.slab]
         first = (own or run.rows or [{"loss": math.inf}])[0]["loss"]
-        if reason != "diverged" and loss > RISEN * first:
+        # A stage that was interrupted is judged at its end, after it was resumed.
+        if reason not in ("diverged", "interrupted") and loss > RISEN * first:
             reason, theta = "diverged", run.best
             message = f"level {stage.level}: the loss, {loss:.3g}, is far above the first one, {first:.3g}"
             loss = self._loss(theta)

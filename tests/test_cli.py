@@ -244,6 +244,7 @@ class Plane:
     """A solution u = x + 10 y, known in closed form."""
 
     problem = SimpleNamespace(domain=Box(x=(0, 1), y=(0, 1)), inside=lambda _: None)
+    end = None  # all time slabs were begun
 
     def __call__(self, points):
         return {"u": points[:, 0] + 10 * points[:, 1]}

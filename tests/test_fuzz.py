@@ -127,9 +127,8 @@ def one_line(error: UserError) -> None:
 
 
 def config_case(base: dict[str, Any]) -> Callable[[int], str]:
-    preflight.available_memory = lambda _: 2**32
-
     def one(number: int) -> str:
+        preflight.available_memory = lambda _: 2**32  # in a child only
         config = mutated(base, random.Random(number))
         try:
             configuration = validate(config)

@@ -75,7 +75,7 @@ def test_a_solve_tells_everything_in_order(folder):
 @pytest.mark.parametrize("where", ["start", "step", "level", "finish"])
 def test_a_logger_that_fails_does_not_stop_the_solve(where, folder, monkeypatch, capsys):
     witness = Witness(where)
-    monkeypatch.setattr("kanpinn.run.Report", lambda _, warn, observers: Report(witness, warn, observers))
+    monkeypatch.setattr("kanpinn.run.Report", lambda _, *others: Report(witness, *others))
     solution = solve(folder)
     assert solution.metrics["status"] == "step_limit"
     assert [told[0] for told in witness.told].count(where) == 1

@@ -75,6 +75,8 @@ Case = tuple[str, ...]
 def words(case: Case) -> list[str]:
     """The overrides of a case; schedules without a key that others have do not get it."""
     given = list(itertools.chain(TINY, *(axis[name] for axis, name in zip(AXES, case, strict=True))))
+    if "variable_projection" in case:  # coarse problems with a linear term are not for it
+        given = [word for word in given if word != "schedule.coarse=fas"]
     absent = ("schedule.levels=",) if "schedule=custom" in given else ()
     return [word for word in given if not word.startswith(absent)]
 
@@ -339,7 +341,7 @@ def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> N
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
     seal(path)  # as a stranger could
-    with pytest.raises(UserError, match=r"larger than the file|not all there"):
+    with pytest.raises(UserError, match=r"larger than the file|not all there|declares 8,796,093,022,208 bytes"):
         read_checkpoint(path)
     write_checkpoint(path, {"theta": np.zeros(3)}, {})
     with h5py.File(path, "a") as file:

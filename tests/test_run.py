@@ -41,7 +41,7 @@ KEYS = {
 }
 LEVEL_KEYS = {
     *("level", "grid", "parameters", "optimizer", "steps", "loss", "relative_l2", "wall_time_s", "transfer_gap"),
-    *("points", "work", "entered", "correction", "slab", "rollbacks"),
+    *("points", "work", "entered", "correction", "slab", "rollbacks", "change"),
 }
 CYCLES = ["schedule.cycles=1", "schedule.pre=2", "schedule.post=2", "schedule.coarsest=4"]
 NEEDS = {
@@ -164,6 +164,8 @@ def test_every_choice_solves(group: str, name: str, tmp_path: Path) -> None:
     assert m["loss"] < loss[0]
     # Coefficients of power-ReLU functions are worth fewer digits (see kanpinn.power_relu).
     most = {"mlp": 0.0, "relu_kan": 1e-8}.get(m["backbone"], 1e-12)
+    # A last layer that is solved for has large coefficients that nearly cancel.
+    most = max(most, 1e-10) if name == "variable_projection" else most
     gaps = [level["transfer_gap"] for level in m["levels"] if level["entered"] == "refine"]
     assert all(gap <= most for gap in gaps) if m["backbone"] != "mlp" else gaps == [None]
     lengths = [level["correction"] for level in m["levels"]]
@@ -243,9 +245,9 @@ def test_divergence_is_told_and_the_best_state_is_written(rate: str, tmp_path: P
         solve(tmp_path / "run", *overrides)
     m = metrics_of(tmp_path / "run")
     assert m["status"] == "diverged"
-    # The random start is at least as good as whatever the steps made of it.
+    # The random start is at least as good as whatever the steps made of it; after going back, on points drawn anew.
     assert m["loss"] is not None
-    assert m["loss"] <= history(tmp_path / "run", "loss")[0] * (1 + 1e-9)
+    assert m["loss"] <= history(tmp_path / "run", "loss")[0] * 1.1
     assert bool(kanpinn.load(tmp_path / "run").theta.isfinite().all())
 
 

@@ -7,11 +7,20 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
 import kanpinn
-from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, DivergedError, Interrupted, UserError
+from kanpinn.errors import (
+    EXIT_DONE,
+    EXIT_SOLVE_FAILED,
+    EXIT_USER_ERROR,
+    DivergedError,
+    Interrupted,
+    KanpinnWarning,
+    UserError,
+)
 
 COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
@@ -45,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 wrong input, 3 the solve diverged, 128 + n interrupted by signal n.
     """
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", KanpinnWarning)
+            show = warnings.showwarning
+            warnings.showwarning = lambda message, kind, *place: (
+                complain("warning", message) if issubclass(kind, KanpinnWarning) else show(message, kind, *place)
+            )
+            return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         complain("error", error)
         return EXIT_USER_ERROR
@@ -75,7 +90,7 @@ def script() -> NoReturn:
     sys.exit(main())
 
 
-def complain(kind: str, error: BaseException) -> None:
+def complain(kind: str, error: BaseException | str) -> None:
     """Print one line on stderr, whatever line breaks the message has."""
     print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
 

@@ -37,7 +37,7 @@ class _Eliminated(NamedTuple):
 
 @dataclass
 class VariableProjection(Optimizer):
-    """Levenberg–Marquardt in all layers but the last, whose parameters are the best ones for every trial.
+    """Levenberg–Marquardt in all layers but the last, which is solved for; linear equations only.
 
     Residuals r(a, c) = A(a) c + b(a) are minimised over c exactly: c(a) = −A⁺b. The other parameters a take damped
     Gauss–Newton steps on ‖r(a, c(a))‖² with Kaufman's approximation of its Jacobian, J_K = (I − A A⁺) ∂r/∂a (Golub and
