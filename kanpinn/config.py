@@ -283,8 +283,17 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'config'}: {one_line(error)}") from error
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError("config: nested without end.") from error
+    except (
+        OmegaConfBaseException,
+        AssertionError,
+        TypeError,
+        ValueError,
+    ) as error:  # OmegaConf's, for what it cannot hold
+        raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
     check_resolved(plain)
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 

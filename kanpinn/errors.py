@@ -48,7 +48,8 @@ def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserEr
     names = sorted(str(choice) for choice in choices)
     nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    return UserError(f"{key}={value}: unknown.{hint} Valid choices: {', '.join(names)}.")
+    shown = str(value).replace("\n", " ")
+    return UserError(f"{key}={shown[:80]}: unknown.{hint} Valid choices: {', '.join(names)}.")
 
 
 def invalid(key: str, value: object, expected: str) -> UserError:

@@ -10,6 +10,7 @@ import pytest
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import write_json, write_text
 from kanpinn.io.checkpoint import write_checkpoint
+from kanpinn.io.hdf5 import seal
 from kanpinn.io.inspect import inspect, render
 from kanpinn.io.solution import SolutionFile, write_solution
 
@@ -129,7 +130,7 @@ def test_a_run_without_a_solution_yet_is_still_described(run: Path):
 def test_the_json_layout_is_that_of_the_page(run: Path):
     found = json.loads(json.dumps(inspect(run), allow_nan=False))
     page = (Path(__file__).parents[1] / "docs" / "solution-file.md").read_text()
-    assert set(found) == {"layout", "kind", "path", "bytes", "files", "metrics", "solution"}
+    assert set(found) == {"layout", "kind", "path", "bytes", "files", "metrics", "solution", "warnings"}
     described = {"layout", "kind", "path", "bytes", "attributes", "metrics", "record", "provenance", "tree"}
     assert set(found["solution"]) == described | {"slabs", "errors_by_time", "residuals", "vtk"}
     assert set(inspect(run / "checkpoints" / "step_60.h5")) == described
@@ -148,6 +149,7 @@ def test_errors_by_time_and_residuals_are_sums_over_the_arrays(run: Path):
         f["u_error"][...] = error
         f["u_ref"][3] = 0
         reference, times = f["u_ref"][...], f["t"][...]
+    seal(run / "solution.h5")
     found = inspect(run)["solution"]
     columns = found["errors_by_time"]["u"]
     assert columns["t"] == times.tolist()

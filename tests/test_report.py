@@ -152,6 +152,17 @@ def test_a_sweep_without_a_summary_is_read_from_its_runs(tmp_path):
     assert "2 jobs over seed, backbone.width" in "".join(page.words)
 
 
+def test_a_damaged_job_does_not_cost_the_others_their_page(tmp_path):
+    folder = sweep_folder(tmp_path / "sweep")
+    (folder / "3" / "solution.h5").write_bytes(b"cut short")
+    text = write_report(folder, dpi=40).read_text()
+    assert "A curve for each of 6 runs" in text
+    (folder / "summary.csv").unlink()
+    (folder / "3" / "metrics.json").write_text("{")
+    words = "".join(Page(write_report(folder, dpi=40).read_text()).words)
+    assert "1 damaged" in words and "is not an HDF5 file" not in words and "cannot be read" in words
+
+
 def test_report_writes_where_it_is_told(tmp_path, kanpinn):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")

@@ -249,7 +249,7 @@ def test_a_large_field_takes_less_than_two_seconds_and_little_memory(tmp_path: P
     for values in writing.fields().values():
         _, worked, memory, _ = min(writing.measure(values, tmp_path) for _ in range(3))
         assert worked < 2  # of the processor: seconds alone would depend on what else runs
-        assert memory < 0.5
+        assert memory < 1.5
 
 
 def test_noise_is_stored_and_smooth_fields_shrink():

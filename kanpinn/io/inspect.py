@@ -269,8 +269,8 @@ def _axes(dataset: h5py.Dataset) -> list[str] | None:
 
     Taken from the layout that the schema prescribes: HDF5 crashes on the references in a forged DIMENSION_LIST.
     """
-    home = dataset.parent
-    place = home.file if str(home.name).startswith("/VTKHDF") else home
+    home: h5py.Group = dataset.parent  # type: ignore[assignment]
+    place: h5py.Group = home.file if str(home.name).startswith("/VTKHDF") else home
     scales = {name: item for name, item in place.items() if isinstance(item, h5py.Dataset) and item.is_scale}
     names = field_axes(scales) if place == place.file else tuple(scales)
     return list(names) if names and tuple(len(scales[name]) for name in names) == dataset.shape else None

@@ -305,8 +305,7 @@ def residual_figure(data: SolutionFile, asked: Sequence[float] | None = None) ->
     for name in names:
         values = finite(data.fields[name])
         title = f"residual: {name.partition('_')[2]}" if "_" in name else "residual"
-        largest, rms = np.abs(values).max(), np.sqrt(np.mean((values / (np.abs(values).max() or 1)) ** 2))
-        titles[name] = (title, f"rms {number(rms * largest)}", f"max {number(largest)}")
+        titles[name] = (title, *_residual_numbers(np.abs(values)))
     if len(data.axes) == 1:
         return _residual_lines(data, names, titles)
     layout = cuts(data, asked=asked)
@@ -334,6 +333,16 @@ def residual_figure(data: SolutionFile, asked: Sequence[float] | None = None) ->
         if name != names[0] or not dots or len(names) > 1 or len(layout.titles) > 1:
             _bar(figure, row[-1], norm, colourmap, r"$|\,\mathrm{residual}\,|$", extend=extend)
     return figure
+
+
+def _residual_numbers(sizes: np.ndarray) -> tuple[str, str]:
+    """Root mean square and maximum; a few points far above all others, as the colour scale knows them, stay out."""
+    largest, common = float(sizes.max()), float(np.percentile(sizes, 99.9))
+    few = 0 < 1e3 * common < largest
+    kept = sizes[sizes <= common] if few else sizes
+    scale = float(kept.max()) or 1.0
+    rms = scale * float(np.sqrt(np.mean((kept / scale) ** 2)))
+    return f"rms {number(rms)}" + (" but for 0.1% of the points" if few else ""), f"max {number(largest)}"
 
 
 def _dots(axes: Axes, data: SolutionFile, layout: Cuts, k: int, norm: Normalize, colourmap: Colormap) -> None:

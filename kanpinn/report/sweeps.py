@@ -6,6 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,14 @@ def _whole(value: Any) -> int | None:
 
 def _collected(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The runs found in a folder without a summary, and the keys that differ."""
-    runs = [read_run(path, history=False) for path in _runs_in(folder)]
+    runs = []
+    for path in _runs_in(folder):
+        try:
+            runs.append(read_run(path, history=False))
+        except UserError as error:
+            runs.append(Run(path, path.name, {"status": "damaged"}, {}, message=str(error)))
     keys = differing(runs)
-    jobs = [_job(k, run, keys) for k, run in enumerate(runs)]
-    return jobs, keys
+    return [_job(k, run, keys) for k, run in enumerate(runs)], keys
 
 
 def _job(k: int, run: Run, keys: Sequence[str]) -> dict[str, Any]:
@@ -159,7 +164,7 @@ def _job(k: int, run: Run, keys: Sequence[str]) -> dict[str, Any]:
         "folder": run.folder.name,
         "problem": run.problem,
         "status": run.status,
-        "reason": "",
+        "reason": run.message,
         "keys": {key: str(run.config.get(key, "")) for key in keys},
         "errors": run.errors(),
         "error": run.error,
@@ -177,8 +182,12 @@ def _curves(folder: Path, jobs: Sequence[dict[str, Any]], dpi: int) -> Picture |
     places = {name: place for name, place in places.items() if (place / "solution.h5").is_file()}
     if not 1 < len(places) <= _MANY:
         return None
-    figure = comparison_figure([replace(read_run(place), name=name) for name, place in places.items()])
+    runs = []
+    for name, place in places.items():
+        with suppress(UserError):  # a file cut short by a kill; its job is in the table all the same
+            runs.append(replace(read_run(place), name=name))
+    figure = comparison_figure(runs)
     if figure is None:
         return None
     caption = "Relative error after every step against seconds of training; dots: at the end, over the output grid."
-    return picture(figure, "Error against seconds", caption, f"A curve for each of {len(places)} runs. {caption}", dpi)
+    return picture(figure, "Error against seconds", caption, f"A curve for each of {len(runs)} runs. {caption}", dpi)
