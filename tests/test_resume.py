@@ -341,11 +341,11 @@ def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> N
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("huge", shape=(2**40,), dtype="f8")
     seal(path)  # as a stranger could
-    with pytest.raises(UserError, match=r"larger than the file|not all there|declares 8,796,093,022,208 bytes"):
+    with pytest.raises(UserError, match=r"declares 8,796,093,022,208 bytes"):
         read_checkpoint(path)
     write_checkpoint(path, {"theta": np.zeros(3)}, {})
     with h5py.File(path, "a") as file:
         file["arrays"].create_dataset("dense", shape=(10**6,), dtype="f8", compression="gzip", fillvalue=1.0)
     seal(path)
-    with pytest.raises(UserError, match="not a plain array"):
+    with pytest.raises(UserError, match=r"not a plain array|declares"):
         read_checkpoint(path)
