@@ -32,8 +32,7 @@ def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
     if not len(objective.points):
         return None
     largest = (-1.0, "")
-    blocks = objective.row_blocks(own)
-    for term, points, residual in blocks:
+    for term, points, residual in objective.row_blocks(own):
         bad = torch.nonzero(~torch.isfinite(residual))[:, 0]
         if len(bad):
             at = place(objective.problem.domain.names, points[bad[0]])
@@ -42,14 +41,13 @@ def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
         size = float(residual[top].abs())
         if size > largest[0]:
             largest = (size, f"that of '{term}' at {place(objective.problem.domain.names, points[top])}")
-    matrix, start = objective.jacobian(own)[1], 0
-    for term, points, _ in blocks:
-        block = matrix[start : start + len(points)]
-        start += len(points)
-        bad = torch.nonzero(~torch.isfinite(block).all(1))[:, 0]
-        if len(bad):
-            at = place(objective.problem.domain.names, points[bad[0]])
-            return f"the Jacobian of the residual of '{term}' is not finite at {at}"
+    # Jᵀr is not finite where a row of J is not: the rows, many times the work and memory, only if one is to be named.
+    if not bool(torch.isfinite(objective.loss_and_gradient(own)[1]).all()):
+        for term, points, rows in objective.term_jacobians(own):
+            bad = torch.nonzero(~torch.isfinite(rows).all(1))[:, 0]
+            if len(bad):
+                at = place(objective.problem.domain.names, points[bad[0] % len(points)])
+                return f"the Jacobian of the residual of '{term}' is not finite at {at}"
     if not math.isfinite(problem.loss(theta)[0]):
         return f"residuals are finite but their squares overflow; the largest, {largest[0]:.3g}, is {largest[1]}"
     return None

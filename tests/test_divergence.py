@@ -107,6 +107,11 @@ class Plain(Problem):
         return [Condition("end", ("x+",), lambda p: p.u)]
 
 
+class Late(Plain):
+    def residual(self, p):
+        return torch.sqrt(torch.abs(p.u * (p.x - 0.75)))
+
+
 def objective(problem: Problem, points: list[float]) -> tuple[Objective, torch.Tensor]:
     network = Kan(width=[], degree=3, grid=2).build(
         EmbeddingOptions("none").build(problem.domain, (), np.random.default_rng(0)), 1
@@ -132,3 +137,21 @@ def test_what_is_wrong_is_told_apart() -> None:
 def test_a_set_without_points_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="no point was drawn for 'interior'"):
         objective(Plain(), [])
+
+
+def test_a_minimum_is_told_from_a_fault_without_the_jacobian_of_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, theta = objective(Plain(), [0.25, 0.5, 0.75])
+
+    def whole(*_: object) -> None:
+        raise AssertionError("the Jacobian was built")
+
+    monkeypatch.setattr(Objective, "jacobian", whole)
+    assert what_is_wrong(found, theta + 1.0) is None
+    monkeypatch.undo()
+    found, theta = objective(Late(), [0.25, 0.5, 0.75])
+    rows = []
+    jacobian = Objective.jacobian
+    monkeypatch.setattr("kanpinn.objective.block_rows", lambda _: 1)
+    monkeypatch.setattr(Objective, "jacobian", lambda self, t: rows.append(len(self.points)) or jacobian(self, t))
+    assert what_is_wrong(found, theta + 1.0) == "the Jacobian of the residual of 'interior' is not finite at x=0.75"
+    assert rows == [1, 1, 1]
