@@ -32,7 +32,7 @@ from kanpinn.records import LevelRecord, Progress, Row, StageEnd, Underway
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
 from kanpinn.spectrum import error_spectra
-from kanpinn.state import State, generator_of, generator_state
+from kanpinn.state import State, check_size, check_vectors, generator_of, generator_state
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -155,8 +155,15 @@ class Training:
         """The level a network is trained on: its own, or the stage's where it has none."""
         return backbone.level if backbone.refinable or self._stage is None else self._stage.level
 
-    def enter(self, stage: Stage) -> None:
-        """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
+    def enter(self, stage: Stage) -> StageEnd | None:
+        """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction.
+
+        Args:
+            stage: What is to be trained next.
+
+        Returns:
+            None; or how the stage has ended already, where its coarse problem has no finite points to be posed on.
+        """
         began = time.perf_counter()
         first = self._stage is None
         self._stage = stage
@@ -170,11 +177,22 @@ class Training:
         while self.levels[-1].level != stage.level:
             began = time.perf_counter()
             if self.levels[-1].level > stage.level:
-                h.descend(*self.configuration.components["schedule"].coarse_problem)
+                try:
+                    h.descend(*self.configuration.components["schedule"].coarse_problem)
+                except DivergedError as error:
+                    return self._unposed(error)
                 self._record(stage, began, level=h.level, entered="restrict")
             else:
                 self._rise(stage, began)
         self._prepare(stage)
+        return None
+
+    def _unposed(self, error: DivergedError) -> StageEnd:
+        """The end of a stage whose coarse problem cannot be posed: the level it was for stays as it is."""
+        theta = self.hierarchy.theta
+        loss = self._loss(theta) if len(self.problem.points) else math.inf
+        reason = "refused" if math.isfinite(loss) else "diverged"
+        return StageEnd(reason, f"the coarse problem of level {self.levels[-1].level}: {error}", theta, loss)
 
     def _start(self, backbone: Backbone, stage: Stage) -> Tensor:
         """Parameters `[P]` to begin with: random ones, or (warm) those of the time slab before, projected."""
@@ -344,7 +362,11 @@ class Training:
     def _end(self, stage: Stage, run: Underway, reason: str, message: str) -> StageEnd:
         """Look at where a stage has come, and close it."""
         if not len(self.problem.points):
-            self.resample(run.theta)
+            try:
+                self.resample(run.theta)
+            except DivergedError as error:  # without points there is no loss
+                self.underway = None
+                return StageEnd("diverged", message or f"level {stage.level}: {error}", run.theta, math.inf, run.rows)
         theta = run.best if reason == "diverged" else run.theta
         loss = self._loss(theta)
         if not math.isfinite(loss) and reason != "diverged":
@@ -497,13 +519,19 @@ class Training:
         Raises:
             KeyError, TypeError, ValueError: If it is not one of this config.
         """
-        stage = state["stage"]
+        stage, schedule = state["stage"], self.configuration.components["schedule"]
         self._stage = None if stage is None else Stage(**{**stage, "stop": StopRule(**stage["stop"])})
+        if not 1 <= int(state["hierarchy"]["levels"]) <= schedule.levels:
+            raise ValueError(f"{state['hierarchy']['levels']} levels of {schedule.levels}")
+        if self._stage is not None and self._stage not in schedule.plan():
+            raise ValueError("a stage that is none of its schedule's")
         self.hierarchy.load_state(state["hierarchy"], self.device)
         for known in state["optimizers"]:
             level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
             optimizer = self.configuration.optimizer(chosen[0])
-            optimizer.start(self.hierarchy.backbones[level].size, chosen[1])
+            size = self.hierarchy.backbones[level].size
+            check_vectors(known["state"], size)
+            optimizer.start(size, chosen[1])
             optimizer.load_state(known["state"], self.device)
             self._optimizers[level], self._chosen[level] = optimizer, chosen
         self._last = state["last"]
@@ -516,3 +544,8 @@ class Training:
         self._points, self._initial = map(generator_of, state["generators"])
         if state["underway"] is not None:
             self.underway = Underway.from_state(state["underway"], self.device)
+            for theta in (self.underway.theta, self.underway.best):
+                check_size(theta, self.problem.size)
+            if self._stage is None or self._last not in self._optimizers:
+                raise ValueError("a stage under way without its optimiser")
+        self._taken_up = time.perf_counter()
