@@ -25,6 +25,12 @@ from kanpinn.training import Training, embed
 ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is; what they end can be resumed."""
 
+_MISFITS = (
+    *(LookupError, TypeError, ValueError, AttributeError, AssertionError),
+    *(RuntimeError, ArithmeticError, MemoryError),
+)
+"""What taking in a state that somebody has made up may raise."""
+
 
 class Watch(Protocol):
     """Who follows a solve: logs, shows, saves and stops it."""
@@ -241,15 +247,7 @@ class Solver:
                 training.started = started
         except UserError:
             raise
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            AssertionError,
-            RuntimeError,
-            ArithmeticError,
-        ) as error:
+        except _MISFITS as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise UserError(f"the checkpoint does not fit its own config ({reason})") from error
 

@@ -363,9 +363,10 @@ def test_beside_a_solution_that_could_not_be_replaced_no_metrics_of_another_stat
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {name: (stopped / name).read_bytes() for name in ("solution.h5", "metrics.json")}
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr("kanpinn.run.write_solution", no_room)
-        run.resume(stopped, ["time_limit_s=null"])
+        with pytest.raises(OSError, match="No space left"):
+            run.resume(stopped, ["time_limit_s=null"])
     assert before == {name: (stopped / name).read_bytes() for name in before}
     # Nor does it help to say that the run is finished.
     said = json.loads(before["metrics.json"])
@@ -386,9 +387,10 @@ def test_a_last_checkpoint_that_is_not_written_fails_the_run_and_resume_brings_a
         return no_room() if final else write(self, *known)  # type: ignore[return-value]
 
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "write", no_room_at_last)
-        run.run(*compose([*words, f"hydra.run.dir={folder}"]))
+        with pytest.raises(OSError, match="No space left"):
+            run.run(*compose([*words, f"hydra.run.dir={folder}"]))
     with pytest.warns(KanpinnWarning, match="that of another state of the run than metrics.json"):
         earlier = kanpinn.load(folder)
     found = run.resume(folder)
@@ -413,9 +415,10 @@ def test_what_a_resumed_run_changes_outlives_its_process(stopped: Path, monkeypa
     def die(*_: object) -> None:
         raise RuntimeError("a power cut")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="a power cut"):
+    with monkeypatch.context() as patch:
         patch.setattr(Solver, "solve", die)
-        run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"])
+        with pytest.raises(RuntimeError, match="a power cut"):
+            run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"])
     assert run.resume(stopped).metrics["status"] in run.FINISHED
 
 
