@@ -16,6 +16,11 @@ def place(names: Sequence[str], point: Tensor) -> str:
     return ", ".join(f"{name}={float(value):.6g}" for name, value in zip(names, point, strict=True))
 
 
+def is_stationary(problem: LeastSquares, theta: Tensor) -> bool:
+    """Whether the gradient of the loss at parameters `[P]` is zero to the last bit."""
+    return not bool(problem.loss_and_gradient(theta)[1].any())
+
+
 def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
     """The first thing that is not finite at parameters `[P]`: a residual, a row of the Jacobian, a sum.
 

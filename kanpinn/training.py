@@ -16,7 +16,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
-from kanpinn.diagnosis import what_is_wrong
+from kanpinn.diagnosis import is_stationary, what_is_wrong
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel import Stage
@@ -309,6 +309,11 @@ class Training:
                 break
             if step.stop and (run.stuck or not self._every):
                 reason, message = "optimizer", step.stop
+                if step.loss > 0 and is_stationary(self.problem, run.theta):
+                    message = (
+                        f"the gradient is zero at loss {step.loss:.3g}: a solution only if that is small, else no "
+                        "parameter reaches the residual any more; try another seed or a smaller optimizer.lr"
+                    )
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
             run.due = run.stuck = step.stop is not None
