@@ -43,7 +43,7 @@ RISEN = 1e3
 ROLLBACKS = 3
 """How often a stage may go back to its best state before it counts as diverged."""
 
-_INITIAL, _POINTS, _EMBEDDING = range(3)
+_INITIAL, _POINTS, _EMBEDDING, _SKETCHES = range(4)
 """Independent random streams of one seed."""
 
 
@@ -234,6 +234,9 @@ class Training:
         """Start the stage's optimiser, with the state of the level it comes from where the schedule asks for that."""
         optimizer = self.configuration.optimizer(stage.optimizer)
         optimizer.start(self.problem.size, stage.steps)
+        trial = 0 if stage.trial is None else stage.trial + 1
+        own = [_SKETCHES, self.slab, len(self.levels), trial, len(self.history)]
+        optimizer.stream = [self.configuration.settings.seed, *own]
         if self.configuration.components["schedule"].optimizer_state == "transfer" and stage.trial is None:
             self._carry(optimizer)
         self._last = self.hierarchy.level
@@ -499,9 +502,9 @@ class Training:
         kept = self._optimizers
         if self.configuration.components["schedule"].optimizer_state == "reset":  # then only one of them is ever asked
             kept = {self._last: kept[self._last]} if self.underway is not None and self._last in kept else {}
+        chosen = {level: {"chosen": self._chosen[level][0], "steps": self._chosen[level][1]} for level in kept}
         optimizers = [
-            {"level": level, "chosen": self._chosen[level][0], "steps": self._chosen[level][1], "state": o.state()}
-            for level, o in kept.items()
+            {"level": level, **chosen[level], "stream": list(o.stream), "state": o.state()} for level, o in kept.items()
         ]
         return {
             "stage": None if self._stage is None else asdict(self._stage),
@@ -537,6 +540,7 @@ class Training:
             size = self.hierarchy.backbones[level].size
             check_vectors(known["state"], size)
             optimizer.start(size, chosen[1])
+            optimizer.stream = [int(part) for part in known["stream"]]
             optimizer.load_state(known["state"], self.device)
             self._optimizers[level], self._chosen[level] = optimizer, chosen
         self._last = state["last"]

@@ -19,9 +19,6 @@ from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.products import SMALLEST_BLOCK
 from kanpinn.state import State, tensor
 
-_SKETCH_STREAM = 0
-"""Seed of the sketches' random numbers, together with the number of the step."""
-
 
 @dataclass
 class LevenbergMarquardt(Optimizer):
@@ -96,7 +93,7 @@ class LevenbergMarquardt(Optimizer):
         """The Gauss–Newton system at theta `[P]`, or a sketch of it."""
         solver = SOLVERS[self.solver]
         if self.sketch != "none":
-            generator = np.random.default_rng([_SKETCH_STREAM, self._steps])
+            generator = np.random.default_rng([*self.stream, self._steps])
             kept = math.ceil(self.sketch_rows * len(theta))
             if self.sketch == "countsketch":
                 return solver([count_sketch(objective.linearizations(theta, rows), kept, generator)])
