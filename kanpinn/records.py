@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.multilevel import Stage
-from kanpinn.state import State, tensor
+from kanpinn.state import State, check_types, tensor
 
 Row = dict[str, float]
 """What the history keeps of a step, by column."""
@@ -27,6 +27,9 @@ def rows_state(rows: Sequence[Row]) -> State:
 def rows_of(state: State) -> list[Row]:
     """The rows whose `rows_state` this is."""
     names = [str(name) for name in state["columns"]]
+    missing = {"level", "wall_time", "loss", "work"} - set(names)
+    if len(state["values"]) and (missing or state["values"].dtype != np.float64):
+        raise ValueError(f"history rows of {state['values'].dtype}, columns {', '.join(names)[:80]}")
     return [dict(zip(names, row, strict=True)) for row in state["values"].tolist()]
 
 
@@ -80,7 +83,9 @@ class LevelRecord:
     @staticmethod
     def from_state(state: State) -> LevelRecord:
         """The record whose `state` this is."""
-        return LevelRecord(**state)
+        record = LevelRecord(**state)
+        check_types(record)
+        return record
 
 
 @dataclass
@@ -166,4 +171,8 @@ class Underway:
     def from_state(state: State, device: torch.device) -> Underway:
         """The stage whose `state` this is, arrays in place of tensors."""
         tensors = {key: tensor(state[key], device) for key in ("theta", "best")}
-        return Underway(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})
+        found = Underway(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})
+        check_types(found)
+        if len(found.rows) != len(found.losses):
+            raise ValueError(f"{len(found.losses)} losses of {len(found.rows)} steps")
+        return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from kanpinn.errors import UserError
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid
 from kanpinn.records import LevelRecord, Progress, StageEnd, rows_of, rows_state
-from kanpinn.spectrum import stacked, unstacked
+from kanpinn.spectrum import error_spectra, stacked, unstacked
 from kanpinn.state import State, check_size
 from kanpinn.training import Training, embed
 
@@ -231,6 +232,16 @@ class Solver:
             # These lists are shared by all slabs.
             first.levels[:] = [LevelRecord.from_state(record) for record in state["levels"]]
             first.history[:] = rows_of(state["history"])
+            spectra = error_spectra(
+                first.grid.reference,
+                first.grid.reference,
+                first.grid.coordinates,
+                first.grid.axes,
+                first.configuration.problem.periodic,
+            )
+            for name, values in state["spectra"].items():
+                if values.dtype != np.float64 or values.shape[-1:] != spectra[name].shape:
+                    raise ValueError(f"spectrum {name} of shape {list(values.shape)}")
             first.spectra.update(unstacked(state["spectra"]))
             self.ends = [StageEnd.from_state(end, device) for end in state["ends"]]
             self.number = int(state["number"])

@@ -8,6 +8,7 @@ other parts of the state without rounding, is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,31 @@ def check_vectors(state: Any, size: int) -> None:
         check_vectors(leaf, size)
     if isinstance(state, np.ndarray) and state.ndim and (state.shape[-1] != size or state.dtype.kind != "f"):
         raise ValueError(f"{state.dtype} of shape {list(state.shape)} for {size} parameters")
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "dict[str, float]": (dict,),
+}
+
+
+def check_types(record: Any) -> None:
+    """Raise ValueError unless the plain fields of a dataclass hold what they are declared to hold."""
+    for field in fields(record):
+        kind, _, none = str(field.type).partition(" | ")
+        value = getattr(record, field.name)
+        if kind not in _KINDS or (value is None and none):
+            continue
+        numbers = value.values() if isinstance(value, dict) else ()
+        if (
+            not isinstance(value, _KINDS[kind])
+            or (isinstance(value, bool) and kind != "bool")
+            or not all(isinstance(number, float) for number in numbers)
+        ):
+            raise ValueError(f"{field.name} is a {type(value).__name__}, not {field.type}")
 
 
 def generator_state(generator: np.random.Generator) -> State:

@@ -30,6 +30,7 @@ from kanpinn.cli.main import main
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.errors import UserError
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import seal
 
 MEMORY = 2 * 2**30
@@ -241,6 +242,19 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 def forged(path: Path, chance: random.Random) -> None:
     """Change what an HDF5 file holds by HDF5's own means, as somebody would who means harm."""
+    if path.name.startswith("checkpoint_") and chance.random() < 0.7:
+        arrays, meta = read_checkpoint(path)
+        if chance.random() < 0.5:
+            part = chance.choice(["state", "state", "config", None])
+            meta = {**meta, part: mutated(meta[part], chance)} if part else mutated(meta, chance)
+        else:
+            name = chance.choice(sorted(arrays))
+            old = arrays[name]
+            wrong = [np.zeros(3), old * math.nan, old[..., :0], old.astype(np.int8), np.ones((2, 2)), old * 1e300, -old]
+            arrays[name] = chance.choice(wrong)
+        with contextlib.suppress(ValueError, TypeError):
+            write_checkpoint(path, arrays, meta)
+        return
     with h5py.File(path, "r+") as file:
         names: list[str] = []
         file.visit(names.append)
