@@ -16,7 +16,7 @@ from kanpinn.errors import UserError
 
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
 _FIRST = ("problem", "backbone", "schedule", "optimizer", "sampler", "weighting", "seed", "dtype")
-_IGNORED = ("output.", "checkpoint.", "hydra.", "problem.tuned.", "threads")
+_IGNORED = ("output.", "checkpoint.", "hydra.", "problem.tuned.", "logger", "threads")
 _LABEL_KEYS, _LABEL_LENGTH = 3, 44
 
 
