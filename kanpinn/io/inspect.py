@@ -51,8 +51,9 @@ def inspect(path: Path) -> dict[str, Any]:
     Returns:
         A mapping that json can write, NaN as None, laid out as docs/solution-file.md says: `layout`, `kind` ("run",
         "solution", "checkpoint" or "sweep"), `path`, `bytes`, `metrics`; for a run its `files`, `solution`,
-        `unfinished` (how far one without results has come) and `warnings` (lines about what does not agree); for a file its `attributes`, `provenance`, `tree`, a
-        checkpoint's `record` and a solution's `slabs`, `errors_by_time`, `residuals` and `vtk`.
+        `unfinished` (how far one without results has come) and `warnings` (lines about what does not agree); for a file
+        its `attributes`, `provenance`, `tree`, a checkpoint's `record` and a solution's `slabs`, `errors_by_time`,
+        `residuals` and `vtk`.
 
     Raises:
         UserError: If the path is missing, a folder that is not a run, or a file that is not ours or damaged.
