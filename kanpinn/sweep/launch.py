@@ -30,13 +30,11 @@ from kanpinn.checking import build
 from kanpinn.cli.main import complain
 from kanpinn.compose import CONFIG_MODULE, CONFIG_NAME, LAUNCHERS, VERSION_BASE, compose, isolate, parse, quoted
 from kanpinn.config import one_line, validate
-from kanpinn.errors import EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.io.lock import held
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
-from kanpinn.sweep.summary import write_summary
+from kanpinn.sweep.summary import metrics, write_summary
 from kanpinn.sweep.task import Task
-
-UNTOLD = ("threads", "output.progress")
-"""Keys that change nothing of a result: a job is the same job with any of their values."""
 
 QUEUES = ("submitit_slurm", "slurm")
 """Launchers whose jobs run on other machines, each with its own share of them."""
@@ -273,6 +271,7 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
     """Enter the plan into the ledger.
 
     A job that is there with the same config is that job; one with the same overrides that is not done is taken over.
+    One that was interrupted or killed goes on in its folder, and is done where that was seen to by hand.
 
     Args:
         ledger: The sweep.
@@ -291,7 +290,21 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
         same = [job for job in known if planned.config and job.config == planned.config]
         same += [job for job in known if not job.done and sorted(job.overrides) == sorted(planned.overrides)]
         job = next((job for job in same if job not in jobs), None)
-        if job is not None and (job.done or job.alive):
+        if job is not None and (job.done or ledger.at_work(job) or held(ledger.folder / job.folder)):
+            if not job.done:
+                at = f" on {job.host}" if job.state == "running" else ""
+                complain(
+                    "warning", f"job {job.number}: still under way{at} in {ledger.folder / job.folder}; left alone"
+                )
+            jobs.append(job)
+            continue
+        if job is not None and job.config == planned.config and _stopped_midway(ledger.folder, job):
+            status = metrics(ledger.folder, job).get("status")
+            if status in _FINISHED:  # resumed by hand since
+                job = replace(job, state="ended", code=EXIT_DONE, reason="")
+            else:
+                job = Job(job.number, job.folder, job.overrides, job.config, resumed=True)
+            ledger.write(job)
             jobs.append(job)
             continue
         if job is None:
@@ -308,6 +321,17 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
         ledger.write(job)
         jobs.append(job)
     return jobs
+
+
+_FINISHED = ("converged", "step_limit", "time_limit")
+"""Statuses in metrics.json of a run that ended by itself, and well."""
+
+
+def _stopped_midway(sweep: Path, job: Job) -> bool:
+    """Whether a job was stopped from outside after its run had begun: that can go on where it stands."""
+    stopped = job.state in ("running", "killed") or (job.state == "ended" and (job.code or 0) >= 128)
+    folder = sweep / job.folder
+    return stopped and ((folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir())
 
 
 def _launch_all(
@@ -359,7 +383,7 @@ def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Se
 
 def _bury(ledger: Ledger, batch: Sequence[Job]) -> None:
     """Wait for the jobs that still run after a launcher has failed; those without a process were killed."""
-    while any((job := ledger.read(j.number)).alive for j in batch):
+    while any(ledger.at_work(ledger.read(j.number)) for j in batch):
         time.sleep(POLL_S)
     for job in (ledger.read(j.number) for j in batch):
         if job.state == "running":
