@@ -44,6 +44,11 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
     @property
+    def final(self) -> bool:
+        """Whether its network is the one of the solution and the metrics written after it."""
+        return self.meta.get("final", True) is True
+
+    @property
     def state(self) -> State:
         """The solver's state, arrays in place of tensors; raises UserError if it is not there."""
         try:
@@ -60,8 +65,10 @@ class Checkpoints:
         seconds: Time spent writing so far.
     """
 
-    def __init__(self, folder: Path, configuration: Configuration) -> None:
+    def __init__(self, folder: Path, configuration: Configuration, resumed: Path | None = None) -> None:
+        """Write into a run folder, from a checkpoint on: those after it are the damaged ones that were passed over."""
         self.folder = folder
+        self._damaged = [] if resumed is None else [f for f in files(folder) if _number(f) > _number(resumed)]
         self.seconds = 0.0
         self._configuration = configuration
         self._options = configuration.settings.checkpoint
@@ -79,13 +86,14 @@ class Checkpoints:
         """Whether one more would not take more than `SHARE` of the time since the last one; always at every_s=0."""
         return not self._options.every_s or time.perf_counter() - self._last >= self._cost / SHARE
 
-    def write(self, state: State, backbone: Backbone, theta: Tensor) -> Path:
-        """Write one, then remove all but the last `checkpoint.keep`.
+    def write(self, state: State, backbone: Backbone, theta: Tensor, *, final: bool = False) -> Path:
+        """Write one, then remove the damaged ones and all but the last `checkpoint.keep`.
 
         Args:
             state: The solver's.
             backbone: The best network there is on the whole domain.
             theta: Its parameters `[P]`.
+            final: Whether solution and metrics of the same network are written next.
 
         Returns:
             The file.
@@ -103,10 +111,14 @@ class Checkpoints:
             "problem_source": self._problem[1],
             "threads": torch.get_num_threads(),
             "versions": versions(),
+            "final": final,
             "state": plain,
         }
         path = self.folder / FOLDER / f"checkpoint_{self._number:05d}.h5"
         write_checkpoint(path, arrays, meta)
+        for old in self._damaged:
+            old.unlink(missing_ok=True)
+        self._damaged = []
         for old in files(self.folder)[: -self._options.keep]:
             old.unlink(missing_ok=True)
         self._last = time.perf_counter()
@@ -262,9 +274,16 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
     Raises:
         UserError: If the folder is not a run or a file in it is damaged.
     """
-    objective, theta = network(newest(folder))
+    checkpoint = newest(folder)
+    objective, theta = network(checkpoint)
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
         metrics = {}  # interrupted before the first metrics were written: the network is still good
+    if metrics and not checkpoint.final:
+        text = (
+            f"{checkpoint.path}: the network is that of another state of the run than metrics.json and solution.h5; "
+            f"`kanpinn resume {folder}` brings them together."
+        )
+        warnings.warn(text, KanpinnWarning, stacklevel=2)
     return objective, theta, metrics

@@ -454,10 +454,16 @@ class Objective(LeastSquares):
 
     def jacobian_blocks(self, theta: Tensor) -> Iterator[Tensor]:
         """The rows of J at theta `[P]`, term by term, some points at a time: `[B, P]`."""
+        for _, _, block in self.term_jacobians(theta):
+            yield block
+
+    def term_jacobians(self, theta: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """J at theta `[P]` some points at a time: term, points `[n, d]`, rows `[E n, P]`, those of E equations."""
         step = block_rows(self.backbone.size)
         for term in self._terms:
             for start in range(0, len(term.coordinates), step):
-                yield self._at(term, slice(start, min(start + step, len(term.coordinates)))).jacobian(theta)[1]
+                part = slice(start, min(start + step, len(term.coordinates)))
+                yield term.name, term.coordinates[part], self._at(term, part).jacobian(theta)[1]
 
     def _at(self, term: _Term, chosen: slice) -> Objective:
         """This objective on some points of one term only."""

@@ -14,6 +14,9 @@ from kanpinn.io.atomic import write_text
 from kanpinn.multilevel import Stage
 from kanpinn.records import LevelRecord, Progress
 
+LARGEST_LOG = 16 * 2**20
+"""Bytes of an earlier log that are kept."""
+
 
 def warn(text: str) -> None:
     """Say on stderr, in one line, what a solve could not do though it goes on."""
@@ -30,7 +33,7 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.lines = _last_lines(path) if path.is_file() else []
         self.failed = False
 
     def add(self, *lines: str) -> None:
@@ -43,6 +46,15 @@ class RunLog:
             if not self.failed:
                 warn(f"{self.path}: {error.strerror}; the log is not written, the solve goes on")
             self.failed = True
+
+
+def _last_lines(path: Path) -> list[str]:
+    """The lines of a text, or those in its last `LARGEST_LOG` bytes; bytes that are no UTF-8 show as such."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - LARGEST_LOG))
+        lines = file.read(LARGEST_LOG).decode(errors="replace").splitlines()
+    return lines if size <= LARGEST_LOG else [f"… the first {size - LARGEST_LOG} bytes are left out", *lines[1:]]
 
 
 class StageBar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import sys
 import time
@@ -24,11 +25,11 @@ from kanpinn import __version__, checkpoints, preflight
 from kanpinn.api import Solution, load
 from kanpinn.compose import check_folder, parse
 from kanpinn.config import Configuration, one_line, validate
-from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, unknown_choice
+from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, invalid
 from kanpinn.io.atomic import remove_leftovers, write_json, write_text
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.lock import run_lock
-from kanpinn.io.solution import SolutionFile, write_solution
+from kanpinn.io.solution import SolutionFile, solution_status, write_solution
 from kanpinn.loggers import Logger, Report
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
@@ -64,15 +65,22 @@ STATUSES = {
 REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
 ADVICE = {
     "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
-    "time_limit": "time_limit_s was reached",
+    "time_limit": "time_limit_s was reached; `kanpinn resume {folder} time_limit_s=null` goes on",
     "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
-    "interrupted": "stopped by a signal; the state reached is written, `kanpinn plot` draws it",
+    "interrupted": "stopped by a signal; the state reached is written, `kanpinn resume {folder}` goes on",
 }
 FINISHED = ("converged", "step_limit", "diverged")
 """Statuses after which nothing is left to resume."""
 
 RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
 """Keys that may have another value in a resumed run: none that its numbers depend on."""
+
+
+WRITTEN = ("config.yaml", "log.txt", "metrics.json", "solution.h5", "checkpoint_*.h5")
+"""Files that only a run writes; a plot or a report of it may be writing others at the same time."""
+
+LEFT_ALONE_S = 3600.0
+"""Seconds after which a temporary file of anything else is one that nobody finishes."""
 
 
 def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
@@ -130,19 +138,20 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected a run folder")
-    metrics = _metrics(folder)
-    if metrics.get("status") in FINISHED and (folder / "solution.h5").is_file():
-        if metrics["status"] == "diverged":
-            raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
-        print(f"{folder}: finished, status {metrics['status']}; nothing to resume", flush=True)
-        return load(folder)
     changed = _changed(overrides)
+    finished = _finished(folder)
+    if finished == "diverged":
+        raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
+    if finished is not None:
+        print(f"{folder}: finished, status {finished}; nothing to resume", flush=True)
+        return load(folder)
     with _held(folder) as still_there:
-        remove_leftovers(folder)
-        if checkpoints.files(folder):
-            checkpoint = checkpoints.newest(folder)
+        remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
+        checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
+        if checkpoint is not None:
             configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
             _same_conditions(checkpoint, configuration)
+            preflight.check(configuration)
             solver = Solver(configuration)
             solver.load_state(checkpoint.state)
             where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
@@ -165,7 +174,20 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
         log.add(line)
         print(f"{line}\n", flush=True)
         grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-        return _solve(configuration, folder, log, solver, grid, observers, still_there)
+        return _solve(configuration, folder, log, solver, grid, observers, still_there, checkpoint, bool(changed))
+
+
+def _finished(folder: Path) -> str | None:
+    """The status of a run of which nothing is left to do; None if something is, a file that is not the last one too."""
+    status = _metrics(folder).get("status")
+    if status not in FINISHED:
+        return None
+    try:
+        if solution_status(folder / "solution.h5") != status or not checkpoints.newest(folder).final:
+            return None
+    except UserError:
+        return None
+    return str(status)
 
 
 @contextmanager
@@ -194,29 +216,40 @@ def _solve(
     grid: OutputGrid,
     observers: Sequence[Logger],
     still_there: Callable[[], None],
+    checkpoint: checkpoints.Checkpoint | None = None,
+    changed: bool = False,
 ) -> Solution:
-    """Solve, or solve the rest, and write everything."""
+    """Solve, or solve the rest after a checkpoint, and write everything; what has `changed` is written at once."""
     settings = configuration.settings
     with stop_signals() as caught, _report(configuration, folder, log, observers, solver.steps) as report:
-        watch = _RunWatch(configuration, folder, log, report, caught, still_there)
+        saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
+        watch = _RunWatch(configuration, log, report, caught, still_there, saved)
+        if checkpoint is not None and changed:
+            watch.save(solver, checkpoint.state)
         end = solver.solve(watch)
-        watch.save(solver, watch.stopped)
-        if caught:
+        unsaved = watch.save(solver, watch.stopped, final=True)
+        # A signal that comes later finds all but figures written: what is written then says how the solve has ended.
+        interrupted = tuple(caught)
+        if interrupted:
             end = replace(end, reason="interrupted", message="")
         still_there()
         solution, message, failures = _finish(configuration, solver, grid, end, folder)
-        text = summary(solver.training.levels, solution.metrics, message, folder)
+        failures += [] if unsaved is None else [unsaved]
+        text = summary(solver.training.levels, solution.metrics, message, folder.absolute())
         log.add(text)
         print(text, flush=True)
         if failures:
             raise failures[0]
-        if settings.output.figures and not caught:
-            _draw(folder)
+        if settings.output.figures and not interrupted:
+            if caught:
+                warn(f"{folder}: the figures are not drawn (a signal); `kanpinn plot` draws them")
+            else:
+                _draw(folder)
         report.finish(solution.metrics, folder / "figures")
     if end.reason == "diverged":
         raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
-    if caught:
-        raise Interrupted(caught[0])
+    if interrupted:
+        raise Interrupted(interrupted[0])
     return solution
 
 
@@ -249,25 +282,34 @@ class _RunWatch:
     def __init__(
         self,
         configuration: Configuration,
-        folder: Path,
         log: RunLog,
         report: Report,
         caught: Sequence[int],
         still_there: Callable[[], None],
+        saved: checkpoints.Checkpoints,
     ) -> None:
         self.stopped: State | None = None
         self._configuration, self._log, self._report, self._caught = configuration, log, report, caught
         self._still_there = still_there
-        self._saved = checkpoints.Checkpoints(folder, configuration)
+        self._saved = saved
         self._bar: StageBar | None = None
 
-    def save(self, solver: Solver, state: State | None = None) -> None:
-        """Write a checkpoint of a state, by default the one reached; where that fails, say so and go on."""
+    def save(self, solver: Solver, state: State | None = None, *, final: bool = False) -> OSError | None:
+        """Write a checkpoint of a state, by default the one reached; gives back why that failed, and goes on.
+
+        Args:
+            solver: The solve.
+            state: The state.
+            final: Whether it goes with the solution written: then there is no next one, and no warning in its place.
+        """
         self._still_there()
         try:
-            self._saved.write(state or solver.state(), *solver.network())
+            self._saved.write(state or solver.state(), *solver.network(), final=final)
         except OSError as error:  # there may be room again for the next
-            warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
+            if not final:
+                warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
+            return error
+        return None
 
     def slab_begun(self, solver: Solver) -> None:
         if len(solver.done) > 1:
@@ -338,8 +380,10 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     changed = {}
     for override in parse(overrides):
         key = override.key_or_group
-        if key not in RESUMABLE or override.type != OverrideType.CHANGE or override.is_sweep_override():
-            raise unknown_choice("resume", override.input_line, (f"{name}=…" for name in RESUMABLE))
+        if key not in RESUMABLE:
+            raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
+        if override.type != OverrideType.CHANGE or override.is_sweep_override():
+            raise invalid("resume", override.input_line, f"{key}=… with one value")
         changed[key] = override.value()
     return changed
 
@@ -467,17 +511,19 @@ def _finish(
         slabs=configuration.components["schedule"].slabs,
         slabs_begun=len(done),
     )
-    failures = []
-    # On a full disk there may be room for the second where there was none for the first.
-    for write in (
-        lambda: write_solution(folder / "solution.h5", data),
-        lambda: write_json(folder / "metrics.json", metrics),
-    ):
+    failures: list[OSError] = []
+    try:
+        write_solution(folder / "solution.h5", data)
+    except OSError as error:
+        failures.append(error)
+    # On a full disk there may be room for the second where there was none for the first. Beside the solution of an
+    # earlier state it would tell of another one.
+    if not failures or not (folder / "solution.h5").is_file():
         try:
-            write()
+            write_json(folder / "metrics.json", metrics)
         except OSError as error:
             failures.append(error)
-    message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "")
+    message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "").format(folder=shlex.quote(str(folder)))
     if end.reason == "diverged":
         message += f"; {ADVICE['diverged']}"
     missing = configuration.components["schedule"].slabs - len(done)

@@ -18,11 +18,18 @@ from kanpinn.errors import UserError
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid
 from kanpinn.records import LevelRecord, Progress, StageEnd, rows_of, rows_state
-from kanpinn.state import State
+from kanpinn.spectrum import stacked, unstacked
+from kanpinn.state import State, check_size
 from kanpinn.training import Training, embed
 
 ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is; what they end can be resumed."""
+
+_MISFITS = (
+    *(LookupError, TypeError, ValueError, AttributeError, AssertionError),
+    *(RuntimeError, ArithmeticError, MemoryError),
+)
+"""What taking in a state that somebody has made up may raise."""
 
 
 class Watch(Protocol):
@@ -58,6 +65,7 @@ class Solver:
         ends: How the slabs that are over have ended, without their parameters and rows.
         number: Which stage of the slab under work is next, or under way.
         trials: How its random starts have ended, until the best of them goes on.
+        discarded: Steps of random starts that did not go on.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -67,6 +75,7 @@ class Solver:
         self.ends: list[StageEnd] = []
         self.number = 0
         self.trials: list[StageEnd] = []
+        self.discarded = 0
 
     @property
     def training(self) -> Training:
@@ -85,7 +94,7 @@ class Solver:
             return 0
         training = self.training
         underway = [] if training.underway is None else training.underway.rows
-        return len(training.history) + len(underway) + sum(len(end.rows) for end in self.trials)
+        return len(training.history) + len(underway) + sum(len(end.rows) for end in self.trials) + self.discarded
 
     @property
     def over(self) -> bool:
@@ -125,13 +134,13 @@ class Solver:
 
     def _train(self, watch: Watch) -> None:
         """Train one stage and keep what comes of it."""
-        training, stage = self.training, self.plan[self.number]
+        training, stage, refused = self.training, self.plan[self.number], None
         if training.underway is None:
             if stage.trial is None and self.trials:
-                training.settle(best_of(self.trials))
-                self.trials = []
-            training.enter(stage)
-        end = training.train(stage, watch.stage_begun(self, stage), lambda: watch.halt(self))
+                training.settle(self._chosen())
+            refused = training.enter(stage)
+        tell = watch.stage_begun(self, stage)
+        end = refused or training.train(stage, tell, lambda: watch.halt(self))
         watch.stage_ended(self, stage, end)
         if stage.trial is not None:
             self.trials.append(end)
@@ -139,7 +148,7 @@ class Solver:
                 self.number += 1
                 watch.settled(self)
                 return
-            end = replace(best_of(self.trials), reason=end.reason, message=end.message)
+            end = replace(self._chosen(), reason=end.reason, message=end.message)
         training.settle(end)
         watch.level_done(training.levels[-1])
         self.number += 1
@@ -155,6 +164,13 @@ class Solver:
             self._close(end)
         if end.reason not in ENDINGS:
             watch.settled(self)
+
+    def _chosen(self) -> StageEnd:
+        """The best random start; the others are forgotten."""
+        best = best_of(self.trials)
+        self.discarded += sum(len(end.rows) for end in self.trials) - len(best.rows)
+        self.trials = []
+        return best
 
     def _close(self, end: StageEnd) -> None:
         """Keep how a slab has ended."""
@@ -186,11 +202,12 @@ class Solver:
         return {
             "slabs": [training.state() for training in self.done],
             "levels": [record.state() for record in first.levels],
-            "spectra": [{"visit": visit, "of": spectra} for visit, spectra in first.spectra.items()],
+            "spectra": stacked(first.spectra, len(first.levels)),
             "history": rows_state(first.history),
             "ends": [end.state() for end in self.ends],
             "number": self.number,
             "trials": [end.state() for end in self.trials],
+            "discarded": self.discarded,
             "seconds": self.seconds,
         }
 
@@ -203,7 +220,10 @@ class Solver:
         Raises:
             UserError: If it is not a state of this config.
         """
+        schedule = self.configuration.components["schedule"]
         try:
+            if not 1 <= len(state["slabs"]) <= schedule.slabs or len(state["ends"]) > len(state["slabs"]):
+                raise ValueError(f"{len(state['slabs'])} time slabs begun of {schedule.slabs}")
             for known in state["slabs"]:
                 self._begin_slab()
                 self.training.load_state(known)
@@ -211,16 +231,23 @@ class Solver:
             # These lists are shared by all slabs.
             first.levels[:] = [LevelRecord.from_state(record) for record in state["levels"]]
             first.history[:] = rows_of(state["history"])
-            first.spectra.update({int(known["visit"]): known["of"] for known in state["spectra"]})
+            first.spectra.update(unstacked(state["spectra"]))
             self.ends = [StageEnd.from_state(end, device) for end in state["ends"]]
             self.number = int(state["number"])
             self.trials = [StageEnd.from_state(end, device) for end in state["trials"]]
+            for end in self.trials:
+                check_size(end.theta, self.training.problem.size)
+            self.discarded = int(state["discarded"])
+            if not (0 <= self.number <= len(self.plan) and first.levels and self.discarded >= 0):
+                raise ValueError(f"stage {self.number} of {len(self.plan)}")
+            if self.number == len(self.plan) and not self.over:
+                raise ValueError("no stage is left, and yet it is not over")
             started = time.perf_counter() - float(state["seconds"])
             for training in self.done:
                 training.started = started
         except UserError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+        except _MISFITS as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise UserError(f"the checkpoint does not fit its own config ({reason})") from error
 

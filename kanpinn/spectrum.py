@@ -105,6 +105,25 @@ def error_spectra(
     return found
 
 
+def unstacked(table: Mapping[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
+    """The spectra by visit whose `stacked` table this is; nothing for a visit without.
+
+    Args:
+        table: The table.
+
+    Returns:
+        `error_spectra` by visit.
+    """
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for name, values in table.items():
+        if name.startswith("wave_number_"):
+            continue
+        axis = f"wave_number_{name.rpartition('_')[2]}"
+        for visit in np.flatnonzero(~np.isnan(values).all(1)).tolist():
+            found.setdefault(visit, {}).update({axis: table[axis], name: values[visit]})
+    return found
+
+
 def stacked(spectra: Mapping[int, Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
     """Put the spectra of several visits into one table.
 

@@ -79,6 +79,21 @@ def tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device, copy=True)
 
 
+def check_size(values: Tensor, size: int) -> None:
+    """Raise ValueError unless values are `size` floating-point parameters, `[P]`."""
+    if values.shape != (size,) or not values.is_floating_point():
+        raise ValueError(f"{values.dtype} of shape {list(values.shape)} in place of {size} parameters")
+
+
+def check_vectors(state: Any, size: int) -> None:
+    """Raise ValueError unless every array of a state has `size` columns, or is one number."""
+    leaves = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    for leaf in leaves:
+        check_vectors(leaf, size)
+    if isinstance(state, np.ndarray) and state.ndim and (state.shape[-1] != size or state.dtype.kind != "f"):
+        raise ValueError(f"{state.dtype} of shape {list(state.shape)} for {size} parameters")
+
+
 def generator_state(generator: np.random.Generator) -> State:
     """Where a random generator stands, the number of its children included: SciPy's engines draw from a child each."""
     sequence = generator.bit_generator.seed_seq

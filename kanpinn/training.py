@@ -16,7 +16,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.config import Configuration
-from kanpinn.diagnosis import what_is_wrong
+from kanpinn.diagnosis import is_stationary, what_is_wrong
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel import Stage
@@ -32,7 +32,7 @@ from kanpinn.records import LevelRecord, Progress, Row, StageEnd, Underway
 from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
 from kanpinn.spectrum import error_spectra
-from kanpinn.state import State, generator_of, generator_state
+from kanpinn.state import State, check_size, check_vectors, generator_of, generator_state
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -43,7 +43,7 @@ RISEN = 1e3
 ROLLBACKS = 3
 """How often a stage may go back to its best state before it counts as diverged."""
 
-_INITIAL, _POINTS, _EMBEDDING = range(3)
+_INITIAL, _POINTS, _EMBEDDING, _SKETCHES = range(4)
 """Independent random streams of one seed."""
 
 
@@ -155,8 +155,15 @@ class Training:
         """The level a network is trained on: its own, or the stage's where it has none."""
         return backbone.level if backbone.refinable or self._stage is None else self._stage.level
 
-    def enter(self, stage: Stage) -> None:
-        """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction."""
+    def enter(self, stage: Stage) -> StageEnd | None:
+        """Bring the network to the stage's level: random parameters, refinement, a coarse problem or its correction.
+
+        Args:
+            stage: What is to be trained next.
+
+        Returns:
+            None; or how the stage has ended already, where its coarse problem has no finite points to be posed on.
+        """
         began = time.perf_counter()
         first = self._stage is None
         self._stage = stage
@@ -170,11 +177,22 @@ class Training:
         while self.levels[-1].level != stage.level:
             began = time.perf_counter()
             if self.levels[-1].level > stage.level:
-                h.descend(*self.configuration.components["schedule"].coarse_problem)
+                try:
+                    h.descend(*self.configuration.components["schedule"].coarse_problem)
+                except DivergedError as error:
+                    return self._unposed(error)
                 self._record(stage, began, level=h.level, entered="restrict")
             else:
                 self._rise(stage, began)
         self._prepare(stage)
+        return None
+
+    def _unposed(self, error: DivergedError) -> StageEnd:
+        """The end of a stage whose coarse problem cannot be posed: the level it was for stays as it is."""
+        theta = self.hierarchy.theta
+        loss = self._loss(theta) if len(self.problem.points) else math.inf
+        reason = "refused" if math.isfinite(loss) else "diverged"
+        return StageEnd(reason, f"the coarse problem of level {self.levels[-1].level}: {error}", theta, loss)
 
     def _start(self, backbone: Backbone, stage: Stage) -> Tensor:
         """Parameters `[P]` to begin with: random ones, or (warm) those of the time slab before, projected."""
@@ -216,6 +234,9 @@ class Training:
         """Start the stage's optimiser, with the state of the level it comes from where the schedule asks for that."""
         optimizer = self.configuration.optimizer(stage.optimizer)
         optimizer.start(self.problem.size, stage.steps)
+        trial = 0 if stage.trial is None else stage.trial + 1
+        own = [_SKETCHES, self.slab, len(self.levels), trial, len(self.history)]
+        optimizer.stream = [self.configuration.settings.seed, *own]
         if self.configuration.components["schedule"].optimizer_state == "transfer" and stage.trial is None:
             self._carry(optimizer)
         self._last = self.hierarchy.level
@@ -291,6 +312,11 @@ class Training:
                 break
             if step.stop and (run.stuck or not self._every):
                 reason, message = "optimizer", step.stop
+                if step.loss > 0 and is_stationary(self.problem, run.theta):
+                    message = (
+                        f"the gradient is zero at loss {step.loss:.3g}: a solution only if that is small, else no "
+                        "parameter reaches the residual any more; try another seed or a smaller optimizer.lr"
+                    )
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
             run.due = run.stuck = step.stop is not None
@@ -344,7 +370,11 @@ class Training:
     def _end(self, stage: Stage, run: Underway, reason: str, message: str) -> StageEnd:
         """Look at where a stage has come, and close it."""
         if not len(self.problem.points):
-            self.resample(run.theta)
+            try:
+                self.resample(run.theta)
+            except DivergedError as error:  # without points there is no loss
+                self.underway = None
+                return StageEnd("diverged", message or f"level {stage.level}: {error}", run.theta, math.inf, run.rows)
         theta = run.best if reason == "diverged" else run.theta
         loss = self._loss(theta)
         if not math.isfinite(loss) and reason != "diverged":
@@ -472,9 +502,9 @@ class Training:
         kept = self._optimizers
         if self.configuration.components["schedule"].optimizer_state == "reset":  # then only one of them is ever asked
             kept = {self._last: kept[self._last]} if self.underway is not None and self._last in kept else {}
+        chosen = {level: {"chosen": self._chosen[level][0], "steps": self._chosen[level][1]} for level in kept}
         optimizers = [
-            {"level": level, "chosen": self._chosen[level][0], "steps": self._chosen[level][1], "state": o.state()}
-            for level, o in kept.items()
+            {"level": level, **chosen[level], "stream": list(o.stream), "state": o.state()} for level, o in kept.items()
         ]
         return {
             "stage": None if self._stage is None else asdict(self._stage),
@@ -497,13 +527,20 @@ class Training:
         Raises:
             KeyError, TypeError, ValueError: If it is not one of this config.
         """
-        stage = state["stage"]
+        stage, schedule = state["stage"], self.configuration.components["schedule"]
         self._stage = None if stage is None else Stage(**{**stage, "stop": StopRule(**stage["stop"])})
+        if not 1 <= int(state["hierarchy"]["levels"]) <= schedule.levels:
+            raise ValueError(f"{state['hierarchy']['levels']} levels of {schedule.levels}")
+        if self._stage is not None and self._stage not in schedule.plan():
+            raise ValueError("a stage that is none of its schedule's")
         self.hierarchy.load_state(state["hierarchy"], self.device)
         for known in state["optimizers"]:
             level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
             optimizer = self.configuration.optimizer(chosen[0])
-            optimizer.start(self.hierarchy.backbones[level].size, chosen[1])
+            size = self.hierarchy.backbones[level].size
+            check_vectors(known["state"], size)
+            optimizer.start(size, chosen[1])
+            optimizer.stream = [int(part) for part in known["stream"]]
             optimizer.load_state(known["state"], self.device)
             self._optimizers[level], self._chosen[level] = optimizer, chosen
         self._last = state["last"]
@@ -516,3 +553,8 @@ class Training:
         self._points, self._initial = map(generator_of, state["generators"])
         if state["underway"] is not None:
             self.underway = Underway.from_state(state["underway"], self.device)
+            for theta in (self.underway.theta, self.underway.best):
+                check_size(theta, self.problem.size)
+            if self._stage is None or self._last not in self._optimizers:
+                raise ValueError("a stage under way without its optimiser")
+        self._taken_up = time.perf_counter()

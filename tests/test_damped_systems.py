@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -18,12 +19,13 @@ from test_optimizers import START, iterate, linear, rosenbrock
 from torch import Tensor
 
 from kanpinn import objective as objective_room
+from kanpinn import solve
 from kanpinn.backbones import Backbone
 from kanpinn.errors import UserError
 from kanpinn.least_squares import LeastSquares as Protocol
 from kanpinn.least_squares import Linearization
 from kanpinn.objective import Objective
-from kanpinn.optimizers import LevenbergMarquardt
+from kanpinn.optimizers import LevenbergMarquardt, Step
 from kanpinn.optimizers import levenberg_marquardt as levenberg_marquardt_room
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.optimizers.damping import NielsenDamping, TargetRatioDamping
@@ -272,6 +274,7 @@ def test_a_sketched_step_is_the_dense_solution_with_the_whole_gradient(sketch: s
     objective, theta, _ = build(*CASES["wave, kan"][:2])
     lm = LevenbergMarquardt(sketch=sketch, sketch_rows=1.0, solver=solver, momentum=0.0, damping=0.1)
     lm.start(len(theta), 5)
+    lm.stream = [0]
     if sketch == "points":
         objective = thirty(objective, theta)
         found = sample_points(objective, theta, len(theta), np.random.default_rng([0, 0]))
@@ -360,3 +363,38 @@ def test_target_ratio_takes_no_step_below_its_target_and_finds_the_minimum() -> 
 def test_senseless_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         LevenbergMarquardt(**options)
+
+
+@pytest.mark.parametrize("sketch", ["points", "countsketch"])
+def test_a_sketch_is_the_same_for_the_same_stream_only(sketch: str) -> None:
+    objective, theta, _ = build(*CASES["wave, kan"][:2])
+    objective = thirty(objective, theta)
+
+    def step(stream: list[int]) -> Tensor:
+        lm = LevenbergMarquardt(sketch=sketch, sketch_rows=1.0)
+        lm.start(len(theta), 5)
+        lm.stream = stream
+        return lm.step(objective, theta).theta
+
+    assert torch.equal(step([0, 1]), step([0, 1]))
+    assert not torch.equal(step([0, 1]), step([0, 2]))
+
+
+def test_every_stage_of_every_seed_has_a_stream_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[tuple[int, ...]] = []
+    step = LevenbergMarquardt.step
+
+    def watched(self: LevenbergMarquardt, objective: Protocol, theta: Tensor) -> Step:
+        streams.append(tuple(self.stream))
+        return step(self, objective, theta)
+
+    monkeypatch.setattr(LevenbergMarquardt, "step", watched)
+    words = ["problem=poisson", "backbone.width=[]", "backbone.grid=2", "schedule.levels=2", "schedule.steps=2"]
+    words += ["schedule.starts=2", "schedule.start_steps=2", "sampler.interior=40", "sampler.boundary=8"]
+    words += ["output.points=5", "output.figures=false", "output.progress=false"]
+    for seed in (0, 1):
+        solve([*words, f"seed={seed}", f"hydra.run.dir={tmp_path}/{seed}"])
+    stages = 2 + 2  # two random starts, two levels
+    assert len(streams) == 2 * 2 * stages
+    assert len(set(streams)) == 2 * stages
+    assert [stream[0] for stream in streams] == [0] * 2 * stages + [1] * 2 * stages

@@ -67,6 +67,7 @@ def metrics() -> dict:
     return json.loads(Path("run/metrics.json").read_text())
 
 
+FLAT = ["sampler.resample_every=0", "weighting.terms.boundary=0"]
 ADAM = ["optimizer=adam", "optimizer.decay=none", "optimizer.ramp_steps=0", "schedule.steps=60"]
 
 
@@ -107,6 +108,11 @@ class Plain(Problem):
         return [Condition("end", ("x+",), lambda p: p.u)]
 
 
+class Late(Plain):
+    def residual(self, p):
+        return torch.sqrt(torch.abs(p.u * (p.x - 0.75)))
+
+
 def objective(problem: Problem, points: list[float]) -> tuple[Objective, torch.Tensor]:
     network = Kan(width=[], degree=3, grid=2).build(
         EmbeddingOptions("none").build(problem.domain, (), np.random.default_rng(0)), 1
@@ -132,3 +138,58 @@ def test_what_is_wrong_is_told_apart() -> None:
 def test_a_set_without_points_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="no point was drawn for 'interior'"):
         objective(Plain(), [])
+
+
+def test_a_minimum_is_told_from_a_fault_without_the_jacobian_of_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, theta = objective(Plain(), [0.25, 0.5, 0.75])
+
+    def whole(*_: object) -> None:
+        raise AssertionError("the Jacobian was built")
+
+    monkeypatch.setattr(Objective, "jacobian", whole)
+    assert what_is_wrong(found, theta + 1.0) is None
+    monkeypatch.undo()
+    found, theta = objective(Late(), [0.25, 0.5, 0.75])
+    rows = []
+    jacobian = Objective.jacobian
+    monkeypatch.setattr("kanpinn.objective.block_rows", lambda _: 1)
+    monkeypatch.setattr(Objective, "jacobian", lambda self, t: rows.append(len(self.points)) or jacobian(self, t))
+    assert what_is_wrong(found, theta + 1.0) == "the Jacobian of the residual of 'interior' is not finite at x=0.75"
+    assert rows == [1, 1, 1]
+
+
+def test_candidate_points_where_the_residual_is_not_finite_end_the_run_with_all_files(brittle) -> None:
+    hole = "r + 0 * torch.sqrt(0.998 - p.x)"  # none of the few points of the check before the run lies there
+    with pytest.raises(DivergedError, match=r"level 0: the residual is not finite at .* candidate points, .* x=0\.99"):
+        brittle(hole, "sampler=adaptive", "sampler.interior=1000", "optimizer=adam", "schedule.steps=3")
+    assert metrics()["status"] == "diverged"
+    assert Path("run/solution.h5").is_file()
+    assert bool(kanpinn.load("run").theta.isfinite().all())
+
+
+def test_a_coarse_problem_that_cannot_be_posed_is_refused_and_the_run_goes_on(
+    brittle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_finite(*_: object) -> None:
+        raise DivergedError("the residual is not finite at 3 of 5 candidate points")
+
+    monkeypatch.setattr("kanpinn.multilevel.hierarchy.Hierarchy.descend", not_finite)
+    cycle = ["schedule=v_cycle", "schedule.levels=2", "schedule.cycles=2", "schedule.pre=2", "schedule.post=2"]
+    m = brittle("r", *cycle, "schedule.coarsest=3").metrics
+    assert m["status"] == "step_limit"
+    assert [(level["level"], level["steps"]) for level in m["levels"]] == [(1, 8)]
+    assert "ended by refused: the coarse problem of level 1: the residual is" in Path("run/log.txt").read_text()
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
+def test_a_zero_gradient_at_a_large_loss_is_told(brittle, optimizer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # Every step function is flat: no parameter reaches the residual.
+    brittle("torch.sign(p.u.detach()) * 0 + 7 + 0 * r", f"optimizer={optimizer}", "schedule.steps=9", *FLAT)
+    assert "the gradient is zero at loss 49: a solution only if that is small" in capsys.readouterr().out
+
+
+def test_a_system_that_no_damping_makes_regular_is_told(brittle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kanpinn.optimizers.damped_systems.Cholesky.solve", lambda *_: None)
+    brittle("r", "optimizer=levenberg_marquardt", "schedule.steps=9", "sampler.resample_every=0")
+    log = Path("run/log.txt").read_text()
+    assert "the damped system is singular in rounding for all of 12 dampings; try optimizer.solver=qr" in log

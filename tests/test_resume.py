@@ -25,14 +25,17 @@ from kanpinn.checkpoints import Checkpoints, configuration_of, newest
 from kanpinn.compose import compose
 from kanpinn.config import Configuration, validate
 from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.io.atomic import remove_leftovers
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import seal
 from kanpinn.io.inspect import inspect as kanpinn_inspect
+from kanpinn.io.solution import solution_status
 from kanpinn.multilevel import Stage
 from kanpinn.output import OutputGrid, solution_fields
 from kanpinn.records import LevelRecord, Progress, StageEnd
 from kanpinn.registry import REGISTRY
 from kanpinn.solver import Solver
+from kanpinn.spectrum import error_spectra, stacked, unstacked
 
 TINY = [
     *("problem=heat", "problem.conditions=soft", "output.points=5", "output.progress=false", "output.figures=false"),
@@ -137,6 +140,7 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
         "levels": json.dumps(levels),
         "fields": {name: values.tobytes() for name, values in fields.items()},
         "points": {name: p.numpy().tobytes() for name, p in last.objective.term_points().items()},
+        "spectra": {name: values.tobytes() for name, values in stacked(last.spectra, len(last.levels)).items()},
         "end": (end.reason, end.message, np.float64(end.loss).tobytes()),
     }
 
@@ -292,7 +296,7 @@ def stopped(tmp_path: Path) -> Path:
 def test_a_time_limit_counts_all_and_may_be_raised(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"time_limit_s=0\.05: .* s are spent already; expected more"):
         run.resume(stopped)
-    with pytest.raises(UserError, match=r"resume=optimizer\.damping=1: unknown"):
+    with pytest.raises(UserError, match=r"optimizer\.damping cannot change on resume; those that can: time_limit_s, "):
         run.resume(stopped, ["optimizer.damping=1"])
     spent = kanpinn.load(stopped).metrics["wall_time_s"]
     m = run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"]).metrics
@@ -349,3 +353,153 @@ def test_a_checkpoint_that_asks_for_absurd_sizes_is_refused(tmp_path: Path) -> N
     seal(path)
     with pytest.raises(UserError, match=r"not a plain array|declares"):
         read_checkpoint(path)
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device", "run/file")
+
+
+def test_beside_a_solution_that_could_not_be_replaced_no_metrics_of_another_state_appear(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: (stopped / name).read_bytes() for name in ("solution.h5", "metrics.json")}
+    with monkeypatch.context() as patch:
+        patch.setattr("kanpinn.run.write_solution", no_room)
+        with pytest.raises(OSError, match="No space left"):
+            run.resume(stopped, ["time_limit_s=null"])
+    assert before == {name: (stopped / name).read_bytes() for name in before}
+    # Nor does it help to say that the run is finished.
+    said = json.loads(before["metrics.json"])
+    (stopped / "metrics.json").write_text(json.dumps({**said, "status": "step_limit"}))
+    status = run.resume(stopped).metrics["status"]
+    assert status in run.FINISHED
+    assert solution_status(stopped / "solution.h5") == status
+
+
+def test_a_last_checkpoint_that_is_not_written_fails_the_run_and_resume_brings_all_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*TINY, "schedule.steps=3", "checkpoint.every_s=0"]
+    run.run(*compose([*words, f"hydra.run.dir={tmp_path}/whole"]))
+    write = Checkpoints.write
+
+    def no_room_at_last(self: Checkpoints, *known: Any, final: bool = False) -> Path:
+        return no_room() if final else write(self, *known)  # type: ignore[return-value]
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write", no_room_at_last)
+        with pytest.raises(OSError, match="No space left"):
+            run.run(*compose([*words, f"hydra.run.dir={folder}"]))
+    with pytest.warns(KanpinnWarning, match="that of another state of the run than metrics.json"):
+        earlier = kanpinn.load(folder)
+    found = run.resume(folder)
+    assert not np.array_equal(found.theta, earlier.theta)
+    assert fields_of(folder) == fields_of(tmp_path / "whole")
+    assert np.array_equal(kanpinn.load(folder).theta, found.theta)
+
+
+def test_damaged_checkpoints_go_and_do_not_push_out_whole_ones(stopped: Path) -> None:
+    whole, damaged = checkpoints.files(stopped)
+    damaged.write_bytes(b"")
+    with pytest.warns(KanpinnWarning, match="is used"):
+        checkpoint = newest(stopped)
+    configuration = configuration_of(checkpoint)
+    solver = Solver(configuration)
+    solver.load_state(checkpoint.state)
+    written = Checkpoints(stopped, configuration, checkpoint.path).write(checkpoint.state, *solver.network())
+    assert checkpoints.files(stopped) == [whole, written]
+
+
+def test_what_a_resumed_run_changes_outlives_its_process(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("a power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solver, "solve", die)
+        with pytest.raises(RuntimeError, match="a power cut"):
+            run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"])
+    assert run.resume(stopped).metrics["status"] in run.FINISHED
+
+
+def test_only_what_no_process_writes_is_cleared_away(tmp_path: Path) -> None:
+    names = [".solution.h5.0123abcd.tmp", "checkpoints/.checkpoint_00007.h5.0123abcd.tmp"]
+    others = ["figures/.solution.png.0123abcd.tmp", ".run.html.0123abcd.tmp", ".mine.tmp", "solution.h5"]
+    for name in [*names, *others]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    remove_leftovers(tmp_path, run.WRITTEN, 3600)
+    assert [name for name in [*names, *others] if (tmp_path / name).exists()] == others
+    for name in others:
+        os.utime(tmp_path / name, (0, 0))
+    remove_leftovers(tmp_path, run.WRITTEN, 3600)
+    assert [name for name in others if (tmp_path / name).exists()] == [".mine.tmp", "solution.h5"]
+
+
+def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Configuration) -> None:
+        raise UserError("not here")
+
+    monkeypatch.setattr("kanpinn.preflight.check", refuse)
+    with pytest.raises(UserError, match="not here"):
+        run.resume(stopped, ["time_limit_s=null"])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("slabs", 0, "hierarchy", "levels"), 10**9),
+        (("slabs", 0, "hierarchy", "level"), -1),
+        (("slabs", 0, "hierarchy", "theta"), np.zeros(3)),
+        (("slabs", 0, "underway", "theta"), np.zeros(3)),
+        (("slabs", 0, "underway", "best"), np.zeros(3)),
+        (("slabs", 0, "optimizers", 0, "state", "last"), np.zeros(3)),
+        (("slabs", 0, "optimizers"), []),
+        (("slabs", 0, "stage", "steps"), 10**9),
+        (("slabs", 0, "work"), 10**400),
+        (("slabs",), []),
+        (("number",), 10**9),
+        (("levels",), []),
+        (("spectra",), {"u_x": np.zeros((1, 3))}),
+    ],
+)
+def test_a_state_that_does_not_fit_its_config_is_refused_in_one_line(
+    stopped: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    checkpoint = newest(stopped)
+    state = part = checkpoint.state
+    for key in place[:-1]:
+        part = part[key]
+    assert place[-1] in part or isinstance(part, list)
+    part[place[-1]] = value
+    with pytest.raises(UserError, match="the checkpoint does not fit its own config"):
+        Solver(configuration_of(checkpoint)).load_state(state)
+
+
+def test_spectra_of_any_number_of_visits_are_as_many_arrays_and_come_back() -> None:
+    x, t = np.linspace(0, 1, 9), np.linspace(0, 2, 5)
+    generator = np.random.default_rng(0)
+
+    def spectra() -> dict[str, np.ndarray]:
+        values = {name: generator.normal(size=(5, 9)) for name in ("u", "v")}
+        return error_spectra(values, dict.fromkeys(values, np.zeros((5, 9))), {"x": x, "t": t}, ("t", "x"), ())
+
+    visits = {k: spectra() for k in range(3000) if k != 5}
+    table = stacked(visits, 3000)
+    assert len(table) == 6
+    found = unstacked(table)
+    assert list(found) == list(visits)
+    for visit, columns in visits.items():
+        assert {name: v.tobytes() for name, v in columns.items()} == {n: v.tobytes() for n, v in found[visit].items()}
+
+
+def test_a_logger_is_told_the_steps_of_discarded_starts_after_a_resumption(tmp_path: Path) -> None:
+    configuration = validate(compose([*TINY, *SCHEDULES["nested"]])[0])
+    solver = Solver(configuration)
+    assert solver.solve(Watcher(7, Checkpoints(tmp_path, configuration))).reason == "interrupted"
+    resumed = Solver(configuration)
+    resumed.load_state(newest(tmp_path).state)
+    assert resumed.steps == 7  # two starts of two steps, three of the one that goes on
+    assert resumed.discarded == 2
+    resumed.solve(Watcher())
+    assert resumed.steps == 2 * 2 + 5 + 4

@@ -18,7 +18,8 @@ import pytest
 
 import kanpinn
 from kanpinn.checkpoints import restore
-from kanpinn.errors import DivergedError, UserError
+from kanpinn.errors import DivergedError, Interrupted, UserError
+from kanpinn.progress import RunLog
 from kanpinn.registry import REGISTRY
 
 TINY = [
@@ -326,6 +327,81 @@ def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: in
     with h5py.File(folder / "solution.h5") as file:
         grid = np.stack([a.ravel() for a in np.meshgrid(file["x"][...], file["y"][...])], axis=1)
         assert np.array_equal(solution(grid)["u"], file["u"][...].ravel())
+
+
+def test_a_second_signal_ends_the_run_at_once_and_all_files_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    # One step takes longer than anybody waits: the first signal asks for its end, the second does not wait for it.
+    overrides = [*TINY, "schedule.steps=1000000", "checkpoint.every_s=0", f"hydra.run.dir={folder}"]
+    slow = (
+        "import sys, time; from kanpinn.optimizers import LevenbergMarquardt as M; from kanpinn.cli.main import main; "
+        "step = M.step; M.step = lambda *a: (M.n < 3 or time.sleep(100), setattr(M, 'n', M.n + 1), step(*a))[2]; "
+        "M.n = 0; sys.exit(main(['solve', *sys.argv[1:]]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *overrides],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoints/checkpoint_00004.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    assert any("stopping after this step" in line for line in process.stderr)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM
+    process.communicate()
+    assert sorted(file.name for file in folder.iterdir() if file.name != ".lock") == [
+        "checkpoints",
+        "config.yaml",
+        "log.txt",
+    ]
+    assert not list(folder.rglob("*.tmp"))
+    assert np.isfinite(kanpinn.load(folder)([[0.5, 0.5]])["u"]).all()
+
+
+def test_a_signal_after_the_end_leaves_a_run_that_has_ended_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def draw(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        drawn.append(folder)
+
+    monkeypatch.setattr("kanpinn.run._draw", draw)
+    m = solve(tmp_path / "run", "output.figures=true").metrics
+    assert drawn == [tmp_path / "run"]
+    assert m["status"] == metrics_of(tmp_path / "run")["status"] == "step_limit"
+
+
+def test_an_interrupted_run_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending = [signal.SIGINT]
+    monkeypatch.setattr("kanpinn.run._RunWatch.level_done", lambda *_: pending and os.kill(os.getpid(), pending.pop()))
+    with pytest.raises(Interrupted):
+        solve(tmp_path / "run")
+    out = capsys.readouterr().out
+    assert f"interrupted (stopped by a signal; the state reached is written, `kanpinn resume {tmp_path}/run`" in out
+    assert f"folder: {tmp_path}/run" in out
+
+
+def test_a_log_that_is_no_text_or_huge_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"first\n\xff\xfe\nlast\n")
+    RunLog(path).add("more")
+    assert path.read_text() == "first\n\ufffd\ufffd\nlast\nmore\n"
+    monkeypatch.setattr("kanpinn.progress.LARGEST_LOG", 12)
+    RunLog(path).add("end")
+    assert path.read_text() == "… the first 11 bytes are left out\nlast\nmore\nend\n"
 
 
 @pytest.mark.parametrize(

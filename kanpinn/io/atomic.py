@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import json
 import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,15 +68,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     _flush_folder(path.parent)
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_leftovers(folder: str | os.PathLike[str], names: Sequence[str], age_s: float) -> None:
     """Remove what `atomic_path` was writing in a folder, or below it, when its process was killed.
 
     Args:
-        folder: The folder; no process may be writing into it.
+        folder: The folder.
+        names: Patterns of files that no process is writing now.
+        age_s: Seconds since the last change after which a file of another name goes too.
     """
     for file in Path(folder).rglob(".*.tmp"):
-        if re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", file.name):
-            file.unlink(missing_ok=True)
+        written = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", file.name)
+        if written is None:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # by now its process has finished it
+            known = any(fnmatch.fnmatchcase(written[1], name) for name in names)
+            if known or time.time() - file.stat().st_mtime > age_s:
+                file.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -256,6 +256,12 @@ def _column(values: list[Any]) -> np.ndarray:
     return np.array(["" if value is None else str(value) for value in values])
 
 
+def solution_status(path: str | os.PathLike[str]) -> str:
+    """The status of the run whose solution a file holds; raises UserError as `read_solution` does."""
+    with existing_file(path, SCHEMA) as file:
+        return str(file.attrs["status"])
+
+
 def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
     """Read a solution file.
 

@@ -13,7 +13,7 @@ from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import Objective
-from kanpinn.state import State, tensor
+from kanpinn.state import State, check_size, tensor
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,12 @@ class Hierarchy:
         Raises:
             ValueError: If the state does not fit the network.
         """
-        while len(self.backbones) < state["levels"]:
+        levels, self.level = int(state["levels"]), int(state["level"])
+        while len(self.backbones) < levels and self.backbones[-1].refinable:
             self.backbones.append(self.backbones[-1].refined())
-        self.level, self.theta = int(state["level"]), tensor(state["theta"], device)
+        if len(self.backbones) != levels or not 0 <= self.level <= self.level + len(state["suspended"]) < levels:
+            raise ValueError(f"level {self.level} below {len(state['suspended'])} of {levels}")
+        self.theta = tensor(state["theta"], device)
         waiting = [(tensor(s["theta"], device), tensor(s["start"], device)) for s in state["suspended"]]
         problems: list[LeastSquares] = []
         for k, known in enumerate(state["problems"]):
@@ -167,8 +170,15 @@ class Hierarchy:
                 problems.append(FasProblem(objective, start, tau, float(known["mu"])))
             else:
                 problems.append(objective)
-        if len(problems) != len(waiting) + 1 or len(self.theta) != problems[-1].size:
-            raise ValueError(f"{len(self.theta)} parameters on level {self.level} do not fit the network")
+        if len(problems) != len(waiting) + 1:
+            raise ValueError(f"{len(problems)} problems for {len(waiting)} levels that wait and one under work")
+        for k, problem in enumerate(problems):
+            check_size(waiting[k][0] if k < len(waiting) else self.theta, problem.size)
+            if k:
+                check_size(waiting[k - 1][1], problem.size)
+            if isinstance(problem, FasProblem):
+                check_size(problem.start, problem.size)
+                check_size(problem.tau, problem.size)
         self.suspended = [Suspended(problem, *known) for problem, known in zip(problems, waiting, strict=False)]
         self.problem = problems[-1]
 

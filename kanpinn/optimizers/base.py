@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,7 +35,13 @@ class Step:
 
 
 class Optimizer(ABC):
-    """An optimiser; its options are dataclass fields, its state is reset by `start`."""
+    """An optimiser; its options are dataclass fields, its state is reset by `start`.
+
+    Attributes:
+        stream: Seeds its random numbers, if it draws any; the run's seed and what tells the stage from all others.
+    """
+
+    stream: Sequence[int] = ()
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Refuse options that mean nothing to a network, before any work starts.

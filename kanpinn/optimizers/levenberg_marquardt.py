@@ -19,9 +19,6 @@ from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.products import SMALLEST_BLOCK
 from kanpinn.state import State, tensor
 
-_SKETCH_STREAM = 0
-"""Seed of the sketches' random numbers, together with the number of the step."""
-
 
 @dataclass
 class LevenbergMarquardt(Optimizer):
@@ -96,7 +93,7 @@ class LevenbergMarquardt(Optimizer):
         """The Gauss–Newton system at theta `[P]`, or a sketch of it."""
         solver = SOLVERS[self.solver]
         if self.sketch != "none":
-            generator = np.random.default_rng([_SKETCH_STREAM, self._steps])
+            generator = np.random.default_rng([*self.stream, self._steps])
             kept = math.ceil(self.sketch_rows * len(theta))
             if self.sketch == "countsketch":
                 return solver([count_sketch(objective.linearizations(theta, rows), kept, generator)])
@@ -128,12 +125,13 @@ class LevenbergMarquardt(Optimizer):
         if not math.isfinite(loss):
             return Step(theta, loss, terms, "loss is not finite")
         mean = system.mean()
-        last = self._last
+        last, solvable = self._last, False
         for _ in range(self.trials):
             shift = self._damping.value * mean
             right = -gradient if last is None else torch.add(-gradient, last, alpha=shift * self.momentum)
             delta = system.solve(shift, right, None if last is None else self.momentum * last)
             if delta is not None:
+                solvable = True
                 trial = theta + delta
                 new_loss, new_terms = objective.loss_by_parts(trial, rows)
                 # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ, where JᵀJ δ = right − shift δ.
@@ -149,4 +147,7 @@ class LevenbergMarquardt(Optimizer):
             self._damping.reject()
         self._damping.reset()
         self._last = None
+        if not solvable:
+            why = f"the damped system is singular in rounding for all of {self.trials} dampings"
+            return Step(theta, loss, terms, f"{why}; try optimizer.solver=qr, more damping or dtype=float64")
         return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")
