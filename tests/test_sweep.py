@@ -394,6 +394,10 @@ def test_values_that_do_not_go_together_cost_their_job_alone(kanpinn, recorded_r
     rows = rows_of(folder / "sweep")
     assert [row["status"] for row in rows] == ["step_limit"] * 3 + ["refused"]
     assert rows[3]["reason"].startswith("sampler.interior=-5")
+    known = {"problem": "poisson", "backbone": "kan", "schedule": "nested", "optimizer": "levenberg_marquardt"}
+    assert {name: rows[3][name] for name in (*known, "seed")} == {**known, "seed": "0"}
+    with h5py.File(folder / "sweep/summary.h5") as file:
+        assert list(file["folder"].asstr()) == ["0", "1", "2", "3"]  # text, though all of them look like numbers
     (folder / "conf/problem/poisson.yaml").unlink()
     assert kanpinn(*call, "sweep.resume=true").code == 0
     assert len(recorded_run) == 4

@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,7 +33,7 @@ from kanpinn.config import one_line, validate
 from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
 from kanpinn.io.lock import held
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
-from kanpinn.sweep.summary import metrics, write_summary
+from kanpinn.sweep.summary import NAMES, metrics, write_summary
 from kanpinn.sweep.task import Task
 
 QUEUES = ("submitit_slurm", "slurm")
@@ -68,12 +68,14 @@ class Planned:
         config: Fingerprint of the resolved config; "" if it cannot be composed.
         wrong: Why it cannot.
         subdir: The folder its config asks for inside the sweep's; "" for the job's number.
+        chosen: Choices and seed of its config, as far as it can be composed.
     """
 
     overrides: list[str]
     config: str = ""
     wrong: str = ""
     subdir: str = ""
+    chosen: dict[str, Any] = field(default_factory=dict)
 
 
 def sweep(overrides: Sequence[str]) -> int:
@@ -223,16 +225,18 @@ def _plan(own: Sequence[Override], steering: Sequence[str]) -> list[Planned]:
     default = not any(text.lstrip("+").startswith("hydra.sweep.subdir=") for text in steering)
     plan = []
     for words, simple in combinations(own):
+        chosen: dict[str, Any] = {}
         try:
             cfg, _ = compose(words)
+            chosen = _chosen(cfg)
             resolved = validate(cfg).resolved
             subdir = "" if default else _subdir([*words, *steering])
         except UserError as error:
             if simple:
                 raise
-            plan.append(Planned(words, wrong=str(error)))
+            plan.append(Planned(words, wrong=str(error), chosen=chosen))
         else:
-            plan.append(Planned(words, fingerprint(resolved), subdir=subdir))
+            plan.append(Planned(words, fingerprint(resolved), subdir=subdir, chosen=chosen))
     taken: dict[str, Planned] = {}
     for planned in plan:
         other = taken.setdefault(planned.subdir, planned)
@@ -242,6 +246,15 @@ def _plan(own: Sequence[Override], steering: Sequence[str]) -> list[Planned]:
                 f"{' '.join(planned.overrides)}; expected one folder per job, such as ${{hydra.job.override_dirname}}."
             )
     return plan
+
+
+def _chosen(cfg: DictConfig) -> dict[str, Any]:
+    """The choices of groups and the seed in a config that may be wrong."""
+    found = {}
+    for key in NAMES:
+        with suppress(OmegaConfBaseException):
+            found[key] = OmegaConf.select(cfg, key if key == "seed" else f"{key}.name")
+    return {key: value for key, value in found.items() if isinstance(value, str | int)}
 
 
 def _subdir(overrides: list[str]) -> str:
@@ -303,7 +316,7 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
             if status in _FINISHED:  # resumed by hand since
                 job = replace(job, state="ended", code=EXIT_DONE, reason="")
             else:
-                job = Job(job.number, job.folder, job.overrides, job.config, resumed=True)
+                job = Job(job.number, job.folder, job.overrides, job.config, chosen=planned.chosen, resumed=True)
             ledger.write(job)
             jobs.append(job)
             continue
@@ -314,7 +327,7 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
             job = Job(number, wanted if not known else free_folder(ledger.folder, wanted))
         else:
             job = Job(job.number, free_folder(ledger.folder, planned.subdir or str(job.number)))
-        job = replace(job, overrides=tuple(planned.overrides), config=planned.config)
+        job = replace(job, overrides=tuple(planned.overrides), config=planned.config, chosen=planned.chosen)
         if planned.wrong:
             job = replace(job, state="ended", code=EXIT_USER_ERROR, reason=planned.wrong)
             complain(f"job {job.number}: error", UserError(planned.wrong))

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ class Job:
         host: The machine that ran it.
         process: Its process there.
         birth: When that process was born, in the system's own unit: tells it from a later one of the same number.
+        chosen: Problem, backbone, schedule, optimizer and seed of its config, as far as it could be composed.
         resumed: Whether it goes on with the run that lies in its folder.
     """
 
@@ -53,6 +54,7 @@ class Job:
     host: str = ""
     process: int = 0
     birth: str = ""
+    chosen: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
     @property
