@@ -221,7 +221,11 @@ def test_an_unfinished_run_says_how_far_it_came_and_how_to_go_on(killed, kanpinn
     from kanpinn.io.lock import run_lock
 
     assert inspect(killed)["unfinished"] == {
-        **{"checkpoint": "checkpoint_00001.h5", "problem": "heat", "level": 1, "step": 5, "loss": 0.125},
+        "checkpoint": "checkpoint_00001.h5",
+        "problem": "heat",
+        "level": 1,
+        "step": 5,
+        "loss": 0.125,
         "under_way": False,
     }
     line = "unfinished: last checkpoint at level 1, step 5, loss 0.125; go on with `kanpinn resume"

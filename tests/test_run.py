@@ -18,9 +18,13 @@ import pytest
 
 import kanpinn
 from kanpinn.checkpoints import restore
+from kanpinn.compose import compose
+from kanpinn.config import validate
 from kanpinn.errors import DivergedError, Interrupted, UserError
+from kanpinn.output import OutputGrid
 from kanpinn.progress import RunLog
 from kanpinn.registry import REGISTRY
+from kanpinn.training import Training
 
 TINY = [
     "output.progress=false",
@@ -141,6 +145,33 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(poisson: P
     assert np.array_equal(again.theta, first.theta)
     assert again.metrics["loss"] == first.metrics["loss"]
     assert not np.allclose(other.theta, first.theta)
+
+
+def drawn(seed: int, *overrides: str) -> tuple[bytes, bytes]:
+    """The parameters and the points that a run begins with."""
+    configuration = validate(compose([*TINY, "problem=heat", *overrides, f"seed={seed}"])[0])
+    training = Training(configuration, OutputGrid(configuration.problem, 3))
+    training.enter(configuration.components["schedule"].plan()[0])
+    training.resample(training.theta)
+    points = training.objective.term_points()
+    return training.theta.numpy().tobytes(), b"".join(points[name].numpy().tobytes() for name in sorted(points))
+
+
+@pytest.mark.parametrize("name", REGISTRY["backbone"])
+def test_a_seed_draws_the_same_parameters_and_another_seed_others(name: str) -> None:
+    first, again, other = (drawn(seed, f"backbone={name}")[0] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("name", REGISTRY["sampler"])
+def test_a_seed_draws_the_same_points_and_another_seed_others(name: str) -> None:
+    first, again, other = (drawn(seed, f"sampler={name}")[1] for seed in (1, 1, 2))
+    assert first == again
+    assert (first != other) == (name not in FIXED)
+
+
+FIXED = ("gauss_legendre", "grid")
+"""Samplers whose points are those of a rule."""
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_stays_as_it_is(poisson: Path) -> None:
