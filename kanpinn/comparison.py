@@ -16,7 +16,7 @@ from kanpinn.errors import UserError
 
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
 _FIRST = ("problem", "backbone", "schedule", "optimizer", "sampler", "weighting", "seed", "dtype")
-_IGNORED = ("output.", "checkpoint.", "hydra.", "problem.tuned.", "threads")
+_IGNORED = ("output.", "checkpoint.", "hydra.", "problem.tuned.", "logger", "threads")
 _LABEL_KEYS, _LABEL_LENGTH = 3, 44
 
 
@@ -110,6 +110,7 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
 
     from kanpinn.io.inspect import is_run
     from kanpinn.io.solution import read_solution
+    from kanpinn.io.unfinished import told, unfinished
 
     path = Path(path)
     if not path.exists():
@@ -131,11 +132,13 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
         raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
     if not isinstance(metrics, dict):
         raise UserError(f"{folder / 'metrics.json'}: expected a JSON object.")
+    if not metrics and not message:
+        message = told(folder, unfinished(folder))
     return Run(folder, folder.resolve().name, metrics, flat_config(config), steps, message)
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """The config keys whose values are not the same in all runs, the most telling first.
+    """The config keys whose values are not the same in all runs, the most telling first; null is as good as missing.
 
     Args:
         runs: The runs.
@@ -144,11 +147,10 @@ def differing(runs: Sequence[Run]) -> list[str]:
         Choices of groups and the seed first, then all others in the order of the config.
     """
     keys = dict.fromkeys(key for run in runs if run.config for key in run.config)
-    absent = object()
     found = [
         key
         for key in keys
-        if not key.startswith(_IGNORED) and len({repr(r.config.get(key, absent)) for r in runs if r.config}) > 1
+        if not key.startswith(_IGNORED) and len({repr(r.config.get(key)) for r in runs if r.config}) > 1
     ]
     return sorted(found, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
 
@@ -182,7 +184,7 @@ def named(runs: Sequence[Run]) -> list[Run]:
 
 def _pair(key: str, value: Any) -> str:
     """A config entry in few letters; a group's choice speaks for itself."""
-    return str(value) if key in GROUPS else f"{key.rpartition('.')[2]}={cell(value)}"
+    return str(value) if key in GROUPS else f"{key.rpartition('.')[2]}={cell(value) or 'null'}"
 
 
 def cell(value: Any) -> str:

@@ -116,6 +116,7 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
         cfg = _compose(overrides)
         check_interpolations(cfg)
         check_hydra(cfg, keys)
+        _check_steps(cfg, parsed)
         folder = Path(str(OmegaConf.select(cfg, "hydra.run.dir")))
     except UserError:
         raise
@@ -139,6 +140,18 @@ def _check_plugins(cfg: DictConfig) -> None:
             raise invalid(f"{key}._target_", target, f"the class of hydra/{key.partition('.')[2]}: {choice}")
     if OmegaConf.select(cfg, "hydra.callbacks"):
         raise invalid("hydra.callbacks", "{…}", "none: callbacks from a config are not run")
+
+
+def _check_steps(cfg: DictConfig, parsed: Sequence[Override]) -> None:
+    """Refuse steps given for levels that do not exist; a problem's recommendation may name more than are asked for."""
+    for override in parsed:
+        value = override.value() if override.key_or_group == "schedule.steps" else None
+        levels = OmegaConf.select(cfg, "schedule.levels") if isinstance(value, list) else None
+        if isinstance(levels, int) and isinstance(value, list) and len(value) > levels:
+            raise UserError(
+                f"{override.input_line}: {len(value)} numbers of steps for schedule.levels={levels}; expected at most "
+                "one per level."
+            )
 
 
 def quoted(text: str) -> str:

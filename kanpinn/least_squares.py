@@ -129,6 +129,24 @@ class LeastSquares(ABC):
         found = self.linearize(theta)
         return gram(found.jacobian), found.gradient, found.loss, found.terms
 
+    def normal_equations_by_parts(
+        self, theta: Tensor, rows: int | None
+    ) -> Iterator[tuple[Tensor, Tensor, float, dict[str, float]]]:
+        """`normal_equations` of some rows at a time, to be added up.
+
+        Args:
+            theta: `[P]`.
+            rows: As of `linearizations`.
+
+        Yields:
+            At least one part.
+        """
+        if rows is None:
+            yield self.normal_equations(theta)
+        else:
+            for part in self.linearizations(theta, rows):
+                yield gram(part.jacobian), part.gradient, part.loss, part.terms
+
 
 GRAM_BLOCK = 192
 """Columns per block of `gram`: little more than half the work, and still wide enough for a fast product."""

@@ -574,6 +574,13 @@ class Objective(LeastSquares):
         mirror(matrix)
         return matrix, gradient, sum(record.losses.values()), record.losses
 
+    def normal_equations_by_parts(
+        self, theta: Tensor, rows: int | None
+    ) -> Iterator[tuple[Tensor, Tensor, float, dict[str, float]]]:
+        """`normal_equations` of some points at a time."""
+        for part in self._parts(rows):
+            yield part.normal_equations(theta)
+
     def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
         """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
         total: dict[str, Tensor] = {}

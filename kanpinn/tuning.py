@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
 import socket
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 from kanpinn.cli.main import complain
 from kanpinn.compose import compose, free, parse
 from kanpinn.config import Configuration, one_line, validate
 from kanpinn.errors import DivergedError, UserError, invalid
+from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.problem import Problem
-from kanpinn.sweep.ledger import Job, birth
+from kanpinn.sweep.ledger import Job, at_work, birth
 from kanpinn.sweep.summary import save, table
 from kanpinn.sweep.task import fork
 
@@ -29,6 +33,12 @@ if TYPE_CHECKING:
 
 Goal = Literal["relative_l2", "loss", "seconds"]
 _STUDY = "kanpinn"
+_KILLED = 137
+"""The exit code that a shell gives for a process ended by SIGKILL."""
+_LISTED = 10_000
+"""Points of a finite space up to which those not tried yet are listed."""
+_DRAWS = 20
+"""Points the sampler may propose for one trial before one not tried yet is drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Search:
     Attributes:
         overrides: Overrides, those with several values or an interval spanning the space of the search.
         folder: Where the study is kept: `study.db`, summaries, one folder per trial.
-        trials: Trials the study shall hold in the end, earlier ones included.
+        trials: Trials the study shall hold in the end, earlier ones included, those interrupted or killed by then not.
         jobs: Trials at a time.
         goal: What is made small: the relative L2 error (the largest of the unknowns'), the loss, or the seconds until
             the error at the monitor points is below `error`.
@@ -188,13 +198,29 @@ def search(plan: Search) -> int:
             "kanpinn tune: nothing to search: give some key several values, such as backbone.grid=range(3,9)."
         )
     _check(plan, parsed, spanned)
-    study = _study(plan, overrides)
-    _bury(study)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(plan.folder), _interruptible():
+        study = _study(plan, overrides, spanned)
+        _bury(study, plan.folder)
+        try:
+            _run_all(plan, study, parsed, spanned)
+        finally:
+            write_study(study, plan, list(spanned))
+        return _tell_best(study, plan, parsed)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make SIGINT an exception, so that the trials are ended and the tables written: the command itself just leaves."""
     try:
-        _run_all(plan, study, parsed, spanned)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
     finally:
-        write_study(study, plan, list(spanned))
-    return _tell_best(study, plan, parsed)
+        signal.signal(signal.SIGINT, before)
 
 
 def _check(plan: Search, parsed: Sequence[Override], spanned: Mapping[str, Any]) -> None:
@@ -235,10 +261,9 @@ def words_of(parsed: Sequence[Override], values: Mapping[str, Any]) -> list[str]
     return words
 
 
-def _study(plan: Search, overrides: Sequence[str]) -> optuna.Study:
+def _study(plan: Search, overrides: Sequence[str], spanned: Mapping[str, Any]) -> optuna.Study:
     """The study in the folder, new or of an earlier call of the same overrides."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    study = open_study(plan)
+    study = open_study(plan, spanned)
     known = study.user_attrs
     asked = {"overrides": sorted(overrides), "goal": plan.goal, "error": plan.error}
     for key, value in asked.items():
@@ -251,8 +276,8 @@ def _study(plan: Search, overrides: Sequence[str]) -> optuna.Study:
     return study
 
 
-def open_study(plan: Search) -> optuna.Study:
-    """The study of a plan, by a connection of its own."""
+def open_study(plan: Search, spanned: Mapping[str, Any]) -> optuna.Study:
+    """The study of a plan, by a connection of its own; it asks for no point of the space twice."""
     import optuna
 
     storage = optuna.storages.RDBStorage(
@@ -261,8 +286,57 @@ def open_study(plan: Search) -> optuna.Study:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if plan.prune else optuna.pruners.NopPruner()
     known = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
     # A seed that counts on: the same one again would propose the same values again.
-    sampler = optuna.samplers.TPESampler(seed=plan.seed + sum(known), constant_liar=plan.jobs > 1)
+    seed = plan.seed + sum(known)
+
+    class Distinct(optuna.samplers.TPESampler):
+        """The same sampler, asked again for a point that was tried."""
+
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            return dict(spanned)
+
+        def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+            tried = _tried(study)
+            for _ in range(_DRAWS):
+                point = {key: self.sample_independent(study, trial, key, d) for key, d in search_space.items()}
+                if point not in tried:
+                    return point
+            left = [point for point in points(search_space) or [] if point not in tried]
+            return left[np.random.default_rng([seed, trial.number]).integers(len(left))] if left else point
+
+    sampler = Distinct(seed=seed, constant_liar=plan.jobs > 1)
     return optuna.create_study(study_name=_STUDY, storage=storage, sampler=sampler, pruner=pruner, load_if_exists=True)
+
+
+def points(spanned: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Every point of a space.
+
+    Args:
+        spanned: Its distributions by key.
+
+    Returns:
+        The points; None for a space that is infinite or has more than some thousands.
+    """
+    columns = []
+    for distribution in spanned.values():
+        if hasattr(distribution, "choices"):
+            columns.append(list(distribution.choices))
+        elif isinstance(distribution.low, int):
+            columns.append(range(distribution.low, distribution.high + 1, distribution.step))
+        else:
+            return None
+    if math.prod(map(len, columns)) > _LISTED:
+        return None
+    return [dict(zip(spanned, values, strict=True)) for values in itertools.product(*columns)]
+
+
+def _tried(study: optuna.Study) -> list[dict[str, Any]]:
+    """The points of all trials but those that were cut off, and so say nothing."""
+    return [trial.params for trial in study.get_trials(deepcopy=False) if trial.params and not _cut_off(trial)]
+
+
+def _cut_off(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial was interrupted or killed, rather than failed."""
+    return trial.state.name == "FAIL" and int(trial.user_attrs.get("code", 1)) >= 128
 
 
 def _job_of(trial: optuna.trial.FrozenTrial) -> Job:
@@ -279,16 +353,18 @@ def _job_of(trial: optuna.trial.FrozenTrial) -> Job:
         )
     if trial.state == TrialState.COMPLETE:
         return replace(job, state="ended", code=0)
+    if int(attrs.get("code", 1)) == _KILLED:
+        return replace(job, state="killed")
     return replace(job, state="ended", code=int(attrs.get("code", 1)))
 
 
-def _bury(study: optuna.Study) -> None:
+def _bury(study: optuna.Study, folder: Path) -> None:
     """End the trials of an earlier call whose processes are gone."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=[TrialState.RUNNING], deepcopy=False):
-        if not _job_of(trial).alive:
-            _fail(study, trial.number, 1, "its process is gone: out of memory, or ended by hand")
+        if not at_work(folder, _job_of(trial)):
+            _fail(study, trial.number, _KILLED, "its process is gone: out of memory, or ended by hand")
 
 
 def _fail(study: optuna.Study, number: int, code: int, reason: str) -> None:
@@ -308,20 +384,29 @@ def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], span
     import kanpinn.run  # noqa: F401  (once here, not in every child)
 
     children: dict[int, int] = {}  # trial by process
+    # Those cut off before are made up for; one that is killed now counts, or a config that wants too much memory would
+    # be tried for ever.
+    goal = plan.trials + sum(map(_cut_off, study.get_trials(deepcopy=False)))
+    every = points(spanned)
     try:
         while True:
-            if children and (len(children) >= plan.jobs or len(study.get_trials(deepcopy=False)) >= plan.trials):
+            there = study.get_trials(deepcopy=False)
+            tried = _tried(study)
+            enough = len(there) >= goal or (every is not None and all(point in tried for point in every))
+            if children and (len(children) >= plan.jobs or enough):
                 process, status = os.wait()
                 number = children.pop(process)
                 state = study.get_trials(deepcopy=False)[number].state
                 if state == TrialState.RUNNING:
                     code = os.waitstatus_to_exitcode(status)
                     reason = f"killed by signal {-code}" if code < 0 else f"its process left with exit code {code}"
-                    _fail(study, number, 1, f"{reason}: out of memory, or ended by hand")
+                    _fail(study, number, _KILLED if code < 0 else 1, f"{reason}: out of memory, or ended by hand")
                 _tell(study, number)
                 write_study(study, plan, list(spanned))
                 continue
-            if len(study.get_trials(deepcopy=False)) >= plan.trials:
+            if enough:
+                if len(there) < goal:
+                    print(f"all {len(every or [])} points of the space are tried", flush=True)
                 return
             trial = study.ask(dict(spanned))
             words = words_of(parsed, trial.params)
@@ -331,7 +416,7 @@ def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], span
                 write_study(study, plan, list(spanned))
             else:
                 number = trial.number
-                children[fork(lambda: _run(plan, open_study(plan), number, words))] = number  # noqa: B023
+                children[fork(lambda: _run(plan, open_study(plan, spanned), number, words))] = number  # noqa: B023
     except KeyboardInterrupt:
         for process in children:
             os.kill(process, signal.SIGTERM)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from antlr4 import ParserRuleContext
 from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict, read_write
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
@@ -195,9 +194,8 @@ class _Sizes:
                 yield from ((f"problem.tuned.{path}", self.root) for path in places)
             elif name == "hydra":
                 yield f"hydra.{first}", self.root
-        if isinstance(tree, ParserRuleContext):
-            for child in tree.getChildren():
-                yield from self._targets(node, child)
+        for child in getattr(tree, "getChildren", tuple)():  # a leaf has none
+            yield from self._targets(node, child)
 
     def _on(self, path: str, start: Node | None) -> Iterator[Node]:
         """The node at a key, or the interpolation on the way to it."""

@@ -104,6 +104,8 @@ OVERRIDES = [
     ("dtype=float16", ["dtype=float16", "float32, float64"]),
     ("device=gpu", ["device=gpu", "cpu, cuda"]),
     ("backbone.squash=tahn", ["backbone.squash=tahn", "tanh"]),
+    # numbers that do not go together
+    ("schedule.steps=[9,9,9,9,9,9,9,9,9]", ["9 numbers of steps", "schedule.levels="]),
     # grammar
     ("backbone.width=[5", ["backbone.width=[5", "key=value"]),
     ("seed", ["seed", "key=value"]),

@@ -111,6 +111,7 @@ def test_solve_help_shows_the_config_and_does_nothing_else(kanpinn, folder):
     assert "backbone: chebykan, kan, mlp" in result.out  # the choices
     assert "name: separable" in result.out  # and what poisson takes
     assert "seed: 0" in result.out
+    assert "${tuned:" not in result.out  # but what it stands for
     assert list(folder.iterdir()) == []
 
 

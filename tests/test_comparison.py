@@ -137,9 +137,9 @@ def test_compare_prints_and_writes_what_there_is(tmp_path, kanpinn):
     assert result.code == 0, result.err
     lines = [line.split() for line in result.out.splitlines() if line.strip()]
     shown = {line[0]: line for line in lines[2:6]}
-    assert shown["kan"][2:] == ["step_limit", "1.00e-03", "1.00e-06", "100", "30", "15.5"]
-    assert shown["mlp"][2] == "diverged"
-    assert shown["relu_kan"][2:4] == ["step_limit", "–"]
+    assert shown["kan"][3:] == ["step_limit", "1.00e-03", "1.00e-06", "100", "30", "15.5"]
+    assert shown["mlp"][3] == "diverged"
+    assert shown["relu_kan"][3:5] == ["step_limit", "–"]
     assert shown["multkan"][1:3] == ["unfinished", "–"] or "unfinished" in shown["multkan"]
     assert "level 2" in result.out
     rows = cells(Path("out/all.csv").read_text())

@@ -130,7 +130,7 @@ def test_a_run_without_a_solution_yet_is_still_described(run: Path):
 def test_the_json_layout_is_that_of_the_page(run: Path):
     found = json.loads(json.dumps(inspect(run), allow_nan=False))
     page = (Path(__file__).parents[1] / "docs" / "solution-file.md").read_text()
-    assert set(found) == {"layout", "kind", "path", "bytes", "files", "metrics", "solution", "warnings"}
+    assert set(found) == {"layout", "kind", "path", "bytes", "files", "metrics", "solution", "unfinished", "warnings"}
     described = {"layout", "kind", "path", "bytes", "attributes", "metrics", "record", "provenance", "tree"}
     assert set(found["solution"]) == described | {"slabs", "errors_by_time", "residuals", "vtk"}
     assert set(inspect(run / "checkpoints" / "step_60.h5")) == described
@@ -199,3 +199,49 @@ def test_what_is_not_ours_is_refused_in_one_line(run: Path, tmp_path: Path):
             inspect(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The folder of a run that was killed at level 1 after three steps there and two before, a damaged file on top."""
+    rows = {"columns": ["step", "loss"], "values": {"$array": "state/rows"}}
+    before = {"columns": ["step", "loss"], "values": {"$array": "state/before"}}
+    slab = {"stage": {"level": 1}, "underway": {"rows": rows}}
+    meta = {"config": {"problem": {"name": "heat"}}, "state": {"history": before, "trials": [], "slabs": [slab]}}
+    arrays = {"state/rows": np.array([[3, 0.5], [4, 0.25], [5, 0.125]]), "state/before": np.array([[1, 2.0], [2, 1.0]])}
+    folder = tmp_path / "killed"
+    (folder / "checkpoints").mkdir(parents=True)
+    write_checkpoint(folder / "checkpoints/checkpoint_00001.h5", arrays, meta)
+    (folder / "checkpoints/checkpoint_00002.h5").write_bytes(b"cut off")
+    (folder / "config.yaml").write_text("problem: {name: heat}\n")
+    return folder
+
+
+def test_an_unfinished_run_says_how_far_it_came_and_how_to_go_on(killed, kanpinn):
+    from kanpinn.io.lock import run_lock
+
+    assert inspect(killed)["unfinished"] == {
+        "checkpoint": "checkpoint_00001.h5",
+        "problem": "heat",
+        "level": 1,
+        "step": 5,
+        "loss": 0.125,
+        "under_way": False,
+    }
+    line = "unfinished: last checkpoint at level 1, step 5, loss 0.125; go on with `kanpinn resume"
+    for command in ("inspect", "compare"):
+        words = " ".join(kanpinn(command, str(killed)).out.split())
+        assert line in words
+        assert "heat" in words or command == "compare"
+    with run_lock(killed):
+        words = " ".join(kanpinn("inspect", str(killed)).out.split())
+    assert "still under way: last checkpoint at level 1, step 5, loss 0.125" in words
+    assert "resume" not in words
+
+
+def test_check_says_what_an_unfinished_run_lacks(killed, kanpinn):
+    (killed / "checkpoints/checkpoint_00002.h5").unlink()
+    result = kanpinn("inspect", "--check", str(killed))
+    assert result.code == 0
+    assert "checkpoints/checkpoint_00001.h5" in result.out
+    assert "solution.h5 and metrics.json are missing" in result.out

@@ -184,7 +184,12 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays_as_it_is(poisson: Path) 
 CHOICES = [(group, name) for group, classes in REGISTRY.items() for name in classes]
 
 
-@pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{g}={n}" for g, n in CHOICES])
+@pytest.mark.parametrize(
+    ("group", "name"),
+    # tensorboard shows by default that a logger takes a run; the others take seconds to import and to start.
+    [pytest.param(g, n, marks=pytest.mark.slow if n in ("wandb", "mlflow") else ()) for g, n in CHOICES],
+    ids=[f"{g}={n}" for g, n in CHOICES],
+)
 def test_every_choice_solves(group: str, name: str, tmp_path: Path) -> None:
     solution = solve(tmp_path / "run", f"{group}={name}", "schedule.steps=6", "output.points=7", *NEEDS.get(name, []))
     m = solution.metrics

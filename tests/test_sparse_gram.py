@@ -90,3 +90,15 @@ def test_conditions_that_compare_two_points_are_met_too() -> None:
     objective, theta = fine(System(), replace(FINE, embedding=NONE))
     jacobian = objective.jacobian(theta)[1]
     assert torch.allclose(objective.normal_equations(theta)[0], jacobian.T @ jacobian, rtol=0, atol=1e-10)
+
+
+def test_some_points_at_a_time_add_up_and_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, theta = fine(Wave(), FINE)
+    jacobian = objective.jacobian(theta)[1]
+    dense, whole = [], Objective._jacobian
+    monkeypatch.setattr(Objective, "_jacobian", lambda self, *a: (dense.append(len(self.points)), whole(self, *a))[1])
+    found = list(objective.normal_equations_by_parts(theta, 800))
+    assert len(found) > 2
+    total, expected = sum(part[0] for part in found), jacobian.T @ jacobian
+    assert float((total - expected).abs().max() / expected.abs().max()) < 1e-13
+    assert max(dense, default=0) < 100  # few points on a face, where cutting saves nothing

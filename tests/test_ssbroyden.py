@@ -14,8 +14,10 @@ from kanpinn.backbones import Mlp
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.errors import UserError
+from kanpinn.least_squares import GRAM_BLOCK
 from kanpinn.optimizers import Lbfgs, SsBroyden
-from kanpinn.optimizers.ssbroyden import BLOCK, LARGEST, UPDATES, mirror, update_inverse, update_parameters
+from kanpinn.optimizers.ssbroyden import LARGEST, UPDATES, update_inverse, update_parameters
+from kanpinn.sparse_gram import mirror
 
 
 def pair(seed: int, size: int = 6) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +119,7 @@ def test_a_quadratic_is_solved_in_as_many_steps_as_unknowns(update: str) -> None
 
 
 def test_mirrored_matrices_keep_their_upper_triangle() -> None:
-    matrix = torch.from_numpy(np.random.default_rng(0).standard_normal((2 * BLOCK + 3, 2 * BLOCK + 3)))
+    matrix = torch.from_numpy(np.random.default_rng(0).standard_normal((2 * GRAM_BLOCK + 3, 2 * GRAM_BLOCK + 3)))
     expected = torch.triu(matrix) + torch.triu(matrix, 1).T
     mirror(matrix)
     assert torch.equal(matrix, expected)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,8 +19,10 @@ from omegaconf import OmegaConf
 from kanpinn.compose import LAUNCHERS, parse, quoted
 from kanpinn.errors import UserError
 from kanpinn.io.check import check
+from kanpinn.io.lock import run_lock
 from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
 from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
+from kanpinn.sweep.task import _run
 
 TINY = [
     *("backbone.width=[2]", "schedule.levels=1", "schedule.steps=2", "schedule.starts=1", "sampler.interior=16"),
@@ -121,9 +124,10 @@ def deadly(tmp_path):
     return tmp_path
 
 
-def test_two_jobs_at_a_time_one_of_them_killed_then_run_again(deadly):
-    sweep = ["problem=deadly", "backbone=kan", "problem.victim=1,0", *TINY, "sweep.jobs=2", "hydra.sweep.dir=s"]
-    done = command(*sweep, cwd=deadly)
+@pytest.mark.slow
+def test_two_jobs_at_a_time_one_of_them_killed_then_resumed(deadly, kanpinn):
+    sweep = ["problem=deadly", "backbone=kan", "problem.victim=1,0", *TINY, "hydra.sweep.dir=s"]
+    done = command(*sweep, "sweep.jobs=2", cwd=deadly)
     assert done.returncode == 1, done.stderr
     assert agrees_with_its_files(deadly / "s") == ["killed", "step_limit"]
     assert "signal 9" in rows_of(deadly / "s")[0]["reason"]
@@ -133,10 +137,11 @@ def test_two_jobs_at_a_time_one_of_them_killed_then_run_again(deadly):
     assert f"threads={max(1, cores() // 2)}" in (deadly / "s/1/log.txt").read_text().splitlines()[1]
     before = (deadly / "s/1/metrics.json").stat().st_mtime_ns
     (deadly / "armed").unlink()
-    again = command(*sweep, "sweep.resume=true", cwd=deadly)
-    assert again.returncode == 0, again.stderr
+    again = kanpinn("solve", "-m", *sweep, "sweep.resume=true")
+    assert again.code == 0, again.err
     assert agrees_with_its_files(deadly / "s") == ["step_limit", "step_limit"]
-    assert [row["folder"] for row in rows_of(deadly / "s")] == ["0-2", "1"]
+    assert [row["folder"] for row in rows_of(deadly / "s")] == ["0", "1"]
+    assert "resumed from the beginning" in (deadly / "s/0/log.txt").read_text()
     assert (deadly / "s/1/metrics.json").stat().st_mtime_ns == before
 
 
@@ -255,6 +260,103 @@ def test_resuming_runs_what_is_missing_or_failed_and_nothing_else(kanpinn, recor
     ]
 
 
+def test_an_interrupted_job_goes_on_in_its_folder(kanpinn, recorded_run, folder, monkeypatch):
+    went_on = []
+
+    def resume(folder, overrides=()):
+        went_on.append((folder, list(overrides)))
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "status": "converged"}))
+
+    sys.modules["kanpinn.run"].resume = resume
+    call = ["solve", "-m", "seed=0,16", "hydra.sweep.dir=sweep"]
+    assert kanpinn(*call).code == 143
+    (folder / "sweep/1/config.yaml").touch()
+    recorded_run.clear()
+    with run_lock(folder / "sweep/1"):  # somebody is at it by hand
+        result = kanpinn(*call, "sweep.resume=true")
+    assert (result.code, "job 1: still under way" in result.err, went_on) == (143, True, [])
+    assert kanpinn(*call, "sweep.resume=true").code == 0
+    assert (recorded_run, went_on) == ([], [(folder / "sweep/1", [])])
+    assert [(row["folder"], row["status"]) for row in rows_of(folder / "sweep")] == [
+        *(("0", "step_limit"), ("1", "converged")),
+    ]
+    assert kanpinn(*call, "sweep.resume=true").code == 0
+    assert len(went_on) == 1
+
+
+def test_a_job_resumed_by_hand_is_done(kanpinn, recorded_run, folder):
+    call = ["solve", "-m", "seed=0,16", "hydra.sweep.dir=sweep"]
+    assert kanpinn(*call).code == 143
+    (folder / "sweep/1/config.yaml").touch()
+    metrics = json.loads((folder / "sweep/1/metrics.json").read_text())
+    (folder / "sweep/1/metrics.json").write_text(json.dumps({**metrics, "status": "step_limit"}))
+    recorded_run.clear()
+    result = kanpinn(*call, "sweep.resume=true")
+    assert (result.code, recorded_run) == (0, []), result.err
+    assert "2 of 2 jobs are done already" in result.out
+    assert [row["status"] for row in rows_of(folder / "sweep")] == ["step_limit"] * 2
+
+
+def test_a_job_in_a_process_of_its_own_dies_alone(kanpinn, recorded_run, folder, monkeypatch):
+    run = sys.modules["kanpinn.run"].run
+
+    def deadly(cfg, folder):
+        if cfg.seed == 17 and not Path("spared").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        run(cfg, folder)
+
+    sys.modules["kanpinn.run"].run = deadly
+    monkeypatch.setitem(LAUNCHERS, "basic", replace(LAUNCHERS["basic"], isolated=True))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        call = ["solve", "-m", "seed=17,0", "hydra.sweep.dir=s"]
+        result = kanpinn(*call)
+        assert (result.code, "job 0: killed: killed by signal 9" in result.err) == (1, True)
+        assert [row["status"] for row in rows_of(folder / "s")] == ["killed", "step_limit"]
+        assert "signal 9" in rows_of(folder / "s")[0]["reason"]
+        Path("spared").touch()
+        assert kanpinn(*call, "sweep.resume=true").code == 0
+        assert [row["status"] for row in rows_of(folder / "s")] == ["step_limit"] * 2
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_stop_just_before_a_job_runs_is_not_lost(tmp_path):
+    """The one who stops reads "waiting", so sends no signal; the job has looked for a stop before."""
+    ledger = Ledger(tmp_path)
+    ledger.add_command([], [])
+    ledger.write(Job(0, "0"))
+    ledger.stopped = True
+    _run(ledger, ledger.read(0), OmegaConf.create({"no": "config"}))
+    assert ledger.read(0) == Job(0, "0")
+    assert not (tmp_path / "0").exists()
+
+
+def test_a_job_taken_over_by_another_process_keeps_that_ones_record(tmp_path):
+    ledger = Ledger(tmp_path)
+    mine = Job(0, "0", state="running", host="here", process=1, birth="1")
+    theirs = replace(mine, host="there")
+    ledger.write(theirs)
+    ledger.finish(replace(mine, state="ended", code=0))
+    assert ledger.read(0) == theirs
+    ledger.write(mine)
+    ledger.finish(replace(mine, state="ended", code=0))
+    assert ledger.read(0).done
+
+
+def test_a_job_on_another_machine_runs_while_its_folder_is_locked(tmp_path):
+    ledger, job = Ledger(tmp_path), Job(0, "0", state="running", host="elsewhere", process=1, birth="1")
+    assert not ledger.at_work(job)
+    (tmp_path / "0").mkdir()
+    with run_lock(tmp_path / "0"):
+        assert ledger.at_work(job)
+        assert not ledger.at_work(replace(job, state="ended"))
+    assert not ledger.at_work(job)
+    (tmp_path / "0" / ".lock").touch()  # left behind by a process that was killed
+    assert not ledger.at_work(job)
+
+
 def test_the_newest_sweep_of_the_same_overrides_is_found_again(kanpinn, recorded_run, folder):
     assert kanpinn("solve", "-m", "seed=0,15", "dtype=float64").code == 1
     assert kanpinn("solve", "-m", "seed=0,1,2", "dtype=float64").code == 0
@@ -292,6 +394,10 @@ def test_values_that_do_not_go_together_cost_their_job_alone(kanpinn, recorded_r
     rows = rows_of(folder / "sweep")
     assert [row["status"] for row in rows] == ["step_limit"] * 3 + ["refused"]
     assert rows[3]["reason"].startswith("sampler.interior=-5")
+    known = {"problem": "poisson", "backbone": "kan", "schedule": "nested", "optimizer": "levenberg_marquardt"}
+    assert {name: rows[3][name] for name in (*known, "seed")} == {**known, "seed": "0"}
+    with h5py.File(folder / "sweep/summary.h5") as file:
+        assert list(file["folder"].asstr()) == ["0", "1", "2", "3"]  # text, though all of them look like numbers
     (folder / "conf/problem/poisson.yaml").unlink()
     assert kanpinn(*call, "sweep.resume=true").code == 0
     assert len(recorded_run) == 4

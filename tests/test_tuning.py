@@ -2,13 +2,19 @@
 
 import csv
 import math
+import os
 import shlex
+import signal
+import sys
+import time
+import types
 
 import pytest
 
 from kanpinn.compose import parse
 from kanpinn.errors import UserError
-from kanpinn.tuning import Watch, space, words_of
+from kanpinn.io.lock import run_lock
+from kanpinn.tuning import Search, Watch, open_study, points, space, words_of
 
 distributions = pytest.importorskip("optuna.distributions")
 
@@ -91,3 +97,73 @@ def test_a_study_goes_on_and_its_best_trial_is_a_command(kanpinn, folder):
     assert f"relative L2 error {float(best['value']):.2e}" in again.out
     other = kanpinn(*call, "seed=1")
     assert (other.code, "another name" in other.err) == (2, True)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Replace the run by one that costs nothing; returns the values tried."""
+    seen = []
+
+    def run(cfg, folder, observers=()):
+        seen.append(cfg.seed)
+        if cfg.seed == 99:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        return types.SimpleNamespace(metrics={"relative_l2": {"u": 1.0 + cfg.seed}, "loss": 1.0})
+
+    module = types.ModuleType("kanpinn.run")
+    module.run = run
+    monkeypatch.setitem(sys.modules, "kanpinn.run", module)
+    return seen
+
+
+def test_no_point_is_tried_twice_and_a_finite_space_comes_to_an_end(kanpinn, folder, quick):
+    result = kanpinn("tune", *TINY, "seed=4,5", "--trials", "7")
+    assert (result.code, sorted(quick)) == (0, [4, 5]), result.err
+    assert "all 2 points of the space are tried" in result.out
+    assert "seed=4" in result.out.splitlines()[-1]
+    assert (kanpinn("tune", *TINY, "seed=4,5", "--trials", "8").code, len(quick)) == (0, 2)
+
+
+def test_sigint_writes_the_tables_and_the_trial_does_not_count(kanpinn, folder, quick, monkeypatch):
+    """As in the installed command, where SIGINT would end the process without a word."""
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    try:
+        call = ["tune", *TINY, "seed=99", "dtype=float64,float32", "--trials", "1"]
+        assert kanpinn(*call).code == 130
+        with (folder / "outputs/tune/study/summary.csv").open(newline="") as stream:
+            assert [row["status"] for row in csv.DictReader(stream)] == ["interrupted"]
+        assert len(quick) == 1
+        assert kanpinn(*call).code == 130  # it is made up for, so there is a second one
+        assert len(quick) == 2
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_trials_of_a_dead_process_are_made_up_for(kanpinn, folder, quick):
+    call = ["tune", *TINY, "seed=4,5,6", "--trials", "2"]
+    assert kanpinn(*call).code == 0
+    plan = Search([], folder / "outputs/tune/study", 2)
+    study = open_study(plan, space(parse(["seed=4,5,6"])))
+    study.ask(space(parse(["seed=4,5,6"])))
+    assert kanpinn(*call).code == 0
+    assert len(quick) == 2  # two good ones are there
+    result = kanpinn(*call[:-1], "3")
+    assert (result.code, sorted(quick)) == (0, [4, 5, 6])
+    with (folder / "outputs/tune/study/summary.csv").open(newline="") as stream:
+        assert [row["status"] for row in csv.DictReader(stream)][2] == "killed"
+
+
+def test_a_study_has_one_search_at_a_time(kanpinn, folder, quick):
+    (folder / "outputs/tune/study").mkdir(parents=True)
+    with run_lock(folder / "outputs/tune/study"):
+        result = kanpinn("tune", *TINY, "seed=4,5", "--trials", "1")
+    assert (result.code, result.err.count("\n"), quick) == (2, 1, [])
+    assert "outputs/tune/study" in result.err
+
+
+def test_points_are_the_products_of_the_values():
+    found = points(space(parse(["a=range(0,3)", "b=x,y"])))
+    assert found == [{"a": a, "b": b} for a in (0, 1, 2) for b in ("x", "y")]
+    assert points(space(parse(["a=range(0,3)", "b=interval(0,1)"]))) is None
+    assert points(space(parse(["a=range(0,3000)", "b=range(0,3000)"]))) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 from kanpinn.cli.main import Parser
 from kanpinn.errors import EXIT_DONE, UserError
 
+_FOLDER = 40  # letters of a folder's path in the printed table
 _KEYS = 3  # config keys that differ, in the printed table; the CSV file has all
 
 
@@ -51,6 +52,7 @@ def text(runs: Sequence) -> str:
         One table of results, one of the errors after each level with the seconds spent there.
     """
     from kanpinn.comparison import by_level, cell, differing
+    from kanpinn.io.render import clip
     from kanpinn.io.render import table as laid_out
 
     several = len({run.problem for run in runs}) > 1
@@ -58,16 +60,20 @@ def text(runs: Sequence) -> str:
     keys = [key for key in keys if not any(key in run.name or str(run.config.get(key)) in run.name for run in runs)]
     keys = [] if several else keys[:_KEYS]
     unknowns = list(dict.fromkeys(u for run in runs for u in run.errors()))
-    head = ["run", *(["problem"] if several else []), *keys, "status"]
+    folders = any(run.name != str(run.folder) for run in runs)
+    head = ["run", *(["folder"] if folders else []), *(["problem"] if several else []), *keys, "status"]
     head += [*(f"rel. L2 {u}" for u in unknowns), "loss", "parameters", "steps", "seconds"]
     rows = []
     for run in runs:
         errors, seconds = run.errors(), run.metrics.get("wall_time_s")
-        row = [run.name, *([run.problem] if several else []), *(cell(run.config.get(key)) for key in keys), run.status]
+        row = [run.name, *([clip(str(run.folder), _FOLDER)] if folders else []), *([run.problem] if several else [])]
+        row += [*(cell(run.config.get(key)) for key in keys), run.status]
         row += [*(_error(errors.get(u)) for u in unknowns), _error(run.metrics.get("loss"))]
         row += [run.metrics.get("parameters"), run.steps, None if seconds is None else round(seconds, 1)]
         rows.append(row)
     lines = laid_out(head, rows, indent=0)
+    hints = [f"{run.name}: {run.message}" for run in runs if run.message]
+    lines += ["", *hints] if hints else []
     deepest = max((record.get("level", 0) for run in runs for record in run.levels), default=-1)
     if deepest > 0:
         lines += ["", "error after each level (seconds on it)"]

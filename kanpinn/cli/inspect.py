@@ -31,13 +31,20 @@ def run(argv: Sequence[str]) -> int:
 
 def _check(path: Path, as_json: bool) -> int:
     """Print every violation of the schema, one a line; returns the exit code."""
-    from kanpinn.io.check import check
+    from kanpinn.io.check import RESULTS, check, checked
 
     violations = check(path)
     if as_json:
         print(json.dumps({"path": str(path), "violations": violations}, indent=2))
     elif not violations:
-        print(f"{path}: keeps to the schema")
+        missing = [name for name in RESULTS if path.is_dir() and not (path / name).exists()]
+        print(f"{path}: keeps to the schema{_incomplete(path, checked(path), missing) if missing else ''}")
     else:
         print("\n".join(violations), file=sys.stderr)
     return EXIT_USER_ERROR if violations else EXIT_DONE
+
+
+def _incomplete(path: Path, files: Sequence[Path], missing: Sequence[str]) -> str:
+    """What was checked of a run that has not written all it should, and what is missing."""
+    names = ", ".join(file.relative_to(path).as_posix() for file in files)
+    return f" ({names}); {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: the run is unfinished"

@@ -43,6 +43,8 @@ def run(argv: Sequence[str]) -> int:
         return _sweep(options, overrides)
     if solving:
         _check(overrides)
+    if "--help" in options and "--resolve" not in options:
+        options.append("--resolve")  # what the problem chosen recommends, not that it recommends something
     outcomes: list[Exception] = []
     _hydra(_single_job(outcomes), [*options, *overrides])
     if outcomes:

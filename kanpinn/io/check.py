@@ -19,6 +19,9 @@ from kanpinn.io.hdf5 import existing_file, is_only_dimension
 from kanpinn.io.schema import FIELD_AXES, LEVEL, METRICS, SCHEMA_OF, Item
 from kanpinn.io.solution import field_axes
 
+RESULTS = ("solution.h5", "metrics.json")
+"""What a run writes when it ends."""
+
 _KINDS = {"float": "f", "integer": "iu", "number": "biufc", "any": "biufSO", "text": "SO"}
 
 
@@ -61,8 +64,7 @@ def check(path: Path) -> list[str]:
     path = Path(path)
     if not path.is_dir():
         return [f"{path}:{line}" for line in _check_file(path)]
-    files = [file for file in (path / "solution.h5", path / "metrics.json") if file.exists()]
-    files += sorted((path / "checkpoints").glob("*.h5"))
+    files = checked(path)
     if not files:
         raise UserError(f"{path}: is not a run folder: no solution.h5, metrics.json or checkpoints in it.")
     lines: list[str] = []
@@ -70,6 +72,21 @@ def check(path: Path) -> list[str]:
         found = _check_metrics_file(file) if file.suffix == ".json" else _check_file(file)
         lines += [f"{file}:{line}" for line in found]
     return lines
+
+
+def checked(path: Path) -> list[Path]:
+    """The files that `check` looks at.
+
+    Args:
+        path: A run folder, or one file.
+
+    Returns:
+        Those of a folder that are there.
+    """
+    if not path.is_dir():
+        return [path]
+    files = [file for file in (path / name for name in RESULTS) if file.exists()]
+    return files + sorted((path / "checkpoints").glob("*.h5"))
 
 
 def _check_file(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_rec
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
 from kanpinn.io.solution import field_axes
+from kanpinn.io.unfinished import unfinished
 
 __all__ = ["inspect", "is_run", "render"]
 
@@ -49,9 +50,10 @@ def inspect(path: Path) -> dict[str, Any]:
 
     Returns:
         A mapping that json can write, NaN as None, laid out as docs/solution-file.md says: `layout`, `kind` ("run",
-        "solution", "checkpoint" or "sweep"), `path`, `bytes`, `metrics`; for a run its `files`, `solution` and
-        `warnings` (lines about what does not agree); for a file its `attributes`, `provenance`, `tree`, a
-        checkpoint's `record` and a solution's `slabs`, `errors_by_time`, `residuals` and `vtk`.
+        "solution", "checkpoint" or "sweep"), `path`, `bytes`, `metrics`; for a run its `files`, `solution`,
+        `unfinished` (how far one without results has come) and `warnings` (lines about what does not agree); for a file
+        its `attributes`, `provenance`, `tree`, a checkpoint's `record` and a solution's `slabs`, `errors_by_time`,
+        `residuals` and `vtk`.
 
     Raises:
         UserError: If the path is missing, a folder that is not a run, or a file that is not ours or damaged.
@@ -90,6 +92,7 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
         "files": sizes,
         "metrics": read_metrics(folder / "metrics.json"),
         "solution": None,
+        "unfinished": None,
         "warnings": [],
     }
     if (folder / "solution.h5").exists():
@@ -104,6 +107,8 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
                 "the values of solution.h5 are shown"
             )
         description["metrics"] = sure
+    if description["metrics"] is None:
+        description["unfinished"] = unfinished(folder)
     return description
 
 

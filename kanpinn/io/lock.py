@@ -61,6 +61,32 @@ def run_lock(folder: Path) -> Iterator[Callable[[], None]]:
         os.close(descriptor)
 
 
+def held(folder: Path) -> bool | None:
+    """Whether some process holds a run folder.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        None where that cannot be told: the lock's file is there, but the file system has no locks.
+    """
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        if fcntl is None:
+            return None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _HELD_BY_ANOTHER else None
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _locked(path: Path) -> int:
     """Open the lock file and lock it; gives back its descriptor."""
     while True:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from kanpinn.io.hdf5 import flatten, table_columns
+from kanpinn.io.unfinished import told
 
 WIDTH = 100
 _HEADLINE = ("problem", "backbone", "schedule", "optimizer", "seed", "parameters", "wall_time_s", "loss")
@@ -106,6 +108,10 @@ def render(description: dict[str, Any]) -> str:
     solution = description.get("solution") if description["kind"] == "run" else description
     attributes = (solution or {}).get("attributes", {})
     lines += _headline(description.get("metrics") or {}, attributes)
+    if description.get("unfinished"):
+        found = description["unfinished"]
+        lines += ["", *([found["problem"]] if found["problem"] else [])]
+        lines += textwrap.wrap(told(Path(description["path"]), found), WIDTH, break_long_words=False)
     record = flatten(description.get("record") or {})
     widest = min(max(map(len, record), default=0), 40)
     lines += ["", "Record"] if record else []

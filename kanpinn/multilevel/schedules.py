@@ -213,6 +213,8 @@ class Nested(Ascending):
         for name, values in (self.curriculum or {}).items():
             if not 1 <= len(values) < self.levels:
                 expected = f"one value per level but the finest, 1 to {self.levels - 1} of them"
+                if self.levels == 1:
+                    expected = "null, or schedule.levels of at least 2: the only level is the finest"
                 raise invalid(f"schedule.curriculum.{name}", shown(values), expected)
 
     def plan(self) -> list[Stage]:

@@ -85,7 +85,7 @@ class Normal(DampedSystem, ABC):
         if isinstance(part, Linearization):
             self._matrix = gram(part.jacobian, self._matrix)
         else:
-            self._matrix = part.matrix if self._matrix is None else self._matrix + part.matrix
+            self._matrix = part.matrix if self._matrix is None else self._matrix.add_(part.matrix)
 
     def mean(self) -> float:
         return self._mean

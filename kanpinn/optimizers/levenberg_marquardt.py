@@ -100,8 +100,8 @@ class LevenbergMarquardt(Optimizer):
             found = sample_points(objective, theta, kept, generator)
             if found is not None:
                 return solver([found])
-        if rows is None and issubclass(solver, Normal):
-            return solver([NormalEquations(*objective.normal_equations(theta))])
+        if issubclass(solver, Normal):
+            return solver(NormalEquations(*part) for part in objective.normal_equations_by_parts(theta, rows))
         return solver(objective.linearizations(theta, rows))
 
     def state(self) -> State:

@@ -15,6 +15,7 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
+from kanpinn.sparse_gram import mirror
 from kanpinn.state import State, tensor
 
 UPDATES = ("ssbroyden", "ssbfgs", "bfgs")
@@ -24,8 +25,6 @@ LARGEST = 10_000
 
 MIRROR_EVERY = 50
 """Updates after which H is made symmetric again: 1/τ > 1 amplifies what rounding has left of asymmetry."""
-
-BLOCK = 256
 
 
 def update_parameters(update: str, b: float, h: float, size: int, *, first: bool) -> tuple[float, float]:
@@ -86,16 +85,6 @@ def update_inverse(inverse: Tensor, s: Tensor, y: Tensor, product: Tensor, tau: 
     signs = torch.tensor([-1.0, math.copysign(1.0, phi), 1.0], dtype=s.dtype, device=s.device)
     columns = torch.stack([c * x for c, x in zip(scales, (product, v, s), strict=True)], dim=1)
     inverse.addmm_(columns, (columns * signs).T, beta=1 / tau)
-
-
-def mirror(matrix: Tensor) -> None:
-    """Copy the upper triangle of `[P, P]` onto the lower one, block by block, in place."""
-    size = len(matrix)
-    for start in range(0, size, BLOCK):
-        end = min(start + BLOCK, size)
-        matrix[end:, start:end] = matrix[start:end, end:].T
-        square = matrix[start:end, start:end]
-        square.copy_(torch.triu(square) + torch.triu(square, 1).T)
 
 
 @dataclass

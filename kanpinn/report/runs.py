@@ -78,7 +78,7 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         "title": _title(run.problem) or run.name,
         "equation": data.equation if data is not None else "",
         "mood": mood,
-        "words": words,
+        "words": f"{words} {run.message[:1].upper()}{run.message[1:]}" if run.message else words,
         "tiles": _tiles(run),
         "pictures": pictures or [],
         "levels": _levels(run),

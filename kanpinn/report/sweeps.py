@@ -89,6 +89,7 @@ def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
         "states": Counter(job["status"] for job in jobs),
         "done": sum(job["status"] in _DONE for job in jobs),
         "failed": [job for job in jobs if job["reason"]],
+        "reasons": _grouped(jobs),
         "best": best,
         "total": sum(job["seconds"] or 0.0 for job in jobs),
         "scatter": scatter(jobs, colour, shape),
@@ -97,6 +98,16 @@ def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
         "parallel": parallel(jobs, keys),
         "picture": _curves(folder, jobs, dpi),
     }
+
+
+def _grouped(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Status and reason of jobs that did not end well with all their jobs, the most frequent first."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for job in jobs:
+        if job["reason"]:
+            groups.setdefault((job["status"], job["reason"]), []).append(job)
+    found = [{"status": status, "reason": reason, "jobs": own} for (status, reason), own in groups.items()]
+    return sorted(found, key=lambda group: -len(group["jobs"]))
 
 
 def _link(target: Path, base: Path) -> str:

@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,13 +30,11 @@ from kanpinn.checking import build
 from kanpinn.cli.main import complain
 from kanpinn.compose import CONFIG_MODULE, CONFIG_NAME, LAUNCHERS, VERSION_BASE, compose, isolate, parse, quoted
 from kanpinn.config import one_line, validate
-from kanpinn.errors import EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.io.lock import held
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
-from kanpinn.sweep.summary import write_summary
+from kanpinn.sweep.summary import NAMES, metrics, write_summary
 from kanpinn.sweep.task import Task
-
-UNTOLD = ("threads", "output.progress")
-"""Keys that change nothing of a result: a job is the same job with any of their values."""
 
 QUEUES = ("submitit_slurm", "slurm")
 """Launchers whose jobs run on other machines, each with its own share of them."""
@@ -70,12 +68,14 @@ class Planned:
         config: Fingerprint of the resolved config; "" if it cannot be composed.
         wrong: Why it cannot.
         subdir: The folder its config asks for inside the sweep's; "" for the job's number.
+        chosen: Choices and seed of its config, as far as it can be composed.
     """
 
     overrides: list[str]
     config: str = ""
     wrong: str = ""
     subdir: str = ""
+    chosen: dict[str, Any] = field(default_factory=dict)
 
 
 def sweep(overrides: Sequence[str]) -> int:
@@ -225,16 +225,18 @@ def _plan(own: Sequence[Override], steering: Sequence[str]) -> list[Planned]:
     default = not any(text.lstrip("+").startswith("hydra.sweep.subdir=") for text in steering)
     plan = []
     for words, simple in combinations(own):
+        chosen: dict[str, Any] = {}
         try:
             cfg, _ = compose(words)
+            chosen = _chosen(cfg)
             resolved = validate(cfg).resolved
             subdir = "" if default else _subdir([*words, *steering])
         except UserError as error:
             if simple:
                 raise
-            plan.append(Planned(words, wrong=str(error)))
+            plan.append(Planned(words, wrong=str(error), chosen=chosen))
         else:
-            plan.append(Planned(words, fingerprint(resolved), subdir=subdir))
+            plan.append(Planned(words, fingerprint(resolved), subdir=subdir, chosen=chosen))
     taken: dict[str, Planned] = {}
     for planned in plan:
         other = taken.setdefault(planned.subdir, planned)
@@ -244,6 +246,15 @@ def _plan(own: Sequence[Override], steering: Sequence[str]) -> list[Planned]:
                 f"{' '.join(planned.overrides)}; expected one folder per job, such as ${{hydra.job.override_dirname}}."
             )
     return plan
+
+
+def _chosen(cfg: DictConfig) -> dict[str, Any]:
+    """The choices of groups and the seed in a config that may be wrong."""
+    found = {}
+    for key in NAMES:
+        with suppress(OmegaConfBaseException):
+            found[key] = OmegaConf.select(cfg, key if key == "seed" else f"{key}.name")
+    return {key: value for key, value in found.items() if isinstance(value, str | int)}
 
 
 def _subdir(overrides: list[str]) -> str:
@@ -273,6 +284,7 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
     """Enter the plan into the ledger.
 
     A job that is there with the same config is that job; one with the same overrides that is not done is taken over.
+    One that was interrupted or killed goes on in its folder, and is done where that was seen to by hand.
 
     Args:
         ledger: The sweep.
@@ -291,7 +303,21 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
         same = [job for job in known if planned.config and job.config == planned.config]
         same += [job for job in known if not job.done and sorted(job.overrides) == sorted(planned.overrides)]
         job = next((job for job in same if job not in jobs), None)
-        if job is not None and (job.done or job.alive):
+        if job is not None and (job.done or ledger.at_work(job) or held(ledger.folder / job.folder)):
+            if not job.done:
+                at = f" on {job.host}" if job.state == "running" else ""
+                complain(
+                    "warning", f"job {job.number}: still under way{at} in {ledger.folder / job.folder}; left alone"
+                )
+            jobs.append(job)
+            continue
+        if job is not None and job.config == planned.config and _stopped_midway(ledger.folder, job):
+            status = metrics(ledger.folder, job).get("status")
+            if status in _FINISHED:  # resumed by hand since
+                job = replace(job, state="ended", code=EXIT_DONE, reason="")
+            else:
+                job = Job(job.number, job.folder, job.overrides, job.config, chosen=planned.chosen, resumed=True)
+            ledger.write(job)
             jobs.append(job)
             continue
         if job is None:
@@ -301,13 +327,24 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
             job = Job(number, wanted if not known else free_folder(ledger.folder, wanted))
         else:
             job = Job(job.number, free_folder(ledger.folder, planned.subdir or str(job.number)))
-        job = replace(job, overrides=tuple(planned.overrides), config=planned.config)
+        job = replace(job, overrides=tuple(planned.overrides), config=planned.config, chosen=planned.chosen)
         if planned.wrong:
             job = replace(job, state="ended", code=EXIT_USER_ERROR, reason=planned.wrong)
             complain(f"job {job.number}: error", UserError(planned.wrong))
         ledger.write(job)
         jobs.append(job)
     return jobs
+
+
+_FINISHED = ("converged", "step_limit", "time_limit")
+"""Statuses in metrics.json of a run that ended by itself, and well."""
+
+
+def _stopped_midway(sweep: Path, job: Job) -> bool:
+    """Whether a job was stopped from outside after its run had begun: that can go on where it stands."""
+    stopped = job.state in ("running", "killed") or (job.state == "ended" and (job.code or 0) >= 128)
+    folder = sweep / job.folder
+    return stopped and ((folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir())
 
 
 def _launch_all(
@@ -359,7 +396,7 @@ def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Se
 
 def _bury(ledger: Ledger, batch: Sequence[Job]) -> None:
     """Wait for the jobs that still run after a launcher has failed; those without a process were killed."""
-    while any((job := ledger.read(j.number)).alive for j in batch):
+    while any(ledger.at_work(ledger.read(j.number)) for j in batch):
         time.sleep(POLL_S)
     for job in (ledger.read(j.number) for j in batch):
         if job.state == "running":

@@ -10,13 +10,14 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from kanpinn.errors import EXIT_DONE, UserError
 from kanpinn.io.atomic import write_json
+from kanpinn.io.lock import held, run_lock
 
 EXIT_CRASHED = 1
 
@@ -39,6 +40,8 @@ class Job:
         host: The machine that ran it.
         process: Its process there.
         birth: When that process was born, in the system's own unit: tells it from a later one of the same number.
+        chosen: Problem, backbone, schedule, optimizer and seed of its config, as far as it could be composed.
+        resumed: Whether it goes on with the run that lies in its folder.
     """
 
     number: int
@@ -51,6 +54,8 @@ class Job:
     host: str = ""
     process: int = 0
     birth: str = ""
+    chosen: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -72,6 +77,20 @@ class Job:
     def alive(self) -> bool:
         """Whether its process is still there; False for one on another machine."""
         return self.state == "running" and self.host == socket.gethostname() and birth(self.process) == self.birth != ""
+
+
+def at_work(sweep: Path, job: Job) -> bool:
+    """Whether the process of a job is still there, wherever it runs.
+
+    Args:
+        sweep: The folder its run folder lies in.
+        job: The job.
+
+    Returns:
+        For one on another machine: unless the lock of its run folder is free, or gone.
+    """
+    elsewhere = job.state == "running" and job.host != socket.gethostname()
+    return job.alive or (elsewhere and held(sweep / job.folder) is not False)
 
 
 def birth(process: int) -> str:
@@ -141,6 +160,16 @@ class Ledger:
         """Keep the state of one job."""
         write_json(self._files / f"{job.number}.json", asdict(job))
 
+    def finish(self, job: Job) -> None:
+        """Keep the state of one job, unless another process has taken it over since."""
+        now = self.read(job.number)
+        if (now.folder, now.host, now.process, now.birth) == (job.folder, job.host, job.process, job.birth):
+            self.write(job)
+
+    def at_work(self, job: Job) -> bool:
+        """Whether the process of a job is still there; of one on another machine its run folder's lock tells."""
+        return at_work(self.folder, job)
+
     @property
     def stopped(self) -> bool:
         """Whether the user has asked for an end: jobs that have not begun do not begin."""
@@ -157,14 +186,10 @@ class Ledger:
     def locked(self) -> Iterator[None]:
         """Hold the sweep against a second launch; raises UserError if another process holds it."""
         self._files.mkdir(parents=True, exist_ok=True)
-        with (self._files / "lock").open("w") as file:
+        with ExitStack() as stack:
             try:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except ImportError:  # a system without it
-                pass
-            except BlockingIOError as error:
+                stack.enter_context(run_lock(self._files))
+            except UserError as error:
                 raise UserError(f"hydra.sweep.dir={self.folder}: another process is running this sweep.") from error
             yield
 

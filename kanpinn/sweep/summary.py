@@ -19,6 +19,8 @@ SCHEMA = "kanpinn-sweep"
 NAMES = ("problem", "backbone", "schedule", "optimizer", "seed")
 NUMBERS = ("parameters", "loss")
 COSTS = ("work", "wall_time_s")
+TEXTS = ("folder", "status", "reason", "problem", "backbone", "schedule", "optimizer")
+"""Columns that are text even where all cells look like numbers, or are empty."""
 _STATES = {"waiting": "missing", "running": "running", "killed": "killed"}
 _CODES = {0: "done", 2: "refused", 3: "diverged"}
 
@@ -81,7 +83,7 @@ def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list
             status(job, m),
             job.reason,
             *(pair.get(key) for key in keys),
-            *(m.get(name, pair.get(name)) for name in names),
+            *(m.get(name, pair.get(name, job.chosen.get(name))) for name in names),
             *(m.get(name) for name in NUMBERS),
             *((m.get(norm) or {}).get(u) for norm, u in errors),
             *(m.get(name) for name in COSTS),
@@ -150,7 +152,8 @@ def _write_hdf5(file: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
         scale = write_array(out, "job", np.array([row[0] for row in rows], dtype=np.int64))
         scale.make_scale("job")
         for k, name in enumerate(header[1:], start=1):
-            write_array(out, name, _column([row[k] for row in rows]), [scale])
+            cells = [row[k] for row in rows]
+            write_array(out, name, _texts(cells) if name in TEXTS else _column(cells), [scale])
 
 
 def _column(cells: Sequence[Any]) -> np.ndarray:
@@ -158,5 +161,9 @@ def _column(cells: Sequence[Any]) -> np.ndarray:
     try:
         numbers = [math.nan if cell is None else float(cell) for cell in cells]
     except ValueError:
-        return np.array([_cell(cell) for cell in cells], dtype=object)
+        return _texts(cells)
     return np.array(numbers)
+
+
+def _texts(cells: Sequence[Any]) -> np.ndarray:
+    return np.array([_cell(cell) for cell in cells], dtype=object)

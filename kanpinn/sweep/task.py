@@ -59,8 +59,10 @@ class Task:
 
         ledger = Ledger(Path(self.sweep))
         folder = Path(HydraConfig.get().runtime.output_dir)
-        job = ledger.read(self.numbers[os.path.relpath(folder, self.sweep)])
-        if ledger.stopped:
+        name = os.path.relpath(folder, self.sweep)
+        job = ledger.read(self.numbers[name])
+        # One that waited in a queue may find that a later launch has taken its job over.
+        if ledger.stopped or (job.folder, job.state) != (name, "waiting"):
             return
         print(f"job {job.number}: {' '.join(job.overrides)}", flush=True)
         if not (self.isolated and hasattr(os, "fork")):
@@ -70,21 +72,36 @@ class Task:
 
         code = _in_child(lambda: _run_quietly(ledger, job, cfg))
         after = ledger.read(job.number)
-        if after.state != "ended":
-            how = f"killed by signal {-code}" if code < 0 else f"its process left with exit code {code}"
-            ledger.write(replace(after, state="killed", reason=f"{how}: out of memory, or ended by hand"))
+        if after.state in ("ended", "waiting") or after.folder != job.folder:
+            return
+        if ledger.stopped and -code in (signal.SIGINT, signal.SIGTERM):  # before the run could catch it
+            ledger.write(replace(after, state="ended", code=128 - code, reason=f"interrupted by signal {-code}"))
             write_summary(ledger)
-            complain(f"job {job.number}: killed", UserError(how))
+            return
+        how = f"killed by signal {-code}" if code < 0 else f"its process left with exit code {code}"
+        ledger.write(replace(after, state="killed", reason=f"{how}: out of memory, or ended by hand"))
+        write_summary(ledger)
+        complain(f"job {job.number}: killed", UserError(how))
 
 
 def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
     """Run one job in this process."""
     process = os.getpid()
+    waiting = job
     job = replace(job, state="running", host=socket.gethostname(), process=process, birth=birth(process))
     ledger.write(job)
+    if ledger.stopped:  # whoever asked for the end may have looked before it read "running"
+        ledger.write(waiting)
+        return
     name, code, reason = f"job {job.number}", EXIT_DONE, ""
     try:
-        solve_into(cfg, ledger.folder / job.folder)
+        folder = ledger.folder / job.folder
+        if job.resumed:
+            from kanpinn.run import resume
+
+            resume(folder, [] if cfg.output.progress else ["output.progress=false"])
+        else:
+            solve_into(cfg, folder)
     except UserError as error:
         code, reason = EXIT_USER_ERROR, str(error)
         complain(f"{name}: error", error)
@@ -103,7 +120,7 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         traceback.print_exc()
     finally:
         # Written after every job, so that a stopped sweep has its summary too.
-        ledger.write(replace(job, state="ended", code=code, reason=" ".join(reason.split())))
+        ledger.finish(replace(job, state="ended", code=code, reason=" ".join(reason.split())))
         write_summary(ledger)
 
 
