@@ -175,7 +175,18 @@ def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
         assert found[key] == value, f"{key} differs after stops before steps {stops} of {steps}"
 
 
-@pytest.mark.parametrize("case", covering(), ids=", ".join)
+def marked() -> list[Any]:
+    """The covering cases; slow are those in which every single choice has been seen in one before."""
+    seen: set[tuple[int, str]] = set()
+    found = []
+    for case in covering():
+        new = set(enumerate(case)) - seen
+        found.append(pytest.param(case, id=", ".join(case), marks=() if new else pytest.mark.slow))
+        seen |= new
+    return found
+
+
+@pytest.mark.parametrize("case", marked())
 def test_stopped_anywhere_and_resumed_is_never_stopped(case: Case, tmp_path: Path) -> None:
     check(words(case), tmp_path, str(case))
 
