@@ -1,5 +1,8 @@
 """MLflow: all runs in one SQLite file, or in whatever store its address names."""
 
+# The library is an extra, which need not be there when types are checked.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import logging

@@ -1,5 +1,8 @@
 """Weights & Biases, offline by default: `wandb sync` uploads such a run later."""
 
+# The library is an extra, which need not be there when types are checked.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
