@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from kanpinn.config import Configuration, validate
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
+from kanpinn.io.metrics import metrics_of
 from kanpinn.objective import Objective
 from kanpinn.places import packaged, problem_file
 from kanpinn.problem import output_names
@@ -276,10 +276,7 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
     """
     checkpoint = newest(folder)
     objective, theta = network(checkpoint)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError):
-        metrics = {}  # interrupted before the first metrics were written: the network is still good
+    metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:
         text = (
             f"{checkpoint.path}: the network is that of another state of the run than metrics.json and solution.h5; "

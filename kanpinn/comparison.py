@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kanpinn.errors import UserError
+from kanpinn.io.metrics import read_metrics
 
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
 _FIRST = ("problem", "backbone", "schedule", "optimizer", "sampler", "weighting", "seed", "dtype")
@@ -122,16 +122,13 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
     if file.is_file() and (history or not (folder / "metrics.json").is_file()):
         data = read_solution(file)
         metrics, text, steps = data.metrics, data.config, data.history
+    metrics = metrics or read_metrics(folder / "metrics.json") or {}
     try:
-        if not metrics and (folder / "metrics.json").is_file():
-            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         if not text and (folder / "config.yaml").is_file():
             text = (folder / "config.yaml").read_text(encoding="utf-8")
         config = yaml.safe_load(text) if text else {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
-    if not isinstance(metrics, dict):
-        raise UserError(f"{folder / 'metrics.json'}: expected a JSON object.")
     if not metrics and not message:
         message = told(folder, unfinished(folder))
     return Run(folder, folder.resolve().name, metrics, flat_config(config), steps, message)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 import yaml
@@ -26,49 +23,21 @@ from kanpinn.api import Solution, load
 from kanpinn.compose import check_folder, parse
 from kanpinn.config import Configuration, one_line, validate
 from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, invalid
-from kanpinn.io.atomic import remove_leftovers, write_json, write_text
+from kanpinn.io.atomic import remove_leftovers, write_text
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.lock import run_lock
-from kanpinn.io.solution import SolutionFile, solution_status, write_solution
+from kanpinn.io.metrics import metrics_of
+from kanpinn.io.solution import solution_status
 from kanpinn.loggers import Logger, Report
-from kanpinn.multilevel import Stage
-from kanpinn.multilevel.diagram import diagram
-from kanpinn.objective import Objective
 from kanpinn.output import (
     OutputGrid,
-    collocation_points,
-    error_estimate,
-    grid_values,
-    model_arrays,
-    model_attributes,
-    solution_fields,
 )
-from kanpinn.progress import RunLog, StageBar, summary, warn
-from kanpinn.records import LevelRecord, Progress, StageEnd
+from kanpinn.progress import RunLog, summary, warn
+from kanpinn.results import draw, write_results
 from kanpinn.signals import stop_signals
 from kanpinn.solver import Solver
-from kanpinn.spectrum import stacked
-from kanpinn.state import State
-from kanpinn.training import Training
+from kanpinn.watch import RunWatch
 
-SCHEMA_VERSION = 1
-STATUSES = {
-    "steps": "step_limit",
-    "tolerance": "converged",
-    "plateau": "converged",
-    "optimizer": "converged",
-    "time_limit": "time_limit",
-    "interrupted": "interrupted",
-    "diverged": "diverged",
-    "refused": "step_limit",
-}
-REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
-ADVICE = {
-    "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
-    "time_limit": "time_limit_s was reached; `kanpinn resume {folder} time_limit_s=null` goes on",
-    "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
-    "interrupted": "stopped by a signal; the state reached is written, `kanpinn resume {folder}` goes on",
-}
 FINISHED = ("converged", "step_limit", "diverged")
 """Statuses after which nothing is left to resume."""
 
@@ -179,7 +148,7 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
 
 def _finished(folder: Path) -> str | None:
     """The status of a run of which nothing is left to do; None if something is, a file that is not the last one too."""
-    status = _metrics(folder).get("status")
+    status = metrics_of(folder).get("status")
     if status not in FINISHED:
         return None
     try:
@@ -223,7 +192,7 @@ def _solve(
     settings = configuration.settings
     with stop_signals() as caught, _report(configuration, folder, log, observers, solver.steps) as report:
         saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
-        watch = _RunWatch(configuration, log, report, caught, still_there, saved)
+        watch = RunWatch(configuration, log, report, caught, still_there, saved)
         if checkpoint is not None and changed:
             watch.save(solver, checkpoint.state)
         end = solver.solve(watch)
@@ -233,7 +202,7 @@ def _solve(
         if interrupted:
             end = replace(end, reason="interrupted", message="")
         still_there()
-        solution, message, failures = _finish(configuration, solver, grid, end, folder)
+        solution, message, failures = write_results(configuration, solver, grid, end, folder)
         failures += [] if unsaved is None else [unsaved]
         text = summary(solver.training.levels, solution.metrics, message, folder.absolute())
         log.add(text)
@@ -244,7 +213,7 @@ def _solve(
             if caught:
                 warn(f"{folder}: the figures are not drawn (a signal); `kanpinn plot` draws them")
             else:
-                _draw(folder)
+                draw(folder)
         report.finish(solution.metrics, folder / "figures")
     if end.reason == "diverged":
         raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
@@ -269,110 +238,6 @@ def _report(
         yield report
     finally:
         report.finish(None)
-
-
-@final
-class _RunWatch:
-    """Writes the log and the checkpoints of a solve, shows its progress, and stops it.
-
-    Attributes:
-        stopped: The state in which it was stopped, if it was: what it is resumed from, whatever is written after it.
-    """
-
-    def __init__(
-        self,
-        configuration: Configuration,
-        log: RunLog,
-        report: Report,
-        caught: Sequence[int],
-        still_there: Callable[[], None],
-        saved: checkpoints.Checkpoints,
-    ) -> None:
-        self.stopped: State | None = None
-        self._configuration, self._log, self._report, self._caught = configuration, log, report, caught
-        self._still_there = still_there
-        self._saved = saved
-        self._bar: StageBar | None = None
-
-    def save(self, solver: Solver, state: State | None = None, *, final: bool = False) -> OSError | None:
-        """Write a checkpoint of a state, by default the one reached; gives back why that failed, and goes on.
-
-        Args:
-            solver: The solve.
-            state: The state.
-            final: Whether it goes with the solution written: then there is no next one, and no warning in its place.
-        """
-        self._still_there()
-        try:
-            self._saved.write(state or solver.state(), *solver.network(), final=final)
-        except OSError as error:  # there may be room again for the next
-            if not final:
-                warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
-            return error
-        return None
-
-    def slab_begun(self, solver: Solver) -> None:
-        if len(solver.done) > 1:
-            return
-        count = self._configuration.components["schedule"].slabs
-        picture = _diagram(self._configuration, solver.training)
-        picture += f"\non each of {count} time slabs" if count > 1 else ""
-        self._log.add(picture)
-        print(f"{picture}\n", flush=True)
-
-    def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
-        grid = solver.training.hierarchy.backbone.grid
-        self._bar = StageBar(stage, grid, show=self._configuration.settings.output.progress)
-        show = self._bar.tell
-
-        def tell(progress: Progress) -> None:
-            show(progress)
-            self._report.step(progress.row)
-
-        return tell
-
-    def halt(self, solver: Solver) -> str | None:
-        limit = self._configuration.settings.time_limit_s
-        reason = None
-        if self._caught:
-            reason = "interrupted"
-        elif limit is not None and solver.seconds >= limit:
-            reason = "time_limit"
-        if reason is not None:
-            self.stopped = solver.state()
-            self.save(solver, self.stopped)
-        elif self._saved.due:
-            self.save(solver)
-        self._tell_events(solver)
-        return reason
-
-    def stage_ended(self, solver: Solver, stage: Stage, end: StageEnd) -> None:
-        assert self._bar is not None
-        self._bar.close()
-        self._tell_events(solver)
-        self._log.add(_stage_line(stage, end, solver.training))
-
-    def level_done(self, record: LevelRecord) -> None:
-        self._report.level(asdict(record))
-
-    def settled(self, solver: Solver) -> None:
-        if self._saved.affordable and not solver.over:
-            self.save(solver)
-
-    def _tell_events(self, solver: Solver) -> None:
-        """Log what has happened on the way."""
-        if solver.training.events:
-            self._log.add(*(f"{solver.seconds:8.1f} s  {event}" for event in solver.training.events))
-            solver.training.events.clear()
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json holds; nothing where it is missing or damaged."""
-    try:
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _changed(overrides: Sequence[str]) -> dict[str, Any]:
@@ -436,117 +301,3 @@ def _write_config(configuration: Configuration, folder: Path) -> None:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def _diagram(configuration: Configuration, training: Training) -> str:
-    """The schedule as a picture, as wide as the terminal allows."""
-    coarsest = training.hierarchy.backbones[0]
-    plan = configuration.components["schedule"].plan()
-    highest = max(stage.level for stage in plan)
-    if plan[-1].level < highest and coarsest.refinable:
-        plan.append(Stage(highest, 0))  # a level that waits is returned to
-    named = [replace(stage, optimizer=configuration.optimizer_name(stage.optimizer)) for stage in plan]
-    width = shutil.get_terminal_size().columns
-    return diagram(named, lambda level: coarsest.grid and coarsest.grid * 2**level, width)
-
-
-def _stage_line(stage: Stage, end: StageEnd, training: Training) -> str:
-    trial = "" if stage.trial is None else f" start {stage.trial + 1}"
-    why = end.reason + (f": {end.message}" if end.message else "")
-    return (
-        f"{training.seconds:8.1f} s  level {stage.level}{trial}: {training.problem.size} parameters, "
-        f"{len(end.rows)} steps, loss {end.loss:.3e}, ended by {why}"
-    )
-
-
-def _finish(
-    configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path
-) -> tuple[Solution, str, list[OSError]]:
-    """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
-    resolved, settings = configuration.resolved, configuration.settings
-    done, training = solver.done, solver.training
-    backbone, theta = solver.network()
-    objective = training.objective
-    if backbone is not training.backbone or objective.problem is not configuration.problem:
-        exact = configuration.conditions == "exact"
-        objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
-    fields = solution_fields(objective, theta, grid)
-    l2, linf = grid.errors(fields)
-    status = STATUSES[end.reason]
-    metrics: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "problem": resolved["problem"]["name"],
-        "backbone": resolved["backbone"]["name"],
-        "schedule": resolved["schedule"]["name"],
-        "optimizer": resolved["optimizer"]["name"],
-        "seed": settings.seed,
-        "parameters": backbone.size,
-        "wall_time_s": training.seconds,
-        "loss": end.loss,
-        "relative_l2": l2,
-        "linf": linf,
-        "error_estimate": None if len(done) < configuration.components["schedule"].slabs else _estimate(done),
-        "work": sum(record.work for record in training.levels),
-        "levels": [asdict(record) for record in training.levels],
-    }
-    problem = configuration.problem
-    data = SolutionFile(
-        problem=metrics["problem"],
-        equation=problem.equation,
-        config=OmegaConf.to_yaml(OmegaConf.create(resolved)),
-        seed=settings.seed,
-        dtype=settings.dtype,
-        status=status,
-        coordinates=grid.coordinates,
-        labels=dict(problem.labels),
-        fields=fields,
-        history=training.columns(),
-        levels=metrics["levels"],
-        spectra=stacked(training.spectra, len(training.levels)),
-        points=collocation_points([(t.objective, t.theta) for t in done]),
-        metrics=metrics,
-        model=model_arrays(backbone, theta),
-        model_attributes=model_attributes(backbone),
-        slabs=configuration.components["schedule"].slabs,
-        slabs_begun=len(done),
-    )
-    failures: list[OSError] = []
-    try:
-        write_solution(folder / "solution.h5", data)
-    except OSError as error:
-        failures.append(error)
-    # On a full disk there may be room for the second where there was none for the first. Beside the solution of an
-    # earlier state it would tell of another one.
-    if not failures or not (folder / "solution.h5").is_file():
-        try:
-            write_json(folder / "metrics.json", metrics)
-        except OSError as error:
-            failures.append(error)
-    message = end.message or REASONS.get(end.reason) or ADVICE.get(status, "").format(folder=shlex.quote(str(folder)))
-    if end.reason == "diverged":
-        message += f"; {ADVICE['diverged']}"
-    missing = configuration.components["schedule"].slabs - len(done)
-    if missing:
-        message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(objective, theta, metrics, folder), message, failures
-
-
-def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
-    """The estimate of the error, from the last level of every time slab."""
-    last = {record.slab: record.change for record in done[0].levels}
-    norms = [t.grid.norms(grid_values(t.objective, t.theta, t.grid)) for t in done]
-    return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
-
-
-def _draw(folder: Path) -> None:
-    """Draw the figures from the file just written, so that they show what a reader of it sees; a fault is only told."""
-    from kanpinn.io.solution import read_solution
-    from kanpinn.plots import plot_all
-
-    try:
-        plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
-    except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        why = " ".join(str(reason).split())
-        warn(f"{folder}: the figures are not drawn ({why}); all results are written, `kanpinn plot` draws them again")

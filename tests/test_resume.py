@@ -375,7 +375,7 @@ def test_beside_a_solution_that_could_not_be_replaced_no_metrics_of_another_stat
 ) -> None:
     before = {name: (stopped / name).read_bytes() for name in ("solution.h5", "metrics.json")}
     with monkeypatch.context() as patch:
-        patch.setattr("kanpinn.run.write_solution", no_room)
+        patch.setattr("kanpinn.results.write_solution", no_room)
         with pytest.raises(OSError, match="No space left"):
             run.resume(stopped, ["time_limit_s=null"])
     assert before == {name: (stopped / name).read_bytes() for name in before}

@@ -409,7 +409,7 @@ def test_a_signal_after_the_end_leaves_a_run_that_has_ended_as_it_says(
         time.sleep(0.01)
         drawn.append(folder)
 
-    monkeypatch.setattr("kanpinn.run._draw", draw)
+    monkeypatch.setattr("kanpinn.run.draw", draw)
     m = solve(tmp_path / "run", "output.figures=true").metrics
     assert drawn == [tmp_path / "run"]
     assert m["status"] == metrics_of(tmp_path / "run")["status"] == "step_limit"
@@ -419,7 +419,7 @@ def test_an_interrupted_run_says_how_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pending = [signal.SIGINT]
-    monkeypatch.setattr("kanpinn.run._RunWatch.level_done", lambda *_: pending and os.kill(os.getpid(), pending.pop()))
+    monkeypatch.setattr("kanpinn.watch.RunWatch.level_done", lambda *_: pending and os.kill(os.getpid(), pending.pop()))
     with pytest.raises(Interrupted):
         solve(tmp_path / "run")
     out = capsys.readouterr().out

@@ -48,6 +48,14 @@ def read_metrics(path: Path) -> dict[str, Any] | None:
     return metrics
 
 
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """The content of a run folder's metrics.json; empty where it is missing or damaged."""
+    try:
+        return read_metrics(folder / "metrics.json") or {}
+    except UserError:
+        return {}
+
+
 def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check the types of what everyone relies on in metrics; keys that are not known may hold anything finite.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kanpinn.errors import EXIT_USER_ERROR
+from kanpinn.io.metrics import metrics_of
 from kanpinn.sweep.ledger import Job, Ledger
 
 SCHEMA = "kanpinn-sweep"
@@ -98,11 +98,7 @@ def metrics(folder: Path, job: Job) -> dict[str, Any]:
     """What a job's metrics.json holds, {} where there is none of its own."""
     if job.state == "ended" and job.code == EXIT_USER_ERROR:
         return {}  # refused: what lies in the folder is somebody else's
-    try:
-        content = json.loads((folder / job.folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return metrics_of(folder / job.folder)
 
 
 def status(job: Job, found: dict[str, Any]) -> str:
