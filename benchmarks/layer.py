@@ -55,12 +55,11 @@ def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
     jacobian = problem.jacobian(theta)[1]
     matrix = gram(jacobian)
     matrix.diagonal().add_(1e-3 * matrix.diagonal().mean())
-    stage, step = training._stage, Step(theta, 1.0, {"interior": 1.0})
-    assert stage is not None
+    step, order = Step(theta, 1.0, {"interior": 1.0}), torch.randperm(len(problem.points))
 
     def local() -> object:
         record = problem._record(theta)
-        return problem.backbone.local_jacobian(theta, record.tape, record.scalar(record.passes[0]))
+        return problem.backbone.local_jacobian(theta, record.tape, record.scalar(record.passes[0]), order)
 
     return {
         "bare products": bare_products(problem),
@@ -70,7 +69,7 @@ def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
         "normal equations": lambda: problem.normal_equations(theta),
         "Cholesky": lambda: torch.linalg.cholesky_ex(matrix),
         "new loss": lambda: problem.loss(theta),
-        "history": lambda: training._row(stage, step, theta),
+        "history": lambda: training._row(step, theta),
         "new points (every 5 steps)": lambda: training.resample(theta),
     }
 

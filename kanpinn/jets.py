@@ -191,10 +191,18 @@ class Jet:
         Returns:
             The composed jet, by Faà di Bruno's formula.
         """
-        parts = [derivatives[0]]
-        for by_order in self.space.chain[1:]:
-            parts.append(sum(derivatives[d + 1] * self.monomial(terms) for d, terms in enumerate(by_order)))  # type: ignore[arg-type]
-        return Jet(self.space, torch.stack(parts))
+        if torch.is_grad_enabled() and (self.data.requires_grad or any(f.requires_grad for f in derivatives)):
+            parts = [derivatives[0]]
+            for by_order in self.space.chain[1:]:
+                parts.append(sum(derivatives[d + 1] * self.monomial(terms) for d, terms in enumerate(by_order)))  # type: ignore[arg-type]
+            return Jet(self.space, torch.stack(parts))
+        out = torch.empty_like(self.data)  # strides as they are: what is contiguous stays so
+        out[0] = derivatives[0]
+        for a, by_order in enumerate(self.space.chain[1:], start=1):
+            torch.mul(derivatives[1], self.data[a], out=out[a])
+            for d, terms in enumerate(by_order[1:], start=2):
+                out[a].addcmul_(derivatives[d], self.monomial(terms))
+        return Jet(self.space, out)
 
     def monomial(self, terms: Sequence[Monomial]) -> Tensor:
         """Σ count · Π components, for one entry of `JetSpace.chain`; `[...]`."""
@@ -285,7 +293,9 @@ def _no_power() -> Jet:
     raise TypeError("a jet cannot be an exponent; write torch.exp(jet * math.log(base))")
 
 
-def chain_cotangent(jet: Jet, scaled: Callable[[int, int], Tensor]) -> Tensor:
+def chain_cotangent(
+    jet: Jet, scaled: Callable[[int, int], Tensor], monomials: Sequence[Sequence[Tensor]] | None = None
+) -> Tensor:
     """Pull a cotangent back through Faà di Bruno's formula.
 
     With (f∘g)_a = Σ_d f⁽ᵈ⁾(g) M_{a,d}, the value of g collects Σ_{a,d} λ_a f⁽ᵈ⁺¹⁾ M_{a,d}, and each factor of a
@@ -294,6 +304,7 @@ def chain_cotangent(jet: Jet, scaled: Callable[[int, int], Tensor]) -> Tensor:
     Args:
         jet: The inner jet g, `[C, ...]`.
         scaled: Gives λ_a f⁽ᵈ⁾ `[...]`, summed over whatever f maps to, for the position a and order d = 1 … |a| + 1.
+        monomials: The M_{a,d}, by a and then by d from 1, if they are known.
 
     Returns:
         The cotangent of `jet.data`, `[C, ...]`.
@@ -303,14 +314,19 @@ def chain_cotangent(jet: Jet, scaled: Callable[[int, int], Tensor]) -> Tensor:
     out[0] = scaled(0, 1)
     for a, by_order in enumerate(jet.space.chain[1:], start=1):
         for d, terms in enumerate(by_order, start=1):
-            out[0].addcmul_(jet.monomial(terms), scaled(a, d + 1))
+            monomial = monomials[a][d - 1] if monomials else jet.monomial(terms)
+            out[0].addcmul_(monomial, scaled(a, d + 1))
             here = scaled(a, d)
             for positions, count in terms:
                 for k, position in enumerate(positions):
-                    factor = here if count == 1 else here * count
-                    for other in positions[:k] + positions[k + 1 :]:
+                    others = positions[:k] + positions[k + 1 :]
+                    if not others:
+                        out[position].add_(here, alpha=count)
+                        continue
+                    factor = here
+                    for other in others[:-1]:
                         factor = factor * data[other]
-                    out[position] += factor
+                    out[position].addcmul_(factor, data[others[-1]], value=count)
     return out
 
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Tape
+from kanpinn.backbones.base import Backbone, Inputs, Support, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.least_squares import LeastSquares, Linearization, gram
@@ -207,6 +208,7 @@ class Objective(LeastSquares):
         self._terms: list[_Term] = []
         self._draw: Draw | None = None
         self.points = torch.empty(0, len(problem.domain))
+        self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self.version = 0
 
     def set_points(self, draw: Draw) -> None:
@@ -239,7 +241,7 @@ class Objective(LeastSquares):
             partner = place(draw.partners[name]) if name in draw.partners else None
             terms.append(_Term(name, where, partner, scale, chosen.points))
         self._terms = terms
-        self.points = torch.cat(blocks)
+        self.points, self._inputs = torch.cat(blocks), None
         self.weighting.reset(self._times())
         self.version += 1
 
@@ -283,8 +285,17 @@ class Objective(LeastSquares):
             points: `[N, d]`.
             space: Which derivatives; those of the problem if None.
         """
-        raw = self.backbone.forward(theta, points, space or self.space)
+        if points is self.points and space is None:
+            raw = self._raw(theta)
+        else:
+            raw = self.backbone.forward(theta, points, space or self.space)
         return network_fields(self.problem, raw, points, exact=self.exact)
+
+    def _raw(self, theta: Tensor, tape: Tape | None = None) -> Jet:
+        """The network's outputs at its points: steps and trial steps meet them often before they are drawn anew."""
+        if self._inputs is None:
+            self._inputs = self.backbone.inputs(self.points, self.space)
+        return self.backbone.forward(theta, self.points, self.space, tape, self._inputs)
 
     def _rows(self, fields: Mapping[str, Jet]) -> Iterator[tuple[_Term, str, Tensor]]:
         """Yield (term, equation name, unweighted residual `[n]`) for every equation of every term."""
@@ -409,7 +420,7 @@ class Objective(LeastSquares):
     def _record(self, theta: Tensor) -> _Recording:
         """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""
         tape = Tape()
-        raw = self.backbone.forward(theta.detach(), self.points, self.space, tape)
+        raw = self._raw(theta.detach(), tape)
         fields = network_fields(self.problem, raw, self.points, exact=self.exact)
         rows: list[tuple[_Term, Tensor]] = []
         passes: list[list[int]] = []
@@ -483,7 +494,7 @@ class Objective(LeastSquares):
             scale = term.scale[which] if factor == 1.0 else term.scale[which] * factor
             own = which if term.part is None else _within(term.part, which)
             terms.append(_Term(term.name, places[0], places[1] if len(places) > 1 else None, scale, coordinates, own))
-        part.points, part._terms = torch.cat(sides), terms
+        part.points, part._terms, part._inputs = torch.cat(sides), terms, None
         return part
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
@@ -558,19 +569,23 @@ class Objective(LeastSquares):
             return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
         sizes = [layer.size for layer in self.backbone.layers if layer.size]
         columns = torch.arange(self.size, device=theta.device).split(sizes)
+        order = torch.cat(chosen)
+        ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
+        supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
         matrix, gradient = theta.new_zeros(self.size, self.size), torch.zeros_like(theta)
         for k, members in enumerate(record.passes):
             values = self.backbone.local_jacobian(
-                theta, record.tape, record.scalar(members), retain=k < len(record.passes) - 1
+                theta, record.tape, record.scalar(members), order, retain=k < len(record.passes) - 1
             )
             residual = theta.new_zeros(len(self.points))
             for m in members:
                 term, row = record.rows[m]
                 residual[term.points] = row.detach()
-            for points in chosen:
-                places, rows = compact(values, supports, points, columns)
+            residual = residual[order]
+            for start, end in pairwise(ends):
+                places, rows = compact(values, supports, slice(start, end), columns)
                 add_product(matrix, places, rows)
-                gradient.index_add_(0, places, residual[points] @ rows)
+                gradient.index_add_(0, places, residual[start:end] @ rows)
         mirror(matrix)
         return matrix, gradient, sum(record.losses.values()), record.losses
 

@@ -114,42 +114,45 @@ def _bisect(coordinates: np.ndarray, runs: _Runs, points: np.ndarray, found: lis
 
 
 def compact(
-    values: Sequence[Tensor], supports: Sequence[Support | int], points: Tensor, columns: Sequence[Tensor]
+    values: Sequence[Tensor], supports: Sequence[Support | int], part: slice, columns: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The rows of J at some points without the columns that no one of them sees.
 
     Args:
         values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
-        supports: As of `parts`.
-        points: Indices `[n]`.
+        supports: As of `parts`, points in the order of `values`.
+        part: Which points.
         columns: Of every layer its first column and so on: the column numbers of all layers, `[size]` each.
 
     Returns:
-        Which columns, ascending, `[a]`, and the rows there, `[n, a]`.
+        Which columns, ascending, `[a]`, and the rows there, `[n, a]`, points last in memory.
     """
     places, blocks = [], []
+    many = part.stop - part.start
     for local, support, numbers in zip(values, supports, columns, strict=True):
-        chosen = local[points]
+        chosen = local[part].movedim(0, -1)
         if not isinstance(support, Support):
             places.append(numbers)
             blocks.append(chosen)
             continue
-        first = support.first[points]
-        low = first.amin(0)
-        spans = (first.amax(0) - low + support.length).tolist()
+        first = support.first[part].T
+        low = first.amin(1)
+        spans = (first.amax(1) - low + support.length).tolist()
         starts = np.cumsum([0, *spans])
         shift = torch.from_numpy(starts[:-1]).to(first) - low
-        index = (first + shift)[:, :, None] + torch.arange(support.length, device=first.device)
-        block = chosen.new_zeros(len(points), support.copies, int(starts[-1]))
-        block.scatter_(2, index.view(len(points), 1, -1).expand_as(chosen), chosen)
-        blocks.append(block.view(len(points), -1))
+        begin = (first + shift[:, None]) * many + torch.arange(many, device=first.device)
+        run = torch.arange(0, support.length * many, many, device=first.device)
+        index = (begin[:, None] + run[:, None]).reshape(1, -1)
+        block = chosen.new_zeros(support.copies, int(starts[-1]) * many)
+        block.scatter_(1, index.expand(support.copies, -1), chosen.reshape(support.copies, -1))
+        blocks.append(block.view(-1, many))
         at = [
             np.arange(begin, begin + span) + group * support.width
             for group, (begin, span) in enumerate(zip(low.tolist(), spans, strict=True))
         ]
         within = torch.from_numpy(np.concatenate(at)).to(first.device)
         places.append(numbers.view(support.copies, -1)[:, within].reshape(-1))
-    return torch.cat(places), torch.cat(blocks, dim=1)
+    return torch.cat(places), torch.cat(blocks).T
 
 
 def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:

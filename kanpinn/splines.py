@@ -96,6 +96,41 @@ def _piece_matrix(degree: int, order: int, inverse_h: float, dtype: torch.dtype,
     return blocks.reshape(degree + 1, -1).to(device=device, dtype=dtype)
 
 
+def locate(
+    x: Tensor, n: int, *, lower: float = -1.0, upper: float = 1.0, outside: str = "extrapolate"
+) -> tuple[Tensor, Tensor, Tensor | float]:
+    """Where inputs lie among n equal intervals.
+
+    Args:
+        x: Inputs `[...]`.
+        n: Number of intervals.
+        lower: Left end a.
+        upper: Right end b.
+        outside: One of `OUTSIDE`: the policy for inputs outside [a, b].
+
+    Returns:
+        The interval of each, int64 `[...]`; its place there, s = (x − middle)/width, `[...]`; and ds/dx, by which
+        derivatives by s become those by x: 0 where an input beyond the ends is held there, and a number otherwise. At
+        an interior knot the interval to the right is taken.
+
+    Raises:
+        UserError: If `outside="error"` and an input lies outside [a, b].
+    """
+    inverse_h = n / (upper - lower)
+    position = (x - lower) * inverse_h
+    if outside == "error" and bool(((position < 0) | (position > n)).any()):
+        worst = x.flatten()[(position - n / 2).abs().argmax()].item()
+        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
+    cell = position.floor().clamp_(0, n - 1)
+    s = (position - cell).sub_(0.5)
+    slope: Tensor | float = inverse_h
+    if outside == "clamp":
+        s = s.clamp(-0.5, 0.5)
+        slope = ((position >= 0) & (position <= n)).to(x.dtype) * inverse_h
+    # NaN in, NaN out: the place says so, but an index has to stay within the knots.
+    return cell.nan_to_num_(0.0).long(), s, slope
+
+
 def local_basis(
     x: Tensor,
     n: int,
@@ -124,25 +159,16 @@ def local_basis(
     Raises:
         UserError: If `outside="error"` and an input lies outside [a, b].
     """
-    inverse_h = n / (upper - lower)
-    position = (x - lower) * inverse_h
-    if outside == "error" and bool(((position < 0) | (position > n)).any()):
-        worst = x.flatten()[(position - n / 2).abs().argmax()].item()
-        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
-    cell = position.floor().clamp_(0, n - 1)
-    s = position - cell - 0.5
-    if outside == "clamp":
-        s = s.clamp(-0.5, 0.5)
+    cell, s, slope = locate(x, n, lower=lower, upper=upper, outside=outside)
     powers = s.new_empty(*s.shape, degree + 1)
     powers[..., 0] = 1.0
     for m in range(1, degree + 1):
         torch.mul(powers[..., m - 1], s, out=powers[..., m])
-    matrix = _piece_matrix(degree, order, inverse_h, x.dtype, x.device)
+    matrix = _piece_matrix(degree, order, n / (upper - lower), x.dtype, x.device)
     values = (powers.reshape(-1, degree + 1) @ matrix).reshape(*x.shape, order + 1, degree + 1)
-    if outside == "clamp" and order:
-        values[..., 1:, :] *= ((position >= 0) & (position <= n)).to(x.dtype)[..., None, None]
-    # NaN in, NaN out: the values say so, but an index has to stay within the knots.
-    return cell.nan_to_num_(0.0).long(), values
+    if isinstance(slope, Tensor) and order:
+        values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
+    return cell, values
 
 
 def basis(
@@ -237,20 +263,53 @@ def interval_polynomials(knots: Knots, degree: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _interval_matrices(
-    knots: Knots, degree: int, order: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Inner breakpoints, middles and 1/widths of the intervals, and `_piece_matrix` for each of them."""
-    pieces = interval_polynomials(knots, degree)
+def _intervals(knots: Knots, degree: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Inner breakpoints, middles and 1/widths of the intervals."""
     breakpoints = np.asarray(knots[degree : len(knots) - degree])
-    inverse_h = 1.0 / np.diff(breakpoints)
+    arrays = (breakpoints[1:-1], (breakpoints[1:] + breakpoints[:-1]) / 2, 1.0 / np.diff(breakpoints))
+    inner, middle, inverse_h = (torch.from_numpy(a).to(device=device, dtype=dtype) for a in arrays)
+    return inner, middle, inverse_h
+
+
+@lru_cache(maxsize=256)
+def _interval_matrices(knots: Knots, degree: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`_piece_matrix` for each of the intervals, `[n, k + 1, (order + 1)·(k + 1)]`."""
+    pieces = interval_polynomials(knots, degree)
+    inverse_h = 1.0 / np.diff(np.asarray(knots[degree : len(knots) - degree]))
     blocks = np.zeros((len(pieces), degree + 1, order + 1, degree + 1))
     for d in range(order + 1):
         for m in range(d, degree + 1):
             blocks[:, m - d, d] = pieces[:, :, m] * (math.perm(m, d) * inverse_h**d)[:, None]
-    arrays = (breakpoints[1:-1], (breakpoints[1:] + breakpoints[:-1]) / 2, inverse_h, blocks)
-    inner, middle, inverse, matrices = (torch.from_numpy(a).to(device=device, dtype=dtype) for a in arrays)
-    return inner, middle, inverse, matrices.reshape(len(pieces), degree + 1, -1)
+    return torch.from_numpy(blocks).to(device=device, dtype=dtype).reshape(len(pieces), degree + 1, -1)
+
+
+def locate_on(x: Tensor, knots: Knots, degree: int, *, outside: str = "extrapolate") -> tuple[Tensor, Tensor, Tensor]:
+    """`locate` among the intervals of any strictly increasing knots.
+
+    Args:
+        x: Inputs `[...]`.
+        knots: n + 2k + 1 knots.
+        degree: Spline degree k.
+        outside: One of `OUTSIDE`: the policy for inputs outside [t_k, t_{n+k}].
+
+    Returns:
+        As of `locate`, ds/dx `[...]`.
+
+    Raises:
+        UserError: If `outside="error"` and an input lies outside [t_k, t_{n+k}].
+    """
+    inner, middle, inverse_h = _intervals(knots, degree, x.dtype, x.device)
+    lower, upper = knots[degree], knots[-degree - 1]
+    beyond = (x < lower) | (x > upper)
+    if outside == "error" and bool(beyond.any()):
+        worst = x.flatten()[(x - (lower + upper) / 2).abs().argmax()].item()
+        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
+    cell = torch.bucketize(x.contiguous(), inner, right=True)
+    slope = inverse_h[cell]
+    s = (x - middle[cell]) * slope
+    if outside == "clamp":
+        s, slope = s.clamp(-0.5, 0.5), slope * ~beyond
+    return cell, s, slope
 
 
 def local_basis_on(
@@ -272,16 +331,8 @@ def local_basis_on(
     Raises:
         UserError: If `outside="error"` and an input lies outside [t_k, t_{n+k}].
     """
-    inner, middle, inverse_h, matrices = _interval_matrices(knots, degree, order, x.dtype, x.device)
-    lower, upper = knots[degree], knots[-degree - 1]
-    beyond = (x < lower) | (x > upper)
-    if outside == "error" and bool(beyond.any()):
-        worst = x.flatten()[(x - (lower + upper) / 2).abs().argmax()].item()
-        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
-    cell = torch.bucketize(x.contiguous(), inner, right=True)
-    s = (x - middle[cell]) * inverse_h[cell]
-    if outside == "clamp":
-        s = s.clamp(-0.5, 0.5)
+    matrices = _interval_matrices(knots, degree, order, x.dtype, x.device)
+    cell, s, slope = locate_on(x, knots, degree, outside=outside)
     powers = s.new_empty(s.numel(), degree + 1)
     powers[:, 0] = 1.0
     for m in range(1, degree + 1):
@@ -293,7 +344,7 @@ def local_basis_on(
     values[by_cell] = torch.cat([p @ matrices[m] for m, p in enumerate(powers[by_cell].split(counts))])
     values = values.view(*x.shape, order + 1, degree + 1)
     if outside == "clamp" and order:
-        values[..., 1:, :] *= (~beyond).to(x.dtype)[..., None, None]
+        values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
     return cell, values
 
 

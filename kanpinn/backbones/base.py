@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,10 @@ class Support:
     width: int
     copies: int
 
+    def at(self, points: Tensor) -> Support:
+        """That of some points, int64 `[n]`; points last in memory."""
+        return replace(self, first=torch.gather(self.first.T, 1, points.expand(self.first.shape[1], -1)).T)
+
 
 class Layer(ABC):
     """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`."""
@@ -54,14 +58,26 @@ class Layer(ABC):
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Random starting values for each array of `shapes`."""
 
+    def prepare(self, data: Tensor, space: JetSpace) -> Any:
+        """What `forward` finds out about its input alone, whatever the parameters; None where that is nothing.
+
+        Args:
+            data: `[C, N, in]`.
+            space: The derivatives the first axis runs over.
+        """
+        return None
+
     @abstractmethod
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
         """Carry jets through the layer.
 
         Args:
             parameters: The layer's own arrays by name.
             data: `[C, N, in]`.
             space: The derivatives the first axis runs over.
+            prepared: What `prepare` returned for these data, if it was asked.
 
         Returns:
             `[C, N, out]` and the features `jacobian` needs.
@@ -82,20 +98,21 @@ class Layer(ABC):
         """Which parameters each point sees, from what `forward` returned; None where every point sees all of them."""
         return None
 
-    def local_jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor) -> Tensor:
+    def local_jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> Tensor:
         """∂r_n/∂(the parameters that point n sees).
 
         Args:
             parameters: The layer's own arrays by name.
             features: What `forward` returned.
             cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            order: Which point's numbers come first and so on, int64 `[N]`.
 
         Returns:
             `[N, copies, K·length]` of the layer's `support`, or `[N, number of parameters]` where it has none.
         """
         block = cotangent.new_empty(cotangent.shape[1], self.size)
         self.jacobian(parameters, features, cotangent, block)
-        return block
+        return block[order]
 
     def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
         """∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
@@ -173,6 +190,18 @@ class Layer(ABC):
         return sum(int(np.prod(shape)) for shape in self.shapes().values())
 
 
+class Inputs(NamedTuple):
+    """What a backbone knows about points before it knows its parameters.
+
+    Attributes:
+        data: The embedded points, `[C, N, width]`.
+        prepared: What the first layer's `Layer.prepare` says about them.
+    """
+
+    data: Tensor
+    prepared: Any
+
+
 @dataclass
 class Tape:
     """What one forward pass leaves for the Jacobian: per parametrised layer its features and its output jets."""
@@ -235,7 +264,19 @@ class Backbone:
             out.append(named)
         return out
 
-    def forward(self, theta: Tensor, points: Tensor, space: JetSpace, tape: Tape | None = None) -> Jet:
+    def inputs(self, points: Tensor, space: JetSpace) -> Inputs:
+        """What of `forward` at points `[N, d]` does not depend on parameters, for points that it meets again."""
+        data = self.embedding.forward(points, space)
+        return Inputs(data, self.layers[0].prepare(data, space) if self.layers else None)
+
+    def forward(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        space: JetSpace,
+        tape: Tape | None = None,
+        inputs: Inputs | None = None,
+    ) -> Jet:
         """Evaluate the network with derivatives.
 
         Args:
@@ -243,13 +284,17 @@ class Backbone:
             points: `[N, d]` in the coordinates of the domain.
             space: Which derivatives to carry.
             tape: Filled with what `jacobian` needs, if given.
+            inputs: What `inputs` returned for these points and derivatives, if it is known.
 
         Returns:
             A jet `[C, N, outputs]`.
         """
-        return Jet(space, self.carry(theta, self.embedding.forward(points, space), space, tape))
+        data, prepared = inputs or (self.embedding.forward(points, space), None)
+        return Jet(space, self.carry(theta, data, space, tape, prepared))
 
-    def carry(self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None) -> Tensor:
+    def carry(
+        self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None, prepared: Any = None
+    ) -> Tensor:
         """The layers without the embedding.
 
         Args:
@@ -257,15 +302,16 @@ class Backbone:
             data: What the embedding makes of the points, `[C, N, width]`.
             space: Which derivatives it holds.
             tape: Filled with what `jacobian` needs, if given.
+            prepared: What the first layer's `prepare` returned for these data, if it was asked.
 
         Returns:
             `[C, N, outputs]`.
         """
-        if tape is not None:
-            data.requires_grad_(True)  # so that a cotangent reaches every layer's output even if theta needs none
-        for layer, parameters in zip(self.layers, self.arrays(theta), strict=True):
-            data, features = layer.forward(parameters, data, space)
+        for k, (layer, parameters) in enumerate(zip(self.layers, self.arrays(theta), strict=True)):
+            data, features = layer.forward(parameters, data, space, None if k else prepared)
             if tape is not None and layer.size:
+                if not data.requires_grad:
+                    data.requires_grad_(True)  # so that a cotangent gets here even if theta needs none
                 tape.features.append(features)
                 tape.outputs.append(data)
         return data
@@ -291,11 +337,13 @@ class Backbone:
         layers = [layer for layer in self.layers if layer.size]
         return [layer.support(known) or layer.size for layer, known in zip(layers, tape.features, strict=True)]
 
-    def local_jacobian(self, theta: Tensor, tape: Tape, scalar: Tensor, *, retain: bool = False) -> list[Tensor]:
-        """`Layer.local_jacobian` of every layer with parameters; arguments as of `jacobian`."""
+    def local_jacobian(
+        self, theta: Tensor, tape: Tape, scalar: Tensor, order: Tensor, *, retain: bool = False
+    ) -> list[Tensor]:
+        """`Layer.local_jacobian` of every layer with parameters; arguments as of `jacobian`, and the points' order."""
         entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
         pairs = [(layer, own) for layer, own in zip(self.layers, self.arrays(theta), strict=True) if layer.size]
-        return [layer.local_jacobian(own, *entry) for (layer, own), entry in zip(pairs, entries, strict=True)]
+        return [layer.local_jacobian(own, *entry, order) for (layer, own), entry in zip(pairs, entries, strict=True)]
 
     def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
         """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""

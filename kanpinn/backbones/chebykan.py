@@ -89,7 +89,9 @@ class ChebyshevLayer(Layer):
         shape = (self.outputs, self.inputs, self.degree + 1)
         return {"chebyshev_coefficients": sizes * generator.standard_normal(shape)}
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, ChebyshevFeatures]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, ChebyshevFeatures]:
         inner = data.detach()
         derivatives = chebyshev_basis(inner[0], self.degree, space.order + 1)
         features = ChebyshevFeatures(basis_jets(inner, space, derivatives), derivatives, inner)

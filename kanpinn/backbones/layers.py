@@ -45,7 +45,9 @@ class Linear(Layer):
     def kept(self) -> int:
         return 4 * self.inputs
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
         out = data @ parameters["weight"].T
         if self.bias:
             out = torch.cat([out[:1] + parameters["bias"], out[1:]])
@@ -104,7 +106,9 @@ class Activation(Layer):
     def kept(self) -> int:
         return 0  # counted with the layer that follows
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
         return _Compose.apply(data, space, self.name), None
 
     def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
@@ -153,7 +157,9 @@ class Multiply(Layer):
     def kept(self) -> int:
         return 2 * self.products
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
         passed, left, right = (
             data[..., : self.additions],
             data[..., self.additions :: 2],

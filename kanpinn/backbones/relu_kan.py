@@ -45,8 +45,13 @@ class ReluLayer(Layer):
             **arrays,
         }
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, SplineFeatures]:
-        return self.spline.forward(self._splines(parameters), data, space)
+    def prepare(self, data: Tensor, space: JetSpace) -> SplineFeatures:
+        return self.spline.prepare(data, space)
+
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: SplineFeatures | None = None
+    ) -> tuple[Tensor, SplineFeatures]:
+        return self.spline.forward(self._splines(parameters), data, space, prepared)
 
     def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
         self.spline.jacobian(self._splines(parameters), features, cotangent, out)

@@ -191,7 +191,9 @@ class Factors(Composite):
             lines.append(Line(JetSpace((name,), (name * order,) if order else ()), own, index))
         return lines
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Features]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Features]:
         lines = self._lines(data, space)
         values = [
             body.carry(theta, line.data, line.space)

@@ -55,7 +55,9 @@ class TimeSlabs(Composite):
         shift[0, :, self.column] = count - 1 - 2 * k  # K (t + 1) − 1 − 2k
         return part * scale + shift
 
-    def forward(self, parameters: Parameters, data: Tensor, space: JetSpace) -> tuple[Tensor, Any]:
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
         parts = self._parts(parameters, data)
         values = [self.bodies[k].carry(theta, self._local(data, k, inside), space) for k, theta, inside in parts]
         order = torch.argsort(torch.cat([inside for _, _, inside in parts]))
