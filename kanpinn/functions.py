@@ -29,9 +29,10 @@ def exp_derivatives(x: Tensor, order: int) -> list[Tensor]:
 def tanh_derivatives(x: Tensor, order: int) -> list[Tensor]:
     """Tanh and its derivatives to `order` at x `[...]`, as polynomials in tanh (y′ = 1 − y²)."""
     y = torch.tanh(x)
+    square = y * y
     coefficients = [0.0, 1.0]  # tanh itself, in powers of y
     out = [y]
-    for _ in range(order):
+    for d in range(1, order + 1):
         # d/dx Σ c_i yⁱ = Σ c_i i (yⁱ⁻¹ − yⁱ⁺¹)
         new = [0.0] * (len(coefficients) + 1)
         for i, c in enumerate(coefficients):
@@ -39,10 +40,13 @@ def tanh_derivatives(x: Tensor, order: int) -> list[Tensor]:
                 new[i - 1] += c * i
                 new[i + 1] -= c * i
         coefficients = new
-        value = torch.full_like(y, coefficients[-1])
-        for c in reversed(coefficients[:-1]):
-            value = value * y + c
-        out.append(value)
+        # Odd and even derivatives of an odd function are even and odd polynomials.
+        *lower, highest = coefficients[(d + 1) % 2 :: 2]
+        value = square * highest
+        for c in reversed(lower[1:]):
+            value.add_(c).mul_(square)
+        value.add_(lower[0])
+        out.append(value if d % 2 else value.mul_(y))
     return out
 
 

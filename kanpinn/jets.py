@@ -197,11 +197,13 @@ class Jet:
                 parts.append(sum(derivatives[d + 1] * self.monomial(terms) for d, terms in enumerate(by_order)))  # type: ignore[arg-type]
             return Jet(self.space, torch.stack(parts))
         out = torch.empty_like(self.data)  # strides as they are: what is contiguous stays so
-        out[0] = derivatives[0]
-        for a, by_order in enumerate(self.space.chain[1:], start=1):
-            torch.mul(derivatives[1], self.data[a], out=out[a])
+        places = out.unbind(0)
+        places[0].copy_(derivatives[0])
+        if len(places) > 1:
+            torch.mul(derivatives[1], self.data[1:], out=out[1:])
+        for place, by_order in zip(places[1:], self.space.chain[1:], strict=True):
             for d, terms in enumerate(by_order[1:], start=2):
-                out[a].addcmul_(derivatives[d], self.monomial(terms))
+                place.addcmul_(derivatives[d], self.monomial(terms))
         return Jet(self.space, out)
 
     def monomial(self, terms: Sequence[Monomial]) -> Tensor:
@@ -309,12 +311,13 @@ def chain_cotangent(
     Returns:
         The cotangent of `jet.data`, `[C, ...]`.
     """
-    data = jet.data
-    out = torch.zeros_like(data)
-    out[0] = scaled(0, 1)
+    data = jet.data.unbind(0)
+    total = torch.zeros_like(jet.data)
+    out = total.unbind(0)
+    out[0].copy_(scaled(0, 1))
     for a, by_order in enumerate(jet.space.chain[1:], start=1):
         for d, terms in enumerate(by_order, start=1):
-            monomial = monomials[a][d - 1] if monomials else jet.monomial(terms)
+            monomial = monomials[a][d - 1] if monomials else data[a] if d == 1 else jet.monomial(terms)
             out[0].addcmul_(monomial, scaled(a, d + 1))
             here = scaled(a, d)
             for positions, count in terms:
@@ -327,7 +330,7 @@ def chain_cotangent(
                     for other in others[:-1]:
                         factor = factor * data[other]
                     out[position].addcmul_(factor, data[others[-1]], value=count)
-    return out
+    return total
 
 
 def product_cotangent(other: Jet, cotangent: Tensor) -> Tensor:

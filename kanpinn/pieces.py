@@ -78,20 +78,20 @@ def gather(table: Tensor, rows: Tensor) -> Tensor:
         `[k + 1, out, in, N]`.
     """
     flat = table.view(-1, table.shape[2])
-    index = rows.reshape(1, -1).expand(len(flat), -1)
+    index = rows.reshape(1, -1).expand(flat.shape[0], -1)
     return torch.gather(flat, 1, index).view(*table.shape[:2], *rows.shape)
 
 
 def taken(values: Tensor, points: Tensor) -> Tensor:
     """Of values `[..., N]` those at some points, int64 `[n]`: `[..., n]`."""
     flat = values.reshape(-1, values.shape[-1])
-    return torch.gather(flat, 1, points.expand(len(flat), -1)).view(*values.shape[:-1], -1)
+    return torch.gather(flat, 1, points.expand(flat.shape[0], -1)).view(*values.shape[:-1], -1)
 
 
 def scatter_add(table: Tensor, rows: Tensor, values: Tensor) -> None:
     """Add values `[k + 1, out, in, N]` to the places `gather` takes them from."""
     flat = table.view(-1, table.shape[2])
-    flat.scatter_add_(1, rows.reshape(1, -1).expand(len(flat), -1), values.view(len(flat), -1))
+    flat.scatter_add_(1, rows.reshape(1, -1).expand(flat.shape[0], -1), values.view(flat.shape[0], -1))
 
 
 def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
@@ -105,22 +105,24 @@ def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
     Returns:
         Derivatives 0 … order by s, `[order + 1, ...]`.
     """
-    degree, highest = len(coefficients) - 1, coefficients[-1]
+    powers = coefficients.unbind(0)
+    degree, highest = len(powers) - 1, powers[-1]
     out = torch.empty(order + 1, *highest.shape, dtype=highest.dtype, device=highest.device)
+    places = out.unbind(0)
     taylor = [highest]  # f⁽ᵈ⁾/d! of the leading coefficients so far
     for step in range(1, degree + 1):
         if step <= order:
             taylor.append(highest)
         for d in range(min(step - 1, order), 0, -1):
-            taylor[d] = torch.addcmul(taylor[d - 1], taylor[d], s, out=out[d])
-        taylor[0] = torch.addcmul(coefficients[degree - step], taylor[0], s, out=out[0])
-    for d in range(order + 1):
+            taylor[d] = torch.addcmul(taylor[d - 1], taylor[d], s, out=places[d])
+        taylor[0] = torch.addcmul(powers[degree - step], taylor[0], s, out=places[0])
+    for d, place in enumerate(places):
         if d > degree:
-            out[d] = 0.0
+            place.zero_()
         elif d == degree:
-            torch.mul(highest, float(math.factorial(d)), out=out[d])
+            torch.mul(highest, float(math.factorial(d)), out=place)
         elif d > 1:
-            out[d] *= float(math.factorial(d))
+            place.mul_(float(math.factorial(d)))
     return out
 
 

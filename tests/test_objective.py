@@ -442,3 +442,30 @@ def test_interior_residual_is_unweighted() -> None:
     assert math.isclose(
         objective.residual(theta)[1]["interior"], 100 * float((draw.interior.weights * values[""] ** 2).sum() / 3)
     )
+
+
+@pytest.mark.parametrize("options", [Kan(width=[3], degree=4, grid=3), Mlp(width=[4])], ids=["kan", "mlp"])
+def test_points_are_embedded_once_until_they_are_drawn_anew(
+    options: SplineOptions | Mlp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Wave()
+    objective, theta, _ = build(problem, options)
+    embedded, whole = [], type(objective.backbone.embedding).forward
+    monkeypatch.setattr(
+        type(objective.backbone.embedding),
+        "forward",
+        lambda self, p, s: (embedded.append(len(p)), whole(self, p, s))[1],
+    )
+    objective.jacobian(theta)
+    first = objective.loss(theta)[0]
+    assert objective.loss(theta)[0] == first
+    assert objective.loss_and_gradient(theta)[0] == first
+    assert len(embedded) == 1
+    other = draw_for(problem, seed=3)
+    objective.set_points(other)
+    fresh = Objective(problem, objective.backbone, objective.weighting)
+    fresh.set_points(other)
+    assert objective.loss(theta)[0] == fresh.loss(theta)[0] != first
+    assert len(embedded) == 3
+    parts = list(objective.normal_equations_by_parts(theta, 5))
+    assert torch.allclose(sum(part[0] for part in parts), objective.normal_equations(theta)[0], rtol=0, atol=1e-9)

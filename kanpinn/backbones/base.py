@@ -7,6 +7,7 @@ keeps both, and one backward pass fills them for all layers and all points.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -146,7 +147,7 @@ class Layer(ABC):
         self.jacobian(parameters, features, cotangent, block)
         flat, out, start = weights @ block, {}, 0
         for name, shape in self.shapes().items():
-            count = int(np.prod(shape))
+            count = math.prod(shape)
             out[name] = flat[start : start + count].view(shape)
             start += count
         return out
@@ -187,7 +188,7 @@ class Layer(ABC):
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return sum(int(np.prod(shape)) for shape in self.shapes().values())
+        return sum(math.prod(shape) for shape in self.shapes().values())
 
 
 class Inputs(NamedTuple):
@@ -258,7 +259,7 @@ class Backbone:
         for layer, part in zip(self.layers, self._slices, strict=True):
             vector, named, start = theta[..., part], {}, 0
             for name, shape in layer.shapes().items():
-                count = int(np.prod(shape))
+                count = math.prod(shape)
                 named[name] = vector[..., start : start + count].reshape(*theta.shape[:-1], *shape)
                 start += count
             out.append(named)

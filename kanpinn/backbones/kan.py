@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -33,30 +33,41 @@ class SplineFeatures(NamedTuple):
     Attributes:
         space: The derivatives carried.
         rows: Which interval of which input, p·n + m, int64 `[in, N]`.
-        s: The place there, (x − middle)/width, `[in, N]`.
+        jets: The place there, s = (x − middle)/width, and its derivatives, `[C, in, N]`.
         slope: ds/dx, `[in, N]` or a number.
-        jets: Derivatives of s, `[C, in, N]`; the first entry is not used.
         monomials: Of `JetSpace.chain` at s, by derivative carried and then by order, `[in, N]` each.
         silu: Jets of SiLU at the inputs, `[C, N, in]`, or None.
     """
 
     space: JetSpace
     rows: Tensor
-    s: Tensor
-    slope: Tensor | float
     jets: Tensor
+    slope: Tensor | float
     monomials: tuple[tuple[Tensor, ...], ...]
     silu: Tensor | None
 
+    @property
+    def s(self) -> Tensor:
+        """The places of the inputs in their intervals, `[in, N]`."""
+        return self.jets[0]
+
     def at(self, points: Tensor) -> SplineFeatures:
         """Those at some points, int64 `[n]`, without what only backward passes and base terms need."""
-        jets = pieces.taken(self.jets, points)
+        return self._each(lambda values: pieces.taken(values, points))
+
+    def part(self, block: slice) -> SplineFeatures:
+        """Those at the points of a block, likewise."""
+        whole = block.start == 0 and block.stop == self.rows.shape[1]
+        return self if whole else self._each(lambda values: values[..., block])
+
+    def _each(self, select: Callable[[Tensor], Tensor]) -> SplineFeatures:
+        jets = select(self.jets)
+        # A derivative's first monomial is the jets' own entry.
         monomials = tuple(
-            (jets[a], *(pieces.taken(monomial, points) for monomial in by_order[1:])) if a else ()
-            for a, by_order in enumerate(self.monomials)
+            (first, *map(select, by_order[1:])) if a else ()
+            for a, (first, by_order) in enumerate(zip(jets.unbind(0), self.monomials, strict=True))
         )
-        rows, s = pieces.taken(self.rows, points), pieces.taken(self.s, points)
-        return SplineFeatures(self.space, rows, s, math.nan, jets, monomials, None)
+        return SplineFeatures(self.space, select(self.rows), jets, math.nan, monomials, None)
 
 
 def spline_features(
@@ -81,59 +92,61 @@ def spline_features(
         cell, s, slope = splines.locate(across[0], n, outside=outside)
     else:
         cell, s, slope = splines.locate_on(across[0], splines.knot_vector(knots, n, degree), degree, outside=outside)
-    rows = cell.add_(torch.arange(0, len(cell) * n, n, device=cell.device)[:, None])
+    rows = cell.add_(torch.arange(0, data.shape[2] * n, n, device=cell.device)[:, None])
     jet = Jet(space, across * slope)
+    jet.data[0] = s
     monomials = tuple(tuple(jet.monomial(terms) for terms in by_order) for by_order in space.chain)
     silu = Jet(space, data).compose(silu_derivatives(data[0], space.order)).data if base else None
-    return SplineFeatures(space, rows, s, slope, jet.data, monomials, silu)
+    return SplineFeatures(space, rows, jet.data, slope, monomials, silu)
 
 
-BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
+BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**28}
 """Memory for the coefficients at work at some points: on a CPU what its cache holds."""
 
 
 def _blocks(features: SplineFeatures, degree: int, outputs: int) -> list[slice]:
     """The points in slices whose coefficients at work, k + 1 on every edge, fit into `BLOCK_BYTES`."""
-    inputs, points = features.s.shape
-    each = inputs * (degree + 1) * outputs * features.s.element_size()
-    size = max(32, BLOCK_BYTES.get(features.s.device.type, 2**22) // each)
+    inputs, points = features.rows.shape
+    each = inputs * (degree + 1) * outputs * features.jets.element_size()
+    size = max(32, BLOCK_BYTES.get(features.jets.device.type, 2**22) // each)
     return [slice(start, min(start + size, points)) for start in range(0, points, size)]
 
 
-def _edges(features: SplineFeatures, table: Tensor, block: slice, order: int) -> Tensor:
-    """Every edge's function at some points with its derivatives by s, `[order + 1, out, in, n]`."""
-    return pieces.derivatives(pieces.gather(table, features.rows[:, block]), features.s[:, block], order)
+def _edges(features: SplineFeatures, table: Tensor, order: int) -> Tensor:
+    """Every edge's function with its derivatives by s, `[order + 1, out, in, N]`."""
+    return pieces.derivatives(pieces.gather(table, features.rows), features.s, order)
 
 
-def _summed(features: SplineFeatures, edges: Tensor, block: slice, out: Tensor) -> None:
-    """Carry the jets of s through edges `[order + 1, out, in, n]`, add up over inputs, write `[C, out, n]`."""
-    torch.sum(edges[0], 1, out=out[0])
-    if len(out) > 1:
-        terms = edges[1] * features.jets[1:, None, :, block]
-        for term, monomials in zip(terms, features.monomials[1:], strict=True):
-            for d, monomial in enumerate(monomials[1:], start=2):
-                term.addcmul_(edges[d], monomial[:, block])
+def _summed(features: SplineFeatures, edges: Tensor, out: Tensor) -> None:
+    """Carry the jets of s through edges `[order + 1, out, in, N]`, add up over inputs, write `[C, out, N]`."""
+    by_order = edges.unbind(0)
+    torch.sum(by_order[0], 1, out=out[0])
+    if out.shape[0] > 1:
+        terms = by_order[1] * features.jets[1:, None]
+        for term, monomials in zip(terms.unbind(0), features.monomials[1:], strict=True):
+            for values, monomial in zip(by_order[2:], monomials[1:], strict=False):
+                term.addcmul_(values, monomial)
         torch.sum(terms, 2, out=out[1:])
 
 
-def _edge_cotangents(features: SplineFeatures, cotangent: Tensor, block: slice) -> list[Tensor]:
+def _edge_cotangents(features: SplineFeatures, cotangent: Tensor) -> list[Tensor]:
     """Σ over derivatives carried of λ_a M_{a,d}, the cotangents of every edge's derivatives d = 0 … by s.
 
     Args:
         features: From `spline_features`.
-        cotangent: λ, `[C, out, n]`, at the points of the block.
-        block: Which points.
+        cotangent: λ, `[C, out, N]`.
 
     Returns:
-        `[out, 1, n]` for d = 0, `[out, in, n]` for each of the others.
+        `[out, 1, N]` for d = 0, `[out, in, N]` for each of the others.
     """
-    totals: list[Tensor] = [cotangent[0][:, None]]
-    for given, monomials in zip(cotangent[1:, :, None], features.monomials[1:], strict=True):
+    value, *rest = cotangent[:, :, None].unbind(0)
+    totals: list[Tensor] = [value]
+    for given, monomials in zip(rest, features.monomials[1:], strict=True):
         for d, monomial in enumerate(monomials, start=1):
             if d == len(totals):
-                totals.append(given * monomial[:, block])
+                totals.append(given * monomial)
             else:
-                totals[d].addcmul_(given, monomial[:, block])
+                totals[d].addcmul_(given, monomial)
     return totals
 
 
@@ -154,13 +167,14 @@ class _Contract(torch.autograd.Function):
             Output jets `[C, N, out]`.
         """
         order = features.space.order
-        out = data.new_empty(len(features.space), table.shape[1], features.s.shape[1])
+        out = data.new_empty(len(features.space), table.shape[1], features.rows.shape[1])
         # Derivatives of an edge take the room of its out values where its k + 1 coefficients would do as well.
-        keep = ctx.needs_input_grad[0] and table.shape[1] <= 2 * len(table)
-        blocks, kept = _blocks(features, len(table) - 1, table.shape[1]), []
+        keep = ctx.needs_input_grad[0] and table.shape[1] <= 2 * table.shape[0]
+        blocks, kept = _blocks(features, table.shape[0] - 1, table.shape[1]), []
         for block in blocks:
-            edges = _edges(features, table, block, order + keep)
-            _summed(features, edges, block, out[..., block])
+            part = features.part(block)
+            edges = _edges(part, table, order + keep)
+            _summed(part, edges, out[..., block])
             if keep:
                 kept.append(edges)
         ctx.save_for_backward(table)
@@ -178,17 +192,18 @@ class _Contract(torch.autograd.Function):
         grad_data = None
         if ctx.needs_input_grad[0]:
             # λ_a f⁽ᵈ⁾, d = 1 … |a| + 1, for every derivative a
-            scaled = [features.s.new_empty(len(name) + 1, *features.s.shape) for name in space.indices]
+            scaled = [cotangent.new_empty(len(name) + 1, *features.rows.shape) for name in space.indices]
             for k, block in enumerate(ctx.blocks):
-                edges = ctx.kept[k] if ctx.kept else _edges(features, table, block, space.order + 1)
-                for given, found in zip(cotangent[..., block], scaled, strict=True):
-                    torch.sum(edges[1 : len(found) + 1] * given[:, None], 1, out=found[..., block])
-            pulled = chain_cotangent(Jet(space, features.jets), lambda a, d: scaled[a][d - 1], features.monomials)
+                edges = ctx.kept[k] if ctx.kept else _edges(features.part(block), table, space.order + 1)
+                for given, found in zip(cotangent[:, :, None, block].unbind(0), scaled, strict=True):
+                    torch.sum(edges[1 : found.shape[0] + 1] * given, 1, out=found[..., block])
+            by_order = [found.unbind(0) for found in scaled]
+            pulled = chain_cotangent(Jet(space, features.jets), lambda a, d: by_order[a][d - 1], features.monomials)
             grad_data = pulled.mul_(features.slope).transpose(1, 2)
         grad_table = None
         if ctx.needs_input_grad[1]:
-            n = table.shape[2] // len(features.s)
-            grad_table = _table_gradient(features, cotangent, n, len(table) - 1)
+            n = table.shape[2] // features.rows.shape[0]
+            grad_table = _table_gradient(features, cotangent, n, table.shape[0] - 1)
         return grad_data, grad_table, None
 
 
@@ -204,15 +219,16 @@ def _table_gradient(features: SplineFeatures, cotangent: Tensor, n: int, degree:
     Returns:
         `[k + 1, out, in·n]`.
     """
-    outputs, inputs = cotangent.shape[1], len(features.s)
+    outputs, inputs = cotangent.shape[1], features.rows.shape[0]
     out = cotangent.new_zeros(degree + 1, outputs, inputs * n)
     for block in _blocks(features, degree, outputs):
-        given = _edge_cotangents(features, cotangent[..., block], block)
-        powers = pieces.power_derivatives(features.s[:, block], degree, len(given) - 1)  # (order + 1, k + 1, in, n)
+        part = features.part(block)
+        given = _edge_cotangents(part, cotangent[..., block])
+        powers = pieces.power_derivatives(part.s, degree, len(given) - 1)  # (order + 1, k + 1, in, n)
         values = (powers[0][:, None] * given[0]).contiguous()
         for d in range(1, min(len(given), degree + 1)):
             values[d:].addcmul_(powers[d, d:, None], given[d])
-        pieces.scatter_add(out, features.rows[:, block], values)
+        pieces.scatter_add(out, part.rows, values)
     return out
 
 
@@ -332,16 +348,15 @@ class SplineLayer(Layer):
         """∂r_n/∂(the effective coefficients at work), `[N, out, in·(k + 1)]`, from cotangents `[C, out, N]`."""
         points = across.shape[2]
         out = across.new_empty(self.outputs, self.inputs, self.degree + 1, points)
-        cells = features.rows if self.knots == "uniform" else features.rows % self.n
         for block in _blocks(features, self.degree, self.outputs):
-            basis = pieces.basis_derivatives(
-                cells[:, block], features.s[:, block], self.knots, self.n, self.degree, features.space.order
-            ).transpose(1, 2)  # (order + 1, in, k + 1, n)
-            given = _edge_cotangents(features, across[..., block], block)
-            here = out[..., block]
-            torch.mul(basis[0], given[0][:, :, None], out=here)
-            for values, weight in zip(basis[1:], given[1:], strict=True):
-                here.addcmul_(values, weight[:, :, None])
+            part, here = features.part(block), out[..., block]
+            cells = part.rows if self.knots == "uniform" else part.rows % self.n
+            basis = pieces.basis_derivatives(cells, part.s, self.knots, self.n, self.degree, features.space.order)
+            first, *rest = basis.transpose(1, 2).unbind(0)  # (in, k + 1, n) each
+            given = [weight[:, :, None] for weight in _edge_cotangents(part, across[..., block])]
+            torch.mul(first, given[0], out=here)
+            for values, weight in zip(rest, given[1:], strict=True):
+                here.addcmul_(values, weight)
         return out.view(self.outputs, -1, points).permute(2, 0, 1)
 
     def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
@@ -352,7 +367,8 @@ class SplineLayer(Layer):
         table = pieces.to_pieces(weights, self.knots, self.n, self.degree)
         out = cotangent.new_empty(len(features.space), self.outputs, cotangent.shape[1])
         for block in _blocks(features, self.degree, self.outputs):
-            _summed(features, _edges(features, table, block, features.space.order), block, out[..., block])
+            part = features.part(block)
+            _summed(part, _edges(part, table, features.space.order), out[..., block])
         total = (out * cotangent.transpose(1, 2)).sum((0, 1))
         if self.base:
             assert features.silu is not None
