@@ -14,7 +14,6 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.least_squares import LeastSquares
 from kanpinn.state import State
 
-
 SINGULAR = "the damped system is singular in rounding for all of {} dampings"
 
 
