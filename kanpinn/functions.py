@@ -94,6 +94,19 @@ def abs_derivatives(x: Tensor, order: int) -> list[Tensor]:
     return [x.abs(), sign, *[torch.zeros_like(x)] * (order - 1)][: order + 1]
 
 
+def erfc_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The complementary error function and its derivatives to `order` at x `[...]`.
+
+    erfc⁽ⁿ⁾ = (−1)ⁿ 2/√π Hₙ₋₁(x) exp(−x²), H the physicists' Hermite polynomials (DLMF 7.10.1).
+    """
+    out, before, hermite = [torch.erfc(x)], torch.zeros_like(x), torch.ones_like(x)
+    factor = 2 / math.sqrt(math.pi) * torch.exp(-x.square())
+    for n in range(1, order + 1):
+        out.append((-1) ** n * factor * hermite)
+        before, hermite = hermite, 2 * x * hermite - 2 * (n - 1) * before
+    return out
+
+
 Derivatives = Callable[[Tensor, int], list[Tensor]]
 FUNCTIONS: dict[str, Derivatives] = {
     "sin": sin_derivatives,
@@ -107,5 +120,6 @@ FUNCTIONS: dict[str, Derivatives] = {
     "sinh": sinh_derivatives,
     "cosh": cosh_derivatives,
     "abs": abs_derivatives,
+    "erfc": erfc_derivatives,
 }
 """Scalar functions with all their derivatives, by the name torch gives them."""

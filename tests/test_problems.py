@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
+from scipy.special import erfc
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones.kan import Kan
@@ -238,6 +240,26 @@ def test_exact_form_is_finite_in_the_corners(name):
     points = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     fields = exact_fields(problem, points, smooth_outputs(problem, points, 1))
     assert torch.isfinite(fields["u"].data).all()
+
+
+@pytest.mark.parametrize("diffusion", [1e-4, 1e-2, 0.7])
+def test_allen_cahns_kinks_diffuse(diffusion):
+    rounding = inspect.getmodule(load_problem_class("allen_cahn")).rounding
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(rng.uniform([-1, 1e-3], [1, 1], (400, 2)))
+    points[:2, 0], points[2:4, 1] = torch.tensor([-1.0, 1.0], dtype=torch.float64), 0.0
+    x, t = JetSpace(("x", "t"), ("t", "xx")).variables(points)
+    added = rounding(x, t, diffusion)
+    assert (added["t"] - diffusion * added["xx"]).abs().max() < 1e-12 * added["xx"].abs().max()
+    assert added["x"][:2].tolist() == pytest.approx([-2.0, 2.0], abs=1e-12)  # takes the slopes of x² cos πx away
+    assert added.data[:, 2:4].abs().max() == 0
+    # Near one kink, far from the others: 2ℓ ∫ erfc from z to infinity.
+    if diffusion < 0.01:
+        for k in range(10, 20):
+            length = math.sqrt(4 * diffusion * float(points[k, 1]))
+            ends = [(1 - float(points[k, 0])) / length, (1 + float(points[k, 0])) / length]
+            expected = sum(2 * length * quad(erfc, z, z + 9)[0] for z in ends)
+            assert float(added.value[k]) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_every_problem_has_a_config_and_every_config_a_problem():
