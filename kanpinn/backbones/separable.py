@@ -18,6 +18,7 @@ from kanpinn.backbones.layers import Linear
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets import JetSpace
 from kanpinn.problem import Box
+from kanpinn.shared_values import distinct
 
 LAST = ("sum", "linear")
 
@@ -64,26 +65,6 @@ PART_BYTES = 2**20
 """Memory for the factors at some points, which a CPU's cache holds."""
 
 
-def distinct(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Find equal rows.
-
-    Args:
-        columns: `[N, width]`.
-
-    Returns:
-        The position of one row of each kind, `[n]`, and which kind each row is, `[N]`. All rows count as different
-        where fewer than half of them could be spared.
-    """
-    every = torch.arange(len(columns), device=columns.device)
-    values, kind = torch.unique(columns[:, 0], return_inverse=True)
-    for column in columns.T[1:]:
-        others, other = torch.unique(column, return_inverse=True)
-        values, kind = torch.unique(kind * len(others) + other, return_inverse=True)
-    if 2 * len(values) > len(columns):
-        return every, every
-    return every.new_empty(len(values)).scatter_(0, kind, every), kind
-
-
 def _parts(product: Product, values: Sequence[Tensor]) -> list[slice]:
     """The points in slices whose factors fit into `PART_BYTES`."""
     points = len(product.indices[0])
@@ -108,6 +89,25 @@ def _cotangents(product: Product, factors: Sequence[Tensor], cotangent: Tensor) 
                     rest = rest * factors[j][e]
             out[i][d] += rest
     return out
+
+
+def pulled_back(product: Product, values: Sequence[Tensor], cotangent: Tensor) -> list[Tensor]:
+    """Pull cotangents of the outputs back to every coordinate's values at every point.
+
+    Args:
+        product: How values make outputs.
+        values: By coordinate, `[C_i, n_i, outputs·terms]`.
+        cotangent: `[C, N, outputs]`.
+
+    Returns:
+        By coordinate, `[C_i, N, outputs·terms]`.
+    """
+    seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
+    for part in _parts(product, values):
+        found = _cotangents(product, _factors(product, values, part), cotangent[:, part])
+        for seed, here in zip(seeds, found, strict=True):
+            seed[:, part] = here
+    return seeds
 
 
 class _SumOfProducts(torch.autograd.Function):
@@ -171,11 +171,11 @@ class Factors(Composite):
     @property
     def kept(self) -> int:
         # As if no two points shared a value.
-        return sum(layer.kept for body in self.bodies for layer in body.layers) + 3 * len(self.bodies) * self._width
+        return sum(layer.kept for body in self.bodies for layer in body.layers) + 3 * len(self.bodies) * self.width
 
     @property
-    def _width(self) -> int:
-        """Width of a body's output."""
+    def width(self) -> int:
+        """Width of every body's output."""
         return self.outputs * self.terms
 
     def _lines(self, data: Tensor, space: JetSpace) -> list[Line]:
@@ -204,11 +204,7 @@ class Factors(Composite):
 
     def jacobian(self, parameters: Parameters, features: Features, cotangent: Tensor, out: Tensor) -> None:
         lines, values, product = features
-        seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
-        for part in _parts(product, values):
-            found = _cotangents(product, _factors(product, values, part), cotangent[:, part])
-            for seed, here in zip(seeds, found, strict=True):
-                seed[:, part] = here
+        seeds = pulled_back(product, values, cotangent)
         start = 0
         for body, theta, line, seed in zip(self.bodies, self.thetas(parameters), lines, seeds, strict=True):
             _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
@@ -232,22 +228,51 @@ def _body_jacobian(body: Backbone, theta: Tensor, line: Line, seed: Tensor, out:
     channels, points, width = seed.shape
     count, many = line.data.shape[1], channels * width
     if count * many > points:
-        _pull(body, theta, line.data[:, line.index], line.space, seed, out)
+        body_rows(body, theta, line.data[:, line.index], line.space, seed, out)
         return
     # Every value's own Jacobian, once per distinct input; points with the same input share it.
-    inputs = line.data.repeat_interleave(many, dim=1)
-    units = torch.eye(many, dtype=seed.dtype, device=seed.device).view(many, channels, width).transpose(0, 1)
-    table = seed.new_empty(count * many, body.size)
-    _pull(body, theta, inputs, line.space, units.repeat(1, count, 1), table)
+    known = table(body, theta, line.data, line.space, torch.arange(many, device=seed.device))
     rows = seed.transpose(0, 1).reshape(points, many)
     order = torch.argsort(line.index)
     groups = torch.split(order, torch.bincount(line.index, minlength=count).tolist())
-    for block, group in zip(table.view(count, many, body.size), groups, strict=True):
+    for block, group in zip(known, groups, strict=True):
         out[group] = rows[group] @ block
 
 
-def _pull(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
-    """Write the Jacobian `[n, P_i]` of Σ seed·values by a body's parameters, row by row of `data` `[C_i, n, in]`."""
+def table(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, units: Tensor) -> Tensor:
+    """The Jacobian of some of a body's values by its parameters, value by value.
+
+    Args:
+        body: The network of one coordinate.
+        theta: Its parameters `[P_i]`.
+        data: Its inputs, `[C_i, n, in]`.
+        space: The derivatives carried.
+        units: Which of the C_i·width values, the derivative's number times width plus the output's, `[m]`.
+
+    Returns:
+        `[n, m, P_i]`.
+    """
+    channels, count, _ = data.shape
+    many = len(units)
+    width = body.carry(theta, data[:, :1], space).shape[2]
+    seed = torch.eye(channels * width, dtype=data.dtype, device=data.device)[units]
+    seed = seed.view(many, channels, width).transpose(0, 1).repeat(1, count, 1)
+    out = data.new_empty(count * many, body.size)
+    body_rows(body, theta, data.repeat_interleave(many, dim=1), space, seed, out)
+    return out.view(count, many, body.size)
+
+
+def body_rows(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
+    """Write the Jacobian of Σ seed·values by a body's parameters, row by row.
+
+    Args:
+        body: The network of one coordinate.
+        theta: Its parameters `[P_i]`.
+        data: Its inputs, `[C_i, n, in]`.
+        space: The derivatives carried.
+        seed: `[C_i, n, width]`.
+        out: `[n, P_i]`, overwritten.
+    """
     tape = Tape()
     with torch.enable_grad():
         values = body.carry(theta, data.detach(), space, tape)
