@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -210,6 +211,42 @@ class Factors(Composite):
             _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
             start += body.size
 
+    def jvp(self, parameters: Parameters, features: Features, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        lines, values, product = features
+        seeds = pulled_back(product, values, cotangent)
+        total = cotangent.new_zeros(cotangent.shape[1])
+        for body, theta, change, line, seed in zip(
+            self.bodies, self.thetas(parameters), self.thetas(tangent), lines, seeds, strict=True
+        ):
+            channels, points, width = seed.shape
+            count, many = line.data.shape[1], channels * width
+            if count * many > points:
+                data = line.data[:, line.index]
+                total += body.jvp(theta, *_pulled(body, theta, data, line.space, seed), change)
+                continue
+            # Every value's own change, once per distinct input.
+            data, units = _every_unit(line.data, torch.arange(many, device=seed.device), width)
+            changes = body.jvp(theta, *_pulled(body, theta, data, line.space, units), change)
+            by_value = changes.view(count, channels, width).transpose(0, 1)
+            total += (seed * by_value[:, line.index]).sum((0, 2))
+        return total
+
+    def vjp(self, parameters: Parameters, features: Features, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        lines, values, product = features
+        found = []
+        for body, theta, line, seed in zip(
+            self.bodies, self.thetas(parameters), lines, pulled_back(product, values, cotangent), strict=True
+        ):
+            count = line.data.shape[1]
+            sums = seed.new_zeros(seed.shape[0], count, seed.shape[2]).index_add_(
+                1, line.index, seed * weights[:, None]
+            )
+            pulled = _pulled(body, theta, line.data, line.space, sums)
+            found.append(body.vjp(theta, *pulled, weights.new_ones(count)))
+        shapes = self.shapes()
+        parts = torch.cat(found).split([prod(shape) for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
     @property
     def intervals(self) -> int | None:
         return self.bodies[0].intervals
@@ -252,14 +289,19 @@ def table(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, units: T
     Returns:
         `[n, m, P_i]`.
     """
-    channels, count, _ = data.shape
-    many = len(units)
     width = body.carry(theta, data[:, :1], space).shape[2]
+    inputs, seed = _every_unit(data, units, width)
+    out = data.new_empty(inputs.shape[1], body.size)
+    body_rows(body, theta, inputs, space, seed, out)
+    return out.view(data.shape[1], len(units), body.size)
+
+
+def _every_unit(data: Tensor, units: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Every input `[C_i, n, in]` once per unit `[m]`, `[C_i, n·m, in]`, with the seeds that pick it."""
+    channels, count, _ = data.shape
     seed = torch.eye(channels * width, dtype=data.dtype, device=data.device)[units]
-    seed = seed.view(many, channels, width).transpose(0, 1).repeat(1, count, 1)
-    out = data.new_empty(count * many, body.size)
-    body_rows(body, theta, data.repeat_interleave(many, dim=1), space, seed, out)
-    return out.view(count, many, body.size)
+    seed = seed.view(len(units), channels, width).transpose(0, 1)
+    return data.repeat_interleave(len(units), dim=1), seed.repeat(1, count, 1)
 
 
 def body_rows(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
@@ -277,6 +319,16 @@ def body_rows(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed
     with torch.enable_grad():
         values = body.carry(theta, data.detach(), space, tape)
         body.jacobian(theta, tape, (values * seed).sum(), out)
+
+
+def _pulled(
+    body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor
+) -> tuple[Tape, tuple[Tensor, ...]]:
+    """The tape of a body and the cotangents of Σ seed·values at its layers; arguments as of `body_rows`."""
+    tape = Tape()
+    with torch.enable_grad():
+        values = body.carry(theta, data.detach(), space, tape)
+        return tape, body.cotangents(tape, (values * seed).sum())
 
 
 @dataclass
