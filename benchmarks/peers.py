@@ -4,10 +4,10 @@
     make bench-quick      # two problems, seed 0, 10 and 30 s: under ten minutes
     python benchmarks/peers.py [--problems burgers heat] [--solvers kanpinn deepxde] [--seeds 0 1] [--limits 10 30]
 
-One process at a time. A peer runs once per problem and seed and is measured on the way; kanpinn runs once per time
-limit, as its settings may depend on it, with a clock that starts right after the imports. Every finished run is
-appended to a CSV file at once; runs already there are not repeated. Exit code 1 if a run failed, 2 if the input is
-refused.
+One process at a time. A solver runs once per problem and seed and is measured on the way, but kanpinn anew for a time
+limit with settings of its own, and where it solves in time slabs. Its clock starts right after the imports. Every
+finished run is appended to a CSV file at once; runs already there are not repeated. Exit code 1 if a run failed, 2 if
+the input is refused.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ def settings_of(solver: str, case: str, limit: int) -> str:
     return " ".join(SOLVERS[solver].settings(case, limit))
 
 
+def measured_on_the_way(solver: str, case: str) -> bool:
+    """Whether one run tells the errors at all limits; with time slabs only its end has errors of the whole solution."""
+    return not SOLVERS[solver].ours or compose(list(SOLVERS[solver].settings(case, 0)))[0].schedule.slabs == 1
+
+
 def sources_of(solver: str, case: str) -> str:
     """A hash of the files a run depends on."""
     chosen = SOLVERS[solver]
@@ -181,19 +186,22 @@ class Contest:
         wanted = {limit: (turn.case, turn.solver, turn.seed, limit, settings_of(turn.solver, turn.case, limit))
                   for limit in sorted(limits)}  # fmt: skip
         done = {run.key: run for run in rows.read(self.csv, Run)} if not again else {}
-        if not SOLVERS[turn.solver].ours:
-            if any(key not in done for key in wanted.values()):
-                self.record(turn, list(wanted))
-            return
+        together = measured_on_the_way(turn.solver, turn.case)
+        groups: dict[str | int, list[int]] = {}
         for limit, key in wanted.items():
-            if key in done:
+            groups.setdefault(key[4] if together else limit, []).append(limit)
+        for group in groups.values():
+            missing = [limit for limit in group if wanted[limit] not in done]
+            if not missing:
                 continue
-            before = [run for run in done.values() if run.key[:3] == key[:3] and run.settings == key[4]]
-            over = next((run for run in before if run.status == "ended" and run.limit < limit), None)
+            same = [run for run in done.values() if run.key[:3] == wanted[group[0]][:3]]
+            same = [run for run in same if run.settings == wanted[group[0]][4]]
+            over = next((run for run in same if run.status == "ended" and run.limit < min(missing)), None)
             if over is not None:  # it ended by itself: with more time it would be the same run
-                rows.append(self.csv, replace(over, limit=limit))
+                for limit in missing:
+                    rows.append(self.csv, replace(over, limit=limit))
                 continue
-            for run in self.record(turn, [limit]):
+            for run in self.record(turn, group):
                 done[run.key] = run
 
     def command(self, turn: Turn, seconds: int, out: Path) -> list[str]:

@@ -212,7 +212,7 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     Raises:
         UserError: At the first mistake, naming key, value and what would have been valid.
     """
-    values = {"logger": {"name": "none"}, **resolve(cfg)}  # runs of before loggers have none
+    values = resolve(cfg)
     names = [item.name for item in fields(Settings)]
     for key, value in values.items():
         if key not in names and key not in ("problem", *COMPONENTS):

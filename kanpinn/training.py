@@ -43,6 +43,9 @@ RISEN = 1e3
 ROLLBACKS = 3
 """How often a stage may go back to its best state before it counts as diverged."""
 
+DEAD = 1e-12
+"""Above this share of the run's first loss a zero gradient is no solution but a network that reaches nothing."""
+
 _INITIAL, _POINTS, _EMBEDDING, _SKETCHES = range(4)
 """Independent random streams of one seed."""
 
@@ -311,16 +314,24 @@ class Training:
                 reason = met
                 break
             if step.stop and (run.stuck or not self._every):
-                reason, message = "optimizer", step.stop
-                if step.loss > 0 and is_stationary(self.problem, run.theta):
-                    message = (
-                        f"the gradient is zero at loss {step.loss:.3g}: a solution only if that is small, else no "
-                        "parameter reaches the residual any more; try another seed or a smaller optimizer.lr"
-                    )
+                failure = self._failure(step, run)
+                reason, message = ("diverged", failure) if failure else ("optimizer", step.stop)
                 break
             # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
             run.due = run.stuck = step.stop is not None
         return self._end(stage, run, reason, message)
+
+    def _failure(self, step: Step, run: Underway) -> str | None:
+        """Why an optimiser that cannot go on has not found a minimum; None where it may well have."""
+        where = f"step {len(run.rows)} of level {self.levels[-1].level}"
+        if is_stationary(self.problem, run.theta):
+            if step.loss <= DEAD * (self.history or run.rows)[0]["loss"]:
+                return None
+            return (
+                f"{where}: the gradient is zero at loss {step.loss:.3g}, no parameter reaches the residual any more; "
+                "try another seed or a smaller optimizer.lr"
+            )
+        return f"{where}: {step.stop}" if step.failed else None
 
     @property
     def _fixed(self) -> bool:

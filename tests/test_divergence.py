@@ -182,14 +182,24 @@ def test_a_coarse_problem_that_cannot_be_posed_is_refused_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
-def test_a_zero_gradient_at_a_large_loss_is_told(brittle, optimizer: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_zero_gradient_at_a_large_loss_is_no_solution(brittle, optimizer: str) -> None:
     # Every step function is flat: no parameter reaches the residual.
-    brittle("torch.sign(p.u.detach()) * 0 + 7 + 0 * r", f"optimizer={optimizer}", "schedule.steps=9", *FLAT)
-    assert "the gradient is zero at loss 49: a solution only if that is small" in capsys.readouterr().out
+    with pytest.raises(DivergedError, match=r"level 0: the gradient is zero at loss 49, no parameter .*; try another"):
+        brittle("torch.sign(p.u.detach()) * 0 + 7 + 0 * r", f"optimizer={optimizer}", "schedule.steps=9", *FLAT)
+    assert metrics()["status"] == "diverged"
+    assert Path("run/solution.h5").is_file()
 
 
-def test_a_system_that_no_damping_makes_regular_is_told(brittle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kanpinn.optimizers.damped_systems.Cholesky.solve", lambda *_: None)
-    brittle("r", "optimizer=levenberg_marquardt", "schedule.steps=9", "sampler.resample_every=0")
-    log = Path("run/log.txt").read_text()
-    assert "the damped system is singular in rounding for all of 12 dampings; try optimizer.solver=qr" in log
+def test_an_exact_solution_has_converged(brittle) -> None:
+    assert brittle("0 * r", "optimizer=levenberg_marquardt", "schedule.steps=9", *FLAT).metrics["status"] == "converged"
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "variable_projection"])
+def test_a_system_that_no_damping_makes_regular_is_a_failure(brittle, monkeypatch, optimizer: str) -> None:
+    def fails(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return matrix, torch.ones(())
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", fails)
+    with pytest.raises(DivergedError, match="the damped system is singular in rounding for all of 12 dampings; try "):
+        brittle("r", f"optimizer={optimizer}", "schedule.steps=9", "sampler.resample_every=0")
+    assert metrics()["status"] == "diverged"

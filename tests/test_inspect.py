@@ -245,3 +245,14 @@ def test_check_says_what_an_unfinished_run_lacks(killed, kanpinn):
     assert result.code == 0
     assert "checkpoints/checkpoint_00001.h5" in result.out
     assert "solution.h5 and metrics.json are missing" in result.out
+
+
+@pytest.mark.parametrize("forged", [np.arange(3), "", np.float64("nan"), "a\nb"])
+@pytest.mark.parametrize("name", ["long_name", "units"])
+def test_labels_that_are_no_names_are_shown_as_text(run: Path, name: str, forged: object) -> None:
+    with h5py.File(run / "solution.h5", "r+") as file:
+        file["u"].attrs[name] = forged
+    seal(run / "solution.h5")
+    found = inspect(run)
+    assert isinstance(node(found["solution"]["tree"], "u")[name], str)
+    assert "u" in render(found)

@@ -297,13 +297,28 @@ def test_a_peer_runs_once_for_all_limits_and_not_again(module, monkeypatch, cont
     assert len(fake.commands) == 2
 
 
-def test_kanpinn_runs_once_per_limit_and_goes_on_where_it_stopped(module, monkeypatch, contest):
+def seconds(fake: Fake) -> list[str]:
+    return [command[command.index("--seconds") + 1] for command in fake.commands]
+
+
+def test_kanpinn_goes_on_where_it_stopped(module, monkeypatch, contest):
     fake, suite = Fake(module("process"), monkeypatch), module("peers_suite")
     turn = suite.Turn("kanpinn", "heat", 0)
     contest.play(turn, [10])
     contest.play(turn, [10, 30])
     assert ["problem=heat" in command and "seed=0" in command for command in fake.commands] == [True, True]
-    assert [command[command.index("--seconds") + 1] for command in fake.commands] == ["10", "30"]
+    assert seconds(fake) == ["10", "30"]
+
+
+def test_kanpinn_runs_anew_for_settings_of_a_limit_and_in_time_slabs(module, monkeypatch, contest):
+    fake, suite = Fake(module("process"), monkeypatch), module("peers_suite")
+    contest.play(suite.Turn("kanpinn", "burgers", 0), [30, 60, 120])
+    assert seconds(fake) == ["120"]
+    monkeypatch.setitem(suite.SOLVERS["kanpinn"].tuned, ("burgers", 60), ("schedule.levels=3",))
+    contest.play(suite.Turn("kanpinn", "burgers", 1), [30, 60, 120])
+    assert seconds(fake)[1:] == ["120", "60"]
+    contest.play(suite.Turn("kanpinn", "kdv", 0), [30, 60])
+    assert seconds(fake)[3:] == ["30", "60"]
 
 
 def test_a_run_that_ended_by_itself_is_not_repeated_with_more_time(module, monkeypatch, contest):

@@ -262,11 +262,17 @@ def _describe(dataset: h5py.Dataset) -> dict[str, Any]:
         "shape": list(dataset.shape),
         "axes": None if dataset.is_scale else _axes(dataset),
         "dtype": "text" if is_text else str(dataset.attrs.get("dtype", dataset.dtype)),
-        "units": dataset.attrs.get("units"),
-        "long_name": dataset.attrs.get("long_name"),
+        "units": _label(dataset, "units"),
+        "long_name": _label(dataset, "long_name"),
         "range": None if is_text else _range(dataset),
         "bytes": int(dataset.id.get_storage_size()),
     }
+
+
+def _label(dataset: h5py.Dataset, name: str) -> str | None:
+    """An attribute as text, whatever a forged file has put there; None if it is missing."""
+    found = dataset.attrs.get(name)
+    return found if found is None else str(found)
 
 
 def _axes(dataset: h5py.Dataset) -> list[str] | None:

@@ -14,6 +14,8 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.least_squares import LeastSquares
 from kanpinn.state import State
 
+SINGULAR = "the damped system is singular in rounding for all of {} dampings"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -25,6 +27,7 @@ class Step:
         terms: Each term's part of that loss.
         stop: Why the optimiser cannot go on, as advice to the user; None while it can.
         measured: Parameters `[P]` at which the loss was measured, if not at `theta`.
+        failed: Whether it stopped because it could not compute a step, rather than at what may be a minimum.
     """
 
     theta: Tensor
@@ -32,6 +35,7 @@ class Step:
     terms: dict[str, float]
     stop: str | None = None
     measured: Tensor | None = None
+    failed: bool = False
 
 
 class Optimizer(ABC):

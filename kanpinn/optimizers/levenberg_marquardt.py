@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares import LeastSquares
-from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
 from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem, Normal, NormalEquations
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
@@ -148,6 +148,6 @@ class LevenbergMarquardt(Optimizer):
         self._damping.reset()
         self._last = None
         if not solvable:
-            why = f"the damped system is singular in rounding for all of {self.trials} dampings"
-            return Step(theta, loss, terms, f"{why}; try optimizer.solver=qr, more damping or dtype=float64")
+            why = f"{SINGULAR.format(self.trials)}; try optimizer.solver=qr, more damping or dtype=float64"
+            return Step(theta, loss, terms, why, failed=True)
         return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
 from kanpinn.least_squares import LeastSquares, gram
-from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
 from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.state import State, tensor
 
@@ -135,11 +135,13 @@ class VariableProjection(Optimizer):
         mean = float(diagonal.mean())
         plain = diagonal.clone()
         last = None if self._last is None else self._last[other]
+        solvable = False
         for _ in range(self.trials):
             shift = self._damping.value * mean
             diagonal.copy_(plain + shift)
             factor, info = torch.linalg.cholesky_ex(rest.matrix)
             if int(info) == 0:
+                solvable = True
                 right = -rest.gradient
                 if last is not None:
                     right = torch.add(right, last, alpha=shift * self.momentum)
@@ -164,9 +166,10 @@ class VariableProjection(Optimizer):
         new_loss, new_terms = objective.loss(alone)
         if new_loss < found.loss:
             return Step(alone, new_loss, new_terms)
-        return Step(
-            theta, found.loss, found.terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)"
-        )
+        why = f"no damping of {self.trials} lowers the loss (a minimum, or rounding)"
+        if not solvable:
+            why = f"{SINGULAR.format(self.trials)}; try more damping or dtype=float64"
+        return Step(theta, found.loss, found.terms, why, failed=not solvable)
 
     def _ridge_rows(self, a: Tensor) -> Tensor:
         """√(ρ m) I for A `[M, L]`, `[L, L]`."""

@@ -1,0 +1,132 @@
+"""What limits the error of a default run: the network, the points, or the way to the minimum.
+
+    python benchmarks/limits.py [--problems burgers allen_cahn] [--seeds 0 1 2] [-- schedule.levels=5 …]
+
+On every level of a default run, beside the error it reaches:
+
+- *fitted*: the same network on the same schedule, optimiser and points, but with u − u_ref as its residual: what the
+  network can be brought to represent (approximation);
+- *fresh*: the loss at new Sobol points over the loss at those the level was trained on (sampling);
+- *loss of the fit*: the equation's loss of the fitted network over that of the solved one. Above 1 the residual prefers
+  the solved network although it is further off; below 1 the optimiser has missed a better minimum (optimisation);
+- *from the fit*, on the finest level: the error after its steps of the equation again, begun at the fitted network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from copy import copy, deepcopy
+from dataclasses import fields, replace
+from typing import Any
+
+import machine
+import torch
+from torch import Tensor
+
+from kanpinn.compose import compose
+from kanpinn.config import Configuration, validate
+from kanpinn.output import OutputGrid, grid_values
+from kanpinn.problem import Coordinates, Problem
+from kanpinn.samplers.quasi import Sobol
+from kanpinn.training import Training
+
+
+def fitting(problem: Problem) -> Problem:
+    """The problem whose residual is u − u_ref, with the same domain, periodicity and built-in conditions."""
+    kept: dict[tuple[float, ...], Tensor] = {}
+
+    def residual(self: Problem, p: Any) -> Tensor:
+        columns = [getattr(p, name) for name in self.domain.names]
+        key = (float(len(columns[0])), *(float(column.sum()) for column in columns))
+        if key not in kept:  # several losses are asked for at the same points
+            kept.clear()
+            kept[key] = torch.as_tensor(problem.reference(Coordinates(self.domain.names, columns)))
+        return p.u - kept[key]
+
+    body = {"residual": residual, "conditions": lambda _: [], "derivatives": ()}
+    return type("Fit", (type(problem),), body)(**{f.name: getattr(problem, f.name) for f in fields(problem)})
+
+
+def each_level(training: Training, seen: Callable[[int], None]) -> None:
+    """Train all stages; `seen` is told of the level after each."""
+    for stage in training.configuration.components["schedule"].plan():
+        training.enter(stage)
+        training.settle(training.train(stage, lambda _: None, lambda: None))
+        seen(stage.level)
+
+
+def error(training: Training) -> float:
+    """The largest relative L2 error over the output grid."""
+    values = grid_values(training.objective, training.theta, training.grid)
+    found = training.grid.errors(values)[0]
+    assert found is not None
+    return max(found.values())
+
+
+def resample(training: Training) -> None:
+    """Give the network under work new Sobol points, whatever the run draws, without moving its random stream."""
+    options = vars(training.configuration.components["sampler"])
+    sampler = Sobol(**{f.name: options[f.name] for f in fields(Sobol) if f.name in options})
+    other = copy(training)
+    other._points = deepcopy(training._points)
+    other.configuration = replace(
+        training.configuration, components={**training.configuration.components, "sampler": sampler}
+    )
+    other.resample(training.hierarchy.theta)
+
+
+def study(configuration: Configuration) -> list[str]:
+    """The rows of one run: cells joined by bars."""
+    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+    weighting = replace(configuration.components["weighting"], growth=0.0)  # the fit's errors count alike at all times
+    fit = replace(
+        configuration,
+        problem=fitting(configuration.problem),
+        components={**configuration.components, "weighting": weighting},
+    )
+    fitted: list[tuple[float, Tensor]] = []
+    training = Training(fit, grid)
+    each_level(training, lambda _: fitted.append((error(training), training.theta.clone())))
+
+    rows, solved = [], Training(configuration, grid)
+
+    def see(level: int) -> None:
+        off, loss = error(solved), solved.objective.plain_loss(solved.theta)
+        resample(solved)
+        fresh = solved.objective.plain_loss(solved.theta)
+        there = solved.objective.plain_loss(fitted[level][1]) / fresh
+        rows.append([str(level), str(solved.backbone.size), f"{off:.1e}", f"{fitted[level][0]:.1e}",
+                     f"{fresh / loss:.2f}", f"{there:.1e}", ""])  # fmt: skip
+
+    each_level(solved, see)
+    again = Training(configuration, grid)
+    stages = configuration.components["schedule"].plan()
+    for stage in stages:
+        again.enter(stage)
+    again.hierarchy.theta = fitted[-1][1].clone()
+    again.settle(again.train(copy(stages[-1]), lambda _: None, lambda: None))
+    rows[-1][-1] = f"{error(again):.1e}"
+    return [" | ".join(row) for row in rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", nargs="+", default=["burgers", "allen_cahn"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("overrides", nargs="*", help="further ones of kanpinn solve, after --")
+    given = parser.parse_args()
+    began = time.perf_counter()
+    columns = "level", "parameters", "solved", "fitted", "fresh", "loss of the fit", "from the fit"
+    print("| problem | seed | " + " | ".join(columns) + " |\n|---|" + "--:|" * (1 + len(columns)))
+    for problem in given.problems:
+        for seed in given.seeds:
+            configuration = validate(compose([f"problem={problem}", f"seed={seed}", *given.overrides])[0])
+            for row in study(configuration):
+                print(f"| {problem} | {seed} | {row} |", flush=True)
+    print(f"\n{machine.cpu_model()}, torch {torch.__version__}, {time.perf_counter() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
