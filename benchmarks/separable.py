@@ -3,7 +3,7 @@
     python benchmarks/separable.py steps [--cases "problem=poisson sampler=grid" …] [--dense]
     python benchmarks/separable.py samplers [--problems poisson …] [--samplers adaptive grid …] [--seeds 0 1 2]
 
-steps: CPU ms of a Levenberg–Marquardt step on the finest level (one thread, median of five) and the peak memory beside
+steps: CPU ms of a Levenberg–Marquardt step on the finest level (one thread, median of three) and the peak memory beside
 the imports; with --dense from the whole Jacobian. Each case wants a process of its own for its peak. samplers: relative
 L2 errors and CPU seconds of whole trainings, network and schedule as the problem's defaults say.
 """
@@ -57,9 +57,9 @@ def steps(cases: list[str]) -> None:
         train(training, 2)
         objective, theta = training.objective, training.theta
         optimizer = LevenbergMarquardt()
-        optimizer.start(len(theta), 6)
+        optimizer.start(len(theta), 4)
         seconds: list[float] = []
-        for _ in range(6):
+        for _ in range(4):
             start = time.process_time()
             theta = optimizer.step(objective, theta).theta
             seconds.append(time.process_time() - start)

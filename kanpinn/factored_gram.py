@@ -354,15 +354,18 @@ class _Place:
     def block(self, shared: SharedValues) -> _Block:
         """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone."""
         tables: list[_Table] = []
+        loose: list[int] = []
         for k, seed in enumerate(self.seeds):
             alive = [c for c in range(len(seed)) if bool(seed[c].any())]
             many, count = len(alive) * seed.shape[2], shared.counts()[k]
             others = [one.coordinate for one in tables]
+            if not alive:  # nothing the body does changes these residuals
+                continue
             if count * many <= len(shared.points) and all(shared.pieces(i, k) for i in [*others, k]):
                 tables.append(self._table(k, alive, *shared.kinds[k]))
-        found = _Block(
-            shared, tables, self._rest([k for k in range(len(self.bodies)) if k not in {t.coordinate for t in tables}])
-        )
+            else:
+                loose.append(k)
+        found = _Block(shared, tables, self._rest(loose))
         return found if found.work() < found.dense_work() else _Block(shared, [], self._rest(range(len(self.bodies))))
 
     def _table(self, k: int, alive: list[int], first: Tensor, kind: Tensor) -> _Table:

@@ -90,6 +90,15 @@ def test_normal_equations_equal_those_of_the_jacobian(
     agree(objective, theta)
 
 
+def test_a_body_that_changes_no_residual_has_no_columns() -> None:
+    objective, theta = placed(Helmholtz(), FINE, "grid", (3600, 1), exact=True)
+    theta[: len(theta) // 2] = 0  # the first body: the other one's values are multiplied by zero
+    assert found(objective, theta) is not None
+    agree(objective, theta)
+    assert not bool(objective.normal_equations(theta)[0][:, len(theta) // 2 :].any())
+    assert not bool(objective.normal_equations(theta * 0)[0].any())
+
+
 def test_multipliers_of_points_are_seen() -> None:
     objective, theta, _ = build(Wave(), FINE, ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5))
     objective.set_points(draw_for(Wave(), "grid", (2500, 100)))
