@@ -225,7 +225,7 @@ def _both_work(one: _Table, other: _Table, found: Sequence[Piece]) -> float:
             total += points * m * n * _SMALL + points // often * m * n * (_MOVED + _LARGE * seen)
         else:
             total += points * seen * (m + n) * _SMALL
-        total += len(other.cuts) * (_CALL + points / len(other.cuts) * (m + n) * _MOVED)
+        total += len(one.cuts) * len(other.cuts) * _CALL + points * (m + n) * _MOVED
     return total
 
 
@@ -298,6 +298,8 @@ def products(
     if not isinstance(factors, Factors) or not all(isinstance(layer, Linear) for layer in behind):
         return None
     grids = {term.name: shared(term.name) for term, _ in record.rows}
+    if all(k in grids[term.name].declined for k, (term, _) in enumerate(record.rows)):
+        return None
     promising = [len(grid.points) for grid in grids.values() if _promises(grid, factors)]
     if 4 * sum(promising) < sum(len(grid.points) for grid in grids.values()):
         return None
@@ -307,8 +309,8 @@ def products(
         for m in members:
             term, row = record.rows[m]
             place = _Place(backbone, theta, record.tape.features, [c[:, term.points] for c in cotangents], term.points)
-            blocks.append((place.block(grids[term.name]), row.detach()))
-    if not any(block.tables for block, _ in blocks):
+            blocks.append((place.block(grids[term.name], m), row.detach()))
+    if not any(block.tables for block, _ in blocks):  # then the whole J is as good
         return None
     matrix, gradient = theta.new_zeros(len(theta), len(theta)), torch.zeros_like(theta)
     for block, row in blocks:
@@ -351,8 +353,18 @@ class _Place:
         self.columns = [numbers[end - body.size : end] for body, end in zip(self.bodies, ends, strict=True)]
         self.last = numbers[ends[-1] :]
 
-    def block(self, shared: SharedValues) -> _Block:
-        """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone."""
+    def block(self, shared: SharedValues, equation: int) -> _Block:
+        """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone.
+
+        Args:
+            shared: Which of the points share values; remembers for which equations tables are more work.
+            equation: The equation's number.
+
+        Returns:
+            The part.
+        """
+        if equation in shared.declined:
+            return _Block(shared, [], self._rest(range(len(self.bodies))))
         tables: list[_Table] = []
         loose: list[int] = []
         for k, seed in enumerate(self.seeds):
@@ -366,7 +378,10 @@ class _Place:
             else:
                 loose.append(k)
         found = _Block(shared, tables, self._rest(loose))
-        return found if found.work() < found.dense_work() else _Block(shared, [], self._rest(range(len(self.bodies))))
+        if found.work() < found.dense_work():
+            return found
+        shared.declined.add(equation)
+        return self.block(shared, equation)
 
     def _table(self, k: int, alive: list[int], first: Tensor, kind: Tensor) -> _Table:
         """The table of body k, of the derivatives that the equation sees."""
