@@ -17,14 +17,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
 import machine
+import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.collocation import Collocation
 from kanpinn.compose import compose
 from kanpinn.config import Configuration, validate
 from kanpinn.output import OutputGrid, grid_values
@@ -66,15 +68,12 @@ def error(training: Training) -> float:
 
 
 def resample(training: Training) -> None:
-    """Give the network under work new Sobol points, whatever the run draws, without moving its random stream."""
+    """Give the network under work new Sobol points, whatever points the run draws."""
     options = vars(training.configuration.components["sampler"])
     sampler = Sobol(**{f.name: options[f.name] for f in fields(Sobol) if f.name in options})
-    other = copy(training)
-    other._points = deepcopy(training._points)
-    other.configuration = replace(
-        training.configuration, components={**training.configuration.components, "sampler": sampler}
-    )
-    other.resample(training.hierarchy.theta)
+    known = training.configuration
+    drawn = Collocation(replace(known, components={**known.components, "sampler": sampler}), np.random.default_rng(0))
+    drawn.draw(training.objective, training.theta, training.backbone.level)
 
 
 def study(configuration: Configuration) -> list[str]:

@@ -178,7 +178,7 @@ class Solver:
         self.ends.append(replace(end, theta=torch.empty(0), rows=[]))
         self.number, self.trials = 0, []
         training = self.training
-        training.forget_optimizers()
+        training.optimizers.forget()  # nothing is trained any more
         slab = training.slab
         stopped = end.reason in (*ENDINGS, "diverged")
         if stopped and slab and not any(row["slab"] == slab for row in training.history):

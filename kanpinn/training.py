@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.collocation import Collocation
 from kanpinn.config import Configuration
 from kanpinn.diagnosis import is_stationary, what_is_wrong
 from kanpinn.errors import DivergedError
@@ -25,14 +26,13 @@ from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.multilevel.schedules import StopRule
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.objective import Objective
-from kanpinn.optimizers import Optimizer, Step
+from kanpinn.optimizers import Step
 from kanpinn.output import OutputGrid, evaluate, grid_values
 from kanpinn.problem import output_names
 from kanpinn.records import LevelRecord, Progress, Row, StageEnd, Underway
-from kanpinn.samplers import Sampler
-from kanpinn.samplers.base import Draw
 from kanpinn.spectrum import error_spectra
-from kanpinn.state import State, check_size, check_vectors, generator_of, generator_state
+from kanpinn.stage_optimizers import StageOptimizers
+from kanpinn.state import State, check_size, generator_of, generator_state
 
 MONITOR_POINTS = 2000
 """Output grid points at which the history's relative error is measured after every step."""
@@ -63,6 +63,8 @@ class Training:
     Attributes:
         configuration: The checked config.
         hierarchy: The levels, and which of them is under work.
+        collocation: Draws its points.
+        optimizers: Those of its levels.
         levels: One record per visit of a level.
         history: One row per step kept.
         underway: The stage under way; None between stages.
@@ -85,7 +87,8 @@ class Training:
         self.events: list[str] = [] if before is None else before.events
         self.underway: Underway | None = None
         self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
-        self._points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
+        points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
+        self.collocation = Collocation(configuration, points)
         problem = configuration.problem
         options = configuration.components["backbone"]
         embedding = embed(configuration)
@@ -93,10 +96,7 @@ class Training:
         coarsest: Backbone = options.build(embedding, len(output_names(problem)))
         self._stage: Stage | None = None
         self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
-        self._optimizers: dict[int, Optimizer] = {}  # that of each level's last visit
-        self._chosen: dict[int, tuple[Any, int]] = {}  # what a stage said of it, and its number of steps
-        self._last: int | None = None  # the level trained last
-        self._draws: dict[Any, Draw] = {}  # points that stay, by what they depend on
+        self.optimizers = StageOptimizers(configuration, self.hierarchy)
         self._work = 0.0 if before is None else before._work
         self.below: dict[str, np.ndarray] | None = None  # the output on the grid when the level below was left
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
@@ -234,40 +234,11 @@ class Training:
         self.levels.append(record)
 
     def _prepare(self, stage: Stage) -> None:
-        """Start the stage's optimiser, with the state of the level it comes from where the schedule asks for that."""
-        optimizer = self.configuration.optimizer(stage.optimizer)
-        optimizer.start(self.problem.size, stage.steps)
+        """Start the stage's optimiser, its random numbers apart from those of all other stages."""
         trial = 0 if stage.trial is None else stage.trial + 1
         own = [_SKETCHES, self.slab, len(self.levels), trial, len(self.history)]
-        optimizer.stream = [self.configuration.settings.seed, *own]
-        if self.configuration.components["schedule"].optimizer_state == "transfer" and stage.trial is None:
-            self._carry(optimizer)
-        self._last = self.hierarchy.level
-        self._optimizers[self._last], self._chosen[self._last] = optimizer, (stage.optimizer, stage.steps)
-
-    def _carry(self, optimizer: Optimizer) -> None:
-        """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
-        level, before = self.hierarchy.level, self._last
-        if self.levels[-1].entered == "correct" and level in self._optimizers:
-            before = level
-        other = None if before is None else self._optimizers[before]
-        if before is None or other is None or type(other) is not type(optimizer):
-            return
-        if before == level:
-            optimizer.carry(other, lambda v: v, lambda v: v)
-            return
-        backbones = self.hierarchy.backbones
-        transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
-        if level > before:
-            optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
-        else:
-            optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
-
-    def forget_optimizers(self) -> None:
-        """Free the state of all optimisers; nothing is trained any more."""
-        self._optimizers.clear()
-        self._chosen.clear()
-        self._last = None
+        stream = [self.configuration.settings.seed, *own]
+        self.optimizers.start(stage, stream, corrected=self.levels[-1].entered == "correct")
 
     def unwind(self) -> None:
         """Add the corrections that finer levels still wait for, so that the network is the finest one."""
@@ -348,7 +319,7 @@ class Training:
         if run.due or (self._every and len(run.rows) % self._every == 0):
             self.resample(run.theta)
             run.due = False
-        step = self._optimizers[self.hierarchy.level].step(self.problem, run.theta)
+        step = self.optimizers.current.step(self.problem, run.theta)
         if math.isfinite(step.loss) and step.loss < run.best_loss:
             run.best_loss, run.best = step.loss, step.theta if step.measured is None else step.measured
         if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
@@ -369,7 +340,7 @@ class Training:
 
     def _roll_back(self, run: Underway, message: str) -> bool:
         """Go back to the best state of the stage, more carefully; False where that was tried often enough."""
-        optimizer = self._optimizers[self.hierarchy.level]
+        optimizer = self.optimizers.current
         if not math.isfinite(run.best_loss) or run.rollbacks == ROLLBACKS or not (optimizer.retreat() or self._every):
             return False
         run.theta, run.due, run.stuck = run.best, bool(self._every), False
@@ -450,34 +421,7 @@ class Training:
 
     def _draw(self, objective: Objective, theta: Tensor) -> None:
         """Give an objective new points, as many as its network's level asks for."""
-        sampler: Sampler = self.configuration.components["sampler"]
-        backbone = objective.backbone
-        cells = None
-        if backbone.intervals is not None:
-            domain, periodic = self.configuration.problem.domain, backbone.embedding.periodic
-            cells = {name: backbone.intervals for name in domain.names if name not in periodic}
-
-        def residual(points: Tensor) -> Tensor:
-            values = objective.interior_residual(theta, points).values()
-            return torch.stack([v.square() for v in values]).sum(0).sqrt()
-
-        level = self._level(backbone)
-        # Points that are never drawn anew are the same on all levels that ask for as many.
-        key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
-        draw = self._draws.get(key)
-        if draw is None:
-            draw = sampler.draw(
-                self.configuration.problem,
-                level,
-                self._points,
-                cells=cells,
-                residual=residual,
-                dtype=self.dtype,
-                device=self.device,
-            )
-        if key is not None:
-            self._draws[key] = draw
-        objective.set_points(draw)
+        self.collocation.draw(objective, theta, self._level(objective.backbone))
 
     def _row(self, step: Step, theta: Tensor) -> Row:
         """What the history keeps of a step: the network's ‖r‖² without a coarse problem's linear term, its error."""
@@ -510,22 +454,14 @@ class Training:
         underway = None
         if self.underway is not None:
             underway = {**self.underway.state(), "seconds": self._stage_seconds(self.underway)}
-        kept = self._optimizers
-        if self.configuration.components["schedule"].optimizer_state == "reset":  # then only one of them is ever asked
-            kept = {self._last: kept[self._last]} if self.underway is not None and self._last in kept else {}
-        chosen = {level: {"chosen": self._chosen[level][0], "steps": self._chosen[level][1]} for level in kept}
-        optimizers = [
-            {"level": level, **chosen[level], "stream": list(o.stream), "state": o.state()} for level, o in kept.items()
-        ]
         return {
             "stage": None if self._stage is None else asdict(self._stage),
             "hierarchy": self.hierarchy.state(),
-            "optimizers": optimizers,
-            "last": self._last,
-            "draws": [{"key": key, "draw": draw.state()} for key, draw in self._draws.items()],
+            "optimizers": self.optimizers.state(underway=underway is not None),
+            "collocation": self.collocation.state(),
             "work": self._work,
             "below": self.below,
-            "generators": [generator_state(generator) for generator in (self._points, self._initial)],
+            "initial": generator_state(self._initial),
             "underway": underway,
         }
 
@@ -545,27 +481,15 @@ class Training:
         if self._stage is not None and self._stage not in schedule.plan():
             raise ValueError("a stage that is none of its schedule's")
         self.hierarchy.load_state(state["hierarchy"], self.device)
-        for known in state["optimizers"]:
-            level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
-            optimizer = self.configuration.optimizer(chosen[0])
-            size = self.hierarchy.backbones[level].size
-            check_vectors(known["state"], size)
-            optimizer.start(size, chosen[1])
-            optimizer.stream = [int(part) for part in known["stream"]]
-            optimizer.load_state(known["state"], self.device)
-            self._optimizers[level], self._chosen[level] = optimizer, chosen
-        self._last = state["last"]
-        self._draws = {
-            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self.device)
-            for known in state["draws"]
-        }
+        self.optimizers.load_state(state["optimizers"], self.device)
+        self.collocation.load_state(state["collocation"])
         self._work = float(state["work"])
         self.below = state["below"]
-        self._points, self._initial = map(generator_of, state["generators"])
+        self._initial = generator_of(state["initial"])
         if state["underway"] is not None:
             self.underway = Underway.from_state(state["underway"], self.device)
             for theta in (self.underway.theta, self.underway.best):
                 check_size(theta, self.problem.size)
-            if self._stage is None or self._last not in self._optimizers:
+            if self._stage is None or self.optimizers.last not in self.optimizers:
                 raise ValueError("a stage under way without its optimiser")
         self._taken_up = time.perf_counter()
