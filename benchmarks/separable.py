@@ -75,6 +75,7 @@ def error(training: Training) -> float:
     lower, upper = np.array(problem.domain.lower), np.array(problem.domain.upper)
     points = torch.from_numpy(lower + unit * (upper - lower))
     expected = problem.reference(Coordinates(problem.domain.names, points.unbind(1)))
+    assert isinstance(expected, torch.Tensor)
     with torch.no_grad():
         found = training.objective.fields(training.theta, points)[problem.unknowns[0]].value
     return float((found - expected).norm() / expected.norm())
