@@ -13,8 +13,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Inputs, Support, Tape
+from kanpinn import factored_gram, sparse_gram
+from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.least_squares import LeastSquares, Linearization, gram
 from kanpinn.problem import Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
+from kanpinn.recording import Recording, Term
 from kanpinn.samplers.base import Draw
-from kanpinn.sparse_gram import add_product, compact, mirror, parts
+from kanpinn.shared_values import SharedValues
 from kanpinn.state import State
 from kanpinn.weighting import Weighting
 
@@ -134,35 +134,9 @@ def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
     return {name: rebuilt[name] for name in problem.unknowns}
 
 
-@dataclass(frozen=True)
-class _Term:
-    """Where one loss term's points stand in the joint array, and how its rows are weighted."""
-
-    name: str
-    points: slice
-    partner: slice | None
-    scale: Tensor  # √(w q/|set|), [n]
-    coordinates: Tensor
-    part: slice | Tensor | None = None  # which of the points drawn for the term these are; None for all
-
-
 def _within(part: slice | Tensor, which: slice | Tensor) -> Tensor:
     """Which of all points some of a part's points are, `[n]`."""
     return (torch.arange(part.start, part.stop) if isinstance(part, slice) else part)[which]
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """One forward pass: the tape, every equation's weighted residual `[n]`, and which of them one backward serves."""
-
-    tape: Tape
-    rows: list[tuple[_Term, Tensor]]
-    passes: list[list[int]]
-    losses: dict[str, float]
-
-    def scalar(self, members: list[int]) -> Tensor:
-        """Σ_n r_n over the equations of one pass."""
-        return sum((self.rows[m][1].sum() for m in members), start=self.rows[0][1].new_zeros(()))
 
 
 def _check_names(problem: Problem, names: list[str], weighting: Weighting) -> None:
@@ -205,7 +179,8 @@ class Objective(LeastSquares):
             if not (exact and not c.periodic and not c.inner)
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
         }
-        self._terms: list[_Term] = []
+        self._terms: list[Term] = []
+        self._shared: dict[str, SharedValues] = {}  # by term, as long as its points stay
         self._draw: Draw | None = None
         self.points = torch.empty(0, len(problem.domain))
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
@@ -219,7 +194,7 @@ class Objective(LeastSquares):
         """
         self._draw = draw
         blocks: list[Tensor] = []
-        terms: list[_Term] = []
+        terms: list[Term] = []
         start = 0
 
         def place(points: Tensor) -> slice:
@@ -239,8 +214,8 @@ class Objective(LeastSquares):
                 scale = scale * torch.exp(-self.weighting.growth * self._elapsed(chosen.points))
             where = place(chosen.points)
             partner = place(draw.partners[name]) if name in draw.partners else None
-            terms.append(_Term(name, where, partner, scale, chosen.points))
-        self._terms = terms
+            terms.append(Term(name, where, partner, scale, chosen.points))
+        self._terms, self._shared = terms, {}
         self.points, self._inputs = torch.cat(blocks), None
         self.weighting.reset(self._times())
         self.version += 1
@@ -297,7 +272,7 @@ class Objective(LeastSquares):
             self._inputs = self.backbone.inputs(self.points, self.space)
         return self.backbone.forward(theta, self.points, self.space, tape, self._inputs)
 
-    def _rows(self, fields: Mapping[str, Jet]) -> Iterator[tuple[_Term, str, Tensor]]:
+    def _rows(self, fields: Mapping[str, Jet]) -> Iterator[tuple[Term, str, Tensor]]:
         """Yield (term, equation name, unweighted residual `[n]`) for every equation of every term."""
         names = self.problem.domain.names
 
@@ -357,7 +332,7 @@ class Objective(LeastSquares):
         """
         return self._jacobian(theta, self._record(theta))
 
-    def _jacobian(self, theta: Tensor, record: _Recording) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def _jacobian(self, theta: Tensor, record: Recording) -> tuple[Tensor, Tensor, dict[str, float]]:
         """`jacobian` after its forward pass."""
 
         def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
@@ -392,7 +367,7 @@ class Objective(LeastSquares):
         return matrix, r
 
     def _assembled(
-        self, record: _Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
+        self, record: Recording, size: int, pull: Callable[[Tensor, Tensor, bool], None]
     ) -> tuple[Tensor, Tensor]:
         """The residual vector `[M]` and the Jacobian `[M, size]` from one backward pass per equation.
 
@@ -417,12 +392,12 @@ class Objective(LeastSquares):
         matrix = block if plain else torch.cat(blocks)  # type: ignore[possibly-undefined]
         return torch.cat([row for _, row in rows]).detach(), matrix
 
-    def _record(self, theta: Tensor) -> _Recording:
+    def _record(self, theta: Tensor) -> Recording:
         """One forward pass; pass k of the backward ones takes the k-th equation of every term: points are disjoint."""
         tape = Tape()
         raw = self._raw(theta.detach(), tape)
         fields = network_fields(self.problem, raw, self.points, exact=self.exact)
-        rows: list[tuple[_Term, Tensor]] = []
+        rows: list[tuple[Term, Tensor]] = []
         passes: list[list[int]] = []
         seen: dict[str, int] = {}
         losses = dict.fromkeys((t.name for t in self._terms), 0.0)
@@ -434,9 +409,9 @@ class Objective(LeastSquares):
                 passes.append([])
             passes[k].append(len(rows))
             rows.append((term, row))
-        return _Recording(tape, rows, passes, losses)
+        return Recording(tape, rows, passes, losses)
 
-    def _scale(self, term: _Term, equation: str) -> Tensor:
+    def _scale(self, term: Term, equation: str) -> Tensor:
         """What an equation's residuals are multiplied by, `[n]`."""
         multipliers = self.weighting.multipliers(term.name, equation)
         if term.part is not None and isinstance(multipliers, Tensor):
@@ -476,11 +451,11 @@ class Objective(LeastSquares):
                 part = slice(start, min(start + step, len(term.coordinates)))
                 yield term.name, term.coordinates[part], self._at(term, part).jacobian(theta)[1]
 
-    def _at(self, term: _Term, chosen: slice) -> Objective:
+    def _at(self, term: Term, chosen: slice) -> Objective:
         """This objective on some points of one term only."""
         return self._on([(term, chosen, 1.0)])
 
-    def _on(self, chosen: Sequence[tuple[_Term, slice | Tensor, float]]) -> Objective:
+    def _on(self, chosen: Sequence[tuple[Term, slice | Tensor, float]]) -> Objective:
         """This objective on some points of some terms, each term's residuals times a factor."""
         part, sides, terms, end = copy(self), [], [], 0
         for term, which, factor in chosen:
@@ -493,8 +468,8 @@ class Objective(LeastSquares):
                     end += len(coordinates)
             scale = term.scale[which] if factor == 1.0 else term.scale[which] * factor
             own = which if term.part is None else _within(term.part, which)
-            terms.append(_Term(term.name, places[0], places[1] if len(places) > 1 else None, scale, coordinates, own))
-        part.points, part._terms, part._inputs = torch.cat(sides), terms, None
+            terms.append(Term(term.name, places[0], places[1] if len(places) > 1 else None, scale, coordinates, own))
+        part.points, part._terms, part._shared, part._inputs = torch.cat(sides), terms, {}, None
         return part
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
@@ -557,37 +532,25 @@ class Objective(LeastSquares):
         return self._on(chosen)
 
     def normal_equations(self, theta: Tensor) -> tuple[Tensor, Tensor, float, dict[str, float]]:
-        """JᵀJ `[P, P]`, Jᵀr `[P]`, the loss and each term's part; without J where points see few parameters each."""
-        if any(term.partner is not None for term in self._terms):  # their rows belong to two places
-            return super().normal_equations(theta)
+        """JᵀJ `[P, P]`, Jᵀr `[P]`, the loss and each term's part; without J where points see few parameters each.
+
+        Likewise where they share coordinate values, which a separable network sees one by one.
+        """
         theta = theta.detach()
         record = self._record(theta)
-        supports = self.backbone.supports(record.tape)
-        chosen = parts(self.points, supports, self.size)
-        if chosen is None:
-            r, jacobian, losses = self._jacobian(theta, record)
-            return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
-        sizes = [layer.size for layer in self.backbone.layers if layer.size]
-        columns = torch.arange(self.size, device=theta.device).split(sizes)
-        order = torch.cat(chosen)
-        ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
-        supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
-        matrix, gradient = theta.new_zeros(self.size, self.size), torch.zeros_like(theta)
-        for k, members in enumerate(record.passes):
-            values = self.backbone.local_jacobian(
-                theta, record.tape, record.scalar(members), order, retain=k < len(record.passes) - 1
-            )
-            residual = theta.new_zeros(len(self.points))
-            for m in members:
-                term, row = record.rows[m]
-                residual[term.points] = row.detach()
-            residual = residual[order]
-            for start, end in pairwise(ends):
-                places, rows = compact(values, supports, slice(start, end), columns)
-                add_product(matrix, places, rows)
-                gradient.index_add_(0, places, residual[start:end] @ rows)
-        mirror(matrix)
-        return matrix, gradient, sum(record.losses.values()), record.losses
+        if all(term.partner is None for term in self._terms):  # else rows belong to two places
+            found = factored_gram.products(self.backbone, theta, record, self._shared_values)
+            found = found or sparse_gram.products(self.backbone, theta, record, self.points)
+            if found is not None:
+                return *found, sum(record.losses.values()), record.losses
+        r, jacobian, losses = self._jacobian(theta, record)
+        return gram(jacobian), jacobian.T @ r, float(r.square().sum()), losses
+
+    def _shared_values(self, name: str) -> SharedValues:
+        """Which points of a term share coordinate values."""
+        if name not in self._shared:
+            self._shared[name] = SharedValues(next(t.coordinates for t in self._terms if t.name == name))
+        return self._shared[name]
 
     def normal_equations_by_parts(
         self, theta: Tensor, rows: int | None

@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Support
+from kanpinn.backbones.base import Backbone, Support
 from kanpinn.least_squares import GRAM_BLOCK
+from kanpinn.recording import Recording
 
 LARGEST = 512
 """Points above which a part is bisected even if that alone saves nothing."""
@@ -179,3 +181,40 @@ def mirror(total: Tensor) -> None:
         total[end:, start:end] = total[start:end, end:].T
         square = total[start:end, start:end]
         square.copy_(torch.triu(square) + torch.triu(square, 1).T)
+
+
+def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tensor) -> tuple[Tensor, Tensor] | None:
+    """JᵀJ and Jᵀr, part by part.
+
+    Args:
+        backbone: The network.
+        theta: Parameters `[P]`.
+        record: Of its forward pass, no term of which compares two points.
+        points: Those of all terms, `[N, d]`.
+
+    Returns:
+        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
+    """
+    supports, size = backbone.supports(record.tape), len(theta)
+    chosen = parts(points, supports, size)
+    if chosen is None:
+        return None
+    columns = torch.arange(size, device=theta.device).split([layer.size for layer in backbone.layers if layer.size])
+    order = torch.cat(chosen)
+    ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
+    supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
+    matrix, gradient = theta.new_zeros(size, size), torch.zeros_like(theta)
+    for k, members in enumerate(record.passes):
+        retain = k < len(record.passes) - 1
+        values = backbone.local_jacobian(theta, record.tape, record.scalar(members), order, retain=retain)
+        residual = theta.new_zeros(len(points))
+        for m in members:
+            term, row = record.rows[m]
+            residual[term.points] = row.detach()
+        residual = residual[order]
+        for start, end in pairwise(ends):
+            places, rows = compact(values, supports, slice(start, end), columns)
+            add_product(matrix, places, rows)
+            gradient.index_add_(0, places, residual[start:end] @ rows)
+    mirror(matrix)
+    return matrix, gradient

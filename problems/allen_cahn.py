@@ -56,14 +56,15 @@ def rounding(x: Jet, t: Jet, diffusion: float) -> Jet:
     Carslaw and Jaeger, Conduction of Heat in Solids, §2.9; ierfc(z) = exp(−z²)/√π − z erfc(z).
 
     Args:
-        x: Positions, a jet `[C, N]`.
+        x: Positions, a jet `[C, N]` (or a tensor).
         t: Times, likewise; where t = 0 the result and its derivatives are given as 0.
         diffusion: D. Images are added until the next ones' slopes at x = ±1, 2 erfc(s/ℓ), are below 1e-16 for t ≤ 1.
 
     Returns:
-        A jet `[C, N]` that solves the heat equation.
+        The same, and it solves the heat equation.
     """
-    begun = (t.value > 0).to(t.value.dtype)
+    now = t.value if isinstance(t, Jet) else t
+    begun = (now > 0).to(now.dtype)
     length = 2 * (diffusion * (t + (1 - begun))) ** 0.5
     total = x * 0.0
     for image in range(1 + int(6 * sqrt(diffusion))):

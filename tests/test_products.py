@@ -9,12 +9,13 @@ import pytest
 import torch
 from test_backbones import NETWORKS, WIDE
 from test_backbones import build as build_network
-from test_objective import CASES, NONE, System, build
+from test_objective import CASES, NONE, System, build, draw_for
 from torch import Tensor
 
 from kanpinn import products
-from kanpinn.backbones import Kan, Mlp, ReluKan
+from kanpinn.backbones import Kan, Mlp, ReluKan, Separable
 from kanpinn.backbones.base import Layer
+from kanpinn.backbones.separable import Factors
 from kanpinn.least_squares import LeastSquares
 from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
 from kanpinn.multilevel.transfer import Transfer
@@ -27,6 +28,10 @@ MORE = {
     "wave, cosine knots": (CASES["wave, kan"][0], NETWORKS["kan, cosine knots, base, clamped"], False),
     "system, relu_kan, periodic pairs": (System(), replace(RELU, embedding=NONE), False),
 }
+
+
+SEPARABLE = Separable(width=[2], degree=3, grid=3, rank=2)
+GRID_OR_NOT = [("grid", (400, 20)), ("uniform", (7, 6))]
 
 
 def agree(problem: LeastSquares, theta: Tensor) -> None:
@@ -54,6 +59,19 @@ def test_products_are_those_of_the_jacobian(problem, options: Kan | ReluKan | Ml
     monkeypatch.setattr(products, "BLOCK_BYTES", 1)
     objective, theta, _ = build(problem, options, exact=exact)
     agree(objective, theta)
+
+
+@pytest.mark.parametrize(("sampler", "counts"), GRID_OR_NOT, ids=["tensor grid", "scattered"])
+@pytest.mark.parametrize("options", [SEPARABLE, replace(SEPARABLE, width=[], last="linear")], ids=["sum", "linear"])
+def test_products_of_separable_networks_form_no_rows(
+    options: Separable, sampler: str, counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, theta, _ = build(System(), options)
+    objective.set_points(draw_for(System(), sampler, counts))
+    agree(objective, theta)
+    found = objective.products(theta)
+    monkeypatch.setattr(Factors, "jacobian", None)
+    found.vjp(found.jvp(theta))
 
 
 def test_products_see_the_multipliers(monkeypatch) -> None:

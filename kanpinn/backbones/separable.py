@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from kanpinn.backbones.layers import Linear
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets import JetSpace
 from kanpinn.problem import Box
+from kanpinn.shared_values import distinct
 
 LAST = ("sum", "linear")
 
@@ -64,26 +66,6 @@ PART_BYTES = 2**20
 """Memory for the factors at some points, which a CPU's cache holds."""
 
 
-def distinct(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Find equal rows.
-
-    Args:
-        columns: `[N, width]`.
-
-    Returns:
-        The position of one row of each kind, `[n]`, and which kind each row is, `[N]`. All rows count as different
-        where fewer than half of them could be spared.
-    """
-    every = torch.arange(len(columns), device=columns.device)
-    values, kind = torch.unique(columns[:, 0], return_inverse=True)
-    for column in columns.T[1:]:
-        others, other = torch.unique(column, return_inverse=True)
-        values, kind = torch.unique(kind * len(others) + other, return_inverse=True)
-    if 2 * len(values) > len(columns):
-        return every, every
-    return every.new_empty(len(values)).scatter_(0, kind, every), kind
-
-
 def _parts(product: Product, values: Sequence[Tensor]) -> list[slice]:
     """The points in slices whose factors fit into `PART_BYTES`."""
     points = len(product.indices[0])
@@ -108,6 +90,25 @@ def _cotangents(product: Product, factors: Sequence[Tensor], cotangent: Tensor) 
                     rest = rest * factors[j][e]
             out[i][d] += rest
     return out
+
+
+def pulled_back(product: Product, values: Sequence[Tensor], cotangent: Tensor) -> list[Tensor]:
+    """Pull cotangents of the outputs back to every coordinate's values at every point.
+
+    Args:
+        product: How values make outputs.
+        values: By coordinate, `[C_i, n_i, outputs·terms]`.
+        cotangent: `[C, N, outputs]`.
+
+    Returns:
+        By coordinate, `[C_i, N, outputs·terms]`.
+    """
+    seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
+    for part in _parts(product, values):
+        found = _cotangents(product, _factors(product, values, part), cotangent[:, part])
+        for seed, here in zip(seeds, found, strict=True):
+            seed[:, part] = here
+    return seeds
 
 
 class _SumOfProducts(torch.autograd.Function):
@@ -171,11 +172,11 @@ class Factors(Composite):
     @property
     def kept(self) -> int:
         # As if no two points shared a value.
-        return sum(layer.kept for body in self.bodies for layer in body.layers) + 3 * len(self.bodies) * self._width
+        return sum(layer.kept for body in self.bodies for layer in body.layers) + 3 * len(self.bodies) * self.width
 
     @property
-    def _width(self) -> int:
-        """Width of a body's output."""
+    def width(self) -> int:
+        """Width of every body's output."""
         return self.outputs * self.terms
 
     def _lines(self, data: Tensor, space: JetSpace) -> list[Line]:
@@ -206,15 +207,47 @@ class Factors(Composite):
 
     def jacobian(self, parameters: Parameters, features: Features, cotangent: Tensor, out: Tensor) -> None:
         lines, values, product = features
-        seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
-        for part in _parts(product, values):
-            found = _cotangents(product, _factors(product, values, part), cotangent[:, part])
-            for seed, here in zip(seeds, found, strict=True):
-                seed[:, part] = here
+        seeds = pulled_back(product, values, cotangent)
         start = 0
         for body, theta, line, seed in zip(self.bodies, self.thetas(parameters), lines, seeds, strict=True):
             _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
             start += body.size
+
+    def jvp(self, parameters: Parameters, features: Features, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        lines, values, product = features
+        seeds = pulled_back(product, values, cotangent)
+        total = cotangent.new_zeros(cotangent.shape[1])
+        for body, theta, change, line, seed in zip(
+            self.bodies, self.thetas(parameters), self.thetas(tangent), lines, seeds, strict=True
+        ):
+            channels, points, width = seed.shape
+            count, many = line.data.shape[1], channels * width
+            if count * many > points:
+                data = line.data[:, line.index]
+                total += body.jvp(theta, *_pulled(body, theta, data, line.space, seed), change)
+                continue
+            # Every value's own change, once per distinct input.
+            data, units = _every_unit(line.data, torch.arange(many, device=seed.device), width)
+            changes = body.jvp(theta, *_pulled(body, theta, data, line.space, units), change)
+            by_value = changes.view(count, channels, width).transpose(0, 1)
+            total += (seed * by_value[:, line.index]).sum((0, 2))
+        return total
+
+    def vjp(self, parameters: Parameters, features: Features, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        lines, values, product = features
+        found = []
+        for body, theta, line, seed in zip(
+            self.bodies, self.thetas(parameters), lines, pulled_back(product, values, cotangent), strict=True
+        ):
+            count = line.data.shape[1]
+            sums = seed.new_zeros(seed.shape[0], count, seed.shape[2]).index_add_(
+                1, line.index, seed * weights[:, None]
+            )
+            pulled = _pulled(body, theta, line.data, line.space, sums)
+            found.append(body.vjp(theta, *pulled, weights.new_ones(count)))
+        shapes = self.shapes()
+        parts = torch.cat(found).split([prod(shape) for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     @property
     def intervals(self) -> int | None:
@@ -234,26 +267,70 @@ def _body_jacobian(body: Backbone, theta: Tensor, line: Line, seed: Tensor, out:
     channels, points, width = seed.shape
     count, many = line.data.shape[1], channels * width
     if count * many > points:
-        _pull(body, theta, line.data[:, line.index], line.space, seed, out)
+        body_rows(body, theta, line.data[:, line.index], line.space, seed, out)
         return
     # Every value's own Jacobian, once per distinct input; points with the same input share it.
-    inputs = line.data.repeat_interleave(many, dim=1)
-    units = torch.eye(many, dtype=seed.dtype, device=seed.device).view(many, channels, width).transpose(0, 1)
-    table = seed.new_empty(count * many, body.size)
-    _pull(body, theta, inputs, line.space, units.repeat(1, count, 1), table)
+    known = table(body, theta, line.data, line.space, torch.arange(many, device=seed.device))
     rows = seed.transpose(0, 1).reshape(points, many)
     order = torch.argsort(line.index)
     groups = torch.split(order, torch.bincount(line.index, minlength=count).tolist())
-    for block, group in zip(table.view(count, many, body.size), groups, strict=True):
+    for block, group in zip(known, groups, strict=True):
         out[group] = rows[group] @ block
 
 
-def _pull(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
-    """Write the Jacobian `[n, P_i]` of Σ seed·values by a body's parameters, row by row of `data` `[C_i, n, in]`."""
+def table(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, units: Tensor) -> Tensor:
+    """The Jacobian of some of a body's values by its parameters, value by value.
+
+    Args:
+        body: The network of one coordinate.
+        theta: Its parameters `[P_i]`.
+        data: Its inputs, `[C_i, n, in]`.
+        space: The derivatives carried.
+        units: Which of the C_i·width values, the derivative's number times width plus the output's, `[m]`.
+
+    Returns:
+        `[n, m, P_i]`.
+    """
+    width = body.carry(theta, data[:, :1], space).shape[2]
+    inputs, seed = _every_unit(data, units, width)
+    out = data.new_empty(inputs.shape[1], body.size)
+    body_rows(body, theta, inputs, space, seed, out)
+    return out.view(data.shape[1], len(units), body.size)
+
+
+def _every_unit(data: Tensor, units: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Every input `[C_i, n, in]` once per unit `[m]`, `[C_i, n·m, in]`, with the seeds that pick it."""
+    channels, count, _ = data.shape
+    seed = torch.eye(channels * width, dtype=data.dtype, device=data.device)[units]
+    seed = seed.view(len(units), channels, width).transpose(0, 1)
+    return data.repeat_interleave(len(units), dim=1), seed.repeat(1, count, 1)
+
+
+def body_rows(body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
+    """Write the Jacobian of Σ seed·values by a body's parameters, row by row.
+
+    Args:
+        body: The network of one coordinate.
+        theta: Its parameters `[P_i]`.
+        data: Its inputs, `[C_i, n, in]`.
+        space: The derivatives carried.
+        seed: `[C_i, n, width]`.
+        out: `[n, P_i]`, overwritten.
+    """
     tape = Tape()
     with torch.enable_grad():
         values = body.carry(theta, data.detach(), space, tape)
         body.jacobian(theta, tape, (values * seed).sum(), out)
+
+
+def _pulled(
+    body: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor
+) -> tuple[Tape, tuple[Tensor, ...]]:
+    """The tape of a body and the cotangents of Σ seed·values at its layers; arguments as of `body_rows`."""
+    tape = Tape()
+    with torch.enable_grad():
+        values = body.carry(theta, data.detach(), space, tape)
+        return tape, body.cotangents(tape, (values * seed).sum())
 
 
 @dataclass
