@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import pi, sqrt
+from typing import Any
 
 from torch import Tensor, cos, erfc, exp
 
@@ -50,7 +51,7 @@ class AllenCahn(Problem):
         return allen_cahn(self.D)(p.x, p.t)
 
 
-def rounding(x: Jet, t: Jet, diffusion: float) -> Jet:
+def rounding(x: Any, t: Any, diffusion: float) -> Any:
     """What diffusion alone adds to kinks 2|s| at x = ±1 and their images: 2ℓ ierfc(|s|/ℓ) each, with ℓ = √(4Dt).
 
     Carslaw and Jaeger, Conduction of Heat in Solids, §2.9; ierfc(z) = exp(−z²)/√π − z erfc(z).
