@@ -114,7 +114,7 @@ def present(overrides: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Turn:
-    """One solver's go at one case and seed: one process, or for kanpinn's own one per time limit.
+    """One solver's go at one case and seed: one process, or several where its settings depend on the time limit.
 
     Attributes:
         solver: Its key.

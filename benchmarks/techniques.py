@@ -88,11 +88,16 @@ TECHNIQUES = (
 """What is tried, in the order of the table."""
 
 
+def errors_of(runs: list[Run]) -> list[float]:
+    """Their errors; one that is not finite, as of a run without its last time slabs, counts as infinite."""
+    return [run.relative_l2 if math.isfinite(run.relative_l2) else math.inf for run in runs]
+
+
 def cell(runs: list[Run], bold: bool) -> str:
-    """Median and worst error of some runs; a run without a finite one counts as infinite."""
+    """Median and worst error of some runs."""
     if not runs:
         return "–"
-    errors = [run.relative_l2 if math.isfinite(run.relative_l2) else math.inf for run in runs]
+    errors = errors_of(runs)
     text = f"{statistics.median(errors):.1e} ({max(errors):.1e})"
     return f"**{text}**" if bold else text
 
@@ -118,8 +123,8 @@ def table(runs: dict[tuple[str, str, int, str], Run], fixed: str, seeds: list[in
             sides.append([runs[key] for key in keys if key in runs])
         factor, seconds = "–", "–"
         if all(sides):
-            medians = [statistics.median(run.relative_l2 for run in side) for side in sides]
-            factor = f"{medians[0] / medians[1]:.2g}"
+            medians = [statistics.median(errors_of(side)) for side in sides]
+            factor = f"{medians[0] / medians[1]:.2g}" if all(map(math.isfinite, medians)) else "–"
             seconds = ", ".join(f"{statistics.median(run.cpu_s for run in side):.0f}" for side in sides)
         name = f"{technique.name} ({technique.common})" if technique.common else technique.name
         cells = [cell(sides[0], not technique.without), cell(sides[1], not technique.used)]

@@ -373,7 +373,9 @@ class _Place:
             others = [one.coordinate for one in tables]
             if not alive:  # nothing the body does changes these residuals
                 continue
-            if count * many <= len(shared.points) and all(shared.pieces(i, k) for i in [*others, k]):
+            if count * many <= len(shared.points) and all(
+                shared.pieces(i, k) and shared.pieces(k, i) for i in [*others, k]
+            ):
                 tables.append(self._table(k, alive, *shared.kinds[k]))
             else:
                 loose.append(k)

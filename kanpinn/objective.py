@@ -221,8 +221,12 @@ class Objective(LeastSquares):
         self.version += 1
 
     def state(self) -> State:
-        """The points, and what the weighting scheme has made of the residuals there."""
-        return {"draw": None if self._draw is None else self._draw.state(), "weighting": self.weighting.state()}
+        """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
+        return {
+            "draw": None if self._draw is None else self._draw.state(),
+            "weighting": self.weighting.state(),
+            "declined": {name: sorted(shared.declined) for name, shared in self._shared.items()},
+        }
 
     def load_state(self, state: State, device: torch.device) -> None:
         """Take points and multipliers from a state.
@@ -234,6 +238,9 @@ class Objective(LeastSquares):
         if state["draw"] is not None:
             self.set_points(Draw.from_state(state["draw"], device))
         self.weighting.load_state(state["weighting"], device)
+        for term in self._terms:
+            if declined := state["declined"].get(term.name):
+                self._shared_values(term.name).declined = {int(equation) for equation in declined}
         self.version += 1
 
     def _elapsed(self, points: Tensor) -> Tensor:

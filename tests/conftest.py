@@ -22,6 +22,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: see `make te
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what slow tests have counted: faults injected, cases survived, whatever they print behind "counts: "."""
+    passed = terminalreporter.stats.get("passed", [])
+    told = [(report.nodeid, line) for report in passed for line in report.capstdout.splitlines()]
+    counts = [(test, line.removeprefix("counts: ")) for test, line in told if line.startswith("counts: ")]
+    if counts:
+        terminalreporter.section("what was counted")
+        for test, line in counts:
+            terminalreporter.write_line(f"{test.rpartition('::')[2]}: {line}")
+
+
 @dataclass
 class Result:
     """What a command gave back."""

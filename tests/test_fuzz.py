@@ -72,7 +72,7 @@ def fuzz(cases: range, one: Callable[[int], str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for _, word in told:
         counts[word] = counts.get(word, 0) + 1
-    print(f"\n{len(told)} cases, all survived: {counts}; {ended.peak / 2**20:.0f} MiB at most")
+    print(f"\ncounts: {len(told)} cases, all survived: {counts}; {ended.peak / 2**20:.0f} MiB at most")
     return counts
 
 

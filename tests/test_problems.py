@@ -253,6 +253,9 @@ def test_allen_cahns_kinks_diffuse(diffusion):
     assert (added["t"] - diffusion * added["xx"]).abs().max() < 1e-12 * added["xx"].abs().max()
     assert added["x"][:2].tolist() == pytest.approx([-2.0, 2.0], abs=1e-12)  # takes the slopes of x² cos πx away
     assert added.data[:, 2:4].abs().max() == 0
+    for dtype in (torch.float32, torch.float64):
+        early = torch.tensor([[s, 10.0**-n] for s in (-1, -0.5, 0, 1) for n in range(0, 45, 3)], dtype=dtype)
+        assert rounding(*JetSpace(("x", "t"), ("t", "xx")).variables(early), diffusion).data.isfinite().all()
     # Near one kink, far from the others: 2ℓ ∫ erfc from z to infinity.
     if diffusion < 0.01:
         for k in range(10, 20):

@@ -215,7 +215,7 @@ def test_every_product_of_choices(optimizer: str, tmp_path: Path) -> None:
     cases = [case for case in itertools.product(*AXES) if case[0] == optimizer]
     for number, case in enumerate(cases):
         check(words(case), tmp_path / str(number), str(case))
-    print(f"{len(cases)} combinations with optimizer={optimizer}: 2 stops each, all resumed to the same bits")
+    print(f"counts: {len(cases)} combinations with optimizer={optimizer}: 2 stops each, all resumed to the same bits")
 
 
 def fields_of(folder: Path) -> dict[str, bytes]:
@@ -278,7 +278,9 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     hits, rounds = killed(tmp_path, 50, seed=0)
-    print(f"faults injected: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all")
+    print(
+        f"\ncounts: faults injected: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all"
+    )
     assert hits >= 25
 
 

@@ -125,7 +125,18 @@ def main() -> None:
 
             net.apply_output_transform(vanishing)
         else:
-            geometry, values = dde.geometry.Polygon([list(c) for c in equation.corners]), equation.boundary
+
+            class Polygon(dde.geometry.Polygon):  # whose points are float64 where all others are float32
+                def random_points(self, n: int, random: str = "pseudo") -> Any:
+                    return super().random_points(n, random).astype(np.float32)
+
+                def random_boundary_points(self, n: int, random: str = "pseudo") -> Any:
+                    return super().random_boundary_points(n, random).astype(np.float32)
+
+                def uniform_boundary_points(self, n: int) -> Any:
+                    return super().uniform_boundary_points(n).astype(np.float32)
+
+            geometry, values = Polygon([list(c) for c in equation.corners]), equation.boundary
             assert values is not None
             conditions.append(
                 dde.icbc.DirichletBC(geometry, lambda x: values(np, x[:, 0:1], x[:, 1:2]), lambda _, on: on)

@@ -359,7 +359,7 @@ class SplineLayer(Layer):
             torch.mul(first, given[0], out=here)
             for values, weight in zip(rest, given[1:], strict=True):
                 here.addcmul_(values, weight)
-        return out.view(self.outputs, -1, points).permute(2, 0, 1)
+        return out.view(self.outputs, self.inputs * (self.degree + 1), points).permute(2, 0, 1)
 
     def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
         weights = tangent["coefficients"]
