@@ -278,9 +278,7 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     hits, rounds = killed(tmp_path, 50, seed=0)
-    print(
-        f"\ncounts: faults injected: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all"
-    )
+    print(f"\ncounts: 50 kills, {hits} of them in the middle of a run; {rounds} runs ended; survived: all")
     assert hits >= 25
 
 

@@ -68,9 +68,8 @@ def test_many_solves_in_one_process(tmp_path, monkeypatch):
     assert ended.code == 0, ended.err[-2000:]
     warm, last = (json.loads(line[5:]) for line in ended.out.splitlines() if line.startswith("HELD "))
     growth = last.pop("bytes") / (size := warm.pop("bytes")) - 1
-    print(
-        f"\ncounts: {SOLVES} solves, {ended.seconds:.0f} s: {size / 2**20:.1f} MiB after {WARM}, {growth:+.2%} later; {last}"
-    )
+    grown = f"{size / 2**20:.1f} MiB after {WARM}, {growth:+.2%} later"
+    print(f"\ncounts: {SOLVES} solves, {ended.seconds:.0f} s: {grown}; {last}")
     assert growth < 0.05
     assert last == warm
     assert last["figures"] == last["temporary files"] == last["hydras"] == 0
@@ -103,6 +102,5 @@ def test_forty_jobs_of_a_parallel_sweep(tmp_path, monkeypatch):
     strays = [path for path in tmp_path.rglob("*") if path.suffix == ".tmp" or path.name == ".lock"]
     assert strays == []
     assert [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()] == []
-    print(
-        f"\ncounts: 40 jobs, 4 at a time, in {ended.seconds:.0f} s; beside them: {sorted(os.listdir(tmp_path / 'sweep'))[-6:]}"
-    )
+    beside = sorted(os.listdir(tmp_path / "sweep"))[-6:]
+    print(f"\ncounts: 40 jobs, 4 at a time, in {ended.seconds:.0f} s; beside them: {beside}")
