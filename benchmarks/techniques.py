@@ -53,8 +53,8 @@ class Technique:
 
 
 SINGLE = "schedule=single schedule.steps=1000000"
-LBFGS = "optimizer=lbfgs schedule.steps=[1600,800,400,1000000]"
-ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000000]"
+LBFGS = "optimizer=lbfgs schedule.steps=[1600,800,400,400,1000000]"
+ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000,1000000]"
 
 TECHNIQUES = (
     Technique("nested levels, for the finest level alone", "burgers", without=SINGLE),

@@ -118,7 +118,7 @@ def test_a_sound_problem_passes():
     [
         ("output.points=1000000", "output.points=1000000: an output grid of 1e\\+12 points"),
         ("backbone.degree=2", "backbone.degree=2: expected at least 3"),
-        ("backbone.grid=10000000", "schedule.levels=5 with backbone.grid=10000000: about"),
+        ("backbone.grid=10000000", "schedule.levels=6 with backbone.grid=10000000: about"),
     ],
 )
 def test_what_cannot_work_or_fit_is_refused(override, message):
