@@ -15,6 +15,7 @@ from kanpinn.problems.poisson import Poisson
 from kanpinn.problems.poisson_nd import PoissonNd
 from kanpinn.problems.wave import Wave
 from test_objective import NONE, System, build, draw_for
+from test_sparse_gram import agree
 
 from kanpinn import factored_gram
 from kanpinn.backbones import Kan, Separable
@@ -45,17 +46,6 @@ def placed(
 def found(objective: Objective, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What the factored way gives, if it is chosen."""
     return factored_gram.products(objective.backbone, theta, objective._record(theta), objective._shared_values)
-
-
-def agree(objective: Objective, theta: torch.Tensor) -> None:
-    r, jacobian, losses = objective.jacobian(theta)
-    matrix, gradient, loss, terms = objective.normal_equations(theta)
-    expected, right = jacobian.T @ jacobian, jacobian.T @ r
-    assert torch.equal(matrix, matrix.T)
-    assert float((matrix - expected).abs().max() / expected.abs().max()) < 1e-12
-    assert float((gradient - right).abs().max() / right.abs().max()) < 1e-12
-    assert loss == pytest.approx(float(r.square().sum()), rel=1e-13)
-    assert terms == pytest.approx(losses, rel=1e-13)
 
 
 GRIDS: dict[str, tuple[Problem, Separable, str, tuple[int, int], bool]] = {
@@ -89,14 +79,14 @@ def test_normal_equations_equal_those_of_the_jacobian(
         monkeypatch.setattr(factored_gram._Block, "dense_work", lambda _: float("inf"))
         monkeypatch.setattr(factored_gram, "SLICE_BYTES", 2**14)
         assert found(objective, theta) is not None
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
 
 
 def test_a_body_that_changes_no_residual_has_no_columns() -> None:
     objective, theta = placed(Helmholtz(), FINE, "grid", (3600, 1), exact=True)
     theta[: len(theta) // 2] = 0  # the first body: the other one's values are multiplied by zero
     assert found(objective, theta) is not None
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
     assert not bool(objective.normal_equations(theta)[0][:, len(theta) // 2 :].any())
     assert not bool(objective.normal_equations(theta * 0)[0].any())
 
@@ -106,14 +96,14 @@ def test_multipliers_of_points_are_seen() -> None:
     objective.set_points(draw_for(Wave(), "grid", (2500, 100)))
     objective.update_multipliers(theta)
     assert found(objective, theta) is not None
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
 
 
 def test_both_ways_of_summing_over_pairs_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, theta = placed(PoissonNd(dim=3), SINGLE, "grid", (1728, 10), exact=True)
     for often in (True, False):
         monkeypatch.setattr(factored_gram, "_pairwise", lambda *_, often=often: often)
-        agree(objective, theta)
+        agree(objective, theta, 1e-12)
 
 
 def scattered() -> dict[str, tuple[Objective, torch.Tensor]]:
@@ -131,7 +121,7 @@ def test_elsewhere_the_whole_jacobian_is_taken(case: str, monkeypatch: pytest.Mo
     # What tables would cost is not asked again at the same points, nor by a run that is resumed there.
     monkeypatch.setattr(factored_gram._Block, "work", lambda _: pytest.fail("asked again"))
     assert found(objective, theta) is None
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
     other = Objective(objective.problem, objective.backbone, deepcopy(objective.weighting), exact=objective.exact)
     other.load_state(join(*split(objective.state(), "")), theta.device)
     assert found(other, theta) is None
@@ -159,13 +149,13 @@ def test_parts_of_a_box_need_pieces_both_ways(count: int) -> None:
     objective, theta = placed(Channel(), replace(SINGLE, grid=16), "grid", (count, 40))
     shared = objective._shared_values("interior")
     assert (shared.pieces(0, 1) is not None) and ((shared.pieces(1, 0) is None) == (count == 8000))
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
 
 
 def test_points_compared_with_others_take_the_whole_jacobian() -> None:
     objective, theta = placed(System(), replace(SINGLE, embedding=NONE), "grid", (900, 60))
     assert any(term.partner is not None for term in objective._terms)
-    agree(objective, theta)
+    agree(objective, theta, 1e-12)
 
 
 def test_new_points_and_parts_of_them_are_seen() -> None:
@@ -173,7 +163,7 @@ def test_new_points_and_parts_of_them_are_seen() -> None:
     for counts in ((36, 8), (3600, 100), (2500, 60)):
         objective.set_points(draw_for(Poisson(), "grid", counts))
         assert (found(objective, theta) is None) == (counts[0] < 100)
-        agree(objective, theta)
+        agree(objective, theta, 1e-12)
     whole = objective.normal_equations(theta)[0]
     parts = sum(part[0] for part in objective.normal_equations_by_parts(theta, 1300))
     assert float((parts - whole).abs().max() / whole.abs().max()) < 1e-12
