@@ -54,6 +54,7 @@ class Technique:
 
 SINGLE = "schedule=single schedule.steps=1000000"
 LBFGS = "optimizer=lbfgs schedule.steps=[1600,800,400,400,1000000]"
+PERIODIC = "backbone.embedding.kind=periodic"
 ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000,1000000]"
 
 TECHNIQUES = (
@@ -72,7 +73,9 @@ TECHNIQUES = (
     Technique("new points every 5 steps", "burgers", without="sampler.resample_every=0"),
     Technique("points by the residual, for Sobol points", "burgers", without="sampler=sobol"),
     Technique("Sobol points, for points by the residual", "allen_cahn", without="sampler=adaptive"),
-    Technique("periodic embedding", "allen_cahn", without="backbone.embedding.kind=none"),
+    Technique("periodicity built in", "allen_cahn", without="backbone.embedding.kind=none", used=PERIODIC),
+    Technique("symmetry built in too", "allen_cahn", without=PERIODIC),
+    Technique("symmetry built in", "burgers", without=PERIODIC),
     Technique("best of 3 starts", "burgers", used="schedule.starts=3"),
     Technique("8 time slabs", "kdv", without="schedule.slabs=1 schedule.steps=[200,120,1000000]"),
     Technique("slabs started warm", "kdv", without="schedule.warm=false"),

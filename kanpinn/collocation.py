@@ -45,8 +45,8 @@ class Collocation:
         backbone = objective.backbone
         cells = None
         if backbone.intervals is not None:
-            domain, periodic = self.configuration.problem.domain, backbone.embedding.periodic
-            cells = {name: backbone.intervals for name in domain.names if name not in periodic}
+            names = self.configuration.problem.domain.names
+            cells = {name: backbone.intervals for name in names if backbone.embedding.scaled(name)}
 
         def residual(points: Tensor) -> Tensor:
             values = objective.interior_residual(theta, points).values()

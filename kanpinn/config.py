@@ -249,7 +249,7 @@ def _check_curriculum(configuration: Configuration) -> None:
             other = configuration.problem_for(level)
         except UserError as error:
             raise UserError(f"schedule.curriculum on level {level}: {error}") from error
-        for key in ("unknowns", "outputs", "derivatives", "periodic"):
+        for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry"):
             if getattr(other, key) != getattr(problem, key):
                 raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
         if vars(other.domain) != vars(problem.domain):

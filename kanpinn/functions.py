@@ -107,6 +107,19 @@ def erfc_derivatives(x: Tensor, order: int) -> list[Tensor]:
     return out
 
 
+def asin_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The inverse sine and its derivatives to `order` at x `[...]` within (−1, 1).
+
+    (1 − x²) f⁽ⁿ⁺¹⁾ = (2n − 1) x f⁽ⁿ⁾ + (n − 1)² f⁽ⁿ⁻¹⁾: Leibniz' rule on (1 − x²) f″ = x f′.
+    """
+    out, rest = [torch.asin(x)], 1 - x * x
+    if order:
+        out.append(rest**-0.5)
+    for n in range(1, order):
+        out.append(((2 * n - 1) * x * out[n] + (n - 1) ** 2 * out[n - 1]) / rest)
+    return out
+
+
 Derivatives = Callable[[Tensor, int], list[Tensor]]
 FUNCTIONS: dict[str, Derivatives] = {
     "sin": sin_derivatives,
@@ -120,6 +133,7 @@ FUNCTIONS: dict[str, Derivatives] = {
     "sinh": sinh_derivatives,
     "cosh": cosh_derivatives,
     "abs": abs_derivatives,
+    "asin": asin_derivatives,
     "erfc": erfc_derivatives,
 }
 """Scalar functions with all their derivatives, by the name torch gives them."""

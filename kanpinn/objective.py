@@ -176,8 +176,9 @@ class Objective(LeastSquares):
         self.conditions = {
             c.name: c
             for c in conditions
-            if not (exact and not c.periodic and not c.inner)
+            if not (exact and not c.periodic and not c.inner and not c.symmetry)
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
+            and not (c.symmetry and c.symmetry in backbone.embedding.symmetry)
         }
         self._terms: list[Term] = []
         self._shared: dict[str, SharedValues] = {}  # by term, as long as its points stay
@@ -586,12 +587,17 @@ class Objective(LeastSquares):
 
     def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
+        return self.term_residual(INTERIOR, theta, points)
+
+    def term_residual(self, term: str, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """What vanishes at points `[N, d]` by one term, which must not compare points; as `interior_residual`."""
+        who, method = "residual", self.problem.residual
+        if term != INTERIOR:
+            who, method = f"condition '{term}'", self.conditions[term].residual
         with torch.no_grad():
-            fields = self.fields(theta, points)
-            result = ask(
-                self.problem, "residual", self.problem.residual, Point(self.problem.domain.names, points, fields)
-            )
-        return _checked(self.problem, "residual", result, len(points))
+            point = Point(self.problem.domain.names, points, self.fields(theta, points))
+            result = ask(self.problem, who, method, point)
+        return _checked(self.problem, who, result, len(points))
 
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""

@@ -225,5 +225,6 @@ def model_attributes(backbone: Backbone) -> dict[str, Any]:
         "level": backbone.level,
         "parameters": backbone.size,
         "periodic": ",".join(backbone.embedding.periodic),
+        "symmetry": ",".join(f"{name}:{parity}" for name, parity in backbone.embedding.symmetry.items()),
     }
     return {**attributes, **next((known for layer in backbone.layers if (known := layer.attributes())), {})}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kanpinn import slabs
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.embedding import PARITIES, Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
@@ -42,7 +44,7 @@ def check(configuration: Configuration) -> None:
     check_class(problem)
     components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
     components["sampler"].check_levels(components["schedule"].levels)
-    components["sampler"].condition_counts([condition.name for condition in problem.conditions()], 0)
+    components["sampler"].check_problem(problem)
     slabs.check(configuration)
     components["logger"].require()
     check_memory(configuration, available_memory(configuration.settings.device))
@@ -69,6 +71,13 @@ def check_class(problem: Problem) -> None:
     for derivative in (*problem.derivatives, *problem.periodic):
         if not derivative or any(letter not in names for letter in derivative):
             raise UserError(f"{who}: '{derivative}' is not made of the coordinates {', '.join(names)}")
+    symmetry = problem.symmetry
+    if not isinstance(symmetry, Mapping) or not all(
+        name in names and parity in PARITIES for name, parity in symmetry.items()
+    ):
+        raise UserError(
+            f'{who}: symmetry must map coordinates ({", ".join(names)}) to "even" or "odd", not {symmetry!r}'
+        )
     conditions = ask(problem, "conditions", problem.conditions)
     if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
         raise UserError(f"{who}: conditions must return a list of Condition objects")
@@ -83,8 +92,9 @@ def probe(configuration: Configuration) -> None:
     generator = np.random.default_rng(0)
     dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
     embedding = ask(
-        problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs
-    )
+        problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs,
+        problem.symmetry,
+    )  # fmt: skip
     backbone: Backbone = options.build(embedding, len(output_names(problem)))
     check_stages(configuration, backbone)
     theta = backbone.initial(generator).to(device, dtype)
@@ -97,8 +107,45 @@ def probe(configuration: Configuration) -> None:
         raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
     for chosen in {repr(s.optimizer): s.optimizer for s in configuration.components["schedule"].plan()}.values():
         configuration.optimizer(chosen).check_objective(objective, theta)
+    check_symmetry(objective, theta)
     points = objective.term_points()["interior"].double().cpu()
     reference_values(problem, points)
+
+
+def check_symmetry(objective: Objective, theta: Tensor) -> None:
+    """Refuse a problem that is not mirrored as it says, which would end in a wrong solution.
+
+    With a network that has the symmetry, residuals at mirrored points must be the same but for their signs, and so must
+    those of conditions on faces that a mirror maps onto themselves.
+
+    Args:
+        objective: Problem and network, with points.
+        theta: Parameters `[P]`.
+
+    Raises:
+        UserError: Naming the part that is not mirrored.
+    """
+    problem, embedding = objective.problem, objective.backbone.embedding
+    names, tolerance = problem.domain.names, 1e-6 if theta.dtype == torch.float64 else 1e-2
+    for name, parity in embedding.symmetry.items():
+        column, ends = names.index(name), sum(problem.domain.interval(name))
+        for term, points in objective.term_points().items():
+            condition = objective.conditions.get(term)
+            if condition and (condition.periodic or condition.inner or condition.where):
+                continue
+            if condition and any(face[0] == name for face in condition.faces):
+                continue
+            mirrored = points.clone()
+            mirrored[:, column] = ends - points[:, column]
+            here, there = (objective.term_residual(term, theta, p) for p in (points, mirrored))
+            for equation, value in here.items():
+                if float((value.abs() - there[equation].abs()).abs().max()) > tolerance * (
+                    1 + float(value.abs().max())
+                ):
+                    raise UserError(
+                        f'problem={type(problem).__name__}: symmetry={{"{name}": "{parity}"}} does not hold: the '
+                        f"residual of '{term}' is another at mirrored points"
+                    )
 
 
 def check_stages(configuration: Configuration, backbone: Backbone) -> None:

@@ -67,6 +67,8 @@ class Condition:
             inner plane from the `Point`s just below and just above it, apart from each other by rounding only.
         periodic: The coordinate whose opposite faces are compared, or None. Such a condition is dropped when the
             network is periodic in that coordinate by construction. `faces` is then the lower face.
+        symmetry: The coordinate whose symmetry implies it, or None. Such a condition is dropped when the network has
+            that symmetry by construction; otherwise it stays a loss term, whatever `Problem.exact` builds in.
         where: The part of the faces it holds on, `[N]` booleans from coordinates `[N]`; all of them without one. It is
             asked about points on the faces and planes themselves.
     """
@@ -75,6 +77,7 @@ class Condition:
     faces: tuple[str, ...]
     residual: Callable[..., Terms]
     periodic: str | None = None
+    symmetry: str | None = None
     where: Callable[[Coordinates], Tensor] | None = None
 
     @property
@@ -141,6 +144,8 @@ class Problem(ABC):
         outputs: Names of the network's outputs, the unknowns by default; others need `ansatz`.
         derivatives: The derivatives its residuals and conditions use, as `("t", "x", "xx")`; lower ones come along.
         periodic: Coordinates in which every unknown is periodic over the box, for networks that build it in.
+        symmetry: Coordinates about whose middle every unknown is mirrored, for networks that build it in:
+            `{"x": "even"}` or `{"x": "odd"}`; with `outputs` of its own, these are, and `ansatz` and `exact` keep it.
         equation: The equation as one line of text, for figures and files.
         labels: Long name and unit of coordinates and unknowns that have one: `{"x": ("position", "m")}`.
         positive: Coefficients that must be above 0.
@@ -155,6 +160,7 @@ class Problem(ABC):
     outputs: ClassVar[tuple[str, ...]] = ()
     derivatives: ClassVar[tuple[str, ...]]
     periodic: ClassVar[tuple[str, ...]] = ()
+    symmetry: ClassVar[Mapping[str, str]] = {}
     equation: ClassVar[str] = ""
     labels: ClassVar[Mapping[str, tuple[str, str]]] = {}
     positive: ClassVar[tuple[str, ...]] = ()

@@ -68,6 +68,10 @@ class Slab(Problem):
         return self.whole.periodic
 
     @property
+    def symmetry(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.whole.symmetry
+
+    @property
     def equation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.whole.equation
 

@@ -26,6 +26,7 @@ class AllenCahn(Problem):
     domain = Box(x=(-1, 1), t=(0, 1))
     derivatives = ("t", "xx")
     periodic = ("x",)
+    symmetry = {"x": "even"}
     equation = "u_t = D u_xx + 5 (u - u^3)"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("phase", "1")}
     positive = ("D",)

@@ -57,7 +57,7 @@ def test_expressions_carry_their_derivatives(expression: Callable[..., Tensor], 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_the_right_derivatives(name: str) -> None:
-    x = torch.linspace(0.2, 3, 9, dtype=torch.float64)[:, None]
+    x = torch.linspace(0.2, 0.9 if name == "asin" else 3, 9, dtype=torch.float64)[:, None]
     function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
     jet = function(JetSpace(("x",), ("xxxxx",)).variables(x)[0])
     check(jet, lambda p: function(p[0]), x, ("x",))

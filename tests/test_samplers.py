@@ -567,3 +567,59 @@ def test_a_condition_may_hold_at_one_end_of_an_interval_only():
 
     drawn = SAMPLERS["uniform"](interior=8, boundary=4).draw(Rod(), 0, np.random.default_rng(0))
     assert (drawn.conditions["end"].points == 1).all()
+
+
+EVEN = ("uniform", "latin_hypercube", "sobol", "halton")
+
+
+@pytest.mark.parametrize("name", EVEN)
+def test_early_points_have_their_density_and_weights_that_make_up_for_it(name):
+    @dataclass(frozen=True)
+    class Late(Rod):
+        domain = Box(x=(1, 3), t=(2, 4))
+
+    sampler = SAMPLERS[name](interior=8192, early=0.3, early_rate=1.5)
+    found = sampler.draw(Late(), 0, np.random.default_rng(0)).interior
+    x, t = (found.points[:, k].numpy() for k in (0, 1))
+    assert t.min() >= 2
+    assert t.max() <= 4
+    # The share of points before each time against the distribution function.
+    for time in (2.1, 2.5, 3.0, 3.7):
+        tau = time - 2
+        expected = 0.7 * tau / 2 + 0.3 * math.expm1(-1.5 * tau) / math.expm1(-3)
+        assert (t < time).mean() == pytest.approx(expected, abs=0.02 if name == "uniform" else 0.003)
+    # Weighted sums are integrals over the box: of 1, of x cos t and of exp(−3 (t − 2)).
+    w = found.weights.numpy()
+    near = 0.03 if name == "uniform" else 2e-3
+    assert w.sum() == pytest.approx(4, rel=near)
+    assert (w * x * np.cos(t)).sum() == pytest.approx(4 * (math.sin(4) - math.sin(2)), rel=near)
+    assert (w * np.exp(-3 * (t - 2))).sum() == pytest.approx(2 * -math.expm1(-6) / 3, rel=near)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"early": 1.0}, r"sampler\.early=1\.0: expected a number from 0 to below 1"),
+    ({"early": -0.1}, r"sampler\.early=-0\.1"),
+    ({"early": 0.1, "early_rate": 0}, r"sampler\.early_rate=0"),
+])  # fmt: skip
+def test_wrong_shares_of_early_points_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        SAMPLERS["sobol"](**options)
+
+
+def test_early_points_need_a_time_and_a_whole_box():
+    @dataclass(frozen=True)
+    class Still(Rod):
+        domain = Box(x=(1, 2))
+
+    with pytest.raises(UserError, match=r"sampler\.early=0\.1: expected 0 for a problem without a time t"):
+        SAMPLERS["sobol"](early=0.1).check_problem(Still())
+
+    @dataclass(frozen=True)
+    class Part(Rod):
+        domain = Box(x=(1, 2), t=(0, 1))
+
+        def inside(self, p):
+            return p.x < 1.5
+
+    with pytest.raises(UserError, match=r"sampler\.early=0\.1: expected 0 for a problem on a part of its box"):
+        SAMPLERS["halton"](early=0.1).check_problem(Part())

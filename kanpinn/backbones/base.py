@@ -197,10 +197,12 @@ class Inputs(NamedTuple):
     Attributes:
         data: The embedded points, `[C, N, width]`.
         prepared: What the first layer's `Layer.prepare` says about them.
+        factor: `Embedding.factor`.
     """
 
     data: Tensor
     prepared: Any
+    factor: Jet | None
 
 
 @dataclass
@@ -268,7 +270,8 @@ class Backbone:
     def inputs(self, points: Tensor, space: JetSpace) -> Inputs:
         """What of `forward` at points `[N, d]` does not depend on parameters, for points that it meets again."""
         data = self.embedding.forward(points, space)
-        return Inputs(data, self.layers[0].prepare(data, space) if self.layers else None)
+        prepared = self.layers[0].prepare(data, space) if self.layers else None
+        return Inputs(data, prepared, self.embedding.factor(points, space))
 
     def forward(
         self,
@@ -290,13 +293,15 @@ class Backbone:
         Returns:
             A jet `[C, N, outputs]`.
         """
-        data, prepared = inputs or (self.embedding.forward(points, space), None)
-        return Jet(space, self.carry(theta, data, space, tape, prepared))
+        if inputs is None:
+            inputs = Inputs(self.embedding.forward(points, space), None, self.embedding.factor(points, space))
+        raw = Jet(space, self.carry(theta, inputs.data, space, tape, inputs.prepared))
+        return raw if inputs.factor is None else raw * inputs.factor
 
     def carry(
         self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None, prepared: Any = None
     ) -> Tensor:
-        """The layers without the embedding.
+        """The layers without the embedding, its odd factor included.
 
         Args:
             theta: Parameters `[P]`.

@@ -1,10 +1,21 @@
-"""Input embeddings of all backbones: scaling to [−1, 1], periodic coordinates, Fourier features, a problem's own."""
+"""Input embeddings of all backbones: scaling to [−1, 1], periodicity, symmetry, Fourier features, a problem's own.
+
+Symmetry. With x̂ ∈ [−1, 1] the scaled coordinate and ε a small radius, a function that is even about x̂ = 0 is one of
+
+    g(x̂) = √(x̂² + ε²),    and a 2-periodic even one is one of    g(x̂) = asin(κ cos πx̂),  κ = 1/√(1 + (πε)²),
+
+the absolute value and the triangle wave with their kinks rounded off within ε. Nothing is lost by the rounding: a
+smooth even function is a smooth one of x̂² = g² − ε², or of cos πx̂ = sin(g)/κ. An odd function is an even one times
+s ∝ g′, a rounded sign or square wave. So a network of g, times s for odd ones, has the symmetry (and the period) of the
+problem whatever its parameters are, spends them on one half of the box, and cannot shift a front off the mirror.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +26,7 @@ from kanpinn.jets import Jet, JetSpace
 from kanpinn.problem import Box, Coordinates
 
 KINDS = ("auto", "none", "periodic", "fourier")
+PARITIES = ("even", "odd")
 PROBE = 5
 """Points per coordinate at which the range of a problem's further inputs is looked at."""
 
@@ -26,18 +38,20 @@ class EmbeddingOptions:
     """How coordinates enter the network.
 
     Attributes:
-        kind: "auto" builds in the periodicity the problem declares, if any; "none" scales to [−1, 1] only; "periodic"
-            makes every coordinate but time periodic; "fourier" appends random Fourier features (Tancik et al. 2020,
-            arXiv:2006.10739) to the scaled coordinates.
+        kind: "auto" builds in the periodicity and the symmetry the problem declares, if any; "none" scales to [−1, 1]
+            only; "periodic" makes every coordinate but time periodic; "fourier" appends random Fourier features
+            (Tancik et al. 2020, arXiv:2006.10739) to the scaled coordinates.
         features: Number of random frequencies ("fourier").
         scale: Standard deviation of the frequencies, in radians per half-width of the box ("fourier").
         inputs: Whether the further inputs that a problem may offer are appended.
+        rounding: Radius ε within which a built-in symmetry rounds the kink at its mirror, in half-widths of the box.
     """
 
     kind: str = "auto"
     features: int = 8
     scale: float = 2.0
     inputs: bool = True
+    rounding: float = 0.01
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -46,6 +60,8 @@ class EmbeddingOptions:
             raise invalid("backbone.embedding.features", self.features, "an integer of at least 1")
         if not self.scale > 0:
             raise invalid("backbone.embedding.scale", self.scale, "a number above 0")
+        if not 0 < self.rounding <= 1:
+            raise invalid("backbone.embedding.rounding", self.rounding, "a number above 0, at most 1")
 
     def build(
         self,
@@ -53,6 +69,7 @@ class EmbeddingOptions:
         periodic: tuple[str, ...],
         generator: np.random.Generator,
         inputs: Inputs | None = None,
+        symmetry: Mapping[str, str] | None = None,
     ) -> Embedding:
         """The embedding for one domain; random frequencies are drawn here and then stay.
 
@@ -61,6 +78,7 @@ class EmbeddingOptions:
             periodic: Coordinates in which the problem is periodic.
             generator: Draws the frequencies.
             inputs: The problem's further inputs, `Problem.inputs`.
+            symmetry: The problem's symmetry, `Problem.symmetry`.
 
         Returns:
             The embedding.
@@ -76,7 +94,8 @@ class EmbeddingOptions:
         frequencies = None
         if self.kind == "fourier":
             frequencies = torch.from_numpy(self.scale * generator.standard_normal((len(domain), self.features)))
-        return Embedding(domain, coordinates, frequencies, inputs if self.inputs else None)
+        symmetry = symmetry if self.kind == "auto" else None
+        return Embedding(domain, coordinates, frequencies, inputs if self.inputs else None, symmetry, self.rounding)
 
 
 class Embedding:
@@ -84,7 +103,9 @@ class Embedding:
 
     Attributes:
         domain: The box whose intervals are scaled to [−1, 1].
-        periodic: Coordinates that enter as (cos, sin) with the period of the box.
+        periodic: Coordinates in which outputs have the period of the box; one without symmetry enters as (cos, sin).
+        symmetry: "even" or "odd" by coordinate: outputs are so about the middle of its interval.
+        rounding: Radius ε of the symmetric coordinates.
         frequencies: `[d, features]` or None.
         inputs: The problem's further inputs, or None.
         width: Number of inputs the first layer sees.
@@ -96,13 +117,31 @@ class Embedding:
         periodic: tuple[str, ...] = (),
         frequencies: Tensor | None = None,
         inputs: Inputs | None = None,
+        symmetry: Mapping[str, str] | None = None,
+        rounding: float = 0.01,
     ) -> None:
         self.domain = domain
         self.periodic = periodic
         self.frequencies = frequencies
         self.inputs = inputs
-        self.width = len(domain) + len(periodic) + (0 if frequencies is None else 2 * frequencies.shape[1])
+        self.symmetry = dict(symmetry or {})
+        self.rounding = rounding
+        self.width = sum(map(self.count, domain.names)) + (0 if frequencies is None else 2 * frequencies.shape[1])
         self.width += self._checked_inputs()
+
+    def count(self, name: str) -> int:
+        """With how many inputs a coordinate enters."""
+        return 2 if name in self.periodic and name not in self.symmetry else 1
+
+    def scaled(self, name: str) -> bool:
+        """Whether a coordinate enters scaled to [−1, 1] and nothing else."""
+        return name not in self.periodic and name not in self.symmetry
+
+    def alone(self, name: str) -> Embedding:
+        """That of one of the coordinates, without frequencies and further inputs."""
+        periodic = (name,) if name in self.periodic else ()
+        symmetry = {name: self.symmetry[name]} if name in self.symmetry else {}
+        return Embedding(Box(**{name: self.domain.interval(name)}), periodic, None, None, symmetry, self.rounding)
 
     def _checked_inputs(self) -> int:
         """The number of further inputs, once they are seen to stay within [−1, 1] on a grid over the box."""
@@ -138,11 +177,11 @@ class Embedding:
         """
         columns: list[Tensor] = []
         scaled: list[Jet] = []
-        for jet, name in zip(space.variables(points), self.domain.names, strict=True):
-            a, b = self.domain.interval(name)
-            unit = (jet - (a + b) / 2) * (2 / (b - a))
+        for unit, name in self._units(points, space):
             scaled.append(unit)
-            if name in self.periodic:
+            if name in self.symmetry:
+                columns.append(self._folded(unit, name).data)
+            elif name in self.periodic:
                 columns += [torch.cos(unit * math.pi).data, torch.sin(unit * math.pi).data]  # type: ignore[arg-type]
             else:
                 columns.append(unit.data)
@@ -153,3 +192,42 @@ class Embedding:
                 columns += [torch.cos(phase).data, torch.sin(phase).data]  # type: ignore[arg-type]
         columns += [jet.data for jet in self._further(points, space)]
         return torch.stack(columns, dim=-1)
+
+    def factor(self, points: Tensor, space: JetSpace) -> Jet | None:
+        """What the network's outputs are multiplied by so that they are odd where they have to be.
+
+        Args:
+            points: `[N, d]`.
+            space: Which derivatives to carry.
+
+        Returns:
+            `[C, N, 1]` within [−1, 1], or None for 1.
+        """
+        total = None
+        for unit, name in self._units(points, space):
+            if self.symmetry.get(name) == "odd":
+                sign = self._sign(unit, name)
+                total = sign if total is None else total * sign
+        return None if total is None else Jet(space, total.data[..., None])
+
+    def _units(self, points: Tensor, space: JetSpace) -> Iterator[tuple[Jet, str]]:
+        """Every coordinate scaled to [−1, 1], with its name."""
+        for jet, name in zip(space.variables(points), self.domain.names, strict=True):
+            a, b = self.domain.interval(name)
+            yield (jet - (a + b) / 2) * (2 / (b - a)), name
+
+    def _folded(self, unit: Jet, name: str) -> Jet:
+        """The even input g of a symmetric coordinate, scaled to [−1, 1]."""
+        if name in self.periodic:
+            kappa = 1 / math.hypot(1, math.pi * self.rounding)
+            folded: Any = torch.asin(torch.cos(unit * math.pi) * kappa)  # type: ignore[arg-type]
+            return folded * (1 / math.asin(kappa))
+        low, high = self.rounding, math.hypot(1, self.rounding)
+        return ((unit * unit + low**2) ** 0.5 - (low + high) / 2) * (2 / (high - low))
+
+    def _sign(self, unit: Jet, name: str) -> Jet:
+        """The odd factor s of a symmetric coordinate, ±1 half-way to the next mirror or at the end."""
+        if name in self.periodic:
+            s: Any = torch.sin(unit * math.pi)  # type: ignore[arg-type]
+            return s * (s * s + (math.pi * self.rounding) ** 2) ** -0.5 * math.hypot(1, math.pi * self.rounding)
+        return unit * (unit * unit + self.rounding**2) ** -0.5 * math.hypot(1, self.rounding)

@@ -18,7 +18,6 @@ from kanpinn.backbones.kan import SplineLayer, SplineOptions
 from kanpinn.backbones.layers import Linear
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets import JetSpace
-from kanpinn.problem import Box
 from kanpinn.shared_values import distinct
 
 LAST = ("sum", "linear")
@@ -337,7 +336,8 @@ def _pulled(
 class Separable(SplineOptions):
     """A sum of products of one-dimensional spline networks (SPIKAN, Jacob et al. 2024, arXiv:2411.06286).
 
-    The remaining options describe each coordinate's body, a `kan` of one input (or two: cos and sin, where periodic).
+    The remaining options describe each coordinate's body, a `kan` of one input (or two: cos and sin, where periodic
+    without symmetry).
 
     Attributes:
         width: Hidden widths of each body; none for a single layer of splines.
@@ -377,11 +377,7 @@ class Separable(SplineOptions):
         Raises:
             UserError: If the problem offers further inputs, which belong to no coordinate.
         """
-        domain = embedding.domain
-        single = [
-            Embedding(Box(**{name: domain.interval(name)}), (name,) if name in embedding.periodic else ())
-            for name in domain.names
-        ]
+        single = [embedding.alone(name) for name in embedding.domain.names]
         if embedding.width != sum(one.width for one in single):
             raise invalid(
                 "backbone.embedding.inputs", "true", "false (backbone=separable has no body for the further inputs)"

@@ -88,7 +88,7 @@ def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:
     """
     names = embedding.domain.names
     before = names[: names.index("t")]
-    column = len(before) + sum(name in embedding.periodic for name in before)
+    column = sum(embedding.count(name) for name in before)
     finest = max(bodies, key=lambda body: body.level)
     return Backbone(embedding, [TimeSlabs(bodies, column)], grid=finest.grid, level=finest.level)
 

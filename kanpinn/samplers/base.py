@@ -228,6 +228,14 @@ class Sampler(ABC):
                 raise invalid("sampler.boundary", dict(self.boundary), f"a number of points for '{name}' too")
         return {name: self._count(f"boundary.{name}", value, level) for name, value in self.boundary.items()}
 
+    def check_problem(self, problem: Problem) -> None:
+        """Refuse a problem whose domain or conditions the rule does not fit, before any work; raises UserError."""
+        self.condition_counts([condition.name for condition in problem.conditions()], 0)
+
+    def moved(self, problem: Problem, points: Array, weights: Array) -> tuple[Array, Array]:
+        """Interior points `[N, d]` and weights `[N]` once a rule has shifted points after placing them evenly."""
+        return points, weights
+
     @abstractmethod
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
@@ -296,6 +304,7 @@ class Sampler(ABC):
             return values
 
         points, weights = self.place(whole, interior, generator, array_residual if residual is not None else None)
+        points, weights = self.moved(problem, points, weights)
         conditions: dict[str, PointSet] = {}
         partners: dict[str, Tensor] = {}
         for condition in posed:

@@ -10,7 +10,9 @@ from typing import Any, final
 
 import numpy as np
 
-from kanpinn.samplers.base import ArrayResidual, Sampler
+from kanpinn.errors import invalid
+from kanpinn.problem import Problem
+from kanpinn.samplers.base import ArrayResidual, Sampler, check_number, part_inside
 from kanpinn.samplers.faces import Array, Region
 
 
@@ -67,9 +69,54 @@ def sobol_points(region: Region, count: int, generator: np.random.Generator) -> 
     return fill(region, count, draw)
 
 
+@dataclass
+class Even(Sampler):
+    """Points of equal density; of an evolution equation some of them early, where errors have most time to grow.
+
+    Attributes:
+        early: Share of the interior points whose times have the density ∝ exp(−early_rate · (t − t₀)); weights make up
+            for it, so sums estimate the same integrals.
+        early_rate: That rate, per unit of time; 2λ is the natural one beside `weighting.growth` λ, which lets squared
+            residuals count by exp(−2λt).
+    """
+
+    early: float = 0.0
+    early_rate: float = 6.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("early", self.early, 0, 1)
+        check_number("early_rate", self.early_rate, 1e-3, 1e3)
+        if self.early == 1:
+            raise invalid("sampler.early", self.early, "a number from 0 to below 1")
+
+    def check_problem(self, problem: Problem) -> None:
+        super().check_problem(problem)
+        if self.early and "t" not in problem.domain.names:
+            raise invalid("sampler.early", self.early, "0 for a problem without a time t")
+        if self.early and part_inside(problem) is not None:
+            raise invalid("sampler.early", self.early, "0 for a problem on a part of its box")
+
+    def moved(self, problem: Problem, points: Array, weights: Array) -> tuple[Array, Array]:
+        if not self.early:
+            return points, weights
+        self.check_problem(problem)
+        column = problem.domain.names.index("t")
+        start, end = problem.domain.interval("t")
+        rate = self.early_rate * (end - start)
+        within = -math.expm1(-rate)
+        tau = (points[:, column] - start) / (end - start)
+        first = slice(0, round(self.early * len(points)))  # a leading part of a sequence is even too
+        tau[first] = -np.log1p(-tau[first] * within) / rate  # inverse of the distribution function
+        points = points.copy()
+        points[:, column] = start + (end - start) * tau
+        density = 1 - self.early + self.early * rate * np.exp(-rate * tau) / within
+        return points, weights / density
+
+
 @final
 @dataclass
-class Uniform(Sampler):
+class Uniform(Even):
     """Independent uniform random points (plain Monte Carlo)."""
 
     def place(
@@ -80,7 +127,7 @@ class Uniform(Sampler):
 
 @final
 @dataclass
-class LatinHypercube(Sampler):
+class LatinHypercube(Even):
     """Latin hypercube: in every coordinate, one random point in each of N equal strata."""
 
     def place(
@@ -92,7 +139,7 @@ class LatinHypercube(Sampler):
 
 @final
 @dataclass
-class Sobol(Sampler):
+class Sobol(Even):
     """Scrambled Sobol points, evenly spread; best balanced when the number is a power of two."""
 
     def place(
@@ -103,7 +150,7 @@ class Sobol(Sampler):
 
 @final
 @dataclass
-class Halton(Sampler):
+class Halton(Even):
     """Scrambled Halton points, evenly spread for any number of them."""
 
     def place(
