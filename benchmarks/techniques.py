@@ -70,6 +70,7 @@ TECHNIQUES = (
     Technique("conditions built in", "burgers", used="problem.conditions=exact"),
     Technique("residuals weighted by exp(−3t)", "allen_cahn", without="weighting.growth=0"),
     Technique("causal weights, ε = 100", "allen_cahn", used="weighting=causal weighting.epsilon=100"),
+    Technique("a fifth of the points early", "allen_cahn", without="sampler.early=0"),
     Technique("new points every 5 steps", "burgers", without="sampler.resample_every=0"),
     Technique("points by the residual, for Sobol points", "burgers", without="sampler=sobol"),
     Technique("Sobol points, for points by the residual", "allen_cahn", without="sampler=adaptive"),
