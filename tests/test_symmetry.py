@@ -18,6 +18,7 @@ from kanpinn.backbones.slabs import in_sequence
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.objective import Objective
+from kanpinn.places import load_problem_class, problem_names
 from kanpinn.preflight import check_class, check_symmetry
 from kanpinn.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
@@ -150,6 +151,22 @@ def test_a_condition_that_symmetry_implies_goes_only_with_a_symmetric_network(ki
     embedding = options.embedding.build(problem.domain, problem.periodic, RNG, None, problem.symmetry)
     objective = Objective(problem, options.build(embedding, 1), Fixed({}), exact=exact)
     assert list(objective.conditions) == kept
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_symmetric_networks_meet_what_symmetry_implies_whatever_their_parameters_are(exact):
+    for name in problem_names():
+        problem = load_problem_class(name)()
+        objective, theta = objective_of(problem, exact=exact) if problem.symmetry else (None, None)
+        if objective is None or theta is None:
+            continue
+        check_symmetry(objective, theta)
+        draw = SAMPLERS["uniform"](interior=9, boundary=50).draw(problem, 0, np.random.default_rng(1))
+        for condition in problem.conditions():
+            if condition.symmetry:
+                points = draw.conditions[condition.name].points
+                value = condition.residual(Point(problem.domain.names, points, objective.fields(theta, points)))
+                assert float(value.abs().max()) < 1e-12
 
 
 def test_the_network_of_all_time_slabs_finds_its_time_beside_a_folded_coordinate():
