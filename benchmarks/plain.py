@@ -43,6 +43,8 @@ class Plain:
     def forward(self, theta: Tensor, points: Tensor) -> Tensor:
         """The network's output `[N]` at `points` `[N, d]`."""
         columns = []
+        if self.backbone.embedding.symmetry:
+            raise TypeError("no plain form of a symmetric embedding")
         domain, periodic = self.backbone.embedding.domain, self.backbone.embedding.periodic
         for k, name in enumerate(domain.names):
             a, b = domain.interval(name)

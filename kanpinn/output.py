@@ -226,5 +226,6 @@ def model_attributes(backbone: Backbone) -> dict[str, Any]:
         "parameters": backbone.size,
         "periodic": ",".join(backbone.embedding.periodic),
         "symmetry": ",".join(f"{name}:{parity}" for name, parity in backbone.embedding.symmetry.items()),
+        "rounding": backbone.embedding.rounding,
     }
     return {**attributes, **next((known for layer in backbone.layers if (known := layer.attributes())), {})}

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kanpinn import slabs
 from kanpinn.backbones import Backbone
@@ -18,6 +17,7 @@ from kanpinn.backbones.embedding import PARITIES, Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
+from kanpinn.mirrors import check_symmetry
 from kanpinn.objective import Objective, ask
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
 from kanpinn.output import DEFAULT_POINTS, reference_values
@@ -82,6 +82,8 @@ def check_class(problem: Problem) -> None:
     if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
         raise UserError(f"{who}: conditions must return a list of Condition objects")
     for condition in conditions:
+        if condition.symmetry is not None and condition.symmetry not in symmetry:
+            raise UserError(f"{who}: condition {condition.name}: the problem has no symmetry in {condition.symmetry!r}")
         if not isinstance(condition.name, str) or not re.fullmatch(r"\w+", condition.name):
             raise UserError(f"{who}: condition name {condition.name!r} must be letters, digits and underscores")
 
@@ -110,42 +112,6 @@ def probe(configuration: Configuration) -> None:
     check_symmetry(objective, theta)
     points = objective.term_points()["interior"].double().cpu()
     reference_values(problem, points)
-
-
-def check_symmetry(objective: Objective, theta: Tensor) -> None:
-    """Refuse a problem that is not mirrored as it says, which would end in a wrong solution.
-
-    With a network that has the symmetry, residuals at mirrored points must be the same but for their signs, and so must
-    those of conditions on faces that a mirror maps onto themselves.
-
-    Args:
-        objective: Problem and network, with points.
-        theta: Parameters `[P]`.
-
-    Raises:
-        UserError: Naming the part that is not mirrored.
-    """
-    problem, embedding = objective.problem, objective.backbone.embedding
-    names, tolerance = problem.domain.names, 1e-6 if theta.dtype == torch.float64 else 1e-2
-    for name, parity in embedding.symmetry.items():
-        column, ends = names.index(name), sum(problem.domain.interval(name))
-        for term, points in objective.term_points().items():
-            condition = objective.conditions.get(term)
-            if condition and (condition.periodic or condition.inner or condition.where):
-                continue
-            if condition and any(face[0] == name for face in condition.faces):
-                continue
-            mirrored = points.clone()
-            mirrored[:, column] = ends - points[:, column]
-            here, there = (objective.term_residual(term, theta, p) for p in (points, mirrored))
-            for equation, value in here.items():
-                if float((value.abs() - there[equation].abs()).abs().max()) > tolerance * (
-                    1 + float(value.abs().max())
-                ):
-                    raise UserError(
-                        f'problem={type(problem).__name__}: symmetry={{"{name}": "{parity}"}} does not hold: the '
-                        f"residual of '{term}' is another at mirrored points"
-                    )
 
 
 def check_stages(configuration: Configuration, backbone: Backbone) -> None:

@@ -145,8 +145,10 @@ def check(configuration: Configuration) -> None:
             "problem.conditions=soft, or schedule.slabs=1"
         )
     embedding = configuration.components["backbone"].embedding
-    if embedding.kind == "fourier" or "t" in problem.periodic:
-        raise invalid("schedule.slabs", count, "1, where the embedding is not that of time alone (periodic, fourier)")
+    if embedding.kind == "fourier" or "t" in problem.periodic or "t" in problem.symmetry:
+        raise invalid(
+            "schedule.slabs", count, "1, where the embedding is not that of time alone (periodic, symmetric, fourier)"
+        )
 
 
 def parts(configuration: Configuration) -> list[tuple[float, float]]:

@@ -17,9 +17,10 @@ from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.slabs import in_sequence
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
+from kanpinn.mirrors import check_symmetry
 from kanpinn.objective import Objective
 from kanpinn.places import load_problem_class, problem_names
-from kanpinn.preflight import check_class, check_symmetry
+from kanpinn.preflight import check_class
 from kanpinn.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.weighting import Fixed
@@ -66,7 +67,7 @@ class Wave(Problem):
 
 
 def objective_of(problem: Problem, options: Any = NETWORKS["kan"], *, exact: bool = False) -> tuple[Objective, Tensor]:
-    embedding = options.embedding.build(problem.domain, problem.periodic, RNG, None, problem.symmetry)
+    embedding = options.embedding.build(problem.domain, problem.periodic, RNG, problem.inputs, problem.symmetry)
     objective = Objective(problem, options.build(embedding, 1), Fixed({}), exact=exact)
     draw = SAMPLERS["uniform"](interior=9, boundary=5)
     objective.set_points(draw.draw(problem, 0, np.random.default_rng(1)))
@@ -128,6 +129,35 @@ def test_no_smooth_function_of_that_symmetry_is_lost(parity, periodic):
     assert errors[2] < 1e-2 * errors[0]
 
 
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("parity", ["even", "odd"])
+def test_a_separable_network_on_a_mirrored_grid_is_that_at_single_points(parity, periodic):
+    """Points that share a folded value, and so their output, have slopes of opposite signs."""
+    backbone = NETWORKS["separable"].build(embedding_of(parity, periodic), 1)
+    theta = backbone.initial(np.random.default_rng(1))
+    axes = [torch.linspace(a, b, 9, dtype=torch.float64) for a, b in ((-1, 3), (0, 2))]
+    grid = torch.cartesian_prod(*axes)
+    together = backbone.forward(theta, grid, SPACE).data
+    for k in range(0, len(grid), 7):
+        alone = backbone.forward(theta, grid[k : k + 1], SPACE).data
+        assert torch.allclose(together[:, k : k + 1], alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [NETWORKS["kan"], NETWORKS["separable"]], ids=["kan", "separable"])
+def test_normal_equations_on_a_mirrored_grid_are_those_of_autograd(options):
+    objective, theta = objective_of(Wave(), options)
+    sampler = SAMPLERS["grid"](interior=81, boundary=9)
+    objective.set_points(sampler.draw(Wave(), 0, np.random.default_rng(1)))
+    expected = torch.autograd.functional.jacobian(lambda p: objective.residual(p)[0], theta)
+    assert isinstance(expected, Tensor)
+    found = objective.jacobian(theta)[1]
+    assert float((found - expected).abs().max()) < 1e-11 * float(expected.abs().max())
+    gram, gradient = objective.normal_equations(theta)[:2]
+    assert torch.allclose(gram, expected.T @ expected, rtol=1e-9, atol=1e-10 * float(gram.abs().max()))
+    r = objective.residual_vector(theta)
+    assert torch.allclose(gradient, expected.T @ r, rtol=1e-9, atol=1e-10 * float(gradient.abs().max()))
+
+
 def test_the_jacobian_of_an_odd_network_is_that_of_autograd():
     objective, theta = objective_of(Wave())
     r, found, _ = objective.jacobian(theta)
@@ -181,17 +211,76 @@ def test_the_network_of_all_time_slabs_finds_its_time_beside_a_folded_coordinate
         assert torch.allclose(whole.forward(torch.cat(thetas), points, SPACE).data, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("problem", "part"), [
-    (Wave(parity="even"), "interior"),
-    (Wave(drift=0.5), "interior"),
-    (Wave(start=0.5), "initial"),
+@dataclass(frozen=True)
+class Plate(Problem):
+    """Laplace's equation with values on both ends in x."""
+
+    left: float = 0.0
+    half: bool = False
+
+    domain = Box(x=(0, 2), y=(0, 1))
+    derivatives = ("xx", "yy")
+    symmetry = {"x": "even"}
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u_xx + p.u_yy
+
+    def conditions(self) -> list[Condition]:
+        where = (lambda p: p.x < 1) if self.half else None
+        return [
+            Condition("left", ("x-",), lambda p: p.u - self.left),
+            Condition("right", ("x+",), lambda p: p.u),
+            Condition("sides", ("y-", "y+"), lambda p: p.u, where=where),
+        ]
+
+
+class Bent(Plate):
+    """With an input that is not mirrored."""
+
+    def inputs(self, p: Any) -> Any:
+        return [p.x - 1]
+
+
+class Cut(Plate):
+    """On a part that is not mirrored."""
+
+    def inside(self, p: Any) -> Tensor:
+        return (p.x < 1.5) | (p.y < 0.5)
+
+
+class Small(Plate):
+    """With an equation of tiny numbers."""
+
+    def residual(self, p: Point) -> Tensor:
+        return 1e-9 * (p.u_xx + p.u_yy - p.x)
+
+
+class Implied(Plate):
+    """Says that being even implies the values at the ends."""
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("ends", ("x-", "x+"), lambda p: p.u, symmetry="x")]
+
+
+@pytest.mark.parametrize(("problem", "message"), [
+    (Wave(parity="even"), "the equations are others"),
+    (Wave(drift=0.5), "the equations are others"),
+    (Wave(start=0.5), r"the conditions on t- are others"),
+    (Plate(left=1.0), "the conditions on x- are others"),
+    (Plate(half=True), "the conditions on y- are others"),
+    (Bent(), "inputs are others"),
+    (Cut(), "the domain is another"),
+    (Small(), "the equations are others"),
+    (Implied(), "condition ends on x- is not implied by the symmetry in x"),
 ])  # fmt: skip
-def test_a_problem_without_the_symmetry_it_claims_is_refused(problem, part):
-    with pytest.raises(
-        UserError, match=rf'symmetry={{"x": "{problem.parity}"}} does not hold: the residual of \'{part}\''
-    ):
+def test_a_problem_without_the_symmetry_it_claims_is_refused(problem, message):
+    with pytest.raises(UserError, match=message):
         check_symmetry(*objective_of(problem))
-    check_symmetry(*objective_of(Wave()))
+
+
+@pytest.mark.parametrize("problem", [Wave(), Plate()])
+def test_a_problem_with_the_symmetry_it_claims_passes(problem):
+    check_symmetry(*objective_of(problem))
 
 
 @pytest.mark.parametrize("symmetry", [{"y": "odd"}, {"x": "mirrored"}, ("x",)])
@@ -202,5 +291,5 @@ def test_a_symmetry_that_makes_no_sense_is_refused(symmetry):
 
 
 def test_the_radius_is_checked():
-    with pytest.raises(UserError, match=r"backbone\.embedding\.rounding=0: expected a number above 0, at most 1"):
+    with pytest.raises(UserError, match=r"backbone\.embedding\.rounding=0: expected a number from 0\.001 to 1"):
         EmbeddingOptions(rounding=0)

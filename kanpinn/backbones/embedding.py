@@ -60,8 +60,8 @@ class EmbeddingOptions:
             raise invalid("backbone.embedding.features", self.features, "an integer of at least 1")
         if not self.scale > 0:
             raise invalid("backbone.embedding.scale", self.scale, "a number above 0")
-        if not 0 < self.rounding <= 1:
-            raise invalid("backbone.embedding.rounding", self.rounding, "a number above 0, at most 1")
+        if not 1e-3 <= self.rounding <= 1:  # below, derivatives at the mirror are lost to rounding
+            raise invalid("backbone.embedding.rounding", self.rounding, "a number from 0.001 to 1")
 
     def build(
         self,

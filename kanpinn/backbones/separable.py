@@ -186,7 +186,9 @@ class Factors(Composite):
             start = columns.stop
             order = max(index.count(name) for index in space.indices)
             channels = [space.position(name * d) for d in range(order + 1)]
-            first, index = distinct(data[0, :, columns].detach())
+            # Mirrored points share their folded input, but not its slope.
+            telling = channels[:2] if body.embedding.symmetry else channels[:1]
+            first, index = distinct(data[telling][..., columns].detach().movedim(0, 1).flatten(1))
             own = data[channels][:, first, columns]
             lines.append(Line(JetSpace((name,), (name * order,) if order else ()), own, index))
         return lines

@@ -106,11 +106,12 @@ class Even(Sampler):
         rate = self.early_rate * (end - start)
         within = -math.expm1(-rate)
         tau = (points[:, column] - start) / (end - start)
-        first = slice(0, round(self.early * len(points)))  # a leading part of a sequence is even too
+        count = round(self.early * len(points))
+        first, share = slice(0, count), count / len(points)  # a leading part of a sequence is even too
         tau[first] = -np.log1p(-tau[first] * within) / rate  # inverse of the distribution function
         points = points.copy()
         points[:, column] = start + (end - start) * tau
-        density = 1 - self.early + self.early * rate * np.exp(-rate * tau) / within
+        density = 1 - share + share * rate * np.exp(-rate * tau) / within
         return points, weights / density
 
 
