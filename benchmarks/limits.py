@@ -79,9 +79,8 @@ def resample(training: Training) -> None:
 def study(configuration: Configuration) -> list[str]:
     """The rows of one run: cells joined by bars."""
     grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-    weighting = replace(
-        configuration.components["weighting"], growth=0.0, base={}, terms={}
-    )  # the fit's errors count alike at all times
+    # The fit's errors count alike at all times, and it has no conditions to weigh.
+    weighting = replace(configuration.components["weighting"], growth=0.0, base={}, terms={})
     fit = replace(
         configuration,
         problem=fitting(configuration.problem),

@@ -54,8 +54,8 @@ class Technique:
 
 SINGLE = "schedule=single schedule.steps=1000000"
 LBFGS = "optimizer=lbfgs schedule.steps=[1600,800,400,400,1000000]"
-PERIODIC = "backbone.embedding.kind=periodic"
 ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000,1000000]"
+PERIODIC = "backbone.embedding.kind=periodic"
 
 TECHNIQUES = (
     Technique("nested levels, for the finest level alone", "burgers", without=SINGLE),

@@ -245,8 +245,7 @@ def network(checkpoint: Checkpoint) -> tuple[Objective, Tensor]:
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its levels {levels} are not those of its schedule")
     problem, options = configuration.problem, configuration.components["backbone"]
-    generator = np.random.default_rng(0)
-    embedding = options.embedding.build(problem.domain, problem.periodic, generator, problem.inputs, problem.symmetry)
+    embedding = options.embedding.of(problem, np.random.default_rng(0))
     if embedding.frequencies is not None:
         stored = arrays.get("embedding/frequencies", np.empty(0))
         if stored.shape != tuple(embedding.frequencies.shape):

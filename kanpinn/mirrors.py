@@ -8,7 +8,7 @@ from torch import Tensor
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.objective import INTERIOR, Objective
-from kanpinn.problem import Condition, Coordinates, Point, Terms
+from kanpinn.problem import Condition, Coordinates, inside
 
 OTHER_END = {"-": "+", "+": "-"}
 
@@ -86,26 +86,18 @@ def _onto(objective: Objective, points: Tensor, face: str) -> Tensor:
 
 def _inside(objective: Objective, points: Tensor) -> Tensor:
     """Which points belong to the domain, `[N]`."""
-    found = objective.problem.inside(_coordinates(objective, points))
+    found = inside(objective.problem, points)
     return torch.ones(len(points), dtype=torch.bool, device=points.device) if found is None else found
-
-
-def _coordinates(objective: Objective, points: Tensor) -> Coordinates:
-    return Coordinates(objective.problem.domain.names, list(points.unbind(1)))
-
-
-def _values(result: Terms) -> list[Tensor]:
-    return [result] if isinstance(result, Tensor) else list(result.values())
 
 
 def _on(objective: Objective, theta: Tensor, face: str, points: Tensor) -> Tensor:
     """Sizes of all residuals that conditions have on a face, ascending at every point, `[N, equations]`; −1 if none."""
-    columns = []
-    for name, condition in objective.conditions.items():
+    columns, coordinates = [], Coordinates(objective.problem.domain.names, points.unbind(1))
+    for condition in objective.conditions.values():
         if condition.periodic or face not in condition.faces:
             continue
-        for value in objective.term_residual(name, theta, points).values():
-            held = condition.where(_coordinates(objective, points)) if condition.where else None
+        held = condition.where(coordinates) if condition.where else None
+        for value in objective.condition_residual(condition, theta, points).values():
             size = value.abs()
             columns.append(size if held is None else torch.where(held, size, -torch.ones_like(size)))
     return torch.stack(columns, 1).sort(1).values if columns else points.new_empty(len(points), 0)
@@ -114,8 +106,7 @@ def _on(objective: Objective, theta: Tensor, face: str, points: Tensor) -> Tenso
 def _vanishes(objective: Objective, theta: Tensor, condition: Condition, points: Tensor) -> bool:
     """Whether a condition that is no term of the loss holds at points `[N, d]` by construction."""
     with torch.no_grad():
-        fields = objective.fields(theta, points)
-    size = max(float(jet.data.abs().max()) for jet in fields.values())
-    point = Point(objective.problem.domain.names, points, fields)
+        size = max(float(jet.data.abs().max()) for jet in objective.fields(theta, points).values())
     relative, absolute = _loose(points)
-    return all(float(v.abs().max()) <= relative * size + absolute for v in _values(condition.residual(point)))
+    values = objective.condition_residual(condition, theta, points).values()
+    return all(float(value.abs().max()) <= relative * size + absolute for value in values)

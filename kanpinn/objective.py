@@ -25,7 +25,7 @@ from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.least_squares import LeastSquares, Linearization, gram
-from kanpinn.problem import Coordinates, Point, Problem, output_names
+from kanpinn.problem import Condition, Coordinates, Point, Problem, output_names
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.recording import Recording, Term
 from kanpinn.samplers.base import Draw
@@ -587,13 +587,13 @@ class Objective(LeastSquares):
 
     def interior_residual(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
-        return self.term_residual(INTERIOR, theta, points)
+        return self._residual("residual", self.problem.residual, theta, points)
 
-    def term_residual(self, term: str, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """What vanishes at points `[N, d]` by one term, which must not compare points; as `interior_residual`."""
-        who, method = "residual", self.problem.residual
-        if term != INTERIOR:
-            who, method = f"condition '{term}'", self.conditions[term].residual
+    def condition_residual(self, condition: Condition, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """The same of a condition that does not compare points, whether it is a term of the loss or not."""
+        return self._residual(f"condition '{condition.name}'", condition.residual, theta, points)
+
+    def _residual(self, who: str, method: Callable[..., Any], theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             point = Point(self.problem.domain.names, points, self.fields(theta, points))
             result = ask(self.problem, who, method, point)

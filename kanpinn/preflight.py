@@ -93,10 +93,7 @@ def probe(configuration: Configuration) -> None:
     problem, options = configuration.problem, configuration.components["backbone"]
     generator = np.random.default_rng(0)
     dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
-    embedding = ask(
-        problem, "inputs", options.embedding.build, problem.domain, problem.periodic, generator, problem.inputs,
-        problem.symmetry,
-    )  # fmt: skip
+    embedding = ask(problem, "inputs", options.embedding.of, problem, generator)
     backbone: Backbone = options.build(embedding, len(output_names(problem)))
     check_stages(configuration, backbone)
     theta = backbone.initial(generator).to(device, dtype)

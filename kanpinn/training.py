@@ -54,7 +54,7 @@ def embed(configuration: Configuration) -> Embedding:
     """The embedding of a config's domain, its random frequencies drawn from the seed."""
     problem, generator = configuration.problem, np.random.default_rng([configuration.settings.seed, _EMBEDDING])
     options = configuration.components["backbone"]
-    return options.embedding.build(problem.domain, problem.periodic, generator, problem.inputs, problem.symmetry)
+    return options.embedding.of(problem, generator)
 
 
 class Training:

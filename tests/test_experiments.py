@@ -45,7 +45,7 @@ def configured(name: str, *overrides: str) -> Configuration:
 def sizes(configuration: Configuration) -> list[int]:
     """The number of parameters on every level."""
     problem, options = configuration.problem, configuration.components["backbone"]
-    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0), problem.inputs)
+    embedding = options.embedding.of(problem, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))
     found = [backbone.size]
     while backbone.refinable and len(found) < configuration.components["schedule"].levels:
@@ -115,7 +115,9 @@ def test_weights_and_rates_are_the_papers():
     adam = burgers.components["optimizer"]
     assert burgers.problem == load_problem_class("burgers")(nu=0.01)
     assert (adam.lr, adam.decay, adam.period, adam.gamma, adam.weight_decay) == (1e-3, "cyclic", 100, 0.9995, 0.01)
+    assert [burgers.components["weighting"].term(name) for name in ("interior", "initial", "boundary")] == [1, 1, 1]
     allen_cahn = configured("paper_allen_cahn").components
+    assert allen_cahn["sampler"].early == 0
     assert [allen_cahn["weighting"].term(name) for name in ("interior", "initial")] == [0.1, 1.0]
     assert allen_cahn["optimizer"].lr == 1e-3
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.problem import Box, Coordinates
+from kanpinn.problem import Box, Coordinates, Problem
 
 KINDS = ("auto", "none", "periodic", "fourier")
 PARITIES = ("even", "odd")
@@ -62,6 +62,10 @@ class EmbeddingOptions:
             raise invalid("backbone.embedding.scale", self.scale, "a number above 0")
         if not 1e-3 <= self.rounding <= 1:  # below, derivatives at the mirror are lost to rounding
             raise invalid("backbone.embedding.rounding", self.rounding, "a number from 0.001 to 1")
+
+    def of(self, problem: Problem, generator: np.random.Generator) -> Embedding:
+        """The embedding for a problem, as `build`."""
+        return self.build(problem.domain, problem.periodic, generator, problem.inputs, problem.symmetry)
 
     def build(
         self,
