@@ -56,6 +56,8 @@ SINGLE = "schedule=single schedule.steps=1000000"
 LBFGS = "optimizer=lbfgs schedule.steps=[1600,800,400,400,1000000]"
 ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000,1000000]"
 PERIODIC = "backbone.embedding.kind=periodic"
+KDV_KAN = "backbone=kan sampler=adaptive"
+KDV_SLABS = "schedule.slabs=8"
 
 TECHNIQUES = (
     Technique("nested levels, for the finest level alone", "burgers", without=SINGLE),
@@ -78,8 +80,14 @@ TECHNIQUES = (
     Technique("symmetry built in too", "allen_cahn", without=PERIODIC),
     Technique("symmetry built in", "burgers", without=PERIODIC),
     Technique("best of 3 starts", "burgers", used="schedule.starts=3"),
-    Technique("8 time slabs", "kdv", without="schedule.slabs=1 schedule.steps=[200,120,1000000]"),
-    Technique("slabs started warm", "kdv", without="schedule.warm=false"),
+    Technique("8 time slabs", "kdv", without="schedule.slabs=1 schedule.steps=[200,120,1000000]", used=KDV_SLABS,
+              common=KDV_KAN),
+    Technique("slabs started warm", "kdv", without=f"{KDV_SLABS} schedule.warm=false", used=KDV_SLABS, common=KDV_KAN),
+    Technique("separable network, for a general one", "kdv", without=f"{KDV_KAN} {KDV_SLABS}"),
+    Technique("24 time slabs, for 6 with more terms", "kdv",
+              without="schedule.slabs=6 backbone.grids={t:12} backbone.rank=19 backbone.grid=192 schedule.steps=[5]"),
+    Technique("slabs started from the last state", "kdv", without="schedule.warm=false schedule.steps=[6]"),
+    Technique("Legendre polynomials in time at the start", "kdv", without="backbone.start=random schedule.steps=[6]"),
     Technique("separable network, for a general one", "poisson", without="backbone=kan"),
     Technique("separable network, for a general one", "helmholtz", without="backbone=kan"),
     Technique("separable network, for a general one", "advection", without="backbone=kan"),

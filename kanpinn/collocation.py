@@ -42,18 +42,15 @@ class Collocation:
             DivergedError: If a sampler finds residuals that are not finite.
         """
         sampler: Sampler = self.configuration.components["sampler"]
-        backbone = objective.backbone
-        cells = None
-        if backbone.intervals is not None:
-            names = self.configuration.problem.domain.names
-            cells = {name: backbone.intervals for name in names if backbone.embedding.scaled(name)}
+        cells = objective.backbone.cells
 
         def residual(points: Tensor) -> Tensor:
             values = objective.interior_residual(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
         # Points that are never drawn anew are the same on all levels that ask for as many.
-        key = None if sampler.resample_every else (sampler.counts(level), sampler.follows_knots and backbone.intervals)
+        followed = " ".join(f"{name}={count}" for name, count in cells.items()) if sampler.follows_knots else ""
+        key = None if sampler.resample_every else (sampler.counts(level), followed)
         found = self._kept.get(key)
         if found is None:
             found = sampler.draw(

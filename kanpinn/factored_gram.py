@@ -298,7 +298,8 @@ def products(
     if not isinstance(factors, Factors) or not all(isinstance(layer, Linear) for layer in behind):
         return None
     grids = {term.name: shared(term.name) for term, _ in record.rows}
-    if all(k in grids[term.name].declined for k, (term, _) in enumerate(record.rows)):
+    declined = [len(term.coordinates) for k, (term, _) in enumerate(record.rows) if k in grids[term.name].declined]
+    if _too_many(declined, record, factors):
         return None
     promising = [len(grid.points) for grid in grids.values() if _promises(grid, factors)]
     if 4 * sum(promising) < sum(len(grid.points) for grid in grids.values()):
@@ -310,12 +311,21 @@ def products(
             term, row = record.rows[m]
             place = _Place(backbone, theta, record.tape.features, [c[:, term.points] for c in cotangents], term.points)
             blocks.append((place.block(grids[term.name], m), row.detach()))
-    if not any(block.tables for block, _ in blocks):  # then the whole J is as good
+    if _too_many([len(row) for block, row in blocks if not block.tables], record, factors):
         return None
     matrix, gradient = theta.new_zeros(len(theta), len(theta)), torch.zeros_like(theta)
     for block, row in blocks:
         block.add(matrix, gradient, row)
     return matrix, gradient
+
+
+def _too_many(plain: Sequence[int], record: Recording, factors: Factors) -> bool:
+    """Whether the equations without tables, with so many points each, are better left to another way.
+
+    The whole J is, where there are no others. Where all bodies act locally, `sparse_gram` knows a way, which is worth a
+    quarter of the points.
+    """
+    return len(plain) == len(record.rows) or (factors.local and 4 * sum(plain) > sum(len(r) for _, r in record.rows))
 
 
 def _promises(grid: SharedValues, factors: Factors) -> bool:
@@ -344,7 +354,7 @@ class _Place:
         self.parameters = arrays[1:]
         lines, values, product = features[0]
         product = product._replace(indices=tuple(index[where] for index in product.indices))
-        self.bodies, self.lines, self.indices = factors.bodies, lines, product.indices
+        self.bodies, self.lines, self.indices, self.local = factors.bodies, lines, product.indices, factors.local
         self.thetas = factors.thetas(arrays[0])
         self.seeds = pulled_back(product, values, cotangents[0])
         self.inner = [(x[:, where], c) for x, c in zip(features[1:], cotangents[1:], strict=True)]
@@ -355,6 +365,8 @@ class _Place:
 
     def block(self, shared: SharedValues, equation: int) -> _Block:
         """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone.
+
+        Where all bodies act locally, `sparse_gram` is less work than tables of some of them.
 
         Args:
             shared: Which of the points share values; remembers for which equations tables are more work.
@@ -380,7 +392,7 @@ class _Place:
             else:
                 loose.append(k)
         found = _Block(shared, tables, self._rest(loose))
-        if found.work() < found.dense_work():
+        if not (loose and self.local) and found.work() < found.dense_work():
             return found
         shared.declined.add(equation)
         return self.block(shared, equation)

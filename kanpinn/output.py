@@ -34,11 +34,23 @@ class OutputGrid:
         reference: The reference of each unknown, of `shape`, NaN outside the domain; empty without one.
     """
 
-    def __init__(self, problem: Problem, count: int | list[int] | None) -> None:
+    def __init__(self, problem: Problem, count: int | list[int] | None, parts: int = 1) -> None:
+        """Lay out the grid and evaluate the reference.
+
+        Args:
+            problem: The problem.
+            count: Points per coordinate: one number, one per coordinate, or None for the default.
+            parts: Of how many equal parts of a time interval the problem is one; its share of the points in time is
+                all it gets.
+        """
         domain = problem.domain
         counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)
         if len(counts) != len(domain):
             raise UserError(f"output.points={counts}: expected one number, or {len(domain)}, one per coordinate")
+        if parts > 1:
+            counts = [
+                1 + math.ceil((n - 1) / parts) if k == "t" else n for k, n in zip(domain.names, counts, strict=True)
+            ]
         self.coordinates = {
             name: np.linspace(*domain.interval(name), n) for name, n in zip(domain.names, counts, strict=True)
         }

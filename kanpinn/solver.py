@@ -130,7 +130,8 @@ class Solver:
         before = self.done[-1] if self.done else None
         start = None if before is None else slabs.fields(before.objective, before.theta)
         own = slabs.part(self.configuration, len(self.done), start)
-        grid = OutputGrid(own.problem, self.configuration.settings.output.points)
+        count = self.configuration.components["schedule"].slabs
+        grid = OutputGrid(own.problem, self.configuration.settings.output.points, count)
         self.done.append(Training(own, grid, before))
 
     def _train(self, watch: Watch) -> None:

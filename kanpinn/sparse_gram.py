@@ -124,7 +124,7 @@ def compact(
         values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
         supports: As of `parts`, points in the order of `values`.
         part: Which points.
-        columns: Of every layer its first column and so on: the column numbers of all layers, `[size]` each.
+        columns: From `_columns`.
 
     Returns:
         Which columns, ascending, `[a]`, and the rows there, `[n, a]`, points last in memory.
@@ -154,7 +154,11 @@ def compact(
         ]
         within = torch.from_numpy(np.concatenate(at)).to(first.device)
         places.append(numbers.view(support.copies, -1)[:, within].reshape(-1))
-    return torch.cat(places), torch.cat(blocks).T
+    place, rows = torch.cat(places), torch.cat(blocks)
+    if bool((place[1:] <= place[:-1]).any()):  # a run goes on at the other end of its group
+        place, which = torch.unique(place, return_inverse=True)
+        rows = rows.new_zeros(len(place), many).index_add_(0, which, rows)
+    return place, rows.T
 
 
 def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
@@ -199,7 +203,7 @@ def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tenso
     chosen = parts(points, supports, size)
     if chosen is None:
         return None
-    columns = torch.arange(size, device=theta.device).split([layer.size for layer in backbone.layers if layer.size])
+    columns = _columns(supports, theta.device)
     order = torch.cat(chosen)
     ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
     supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
@@ -218,3 +222,18 @@ def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tenso
             gradient.index_add_(0, places, residual[start:end] @ rows)
     mirror(matrix)
     return matrix, gradient
+
+
+def _columns(supports: Sequence[Support | int], device: torch.device) -> list[Tensor]:
+    """Of every part of the parameters, which of them each place that its support knows is, `[size]` each."""
+    found, start = [], 0
+    for s in supports:
+        if isinstance(s, Support):
+            own = torch.arange(s.first.shape[1] * s.width, device=device) if s.places is None else s.places
+            many = int(own.max()) + 1
+            found.append((start + torch.arange(s.copies, device=device)[:, None] * many + own).view(-1))
+            start += s.copies * many
+        else:
+            found.append(torch.arange(start, start + s, device=device))
+            start += s
+    return found

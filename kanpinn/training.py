@@ -203,9 +203,9 @@ class Training:
         if self._before is None or not warm or stage.trial:
             return backbone.initial(self._initial).to(self.device, self.dtype)
         finest, theta = self._before.backbone, self._before.theta
-        if backbone.level >= finest.level:
-            return theta
-        return Transfer(self._before.hierarchy.backbones[backbone.level], finest).restrict(theta)
+        if backbone.level < finest.level:
+            theta = Transfer(self._before.hierarchy.backbones[backbone.level], finest).restrict(theta)
+        return backbone.resumed(theta)
 
     def _rise(self, stage: Stage, began: float) -> None:
         """One level up: a correction where a finer level waits, else a refinement."""

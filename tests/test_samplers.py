@@ -1,7 +1,7 @@
 """Samplers: where points lie, what their weights sum to, how evenly they spread, what their quadrature integrates."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -454,7 +454,10 @@ def test_wrong_faces_are_refused_in_one_line(problem, message):
 def test_the_config_file_holds_every_option_with_its_default(name):
     written = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert written.pop("name") == name
-    defaults = {field.name: field.default for field in fields(SAMPLERS[name])}
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(SAMPLERS[name])
+    }
     assert set(written) == set(defaults)
     for key, value in written.items():
         tuned = isinstance(value, str) and value.startswith("${tuned:")

@@ -98,10 +98,10 @@ def test_bodies_see_each_coordinates_distinct_values_only(options: Separable, mo
     seen: list[Tensor] = []
     carry = Backbone.carry
 
-    def record(body: Backbone, parameters: Tensor, data: Tensor, *rest: Any) -> Tensor:
+    def record(body: Backbone, parameters: Tensor, data: Tensor, *rest: Any, **named: Any) -> Tensor:
         if body in factors.bodies:
             seen.append(data)
-        return carry(body, parameters, data, *rest)
+        return carry(body, parameters, data, *rest, **named)
 
     monkeypatch.setattr(Backbone, "carry", record)
     counts = (7, 9, 8)

@@ -36,12 +36,15 @@ class Support:
         length: Of the runs.
         width: Parameters in a group.
         copies: How often the row stands.
+        places: Which of its copy's own parameters each of the K × `width` is, `[K·width]`, where several are one; None
+            where each is its own.
     """
 
     first: Tensor
     length: int
     width: int
     copies: int
+    places: Tensor | None = None
 
     def at(self, points: Tensor) -> Support:
         """That of some points, int64 `[n]`; points last in memory."""
@@ -58,6 +61,10 @@ class Layer(ABC):
     @abstractmethod
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Random starting values for each array of `shapes`."""
+
+    def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
+        """Arrays to begin with on the time interval after the one they have been found on: themselves, for most."""
+        return dict(parameters)
 
     def prepare(self, data: Tensor, space: JetSpace) -> Any:
         """What `forward` finds out about its input alone, whatever the parameters; None where that is nothing.
@@ -98,6 +105,14 @@ class Layer(ABC):
     def support(self, features: Any) -> Support | None:
         """Which parameters each point sees, from what `forward` returned; None where every point sees all of them."""
         return None
+
+    def supports(self, features: Any) -> list[Support | int]:
+        """The same of the layer's parts, whose parameters follow each other; their number where there is none."""
+        return [self.support(features) or self.size]
+
+    def local_jacobians(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> list[Tensor]:
+        """`local_jacobian` of every part of `supports`; arguments as there."""
+        return [self.local_jacobian(parameters, features, cotangent, order)]
 
     def local_jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> Tensor:
         """∂r_n/∂(the parameters that point n sees).
@@ -185,6 +200,12 @@ class Layer(ABC):
         """Equal intervals into which knots divide each input; None without knots or with others."""
         return None
 
+    def cells(self, embedding: Embedding) -> dict[str, int]:
+        """The same by coordinate, of those that a first layer gets from the embedding only scaled."""
+        if self.intervals is None:
+            return {}
+        return {name: self.intervals for name in embedding.domain.names if embedding.scaled(name)}
+
     @property
     def size(self) -> int:
         """Number of parameters."""
@@ -236,9 +257,9 @@ class Backbone:
         self.size = start
 
     @property
-    def intervals(self) -> int | None:
-        """Equal intervals into which the first layer's knots divide each input; None where it has no such knots."""
-        return self.layers[0].intervals if self.layers else None
+    def cells(self) -> dict[str, int]:
+        """Equal intervals into which the first layer's knots divide coordinates; without those that have no such."""
+        return self.layers[0].cells(self.embedding) if self.layers else {}
 
     @property
     def last_layer(self) -> slice:
@@ -254,6 +275,11 @@ class Backbone:
         """Random starting parameters, `[P]` float64."""
         arrays = [values.ravel() for layer in self.layers for values in layer.initial(generator).values()]
         return torch.from_numpy(np.concatenate(arrays))
+
+    def resumed(self, theta: Tensor) -> Tensor:
+        """`Layer.resumed` of every layer, `[P]`."""
+        pairs = zip(self.layers, self.arrays(theta), strict=True)
+        return torch.cat([values.flatten() for layer, own in pairs for values in layer.resumed(own).values()])
 
     def arrays(self, theta: Tensor) -> list[dict[str, Tensor]]:
         """The flat parameter vector `[..., P]` as named views `[..., *shape]`, one dictionary per layer."""
@@ -339,17 +365,21 @@ class Backbone:
                 layer.jacobian(parameters, features, cotangent, out[:, part])
 
     def supports(self, tape: Tape) -> list[Support | int]:
-        """Of every layer with parameters its `Layer.support`; the number of its parameters where it has none."""
+        """`Layer.supports` of every layer with parameters, one after the other."""
         layers = [layer for layer in self.layers if layer.size]
-        return [layer.support(known) or layer.size for layer, known in zip(layers, tape.features, strict=True)]
+        return [s for layer, known in zip(layers, tape.features, strict=True) for s in layer.supports(known)]
 
     def local_jacobian(
         self, theta: Tensor, tape: Tape, scalar: Tensor, order: Tensor, *, retain: bool = False
     ) -> list[Tensor]:
-        """`Layer.local_jacobian` of every layer with parameters; arguments as of `jacobian`, and the points' order."""
+        """`Layer.local_jacobians` of every layer with parameters; arguments as of `jacobian`, and the points' order."""
         entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
         pairs = [(layer, own) for layer, own in zip(self.layers, self.arrays(theta), strict=True) if layer.size]
-        return [layer.local_jacobian(own, *entry, order) for (layer, own), entry in zip(pairs, entries, strict=True)]
+        return [
+            found
+            for (layer, own), entry in zip(pairs, entries, strict=True)
+            for found in layer.local_jacobians(own, *entry, order)
+        ]
 
     def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
         """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""

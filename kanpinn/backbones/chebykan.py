@@ -156,6 +156,7 @@ class ChebyKan:
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level, without parameters; see `SplineOptions.build`."""
+        embedding.refuse_splines()
         layers: list[Layer] = []
         for k, (inputs, out) in enumerate(pairwise([embedding.width, *self.width, outputs])):
             if k:

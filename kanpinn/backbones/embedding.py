@@ -26,6 +26,7 @@ from kanpinn.jets import Jet, JetSpace
 from kanpinn.problem import Box, Coordinates, Problem
 
 KINDS = ("auto", "none", "periodic", "fourier")
+PERIODIC = ("angle", "spline")
 PARITIES = ("even", "odd")
 PROBE = 5
 """Points per coordinate at which the range of a problem's further inputs is looked at."""
@@ -45,6 +46,8 @@ class EmbeddingOptions:
         scale: Standard deviation of the frequencies, in radians per half-width of the box ("fourier").
         inputs: Whether the further inputs that a problem may offer are appended.
         rounding: Radius ε within which a built-in symmetry rounds the kink at its mirror, in half-widths of the box.
+        periodic: How a periodic coordinate without symmetry enters: "angle", as cos and sin; "spline", scaled as others
+            are, for first layers of periodic splines.
     """
 
     kind: str = "auto"
@@ -52,8 +55,11 @@ class EmbeddingOptions:
     scale: float = 2.0
     inputs: bool = True
     rounding: float = 0.01
+    periodic: str = "angle"
 
     def __post_init__(self) -> None:
+        if self.periodic not in PERIODIC:
+            raise unknown_choice("backbone.embedding.periodic", self.periodic, PERIODIC)
         if self.kind not in KINDS:
             raise unknown_choice("backbone.embedding.kind", self.kind, KINDS)
         if self.features < 1:
@@ -99,7 +105,9 @@ class EmbeddingOptions:
         if self.kind == "fourier":
             frequencies = torch.from_numpy(self.scale * generator.standard_normal((len(domain), self.features)))
         symmetry = symmetry if self.kind == "auto" else None
-        return Embedding(domain, coordinates, frequencies, inputs if self.inputs else None, symmetry, self.rounding)
+        further = inputs if self.inputs else None
+        wrapped = self.periodic == "spline"
+        return Embedding(domain, coordinates, frequencies, further, symmetry, self.rounding, wrapped=wrapped)
 
 
 class Embedding:
@@ -112,6 +120,7 @@ class Embedding:
         rounding: Radius ε of the symmetric coordinates.
         frequencies: `[d, features]` or None.
         inputs: The problem's further inputs, or None.
+        wrapped: Whether periodic coordinates without symmetry enter scaled only, for periodic splines.
         width: Number of inputs the first layer sees.
     """
 
@@ -123,6 +132,8 @@ class Embedding:
         inputs: Inputs | None = None,
         symmetry: Mapping[str, str] | None = None,
         rounding: float = 0.01,
+        *,
+        wrapped: bool = False,
     ) -> None:
         self.domain = domain
         self.periodic = periodic
@@ -130,22 +141,37 @@ class Embedding:
         self.inputs = inputs
         self.symmetry = dict(symmetry or {})
         self.rounding = rounding
+        self.wrapped = wrapped
         self.width = sum(map(self.count, domain.names)) + (0 if frequencies is None else 2 * frequencies.shape[1])
         self.width += self._checked_inputs()
 
     def count(self, name: str) -> int:
         """With how many inputs a coordinate enters."""
-        return 2 if name in self.periodic and name not in self.symmetry else 1
+        return 2 if self._turned(name) else 1
 
     def scaled(self, name: str) -> bool:
         """Whether a coordinate enters scaled to [−1, 1] and nothing else."""
-        return name not in self.periodic and name not in self.symmetry
+        return name not in self.symmetry and not self._turned(name)
+
+    def around(self, name: str) -> bool:
+        """Whether a coordinate is periodic and enters scaled, so that splines of it have to be periodic."""
+        return self.wrapped and name in self.periodic and name not in self.symmetry
+
+    def refuse_splines(self) -> None:
+        """For networks without periodic splines; raises UserError where the coordinates want them."""
+        if any(map(self.around, self.domain.names)):
+            raise invalid("backbone.embedding.periodic", "spline", "angle, unless backbone=separable")
+
+    def _turned(self, name: str) -> bool:
+        """Whether a coordinate enters as cos and sin."""
+        return not self.wrapped and name in self.periodic and name not in self.symmetry
 
     def alone(self, name: str) -> Embedding:
         """That of one of the coordinates, without frequencies and further inputs."""
         periodic = (name,) if name in self.periodic else ()
         symmetry = {name: self.symmetry[name]} if name in self.symmetry else {}
-        return Embedding(Box(**{name: self.domain.interval(name)}), periodic, None, None, symmetry, self.rounding)
+        box = Box(**{name: self.domain.interval(name)})
+        return Embedding(box, periodic, None, None, symmetry, self.rounding, wrapped=self.wrapped)
 
     def _checked_inputs(self) -> int:
         """The number of further inputs, once they are seen to stay within [−1, 1] on a grid over the box."""
@@ -185,7 +211,7 @@ class Embedding:
             scaled.append(unit)
             if name in self.symmetry:
                 columns.append(self._folded(unit, name).data)
-            elif name in self.periodic:
+            elif self._turned(name):
                 columns += [torch.cos(unit * math.pi).data, torch.sin(unit * math.pi).data]  # type: ignore[arg-type]
             else:
                 columns.append(unit.data)

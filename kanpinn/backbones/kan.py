@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.functions import silu_derivatives
 from kanpinn.jets import Jet, JetSpace, chain_cotangent
-from kanpinn.nesting import Nesting, dyadic_nesting, knot_insertion
+from kanpinn.nesting import Nesting, dyadic_nesting, folded, knot_insertion, periodic_nesting, wrapped
 
 SQUASHES = ("tanh", "sin", "none")
 FIRST = ("spline", "linear")
@@ -249,6 +249,8 @@ class SplineLayer(Layer):
         bias: Whether b is there.
         outside: Policy for inputs outside [−1, 1].
         scale: Standard deviation of an edge's values at the start.
+        periodic: Whether the functions have the period 2 of [−1, 1]: uniform knots, and coefficients B_i, B_{i+n} that
+            are one, so that there are n of them per edge.
     """
 
     def __init__(
@@ -263,12 +265,18 @@ class SplineLayer(Layer):
         bias: bool,
         outside: str,
         scale: float,
+        periodic: bool = False,
     ) -> None:
         self.inputs, self.outputs, self.n, self.degree, self.knots = inputs, outputs, n, degree, knots
-        self.base, self.bias, self.outside, self.scale = base, bias, outside, scale
+        self.base, self.bias, self.outside, self.scale, self.periodic = base, bias, outside, scale, periodic
+
+    @property
+    def width(self) -> int:
+        """Coefficients per edge."""
+        return self.n if self.periodic else self.n + self.degree
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {"coefficients": (self.outputs, self.inputs, self.n + self.degree)}
+        shapes: dict[str, tuple[int, ...]] = {"coefficients": (self.outputs, self.inputs, self.width)}
         if self.base:
             shapes["spline_scale"] = (self.outputs, self.inputs)
             shapes["base_weight"] = (self.outputs, self.inputs)
@@ -308,16 +316,18 @@ class SplineLayer(Layer):
         return out, features
 
     def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
-        points = cotangent.shape[1]
-        width = self.n + self.degree
+        points, width = cotangent.shape[1], self.width
         edges = self.outputs * self.inputs
         # ∂r_n/∂(effective coefficients w_s·W): zero but for the k + 1 at work on each edge.
         block = out[:, : edges * width].view(points, self.outputs, self.inputs * width)
         local = self._local_products(features, cotangent.transpose(1, 2).contiguous())
-        # Rows are p·n + m; the first coefficient at work on interval m of input p stands at p·(n + k) + m.
+        # Rows are p·n + m; the first coefficient at work on interval m of input p is its m-th.
         device = features.rows.device
-        first = features.rows.T + torch.arange(self.inputs, device=device) * self.degree
-        columns = (first[..., None] + torch.arange(self.degree + 1, device=device)).reshape(points, 1, -1)
+        inputs = torch.arange(self.inputs, device=device)[:, None]
+        at_work = self._cells(features)[..., None] + torch.arange(self.degree + 1, device=device)
+        if self.periodic:
+            at_work %= self.n
+        columns = (at_work + inputs * width).reshape(points, 1, -1)
         block.zero_().scatter_(2, columns.expand_as(local), local)
         if self.base:
             edgewise = block.view(points, self.outputs, self.inputs, width)
@@ -334,9 +344,17 @@ class SplineLayer(Layer):
         # With a base term every point sees its weights and the scales of the splines.
         if self.base or self.bias:
             return None
+        extended = self.n + self.degree
+        places = None
+        if self.periodic:
+            each = torch.arange(extended, device=features.rows.device) % self.n
+            places = (each + torch.arange(self.inputs, device=each.device)[:, None] * self.n).view(-1)
+        return Support(self._cells(features), self.degree + 1, extended, self.outputs, places)
+
+    def _cells(self, features: SplineFeatures) -> Tensor:
+        """The interval of every input, `[N, in]`."""
         rows = features.rows
-        cells = rows.T - torch.arange(0, self.inputs * self.n, self.n, device=rows.device)
-        return Support(cells, self.degree + 1, self.n + self.degree, self.outputs)
+        return rows.T - torch.arange(0, self.inputs * self.n, self.n, device=rows.device)
 
     def local_jacobian(
         self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, order: Tensor
@@ -366,7 +384,7 @@ class SplineLayer(Layer):
         if self.base:
             weights = weights * parameters["spline_scale"][..., None]
             weights = weights + parameters["coefficients"] * tangent["spline_scale"][..., None]
-        table = pieces.to_pieces(weights, self.knots, self.n, self.degree)
+        table = self._pieces(weights)
         out = cotangent.new_empty(len(features.space), self.outputs, cotangent.shape[1])
         for block in _blocks(features, self.degree, self.outputs):
             part = features.part(block)
@@ -385,6 +403,7 @@ class SplineLayer(Layer):
         scaled = cotangent * weights[:, None]
         gradient = _table_gradient(features, scaled.transpose(1, 2), self.n, self.degree)
         effective = pieces.from_pieces(gradient, self.knots, self.n, self.degree)
+        effective = folded(effective, self.n) if self.periodic else effective
         out = {"coefficients": effective}
         if self.base:
             assert features.silu is not None
@@ -400,13 +419,21 @@ class SplineLayer(Layer):
         weights = parameters["coefficients"]
         if self.base:
             weights = weights * parameters["spline_scale"][..., None]
-        return pieces.to_pieces(weights, self.knots, self.n, self.degree)
+        return self._pieces(weights)
+
+    def _pieces(self, weights: Tensor) -> Tensor:
+        """The polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
+        extended = wrapped(weights, self.degree) if self.periodic else weights
+        return pieces.to_pieces(extended, self.knots, self.n, self.degree)
 
     def constants(self) -> dict[str, np.ndarray]:
+        if self.periodic:  # one period of them
+            return {"knots": np.linspace(-1, 1, self.n + 1)}
         return {"knots": np.asarray(splines.knot_vector(self.knots, self.n, self.degree))}
 
     def attributes(self) -> dict[str, Any]:
-        return {"grid": self.n, "degree": self.degree, "spacing": self.knots, "outside": self.outside}
+        spacing = "periodic" if self.periodic else self.knots
+        return {"grid": self.n, "degree": self.degree, "spacing": spacing, "outside": self.outside}
 
     @property
     def kept(self) -> int:
@@ -422,13 +449,15 @@ class SplineLayer(Layer):
         return finer
 
     def coarsened(self) -> SplineLayer | None:
-        if self.n % 2:
+        if self.n % 2 or (self.periodic and self.n // 2 <= self.degree):
             return None
         coarser = copy(self)
         coarser.n = self.n // 2
         return coarser
 
     def nesting(self) -> dict[str, Nesting]:
+        if self.periodic:
+            return {"coefficients": periodic_nesting(self.n, self.degree)}
         if self.knots == "uniform":
             return {"coefficients": dyadic_nesting(self.n, self.degree)}
         coarse, fine = (splines.knot_vector(self.knots, n, self.degree) for n in (self.n, 2 * self.n))
@@ -452,6 +481,9 @@ class SplineOptions(ABC):
         scale: Size of the random splines at the start.
         embedding: How coordinates enter.
     """
+
+    one_coordinate: ClassVar[bool] = False
+    """Whether first layers see one coordinate each."""
 
     width: list[int] = field(default_factory=lambda: [5, 5])
     degree: int = 5
@@ -511,7 +543,7 @@ class SplineOptions(ABC):
                 f"at least {order + 1} (the problem uses derivatives of order {order}, which must be continuous)",
             )
 
-    def splines(self, inputs: int, outputs: int) -> SplineLayer:
+    def splines(self, inputs: int, outputs: int, *, periodic: bool = False) -> SplineLayer:
         """A layer of B-splines on the coarsest level, with these options."""
         return SplineLayer(
             inputs,
@@ -523,6 +555,7 @@ class SplineOptions(ABC):
             bias=self.bias,
             outside=self.outside,
             scale=self.scale,
+            periodic=periodic,
         )
 
     def stack(self, embedding: Embedding, outputs: int, products: Sequence[int] = ()) -> Backbone:
@@ -536,20 +569,25 @@ class SplineOptions(ABC):
         Returns:
             The backbone, without parameters.
         """
+        periodic = any(embedding.around(name) for name in embedding.domain.names)
+        if not self.one_coordinate:
+            embedding.refuse_splines()
         layers: list[Layer] = []
         inputs = embedding.width
         for k, (width, many) in enumerate(zip(self.width, products or [0] * len(self.width), strict=True)):
-            layers.append(self._layer(k, inputs, width + 2 * many))
+            layers.append(self._layer(k, inputs, width + 2 * many, periodic=k == 0 and periodic))
             if many:
                 layers.append(Multiply(width, many))
             if self.squash != "none":
                 layers.append(Activation(self.squash))
             inputs = width + many
-        layers.append(self._layer(len(self.width), inputs, outputs))
+        layers.append(self._layer(len(self.width), inputs, outputs, periodic=not self.width and periodic))
         return Backbone(embedding, layers, grid=self.grid)
 
-    def _layer(self, k: int, inputs: int, outputs: int) -> Layer:
+    def _layer(self, k: int, inputs: int, outputs: int, *, periodic: bool) -> Layer:
         """Layer k of the network."""
+        if periodic:
+            return self.splines(inputs, outputs, periodic=True)
         if k == 0 and self.first == "linear":
             return Linear(inputs, outputs, bias=False)
         return self.layer(inputs, outputs)

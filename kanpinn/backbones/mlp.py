@@ -38,6 +38,7 @@ class Mlp:
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network, without parameters; see `Kan.build`."""
+        embedding.refuse_splines()
         widths = [embedding.width, *self.width, outputs]
         layers: list[Layer] = []
         for k, (inputs, out) in enumerate(pairwise(widths)):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kanpinn.backbones.base import Backbone, Layer, Parameters, Tape
+from kanpinn import splines
+from kanpinn.backbones.base import Backbone, Layer, Parameters, Support, Tape
 from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineLayer, SplineOptions
@@ -21,6 +23,11 @@ from kanpinn.jets import JetSpace
 from kanpinn.shared_values import distinct
 
 LAST = ("sum", "linear")
+STARTS = ("random", "legendre")
+
+LEGENDRE = 10.0
+"""Size of the time's functions that begin as Legendre polynomials: least-squares steps that are kept short then change
+the functions of space, in which the network is linear, by a hundred times as much as those of time."""
 
 
 class Line(NamedTuple):
@@ -30,11 +37,13 @@ class Line(NamedTuple):
         space: The derivatives by that coordinate alone.
         data: The body's inputs at the distinct values, `[C_i, n_i, width]`.
         index: Which of them each point has, int64 `[N]`.
+        prepared: What the body's first layer's `Layer.prepare` says about them.
     """
 
     space: JetSpace
     data: Tensor
     index: Tensor
+    prepared: Any
 
 
 class Product(NamedTuple):
@@ -153,12 +162,46 @@ class Factors(Composite):
         bodies: One network per coordinate, which it embeds as the whole network does.
         outputs: Width of the output.
         terms: Number of products that are added, per output.
+        start: What the bodies begin as, one of `STARTS`.
     """
 
-    def __init__(self, bodies: tuple[Backbone, ...], outputs: int, terms: int) -> None:
+    def __init__(self, bodies: tuple[Backbone, ...], outputs: int, terms: int, start: str = "random") -> None:
         self.bodies = bodies
         self.outputs = outputs
         self.terms = terms
+        self.start = start
+
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        if self.start == "random":
+            return super().initial(generator)
+        space, time = self.shapes()
+        return {space: np.zeros(self.shapes()[space]), time: self._legendre()}
+
+    def _legendre(self) -> np.ndarray:
+        """The time's coefficients at the start, `[outputs·terms, 1, n + k]`."""
+        layer = _only(self.bodies[1])
+        assert layer is not None
+        x = torch.linspace(-1, 1, 8 * layer.width + 1, dtype=torch.float64)
+        values = np.polynomial.legendre.legvander(x.numpy(), self.terms - 1)
+        found = splines.fit(x, torch.from_numpy(values), layer.n, layer.degree).T.numpy()
+        return np.ascontiguousarray(np.tile(LEGENDRE * found, (self.outputs, 1))[:, None])
+
+    def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The network that holds, at all times, what this one has at its last time; itself where it cannot be held."""
+        if self.start == "random":
+            return dict(parameters)
+        space, time = self.shapes()
+        last = torch.ones(1, 1, 1).to(parameters[time])
+        end = self.bodies[1].carry(parameters[time].reshape(-1), last, JetSpace(("t",), ()))  # (1, 1, outputs·terms)
+        held = (parameters[space] * end.view(-1, 1, 1)).view(self.outputs, self.terms, -1).sum(1) / LEGENDRE
+        first = torch.zeros_like(parameters[space]).view(self.outputs, self.terms, -1)
+        first[:, 0] = held
+        return {space: first.view_as(parameters[space]), time: torch.from_numpy(self._legendre()).to(last)}
+
+    @property
+    def local(self) -> bool:
+        """Whether every body is one layer of splines, of whose parameters a point sees few."""
+        return all((layer := _only(body)) and not layer.base and not layer.bias for body in self.bodies)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -190,15 +233,19 @@ class Factors(Composite):
             telling = channels[:2] if body.embedding.symmetry else channels[:1]
             first, index = distinct(data[telling][..., columns].detach().movedim(0, 1).flatten(1))
             own = data[channels][:, first, columns]
-            lines.append(Line(JetSpace((name,), (name * order,) if order else ()), own, index))
+            alone = JetSpace((name,), (name * order,) if order else ())
+            lines.append(Line(alone, own, index, body.layers[0].prepare(own, alone)))
         return lines
+
+    def prepare(self, data: Tensor, space: JetSpace) -> list[Line]:
+        return self._lines(data.detach(), space)
 
     def forward(
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
     ) -> tuple[Tensor, Features]:
-        lines = self._lines(data, space)
+        lines = self._lines(data, space) if prepared is None else prepared
         values = [
-            body.carry(theta, line.data, line.space)
+            body.carry(theta, line.data, line.space, prepared=line.prepared)
             for body, theta, line in zip(self.bodies, self.thetas(parameters), lines, strict=True)
         ]
         orders = tuple(tuple(index.count(name) for name in self.names) for index in space.indices)
@@ -213,6 +260,31 @@ class Factors(Composite):
         for body, theta, line, seed in zip(self.bodies, self.thetas(parameters), lines, seeds, strict=True):
             _body_jacobian(body, theta, line, seed, out[:, start : start + body.size])
             start += body.size
+
+    def supports(self, features: Features) -> list[Support | int]:
+        found: list[Support | int] = []
+        for body, line in zip(self.bodies, features.lines, strict=True):
+            layer = _only(body)
+            alone = layer and layer.support(line.prepared)
+            found.append(alone.at(line.index) if alone else body.size)
+        return found
+
+    def local_jacobians(
+        self, parameters: Parameters, features: Features, cotangent: Tensor, order: Tensor
+    ) -> list[Tensor]:
+        lines, values, product = features
+        seeds = pulled_back(product, values, cotangent)
+        found = []
+        for body, theta, line, seed in zip(self.bodies, self.thetas(parameters), lines, seeds, strict=True):
+            layer = _only(body)
+            if layer and layer.support(line.prepared):
+                (own,) = body.arrays(theta)
+                found.append(layer.local_jacobian(own, line.prepared.at(line.index), seed, order))
+                continue
+            block = seed.new_empty(len(order), body.size)
+            _body_jacobian(body, theta, line, seed, block)
+            found.append(block[order])
+        return found
 
     def jvp(self, parameters: Parameters, features: Features, cotangent: Tensor, tangent: Parameters) -> Tensor:
         lines, values, product = features
@@ -250,9 +322,14 @@ class Factors(Composite):
         parts = torch.cat(found).split([prod(shape) for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
-    @property
-    def intervals(self) -> int | None:
-        return self.bodies[0].intervals
+    def cells(self, embedding: Embedding) -> dict[str, int]:
+        return {name: count for body in self.bodies for name, count in body.cells.items()}
+
+
+def _only(body: Backbone) -> SplineLayer | None:
+    """The layer of splines that a network consists of; None for others."""
+    layer = body.layers[0]
+    return layer if len(body.layers) == 1 and isinstance(layer, SplineLayer) else None
 
 
 def _body_jacobian(body: Backbone, theta: Tensor, line: Line, seed: Tensor, out: Tensor) -> None:
@@ -345,14 +422,29 @@ class Separable(SplineOptions):
         width: Hidden widths of each body; none for a single layer of splines.
         rank: Number of products that are added.
         last: sum: every unknown has its own products and adds them; linear: all unknowns share them, with weights.
+        grids: Spline intervals on the coarsest level of coordinates that have others than `grid`, by name.
+        start: What the bodies begin as: "random"; or "legendre" (one space dimension and time, no hidden layers): the
+            time's functions are the Legendre polynomials of degrees 0 … rank − 1, or what splines are nearest to them,
+            times `LEGENDRE`, and those of space are zero.
     """
+
+    one_coordinate: ClassVar[bool] = True
 
     width: list[int] = field(default_factory=lambda: [5])
     rank: int = 8
     last: str = "sum"
+    grids: dict[str, int] = field(default_factory=dict)
+    start: str = "random"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.start not in STARTS:
+            raise unknown_choice("backbone.start", self.start, STARTS)
+        if self.start == "legendre" and self.width:
+            raise invalid("backbone.start", self.start, "random, unless backbone.width=[]")
+        for name, grid in self.grids.items():
+            if isinstance(grid, bool) or not isinstance(grid, int) or grid < 1:
+                raise invalid(f"backbone.grids.{name}", grid, "an integer of at least 1")
         if self.rank < 1:
             raise invalid("backbone.rank", self.rank, "an integer of at least 1")
         if self.last not in LAST:
@@ -385,7 +477,27 @@ class Separable(SplineOptions):
                 "backbone.embedding.inputs", "true", "false (backbone=separable has no body for the further inputs)"
             )
         shared = self.last == "linear"
-        bodies = tuple(self.stack(one, self.rank if shared else self.rank * outputs) for one in single)
-        factors = Factors(bodies, self.rank if shared else outputs, 1 if shared else self.rank)
+        width = self.rank if shared else self.rank * outputs
+        bodies = tuple(self._body(one, width) for one in single)
+        self._check(embedding, bodies)
+        factors = Factors(bodies, self.rank if shared else outputs, 1 if shared else self.rank, self.start)
         layers: list[Layer] = [factors, Linear(self.rank, outputs, bias=False)] if shared else [factors]
         return Backbone(embedding, layers, grid=self.grid)
+
+    def _body(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The network of one coordinate."""
+        return replace(self, grid=self.grids.get(embedding.domain.names[0], self.grid)).stack(embedding, outputs)
+
+    def _check(self, embedding: Embedding, bodies: tuple[Backbone, ...]) -> None:
+        """Refuse options that do not suit the problem's coordinates."""
+        names = embedding.domain.names
+        for name in self.grids:
+            if name not in names:
+                raise unknown_choice("backbone.grids", name, names)
+        if self.start == "legendre" and not (len(names) == 2 and names[1] == "t" and self.last == "sum"):
+            raise invalid(
+                "backbone.start", self.start, "random, unless coordinates are one of space and t, with last=sum"
+            )
+        for name, body in zip(names, bodies, strict=True):
+            if embedding.around(name) and (body.grid or 0) <= self.degree:
+                raise invalid("backbone.grid", body.grid, f"at least {self.degree + 1} for periodic splines in {name}")

@@ -54,7 +54,8 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
         if found[3] == "chebyshev_":
             layer = _polynomials(data.model[found[0]])
         else:
-            layer = _splines(data.model[found[0]], data.model[f"{place}/knots"], relu=found[3] == "relu_")
+            degree = int(data.model_attributes.get("degree", 0))
+            layer = _splines(data.model[found[0]], data.model[f"{place}/knots"], degree, relu=found[3] == "relu_")
         x, values, inner = layer
         if f"{place}/base_weight" in data.model:
             silu = x / (1 + np.exp(-x))
@@ -70,11 +71,18 @@ def _polynomials(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return x, values, np.empty(0)
 
 
-def _splines(coefficients: np.ndarray, knots: np.ndarray, relu: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Splines `[out, in, n + k]` on knots `[n + 2k + 1]`: points, values, the knots between the ends."""
+def _splines(
+    coefficients: np.ndarray, knots: np.ndarray, known: int, *, relu: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Splines `[out, in, n + k]` on knots `[n + 2k + 1]`: points, values, the knots between the ends.
+
+    Periodic ones have n coefficients and n + 1 knots, and the degree `known` from elsewhere.
+    """
     from scipy.interpolate import BSpline
 
     degree = len(knots) - coefficients.shape[-1] - 1
+    if not degree:  # periodic splines, with the knots of one period
+        return _periodic(coefficients, knots, known)
     if relu:
         import torch
 
@@ -86,6 +94,17 @@ def _splines(coefficients: np.ndarray, knots: np.ndarray, relu: bool) -> tuple[n
     x = np.linspace(inner[0], inner[-1], _POINTS)
     values = BSpline(knots, np.moveaxis(coefficients, -1, 0), degree)(x)
     return x, np.moveaxis(values, 0, -1), inner
+
+
+def _periodic(coefficients: np.ndarray, knots: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Periodic splines `[out, in, n]` with the knots `[n + 1]` of one period: points, values, these knots."""
+    from scipy.interpolate import BSpline
+
+    period = knots[-1] - knots[0]
+    extended = np.concatenate([knots[-degree - 1 : -1] - period, knots, knots[1 : degree + 1] + period])
+    wrapped = np.concatenate([coefficients, coefficients[..., :degree]], axis=-1)
+    x = np.linspace(knots[0], knots[-1], _POINTS)
+    return x, np.moveaxis(BSpline(extended, np.moveaxis(wrapped, -1, 0), degree)(x), 0, -1), knots
 
 
 @styled

@@ -27,19 +27,22 @@ class Region:
     Attributes:
         lower: Lower ends, one per coordinate; empty for the end point of a 1-D domain.
         upper: Upper ends.
+        names: The coordinates.
         cells: Spline intervals per coordinate, None where no spline says.
         part: Tells which points of the box belong to the region; None for all.
     """
 
     lower: tuple[float, ...]
     upper: tuple[float, ...]
+    names: tuple[str, ...]
     cells: tuple[int | None, ...]
     part: Part | None = None
 
     @classmethod
     def of(cls, domain: Box, cells: Mapping[str, int] | None, part: Part | None = None) -> Region:
         """A domain, with the spline intervals of the coordinates that have them, and what of its box belongs to it."""
-        return cls(domain.lower, domain.upper, tuple((cells or {}).get(name) for name in domain.names), part)
+        names = domain.names
+        return cls(domain.lower, domain.upper, names, tuple((cells or {}).get(name) for name in names), part)
 
     @property
     def dimension(self) -> int:
@@ -87,6 +90,7 @@ class Region:
         return Region(
             self.lower[:column] + self.lower[column + 1 :],
             self.upper[:column] + self.upper[column + 1 :],
+            self.names[:column] + self.names[column + 1 :],
             self.cells[:column] + self.cells[column + 1 :],
             part if parts else None,
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import ClassVar, final
 
 import numpy as np
 
 from kanpinn.errors import invalid, unknown_choice
+from kanpinn.problem import Problem
 from kanpinn.samplers.base import MOST_POINTS, ArrayResidual, Sampler, check_whole
 from kanpinn.samplers.faces import Array, Region
 
@@ -121,26 +122,34 @@ class GaussLegendre(Sampler):
 
     Attributes:
         order: Points per interval and coordinate.
+        orders: The same of coordinates that have others, by name.
     """
 
     order: int = 3
+    orders: dict[str, int] = field(default_factory=dict)
 
     follows_knots: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("order", self.order, 1, 64)
+        for name, order in self.orders.items():
+            check_whole(f"orders.{name}", order, 1, 64)
+
+    def check_problem(self, problem: Problem) -> None:
+        super().check_problem(problem)
+        for name in self.orders:
+            if name not in problem.domain.names:
+                raise unknown_choice("sampler.orders", name, problem.domain.names)
 
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
         # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
-        fallback = math.ceil(count ** (1 / region.dimension) / self.order - 1e-9)
-        intervals = [cells or fallback for cells in region.cells]
-        if math.prod(self.order * cells for cells in intervals) > MOST_POINTS:
+        each = count ** (1 / region.dimension)
+        orders = [self.orders.get(name, self.order) for name in region.names]
+        intervals = [cells or math.ceil(each / order - 1e-9) for cells, order in zip(region.cells, orders, strict=True)]
+        if math.prod(order * cells for order, cells in zip(orders, intervals, strict=True)) > MOST_POINTS:
             raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
-        rules = [
-            gauss_legendre_rule(a, b, cells, self.order)
-            for a, b, cells in zip(region.lower, region.upper, intervals, strict=True)
-        ]
+        rules = [gauss_legendre_rule(*ends) for ends in zip(region.lower, region.upper, intervals, orders, strict=True)]
         return region.keep(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))
