@@ -2,7 +2,7 @@
 
     python benchmarks/layer.py [--problem burgers] [--rounds 7]      # a minute, one thread
 
-The network is that of each level of the problem's default schedule, after a few steps. Bare products are the batched
+The network is the problem's `kan` on each level of its schedule, after a few steps. Bare products are the batched
 products of forward pass, backward pass and Jacobian of every spline layer, by their shapes, with operands ready.
 Times are CPU times of one thread, the least of several rounds by turns: other processes disturb those least.
 """
@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    configuration = validate(compose([f"problem={arguments.problem}", "schedule.slabs=1"])[0])
+    configuration = validate(
+        compose([f"problem={arguments.problem}", "backbone=kan", "sampler=adaptive", "schedule.slabs=1"])[0]
+    )
     training = Training(configuration, OutputGrid(configuration.problem, None))
     columns: dict[str, dict[str, float]] = {}
     for stage in configuration.components["schedule"].plan():

@@ -89,9 +89,12 @@ TUNED = {
     ("kdv", 30): ("backbone.grid=288", "schedule.slabs=20"),
 }
 
+# The points of KdV's default are made for its splines.
+SCATTERED = {("kdv", None): ("sampler=adaptive",)}
+
 SOLVERS: dict[str, Solver] = {
     "kanpinn": Solver("kanpinn", "kanpinn_run.py", tuned=TUNED, ours=True),
-    "ssbroyden": Solver("SSBroyden MLP", "kanpinn_run.py", (*MLP, "optimizer=ssbroyden"), ours=True),
+    "ssbroyden": Solver("SSBroyden MLP", "kanpinn_run.py", (*MLP, "optimizer=ssbroyden"), SCATTERED, ours=True),
     "deepxde": Solver("DeepXDE", "deepxde_run.py"),
     "jaxkan": Solver("jaxKAN", "jaxkan_run.py", excluded=("poisson_lshape",)),
     "pykan": Solver("pykan", "pykan_run.py", excluded=tuple(c for c in CASES if c not in PYKAN)),

@@ -58,6 +58,7 @@ ADAM = "optimizer=adam schedule.steps=[4000,2000,1000,1000,1000000]"
 PERIODIC = "backbone.embedding.kind=periodic"
 KDV_KAN = "backbone=kan sampler=adaptive"
 KDV_SLABS = "schedule.slabs=8"
+KDV_COARSE = "backbone.grid=256"
 
 TECHNIQUES = (
     Technique("nested levels, for the finest level alone", "burgers", without=SINGLE),
@@ -84,10 +85,13 @@ TECHNIQUES = (
               common=KDV_KAN),
     Technique("slabs started warm", "kdv", without=f"{KDV_SLABS} schedule.warm=false", used=KDV_SLABS, common=KDV_KAN),
     Technique("separable network, for a general one", "kdv", without=f"{KDV_KAN} {KDV_SLABS}"),
-    Technique("24 time slabs, for 6 with more terms", "kdv",
-              without="schedule.slabs=6 backbone.grids={t:12} backbone.rank=19 backbone.grid=192 schedule.steps=[5]"),
-    Technique("slabs started from the last state", "kdv", without="schedule.warm=false schedule.steps=[6]"),
-    Technique("Legendre polynomials in time at the start", "kdv", without="backbone.start=random schedule.steps=[6]"),
+    Technique("20 time slabs, for 10 with more terms", "kdv", common=KDV_COARSE,
+              without="schedule.slabs=10 backbone.grids={t:6} backbone.rank=13 schedule.steps=[5]",
+              used="schedule.slabs=20"),
+    Technique("slabs started from the last state", "kdv", common=f"{KDV_COARSE} schedule.slabs=20",
+              without="schedule.warm=false schedule.steps=[6]"),
+    Technique("Legendre polynomials in time at the start", "kdv", common=f"{KDV_COARSE} schedule.slabs=20",
+              without="backbone.start=random schedule.steps=[6]"),
     Technique("separable network, for a general one", "poisson", without="backbone=kan"),
     Technique("separable network, for a general one", "helmholtz", without="backbone=kan"),
     Technique("separable network, for a general one", "advection", without="backbone=kan"),
