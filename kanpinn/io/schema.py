@@ -109,7 +109,7 @@ SOLUTION = (
     Item("/points/<condition>/residual", "size of the residual there", "float", ("point",), _LABEL),
     Item("/metrics", "metrics.json, whole and value by value", attributes={"json": "json"}, required=True),
     Item("/model", "what rebuilds the network", attributes={"json": "json"}, required=True),
-    Item("/model/<array…>", "knots and coefficients, layer by layer; of periodic splines those of one period", "number"),
+    Item("/model/<array…>", "knots and coefficients, by layer; of periodic splines those of one period", "number"),
     Item(
         "/VTKHDF",
         "what VTK needs to show the fields; not with more than three axes of space",
