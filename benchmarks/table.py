@@ -37,7 +37,7 @@ PROBLEMS = {
     "heat": Floor(1e-6, 65),
     "wave": Floor(1e-6, 65),
     "advection": Floor(1e-6, 65),
-    "kdv": Floor(1e-3, 65),
+    "kdv": Floor(1e-6, 65),
     "poisson_nd": Floor(1e-3, 65),
     "poisson_lshape": Floor(1e-3, 65),
     "poisson_interface": Floor(1e-4, 65),

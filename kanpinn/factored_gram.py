@@ -107,11 +107,19 @@ class _Rest:
 
 @dataclass(frozen=True)
 class _Block:
-    """One equation's rows of J at one term's points."""
+    """One equation's rows of J at one term's points.
+
+    Attributes:
+        shared: Which of the points share values.
+        tables: The bodies' parts of J that factor.
+        rest: The others.
+        loose: Whether some body is among these.
+    """
 
     shared: SharedValues
     tables: list[_Table]
     rest: _Rest
+    loose: bool
 
     def add(self, matrix: Tensor, gradient: Tensor, residual: Tensor) -> None:
         """Add its JᵀJ to `[P, P]` and its Jᵀr, with r `[N]`, to `[P]`."""
@@ -311,7 +319,12 @@ def products(
             term, row = record.rows[m]
             place = _Place(backbone, theta, record.tape.features, [c[:, term.points] for c in cotangents], term.points)
             blocks.append((place.block(grids[term.name], m), row.detach()))
-    if _too_many([len(row) for block, row in blocks if not block.tables], record, factors):
+    if _too_many(
+        [len(row) for block, row in blocks if not block.tables or (factors.local and block.loose)], record, factors
+    ):
+        for m, (block, _) in zip((m for members in record.passes for m in members), blocks, strict=True):
+            if block.loose:
+                grids[record.rows[m][0].name].declined.add(m)
         return None
     matrix, gradient = theta.new_zeros(len(theta), len(theta)), torch.zeros_like(theta)
     for block, row in blocks:
@@ -320,10 +333,10 @@ def products(
 
 
 def _too_many(plain: Sequence[int], record: Recording, factors: Factors) -> bool:
-    """Whether the equations without tables, with so many points each, are better left to another way.
+    """Whether equations without tables of all bodies, at so many points each, are better left to another way.
 
-    The whole J is, where there are no others. Where all bodies act locally, `sparse_gram` knows a way, which is worth a
-    quarter of the points.
+    If no equation has any, the whole J is as good. Where all bodies act locally, `sparse_gram` does better, which is
+    worth a quarter of the points.
     """
     return len(plain) == len(record.rows) or (factors.local and 4 * sum(plain) > sum(len(r) for _, r in record.rows))
 
@@ -354,7 +367,7 @@ class _Place:
         self.parameters = arrays[1:]
         lines, values, product = features[0]
         product = product._replace(indices=tuple(index[where] for index in product.indices))
-        self.bodies, self.lines, self.indices, self.local = factors.bodies, lines, product.indices, factors.local
+        self.bodies, self.lines, self.indices = factors.bodies, lines, product.indices
         self.thetas = factors.thetas(arrays[0])
         self.seeds = pulled_back(product, values, cotangents[0])
         self.inner = [(x[:, where], c) for x, c in zip(features[1:], cotangents[1:], strict=True)]
@@ -366,8 +379,6 @@ class _Place:
     def block(self, shared: SharedValues, equation: int) -> _Block:
         """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone.
 
-        Where all bodies act locally, `sparse_gram` is less work than tables of some of them.
-
         Args:
             shared: Which of the points share values; remembers for which equations tables are more work.
             equation: The equation's number.
@@ -376,7 +387,7 @@ class _Place:
             The part.
         """
         if equation in shared.declined:
-            return _Block(shared, [], self._rest(range(len(self.bodies))))
+            return _Block(shared, [], self._rest(range(len(self.bodies))), loose=True)
         tables: list[_Table] = []
         loose: list[int] = []
         for k, seed in enumerate(self.seeds):
@@ -391,8 +402,8 @@ class _Place:
                 tables.append(self._table(k, alive, *shared.kinds[k]))
             else:
                 loose.append(k)
-        found = _Block(shared, tables, self._rest(loose))
-        if not (loose and self.local) and found.work() < found.dense_work():
+        found = _Block(shared, tables, self._rest(loose), loose=bool(loose))
+        if found.work() < found.dense_work():
             return found
         shared.declined.add(equation)
         return self.block(shared, equation)

@@ -160,12 +160,12 @@ def check_memory(configuration: Configuration, available: int) -> None:
     """
     options, schedule = configuration.components["backbone"], configuration.components["schedule"]
     sampler, problem = configuration.components["sampler"], configuration.problem
-    # Built as if every coordinate were periodic, which has the most inputs.
-    coarsest = finest = options.build(Embedding(problem.domain, problem.domain.names), len(output_names(problem)))
+    embedding: Embedding = ask(problem, "inputs", options.embedding.of, problem, np.random.default_rng(0))
+    coarsest = finest = options.build(embedding, len(output_names(problem)))
     for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
         finest = finest.refined()
     parameters = finest.size
-    interior, boundary = sampler.counts(schedule.levels - 1)
+    interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
     points = interior + boundary * len(problem.conditions())
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)

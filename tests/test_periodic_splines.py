@@ -14,7 +14,7 @@ from scipy.interpolate import BSpline
 from test_sparse_gram import agree, cut
 from torch import Tensor, cos
 
-from kanpinn import api
+from kanpinn import api, sparse_gram
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
@@ -172,9 +172,37 @@ def objective_of(options: Separable, sampler: GaussLegendre) -> tuple[Objective,
     return objective, backbone.initial(np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("grid", [8, 24, 96])
-def test_normal_equations_are_those_of_the_jacobian(grid: int) -> None:
-    objective, theta = objective_of(replace(AROUND, grid=grid), GaussLegendre(order=3, orders={"t": 4}))
+SHAPES = {
+    "fewest intervals": replace(AROUND, grid=6),
+    "many intervals": AROUND,
+    "a linear layer behind": replace(AROUND, last="linear"),
+    "a hidden layer": replace(AROUND, width=[2]),
+    "biases": replace(AROUND, bias=True),
+    "cosine and sine": replace(AROUND, embedding=EmbeddingOptions(), grid=8),
+}
+
+
+@pytest.mark.parametrize("many", [1, 7], ids=["one part", "seven random parts"])
+@pytest.mark.parametrize("options", SHAPES.values(), ids=SHAPES)
+def test_products_of_any_parts_are_those_of_the_jacobian(
+    options: Separable, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One part sees the whole period, and so some parameters by several columns.
+    objective, theta = objective_of(options, GaussLegendre(order=3, orders={"t": 4}))
+    count = len(objective.points)
+    mixed = torch.from_numpy(np.random.default_rng(8).permutation(count))
+    monkeypatch.setattr(sparse_gram, "parts", lambda *_: [p.sort().values for p in mixed.tensor_split(many)])
+    found = sparse_gram.products(objective.backbone, theta, objective._record(theta), objective.points)
+    assert found is not None
+    r, jacobian, _ = objective.jacobian(theta)
+    expected, right = jacobian.T @ jacobian, jacobian.T @ r
+    assert float((found[0] - expected).abs().max() / expected.abs().max()) < 1e-13
+    assert float((found[1] - right).abs().max() / right.abs().max()) < 1e-13
+
+
+def test_normal_equations_of_fine_grids_are_those_of_the_jacobian() -> None:
+    objective, theta = objective_of(replace(AROUND, grid=96), GaussLegendre(order=3, orders={"t": 4}))
+    assert cut(objective, theta)
     agree(objective, theta, 1e-13)
 
 
@@ -245,6 +273,10 @@ WRAPPED = EmbeddingOptions(periodic="spline")
         (Mlp(embedding=WRAPPED), "backbone.embedding.periodic=spline"),
         (replace(AROUND, grids={"y": 3}), "backbone.grids=y"),
         (replace(AROUND, grid=5), "backbone.grid=5: expected at least 6"),
+        (replace(AROUND, grids={"x": 4}), "backbone.grids.x=4: expected at least 6"),
+        (replace(AROUND, knots="cosine"), "backbone.knots=cosine: expected uniform"),
+        (replace(AROUND, base=True), "backbone.base=true: expected false"),
+        (replace(AROUND, width=[2], first="linear"), "backbone.first=linear: expected spline"),
     ],
 )
 def test_what_does_not_fit_the_problem_is_refused(options: Separable | Kan | ChebyKan | Mlp, words: str) -> None:
@@ -257,6 +289,14 @@ def test_starts_and_grids_that_make_no_sense_are_refused() -> None:
         replace(AROUND, start="warm")
     with pytest.raises(UserError, match=r"backbone.start=legendre"):
         replace(STARTED, width=[3])
+    for word in ("base", "bias"):
+        with pytest.raises(UserError, match=r"backbone.start=legendre"):
+            replace(STARTED, **{word: True})
+    with pytest.raises(UserError, match=r"backbone.start=legendre"):
+        replace(STARTED, knots="cosine")
+    both = EmbeddingOptions().build(Around.domain, ("x", "t"), np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"backbone.start=legendre"):
+        STARTED.build(both, 1)
     with pytest.raises(UserError, match=r"backbone.grids.t=0"):
         replace(AROUND, grids={"t": 0})
     box = Box(x=(-1, 1), y=(-1, 1))
@@ -281,3 +321,11 @@ def test_a_travelling_wave_is_solved_in_slabs_and_its_functions_are_drawn(tmp_pa
     x = next(layer for layer in layers if len(layer.knots) == 33)
     assert x.values.shape[0] == 8
     assert np.abs(x.values[..., 0] - x.values[..., -1]).max() < 1e-12 * np.abs(x.values).max()
+
+
+def test_the_number_of_points_is_known_before_they_are_drawn() -> None:
+    sampler = GaussLegendre(interior=100, boundary=30, order=3, orders={"t": 4})
+    objective, _ = objective_of(AROUND, sampler)
+    drawn = {name: len(points) for name, points in objective.term_points().items()}
+    assert sampler.sizes(0, ("x", "t"), objective.backbone.cells) == (drawn["interior"], drawn["initial"])
+    assert sampler.sizes(0, ("x", "t"), {}) == (12 * 12, 30)

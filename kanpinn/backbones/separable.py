@@ -440,8 +440,12 @@ class Separable(SplineOptions):
         super().__post_init__()
         if self.start not in STARTS:
             raise unknown_choice("backbone.start", self.start, STARTS)
-        if self.start == "legendre" and self.width:
-            raise invalid("backbone.start", self.start, "random, unless backbone.width=[]")
+        if self.start == "legendre" and (self.width or self.base or self.bias or self.knots != "uniform"):
+            raise invalid(
+                "backbone.start",
+                self.start,
+                "random, unless backbone.width=[], without base and bias, on uniform knots",
+            )
         for name, grid in self.grids.items():
             if isinstance(grid, bool) or not isinstance(grid, int) or grid < 1:
                 raise invalid(f"backbone.grids.{name}", grid, "an integer of at least 1")
@@ -494,10 +498,18 @@ class Separable(SplineOptions):
         for name in self.grids:
             if name not in names:
                 raise unknown_choice("backbone.grids", name, names)
-        if self.start == "legendre" and not (len(names) == 2 and names[1] == "t" and self.last == "sum"):
+        evolution = len(names) == 2 and names[1] == "t" and "t" not in embedding.periodic
+        if self.start == "legendre" and not (evolution and self.last == "sum"):
             raise invalid(
                 "backbone.start", self.start, "random, unless coordinates are one of space and t, with last=sum"
             )
-        for name, body in zip(names, bodies, strict=True):
-            if embedding.around(name) and (body.grid or 0) <= self.degree:
-                raise invalid("backbone.grid", body.grid, f"at least {self.degree + 1} for periodic splines in {name}")
+        around = [(name, body) for name, body in zip(names, bodies, strict=True) if embedding.around(name)]
+        for name, body in around:
+            if (body.grid or 0) <= self.degree:
+                key = f"backbone.grids.{name}" if name in self.grids else "backbone.grid"
+                raise invalid(key, body.grid, f"at least {self.degree + 1} for periodic splines in {name}")
+        if around:
+            for key, suitable in (("knots", "uniform"), ("first", "spline"), ("base", False)):
+                if getattr(self, key) != suitable:
+                    value, text = (str(v).lower() for v in (getattr(self, key), suitable))
+                    raise invalid(f"backbone.{key}", value, f"{text} with backbone.embedding.periodic=spline")

@@ -194,6 +194,19 @@ class Sampler(ABC):
         found = [self._count(key, value, level) for key, value in self._numbers()]
         return found[0], max(found[1:], default=1)
 
+    def sizes(self, level: int, names: Sequence[str], cells: Mapping[str, int]) -> tuple[int, int]:
+        """About how many points a level gets: `counts`, unless the rule follows the spline's intervals.
+
+        Args:
+            level: The level.
+            names: The coordinates.
+            cells: Spline intervals of those that have them.
+
+        Returns:
+            Interior points and points per condition.
+        """
+        return self.counts(level)
+
     def _count(self, key: str, value: Any, level: int) -> int:
         """One number of points at a level."""
         if not _per_level(value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import ClassVar, final
@@ -142,13 +142,32 @@ class GaussLegendre(Sampler):
             if name not in problem.domain.names:
                 raise unknown_choice("sampler.orders", name, problem.domain.names)
 
+    def sizes(self, level: int, names: Sequence[str], cells: Mapping[str, int]) -> tuple[int, int]:
+        interior, boundary = self.counts(level)
+        each = {n: self._order(n) * (cells.get(n) or self._fallback(n, interior, len(names))) for n in names}
+        if len(names) == 1:
+            return math.prod(each.values()), 1
+        fewer = max(math.ceil(boundary ** (1 / (len(names) - 1))), 1)
+        sides = {n: each[n] if cells.get(n) else fewer for n in names}
+        return math.prod(each.values()), max(math.prod(v for m, v in sides.items() if m != n) for n in names)
+
+    def _order(self, name: str) -> int:
+        """Points per interval of a coordinate."""
+        return self.orders.get(name, self.order)
+
+    def _fallback(self, name: str, count: int, dimension: int) -> int:
+        """Intervals of a coordinate without a spline grid, where `count` points are asked for."""
+        # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
+        return math.ceil(count ** (1 / dimension) / self._order(name) - 1e-9)
+
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
-        each = count ** (1 / region.dimension)
-        orders = [self.orders.get(name, self.order) for name in region.names]
-        intervals = [cells or math.ceil(each / order - 1e-9) for cells, order in zip(region.cells, orders, strict=True)]
+        orders = [self._order(name) for name in region.names]
+        intervals = [
+            cells or self._fallback(name, count, region.dimension)
+            for name, cells in zip(region.names, region.cells, strict=True)
+        ]
         if math.prod(order * cells for order, cells in zip(orders, intervals, strict=True)) > MOST_POINTS:
             raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
         rules = [gauss_legendre_rule(*ends) for ends in zip(region.lower, region.upper, intervals, orders, strict=True)]
