@@ -209,6 +209,20 @@ def test_so_it_is_for_other_networks(name: str, tmp_path: Path) -> None:
     check([*kept, *BACKBONES[name]], tmp_path, name)
 
 
+def test_so_it_is_for_periodic_splines_in_time_slabs_that_follow_the_knots(tmp_path: Path) -> None:
+    words = ["problem=advection", "problem.c=2", "backbone=separable", "backbone.width=[]", "backbone.degree=4"]
+    words += [
+        "backbone.embedding.periodic=spline",
+        "backbone.start=legendre",
+        "backbone.grid=6",
+        "backbone.grids={t:1}",
+    ]
+    words += ["sampler=gauss_legendre", "sampler.orders={t:5}", "schedule.slabs=2", "schedule.levels=2"]
+    words += ["schedule.steps=[3,2]", "backbone.rank=3", "threads=1"]
+    words += [word for word in TINY if word.startswith("output.")]
+    check(words, tmp_path, "periodic")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_product_of_choices(optimizer: str, tmp_path: Path) -> None:

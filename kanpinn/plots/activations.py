@@ -15,6 +15,7 @@ from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
 _COLUMNS = 8
 _POINTS = 401
 _MANY_KNOTS = 33
+_MOST_KNOTS = 150
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
         f"{len(order)} largest of {outputs * inputs} {edges}" if most < outputs * inputs else f"{len(order)} {edges}"
     )
     body = f"factor in {formula(layer.body)}, " if layer.body else ""
-    knots = f", {len(layer.knots) - 1} knot intervals" if len(layer.knots) else ", polynomials"
+    intervals = len(layer.knots) - 1
+    knots = f", {intervals} knot interval{'s' * (intervals != 1)}" if len(layer.knots) else ", polynomials"
     part.suptitle(
         f"{body}layer {layer.number}:  {inputs} → {outputs}{knots},  {shown}", fontsize=9.5, x=0.01, ha="left"
     )
@@ -158,7 +160,7 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
         q, p = divmod(int(edge), inputs)
         axes.axhline(0, color="0.85", linewidth=0.6, zorder=1)
         axes.plot(layer.x, values[q, p], color=colour, linewidth=1.2, zorder=3)
-        if len(layer.knots):
+        if 0 < len(layer.knots) <= _MOST_KNOTS:  # more could not be told apart
             few = len(layer.knots) <= _MANY_KNOTS
             axes.plot(
                 layer.knots,
