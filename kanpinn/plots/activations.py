@@ -83,7 +83,7 @@ def _splines(
 
     degree = len(knots) - coefficients.shape[-1] - 1
     if not degree:  # periodic splines, with the knots of one period
-        return _periodic(coefficients, knots, known)
+        return _periodic(coefficients, known)
     if relu:
         import torch
 
@@ -97,15 +97,15 @@ def _splines(
     return x, np.moveaxis(values, 0, -1), inner
 
 
-def _periodic(coefficients: np.ndarray, knots: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Periodic splines `[out, in, n]` with the knots `[n + 1]` of one period: points, values, these knots."""
-    from scipy.interpolate import BSpline
+def _periodic(coefficients: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Periodic splines `[out, in, n]`: points, values, the knots of one period, as those of any uniform splines."""
+    import torch
 
-    period = knots[-1] - knots[0]
-    extended = np.concatenate([knots[-degree - 1 : -1] - period, knots, knots[1 : degree + 1] + period])
-    wrapped = np.concatenate([coefficients, coefficients[..., :degree]], axis=-1)
-    x = np.linspace(knots[0], knots[-1], _POINTS)
-    return x, np.moveaxis(BSpline(extended, np.moveaxis(wrapped, -1, 0), degree)(x), 0, -1), knots
+    from kanpinn.nesting import wrapped
+    from kanpinn.splines import knot_vector
+
+    extended = np.asarray(knot_vector("uniform", coefficients.shape[-1], degree))
+    return _splines(wrapped(torch.from_numpy(coefficients), degree).numpy(), extended, degree, relu=False)
 
 
 @styled
