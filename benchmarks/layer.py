@@ -17,7 +17,7 @@ from dataclasses import replace
 import machine
 import torch
 
-from kanpinn.backbones.kan import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.least_squares import gram

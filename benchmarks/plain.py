@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.kan import SplineLayer
 from kanpinn.backbones.layers import Activation, Linear
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.jets import JetSpace
 from kanpinn.splines import knots, piece_polynomials
 

@@ -22,7 +22,7 @@ from two_grid import PROBLEMS as DERIVATIVES
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.compose import compose
 from kanpinn.config import validate
 from kanpinn.multilevel.transfer import Transfer

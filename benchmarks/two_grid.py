@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer, Relaxation

@@ -9,11 +9,8 @@ exp(−λ (t_n − t_0)) too (`Weighting.growth`).
 from __future__ import annotations
 
 import math
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +20,10 @@ from torch import Tensor
 from kanpinn import factored_gram, sparse_gram
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.fields import ask, checked, network_fields, problem_name
 from kanpinn.jets import Jet, JetSpace
 from kanpinn.least_squares import LeastSquares, Linearization, gram
-from kanpinn.problem import Condition, Coordinates, Point, Problem, output_names
+from kanpinn.problem import Condition, Point, Problem
 from kanpinn.products import Equations, Products, TapedProducts, block_rows
 from kanpinn.recording import Recording, Term
 from kanpinn.samplers.base import Draw
@@ -39,101 +37,6 @@ FEWEST = 16
 """Points of every term that a random sample has, if the term has as many."""
 
 
-def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a problem's method; whatever it raises becomes one line that says where.
-
-    Args:
-        problem: The problem, for its name.
-        who: What is called, in words.
-        method: The method or function.
-        *arguments: Its arguments.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        UserError: If it raises anything.
-    """
-    try:
-        return method(*arguments)
-    except UserError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
-        text = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"problem={_name(problem)}: {who} raised {type(error).__name__}: {text} "
-            f"({Path(frame.filename).name}, line {frame.lineno})"
-        ) from error
-
-
-def _name(problem: Problem) -> str:
-    """The name of a problem's class, also where the problem is a part of another (a time slab)."""
-    return type(getattr(problem, "whole", problem)).__name__
-
-
-def _source(problem: Problem) -> str | None:
-    module = sys.modules.get(type(getattr(problem, "whole", problem)).__module__)
-    return getattr(module, "__file__", None)
-
-
-def _checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
-    """What a residual returned, by equation name, once every part is known to be a tensor `[count]`."""
-    named = dict(result) if isinstance(result, Mapping) else {"": result}
-    if not named:
-        raise UserError(f"problem={_name(problem)}: {who} returned no equation")
-    for value in named.values():
-        if not isinstance(value, Tensor) or value.shape != (count,):
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UserError(f"problem={_name(problem)}: {who} returned {got}, expected a tensor of shape ({count},)")
-    return named
-
-
-def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
-    """The unknowns as jets, by name.
-
-    Args:
-        problem: Names the unknowns and offers the exact form.
-        raw: The backbone's outputs, `[C, N, outputs]`.
-        points: `[N, d]`.
-        exact: Build the conditions in by `problem.exact`.
-
-    Returns:
-        One jet `[C, N]` per unknown.
-
-    Raises:
-        UserError: If the exact form is asked for and not offered, or there are other outputs than unknowns and no
-            ansatz.
-    """
-    space = raw.space
-    names = output_names(problem)
-    fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(names)}
-    coordinates = Coordinates(problem.domain.names, space.variables(points))
-    result = ask(problem, "ansatz", problem.ansatz, coordinates, Coordinates(names, list(fields.values())))
-    if result is not None:
-        fields = _rebuilt(problem, "ansatz", result)
-    elif names != problem.unknowns:
-        raise UserError(f"problem={type(problem).__name__}: outputs {', '.join(names)} need an ansatz")
-    if not exact:
-        return fields
-    raw_fields = Coordinates(problem.unknowns, list(fields.values()))
-    result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
-    if result is None:
-        raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
-    return _rebuilt(problem, "exact", result)
-
-
-def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
-    """What `exact` or `ansatz` returned, in the order of the unknowns, once it is known to be a jet for each."""
-    rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
-    if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
-        raise UserError(
-            f"problem={type(problem).__name__}: {who} must return one jet for each of {', '.join(problem.unknowns)}"
-        )
-    return {name: rebuilt[name] for name in problem.unknowns}
-
-
 def _within(part: slice | Tensor, which: slice | Tensor) -> Tensor:
     """Which of all points some of a part's points are, `[n]`."""
     return (torch.arange(part.start, part.stop) if isinstance(part, slice) else part)[which]
@@ -141,7 +44,7 @@ def _within(part: slice | Tensor, which: slice | Tensor) -> Tensor:
 
 def _check_names(problem: Problem, names: list[str], weighting: Weighting) -> None:
     """Refuse conditions whose loss terms cannot be told apart, and weights of terms that do not exist."""
-    who = f"problem={type(problem).__name__}"
+    who = f"problem={problem_name(problem)}"
     if INTERIOR in names:
         raise UserError(f"{who}: a condition cannot be called '{INTERIOR}'; that is the term of the equations")
     for name in names:
@@ -207,7 +110,7 @@ class Objective(LeastSquares):
         for name, chosen in [(INTERIOR, draw.interior), *((n, draw.conditions[n]) for n in self.conditions)]:
             if not (len(chosen.points) and float(chosen.weights.sum()) > 0):
                 raise UserError(
-                    f"problem={_name(self.problem)}: no point was drawn for '{name}'; ask for more of them by "
+                    f"problem={problem_name(self.problem)}: no point was drawn for '{name}'; ask for more of them by "
                     "sampler.interior or sampler.boundary"
                 )
             scale = torch.sqrt(self.weighting.term(name) * chosen.weights / chosen.weights.sum())
@@ -297,7 +200,7 @@ class Objective(LeastSquares):
                 who = f"condition '{term.name}'"
                 result = ask(self.problem, who, self.conditions[term.name].residual, *arguments)
             count = term.points.stop - term.points.start
-            for equation, value in _checked(self.problem, who, result, count).items():
+            for equation, value in checked(self.problem, who, result, count).items():
                 yield term, equation, value
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -597,7 +500,7 @@ class Objective(LeastSquares):
         with torch.no_grad():
             point = Point(self.problem.domain.names, points, self.fields(theta, points))
             result = ask(self.problem, who, method, point)
-        return _checked(self.problem, who, result, len(points))
+        return checked(self.problem, who, result, len(points))
 
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
+from kanpinn.fields import ask
 from kanpinn.io.solution import field_axes
 from kanpinn.jets import JetSpace
-from kanpinn.objective import Objective, ask
+from kanpinn.objective import Objective
 from kanpinn.problem import Coordinates, Problem, inside
 
 CHUNK = 20_000

@@ -16,9 +16,10 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import PARITIES, Embedding
 from kanpinn.config import Configuration
 from kanpinn.errors import UserError
+from kanpinn.fields import ask
 from kanpinn.jets import JetSpace
 from kanpinn.mirrors import check_symmetry
-from kanpinn.objective import Objective, ask
+from kanpinn.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
 from kanpinn.output import DEFAULT_POINTS, reference_values
 from kanpinn.problem import Box, Condition, Problem, output_names

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.kan import SplineLayer
 from kanpinn.backbones.relu_kan import map_splines
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
 from kanpinn.jets import JetSpace
 from kanpinn.least_squares import LeastSquares as Protocol

@@ -18,8 +18,8 @@ from kanpinn import api, sparse_gram
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.kan import SplineLayer
 from kanpinn.backbones.separable import LEGENDRE
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
 from kanpinn.io.solution import read_solution
 from kanpinn.jets import JetSpace

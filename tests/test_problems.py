@@ -22,8 +22,9 @@ from torch import Tensor, cos, sin
 
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
+from kanpinn.fields import network_fields
 from kanpinn.jets import Jet, JetSpace
-from kanpinn.objective import Objective, network_fields
+from kanpinn.objective import Objective
 from kanpinn.output import OutputGrid, solution_fields
 from kanpinn.places import load_problem_class
 from kanpinn.problem import Box, Condition, Coordinates, Point, Problem

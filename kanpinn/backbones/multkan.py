@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineLayer, SplineOptions
+from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.edges import SplineFeatures
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineFeatures, SplineLayer, SplineOptions
+from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
 from kanpinn.jets import JetSpace
 from kanpinn.nesting import Nesting

@@ -16,8 +16,9 @@ from kanpinn import splines
 from kanpinn.backbones.base import Backbone, Layer, Parameters, Support, Tape
 from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineLayer, SplineOptions
+from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.layers import Linear
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets import JetSpace
 from kanpinn.shared_values import distinct
