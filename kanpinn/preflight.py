@@ -15,7 +15,7 @@ from kanpinn import slabs
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import PARITIES, Embedding
 from kanpinn.config import Configuration
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, invalid
 from kanpinn.fields import ask
 from kanpinn.jets import JetSpace
 from kanpinn.mirrors import check_symmetry
@@ -113,7 +113,7 @@ def probe(configuration: Configuration) -> None:
 
 
 def check_stages(configuration: Configuration, backbone: Backbone) -> None:
-    """Refuse a schedule that goes down with a network that has no levels, and optimisers that cannot train it.
+    """Refuse schedules that need levels or random starts a network does not have, and optimisers that cannot train it.
 
     Args:
         configuration: The checked config.
@@ -129,6 +129,9 @@ def check_stages(configuration: Configuration, backbone: Backbone) -> None:
             f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
             "to; valid choices: nested, single."
         )
+    trials = sum(stage.trial is not None for stage in stages)
+    if trials and len({tuple(backbone.initial(np.random.default_rng(seed)).tolist()) for seed in range(2)}) == 1:
+        raise invalid("schedule.starts", trials, "1 for a network that begins the same whatever the seed")
     levels = [backbone]
     while levels[-1].refinable and len(levels) <= max(stage.level for stage in stages):
         levels.append(levels[-1].refined())
