@@ -49,12 +49,13 @@ class Mlflow(Logger):
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        artifacts = None
-        if self.uri.startswith("sqlite:///"):
-            file = Path(self.uri.removeprefix("sqlite:///")).absolute()
+        artifacts, uri = None, self.uri
+        if uri.startswith("sqlite:///"):
+            file = Path(uri.removeprefix("sqlite:///")).absolute()
             file.parent.mkdir(parents=True, exist_ok=True)
             artifacts = (file.parent / "mlflow").as_uri()
-        self._client = MlflowClient(tracking_uri=self.uri)
+            uri = f"sqlite:///{file}"  # MLflow keeps stores by address: a relative one stays in the first folder
+        self._client = MlflowClient(tracking_uri=uri)
         found = self._client.get_experiment_by_name(self.experiment)
         if found is None:
             try:
