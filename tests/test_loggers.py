@@ -158,10 +158,14 @@ def test_tensorboard_reads_back_every_number(folder):
 
 
 @pytest.mark.slow
-def test_mlflow_reads_back_every_number(folder):
+def test_mlflow_reads_back_every_number(folder, tmp_path_factory, monkeypatch):
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
+    elsewhere = tmp_path_factory.mktemp("elsewhere")  # where the same relative address means another file
+    monkeypatch.chdir(elsewhere)
+    solve(elsewhere, "logger=mlflow")
+    monkeypatch.chdir(folder)
     solution = solve(folder, "logger=mlflow", "logger.every=2", "output.figures=true")
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/outputs/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("kanpinn").experiment_id])

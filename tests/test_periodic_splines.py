@@ -328,4 +328,5 @@ def test_the_number_of_points_is_known_before_they_are_drawn() -> None:
     objective, _ = objective_of(AROUND, sampler)
     drawn = {name: len(points) for name, points in objective.term_points().items()}
     assert sampler.sizes(0, ("x", "t"), objective.backbone.cells) == (drawn["interior"], drawn["initial"])
-    assert sampler.sizes(0, ("x", "t"), {}) == (12 * 12, 30)
+    assert sampler.sizes(0, ("x", "t"), {}) == (12 * 12, 32)  # eight intervals of four points in t, ten of three in x
+    assert sampler.sizes(0, ("t",), {}) == (100, 1)

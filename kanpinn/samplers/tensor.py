@@ -144,31 +144,31 @@ class GaussLegendre(Sampler):
 
     def sizes(self, level: int, names: Sequence[str], cells: Mapping[str, int]) -> tuple[int, int]:
         interior, boundary = self.counts(level)
-        each = {n: self._order(n) * (cells.get(n) or self._fallback(n, interior, len(names))) for n in names}
-        if len(names) == 1:
-            return math.prod(each.values()), 1
-        fewer = max(math.ceil(boundary ** (1 / (len(names) - 1))), 1)
-        sides = {n: each[n] if cells.get(n) else fewer for n in names}
-        return math.prod(each.values()), max(math.prod(v for m, v in sides.items() if m != n) for n in names)
+        faces = [[name for name in names if name != left_out] for left_out in names]
+        inside, *sides = (
+            math.prod(order * many for order, many in self._rule(chosen, [cells.get(name) for name in chosen], asked))
+            for chosen, asked in [(names, interior), *((face, boundary) for face in faces)]
+        )
+        return inside, max(sides)
 
-    def _order(self, name: str) -> int:
-        """Points per interval of a coordinate."""
-        return self.orders.get(name, self.order)
-
-    def _fallback(self, name: str, count: int, dimension: int) -> int:
-        """Intervals of a coordinate without a spline grid, where `count` points are asked for."""
+    def _rule(self, names: Sequence[str], cells: Sequence[int | None], count: int) -> list[tuple[int, int]]:
+        """Points per interval and intervals of every coordinate; without a spline grid those that `count` asks for."""
+        orders = [self.orders.get(name, self.order) for name in names]
         # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
-        return math.ceil(count ** (1 / dimension) / self._order(name) - 1e-9)
+        return [
+            (order, given or math.ceil(count ** (1 / len(names)) / order - 1e-9))
+            for order, given in zip(orders, cells, strict=True)
+        ]
 
     def place(
         self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
     ) -> tuple[Array, Array]:
-        orders = [self._order(name) for name in region.names]
-        intervals = [
-            cells or self._fallback(name, count, region.dimension)
-            for name, cells in zip(region.names, region.cells, strict=True)
-        ]
-        if math.prod(order * cells for order, cells in zip(orders, intervals, strict=True)) > MOST_POINTS:
+        rule = self._rule(region.names, region.cells, count)
+        if math.prod(order * many for order, many in rule) > MOST_POINTS:
+            intervals = [many for _, many in rule]
             raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
-        rules = [gauss_legendre_rule(*ends) for ends in zip(region.lower, region.upper, intervals, orders, strict=True)]
+        rules = [
+            gauss_legendre_rule(a, b, many, order)
+            for a, b, (order, many) in zip(region.lower, region.upper, rule, strict=True)
+        ]
         return region.keep(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))
