@@ -20,8 +20,8 @@ import torch
 from machine import cores, cpu_model, load
 from torch import Tensor
 
-from kanpinn import splines
-from kanpinn.power_relu import power_relu, relu_coefficients
+from kanpinn.splines import bspline
+from kanpinn.splines.power_relu import power_relu, relu_coefficients
 
 DEGREES = range(1, 8)
 INTERVALS = (8, 32, 128)
@@ -37,7 +37,7 @@ def contract(basis: Tensor, coefficients: Tensor) -> Tensor:
 
 def cox_de_boor(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Tensor:
     """All n + k basis functions by the recursion, as pykan and efficient-kan do."""
-    t = splines.knots(n, degree).to(x)
+    t = bspline.knots(n, degree).to(x)
     b = ((x[..., None] >= t[:-1]) & (x[..., None] < t[1:])).to(x)
     for p in range(1, degree + 1):
         rising = (x[..., None] - t[: -p - 1]) / (t[p:-1] - t[: -p - 1])
@@ -63,7 +63,7 @@ def local_power_relu(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Te
 
 def pieces(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Tensor:
     """The k + 1 functions at work, as local polynomials: what kanpinn's layers do."""
-    cell, b = splines.local_basis(x, n, degree)
+    cell, b = bspline.local_basis(x, n, degree)
     windows = coefficients.unfold(-1, degree + 1, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (in·n, k+1, out)
     rows = (cell + torch.arange(x.shape[1], device=x.device) * n).flatten()
     local = windows.flatten(1).index_select(0, rows).view(len(x), -1, len(coefficients))  # (N, in·(k+1), out)

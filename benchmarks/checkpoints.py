@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import kanpinn
-from kanpinn.checkpoints import Checkpoints
+from kanpinn.run.checkpoints import Checkpoints
 
 spent: list[float] = []
 write = Checkpoints.write

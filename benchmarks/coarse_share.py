@@ -19,12 +19,12 @@ import torch
 from cycles import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
-from kanpinn.least_squares import gram
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.least_squares.base import gram
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.output import OutputGrid
-from kanpinn.training import Training
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 DAMPINGS = (1e-3, 1e-9)
 

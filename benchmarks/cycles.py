@@ -170,8 +170,8 @@ def words(value: Any) -> str:
 @cache
 def tuned(problem: str) -> tuple[int, int, tuple[int, ...]]:
     """Interior and boundary points and steps per level that a problem comes with."""
-    from kanpinn.compose import compose
-    from kanpinn.config import resolve
+    from kanpinn.settings.compose import compose
+    from kanpinn.settings.config import resolve
 
     values = resolve(compose([f"problem={problem}", "backbone=kan"])[0])
     steps = tuple(values["schedule"]["steps"])[:LEVELS]

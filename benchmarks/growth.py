@@ -30,13 +30,13 @@ from defaults import ROOT
 from jets import peak_memory
 from torch import Tensor
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import write_text
-from kanpinn.jets import Jet
-from kanpinn.output import OutputGrid
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
-from kanpinn.training import Training
+from kanpinn.jets.jet import Jet
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 CSV = ROOT / "outputs" / "benchmarks" / "growth.csv"
 FIGURE = ROOT / "benchmarks" / "growth.png"

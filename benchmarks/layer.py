@@ -18,13 +18,13 @@ import machine
 import torch
 
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.compose import compose
-from kanpinn.config import validate
-from kanpinn.least_squares import gram
-from kanpinn.objective import Objective
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.least_squares.base import gram
+from kanpinn.least_squares.residuals import Objective
 from kanpinn.optimizers import Step
-from kanpinn.output import OutputGrid
-from kanpinn.training import Training
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 STEPS = 3
 """Steps on every level before it is timed."""

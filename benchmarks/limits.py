@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.collocation import Collocation
-from kanpinn.compose import compose
-from kanpinn.config import Configuration, validate
-from kanpinn.output import OutputGrid, grid_values
-from kanpinn.problem import Coordinates, Problem
+from kanpinn.evaluate.grid_evaluation import OutputGrid, grid_values
+from kanpinn.pde.problem import Coordinates, Problem
 from kanpinn.samplers.quasi import Sobol
-from kanpinn.training import Training
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import Configuration, validate
+from kanpinn.solver.collocation import Collocation
+from kanpinn.solver.slab_solve import Training
 
 
 def fitting(problem: Problem) -> Problem:

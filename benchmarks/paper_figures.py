@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from paper_study import EXPERIMENTS, OURS, Experiment
 from scipy.fft import dctn
 
-from kanpinn.checkpoints import Checkpoint, files, network
+from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.io.checkpoint import read_checkpoint
 from kanpinn.io.solution import SolutionFile, read_solution
-from kanpinn.output import evaluate
 from kanpinn.plots.style import COLOURS, new_figure, save, styled
+from kanpinn.run.checkpoints import Checkpoint, files, network
 
 Folders = Mapping[tuple[str, str, str], Path]
 """Run folders of one seed, by experiment, variant and reading."""

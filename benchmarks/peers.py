@@ -32,10 +32,10 @@ import rows
 from defaults import ROOT, USER_ERROR, fingerprint
 from peers_suite import CASES, LIMITS, SEEDS, SOLVERS, Turn, present, turns
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import write_text
-from kanpinn.output import OutputGrid
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 FOLDER = ROOT / "outputs" / "benchmarks"
 SCRIPTS = ROOT / "benchmarks" / "peers"

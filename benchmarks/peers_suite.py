@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kanpinn.places import choices
+from kanpinn.settings.discovery import choices
 
 LIMITS = (10, 30, 60, 120)
 SEEDS = (0, 1, 2, 3, 4)

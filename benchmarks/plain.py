@@ -16,8 +16,8 @@ from torch.func import grad, jacrev, vmap
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layers import Activation, Linear
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.jets import JetSpace
-from kanpinn.splines import knots, piece_polynomials
+from kanpinn.jets.jet import JetSpace
+from kanpinn.splines.bspline import knots, piece_polynomials
 
 
 class Plain:

@@ -23,16 +23,16 @@ from two_grid import PROBLEMS as DERIVATIVES
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import Objective
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
-from kanpinn.output import OutputGrid
-from kanpinn.problem import Box, Condition, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.training import Training
-from kanpinn.weighting import Fixed
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 INTERVALS = (8, 16, 32, 64, 128)
 FINEST_NETWORK = 32

@@ -20,13 +20,13 @@ import machine
 import numpy as np
 import torch
 
-from kanpinn import factored_gram
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.backbones.separable import normal_equations
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.output import OutputGrid
-from kanpinn.problem import Coordinates
-from kanpinn.training import Training
+from kanpinn.pde.problem import Coordinates
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 PROBLEMS = ("poisson", "helmholtz", "heat", "wave", "advection", "poisson_nd")
 MANY = "sampler.interior=100000 sampler.growth=1 schedule.levels=1 schedule.steps=[9] backbone.grid=64"
@@ -107,7 +107,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.dense:
-        factored_gram.products = lambda *_: None
+        normal_equations.products = lambda *_: None
     print(f"{machine.cpu_model()}, one thread, torch {torch.__version__}\n")
     if arguments.part == "steps":
         return steps(arguments.cases)

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor
 
 import kanpinn
-from kanpinn.compose import compose
-from kanpinn.config import validate
-from kanpinn.least_squares import Linearization, gram
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.least_squares.base import Linearization, gram
 from kanpinn.optimizers.damped_systems import SOLVERS
-from kanpinn.output import OutputGrid
-from kanpinn.training import Training
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.solver.slab_solve import Training
 
 CONDITIONS = (1e2, 1e4, 1e6, 1e8, 1e10)
 DAMPINGS = (1e-6, 1e-12, 1e-18)

@@ -20,12 +20,12 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.hierarchy import Hierarchy
-from kanpinn.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer, Relaxation
-from kanpinn.problem import Box, Condition, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
 
 SIZES = (16, 32, 64, 128, 256)
 SMOOTHERS = {

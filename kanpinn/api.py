@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.slabs import slab_networks, slabs_begun
+from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
 from kanpinn.errors import UserError, unknown_choice
-from kanpinn.objective import Objective
-from kanpinn.output import evaluate
+from kanpinn.evaluate.grid_evaluation import evaluate
+from kanpinn.least_squares.residuals import Objective
 
 if TYPE_CHECKING:
     import xarray
@@ -115,8 +115,8 @@ def solve(overrides: Sequence[str] = ()) -> Solution:
         UserError: If the input is wrong.
         DivergedError: If the solve failed; the best state so far is written.
     """
-    from kanpinn.compose import compose
-    from kanpinn.run import run
+    from kanpinn.run.run import run
+    from kanpinn.settings.compose import compose
 
     if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
         raise UserError(f"overrides={overrides!r}: expected a list of texts, such as ['problem=burgers', 'seed=1']")
@@ -136,7 +136,7 @@ def load(run: str | Path) -> Solution:
     Raises:
         UserError: If the folder is not a run or its files are damaged.
     """
-    from kanpinn.checkpoints import restore
+    from kanpinn.run.checkpoints import restore
 
     objective, theta, metrics = restore(Path(run))
     return Solution(objective, theta, metrics, Path(run))

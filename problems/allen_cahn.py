@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, cos, erfc, exp
 
-from kanpinn.jets import Jet
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.jets.jet import Jet
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.references.allen_cahn import allen_cahn
 
 

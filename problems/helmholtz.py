@@ -6,8 +6,8 @@ from math import pi
 
 from torch import Tensor, sin
 
-from kanpinn.jets import Jet
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.jets.jet import Jet
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 
 
 @dataclass(frozen=True)

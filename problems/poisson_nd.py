@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, sin
 
 from kanpinn.errors import invalid
-from kanpinn.jets import Jet
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.jets.jet import Jet
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 
 NAMES = "xyzwvs"
 """Coordinates in their order; one letter each, u being taken."""

@@ -7,7 +7,7 @@ from math import cos, pi, sin
 import torch
 from torch import Tensor
 
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def recorded_run(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     asked: list[dict] = []
 
     def run(cfg, folder):
-        from kanpinn.config import validate
         from kanpinn.errors import DivergedError, Interrupted, UserError
+        from kanpinn.settings.config import validate
 
         resolved = validate(cfg).resolved
         seed = resolved["seed"]
@@ -93,7 +93,7 @@ def recorded_run(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
         if seed == 16:
             raise Interrupted(15)
 
-    module = types.ModuleType("kanpinn.run")
+    module = types.ModuleType("kanpinn.run.run")
     module.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "kanpinn.run", module)
+    monkeypatch.setitem(sys.modules, "kanpinn.run.run", module)
     return asked

@@ -2,11 +2,11 @@
 
 import pytest
 
-from kanpinn.places import choices
+from kanpinn.settings.discovery import choices
 
 PROBLEM = """
 from dataclasses import dataclass
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 @dataclass(frozen=True)
 class Decay(Problem):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kanpinn.places import problem_names
+from kanpinn.settings.discovery import problem_names
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -8,7 +8,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from kanpinn.chebyshev import ChebyshevNesting, chebyshev_basis
+from kanpinn.splines.chebyshev import ChebyshevNesting, chebyshev_basis
 
 NESTINGS = [ChebyshevNesting(k, m) for k, m in ((0, 0), (0, 5), (1, 2), (3, 3), (4, 8), (4, 21), (5, 11), (16, 32))]
 each = pytest.mark.parametrize("nesting", NESTINGS, ids=[f"{q.coarse - 1} to {q.fine - 1}" for q in NESTINGS])

@@ -11,7 +11,7 @@ import pytest
 import kanpinn
 from kanpinn.io.check import check
 from kanpinn.io.schema import CHECKPOINT, LEVEL, METRICS, SOLUTION, SWEEP
-from kanpinn.places import choices
+from kanpinn.settings.discovery import choices
 
 QUICK = [
     "schedule.steps=1",
@@ -45,7 +45,7 @@ def test_slabs_several_equations_and_no_reference_keep_to_the_schema(folder: Pat
     (folder / "conf" / "problem" / "pair.yaml").write_text("name: pair\nconditions: soft\n")
     (folder / "problems" / "pair.py").write_text(
         "from dataclasses import dataclass\n"
-        "from kanpinn.problem import Box, Condition, Problem\n"
+        "from kanpinn.pde.problem import Box, Condition, Problem\n"
         "@dataclass(frozen=True)\n"
         "class Pair(Problem):\n"
         "    domain = Box(t=(0, 1), x=(0, 1), y=(0, 1), z=(0, 1))\n"

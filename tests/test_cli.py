@@ -16,9 +16,9 @@ import pytest
 from kanpinn.cli.list import TITLES
 from kanpinn.cli.main import COMMANDS
 from kanpinn.errors import UserError
-from kanpinn.places import choices
-from kanpinn.problem import Box
-from kanpinn.registry import REGISTRY
+from kanpinn.pde.problem import Box
+from kanpinn.settings.discovery import choices
+from kanpinn.settings.registry import REGISTRY
 
 TINY = [
     "problem=poisson",

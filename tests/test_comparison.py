@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_plots import solution
 
-from kanpinn.comparison import by_level, csv_text, differing, flat_config, named, read_run, table
+from kanpinn.compare.comparison import by_level, csv_text, differing, flat_config, named, read_run, table
 from kanpinn.io.atomic import write_json
 from kanpinn.io.solution import write_solution
 from kanpinn.plots.comparison import comparison_figure, error_curve

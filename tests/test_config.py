@@ -12,16 +12,16 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from kanpinn.checking import build, conform, describe
-from kanpinn.compose import check_folder, compose, expand
-from kanpinn.config import COMPONENTS, load_problem_class, validate
 from kanpinn.errors import UserError
-from kanpinn.places import choices
-from kanpinn.registry import REGISTRY
+from kanpinn.settings.checking import build, conform, describe
+from kanpinn.settings.compose import check_folder, compose, expand
+from kanpinn.settings.config import COMPONENTS, load_problem_class, validate
+from kanpinn.settings.discovery import choices
+from kanpinn.settings.registry import REGISTRY
 
 PROBLEM = '''
 from dataclasses import dataclass
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def test_anything_fits_any():
 
 
 def test_import_and_compose_take_less_than_four_seconds(folder):
-    code = "from kanpinn.compose import compose; from kanpinn.config import validate; validate(compose([])[0])"
+    code = "from kanpinn.settings import compose, config; config.validate(compose.compose([])[0])"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -14,14 +14,14 @@ import pytest
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan
+from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.schedules import Nested
-from kanpinn.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.output import OutputGrid, evaluate
-from kanpinn.places import load_problem_class
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
+from kanpinn.settings.discovery import load_problem_class
 
 
 @dataclass(frozen=True)

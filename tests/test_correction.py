@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES
-from kanpinn.least_squares import LeastSquares, Linearization
+from kanpinn.least_squares.base import LeastSquares, Linearization
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.correction import ARMIJO, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.hierarchy import Hierarchy
-from kanpinn.objective import Objective
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
-from kanpinn.problem import Box, Condition, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from kanpinn.problems.burgers import Burgers
 
-from kanpinn.compose import compose
-from kanpinn.config import Configuration, _check_curriculum, validate
 from kanpinn.errors import UserError
-from kanpinn.output import OutputGrid
-from kanpinn.problem import Box
-from kanpinn.training import Training
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.pde.problem import Box
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import Configuration, _check_curriculum, validate
+from kanpinn.solver.slab_solve import Training
 
 BURGERS = ["problem=burgers", "problem.nu=0.02", "backbone.width=[2]", "backbone.degree=3", "sampler.interior=60"]
 CURRICULUM = "schedule.curriculum={nu:[0.3,0.1]}"

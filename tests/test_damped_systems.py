@@ -18,19 +18,19 @@ from test_objective import CASES, NONE, System, build
 from test_optimizers import START, iterate, linear, rosenbrock
 from torch import Tensor
 
-from kanpinn import objective as objective_room
 from kanpinn import solve
 from kanpinn.backbones import Backbone
 from kanpinn.errors import UserError
-from kanpinn.least_squares import LeastSquares as Protocol
-from kanpinn.least_squares import Linearization
-from kanpinn.objective import Objective
+from kanpinn.least_squares import residuals as objective_room
+from kanpinn.least_squares.base import LeastSquares as Protocol
+from kanpinn.least_squares.base import Linearization
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt, Step
 from kanpinn.optimizers import levenberg_marquardt as levenberg_marquardt_room
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.optimizers.damping import NielsenDamping, TargetRatioDamping
 from kanpinn.optimizers.sketching import count_sketch, sample_points
-from kanpinn.weighting import ResidualAttention
 
 
 def case(rows: int, size: int, *, linear_term: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import kanpinn as package
-from kanpinn.checkpoints import newest
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.io import lock
 from kanpinn.io.lock import run_lock
 from kanpinn.io.solution import read_solution, write_solution
+from kanpinn.run.checkpoints import newest
 
 TINY = [
     "problem=mine", "backbone=kan", "backbone.width=[2]", "backbone.grid=2", "backbone.degree=3", "schedule.levels=2",
@@ -36,7 +36,7 @@ MINE = """
 import os, shutil, time
 from dataclasses import dataclass
 from pathlib import Path
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 @dataclass(frozen=True)
 class Mine(Problem):

@@ -12,20 +12,20 @@ import torch
 import kanpinn
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.diagnosis import what_is_wrong
 from kanpinn.errors import DivergedError, UserError
-from kanpinn.objective import Objective
-from kanpinn.problem import Box, Condition, Problem
-from kanpinn.run import resume
+from kanpinn.least_squares.diagnosis import what_is_wrong
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.run.run import resume
 from kanpinn.samplers.base import Draw, PointSet
-from kanpinn.weighting import Fixed
 
 SOURCE = """
 from dataclasses import dataclass
 
 import torch
 
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def test_a_minimum_is_told_from_a_fault_without_the_jacobian_of_all_points(monke
     found, theta = objective(Late(), [0.25, 0.5, 0.75])
     rows = []
     jacobian = Objective.jacobian
-    monkeypatch.setattr("kanpinn.objective.block_rows", lambda _: 1)
+    monkeypatch.setattr("kanpinn.least_squares.residuals.block_rows", lambda _: 1)
     monkeypatch.setattr(Objective, "jacobian", lambda self, t: rows.append(len(self.points)) or jacobian(self, t))
     assert what_is_wrong(found, theta + 1.0) == "the Jacobian of the residual of 'interior' is not finite at x=0.75"
     assert rows == [1, 1, 1]

@@ -13,11 +13,11 @@ from torch import Tensor
 from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
-from kanpinn.jets import Jet, JetSpace
-from kanpinn.objective import Objective
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
 
 NETWORKS = {"kan": Kan(width=[3], degree=4, grid=4), "mlp": Mlp(width=[5])}
 

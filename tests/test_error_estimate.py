@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import kanpinn
-from kanpinn.checkpoints import Checkpoint, files, network
+from kanpinn.evaluate.grid_evaluation import error_estimate, evaluate
 from kanpinn.io.checkpoint import read_checkpoint
-from kanpinn.output import error_estimate, evaluate
+from kanpinn.run.checkpoints import Checkpoint, files, network
 
 QUICK = [
     "backbone=kan",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import kanpinn as package
-from kanpinn.compose import compose
-from kanpinn.config import Configuration, validate
-from kanpinn.places import choices, load_problem_class
 from kanpinn.samplers import Draw
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.discovery import choices, load_problem_class
 
 PARAMETERS = {
     "paper_regression": [55, 80, 130, 230],

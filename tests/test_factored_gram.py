@@ -17,15 +17,15 @@ from kanpinn.problems.wave import Wave
 from test_objective import NONE, System, build, draw_for
 from test_sparse_gram import agree
 
-from kanpinn import factored_gram
 from kanpinn.backbones import Kan, Separable
-from kanpinn.objective import Objective
+from kanpinn.backbones.separable import normal_equations
+from kanpinn.backbones.separable.tensor_product_points import SharedValues, pieces
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS
-from kanpinn.shared_values import SharedValues, pieces
 from kanpinn.state import join, split
-from kanpinn.weighting import Fixed, ResidualAttention
 
 SINGLE = Separable(width=[], degree=5, grid=8, rank=3, scale=1.0)
 DEEP = replace(SINGLE, width=[3])
@@ -45,7 +45,7 @@ def placed(
 
 def found(objective: Objective, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What the factored way gives, if it is chosen."""
-    return factored_gram.products(objective.backbone, theta, objective._record(theta), objective._shared_values)
+    return normal_equations.products(objective.backbone, theta, objective._record(theta), objective._shared_values)
 
 
 GRIDS: dict[str, tuple[Problem, Separable, str, tuple[int, int], bool]] = {
@@ -76,8 +76,8 @@ def test_normal_equations_equal_those_of_the_jacobian(
 ) -> None:
     objective, theta = placed(problem, options, sampler, counts, exact=exact)
     if work == "every table":  # of the faces too, where few points make it dear
-        monkeypatch.setattr(factored_gram._Block, "dense_work", lambda _: float("inf"))
-        monkeypatch.setattr(factored_gram, "SLICE_BYTES", 2**14)
+        monkeypatch.setattr(normal_equations._Block, "dense_work", lambda _: float("inf"))
+        monkeypatch.setattr(normal_equations, "SLICE_BYTES", 2**14)
         assert found(objective, theta) is not None
     agree(objective, theta, 1e-12)
 
@@ -102,7 +102,7 @@ def test_multipliers_of_points_are_seen() -> None:
 def test_both_ways_of_summing_over_pairs_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, theta = placed(PoissonNd(dim=3), SINGLE, "grid", (1728, 10), exact=True)
     for often in (True, False):
-        monkeypatch.setattr(factored_gram, "_pairwise", lambda *_, often=often: often)
+        monkeypatch.setattr(normal_equations, "_pairwise", lambda *_, often=often: often)
         agree(objective, theta, 1e-12)
 
 
@@ -119,7 +119,7 @@ def test_elsewhere_the_whole_jacobian_is_taken(case: str, monkeypatch: pytest.Mo
     objective, theta = scattered()[case]
     assert found(objective, theta) is None
     # What tables would cost is not asked again at the same points, nor by a run that is resumed there.
-    monkeypatch.setattr(factored_gram._Block, "work", lambda _: pytest.fail("asked again"))
+    monkeypatch.setattr(normal_equations._Block, "work", lambda _: pytest.fail("asked again"))
     assert found(objective, theta) is None
     agree(objective, theta, 1e-12)
     other = Objective(objective.problem, objective.backbone, deepcopy(objective.weighting), exact=objective.exact)
@@ -175,7 +175,7 @@ def test_a_whole_run_ends_where_the_jacobians_run_ends(monkeypatch: pytest.Monke
         objective, theta = placed(Helmholtz(), replace(FINE, scale=0.5), "grid", (3600, 1), exact=True)
         assert found(objective, theta) is not None
         if not factored:
-            monkeypatch.setattr(factored_gram, "products", lambda *_: None)
+            monkeypatch.setattr(normal_equations, "products", lambda *_: None)
         optimizer = LevenbergMarquardt()
         optimizer.start(len(theta), 15)
         for _ in range(15):
@@ -190,22 +190,22 @@ def test_a_hundred_thousand_points_need_little_work_and_memory(monkeypatch: pyte
     assert len(objective.points) >= 99_000
     assert len(theta) == 568
     counted: list[float] = []
-    add = factored_gram._Block.add
+    add = normal_equations._Block.add
 
-    def watched(block: factored_gram._Block, *arguments: torch.Tensor) -> None:
+    def watched(block: normal_equations._Block, *arguments: torch.Tensor) -> None:
         counted.append(block.work() / block.dense_work())
         add(block, *arguments)
 
     sizes: list[int] = []
     for name in ("_by_rows", "_by_pairs"):
-        combine: Callable[..., torch.Tensor] = getattr(factored_gram, name)
+        combine: Callable[..., torch.Tensor] = getattr(normal_equations, name)
 
         def measured(*arguments: torch.Tensor, combine: Callable[..., torch.Tensor] = combine) -> torch.Tensor:
             sizes.extend(a.numel() for a in arguments)
             return combine(*arguments)
 
-        monkeypatch.setattr(factored_gram, name, measured)
-    monkeypatch.setattr(factored_gram._Block, "add", watched)
+        monkeypatch.setattr(normal_equations, name, measured)
+    monkeypatch.setattr(normal_equations._Block, "add", watched)
     matrix, _, _, _ = objective.normal_equations(theta)
     assert bool(matrix.isfinite().all())
     assert counted[0] < 0.1

@@ -25,13 +25,14 @@ import h5py
 import numpy as np
 import pytest
 
-from kanpinn import load, preflight
+from kanpinn import load
 from kanpinn.cli.main import main
-from kanpinn.compose import compose
-from kanpinn.config import validate
 from kanpinn.errors import UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import seal
+from kanpinn.run import preflight
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 MEMORY = 2 * 2**30
 SECONDS = 60

@@ -12,8 +12,8 @@ import torch
 from naive_network import at_points
 from torch import Tensor
 
-from kanpinn.functions import FUNCTIONS
-from kanpinn.jets import Jet, JetSpace, product_cotangent
+from kanpinn.jets.functions import FUNCTIONS
+from kanpinn.jets.jet import Jet, JetSpace, product_cotangent
 
 NAMES = ("x", "y", "t")
 THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kanpinn.compose import compose
 from kanpinn.errors import DivergedError, UserError
 from kanpinn.loggers import LOGGERS, Logger, NoLogger, Report
 from kanpinn.loggers.base import leaves, numbers
-from kanpinn.run import run
+from kanpinn.run.run import run
+from kanpinn.settings.compose import compose
 
 TINY = [
     *("problem=poisson", "backbone=kan", "backbone.width=[2]", "backbone.grid=2", "schedule.levels=2"),
@@ -75,7 +75,7 @@ def test_a_solve_tells_everything_in_order(folder):
 @pytest.mark.parametrize("where", ["start", "step", "level", "finish"])
 def test_a_logger_that_fails_does_not_stop_the_solve(where, folder, monkeypatch, capsys):
     witness = Witness(where)
-    monkeypatch.setattr("kanpinn.run.Report", lambda _, *others: Report(witness, *others))
+    monkeypatch.setattr("kanpinn.run.run.Report", lambda _, *others: Report(witness, *others))
     solution = solve(folder)
     assert solution.metrics["status"] == "step_limit"
     assert [told[0] for told in witness.told].count(where) == 1

@@ -10,13 +10,13 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanpinn import splines
-from kanpinn.nesting import DyadicNesting, KnotInsertion, SplineNesting, dyadic_nesting, knot_insertion
+from kanpinn.splines import bspline
+from kanpinn.splines.nesting import DyadicNesting, KnotInsertion, SplineNesting, dyadic_nesting, knot_insertion
 
 DEGREES = range(1, 8)
 
 
-def irregular(degree: int, n: int = 5) -> tuple[splines.Knots, splines.Knots]:
+def irregular(degree: int, n: int = 5) -> tuple[bspline.Knots, bspline.Knots]:
     """Irregular knots on some [a, b], and finer ones: one, no or three more per interval, others beyond the ends."""
     generator = np.random.default_rng(degree)
     t = np.cumsum(generator.uniform(0.2, 1.0, n + 2 * degree + 1)) - 3.0
@@ -33,7 +33,7 @@ def nestings(degree: int) -> list[SplineNesting]:
     counts = (1, 2, 5, 16)
 
     def insertion(spacing: str, n: int, fine: int) -> KnotInsertion:
-        return KnotInsertion(*(splines.knot_vector(spacing, m, degree) for m in (n, fine)), degree)
+        return KnotInsertion(*(bspline.knot_vector(spacing, m, degree) for m in (n, fine)), degree)
 
     return [
         *(DyadicNesting(n, degree) for n in counts),
@@ -55,7 +55,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
-def scipy_spline(knots: splines.Knots, c: Tensor, degree: int) -> BSpline:
+def scipy_spline(knots: bspline.Knots, c: Tensor, degree: int) -> BSpline:
     return BSpline(np.asarray(knots), c.numpy(), degree)
 
 
@@ -96,7 +96,7 @@ def test_dyadic_stencils_are_the_two_scale_relation_and_knot_insertion(n: int, d
     for i, row in enumerate(whole):
         row[2 * i : 2 * i + degree + 2] = mask.coeffs / 2**degree
     assert np.array_equal(columns.numpy(), whole[:, degree : degree + 2 * n + degree])
-    knots = (splines.knot_vector("uniform", m, degree) for m in (n, 2 * n))
+    knots = (bspline.knot_vector("uniform", m, degree) for m in (n, 2 * n))
     inserted = KnotInsertion(*knots, degree).prolong(torch.eye(n + degree, dtype=torch.float64))
     assert torch.allclose(columns, inserted, rtol=0, atol=1e-13)
 
@@ -104,9 +104,9 @@ def test_dyadic_stencils_are_the_two_scale_relation_and_knot_insertion(n: int, d
 @pytest.mark.parametrize("degree", DEGREES)
 def test_knot_insertion_equals_boehms_algorithm_in_scipy(degree: int) -> None:
     # On a wider spline, so that the middle part sees the same knots in both.
-    for spacing in splines.KNOTS:
+    for spacing in bspline.KNOTS:
         n = 8
-        knots = np.array(splines.knot_vector(spacing, n, degree))
+        knots = np.array(bspline.knot_vector(spacing, n, degree))
         reach = np.arange(1, 2 * degree + 1) * 0.4
         wide = np.concatenate([knots[0] - reach[::-1], knots, knots[-1] + reach])
         spline = scipy_spline(tuple(wide), random(len(wide) - degree - 1), degree)
@@ -169,8 +169,8 @@ def test_injection_takes_the_fine_values_at_greville_points(nesting: SplineNesti
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_transfer_of_transfer_reaches_two_levels_up_and_down(degree: int) -> None:
-    for spacing in splines.KNOTS:
-        knots = [splines.knot_vector(spacing, n, degree) for n in (3, 6, 12)]
+    for spacing in bspline.KNOTS:
+        knots = [bspline.knot_vector(spacing, n, degree) for n in (3, 6, 12)]
         low, high = (KnotInsertion(a, b, degree) for a, b in pairwise(knots))
         across = KnotInsertion(knots[0], knots[2], degree)
         c, f = random(across.coarse), random(across.fine, seed=1)
@@ -209,16 +209,16 @@ def test_autograd_through_prolongation_is_its_transpose() -> None:
 
 def test_operators_are_kept() -> None:
     assert dyadic_nesting(4, 3) is dyadic_nesting(4, 3)
-    knots = [splines.knot_vector("cosine", n, 3) for n in (4, 8)]
+    knots = [bspline.knot_vector("cosine", n, 3) for n in (4, 8)]
     assert knot_insertion(*knots, 3) is knot_insertion(*knots, 3)
 
 
 def test_knots_that_are_not_nested_or_do_not_increase_are_refused() -> None:
-    coarse, fine = (splines.knot_vector("uniform", n, 2) for n in (3, 6))
+    coarse, fine = (bspline.knot_vector("uniform", n, 2) for n in (3, 6))
     with pytest.raises(ValueError, match="not among the fine ones"):
-        KnotInsertion(splines.knot_vector("uniform", 4, 2), fine, 2)
+        KnotInsertion(bspline.knot_vector("uniform", 4, 2), fine, 2)
     with pytest.raises(ValueError, match="not among the fine ones with the same ends"):
-        KnotInsertion(coarse, splines.knot_vector("uniform", 6, 3), 2)
+        KnotInsertion(coarse, bspline.knot_vector("uniform", 6, 3), 2)
     with pytest.raises(ValueError, match="strictly increasing"):
         KnotInsertion(coarse[::-1], fine, 2)
     with pytest.raises(ValueError, match="at least 6 strictly increasing knots for degree 2"):

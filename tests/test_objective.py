@@ -19,13 +19,13 @@ from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
-from kanpinn.jets import Jet
-from kanpinn.least_squares import gram
-from kanpinn.objective import Objective
-from kanpinn.places import load_problem_class, problem_names
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.base import gram
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed, ResidualAttention, Weighting
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS, Draw, PointSet
-from kanpinn.weighting import Fixed, ResidualAttention, Weighting
+from kanpinn.settings.discovery import load_problem_class, problem_names
 
 Unknowns = Callable[[Tensor], dict[str, Tensor]]
 """The unknowns at one point `[d]`, as scalars by name: what the independent residuals differentiate."""

@@ -20,14 +20,14 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
-from kanpinn.jets import JetSpace
-from kanpinn.least_squares import LeastSquares as Protocol
-from kanpinn.least_squares import Linearization
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.base import LeastSquares as Protocol
+from kanpinn.least_squares.base import Linearization
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
-from kanpinn.power_relu import change_of_basis, relu_coefficients
-from kanpinn.problem import Box
+from kanpinn.pde.problem import Box
+from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
 
 
 class LeastSquares(Protocol):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

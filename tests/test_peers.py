@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
-from kanpinn.places import problem_names
-from kanpinn.problem import Coordinates
+from kanpinn.pde.problem import Coordinates
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.settings.discovery import problem_names
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -14,21 +14,22 @@ from scipy.interpolate import BSpline
 from test_sparse_gram import agree, cut
 from torch import Tensor, cos
 
-from kanpinn import api, sparse_gram
+from kanpinn import api
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.separable import LEGENDRE
+from kanpinn.backbones.separable.network import LEGENDRE
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
 from kanpinn.io.solution import read_solution
-from kanpinn.jets import JetSpace
-from kanpinn.nesting import PeriodicNesting, folded, periodic_nesting, wrapped
-from kanpinn.objective import Objective
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares import gram_local
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Box, Condition, Point, Problem
 from kanpinn.plots.activations import edge_layers
-from kanpinn.problem import Box, Condition, Point, Problem
 from kanpinn.samplers import GaussLegendre
-from kanpinn.weighting import Fixed
+from kanpinn.splines.nesting import PeriodicNesting, folded, periodic_nesting, wrapped
 
 SIZES = [(degree, n) for degree in range(1, 8) for n in (degree + 1, 2 * degree, 15, 16) if n > degree]
 sizes = pytest.mark.parametrize(("degree", "n"), SIZES)
@@ -191,8 +192,8 @@ def test_products_of_any_parts_are_those_of_the_jacobian(
     objective, theta = objective_of(options, GaussLegendre(order=3, orders={"t": 4}))
     count = len(objective.points)
     mixed = torch.from_numpy(np.random.default_rng(8).permutation(count))
-    monkeypatch.setattr(sparse_gram, "parts", lambda *_: [p.sort().values for p in mixed.tensor_split(many)])
-    found = sparse_gram.products(objective.backbone, theta, objective._record(theta), objective.points)
+    monkeypatch.setattr(gram_local, "parts", lambda *_: [p.sort().values for p in mixed.tensor_split(many)])
+    found = gram_local.products(objective.backbone, theta, objective._record(theta), objective.points)
     assert found is not None
     r, jacobian, _ = objective.jacobian(theta)
     expected, right = jacobian.T @ jacobian, jacobian.T @ r

@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
-from kanpinn.backbones.separable import Factors
+from kanpinn.backbones.separable.network import Factors
 from kanpinn.errors import UserError
+from kanpinn.evaluate.grid_evaluation import model_arrays
 from kanpinn.io.solution import SolutionFile, field_axes, write_solution
-from kanpinn.jets import JetSpace
-from kanpinn.output import model_arrays
+from kanpinn.jets.jet import JetSpace
+from kanpinn.pde.problem import Box
 from kanpinn.plots import (
     activations_figure,
     animate,
@@ -39,7 +40,6 @@ from kanpinn.plots.frames import _line_frames, _map_frames
 from kanpinn.plots.history import coarse_steps
 from kanpinn.plots.spectrum import banded, shown_visits
 from kanpinn.plots.style import axis_label, formula, number, relative_l2
-from kanpinn.problem import Box
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -692,7 +692,7 @@ from math import pi
 
 from torch import Tensor, exp, sin
 
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ from naive_network import at_points, network
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanpinn import power_relu
 from kanpinn.backbones import Backbone, Kan, ReluKan
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.errors import UserError
-from kanpinn.jets import JetSpace
-from kanpinn.nesting import dyadic_nesting
-from kanpinn.power_relu import (
+from kanpinn.jets.jet import JetSpace
+from kanpinn.pde.problem import Box
+from kanpinn.splines import power_relu
+from kanpinn.splines.nesting import dyadic_nesting
+from kanpinn.splines.power_relu import (
     PowerReluNesting,
     change_of_basis,
     relu_coefficients,
@@ -30,7 +31,6 @@ from kanpinn.power_relu import (
     spline_coefficients,
     spline_gradient,
 )
-from kanpinn.problem import Box
 
 DEGREES = range(1, 8)
 EPS = 2.0**-52

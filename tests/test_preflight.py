@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from kanpinn import preflight
-from kanpinn.compose import compose
-from kanpinn.config import validate
 from kanpinn.errors import UserError
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.run import preflight
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
-HEAD = "from dataclasses import dataclass\nimport torch\nfrom kanpinn.problem import Box, Condition, Problem\n\n\n"
+HEAD = "from dataclasses import dataclass\nimport torch\nfrom kanpinn.pde.problem import Box, Condition, Problem\n\n\n"
 CLASS = """@dataclass(frozen=True)
 class Bad(Problem):
     domain = Box(x=(0, 1), y=(0, 1))

@@ -22,14 +22,14 @@ from torch import Tensor, cos, sin
 
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
-from kanpinn.fields import network_fields
-from kanpinn.jets import Jet, JetSpace
-from kanpinn.objective import Objective
-from kanpinn.output import OutputGrid, solution_fields
-from kanpinn.places import load_problem_class
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde.problem_calls import network_fields
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
+from kanpinn.settings.discovery import load_problem_class
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "problems").glob("*.py") if path.stem != "__init__")

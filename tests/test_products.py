@@ -12,15 +12,15 @@ from test_backbones import build as build_network
 from test_objective import CASES, NONE, System, build, draw_for
 from torch import Tensor
 
-from kanpinn import products
 from kanpinn.backbones import Kan, Mlp, ReluKan, Separable
 from kanpinn.backbones.base import Layer
-from kanpinn.backbones.separable import Factors
-from kanpinn.least_squares import LeastSquares
+from kanpinn.backbones.separable.network import Factors
+from kanpinn.least_squares import jacobian
+from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import ResidualAttention
 from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import Objective
-from kanpinn.weighting import ResidualAttention
 
 RELU = ReluKan(width=[2], degree=4, grid=4, base=True, bias=True)
 MORE = {
@@ -55,8 +55,8 @@ def agree(problem: LeastSquares, theta: Tensor) -> None:
 
 @pytest.mark.parametrize(("problem", "options", "exact"), (CASES | MORE).values(), ids=CASES | MORE)
 def test_products_are_those_of_the_jacobian(problem, options: Kan | ReluKan | Mlp, exact: bool, monkeypatch) -> None:
-    monkeypatch.setattr(products, "SMALLEST_BLOCK", 3)  # fewer rows than a term has
-    monkeypatch.setattr(products, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(jacobian, "SMALLEST_BLOCK", 3)  # fewer rows than a term has
+    monkeypatch.setattr(jacobian, "BLOCK_BYTES", 1)
     objective, theta, _ = build(problem, options, exact=exact)
     agree(objective, theta)
 
@@ -75,8 +75,8 @@ def test_products_of_separable_networks_form_no_rows(
 
 
 def test_products_see_the_multipliers(monkeypatch) -> None:
-    monkeypatch.setattr(products, "SMALLEST_BLOCK", 4)
-    monkeypatch.setattr(products, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(jacobian, "SMALLEST_BLOCK", 4)
+    monkeypatch.setattr(jacobian, "BLOCK_BYTES", 1)
     weighting = ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5)
     objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE), weighting)
     objective.update_multipliers(theta)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -79,7 +79,7 @@ def test_the_python_calls_of_the_readme_work(folder):
 
 
 def test_the_table_of_choices_names_all_there_are():
-    from kanpinn.places import GROUPS, choices
+    from kanpinn.settings.discovery import GROUPS, choices
 
     for group in GROUPS:
         row = re.search(rf"^\| `{group}` \| (.*) \|$", README, flags=re.MULTILINE)

@@ -20,22 +20,22 @@ import numpy as np
 import pytest
 
 import kanpinn
-from kanpinn import checkpoints, run
-from kanpinn.checkpoints import Checkpoints, configuration_of, newest
-from kanpinn.compose import compose
-from kanpinn.config import Configuration, validate
 from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
+from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
 from kanpinn.io.atomic import remove_leftovers
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import seal
 from kanpinn.io.inspect import inspect as kanpinn_inspect
 from kanpinn.io.solution import solution_status
 from kanpinn.multilevel import Stage
-from kanpinn.output import OutputGrid, solution_fields
-from kanpinn.records import LevelRecord, Progress, StageEnd
-from kanpinn.registry import REGISTRY
-from kanpinn.solver import Solver
-from kanpinn.spectrum import error_spectra, stacked, unstacked
+from kanpinn.run import checkpoints, run
+from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.registry import REGISTRY
+from kanpinn.solver.history import LevelRecord, Progress, StageEnd
+from kanpinn.solver.time_marching import Solver
 
 TINY = [
     *("problem=heat", "problem.conditions=soft", "output.points=5", "output.progress=false", "output.figures=false"),
@@ -389,7 +389,7 @@ def test_beside_a_solution_that_could_not_be_replaced_no_metrics_of_another_stat
 ) -> None:
     before = {name: (stopped / name).read_bytes() for name in ("solution.h5", "metrics.json")}
     with monkeypatch.context() as patch:
-        patch.setattr("kanpinn.results.write_solution", no_room)
+        patch.setattr("kanpinn.run.results.write_solution", no_room)
         with pytest.raises(OSError, match="No space left"):
             run.resume(stopped, ["time_limit_s=null"])
     assert before == {name: (stopped / name).read_bytes() for name in before}
@@ -465,7 +465,7 @@ def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: py
     def refuse(_: Configuration) -> None:
         raise UserError("not here")
 
-    monkeypatch.setattr("kanpinn.preflight.check", refuse)
+    monkeypatch.setattr("kanpinn.run.preflight.check", refuse)
     with pytest.raises(UserError, match="not here"):
         run.resume(stopped, ["time_limit_s=null"])
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 import kanpinn
-from kanpinn.checkpoints import restore
-from kanpinn.compose import compose
-from kanpinn.config import validate
 from kanpinn.errors import DivergedError, Interrupted, UserError
-from kanpinn.output import OutputGrid
-from kanpinn.progress import RunLog
-from kanpinn.registry import REGISTRY
-from kanpinn.training import Training
+from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.run.checkpoints import restore
+from kanpinn.run.progress import RunLog
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.settings.registry import REGISTRY
+from kanpinn.solver.slab_solve import Training
 
 TINY = [
     "output.progress=false",
@@ -201,7 +201,7 @@ def test_every_choice_solves(group: str, name: str, tmp_path: Path) -> None:
     loss = history(tmp_path / "run", "loss")
     assert len(loss) == sum(level["steps"] for level in m["levels"])
     assert m["loss"] < loss[0]
-    # Coefficients of power-ReLU functions are worth fewer digits (see kanpinn.power_relu).
+    # Coefficients of power-ReLU functions are worth fewer digits (see kanpinn.splines.power_relu).
     most = {"mlp": 0.0, "relu_kan": 1e-8}.get(m["backbone"], 1e-12)
     # A last layer that is solved for has large coefficients that nearly cancel.
     most = max(most, 1e-10) if name == "variable_projection" else most
@@ -409,7 +409,7 @@ def test_a_signal_after_the_end_leaves_a_run_that_has_ended_as_it_says(
         time.sleep(0.01)
         drawn.append(folder)
 
-    monkeypatch.setattr("kanpinn.run.draw", draw)
+    monkeypatch.setattr("kanpinn.run.run.draw", draw)
     m = solve(tmp_path / "run", "output.figures=true").metrics
     assert drawn == [tmp_path / "run"]
     assert m["status"] == metrics_of(tmp_path / "run")["status"] == "step_limit"
@@ -419,7 +419,9 @@ def test_an_interrupted_run_says_how_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pending = [signal.SIGINT]
-    monkeypatch.setattr("kanpinn.watch.RunWatch.level_done", lambda *_: pending and os.kill(os.getpid(), pending.pop()))
+    monkeypatch.setattr(
+        "kanpinn.run.watch.RunWatch.level_done", lambda *_: pending and os.kill(os.getpid(), pending.pop())
+    )
     with pytest.raises(Interrupted):
         solve(tmp_path / "run")
     out = capsys.readouterr().out
@@ -432,7 +434,7 @@ def test_a_log_that_is_no_text_or_huge_is_gone_on_with(tmp_path: Path, monkeypat
     path.write_bytes(b"first\n\xff\xfe\nlast\n")
     RunLog(path).add("more")
     assert path.read_text() == "first\n\ufffd\ufffd\nlast\nmore\n"
-    monkeypatch.setattr("kanpinn.progress.LARGEST_LOG", 12)
+    monkeypatch.setattr("kanpinn.run.progress.LARGEST_LOG", 12)
     RunLog(path).add("end")
     assert path.read_text() == "… the first 11 bytes are left out\nlast\nmore\nend\n"
 
@@ -567,8 +569,8 @@ def test_discarded_starts_count_as_work(tmp_path: Path) -> None:
 
 
 def test_a_stage_optimizer_starts_from_its_config_and_the_problems_recommendations() -> None:
-    from kanpinn.compose import compose
-    from kanpinn.config import validate
+    from kanpinn.settings.compose import compose
+    from kanpinn.settings.config import validate
 
     configuration = validate(compose(["experiment=paper_burgers", "optimizer=levenberg_marquardt"])[0])
     assert configuration.optimizer("adam").lr == 1e-3

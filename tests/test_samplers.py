@@ -11,7 +11,7 @@ import yaml
 from scipy.stats import qmc
 
 from kanpinn.errors import DivergedError, UserError
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 from kanpinn.samplers import SAMPLERS, Draw, adaptive
 from kanpinn.samplers.faces import share
 from kanpinn.samplers.tensor import gauss_legendre_rule, grid_shape

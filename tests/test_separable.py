@@ -17,11 +17,11 @@ from torch import Tensor
 from kanpinn.backbones import Backbone, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.separable import Factors, distinct
+from kanpinn.backbones.separable.network import Factors, distinct
 from kanpinn.errors import UserError
-from kanpinn.jets import Jet, JetSpace
-from kanpinn.output import model_arrays, model_attributes
-from kanpinn.problem import Box, Coordinates
+from kanpinn.evaluate.grid_evaluation import model_arrays, model_attributes
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.pde.problem import Box, Coordinates
 
 DOMAIN = Box(x=(-1.0, 1.0), y=(0.0, 3.0), t=(0.5, 2.0))
 SPACE = JetSpace(DOMAIN.names, ("xx", "yy", "xt"))

@@ -11,10 +11,10 @@ from test_objective import NONE, System, Wave, build, draw_for
 from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.multkan import MultKan
-from kanpinn.objective import Objective
-from kanpinn.problem import Problem
-from kanpinn.sparse_gram import parts
-from kanpinn.weighting import Fixed
+from kanpinn.least_squares.gram_local import parts
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Problem
 
 Options = SplineOptions | Mlp
 

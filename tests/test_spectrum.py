@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import kanpinn
+from kanpinn.evaluate.spectrum import error_spectra, power, stacked, wave_numbers
 from kanpinn.io.check import check
 from kanpinn.io.solution import read_solution
-from kanpinn.spectrum import error_spectra, power, stacked, wave_numbers
 
 RNG = np.random.default_rng(0)
 

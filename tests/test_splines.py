@@ -1,4 +1,4 @@
-"""kanpinn.splines against scipy.interpolate.BSpline and against the theorems splines obey."""
+"""kanpinn.splines.bspline against scipy.interpolate.BSpline and against the theorems splines obey."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from kanpinn import splines
 from kanpinn.errors import UserError
+from kanpinn.splines import bspline
 
 DEGREES = range(1, 8)
 COUNTS = (1, 2, 3, 7, 32)
@@ -21,7 +21,7 @@ def scipy_spline(coefficients: np.ndarray, n: int, degree: int, lower: float, up
 
 
 def evaluate(c: torch.Tensor, x: torch.Tensor, n: int, degree: int, order: int = 0, **options) -> torch.Tensor:
-    return splines.basis(x, n, degree, order, **options) @ c
+    return bspline.basis(x, n, degree, order, **options) @ c
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -41,21 +41,21 @@ def test_bases_and_their_derivatives_equal_scipys(degree: int, lower: float, upp
         x = inside(101, lower, upper)
         for order in range(min(degree, 3) + 1):
             oracle = scipy_spline(np.eye(n + degree), n, degree, lower, upper)(x.numpy(), nu=order)
-            ours = splines.basis(x, n, degree, order, lower=lower, upper=upper).numpy()
+            ours = bspline.basis(x, n, degree, order, lower=lower, upper=upper).numpy()
             assert np.abs(ours - oracle).max() <= 1e-12 * max(1.0, np.abs(oracle).max()), (n, order)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_local_basis_holds_the_functions_that_do_not_vanish(degree: int) -> None:
     n, x = 5, inside(50, -1, 1).reshape(4, 13)
-    cell, values = splines.local_basis(x, n, degree, 2)
+    cell, values = bspline.local_basis(x, n, degree, 2)
     assert cell.shape == (4, 13)
     assert values.shape == (4, 13, 3, degree + 1)
-    t = splines.knots(n, degree)
+    t = bspline.knots(n, degree)
     assert bool((t[cell + degree] <= x).all() & (x <= t[cell + degree + 1]).all())
     if degree < 2:
         return
-    dense = splines.basis(x, n, degree, 2)
+    dense = bspline.basis(x, n, degree, 2)
     local = torch.gather(dense, -1, cell[..., None] + torch.arange(degree + 1))
     assert torch.equal(local, values[..., 2, :])
     assert torch.allclose(dense.abs().sum(-1), local.abs().sum(-1), rtol=1e-14)
@@ -65,23 +65,23 @@ def test_local_basis_holds_the_functions_that_do_not_vanish(degree: int) -> None
 def test_the_basis_is_a_partition_of_unity(degree: int) -> None:
     for n in COUNTS:
         x = torch.linspace(-1, 1, 97, dtype=torch.float64)
-        b = splines.basis(x, n, degree)
+        b = bspline.basis(x, n, degree)
         assert bool((b >= -1e-15).all())
         assert float((b.sum(-1) - 1).abs().max()) < 1e-14
         for order in range(1, 4):
-            assert float(splines.basis(x, n, degree, order).sum(-1).abs().max()) < 1e-12 * n**order
+            assert float(bspline.basis(x, n, degree, order).sum(-1).abs().max()) < 1e-12 * n**order
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_derivatives_beyond_the_degree_are_zero(degree: int) -> None:
     x = inside(20, -1, 1)
-    assert not splines.basis(x, 4, degree, degree + 1).any()
+    assert not bspline.basis(x, 4, degree, degree + 1).any()
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_splines_are_smooth_across_knots(degree: int) -> None:
     n, c = 6, random(6 + degree)
-    knot = splines.knots(n, degree)[degree + 1 : degree + n]
+    knot = bspline.knots(n, degree)[degree + 1 : degree + n]
     gap = 1e-9
     for order in range(degree):
         left, right = evaluate(c, knot - gap, n, degree, order), evaluate(c, knot + gap, n, degree, order)
@@ -129,15 +129,15 @@ def test_clamp_holds_the_end_value_with_zero_derivatives(degree: int) -> None:
 
 def test_error_refuses_inputs_outside_and_takes_the_ends() -> None:
     ends = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64)
-    assert torch.equal(splines.basis(ends, 4, 3, outside="error"), splines.basis(ends, 4, 3))
+    assert torch.equal(bspline.basis(ends, 4, 3, outside="error"), bspline.basis(ends, 4, 3))
     with pytest.raises(UserError, match=r"1\.5.*outside the knots \[-1, 1\].*outside=error"):
-        splines.basis(torch.tensor([0.0, 1.5], dtype=torch.float64), 4, 3, outside="error")
+        bspline.basis(torch.tensor([0.0, 1.5], dtype=torch.float64), 4, 3, outside="error")
 
 
 def test_inputs_that_are_not_finite_give_values_that_are_not_finite() -> None:
     # Not an index error: an optimiser must be able to see that a step was too long.
     for outside in ("extrapolate", "clamp"):
-        values = splines.basis(torch.tensor([0.1, torch.nan], dtype=torch.float64), 4, 3, outside=outside)
+        values = bspline.basis(torch.tensor([0.1, torch.nan], dtype=torch.float64), 4, 3, outside=outside)
         assert bool(values[0].isfinite().all())
         assert bool(values[1].isnan().any())
 
@@ -147,20 +147,20 @@ def test_greville_abscissae_are_the_coefficients_of_the_identity(degree: int) ->
     for n in COUNTS:
         for lower, upper in INTERVALS:
             x = inside(40, lower, upper)
-            t = tuple(splines.knots(n, degree, lower, upper).tolist())
-            y = splines.basis(x, n, degree, lower=lower, upper=upper) @ torch.from_numpy(splines.greville(t, degree))
+            t = tuple(bspline.knots(n, degree, lower, upper).tolist())
+            y = bspline.basis(x, n, degree, lower=lower, upper=upper) @ torch.from_numpy(bspline.greville(t, degree))
             assert torch.allclose(y, x, rtol=0, atol=1e-13)
 
 
-def arbitrary_knots(n: int, degree: int) -> splines.Knots:
+def arbitrary_knots(n: int, degree: int) -> bspline.Knots:
     """Strictly increasing knots with neighbouring intervals of very different widths; [a, b] is not [-1, 1]."""
     widths = np.random.default_rng(n).uniform(0.05, 1.0, n + 2 * degree)
     return tuple((np.concatenate([[0.0], np.cumsum(widths)]) - 2.0).tolist())
 
 
-def dense(x: torch.Tensor, t: splines.Knots, degree: int, order: int = 0, **options) -> torch.Tensor:
+def dense(x: torch.Tensor, t: bspline.Knots, degree: int, order: int = 0, **options) -> torch.Tensor:
     """All basis functions on any knots, `[N, n + k]`."""
-    cell, values = splines.local_basis_on(x, t, degree, order, **options)
+    cell, values = bspline.local_basis_on(x, t, degree, order, **options)
     out = torch.zeros(len(x), len(t) - degree - 1, dtype=x.dtype)
     return out.scatter_(1, cell[:, None] + torch.arange(degree + 1), values[:, order])
 
@@ -168,7 +168,7 @@ def dense(x: torch.Tensor, t: splines.Knots, degree: int, order: int = 0, **opti
 @pytest.mark.parametrize("degree", DEGREES)
 def test_bases_on_other_knots_equal_scipys(degree: int) -> None:
     for n in COUNTS:
-        for t in (splines.knot_vector("cosine", n, degree), arbitrary_knots(n, degree)):
+        for t in (bspline.knot_vector("cosine", n, degree), arbitrary_knots(n, degree)):
             x = inside(101, t[degree], t[-degree - 1])
             for order in range(min(degree, 3) + 1):
                 oracle = BSpline(np.asarray(t), np.eye(n + degree), degree)(x.numpy(), nu=order)
@@ -183,22 +183,22 @@ def test_both_evaluations_agree_on_uniform_knots(degree: int, outside: str) -> N
     n = 4
     at_knots = torch.tensor([-1.0, -0.5, 0.0, 1.0], dtype=torch.float64)
     far = torch.tensor([-1.7, -1.0 - 1e-9, 1.1, 2.0], dtype=torch.float64)
-    t = splines.knot_vector("uniform", n, degree)
+    t = bspline.knot_vector("uniform", n, degree)
     for x in (inside(50, -1, 1), at_knots, far):
-        cell, values = splines.local_basis_on(x, t, degree, 3, outside=outside)
-        uniform_cell, uniform = splines.local_basis(x, n, degree, 3, outside=outside)
+        cell, values = bspline.local_basis_on(x, t, degree, 3, outside=outside)
+        uniform_cell, uniform = bspline.local_basis(x, n, degree, 3, outside=outside)
         assert torch.equal(cell, uniform_cell)
         assert float((values - uniform).abs().max()) <= 1e-13 * float(uniform.abs().max())
 
 
 def test_other_knots_treat_bad_inputs_as_uniform_ones_do() -> None:
-    t = splines.knot_vector("cosine", 4, 3)
+    t = bspline.knot_vector("cosine", 4, 3)
     ends = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64)
     assert torch.equal(dense(ends, t, 3, outside="error"), dense(ends, t, 3))
     with pytest.raises(UserError, match=r"1\.5.*outside the knots \[-1, 1\].*outside=error"):
         dense(torch.tensor([0.0, 1.5], dtype=torch.float64), t, 3, outside="error")
     for outside in ("extrapolate", "clamp"):
-        _, values = splines.local_basis_on(torch.tensor([0.1, torch.nan], dtype=torch.float64), t, 3, outside=outside)
+        _, values = bspline.local_basis_on(torch.tensor([0.1, torch.nan], dtype=torch.float64), t, 3, outside=outside)
         assert bool(values[0].isfinite().all())
         assert bool(values[1].isnan().any())
 
@@ -206,22 +206,22 @@ def test_other_knots_treat_bad_inputs_as_uniform_ones_do() -> None:
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("n", COUNTS)
 def test_cosine_knots_are_nested_mirrored_and_increase(n: int, degree: int) -> None:
-    t = np.array(splines.knot_vector("cosine", n, degree))
+    t = np.array(bspline.knot_vector("cosine", n, degree))
     assert bool((np.diff(t) > 0).all())
     inner = t[degree : len(t) - degree]
     assert np.allclose(inner, -np.cos(np.pi * np.arange(n + 1) / n), rtol=0, atol=1e-15)
-    assert set(inner) <= set(splines.knot_vector("cosine", 2 * n, degree))  # to the last bit
+    assert set(inner) <= set(bspline.knot_vector("cosine", 2 * n, degree))  # to the last bit
     assert np.allclose(t, -t[::-1], rtol=0, atol=1e-14)
     count = min(n, degree)
     assert np.allclose(t[degree - count : degree], -2 - t[degree + count : degree : -1], rtol=0, atol=1e-14)
     with pytest.raises(UserError, match=r"^backbone\.knots=cosinus: unknown\. Did you mean 'cosine'\?"):
-        splines.knot_vector("cosinus", n, degree)
+        bspline.knot_vector("cosinus", n, degree)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_mass_matrices_hold_the_inner_products(degree: int) -> None:
     for n in (1, 2, 6):
-        for t in (*(splines.knot_vector(spacing, n, degree) for spacing in splines.KNOTS), arbitrary_knots(n, degree)):
+        for t in (*(bspline.knot_vector(spacing, n, degree) for spacing in bspline.KNOTS), arbitrary_knots(n, degree)):
             inner = np.array(t[degree : len(t) - degree])
             # A finer composite rule with more nodes than needed, on scipy's functions.
             nodes, weights = np.polynomial.legendre.leggauss(12)
@@ -229,7 +229,7 @@ def test_mass_matrices_hold_the_inner_products(degree: int) -> None:
             x, w = (inner[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()
             values = BSpline(np.asarray(t), np.eye(n + degree), degree)(x)
             expected = values.T @ (w[:, None] * values)
-            bands = splines.mass_matrix(t, degree)
+            bands = bspline.mass_matrix(t, degree)
             ours = sum(
                 np.diag(bands[d, : n + degree - d], s * d) for d in range(degree + 1) for s in ((1, -1) if d else (1,))
             )
@@ -243,7 +243,7 @@ def test_fit_gives_back_a_spline(degree: int) -> None:
     n = 6
     c = random(n + degree, 2)
     x = torch.linspace(-1, 1, 100, dtype=torch.float64)
-    found = splines.fit(x, splines.basis(x, n, degree) @ c, n, degree)
+    found = bspline.fit(x, bspline.basis(x, n, degree) @ c, n, degree)
     assert found.shape == c.shape
     assert torch.allclose(found, c, rtol=0, atol=1e-9)
 
@@ -251,13 +251,13 @@ def test_fit_gives_back_a_spline(degree: int) -> None:
 def test_fit_of_sparse_data_is_finite_and_small_and_passes_through_them() -> None:
     x = torch.tensor([-0.9, 0.1, 0.11], dtype=torch.float64)
     y = torch.tensor([1.0, -2.0, -2.1], dtype=torch.float64)
-    c = splines.fit(x, y, 16, 3)
-    assert torch.allclose(splines.basis(x, 16, 3) @ c, y, atol=1e-10)
-    assert float(c.norm()) <= float((torch.linalg.pinv(splines.basis(x, 16, 3)) @ y).norm()) * (1 + 1e-10)
+    c = bspline.fit(x, y, 16, 3)
+    assert torch.allclose(bspline.basis(x, 16, 3) @ c, y, atol=1e-10)
+    assert float(c.norm()) <= float((torch.linalg.pinv(bspline.basis(x, 16, 3)) @ y).norm()) * (1 + 1e-10)
     with pytest.raises(UserError, match="at least one data point"):
-        splines.fit(x[:0], y[:0], 4, 3)
+        bspline.fit(x[:0], y[:0], 4, 3)
     with pytest.raises(UserError, match="finite"):
-        splines.fit(x, y * torch.nan, 4, 3)
+        bspline.fit(x, y * torch.nan, 4, 3)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
@@ -266,7 +266,7 @@ def test_fitting_a_smooth_function_converges_at_order_degree_plus_one(degree: in
     counts = (28, 36, 48)
     x = torch.linspace(-1, 1, 4001, dtype=torch.float64)
     y = torch.sin(4 * x + 1)
-    fits = [splines.basis(x, n, degree) @ splines.fit(x, y, n, degree) for n in counts]
+    fits = [bspline.basis(x, n, degree) @ bspline.fit(x, y, n, degree) for n in counts]
     errors = [float((fit - y).square().mean().sqrt()) for fit in fits]
     slopes = -np.diff(np.log(errors)) / np.diff(np.log(counts))
     assert np.all(np.abs(slopes - (degree + 1)) < 0.2), slopes
@@ -283,4 +283,4 @@ def test_fitting_a_smooth_function_converges_at_order_degree_plus_one(degree: in
 )
 def test_senseless_options_are_refused(options: tuple, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        splines.check_options("backbone", *options)
+        bspline.check_options("backbone", *options)

@@ -9,15 +9,15 @@ import torch
 from test_optimizers import START, LeastSquares, P, carried, iterate, linear, regression, rosenbrock
 from torch import Tensor
 
-from kanpinn import preflight
 from kanpinn.backbones import Mlp
-from kanpinn.compose import compose
-from kanpinn.config import validate
 from kanpinn.errors import UserError
-from kanpinn.least_squares import GRAM_BLOCK
+from kanpinn.least_squares.base import GRAM_BLOCK
+from kanpinn.least_squares.gram_local import mirror
 from kanpinn.optimizers import Lbfgs, SsBroyden
 from kanpinn.optimizers.ssbroyden import LARGEST, UPDATES, update_inverse, update_parameters
-from kanpinn.sparse_gram import mirror
+from kanpinn.run import preflight
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 
 def pair(seed: int, size: int = 6) -> tuple[Tensor, Tensor, Tensor]:

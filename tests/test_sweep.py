@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from kanpinn.compose import LAUNCHERS, parse, quoted
 from kanpinn.errors import UserError
 from kanpinn.io.check import check
 from kanpinn.io.lock import run_lock
+from kanpinn.settings.compose import LAUNCHERS, parse, quoted
+from kanpinn.sweep.job import _run
 from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
 from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
-from kanpinn.sweep.task import _run
 
 TINY = [
     *("backbone.width=[2]", "schedule.levels=1", "schedule.steps=2", "schedule.starts=1", "sampler.interior=16"),
@@ -33,7 +33,7 @@ DEADLY = '''
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from kanpinn.problem import Box, Condition, Problem
+from kanpinn.pde.problem import Box, Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def test_an_interrupted_job_goes_on_in_its_folder(kanpinn, recorded_run, folder,
         metrics = json.loads((folder / "metrics.json").read_text())
         (folder / "metrics.json").write_text(json.dumps({**metrics, "status": "converged"}))
 
-    sys.modules["kanpinn.run"].resume = resume
+    sys.modules["kanpinn.run.run"].resume = resume
     call = ["solve", "-m", "seed=0,16", "hydra.sweep.dir=sweep"]
     assert kanpinn(*call).code == 143
     (folder / "sweep/1/config.yaml").touch()
@@ -299,14 +299,14 @@ def test_a_job_resumed_by_hand_is_done(kanpinn, recorded_run, folder):
 
 
 def test_a_job_in_a_process_of_its_own_dies_alone(kanpinn, recorded_run, folder, monkeypatch):
-    run = sys.modules["kanpinn.run"].run
+    run = sys.modules["kanpinn.run.run"].run
 
     def deadly(cfg, folder):
         if cfg.seed == 17 and not Path("spared").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         run(cfg, folder)
 
-    sys.modules["kanpinn.run"].run = deadly
+    sys.modules["kanpinn.run.run"].run = deadly
     monkeypatch.setitem(LAUNCHERS, "basic", replace(LAUNCHERS["basic"], isolated=True))
     before = signal.getsignal(signal.SIGINT)
     try:
@@ -503,7 +503,7 @@ def test_threads_are_divided_among_jobs(name, config, jobs, waiting, expected):
 
 
 def test_slurms_config_is_submitits_with_values_of_ours():
-    from kanpinn.compose import compose
+    from kanpinn.settings.compose import compose
 
     cfg, _ = compose(["hydra/launcher=slurm"], keep_hydra=True)
     assert cfg.hydra.launcher._target_ == LAUNCHERS["submitit_slurm"].target

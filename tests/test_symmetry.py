@@ -15,16 +15,16 @@ from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan, Mlp, Separable
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
-from kanpinn.backbones.slabs import in_sequence
+from kanpinn.backbones.time_slabs import in_sequence
 from kanpinn.errors import UserError
-from kanpinn.jets import JetSpace
-from kanpinn.mirrors import check_symmetry
-from kanpinn.objective import Objective
-from kanpinn.places import load_problem_class, problem_names
-from kanpinn.preflight import check_class
-from kanpinn.problem import Box, Condition, Point, Problem
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.run.preflight import check_class
+from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import Fixed
+from kanpinn.settings.discovery import load_problem_class, problem_names
 
 NETWORKS = {
     "kan": Kan(width=[3], degree=5, grid=4),

@@ -11,10 +11,10 @@ import types
 
 import pytest
 
-from kanpinn.compose import parse
 from kanpinn.errors import UserError
 from kanpinn.io.lock import run_lock
-from kanpinn.tuning import Search, Watch, open_study, points, space, words_of
+from kanpinn.settings.compose import parse
+from kanpinn.sweep.tuning import Search, Watch, open_study, points, space, words_of
 
 distributions = pytest.importorskip("optuna.distributions")
 
@@ -111,9 +111,9 @@ def quick(monkeypatch):
             time.sleep(10)
         return types.SimpleNamespace(metrics={"relative_l2": {"u": 1.0 + cfg.seed}, "loss": 1.0})
 
-    module = types.ModuleType("kanpinn.run")
+    module = types.ModuleType("kanpinn.run.run")
     module.run = run
-    monkeypatch.setitem(sys.modules, "kanpinn.run", module)
+    monkeypatch.setitem(sys.modules, "kanpinn.run.run", module)
     return seen
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kanpinn.compose import compose
-from kanpinn.config import validate
 from kanpinn.errors import UserError
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 CALL = "{_target_: os.system, command: 'touch pwned'}"
 
@@ -279,11 +279,11 @@ def sizes(kinds: list[str], values: list[int]) -> list[tuple[int, list[str]]]:
 CHILD = """
 import json, resource, sys, time
 import numpy, torch, scipy.stats.qmc
-from kanpinn import preflight
-from kanpinn.compose import compose
-from kanpinn.config import validate
+from kanpinn.run import preflight
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 from kanpinn.errors import UserError
-from kanpinn.output import OutputGrid
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 preflight.available_memory = lambda device: 2**34
 limit = 2**31 + int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

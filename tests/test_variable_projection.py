@@ -16,9 +16,9 @@ from torch import Tensor
 
 from kanpinn.backbones import Kan, Separable
 from kanpinn.errors import UserError
-from kanpinn.jets import Jet
+from kanpinn.jets.jet import Jet
 from kanpinn.optimizers import LevenbergMarquardt, VariableProjection
-from kanpinn.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 
 
 @dataclass(frozen=True)

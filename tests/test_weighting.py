@@ -11,9 +11,9 @@ from kanpinn.problems.poisson import Poisson
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
-from kanpinn.objective import Objective
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import WEIGHTINGS, Causal, Fixed, ResidualAttention
 from kanpinn.samplers import SAMPLERS
-from kanpinn.weighting import WEIGHTINGS, Causal, Fixed, ResidualAttention
 
 RNG = np.random.default_rng(0)
 

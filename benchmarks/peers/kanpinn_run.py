@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from stopwatch import MARKS, write
 
-import kanpinn.run
-from kanpinn.compose import compose
-from kanpinn.config import Configuration
+import kanpinn.run.run
 from kanpinn.errors import DivergedError
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.solution import read_solution
-from kanpinn.output import OutputGrid
-from kanpinn.training import Training
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import Configuration
+from kanpinn.solver.slab_solve import Training
 
 
 def curve(seconds: np.ndarray, errors: np.ndarray, marks: tuple[int, ...] = MARKS) -> list[tuple[float, float]]:
@@ -59,14 +59,14 @@ def main() -> None:
         setup.append(time.perf_counter() - began)
         return training
 
-    kanpinn.solver.Training = timed  # type: ignore[assignment,misc]
+    kanpinn.solver.time_marching.Training = timed  # type: ignore[assignment,misc]
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
         folder = Path(temporary) / "run"
         fixed = [f"time_limit_s={given.seconds:g}", f"threads={given.threads}", f"hydra.run.dir={folder}"]
         config, _ = compose([*given.overrides, *fixed, "output.figures=false", "output.progress=false"])
         status = ""
         try:
-            kanpinn.run.run(config, folder)
+            kanpinn.run.run.run(config, folder)
         except DivergedError:
             status = "diverged"
         data = read_solution(folder / "solution.h5")

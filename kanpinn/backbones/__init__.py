@@ -6,7 +6,7 @@ from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.mlp import Mlp
 from kanpinn.backbones.multkan import MultKan
 from kanpinn.backbones.relu_kan import ReluKan
-from kanpinn.backbones.separable import Separable
+from kanpinn.backbones.separable.network import Separable
 
 BACKBONES: dict[str, type[Kan] | type[ReluKan] | type[MultKan] | type[ChebyKan] | type[Separable] | type[Mlp]] = {
     "kan": Kan,

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.jets import Jet, JetSpace
-from kanpinn.nesting import Nesting
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.splines.nesting import Nesting
 
 Parameters = Mapping[str, Tensor]
 

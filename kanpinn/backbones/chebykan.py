@@ -18,10 +18,10 @@ from kanpinn.backbones.basis import basis_jets, input_cotangent
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.kan import check_width
 from kanpinn.backbones.layers import Activation
-from kanpinn.chebyshev import chebyshev_basis, chebyshev_nesting
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.jets import JetSpace
-from kanpinn.nesting import Nesting
+from kanpinn.jets.jet import JetSpace
+from kanpinn.splines.chebyshev import chebyshev_basis, chebyshev_nesting
+from kanpinn.splines.nesting import Nesting
 
 SQUASHES = ("tanh", "sin")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Layer, Parameters
-from kanpinn.nesting import Nesting
+from kanpinn.splines.nesting import Nesting
 
 
 class Composite(Layer, ABC):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kanpinn import pieces, splines
-from kanpinn.functions import silu_derivatives
-from kanpinn.jets import Jet, JetSpace, chain_cotangent
+from kanpinn.jets.functions import silu_derivatives
+from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent
+from kanpinn.splines import bspline, piecewise
 
 
 class SplineFeatures(NamedTuple):
@@ -41,7 +41,7 @@ class SplineFeatures(NamedTuple):
 
     def at(self, points: Tensor) -> SplineFeatures:
         """Those at some points, int64 `[n]`, without what only backward passes and base terms need."""
-        return self._each(lambda values: pieces.taken(values, points))
+        return self._each(lambda values: piecewise.taken(values, points))
 
     def part(self, block: slice) -> SplineFeatures:
         """Those at the points of a block, likewise."""
@@ -77,9 +77,9 @@ def spline_features(
     """
     across = data.transpose(1, 2).contiguous()
     if knots == "uniform":
-        cell, s, slope = splines.locate(across[0], n, outside=outside)
+        cell, s, slope = bspline.locate(across[0], n, outside=outside)
     else:
-        cell, s, slope = splines.locate_on(across[0], splines.knot_vector(knots, n, degree), degree, outside=outside)
+        cell, s, slope = bspline.locate_on(across[0], bspline.knot_vector(knots, n, degree), degree, outside=outside)
     rows = cell.add_(torch.arange(0, data.shape[2] * n, n, device=cell.device)[:, None])
     jet = Jet(space, across * slope)
     jet.data[0] = s
@@ -104,7 +104,7 @@ def blocks_of_points(features: SplineFeatures, degree: int, outputs: int) -> lis
 
 def edge_derivatives(features: SplineFeatures, table: Tensor, order: int) -> Tensor:
     """Every edge's function with its derivatives by s, `[order + 1, out, in, N]`."""
-    return pieces.derivatives(pieces.gather(table, features.rows), features.s, order)
+    return piecewise.derivatives(piecewise.gather(table, features.rows), features.s, order)
 
 
 def sum_over_inputs(features: SplineFeatures, edges: Tensor, out: Tensor) -> None:
@@ -214,9 +214,9 @@ def table_gradient(features: SplineFeatures, cotangent: Tensor, n: int, degree: 
     for block in blocks_of_points(features, degree, outputs):
         part = features.part(block)
         given = edge_cotangents(part, cotangent[..., block])
-        powers = pieces.power_derivatives(part.s, degree, len(given) - 1)  # (order + 1, k + 1, in, n)
+        powers = piecewise.power_derivatives(part.s, degree, len(given) - 1)  # (order + 1, k + 1, in, n)
         values = (powers[0][:, None] * given[0]).contiguous()
         for d in range(1, min(len(given), degree + 1)):
             values[d:].addcmul_(powers[d, d:, None], given[d])
-        pieces.scatter_add(out, part.rows, values)
+        piecewise.scatter_add(out, part.rows, values)
     return out

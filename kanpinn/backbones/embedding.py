@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
-from kanpinn.jets import Jet, JetSpace
-from kanpinn.problem import Box, Coordinates, Problem
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.pde.problem import Box, Coordinates, Problem
 
 KINDS = ("auto", "none", "periodic", "fourier")
 PERIODIC = ("angle", "spline")

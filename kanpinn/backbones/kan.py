@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from kanpinn import splines
 from kanpinn.backbones.base import Backbone, Layer
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid, unknown_choice
+from kanpinn.splines import bspline
 
 SQUASHES = ("tanh", "sin", "none")
 FIRST = ("spline", "linear")
@@ -54,15 +54,15 @@ class SplineOptions(ABC):
 
     def __post_init__(self) -> None:
         check_width(self.width)
-        splines.check_options("backbone", self.grid, self.degree, self.outside)
+        bspline.check_options("backbone", self.grid, self.degree, self.outside)
         if self.squash not in SQUASHES:
             raise unknown_choice("backbone.squash", self.squash, SQUASHES)
         if self.first not in FIRST:
             raise unknown_choice("backbone.first", self.first, FIRST)
         if self.first == "linear" and not self.width:
             raise invalid("backbone.width", self.width, "at least one hidden width with backbone.first=linear")
-        if self.knots not in splines.KNOTS:
-            raise unknown_choice("backbone.knots", self.knots, splines.KNOTS)
+        if self.knots not in bspline.KNOTS:
+            raise unknown_choice("backbone.knots", self.knots, bspline.KNOTS)
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise invalid("backbone.scale", self.scale, "a number above 0")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.base import Layer, Parameters
-from kanpinn.functions import FUNCTIONS
-from kanpinn.jets import Jet, JetSpace, chain_cotangent, product_cotangent
+from kanpinn.jets.functions import FUNCTIONS
+from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent, product_cotangent
 
 
 class Linear(Layer):
@@ -91,7 +91,7 @@ class _Compose(torch.autograd.Function):
 
 
 class Activation(Layer):
-    """An element-wise function from `kanpinn.jets.FUNCTIONS`, without parameters."""
+    """An element-wise function from `kanpinn.jets.jet.FUNCTIONS`, without parameters."""
 
     def __init__(self, name: str) -> None:
         self.name = name

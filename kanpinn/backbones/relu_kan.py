@@ -16,9 +16,9 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
-from kanpinn.jets import JetSpace
-from kanpinn.nesting import Nesting
-from kanpinn.power_relu import power_relu_nesting, relu_coefficients, relu_gradient, spline_coefficients
+from kanpinn.jets.jet import JetSpace
+from kanpinn.splines.nesting import Nesting
+from kanpinn.splines.power_relu import power_relu_nesting, relu_coefficients, relu_gradient, spline_coefficients
 
 
 class ReluLayer(Layer):
@@ -135,7 +135,7 @@ def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, 
     Args:
         backbone: Whose parameters the vector is, or a gradient by them, or a step.
         vector: `[P]`.
-        function: From coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.power_relu`.
+        function: From coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.splines.power_relu`.
 
     Returns:
         `[P]`.

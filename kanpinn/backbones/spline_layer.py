@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn import pieces, splines
 from kanpinn.backbones.base import Layer, Parameters, Support
 from kanpinn.backbones.edges import (
     Contract,
@@ -23,8 +22,9 @@ from kanpinn.backbones.edges import (
     table_gradient,
 )
 from kanpinn.backbones.layers import Activation
-from kanpinn.jets import JetSpace
-from kanpinn.nesting import Nesting, dyadic_nesting, folded, knot_insertion, periodic_nesting, wrapped
+from kanpinn.jets.jet import JetSpace
+from kanpinn.splines import bspline, piecewise
+from kanpinn.splines.nesting import Nesting, dyadic_nesting, folded, knot_insertion, periodic_nesting, wrapped
 
 
 class SplineLayer(Layer):
@@ -37,7 +37,7 @@ class SplineLayer(Layer):
         outputs: Width of the output.
         n: Spline intervals on [−1, 1].
         degree: Spline degree k.
-        knots: Spacing of the knots, one of `splines.KNOTS`.
+        knots: Spacing of the knots, one of `bspline.KNOTS`.
         base: Whether the SiLU term w_b and the spline scale w_s are there.
         bias: Whether b is there.
         outside: Policy for inputs outside [−1, 1].
@@ -154,7 +154,7 @@ class SplineLayer(Layer):
     ) -> Tensor:
         if self.base or self.bias:
             return super().local_jacobian(parameters, features, cotangent, order)
-        across = pieces.taken(cotangent.transpose(1, 2), order)
+        across = piecewise.taken(cotangent.transpose(1, 2), order)
         return self._local_products(features.at(order), across)
 
     def _local_products(self, features: SplineFeatures, across: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class SplineLayer(Layer):
         for block in blocks_of_points(features, self.degree, self.outputs):
             part, here = features.part(block), out[..., block]
             cells = part.rows if self.knots == "uniform" else part.rows % self.n
-            basis = pieces.basis_derivatives(cells, part.s, self.knots, self.n, self.degree, features.space.order)
+            basis = piecewise.basis_derivatives(cells, part.s, self.knots, self.n, self.degree, features.space.order)
             first, *rest = basis.transpose(1, 2).unbind(0)  # (in, k + 1, n) each
             given = [weight[:, :, None] for weight in edge_cotangents(part, across[..., block])]
             torch.mul(first, given[0], out=here)
@@ -195,7 +195,7 @@ class SplineLayer(Layer):
     ) -> dict[str, Tensor]:
         scaled = cotangent * weights[:, None]
         gradient = table_gradient(features, scaled.transpose(1, 2), self.n, self.degree)
-        effective = pieces.from_pieces(gradient, self.knots, self.n, self.degree)
+        effective = piecewise.from_pieces(gradient, self.knots, self.n, self.degree)
         effective = folded(effective, self.n) if self.periodic else effective
         out = {"coefficients": effective}
         if self.base:
@@ -217,12 +217,12 @@ class SplineLayer(Layer):
     def _pieces(self, weights: Tensor) -> Tensor:
         """The polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
         extended = wrapped(weights, self.degree) if self.periodic else weights
-        return pieces.to_pieces(extended, self.knots, self.n, self.degree)
+        return piecewise.to_pieces(extended, self.knots, self.n, self.degree)
 
     def constants(self) -> dict[str, np.ndarray]:
         if self.periodic:  # one period of them
             return {"knots": np.linspace(-1, 1, self.n + 1)}
-        return {"knots": np.asarray(splines.knot_vector(self.knots, self.n, self.degree))}
+        return {"knots": np.asarray(bspline.knot_vector(self.knots, self.n, self.degree))}
 
     def attributes(self) -> dict[str, Any]:
         spacing = "periodic" if self.periodic else self.knots
@@ -253,5 +253,5 @@ class SplineLayer(Layer):
             return {"coefficients": periodic_nesting(self.n, self.degree)}
         if self.knots == "uniform":
             return {"coefficients": dyadic_nesting(self.n, self.degree)}
-        coarse, fine = (splines.knot_vector(self.knots, n, self.degree) for n in (self.n, 2 * self.n))
+        coarse, fine = (bspline.knot_vector(self.knots, n, self.degree) for n in (self.n, 2 * self.n))
         return {"coefficients": knot_insertion(coarse, fine, self.degree)}

@@ -21,7 +21,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.output is not None and arguments.output.suffix.lower() != ".png":
         raise UserError(f"-o {arguments.output}: expected a file name that ends in .png")
-    from kanpinn.comparison import csv_text, named, read_run, table
+    from kanpinn.compare.comparison import csv_text, named, read_run, table
 
     runs = named([read_run(path) for path in arguments.runs])
     print(text(runs))
@@ -46,12 +46,12 @@ def text(runs: Sequence) -> str:
     """The tables as they are printed.
 
     Args:
-        runs: Named runs (`kanpinn.comparison.Run`).
+        runs: Named runs (`kanpinn.compare.comparison.Run`).
 
     Returns:
         One table of results, one of the errors after each level with the seconds spent there.
     """
-    from kanpinn.comparison import by_level, cell, differing
+    from kanpinn.compare.comparison import by_level, cell, differing
     from kanpinn.io.render import clip
     from kanpinn.io.render import table as laid_out
 

@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     import torch
 
     from kanpinn.api import load
-    from kanpinn.problem import inside
+    from kanpinn.pde.problem import inside
 
     solution = load(arguments.run)
     domain = solution.problem.domain

@@ -9,7 +9,7 @@ from pathlib import Path
 import kanpinn
 from kanpinn.cli.main import Parser
 from kanpinn.errors import EXIT_DONE, unknown_choice
-from kanpinn.places import choices, class_docstrings, problem_file, table_of_names, users
+from kanpinn.settings.discovery import choices, class_docstrings, problem_file, table_of_names, users
 
 TITLES = {
     "problems": "problem",
@@ -82,7 +82,7 @@ def _component_docstrings(group: str) -> dict[str, str]:
     docstrings: dict[str, str] = {}
     classes: dict[str, str] = {}
     root = Path(str(kanpinn.__file__)).parent
-    for source in [*root.glob("*.py"), *root.glob("*/*.py")]:
+    for source in root.rglob("*.py"):
         docstrings |= class_docstrings(source)
         classes |= table_of_names(source, f"{group.upper()}S")
     return {name: docstrings.get(cls, "") for name, cls in classes.items()}

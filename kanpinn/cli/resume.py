@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what shall be different from now on")
     arguments = parser.parse_args(argv)
 
-    from kanpinn.run import resume
+    from kanpinn.run.run import resume
 
     resume(arguments.run, arguments.overrides)
     return EXIT_DONE

@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
         DivergedError: If a single run diverged, after its folder is written.
         KeyboardInterrupt: If a signal stopped the run, after its checkpoint is written.
     """
-    from kanpinn.compose import free
+    from kanpinn.settings.compose import free
 
     options, overrides = _parse(argv)
     overrides = free(overrides)
@@ -75,8 +75,8 @@ def _parse(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _check(overrides: list[str]) -> None:
     """Refuse every mistake that can be seen without solving."""
-    from kanpinn.compose import check_folder, compose, parse
-    from kanpinn.config import validate
+    from kanpinn.settings.compose import check_folder, compose, parse
+    from kanpinn.settings.config import validate
 
     cfg, folder = compose(overrides)
     validate(cfg)
@@ -102,8 +102,8 @@ def _hydra(job: Callable[[DictConfig], None], argv: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from kanpinn.compose import CONFIG_NAME, CONFIG_PATH, VERSION_BASE
-    from kanpinn.config import one_line
+    from kanpinn.settings.compose import CONFIG_NAME, CONFIG_PATH, VERSION_BASE
+    from kanpinn.settings.config import one_line
 
     with _process_state(["kanpinn solve", *argv]):
         try:
@@ -150,13 +150,13 @@ def solve_into(cfg: DictConfig, folder: Path) -> None:
     """
     from omegaconf import open_dict
 
-    from kanpinn.compose import check_folder
+    from kanpinn.settings.compose import check_folder
 
     check_folder(folder)
     with open_dict(cfg):
         cfg.pop("sweep", None)
     try:
-        from kanpinn.run import run as solve
+        from kanpinn.run.run import run as solve
 
         solve(cfg, folder)
     except (UserError, OSError):

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from kanpinn.errors import UserError
-from kanpinn.io import declared
+from kanpinn.io import hdf5_limits
 from kanpinn.io.atomic import atomic_path, jsonable
 from kanpinn.io.chunks import write_compressed
 
@@ -254,7 +254,7 @@ def existing_file(
     handle, verified = _open(path, changed)
     with handle as file:
         try:
-            declared.check(file, path.stat().st_size, is_only_dimension)
+            hdf5_limits.check(file, path.stat().st_size, is_only_dimension)
             found, version = file.attrs.get("schema"), file.attrs.get("schema_version", 0)
             expected = (schema,) if schema else SCHEMAS
             if not isinstance(found, str) or found not in expected:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares import LeastSquares, Linearization
+from kanpinn.least_squares.base import LeastSquares, Linearization
+from kanpinn.least_squares.jacobian import Products, RestrictedProducts, ShiftedProducts
+from kanpinn.least_squares.residuals import Objective
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import Objective
-from kanpinn.products import Products, RestrictedProducts, ShiftedProducts
 
 ARMIJO = 1e-4
 TRIALS = 12

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.least_squares import LeastSquares
+from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.residuals import Objective
 from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.objective import Objective
 from kanpinn.state import State, check_size, tensor
 
 

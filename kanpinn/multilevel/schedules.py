@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kanpinn.checking import shown
 from kanpinn.errors import invalid, unknown_choice
+from kanpinn.settings.checking import shown
 
 MAX_LEVELS = 12
 MAX_CYCLES = 10_000

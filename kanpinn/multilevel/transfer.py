@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Layer
-from kanpinn.backbones.separable import Factors
+from kanpinn.backbones.separable.network import Factors
 
 
 class Transfer:

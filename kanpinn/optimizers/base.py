@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.least_squares import LeastSquares
+from kanpinn.least_squares.base import LeastSquares
 from kanpinn.state import State
 
 SINGULAR = "the damped system is singular in rounding for all of {} dampings"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.least_squares.jacobian import Products
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.products import Products
 
 
 class Solution(NamedTuple):

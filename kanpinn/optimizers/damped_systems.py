@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares import Linearization, gram
+from kanpinn.least_squares.base import Linearization, gram
 
 
 class NormalEquations(NamedTuple):

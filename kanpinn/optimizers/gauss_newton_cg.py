@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares import LeastSquares
+from kanpinn.least_squares.base import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
 from kanpinn.optimizers.damping import NielsenDamping

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares import LeastSquares
+from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.jacobian import SMALLEST_BLOCK
 from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
 from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem, Normal, NormalEquations
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
-from kanpinn.products import SMALLEST_BLOCK
 from kanpinn.state import State, tensor
 
 

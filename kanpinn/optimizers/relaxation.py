@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares import LeastSquares, gram
+from kanpinn.least_squares.base import LeastSquares, gram
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.state import State
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares import LeastSquares, Linearization
+from kanpinn.least_squares.base import LeastSquares, Linearization
 
 SKETCHES = ("none", "points", "countsketch")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
-from kanpinn.least_squares import LeastSquares, gram
+from kanpinn.least_squares.base import LeastSquares, gram
 from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
 from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.state import State, tensor

@@ -87,7 +87,7 @@ def _splines(
     if relu:
         import torch
 
-        from kanpinn.power_relu import spline_coefficients
+        from kanpinn.splines.power_relu import spline_coefficients
 
         n = coefficients.shape[-1] - degree
         coefficients = spline_coefficients(torch.from_numpy(coefficients), n, degree).numpy()
@@ -101,8 +101,8 @@ def _periodic(coefficients: np.ndarray, degree: int) -> tuple[np.ndarray, np.nda
     """Periodic splines `[out, in, n]`: points, values, the knots of one period, as those of any uniform splines."""
     import torch
 
-    from kanpinn.nesting import wrapped
-    from kanpinn.splines import knot_vector
+    from kanpinn.splines.bspline import knot_vector
+    from kanpinn.splines.nesting import wrapped
 
     extended = np.asarray(knot_vector("uniform", coefficients.shape[-1], degree))
     return _splines(wrapped(torch.from_numpy(coefficients), degree).numpy(), extended, degree, relu=False)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kanpinn.comparison import Run
+from kanpinn.compare.comparison import Run
 from kanpinn.plots.style import COLOURS, new_figure, plain, problem_title, styled
 
 _PREFIX = "relative_l2_"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kanpinn.comparison import Run, read_run
+from kanpinn.compare.comparison import Run, read_run
 from kanpinn.errors import UserError
 from kanpinn.report.page import Picture, number, paired, picture
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kanpinn.comparison import Run, differing, read_run
+from kanpinn.compare.comparison import Run, differing, read_run
 from kanpinn.errors import UserError
 from kanpinn.report.charts import COLOURS, SHAPES, as_number, parallel, scatter
 from kanpinn.report.page import Picture, picture

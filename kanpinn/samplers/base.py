@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanpinn.errors import DivergedError, UserError, invalid, unknown_choice
-from kanpinn.problem import Condition, Coordinates, Problem, checked_part, inside
+from kanpinn.pde.problem import Condition, Coordinates, Problem, checked_part, inside
 from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
 from kanpinn.state import State, tensor
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kanpinn.errors import UserError, invalid, unknown_choice
-from kanpinn.problem import Box, Condition
+from kanpinn.pde.problem import Box, Condition
 
 Array = NDArray[np.float64]
 Part = Callable[[Array], NDArray[np.bool_]]

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from kanpinn.errors import invalid
-from kanpinn.problem import Problem
+from kanpinn.pde.problem import Problem
 from kanpinn.samplers.base import ArrayResidual, Sampler, check_number, part_inside
 from kanpinn.samplers.faces import Array, Region
 

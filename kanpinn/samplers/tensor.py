@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.problem import Problem
+from kanpinn.pde.problem import Problem
 from kanpinn.samplers.base import MOST_POINTS, ArrayResidual, Sampler, check_whole
 from kanpinn.samplers.faces import Array, Region
 

@@ -26,15 +26,24 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.checking import build
 from kanpinn.cli.main import complain
-from kanpinn.compose import CONFIG_MODULE, CONFIG_NAME, LAUNCHERS, VERSION_BASE, compose, isolate, parse, quoted
-from kanpinn.config import one_line, validate
 from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
 from kanpinn.io.lock import held
+from kanpinn.settings.checking import build
+from kanpinn.settings.compose import (
+    CONFIG_MODULE,
+    CONFIG_NAME,
+    LAUNCHERS,
+    VERSION_BASE,
+    compose,
+    isolate,
+    parse,
+    quoted,
+)
+from kanpinn.settings.config import one_line, validate
+from kanpinn.sweep.job import Task
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
 from kanpinn.sweep.summary import NAMES, metrics, write_summary
-from kanpinn.sweep.task import Task
 
 QUEUES = ("submitit_slurm", "slurm")
 """Launchers whose jobs run on other machines, each with its own share of them."""

@@ -1,0 +1,1 @@
+"""Separable networks, and normal equations from points that share coordinates."""

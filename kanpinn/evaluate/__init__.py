@@ -1,0 +1,1 @@
+"""Values, errors and spectra of a trained network on a grid."""

@@ -1,0 +1,244 @@
+"""From a trained network to arrays: the output grid, its fields and errors, and everything the solution file holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.errors import UserError
+from kanpinn.io.solution import field_axes
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.pde.problem import Coordinates, Problem, inside
+from kanpinn.pde.problem_calls import ask
+
+CHUNK = 20_000
+DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21, 5: 11, 6: 7}
+"""Output grid points per coordinate, by dimension of the domain."""
+
+
+class OutputGrid:
+    """The tensor grid on which solutions are written and errors measured.
+
+    Attributes:
+        coordinates: Values of each coordinate, `[n_k]`.
+        axes: Names of a field's axes, slowest first: (t, z, y, x).
+        shape: Shape of a field.
+        points: The grid as points `[N, d]` float64 on the CPU, columns in the order of the domain.
+        inside: Which of the points lie inside the domain, by index `[n]`.
+        reference: The reference of each unknown, of `shape`, NaN outside the domain; empty without one.
+    """
+
+    def __init__(self, problem: Problem, count: int | list[int] | None, parts: int = 1) -> None:
+        """Lay out the grid and evaluate the reference.
+
+        Args:
+            problem: The problem.
+            count: Points per coordinate: one number, one per coordinate, or None for the default.
+            parts: Of how many equal parts of a time interval the problem is one; its share of the points in time is
+                all it gets.
+        """
+        domain = problem.domain
+        counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)
+        if len(counts) != len(domain):
+            raise UserError(f"output.points={counts}: expected one number, or {len(domain)}, one per coordinate")
+        if parts > 1:
+            counts = [
+                1 + math.ceil((n - 1) / parts) if k == "t" else n for k, n in zip(domain.names, counts, strict=True)
+            ]
+        self.coordinates = {
+            name: np.linspace(*domain.interval(name), n) for name, n in zip(domain.names, counts, strict=True)
+        }
+        self.axes = field_axes(domain.names)
+        mesh = np.meshgrid(*(self.coordinates[name] for name in self.axes), indexing="ij")
+        self.shape = mesh[0].shape
+        by_name = dict(zip(self.axes, mesh, strict=True))
+        self.points = torch.from_numpy(np.stack([by_name[name].ravel() for name in domain.names], axis=1))
+        part = inside(problem, self.points)
+        self.inside = np.arange(len(self.points)) if part is None else np.flatnonzero(part.cpu().numpy())
+        known = reference_values(problem, self.points[torch.from_numpy(self.inside)])
+        self.reference = {name: self.spread(v) for name, v in known.items()}
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Lay values at the points inside `[n]` out on the grid, NaN outside; of `shape`."""
+        if len(values) == len(self.points):
+            return values.reshape(self.shape)
+        field = np.full(len(self.points), np.nan)
+        field[self.inside] = values
+        return field.reshape(self.shape)
+
+    def errors(self, fields: Mapping[str, np.ndarray]) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+        """Relative L2 (NaN for a zero reference) and largest error of each unknown inside; None without a reference."""
+        if not self.reference:
+            return None, None
+        l2, linf = {}, {}
+        for name, reference in self.reference.items():
+            difference = (fields[name] - reference).ravel()[self.inside]
+            norm = float(np.linalg.norm(reference.ravel()[self.inside]))
+            l2[name] = float(np.linalg.norm(difference)) / norm if norm else math.nan  # nothing to relate it to
+            linf[name] = float(np.abs(difference).max())
+        return l2, linf
+
+    def norms(self, fields: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """‖u‖₂ of each field over the points inside."""
+        return {name: float(np.linalg.norm(values.ravel()[self.inside])) for name, values in fields.items()}
+
+    def change(self, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """‖u − v‖₂/‖u‖₂ of each unknown inside, u after and v before; NaN where u vanishes."""
+        moved = self.norms({name: values.ravel() - before[name].ravel() for name, values in after.items()})
+        return {name: moved[name] / norm if norm else math.nan for name, norm in self.norms(after).items()}
+
+
+def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str, float]]]) -> dict[str, float] | None:
+    """Relative L2 error as the change from the last level but one to the last.
+
+    With errors e_L, e_{L−1} of the two levels it lies within ‖e_{L−1}‖ ± ‖e_L‖: where the last level gained much it is
+    the error of the level below, and above the true one; where it gained nothing it may be below.
+
+    Args:
+        parts: Of each time slab the changes and the norms ‖u‖₂ by unknown.
+
+    Returns:
+        The estimate by unknown; None where a part has only one level.
+    """
+    changes = [change for change, _ in parts if change is not None]
+    if len(changes) < len(parts):
+        return None
+    norms = {name: math.hypot(*(norm[name] for _, norm in parts)) for name in parts[0][1]}
+    moved = {
+        name: math.hypot(*(change[name] * norm[name] for change, (_, norm) in zip(changes, parts, strict=True)))
+        for name in norms
+    }
+    return {name: moved[name] / norm if norm else math.nan for name, norm in norms.items()}
+
+
+def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
+    """The reference at points.
+
+    Args:
+        problem: The problem.
+        points: `[N, d]` float64.
+
+    Returns:
+        `[N]` per unknown that has one; empty without a reference.
+
+    Raises:
+        UserError: If the reference raises, has the wrong shape or is not finite.
+    """
+    coordinates = Coordinates(problem.domain.names, [points[:, k] for k in range(points.shape[1])])
+    result = ask(problem, "reference", problem.reference, coordinates)
+    if result is None:
+        return {}
+    named = result if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    out = {}
+    for name, value in named.items():
+        if name not in problem.unknowns or not isinstance(value, Tensor) or value.shape != (len(points),):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(
+                f"problem={type(problem).__name__}: reference of '{name}' is {got}, expected a tensor of shape "
+                f"({len(points)},) for one of {', '.join(problem.unknowns)}"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"problem={type(problem).__name__}: reference of '{name}' is not finite everywhere")
+        out[name] = value.detach().double().cpu().numpy()
+    return out
+
+
+def evaluate(objective: Objective, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
+    """The unknowns, or one derivative of them, at any points.
+
+    Args:
+        objective: Problem and network.
+        theta: Parameters `[P]`.
+        points: `[N, d]`.
+        derivative: Letters of the coordinates differentiated by.
+
+    Returns:
+        `[N]` float64 per unknown.
+    """
+    space = JetSpace(objective.problem.domain.names, (derivative,) if derivative else ())
+    out: dict[str, list[np.ndarray]] = {name: [] for name in objective.problem.unknowns}
+    with torch.no_grad():
+        for part in torch.split(points.to(theta), CHUNK) if len(points) else ():
+            for name, jet in objective.fields(theta, part, space).items():
+                out[name].append(jet[derivative].double().cpu().numpy())
+    return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in out.items()}
+
+
+def grid_values(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """The unknowns on the output grid, of its shape, NaN outside the domain."""
+    points = grid.points[torch.from_numpy(grid.inside)]
+    return {name: grid.spread(values) for name, values in evaluate(objective, theta, points).items()}
+
+
+def residual_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """The equations' residuals on the output grid, by field name ("residual" or "residual_<equation>")."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for points in torch.split(grid.points[torch.from_numpy(grid.inside)].to(theta), CHUNK):
+        for equation, value in objective.interior_residual(theta, points).items():
+            name = f"residual_{equation}" if equation else "residual"
+            parts.setdefault(name, []).append(value.double().cpu().numpy())
+    return {name: grid.spread(np.concatenate(values)) for name, values in parts.items()}
+
+
+def solution_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+    """Each unknown with its reference and error, and the residuals, on the output grid."""
+    fields: dict[str, np.ndarray] = {}
+    for name, values in grid_values(objective, theta, grid).items():
+        fields[name] = values
+        if name in grid.reference:
+            fields[f"{name}_ref"] = grid.reference[name]
+            fields[f"{name}_error"] = fields[name] - grid.reference[name]
+    return {**fields, **residual_fields(objective, theta, grid)}
+
+
+def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str, dict[str, np.ndarray]]:
+    """The last collocation points of each term with the size of the residual there.
+
+    Args:
+        trained: The objectives of all time slabs with their parameters `[P]`.
+
+    Returns:
+        Columns `[N]` by term; points of all slabs one after the other.
+    """
+    blocks: dict[str, dict[str, list[np.ndarray]]] = {}
+    for objective, theta in trained:
+        sizes = objective.pointwise(theta)
+        for term, points in objective.term_points().items():
+            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(objective.problem.domain.names)}
+            for name, values in {**columns, "residual": sizes[term].cpu().numpy()}.items():
+                blocks.setdefault(term, {}).setdefault(name, []).append(values)
+    return {term: {name: np.concatenate(v) for name, v in columns.items()} for term, columns in blocks.items()}
+
+
+def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:
+    """Every parameter array, with the knots of spline layers, by slash path ("layer_0/coefficients")."""
+    out: dict[str, np.ndarray] = {}
+    if backbone.embedding.frequencies is not None:
+        out["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
+    index = 0
+    for layer, arrays in zip(backbone.layers, backbone.arrays(theta), strict=True):
+        if not arrays:
+            continue
+        stored = {name: values.detach().cpu().numpy() for name, values in arrays.items()}
+        out.update({f"layer_{index}/{name}": values for name, values in {**layer.constants(), **stored}.items()})
+        index += 1
+    return out
+
+
+def model_attributes(backbone: Backbone) -> dict[str, Any]:
+    """What describes the model besides its arrays."""
+    attributes: dict[str, Any] = {
+        "level": backbone.level,
+        "parameters": backbone.size,
+        "periodic": ",".join(backbone.embedding.periodic),
+        "symmetry": ",".join(f"{name}:{parity}" for name, parity in backbone.embedding.symmetry.items()),
+        "rounding": backbone.embedding.rounding,
+    }
+    return {**attributes, **next((known for layer in backbone.layers if (known := layer.attributes())), {})}

@@ -1,0 +1,1 @@
+"""Values with derivatives, carried by closed-form rules."""

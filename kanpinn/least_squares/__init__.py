@@ -1,0 +1,1 @@
+"""Weighted residuals of a problem, their Jacobian and normal equations."""

@@ -1,0 +1,239 @@
+"""JᵀJ of networks whose parameters act locally, from points near each other, which see the same few parameters.
+
+A point's row of J is zero but for the k + 1 coefficients at work on each edge of a spline network. Points near each
+other in the domain have almost the same ones, on all layers, so that their rows are a dense matrix with few columns.
+The domain is therefore bisected until smaller parts save no more work, and every part adds a small dense product to its
+places in JᵀJ; J itself never stands in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone, Support
+from kanpinn.least_squares.base import GRAM_BLOCK
+from kanpinn.least_squares.forward_pass import Recording
+
+LARGEST = 512
+"""Points above which a part is bisected even if that alone saves nothing."""
+
+SEEN = 128
+"""About how many of a part's points are looked at to find where to cut it."""
+
+
+def _dense_work(points: int, columns: int) -> float:
+    """The work of a dense Jacobian and its product, in multiplications, as measured: an entry takes as long as 230."""
+    return points * columns * (columns + 230.0)
+
+
+def _part_work(points: int, columns: int) -> float:
+    """The work of one part likewise: its product, its places (as much as of 100 points), its entries, its calls."""
+    return 1.3 * (points + 100.0) * columns**2 + 360.0 * points * columns + 1.6e7
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The supports of all layers together.
+
+    Attributes:
+        first: First column at work in every group, `[N, K]`.
+        length: How many, by group, `[K]`.
+        copies: In how many copies a group exists, `[K]`.
+        rest: Columns that every point sees.
+    """
+
+    first: np.ndarray
+    length: np.ndarray
+    copies: np.ndarray
+    rest: int
+
+    @classmethod
+    def of(cls, supports: Sequence[Support | int]) -> _Runs:
+        """From each layer's support, or its number of columns where every point sees them all."""
+        local = [s for s in supports if isinstance(s, Support)]
+        groups = [s.first.shape[1] for s in local]
+        return cls(
+            torch.cat([s.first for s in local], dim=1).cpu().numpy().astype(np.int32),
+            np.repeat([s.length for s in local], groups),
+            np.repeat([s.copies for s in local], groups),
+            sum(s for s in supports if not isinstance(s, Support)),
+        )
+
+    @property
+    def fewest(self) -> int:
+        """Columns that one point sees."""
+        return self.rest + int((self.length * self.copies).sum())
+
+    def work(self, points: np.ndarray) -> float:
+        """The work of one part, from some of its points."""
+        first = self.first[points[:: max(1, len(points) // SEEN)]]
+        columns = self.rest + int(((first.max(0) - first.min(0) + self.length) * self.copies).sum())
+        return _part_work(len(points), columns)
+
+
+def parts(points: Tensor, supports: Sequence[Support | int], size: int) -> list[Tensor] | None:
+    """Points in parts that see few parameters each.
+
+    Args:
+        points: `[N, d]`.
+        supports: Of every layer with parameters; its number of parameters where every point sees them all.
+        size: Number of parameters.
+
+    Returns:
+        Indices of the points of each part; None where the dense product is less work.
+    """
+    if not any(isinstance(s, Support) for s in supports):
+        return None
+    runs, dense = _Runs.of(supports), _dense_work(len(points), size)
+    if _part_work(len(points), runs.fewest) > dense:
+        return None
+    found: list[np.ndarray] = []
+    if _bisect(points.cpu().numpy(), runs, np.arange(len(points)), found) > dense:
+        return None
+    return [torch.from_numpy(np.sort(part)).to(points.device) for part in found]
+
+
+def _bisect(coordinates: np.ndarray, runs: _Runs, points: np.ndarray, found: list[np.ndarray]) -> float:
+    """Append the parts of some points and return their work: cut at the median of whichever coordinate saves most."""
+    whole, half = runs.work(points), len(points) // 2
+    best, sides = math.inf, (points, points)
+    for column in range(coordinates.shape[1] if half else 0):
+        order = points[np.argpartition(coordinates[points, column], half)]
+        work = runs.work(order[:half]) + runs.work(order[half:])
+        if work < best:
+            best, sides = work, (order[:half], order[half:])
+    if best >= whole and len(points) <= LARGEST:
+        found.append(points)
+        return whole
+    return sum(_bisect(coordinates, runs, side, found) for side in sides)
+
+
+def compact(
+    values: Sequence[Tensor], supports: Sequence[Support | int], part: slice, columns: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The rows of J at some points without the columns that no one of them sees.
+
+    Args:
+        values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
+        supports: As of `parts`, points in the order of `values`.
+        part: Which points.
+        columns: From `_columns`.
+
+    Returns:
+        Which columns, ascending, `[a]`, and the rows there, `[n, a]`, points last in memory.
+    """
+    places, blocks = [], []
+    many = part.stop - part.start
+    for local, support, numbers in zip(values, supports, columns, strict=True):
+        chosen = local[part].movedim(0, -1)
+        if not isinstance(support, Support):
+            places.append(numbers)
+            blocks.append(chosen)
+            continue
+        first = support.first[part].T
+        low = first.amin(1)
+        spans = (first.amax(1) - low + support.length).tolist()
+        starts = np.cumsum([0, *spans])
+        shift = torch.from_numpy(starts[:-1]).to(first) - low
+        begin = (first + shift[:, None]) * many + torch.arange(many, device=first.device)
+        run = torch.arange(0, support.length * many, many, device=first.device)
+        index = (begin[:, None] + run[:, None]).reshape(1, -1)
+        block = chosen.new_zeros(support.copies, int(starts[-1]) * many)
+        block.scatter_(1, index.expand(support.copies, -1), chosen.reshape(support.copies, -1))
+        blocks.append(block.view(-1, many))
+        at = [
+            np.arange(begin, begin + span) + group * support.width
+            for group, (begin, span) in enumerate(zip(low.tolist(), spans, strict=True))
+        ]
+        within = torch.from_numpy(np.concatenate(at)).to(first.device)
+        places.append(numbers.view(support.copies, -1)[:, within].reshape(-1))
+    place, rows = torch.cat(places), torch.cat(blocks)
+    if bool((place[1:] <= place[:-1]).any()):  # a run goes on at the other end of its group
+        place, which = torch.unique(place, return_inverse=True)
+        rows = rows.new_zeros(len(place), many).index_add_(0, which, rows)
+    return place, rows.T
+
+
+def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
+    """Add rowsᵀ rows to the upper triangle of `total`; what stands below it stays undefined.
+
+    Args:
+        total: `[P, P]`.
+        columns: Places of the columns, ascending, `[a]`.
+        rows: `[n, a]`.
+    """
+    flat, size = total.view(-1), total.shape[1]
+    for start in range(0, len(columns), GRAM_BLOCK):
+        end = start + GRAM_BLOCK
+        product = torch.mm(rows[:, start:end].T, rows[:, start:])
+        places = (columns[start:end, None] * size + columns[start:]).view(-1)
+        flat.scatter_add_(0, places, product.view(-1))
+
+
+def mirror(total: Tensor) -> None:
+    """Copy the upper triangle of `[P, P]` to the lower one."""
+    size = len(total)
+    for start in range(0, size, GRAM_BLOCK):
+        end = min(start + GRAM_BLOCK, size)
+        total[end:, start:end] = total[start:end, end:].T
+        square = total[start:end, start:end]
+        square.copy_(torch.triu(square) + torch.triu(square, 1).T)
+
+
+def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tensor) -> tuple[Tensor, Tensor] | None:
+    """JᵀJ and Jᵀr, part by part.
+
+    Args:
+        backbone: The network.
+        theta: Parameters `[P]`.
+        record: Of its forward pass, no term of which compares two points.
+        points: Those of all terms, `[N, d]`.
+
+    Returns:
+        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
+    """
+    supports, size = backbone.supports(record.tape), len(theta)
+    chosen = parts(points, supports, size)
+    if chosen is None:
+        return None
+    columns = _columns(supports, theta.device)
+    order = torch.cat(chosen)
+    ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
+    supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
+    matrix, gradient = theta.new_zeros(size, size), torch.zeros_like(theta)
+    for k, members in enumerate(record.passes):
+        retain = k < len(record.passes) - 1
+        values = backbone.local_jacobian(theta, record.tape, record.scalar(members), order, retain=retain)
+        residual = theta.new_zeros(len(points))
+        for m in members:
+            term, row = record.rows[m]
+            residual[term.points] = row.detach()
+        residual = residual[order]
+        for start, end in pairwise(ends):
+            places, rows = compact(values, supports, slice(start, end), columns)
+            add_product(matrix, places, rows)
+            gradient.index_add_(0, places, residual[start:end] @ rows)
+    mirror(matrix)
+    return matrix, gradient
+
+
+def _columns(supports: Sequence[Support | int], device: torch.device) -> list[Tensor]:
+    """Of every part of the parameters, which of them each place that its support knows is, `[size]` each."""
+    found, start = [], 0
+    for s in supports:
+        if isinstance(s, Support):
+            own = torch.arange(s.first.shape[1] * s.width, device=device) if s.places is None else s.places
+            many = int(own.max()) + 1
+            found.append((start + torch.arange(s.copies, device=device)[:, None] * many + own).view(-1))
+            start += s.copies * many
+        else:
+            found.append(torch.arange(start, start + s, device=device))
+            start += s
+    return found

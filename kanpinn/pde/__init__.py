@@ -1,0 +1,1 @@
+"""PDE problems: domain, unknowns, equations, conditions, reference."""

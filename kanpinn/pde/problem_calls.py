@@ -1,0 +1,124 @@
+"""A problem's own methods, called so that each fault is one line, and the unknowns they make of a network's outputs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kanpinn.errors import UserError, invalid
+from kanpinn.jets.jet import Jet
+from kanpinn.pde.problem import Coordinates, Problem, output_names
+
+
+def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a problem's method; whatever it raises becomes one line that says where.
+
+    Args:
+        problem: The problem, for its name.
+        who: What is called, in words.
+        method: The method or function.
+        *arguments: Its arguments.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        UserError: If it raises anything.
+    """
+    try:
+        return method(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
+        text = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"problem={problem_name(problem)}: {who} raised {type(error).__name__}: {text} "
+            f"({Path(frame.filename).name}, line {frame.lineno})"
+        ) from error
+
+
+def problem_name(problem: Problem) -> str:
+    """The name of a problem's class, also where the problem is a part of another (a time slab)."""
+    return type(getattr(problem, "whole", problem)).__name__
+
+
+def _source(problem: Problem) -> str | None:
+    module = sys.modules.get(type(getattr(problem, "whole", problem)).__module__)
+    return getattr(module, "__file__", None)
+
+
+def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
+    """What a residual returned, by equation name ("" for a single one).
+
+    Args:
+        problem: The problem, for its name.
+        who: What returned it, in words.
+        result: A tensor or a mapping of tensors.
+        count: Number of points.
+
+    Returns:
+        One tensor `[count]` per equation.
+
+    Raises:
+        UserError: If there is no equation, or a part is anything else than a tensor `[count]`.
+    """
+    named = dict(result) if isinstance(result, Mapping) else {"": result}
+    where = f"problem={problem_name(problem)}: {who} returned"
+    if not named:
+        raise UserError(f"{where} no equation")
+    for value in named.values():
+        if not isinstance(value, Tensor) or value.shape != (count,):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(f"{where} {got}, expected a tensor of shape ({count},)")
+    return named
+
+
+def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
+    """The unknowns as jets, by name.
+
+    Args:
+        problem: Names the unknowns and offers the exact form.
+        raw: The backbone's outputs, `[C, N, outputs]`.
+        points: `[N, d]`.
+        exact: Build the conditions in by `problem.exact`.
+
+    Returns:
+        One jet `[C, N]` per unknown.
+
+    Raises:
+        UserError: If the exact form is asked for and not offered, or there are other outputs than unknowns and no
+            ansatz.
+    """
+    space = raw.space
+    names = output_names(problem)
+    fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(names)}
+    coordinates = Coordinates(problem.domain.names, space.variables(points))
+    result = ask(problem, "ansatz", problem.ansatz, coordinates, Coordinates(names, list(fields.values())))
+    if result is not None:
+        fields = _rebuilt(problem, "ansatz", result)
+    elif names != problem.unknowns:
+        raise UserError(f"problem={problem_name(problem)}: outputs {', '.join(names)} need an ansatz")
+    if not exact:
+        return fields
+    raw_fields = Coordinates(problem.unknowns, list(fields.values()))
+    result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
+    if result is None:
+        raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
+    return _rebuilt(problem, "exact", result)
+
+
+def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
+    """What `exact` or `ansatz` returned, in the order of the unknowns, once it is known to be a jet for each."""
+    rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
+        raise UserError(
+            f"problem={problem_name(problem)}: {who} must return one jet for each of {', '.join(problem.unknowns)}"
+        )
+    return {name: rebuilt[name] for name in problem.unknowns}

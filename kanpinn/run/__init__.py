@@ -1,0 +1,1 @@
+"""One run folder: solve, save, stop, resume."""

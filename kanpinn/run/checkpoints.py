@@ -1,0 +1,286 @@
+"""The checkpoints of a run: when they are written, which one is read, and what is built from it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones import Backbone
+from kanpinn.backbones.time_slabs import in_sequence, slab_networks
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.hdf5 import versions
+from kanpinn.io.metrics import metrics_of
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.pde.problem import output_names
+from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.discovery import packaged, problem_file
+from kanpinn.state import State, join, split, tensor
+
+FOLDER = "checkpoints"
+SHARE = 0.02
+"""Largest part of the time that goes into checkpoints; where stages are short, not every one of them ends in one."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as read.
+
+    Attributes:
+        path: Its file.
+        arrays: Its arrays by slash path.
+        meta: Its record: `config`, `levels`, `state` and what else `Checkpoints.write` puts there.
+    """
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+    @property
+    def final(self) -> bool:
+        """Whether its network is the one of the solution and the metrics written after it."""
+        return self.meta.get("final", True) is True
+
+    @property
+    def state(self) -> State:
+        """The solver's state, arrays in place of tensors; raises UserError if it is not there."""
+        try:
+            return dict(join(self.meta["state"], self.arrays))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.path}: holds no state to resume from ({error}).") from error
+
+
+class Checkpoints:
+    """The checkpoints that a run writes.
+
+    Attributes:
+        folder: The run folder.
+        seconds: Time spent writing so far.
+    """
+
+    def __init__(self, folder: Path, configuration: Configuration, resumed: Path | None = None) -> None:
+        """Write into a run folder, from a checkpoint on: those after it are the damaged ones that were passed over."""
+        self.folder = folder
+        self._damaged = [] if resumed is None else [f for f in files(folder) if _number(f) > _number(resumed)]
+        self.seconds = 0.0
+        self._configuration = configuration
+        self._options = configuration.settings.checkpoint
+        self._number = max((_number(file) for file in files(folder)), default=0)
+        self._problem = _source(configuration.resolved["problem"]["name"])
+        self._last, self._cost = time.perf_counter(), 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether `checkpoint.every_s` seconds have gone by since the last one, and one more is affordable."""
+        return time.perf_counter() - self._last >= self._options.every_s and self.affordable
+
+    @property
+    def affordable(self) -> bool:
+        """Whether one more would not take more than `SHARE` of the time since the last one; always at every_s=0."""
+        return not self._options.every_s or time.perf_counter() - self._last >= self._cost / SHARE
+
+    def write(self, state: State, backbone: Backbone, theta: Tensor, *, final: bool = False) -> Path:
+        """Write one, then remove the damaged ones and all but the last `checkpoint.keep`.
+
+        Args:
+            state: The solver's.
+            backbone: The best network there is on the whole domain.
+            theta: Its parameters `[P]`.
+            final: Whether solution and metrics of the same network are written next.
+
+        Returns:
+            The file.
+        """
+        began = time.perf_counter()
+        plain, arrays = split(state, "state")
+        arrays["theta"] = theta.detach().cpu().numpy()
+        if backbone.embedding.frequencies is not None:
+            arrays["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
+        self._number += 1
+        meta = {
+            "config": self._configuration.resolved,
+            "levels": [body.level for body in slab_networks(backbone)],
+            "problem_file": self._problem[0],
+            "problem_source": self._problem[1],
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "final": final,
+            "state": plain,
+        }
+        path = self.folder / FOLDER / f"checkpoint_{self._number:05d}.h5"
+        write_checkpoint(path, arrays, meta)
+        for old in self._damaged:
+            old.unlink(missing_ok=True)
+        self._damaged = []
+        for old in files(self.folder)[: -self._options.keep]:
+            old.unlink(missing_ok=True)
+        self._last = time.perf_counter()
+        self._cost = self._last - began
+        self.seconds += self._cost
+        return path
+
+
+def files(folder: Path) -> list[Path]:
+    """The checkpoint files of a run folder, the newest last."""
+    return sorted((folder / FOLDER).glob("checkpoint_*.h5"), key=lambda file: (_number(file), file.name))
+
+
+def _number(file: Path) -> int:
+    digits = file.stem.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() and len(digits) < 10 else -1
+
+
+def newest(folder: Path) -> Checkpoint:
+    """The newest checkpoint that is whole; a warning says which damaged ones were passed over.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UserError: If the folder is missing or holds no checkpoint, or none that is whole.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a run folder")
+    found = files(folder)
+    if not found:
+        raise UserError(f"{folder}: not a run folder: it has no {FOLDER}/checkpoint_*.h5")
+    damaged: list[UserError] = []
+    for path in reversed(found):
+        try:
+            checkpoint = Checkpoint(path, *read_checkpoint(path))
+        except UserError as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
+            warnings.warn(f"{error} The one before it, {path.name}, is used.", KanpinnWarning, stacklevel=2)
+        return checkpoint
+    raise damaged[0]
+
+
+def _source(name: str) -> tuple[str | None, str | None]:
+    """The file of a user's own problem and a hash of its text; None twice for a packaged one."""
+    file = problem_file(name)
+    if file is None or file.parent.samefile(packaged("problems")):
+        return None, None
+    return str(file.resolve()), hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+
+
+def changed_config(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config with other values for some dotted keys, such as "checkpoint.keep"."""
+    out = dict(config)
+    for key, value in changed.items():
+        group, _, leaf = key.rpartition(".")
+        if group:
+            out[group] = {**out.get(group, {}), leaf: value}
+        else:
+            out[key] = value
+    return out
+
+
+def configuration_of(
+    checkpoint: Checkpoint, *, same_source: bool = False, changed: Mapping[str, Any] | None = None
+) -> Configuration:
+    """The config a checkpoint was made with.
+
+    Args:
+        checkpoint: The checkpoint.
+        same_source: Whether a user's own problem must still be the same text.
+        changed: By dotted key, what has another value.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        UserError: If the record is not one of a run, or its problem would come from another file here.
+    """
+    path, meta = checkpoint.path, checkpoint.meta
+    try:
+        config = changed_config(meta["config"], changed or {})
+        name = str(config["problem"]["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
+    made_with, here = (meta.get("problem_file"), meta.get("problem_source")), _source(name)
+    if made_with[0] != here[0]:
+        raise UserError(
+            f"{path.parent.parent}: solved with problem={name} from {made_with[0] or 'the package'}, but here it would "
+            f"come from {here[0] or 'the package'}; load it from the folder it was solved in"
+        )
+    if same_source and made_with != here:
+        raise UserError(
+            f"{here[0]}: has changed since {path.parent.parent} was begun; put the old text back, or solve anew"
+        )
+    return validate(config)
+
+
+def network(checkpoint: Checkpoint) -> tuple[Objective, Tensor]:
+    """Rebuild the network of a checkpoint on the CPU.
+
+    Args:
+        checkpoint: The checkpoint.
+
+    Returns:
+        Its objective, without points, and its parameters `[P]`.
+
+    Raises:
+        UserError: If the checkpoint is not one of a run.
+    """
+    path, arrays = checkpoint.path, checkpoint.arrays
+    configuration = configuration_of(checkpoint, changed={"device": "cpu"})
+    try:
+        levels = [int(level) for level in checkpoint.meta["levels"]]
+        theta = tensor(arrays["theta"], "cpu")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
+    schedule = configuration.components["schedule"]
+    if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: its levels {levels} are not those of its schedule")
+    problem, options = configuration.problem, configuration.components["backbone"]
+    embedding = options.embedding.of(problem, np.random.default_rng(0))
+    if embedding.frequencies is not None:
+        stored = arrays.get("embedding/frequencies", np.empty(0))
+        if stored.shape != tuple(embedding.frequencies.shape):
+            raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
+        embedding.frequencies = torch.from_numpy(stored)
+    bodies = [options.build(embedding, len(output_names(problem))) for _ in levels]
+    for k, level in enumerate(levels):
+        while bodies[k].level < level:
+            bodies[k] = bodies[k].refined()
+    backbone = bodies[0] if len(bodies) == 1 else in_sequence(embedding, tuple(bodies))
+    if len(theta) != backbone.size:
+        raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
+    exact = configuration.conditions == "exact"
+    return Objective(problem, backbone, configuration.components["weighting"], exact=exact), theta
+
+
+def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
+    """Rebuild the network of a run.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Its objective (without points), its parameters `[P]` and the content of metrics.json.
+
+    Raises:
+        UserError: If the folder is not a run or a file in it is damaged.
+    """
+    checkpoint = newest(folder)
+    objective, theta = network(checkpoint)
+    metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
+    if metrics and not checkpoint.final:
+        text = (
+            f"{checkpoint.path}: the network is that of another state of the run than metrics.json and solution.h5; "
+            f"`kanpinn resume {folder}` brings them together."
+        )
+        warnings.warn(text, KanpinnWarning, stacklevel=2)
+    return objective, theta, metrics

@@ -1,0 +1,202 @@
+"""What is checked before a run folder is made: the problem's own code, sizes against memory, group against group."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from kanpinn.backbones import Backbone
+from kanpinn.backbones.embedding import PARITIES, Embedding
+from kanpinn.errors import UserError, invalid
+from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
+from kanpinn.pde.problem import Box, Condition, Problem, output_names
+from kanpinn.pde.problem_calls import ask
+from kanpinn.run.symmetry_check import check_symmetry
+from kanpinn.samplers import SAMPLERS
+from kanpinn.settings.config import Configuration
+from kanpinn.solver import time_slabs
+
+TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
+"""Names of groups and fields of a solution file that an unknown would clash with."""
+
+PROBE_POINTS = 7
+
+
+def check(configuration: Configuration) -> None:
+    """Check everything that can be checked before any work starts.
+
+    Args:
+        configuration: The checked config.
+
+    Raises:
+        UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
+            too low for its derivatives, lists do not fit the levels, or the run would not fit into memory.
+    """
+    problem, components = configuration.problem, configuration.components
+    check_class(problem)
+    components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
+    components["sampler"].check_levels(components["schedule"].levels)
+    components["sampler"].check_problem(problem)
+    time_slabs.check(configuration)
+    components["logger"].require()
+    check_memory(configuration, available_memory(configuration.settings.device))
+    probe(configuration)
+
+
+def check_class(problem: Problem) -> None:
+    """Refuse class attributes and conditions that make no sense; raises UserError."""
+    who = f"problem={type(problem).__name__}"
+    if not isinstance(problem.domain, Box) or not len(problem.domain):
+        raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
+    names = problem.domain.names
+    for key in ("unknowns", "outputs", "derivatives", "periodic"):
+        value = getattr(problem, key, None)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            raise UserError(f'{who}: {key} must be a tuple of names, such as ("u",), not {value!r}')
+    for unknown in problem.unknowns:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", unknown) or unknown in (*names, *TAKEN):
+            raise UserError(
+                f"{who}: unknown '{unknown}' must be letters and digits, and none of {', '.join((*names, *TAKEN))}"
+            )
+    if not problem.unknowns or len(set(problem.unknowns)) < len(problem.unknowns):
+        raise UserError(f"{who}: unknowns={problem.unknowns} must name at least one unknown, each once")
+    for derivative in (*problem.derivatives, *problem.periodic):
+        if not derivative or any(letter not in names for letter in derivative):
+            raise UserError(f"{who}: '{derivative}' is not made of the coordinates {', '.join(names)}")
+    symmetry = problem.symmetry
+    if not isinstance(symmetry, Mapping) or not all(
+        name in names and parity in PARITIES for name, parity in symmetry.items()
+    ):
+        raise UserError(
+            f'{who}: symmetry must map coordinates ({", ".join(names)}) to "even" or "odd", not {symmetry!r}'
+        )
+    conditions = ask(problem, "conditions", problem.conditions)
+    if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
+        raise UserError(f"{who}: conditions must return a list of Condition objects")
+    for condition in conditions:
+        if condition.symmetry is not None and condition.symmetry not in symmetry:
+            raise UserError(f"{who}: condition {condition.name}: the problem has no symmetry in {condition.symmetry!r}")
+        if not isinstance(condition.name, str) or not re.fullmatch(r"\w+", condition.name):
+            raise UserError(f"{who}: condition name {condition.name!r} must be letters, digits and underscores")
+
+
+def probe(configuration: Configuration) -> None:
+    """Evaluate every method of the problem once, on a small network at a few points; raises UserError."""
+    problem, options = configuration.problem, configuration.components["backbone"]
+    generator = np.random.default_rng(0)
+    dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
+    embedding = ask(problem, "inputs", options.embedding.of, problem, generator)
+    backbone: Backbone = options.build(embedding, len(output_names(problem)))
+    check_stages(configuration, backbone)
+    theta = backbone.initial(generator).to(device, dtype)
+    objective = Objective(
+        problem, backbone, configuration.components["weighting"], exact=configuration.conditions == "exact"
+    )
+    sampler = SAMPLERS["uniform"](interior=PROBE_POINTS, boundary=2 * PROBE_POINTS)
+    objective.set_points(sampler.draw(problem, 0, generator, dtype=dtype, device=device))
+    if not bool(torch.isfinite(objective.residual(theta)[0]).all()):
+        raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
+    for chosen in {repr(s.optimizer): s.optimizer for s in configuration.components["schedule"].plan()}.values():
+        configuration.optimizer(chosen).check_objective(objective, theta)
+    check_symmetry(objective, theta)
+    points = objective.term_points()["interior"].double().cpu()
+    reference_values(problem, points)
+
+
+def check_stages(configuration: Configuration, backbone: Backbone) -> None:
+    """Refuse schedules that need levels or random starts a network does not have, and optimisers that cannot train it.
+
+    Args:
+        configuration: The checked config.
+        backbone: The network.
+
+    Raises:
+        UserError: Naming the choice to change.
+    """
+    stages = configuration.components["schedule"].plan()
+    if not backbone.refinable and any(after.level < before.level for before, after in pairwise(stages)):
+        name = configuration.resolved["schedule"]["name"]
+        raise UserError(
+            f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
+            "to; valid choices: nested, single."
+        )
+    trials = sum(stage.trial is not None for stage in stages)
+    if trials and torch.equal(*(backbone.initial(np.random.default_rng(seed)) for seed in range(2))):
+        raise invalid("schedule.starts", trials, "1 for a network that begins the same whatever the seed")
+    levels = [backbone]
+    while levels[-1].refinable and len(levels) <= max(stage.level for stage in stages):
+        levels.append(levels[-1].refined())
+    for level, chosen in {(stage.level, repr(stage.optimizer)): stage.optimizer for stage in stages}.items():
+        configuration.optimizer(chosen).check_backbone(levels[min(level[0], len(levels) - 1)])
+
+
+def available_memory(device: str) -> int:
+    """Bytes of memory on a device."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**63  # a system that does not say
+
+
+def check_memory(configuration: Configuration, available: int) -> None:
+    """Refuse a run whose finest level cannot fit into memory.
+
+    The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
+    Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge does.
+
+    Args:
+        configuration: The checked config.
+        available: Bytes of memory there are.
+
+    Raises:
+        UserError: Naming levels, grid and the memory it would take.
+    """
+    options, schedule = configuration.components["backbone"], configuration.components["schedule"]
+    sampler, problem = configuration.components["sampler"], configuration.problem
+    embedding: Embedding = ask(problem, "inputs", options.embedding.of, problem, np.random.default_rng(0))
+    coarsest = finest = options.build(embedding, len(output_names(problem)))
+    for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
+        finest = finest.refined()
+    parameters = finest.size
+    interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
+    points = interior + boundary * len(problem.conditions())
+    jets = 1 + len(problem.derivatives) + len(problem.domain)
+    need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
+    need += 8 * parameters * 4
+    used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
+    kept = [
+        min(points, (optimizer.rows(parameters) if isinstance(optimizer, LevenbergMarquardt) else None) or points)
+        for optimizer in used
+        if isinstance(optimizer, LevenbergMarquardt | Relaxation | VariableProjection)
+    ]
+    if kept:
+        need += 8 * (max(kept) * parameters + 3 * parameters**2)
+    if any(isinstance(optimizer, SsBroyden) for optimizer in used):
+        need += 8 * parameters**2
+    grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
+    counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
+    shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)
+    if shown > 0.5 * available:
+        raise UserError(
+            f"output.points={grid_points}: an output grid of {math.prod(counts):.3g} points takes about "
+            f"{shown / 2**30:.3g} GiB, but {available / 2**30:.3g} GiB of memory are there; choose fewer"
+        )
+    if need > 0.8 * available:
+        chosen = {key: getattr(options, key) for key in ("grid", "degree", "width") if hasattr(options, key)}
+        size = "backbone.{}={}".format(*next(iter(chosen.items())))
+        raise UserError(
+            f"schedule.levels={schedule.levels} with {size}: about {need / 2**30:.3g} GiB for "
+            f"{parameters} parameters at {points} points, but {available / 2**30:.3g} GiB of memory are there; choose "
+            f"fewer levels, a coarser grid, fewer points or optimizer=lbfgs"
+        )

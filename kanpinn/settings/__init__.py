@@ -1,0 +1,1 @@
+"""Hydra and YAML become checked, typed objects."""

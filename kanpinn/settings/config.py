@@ -1,0 +1,352 @@
+"""The config as checked, typed values: nothing is solved before `validate` has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.pde.problem import Problem
+from kanpinn.settings.checking import build, conform, shown, unknown_key
+from kanpinn.settings.config_limits import check_interpolations, check_resolved
+from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
+
+__all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
+
+COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experiment"))
+"""Groups whose choices are option dataclasses in the registry."""
+
+_RESERVED = ("name", "conditions", "tuned")
+"""Keys of the problem group that are not coefficients."""
+
+_ABSENT = object()
+
+
+def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
+    """The resolver `${tuned:schedule.steps,100}`: what the problem recommends, for the chosen backbone or for all.
+
+    Args:
+        path: Where it stands under `problem.tuned.<backbone>`, else under `problem.tuned`.
+        default: What is taken if it stands in neither place.
+        _root_: The whole config.
+
+    Returns:
+        The value.
+    """
+    backbone = OmegaConf.select(_root_, "backbone.name", default="")
+    for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):
+        value = OmegaConf.select(_root_, place, default=_ABSENT)
+        if value is not _ABSENT:
+            return value
+    # Wrapped, because OmegaConf.resolve cannot store a plain list or dict in place of an interpolation.
+    return OmegaConf.create(default) if isinstance(default, list | dict) else default
+
+
+OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written and shown besides the numbers.
+
+    Attributes:
+        points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
+        figures: Whether figures are drawn.
+        progress: Whether a progress bar is shown.
+    """
+
+    points: int | list[int] | None = None
+    figures: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        counts = self.points if isinstance(self.points, list) else [2 if self.points is None else self.points]
+        if not counts or min(counts) < 2:
+            raise invalid("output.points", shown(self.points), "at least 2 points per coordinate")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """How often a run writes what it could be resumed from; at stage ends it does so anyway.
+
+    Attributes:
+        every_s: Seconds between two checkpoints; 0 writes one before every step, whatever it costs.
+        keep: How many of the last ones are kept.
+    """
+
+    every_s: float = 60.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_s < 0:
+            raise invalid("checkpoint.every_s", self.every_s, "a number of seconds of at least 0")
+        if not 1 <= self.keep <= 10_000:
+            raise invalid("checkpoint.keep", self.keep, "a whole number from 1 to 10000")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The top-level keys that belong to no group.
+
+    Attributes:
+        seed: Seeds every random choice.
+        dtype: Floating point type of points and network.
+        device: Where torch computes.
+        threads: CPU threads of torch; None leaves torch's own choice.
+        time_limit_s: Seconds after which the run stops; None sets no limit.
+        output: What is written and shown.
+        checkpoint: When the state is written.
+    """
+
+    seed: int
+    dtype: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+    time_limit_s: float | None = None
+    output: Output = field(default_factory=Output)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise invalid("seed", self.seed, "a whole number of at least 0 and below 2^63")
+        if self.threads is not None and not 1 <= self.threads <= 4096:
+            raise invalid("threads", self.threads, "a whole number from 1 to 4096, or null")
+        if self.time_limit_s is not None and self.time_limit_s <= 0:
+            raise invalid("time_limit_s", self.time_limit_s, "a positive number of seconds, or null")
+        if self.device == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise UserError("device=cuda: no CUDA device is available; valid choices: cpu.")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A checked config.
+
+    Attributes:
+        settings: The top-level keys.
+        problem: The problem with its coefficients.
+        conditions: Whether conditions are loss terms ("soft") or met by construction ("exact").
+        components: By group (backbone, sampler, schedule, optimizer, weighting, logger), the chosen options.
+        resolved: The config as plain values, nothing left to interpolate.
+    """
+
+    settings: Settings
+    problem: Problem
+    conditions: Literal["soft", "exact"]
+    components: dict[str, Any]
+    resolved: dict[str, Any]
+
+    def problem_for(self, level: int) -> Problem:
+        """The problem that a level solves: with the coefficients of the schedule's curriculum, if there are any."""
+        changed = self.components["schedule"].coefficients(level)
+        return replace(self.problem, **changed) if changed else self.problem
+
+    def optimizer_name(self, chosen: Any) -> str:
+        """The name of the optimiser that a stage asks for by name, by a mapping, or (None) takes from the run."""
+        name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
+        return self.resolved["optimizer"]["name"] if name is None else str(name)
+
+    def optimizer(self, chosen: Any, key: str = "schedule.optimizers") -> Any:
+        """A new optimiser for a stage.
+
+        Args:
+            chosen: A name, a mapping with `name` and options, or None for the run's own.
+            key: The config key it stands under, for messages.
+
+        Returns:
+            The optimiser, not yet started. Options not given are the run's own where it is the run's optimiser, else
+            those of its config file, the problem's recommendations included.
+
+        Raises:
+            UserError: If there is no such optimiser or option.
+        """
+        own = self.resolved["optimizer"]
+        if chosen is None or chosen == own["name"]:
+            return copy(self.components["optimizer"])
+        if isinstance(chosen, str):
+            chosen = {"name": chosen}
+        if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
+            raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
+        from kanpinn.settings.registry import REGISTRY
+
+        name = chosen["name"]
+        if name not in REGISTRY["optimizer"]:
+            raise unknown_choice(key, name, REGISTRY["optimizer"])
+        base = own if name == own["name"] else _file_options("optimizer", name, self.resolved)
+        options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
+        return build(REGISTRY["optimizer"][name], options, key)
+
+
+def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in a choice's config file, with the problem's recommendations put in; {} without such a file."""
+    file = choices(group).get(name)
+    if file is None:
+        return {}
+    cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: OmegaConf.load(file)})
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    return plain[group]  # type: ignore[index,return-value]
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
+    """Check a whole config before any work starts.
+
+    Args:
+        cfg: The composed config, resolved or not.
+
+    Returns:
+        The same as typed values.
+
+    Raises:
+        UserError: At the first mistake, naming key, value and what would have been valid.
+    """
+    values = resolve(cfg)
+    names = [item.name for item in fields(Settings)]
+    for key, value in values.items():
+        if key not in names and key not in ("problem", *COMPONENTS):
+            raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
+    settings = build(Settings, {key: values[key] for key in names if key in values}, "")
+    problem, conditions = _problem(_group(values, "problem"))
+    components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
+    configuration = Configuration(settings, problem, conditions, components, values)
+    _check_optimizers(configuration)
+    _check_curriculum(configuration)
+    return configuration
+
+
+def _check_curriculum(configuration: Configuration) -> None:
+    """Refuse a curriculum in what the problem cannot vary from level to level; raises UserError."""
+    schedule, problem = configuration.components["schedule"], configuration.problem
+    given = getattr(schedule, "curriculum", None)
+    if not given:
+        return
+    if schedule.slabs > 1:
+        raise UserError(f"schedule.slabs={schedule.slabs}: time slabs have no curriculum; valid choices: 1.")
+    real = [item.name for item in fields(problem) if item.type in (float, "float")]
+    for name in given:
+        if name not in real:
+            raise (
+                unknown_choice("schedule.curriculum", name, real)
+                if real
+                else invalid(
+                    "schedule.curriculum", shown(given), "null (the problem has no coefficient that is a real number)"
+                )
+            )
+    for level in range(schedule.levels - 1):
+        try:
+            other = configuration.problem_for(level)
+        except UserError as error:
+            raise UserError(f"schedule.curriculum on level {level}: {error}") from error
+        for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry"):
+            if getattr(other, key) != getattr(problem, key):
+                raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
+        if vars(other.domain) != vars(problem.domain):
+            raise UserError(f"schedule.curriculum: on level {level} the problem has another domain")
+
+
+def _check_optimizers(configuration: Configuration) -> None:
+    """Refuse optimisers of levels or stages that do not exist; raises UserError naming the key they stand under."""
+    schedule = configuration.components["schedule"]
+    for chosen in schedule.optimizers or []:
+        configuration.optimizer(chosen)
+    for k, stage in enumerate(getattr(schedule, "stages", [])):
+        configuration.optimizer(stage.get("optimizer"), f"schedule.stages[{k}].optimizer")
+
+
+def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a config into plain values.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        Nested dicts and lists, every interpolation done.
+
+    Raises:
+        UserError: If an interpolation fails or a mandatory value ("???") is missing.
+    """
+    try:
+        created = OmegaConf.create(cfg)  # type: ignore[arg-type]
+        check_interpolations(created)
+        plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError("config: nested without end.") from error
+    except (
+        OmegaConfBaseException,
+        AssertionError,
+        TypeError,
+        ValueError,
+    ) as error:  # OmegaConf's, for what it cannot hold
+        raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
+    check_resolved(plain)
+    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every full dotted key of nested plain values, but the problem's recommendations."""
+    keys = []
+    for key, value in values.items():
+        if f"{prefix}{key}" == "problem.tuned":
+            continue
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys.extend(_dotted(value, f"{prefix}{key}."))
+    return keys
+
+
+def _group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The mapping of one group with its name checked to be there."""
+    value = values.get(group)
+    if value is None:
+        raise UserError(f"{group}: missing; valid choices: {', '.join(choices(group))}.")
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise invalid(group, shown(value), f"one of {', '.join(choices(group))}")
+    return value
+
+
+def _component(group: str, values: dict[str, Any]) -> Any:
+    """The options of one component."""
+    from kanpinn.settings.registry import options
+
+    try:
+        cls = options(group, values["name"])
+    except KeyError:
+        raise unknown_choice(f"{group}.name", values["name"], choices(group)) from None
+    return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
+
+
+def _problem(values: dict[str, Any]) -> tuple[Problem, Literal["soft", "exact"]]:
+    """The problem with its coefficients, and how its conditions are met."""
+    cls = load_problem_class(values["name"])
+    coefficients = [item.name for item in fields(cls)]
+    clash = sorted(set(coefficients) & set(_RESERVED))
+    if clash:
+        raise UserError(f"class {cls.__name__}: a coefficient cannot be called {clash[0]}; that key is taken.")
+    given = {key: value for key, value in values.items() if key not in _RESERVED}
+    for key, value in given.items():
+        if key not in coefficients:
+            raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])
+    conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
+    conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
+    if conditions == "exact" and cls.exact is Problem.exact:
+        raise UserError(
+            f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
+            "valid choices: soft."
+        )
+    return build(cls, given, "problem"), conditions

@@ -1,0 +1,168 @@
+"""Where configs and problems are found: the packaged ones, and the user's own beside the current folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from dataclasses import is_dataclass
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from kanpinn.errors import UserError, unknown_choice
+
+if TYPE_CHECKING:
+    from kanpinn.pde.problem import Problem
+
+GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "logger", "experiment")
+"""The config groups, each a folder of `conf/`."""
+
+
+def packaged(name: str) -> Path:
+    """The installed folder `conf` or `problems`."""
+    return Path(str(resources.files(f"kanpinn.{name}")))
+
+
+def users(name: str) -> Path | None:
+    """The user's own folder `conf` or `problems` beside the current folder, or None.
+
+    In a checkout of kanpinn itself these are the packaged ones, which are then not the user's.
+    """
+    folder = Path.cwd() / name
+    if not folder.is_dir() or folder.samefile(packaged(name)):
+        return None
+    return folder
+
+
+def choices(group: str) -> dict[str, Path]:
+    """What can be chosen in a config group.
+
+    Args:
+        group: One of `GROUPS`.
+
+    Returns:
+        The YAML file of each choice by its name; the user's own file wins over a packaged one of the same name.
+    """
+    found: dict[str, Path] = {}
+    for folder in (packaged("conf"), users("conf")):
+        if folder is not None:
+            found |= {file.stem: file for file in (folder / group).glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def problem_file(name: str) -> Path | None:
+    """The Python file of a problem, the user's own first; None where there is none."""
+    for folder in (users("problems"), packaged("problems")):
+        if folder is not None and name.isidentifier() and (folder / f"{name}.py").is_file():
+            return folder / f"{name}.py"
+    return None
+
+
+def problem_names() -> list[str]:
+    """The names that have a Python file, packaged or the user's own."""
+    folders = [folder for folder in (packaged("problems"), users("problems")) if folder is not None]
+    return sorted({file.stem for folder in folders for file in folder.glob("*.py") if not file.stem.startswith("_")})
+
+
+def _statements(file: Path) -> list[ast.stmt]:
+    """The top-level statements of a Python file, without running it; none if it is not valid Python."""
+    try:
+        return ast.parse(file.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError, OSError):
+        return []
+
+
+def class_docstrings(file: Path) -> dict[str, str]:
+    """First docstring lines of the classes at the top of a Python file by class name, "" for one without."""
+    classes = [node for node in _statements(file) if isinstance(node, ast.ClassDef)]
+    return {node.name: (ast.get_docstring(node) or "").partition("\n")[0] for node in classes}
+
+
+def table_of_names(file: Path, variable: str) -> dict[str, str]:
+    """The class names in a dict such as `SAMPLERS = {"sobol": Sobol}` at the top of a Python file, {} without one."""
+    for node in _statements(file):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Dict) and any(isinstance(t, ast.Name) and t.id == variable for t in targets):
+            pairs = zip(value.keys, value.values, strict=True)
+            return {str(k.value): v.id for k, v in pairs if isinstance(k, ast.Constant) and isinstance(v, ast.Name)}
+    return {}
+
+
+def load_problem_class(name: str) -> type[Problem]:
+    """Find the problem class of a name.
+
+    Args:
+        name: The file's name without `.py`, in the user's `./problems` or the packaged one; the user's wins.
+
+    Returns:
+        The one `Problem` subclass in that file.
+
+    Raises:
+        UserError: If there is no such file, it does not run, or it does not hold exactly one complete problem.
+    """
+    file = problem_file(name)
+    if file is None:
+        raise unknown_choice("problem.name", name, problem_names())
+    own = file.parent != packaged("problems")
+    module = _run(file) if own else importlib.import_module(f"kanpinn.problems.{name}")
+    return _only_problem(module, _shown(file))
+
+
+def _shown(file: Path) -> str:
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _run(file: Path) -> ModuleType:
+    """Run a user's Python file as a module of its own name, so that dataclasses find their annotations."""
+    name = f"kanpinn_user_problem_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"{_shown(file)}: {where(error, file)}{type(error).__name__}: {_message(error)}") from error
+    return module
+
+
+def _message(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(text.split())
+
+
+def where(error: Exception, file: Path) -> str:
+    """The line of `file` at which an error arose, as "line 7: ", or "" if it did not pass through that file."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"line {error.lineno}: "
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _only_problem(module: ModuleType, file: str) -> type[Problem]:
+    """The one problem class a module defines, checked to be complete."""
+    from kanpinn.pde.problem import Problem
+
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Problem) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        names = ", ".join(cls.__name__ for cls in found) or "none"
+        raise UserError(f"{file}: expected exactly one class derived from kanpinn.pde.problem.Problem, found {names}.")
+    cls = found[0]
+    if "__dataclass_params__" not in vars(cls) or not is_dataclass(cls):
+        raise UserError(f"{file}: class {cls.__name__} needs @dataclass(frozen=True) above it.")
+    missing = sorted(cls.__abstractmethods__) + [name for name in ("domain", "derivatives") if not hasattr(cls, name)]
+    if missing:
+        raise UserError(f"{file}: class {cls.__name__} lacks {', '.join(missing)}.")
+    return cls

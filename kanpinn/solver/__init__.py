@@ -1,0 +1,1 @@
+"""The solve: slabs in time, levels, stages, steps."""

@@ -1,0 +1,80 @@
+"""Where a training's collocation points come from: fresh ones when they are due, the same ones where they stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.samplers import Sampler
+from kanpinn.samplers.base import Draw
+from kanpinn.settings.config import Configuration
+from kanpinn.state import State, generator_of, generator_state
+
+
+class Collocation:
+    """The points of one training.
+
+    Attributes:
+        configuration: The checked config: its sampler draws in its problem's domain.
+    """
+
+    def __init__(self, configuration: Configuration, generator: np.random.Generator) -> None:
+        """Begin with a generator of random points."""
+        self.configuration = configuration
+        self._generator = generator
+        self._dtype = getattr(torch, configuration.settings.dtype)
+        self._device = torch.device(configuration.settings.device)
+        self._kept: dict[Any, Draw] = {}  # points that stay, by what they depend on
+
+    def draw(self, objective: Objective, theta: Tensor, level: int) -> None:
+        """Give an objective new points, as many as a level asks for.
+
+        Args:
+            objective: Gets them.
+            theta: Its parameters `[P]`, for samplers that look at the residual.
+            level: The level.
+
+        Raises:
+            DivergedError: If a sampler finds residuals that are not finite.
+        """
+        sampler: Sampler = self.configuration.components["sampler"]
+        cells = objective.backbone.cells
+
+        def residual(points: Tensor) -> Tensor:
+            values = objective.interior_residual(theta, points).values()
+            return torch.stack([v.square() for v in values]).sum(0).sqrt()
+
+        # Points that are never drawn anew are the same on all levels that ask for as many.
+        followed = " ".join(f"{name}={count}" for name, count in cells.items()) if sampler.follows_knots else ""
+        key = None if sampler.resample_every else (sampler.counts(level), followed)
+        found = self._kept.get(key)
+        if found is None:
+            found = sampler.draw(
+                self.configuration.problem,
+                level,
+                self._generator,
+                cells=cells,
+                residual=residual,
+                dtype=self._dtype,
+                device=self._device,
+            )
+        if key is not None:
+            self._kept[key] = found
+        objective.set_points(found)
+
+    def state(self) -> State:
+        """The points that stay and the generator of those to come."""
+        kept = [{"key": key, "draw": draw.state()} for key, draw in self._kept.items()]
+        return {"kept": kept, "generator": generator_state(self._generator)}
+
+    def load_state(self, state: State) -> None:
+        """Go on where `state` was taken; raises KeyError, TypeError or ValueError if it is none."""
+        self._kept = {
+            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self._device)
+            for known in state["kept"]
+        }
+        self._generator = generator_of(state["generator"])

@@ -1,0 +1,119 @@
+"""The optimisers of a training's stages, and what of their state goes from level to level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kanpinn.multilevel import Stage
+from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.multilevel.transfer import Transfer
+from kanpinn.optimizers import Optimizer
+from kanpinn.settings.config import Configuration
+from kanpinn.state import State, check_vectors
+
+
+class StageOptimizers:
+    """The optimiser of each level's last visit.
+
+    Attributes:
+        last: The level trained last; None before the first stage.
+    """
+
+    def __init__(self, configuration: Configuration, hierarchy: Hierarchy) -> None:
+        """Begin with none; the hierarchy says which level is under work."""
+        self._configuration = configuration
+        self._hierarchy = hierarchy
+        self._transfers = configuration.components["schedule"].optimizer_state == "transfer"
+        self._by_level: dict[int, Optimizer] = {}
+        self._chosen: dict[int, tuple[Any, int]] = {}  # what a stage said of it, and its number of steps
+        self.last: int | None = None
+
+    @property
+    def current(self) -> Optimizer:
+        """That of the level under work."""
+        return self._by_level[self._hierarchy.level]
+
+    def start(self, stage: Stage, stream: list[int], *, corrected: bool) -> None:
+        """Start a stage's optimiser, with the state of the level it comes from where the schedule asks for that.
+
+        Args:
+            stage: The stage, on the level under work.
+            stream: Seeds the optimiser's random numbers.
+            corrected: Whether the level goes on after a correction, with what its own last visit left.
+        """
+        hierarchy = self._hierarchy
+        optimizer = self._configuration.optimizer(stage.optimizer)
+        optimizer.start(hierarchy.problem.size, stage.steps)
+        optimizer.stream = stream
+        if self._transfers and stage.trial is None:
+            self._carry(optimizer, corrected=corrected)
+        self.last = hierarchy.level
+        self._by_level[self.last], self._chosen[self.last] = optimizer, (stage.optimizer, stage.steps)
+
+    def _carry(self, optimizer: Optimizer, *, corrected: bool) -> None:
+        """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
+        level, before = self._hierarchy.level, self.last
+        if corrected and level in self._by_level:
+            before = level
+        other = None if before is None else self._by_level[before]
+        if before is None or other is None or type(other) is not type(optimizer):
+            return
+        if before == level:
+            optimizer.carry(other, lambda v: v, lambda v: v)
+            return
+        backbones = self._hierarchy.backbones
+        transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
+        if level > before:
+            optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
+        else:
+            optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
+
+    def forget(self) -> None:
+        """Free the state of all of them."""
+        self._by_level.clear()
+        self._chosen.clear()
+        self.last = None
+
+    def state(self, *, underway: bool) -> State:
+        """What the next step, if a stage is under way, and later stages need."""
+        kept = self._by_level
+        if not self._transfers:  # then only the one at work is ever asked
+            kept = {self.last: kept[self.last]} if underway and self.last in kept else {}
+        levels = [
+            {
+                "level": level,
+                "chosen": self._chosen[level][0],
+                "steps": self._chosen[level][1],
+                "stream": list(optimizer.stream),
+                "state": optimizer.state(),
+            }
+            for level, optimizer in kept.items()
+        ]
+        return {"levels": levels, "last": self.last}
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Go on where `state` was taken.
+
+        Args:
+            state: What it returned, arrays in place of tensors.
+            device: Where tensors shall be.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is not of this config.
+        """
+        for known in state["levels"]:
+            level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
+            optimizer = self._configuration.optimizer(chosen[0])
+            size = self._hierarchy.backbones[level].size
+            check_vectors(known["state"], size)
+            optimizer.start(size, chosen[1])
+            optimizer.stream = [int(part) for part in known["stream"]]
+            optimizer.load_state(known["state"], device)
+            self._by_level[level], self._chosen[level] = optimizer, chosen
+        self.last = state["last"]
+
+    def __contains__(self, level: object) -> bool:
+        """Whether a level has one."""
+        return level in self._by_level

@@ -1,0 +1,1 @@
+"""B-splines and other bases on intervals: pure functions of arrays."""

@@ -1,0 +1,88 @@
+"""Chebyshev polynomials with their derivatives, and transfer between polynomials of two degrees: pure functions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.splines.nesting import Nesting
+
+
+def chebyshev_basis(x: Tensor, degree: int, order: int) -> Tensor:
+    """T_0 … T_K and their derivatives at x.
+
+    By the recursion T_{i+1} = 2x T_i − T_{i−1}, differentiated: T_{i+1}⁽ᵈ⁾ = 2x T_i⁽ᵈ⁾ + 2d T_i⁽ᵈ⁻¹⁾ − T_{i−1}⁽ᵈ⁾. On
+    [−1, 1] its errors stay small beside the largest value of each derivative.
+
+    Args:
+        x: Points `[...]`.
+        degree: Polynomial degree K, at least 1.
+        order: The highest derivative.
+
+    Returns:
+        `[..., order + 1, K + 1]`.
+    """
+    table = x.new_zeros(degree + 1, order + 1, *x.shape)
+    table[0, 0] = 1.0
+    table[1, 0] = x
+    table[1, 1:2] = 1.0
+    orders = 2.0 * torch.arange(1, order + 1, dtype=x.dtype, device=x.device).reshape(-1, *[1] * x.dim())
+    for i in range(1, degree):
+        torch.mul(table[i], 2 * x, out=table[i + 1])
+        table[i + 1] -= table[i - 1]
+        table[i + 1, 1:].addcmul_(table[i, :-1], orders)
+    return table.movedim((1, 0), (-2, -1)).contiguous()
+
+
+class ChebyshevNesting(Nesting):
+    """Chebyshev coefficients of polynomials of a degree, and of a higher one.
+
+    Prolongation pads with zeros and is exact without rounding. Nearest is meant in L2 with the weight 1/√(1 − x²), in
+    which the T_i are orthogonal: the projection cuts the series off. Injection interpolates at the zeros x_j of T_N,
+    N = K + 1, the only points with x_j = cos(π (2j + 1)/(2N)); there T_{2lN ± i} = (−1)^l T_i (Trefethen 2013,
+    Approximation Theory and Approximation Practice, ch. 4, for the other grid).
+    """
+
+    def __init__(self, coarse_degree: int, fine_degree: int) -> None:
+        """Degrees of both spaces; raises ValueError unless 0 ≤ coarse ≤ fine."""
+        if not 0 <= coarse_degree <= fine_degree:
+            raise ValueError(f"polynomials of degree {fine_degree} do not contain those of degree {coarse_degree}")
+        self.coarse, self.fine = coarse_degree + 1, fine_degree + 1
+        m = np.arange(self.fine)
+        wraps = (m + self.coarse) // (2 * self.coarse)  # l with m = 2lN ± i and 0 ≤ i ≤ N
+        target = np.abs(m - 2 * wraps * self.coarse)
+        self._seen = torch.from_numpy(np.flatnonzero(target < self.coarse))  # T_N vanishes at its zeros
+        self._target = torch.from_numpy(target)[self._seen]
+        self._sign = torch.from_numpy((-1.0) ** wraps)[self._seen]
+
+    def prolong(self, c: Tensor) -> Tensor:
+        """`[..., coarse]` to `[..., fine]`, padded with zeros."""
+        return torch.nn.functional.pad(c, (0, self.fine - self.coarse))
+
+    def prolong_transpose(self, g: Tensor) -> Tensor:
+        """`[..., fine]` to `[..., coarse]`, cut off."""
+        return g[..., : self.coarse].clone()
+
+    def restrict(self, c: Tensor) -> Tensor:
+        """`[..., fine]` to `[..., coarse]`, cut off."""
+        return c.detach()[..., : self.coarse].clone()
+
+    def restrict_transpose(self, g: Tensor) -> Tensor:
+        """`[..., coarse]` to `[..., fine]`, padded with zeros."""
+        return self.prolong(g.detach())
+
+    def inject(self, c: Tensor) -> Tensor:
+        """`[..., fine]` to `[..., coarse]`, aliased."""
+        fine = c.detach()
+        out = fine.new_zeros(*fine.shape[:-1], self.coarse)
+        seen, target = self._seen.to(fine.device), self._target.to(fine.device)
+        return out.index_add_(-1, target, fine[..., seen] * self._sign.to(fine))
+
+
+@lru_cache(maxsize=256)
+def chebyshev_nesting(coarse_degree: int, fine_degree: int) -> ChebyshevNesting:
+    """`ChebyshevNesting(coarse_degree, fine_degree)`, kept."""
+    return ChebyshevNesting(coarse_degree, fine_degree)

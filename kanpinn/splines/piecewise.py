@@ -1,0 +1,174 @@
+"""Splines as polynomial pieces: tables of coefficients by interval, and all derivatives at once by Horner's scheme.
+
+Everywhere the last axis runs over points: elementwise work on small networks is then on long contiguous rows.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.splines import bspline
+
+
+@lru_cache(maxsize=256)
+def _basis_pieces(spacing: str, n: int, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The pieces of the basis in powers of s = (x − middle)/width: `[j, power]`; `[m, j, power]` on unequal knots."""
+    if spacing == "uniform":
+        pieces = np.array([[float(c) for c in row] for row in bspline.piece_polynomials(degree)])
+    else:
+        pieces = bspline.interval_polynomials(bspline.knot_vector(spacing, n, degree), degree)
+    return torch.from_numpy(pieces).to(device=device, dtype=dtype)
+
+
+def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor:
+    """From B-spline coefficients to those of the polynomial on every interval.
+
+    Args:
+        coefficients: `[out, in, n + k]`.
+        spacing: One of `bspline.KNOTS`.
+        n: Number of intervals.
+        degree: Spline degree k.
+
+    Returns:
+        `[k + 1, out, in·n]`, in powers of s = (x − middle)/width, constant term first.
+    """
+    pieces = _basis_pieces(spacing, n, degree, coefficients.dtype, coefficients.device)
+    windows = coefficients.unfold(-1, degree + 1, 1)  # (out, in, n, k+1)
+    if pieces.dim() == 2:
+        table = (windows.reshape(-1, degree + 1) @ pieces).view(*windows.shape)
+    else:
+        table = torch.einsum("qpmj,mji->qpmi", windows, pieces)
+    return table.permute(3, 0, 1, 2).flatten(2).contiguous()
+
+
+def from_pieces(gradient: Tensor, spacing: str, n: int, degree: int) -> Tensor:
+    """The transpose of `to_pieces`: a gradient by its table becomes one by the B-spline coefficients.
+
+    Args:
+        gradient: `[k + 1, out, in·n]`.
+        spacing: One of `bspline.KNOTS`.
+        n: Number of intervals.
+        degree: Spline degree k.
+
+    Returns:
+        `[out, in, n + k]`.
+    """
+    pieces = _basis_pieces(spacing, n, degree, gradient.dtype, gradient.device)
+    by_interval = gradient.view(*gradient.shape[:2], -1, n)
+    windows = torch.einsum("iqpm,ji->jqpm" if pieces.dim() == 2 else "iqpm,mji->jqpm", by_interval, pieces)
+    out = gradient.new_zeros(*windows.shape[1:3], n + degree)
+    for j, window in enumerate(windows):
+        out[..., j : j + n] += window
+    return out
+
+
+def gather(table: Tensor, rows: Tensor) -> Tensor:
+    """The coefficients at work at each input.
+
+    Args:
+        table: From `to_pieces`, `[k + 1, out, in·n]`.
+        rows: Which interval of which input, p·n + m, int64 `[in, N]`.
+
+    Returns:
+        `[k + 1, out, in, N]`.
+    """
+    flat = table.view(-1, table.shape[2])
+    index = rows.reshape(1, -1).expand(flat.shape[0], -1)
+    return torch.gather(flat, 1, index).view(*table.shape[:2], *rows.shape)
+
+
+def taken(values: Tensor, points: Tensor) -> Tensor:
+    """Of values `[..., N]` those at some points, int64 `[n]`: `[..., n]`."""
+    flat = values.reshape(-1, values.shape[-1])
+    return torch.gather(flat, 1, points.expand(flat.shape[0], -1)).view(*values.shape[:-1], -1)
+
+
+def scatter_add(table: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Add values `[k + 1, out, in, N]` to the places `gather` takes them from."""
+    flat = table.view(-1, table.shape[2])
+    flat.scatter_add_(1, rows.reshape(1, -1).expand(flat.shape[0], -1), values.view(flat.shape[0], -1))
+
+
+def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
+    """A polynomial with its derivatives, by repeated synthetic division (Horner).
+
+    Args:
+        coefficients: `[k + 1, ...]`, constant term first.
+        s: Where, of a shape that broadcasts to `[...]`.
+        order: The highest derivative.
+
+    Returns:
+        Derivatives 0 … order by s, `[order + 1, ...]`.
+    """
+    powers = coefficients.unbind(0)
+    degree, highest = len(powers) - 1, powers[-1]
+    out = torch.empty(order + 1, *highest.shape, dtype=highest.dtype, device=highest.device)
+    places = out.unbind(0)
+    taylor = [highest]  # f⁽ᵈ⁾/d! of the leading coefficients so far
+    for step in range(1, degree + 1):
+        if step <= order:
+            taylor.append(highest)
+        for d in range(min(step - 1, order), 0, -1):
+            taylor[d] = torch.addcmul(taylor[d - 1], taylor[d], s, out=places[d])
+        taylor[0] = torch.addcmul(powers[degree - step], taylor[0], s, out=places[0])
+    for d, place in enumerate(places):
+        if d > degree:
+            place.zero_()
+        elif d == degree:
+            torch.mul(highest, float(math.factorial(d)), out=place)
+        elif d > 1:
+            place.mul_(float(math.factorial(d)))
+    return out
+
+
+@lru_cache(maxsize=256)
+def _power_matrix(degree: int, order: int, basis: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Derivatives 0 … order of all powers, or of all pieces of the uniform basis, `[(order + 1)·(k + 1), k + 1]`."""
+    matrix = torch.zeros(order + 1, degree + 1, degree + 1, dtype=torch.float64)
+    for d in range(order + 1):
+        for power in range(d, degree + 1):
+            matrix[d, power, power - d] = math.perm(power, d)
+    if basis:
+        matrix = _basis_pieces("uniform", 1, degree, torch.float64, torch.device("cpu")) @ matrix
+    return matrix.view(-1, degree + 1).to(device=device, dtype=dtype)
+
+
+def _times_powers(matrix: Tensor, s: Tensor, degree: int) -> Tensor:
+    """A matrix `[(order + 1)·(k + 1), k + 1]` times the powers of s `[...]`, as `[order + 1, k + 1, ...]`."""
+    powers = s.new_empty(degree + 1, *s.shape)
+    powers[0] = 1.0
+    for power in range(1, degree + 1):
+        torch.mul(powers[power - 1], s, out=powers[power])
+    return (matrix @ powers.view(degree + 1, -1)).view(-1, degree + 1, *s.shape)
+
+
+def power_derivatives(s: Tensor, degree: int, order: int) -> Tensor:
+    """Derivatives 0 … order of s⁰ … sᵏ at `[...]`, `[order + 1, k + 1, ...]`."""
+    return _times_powers(_power_matrix(degree, order, False, s.dtype, s.device), s, degree)
+
+
+def basis_derivatives(cell: Tensor, s: Tensor, spacing: str, n: int, degree: int, order: int) -> Tensor:
+    """The basis functions at work, with derivatives by s.
+
+    Args:
+        cell: The interval m of each input, int64 `[...]`.
+        s: Its place there, (x − middle)/width, `[...]`.
+        spacing: One of `bspline.KNOTS`.
+        n: Number of intervals.
+        degree: Spline degree k.
+        order: The highest derivative.
+
+    Returns:
+        Derivatives 0 … order of B_m … B_{m+k}, `[order + 1, k + 1, ...]`.
+    """
+    if spacing == "uniform":
+        return _times_powers(_power_matrix(degree, order, True, s.dtype, s.device), s, degree)
+    pieces = _basis_pieces(spacing, n, degree, s.dtype, s.device)
+    table = pieces.permute(2, 1, 0).reshape(-1, n)
+    found = torch.gather(table, 1, cell.reshape(1, -1).expand(len(table), -1))
+    return derivatives(found.view(degree + 1, degree + 1, *s.shape), s, order)
