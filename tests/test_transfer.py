@@ -88,7 +88,7 @@ def test_transposes_are_adjoint_and_restrictions_undo_prolongation(options: Opti
         for back in (transfer.restrict, transfer.inject):
             # Degree 7 amplifies rounding of outermost coefficients by up to 1e6: see test_nesting.
             norm = float(back(torch.eye(transfer.fine.size, dtype=torch.float64)).abs().sum(0).max())
-            assert float((back(p) - c).abs().max()) <= 1e-14 * norm * float(c.abs().max())
+            assert float((back(p) - c).abs().max()) <= 1e-12 * norm * float(c.abs().max())
 
 
 @each
