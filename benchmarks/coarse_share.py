@@ -16,7 +16,7 @@ import time
 
 import machine
 import torch
-from cycles import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
+from cycles_plan import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid

@@ -26,8 +26,8 @@ import machine
 import numpy as np
 import rows
 import torch
-from defaults import ROOT
 from jets import peak_memory
+from sources import ROOT
 from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid

@@ -25,67 +25,17 @@ from pathlib import Path
 
 import machine
 import rows
-from defaults import ROOT, USER_ERROR, fingerprint
+from default_run import USER_ERROR
 from paper_figures import draw
+from paper_run import Run
 from paper_study import EXPERIMENTS, Experiment, Reading, Variant
 from paper_table import markdown
+from sources import ROOT, fingerprint
 
 from kanpinn.io.atomic import write_text
 
 FOLDER = ROOT / "outputs" / "benchmarks" / "paper"
 DIVERGED, INTERRUPTED = 3, (130, 143)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One line of the CSV file.
-
-    Attributes:
-        experiment: Which of the paper's.
-        variant: Name of the network, optimiser and schedule.
-        reading: How the paper's open settings were read.
-        seed: With which seed.
-        scale: What all steps were multiplied by.
-        status: From metrics.json; of a diverged run the numbers are those of its best state.
-        parameters: On the last level.
-        steps: On all levels together.
-        loss: Training loss at the end; for the regression the mean squared error at the points.
-        relative_l2: Error against the reference on the output grid; NaN without.
-        linf: The largest error there.
-        seconds: Of training, errors measured on the way included.
-        cpu_s: User and system time of the process.
-        work: Σ steps × points × parameters.
-        losses: At the end of every level, separated by blanks.
-        date: When it ended.
-        cpu: Processor.
-        threads: Threads each run had.
-        fingerprint: Of the code and configs it ran on.
-    """
-
-    experiment: str
-    variant: str
-    reading: str
-    seed: int
-    scale: float
-    status: str
-    parameters: int
-    steps: int
-    loss: float
-    relative_l2: float
-    linf: float
-    seconds: float
-    cpu_s: float
-    work: float
-    losses: str
-    date: str
-    cpu: str
-    threads: int
-    fingerprint: str
-
-    @property
-    def key(self) -> tuple[str, str, str, int, float]:
-        """What tells runs apart; of several the newest counts."""
-        return self.experiment, self.variant, self.reading, self.seed, self.scale
 
 
 @dataclass(frozen=True)
@@ -111,7 +61,7 @@ class Task:
         return base.joinpath(*("".join(c if c.isalnum() or c in "._" else "-" for c in name) for name in names))
 
     def overrides(self) -> list[str]:
-        """What is solved."""
+        """Overrides of the command line."""
         return [*self.variant.overrides(self.scale), *self.reading.overrides(self.variant), f"seed={self.seed}"]
 
 
@@ -221,10 +171,10 @@ class Study:
 
 
 def outcome(task: Task, folder: Path, cpu_s: float, threads: int, mark: str) -> Run:
-    """What a run folder says of its run.
+    """Read the results of a run from its folder.
 
     Args:
-        task: What was run.
+        task: The run.
         folder: The run folder.
         cpu_s: Seconds of processor time it took.
         threads: Threads it had.

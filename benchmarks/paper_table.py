@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from paper_run import Run
 from paper_study import EXPERIMENTS, SCHEDULES, SOURCE, Experiment, Reading
 
-if TYPE_CHECKING:
-    from paper import Run
-
-Group = Mapping[str, Sequence["Run"]]
+Group = Mapping[str, Sequence[Run]]
 """Runs of one experiment under one reading, by variant."""
 
 PAPER_MULTILEVEL = EXPERIMENTS["regression"].paper["spline multilevel"]

@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,12 @@ import machine
 import numpy as np
 import process
 import rows
-from defaults import ROOT, USER_ERROR, fingerprint
+from default_run import USER_ERROR
+from peers_figure import draw
+from peers_run import Run
 from peers_suite import CASES, LIMITS, SEEDS, SOLVERS, Turn, present, turns
+from peers_table import markdown
+from sources import ROOT, fingerprint
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import write_text
@@ -44,77 +48,13 @@ GRACE_S = 900.0
 """Seconds beyond those of training after which a process is killed: imports, set-up, compilation."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One line of the CSV file: what one solver had reached when a time limit was up.
-
-    Attributes:
-        problem: The case.
-        solver: Key of the solver.
-        seed: With which seed.
-        limit: The time limit, s.
-        settings: kanpinn's overrides; "" for a peer.
-        status: "time_limit", "ended" if training ended by itself before, "failed" without a result.
-        error: Relative L2 error against the reference; NaN if the run failed.
-        seconds: Seconds of training at which it was measured, the first step's end after the limit.
-        curve: Errors on the way, as "seconds:error" separated by blanks.
-        steps: Optimiser steps of the whole run.
-        parameters: Of the network.
-        setup_s: Seconds from the imports to the training; part of `seconds` for kanpinn only.
-        compile_s: Seconds of the first step, in which JAX compiles; not part of `seconds`.
-        wall_s: Of the whole process.
-        cpu_s: The same, user and system time.
-        peak_mib: Its peak resident memory.
-        load: Load of the machine when it began.
-        date: When it ended.
-        cpu: Processor.
-        cores: Cores of the machine.
-        threads: Cores and threads it was given.
-        version: Of the solver.
-        sources: Fingerprint of what it ran on.
-    """
-
-    problem: str
-    solver: str
-    seed: int
-    limit: int
-    settings: str
-    status: str
-    error: float
-    seconds: float
-    curve: str
-    steps: int
-    parameters: int
-    setup_s: float
-    compile_s: float
-    wall_s: float
-    cpu_s: float
-    peak_mib: float
-    load: float | None
-    date: str
-    cpu: str
-    cores: int
-    threads: int
-    version: str
-    sources: str
-
-    @property
-    def key(self) -> tuple[str, str, int, int, str]:
-        """What tells runs apart; of several the newest counts."""
-        return self.problem, self.solver, self.seed, self.limit, self.settings
-
-    def points(self) -> list[tuple[float, float]]:
-        """The curve as pairs of seconds and error."""
-        return [(float(s), float(e)) for s, _, e in (pair.partition(":") for pair in self.curve.split())]
-
-
 def settings_of(solver: str, case: str, limit: int) -> str:
     """The settings column."""
     return " ".join(SOLVERS[solver].settings(case, limit))
 
 
 def measured_on_the_way(solver: str, case: str) -> bool:
-    """Whether one run tells the errors at all limits; with time slabs only its end has errors of the whole solution."""
+    """Return whether one run tells the errors at all limits; in time slabs only its end has those of the solution."""
     return not SOLVERS[solver].ours or compose(list(SOLVERS[solver].settings(case, 0)))[0].schedule.slabs == 1
 
 
@@ -315,9 +255,6 @@ def main() -> int:
     if not runs:
         print("no runs", file=sys.stderr)
         return 1
-    from peers_figure import draw
-    from peers_table import markdown
-
     stale = sorted({run.problem for run in runs if run.sources != sources_of(run.solver, run.problem)})
     text = markdown(runs, stale)
     write_text(given.csv.with_suffix(".md"), text)

@@ -6,17 +6,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from peers_run import Run
 from peers_suite import CASES, SOLVERS, TITLES
 
 from kanpinn.plots.style import COLOURS, new_figure, save, styled
-
-if TYPE_CHECKING:
-    from peers import Run
 
 COLUMNS = 4
 MARKERS = ("o", "s", "^", "D", "v")
@@ -75,23 +73,8 @@ def figure_of(runs: Sequence[Run]) -> Any:
     figure = new_figure(0.9 + 2.05 * columns, 1.0 + 1.95 * lines)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, problem in zip(grid.flat, problems, strict=False):
-        for k, solver in enumerate(SOLVERS):
-            mine = [run for run in runs if (run.problem, run.solver) == (problem, solver)]
-            if not mine:
-                continue
-            shade = COLOURS[k]
-            curve = way(mine)
-            axes.plot([s for s, _ in curve], [e for _, e in curve], color=shade, linewidth=1.0, linestyle=STYLES[k])
-            marks = {}
-            for limit in limits:
-                errors = [run.error for run in mine if run.limit == limit and math.isfinite(run.error)]
-                if errors:
-                    marks[limit] = statistics.median(errors)
-                    axes.vlines(limit, min(errors), max(errors), color=shade, linewidth=0.8, alpha=0.6)
-            axes.plot(list(marks), list(marks.values()), MARKERS[k], color=shade, markersize=4, mew=0)
+        _panel(axes, [run for run in runs if run.problem == problem], limits)
         axes.set_title(TITLES[problem])
-        axes.grid(color="0.92", linewidth=0.6)
-        axes.set_axisbelow(True)
     for axes in grid.flat[len(problems) :]:
         axes.set_visible(False)
     first = grid[0, 0]
@@ -121,3 +104,23 @@ def figure_of(runs: Sequence[Run]) -> Any:
         handles, [SOLVERS[s].name for s in solvers], loc="outside lower center", ncols=min(len(solvers), 1 + columns)
     )
     return figure
+
+
+def _panel(axes: Any, runs: Sequence[Run], limits: Sequence[int]) -> None:
+    """Draw the runs of one problem: per solver the way of its median, and median, least and worst at the limits."""
+    for k, solver in enumerate(SOLVERS):
+        mine = [run for run in runs if run.solver == solver]
+        if not mine:
+            continue
+        shade = COLOURS[k]
+        curve = way(mine)
+        axes.plot([s for s, _ in curve], [e for _, e in curve], color=shade, linewidth=1.0, linestyle=STYLES[k])
+        marks = {}
+        for limit in limits:
+            errors = [run.error for run in mine if run.limit == limit and math.isfinite(run.error)]
+            if errors:
+                marks[limit] = statistics.median(errors)
+                axes.vlines(limit, min(errors), max(errors), color=shade, linewidth=0.8, alpha=0.6)
+        axes.plot(list(marks), list(marks.values()), MARKERS[k], color=shade, markersize=4, mew=0)
+    axes.grid(color="0.92", linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -6,12 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from peers_run import Run
 from peers_suite import CASES, SOLVERS
-
-if TYPE_CHECKING:
-    from peers import Run
 
 OURS = "kanpinn"
 JUDGED_S = 60

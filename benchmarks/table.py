@@ -6,10 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from defaults import Run
+from default_run import Run
 
 SPREAD = 10.0
 MEMORY_MIB = 2048.0
@@ -18,7 +16,7 @@ TRANSFER_GAP = 1e-12
 
 @dataclass(frozen=True)
 class Floor:
-    """What the median over seeds must reach on 2 cores.
+    """Error and time that the median over seeds must reach on two cores.
 
     Attributes:
         error: Relative L2 error.

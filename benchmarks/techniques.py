@@ -21,7 +21,8 @@ from pathlib import Path
 
 import machine
 import rows
-from defaults import ROOT, Run, solve
+from default_run import Run, solve
+from sources import ROOT
 
 from kanpinn.io.atomic import write_text
 

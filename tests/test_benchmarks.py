@@ -1,7 +1,9 @@
-"""The benchmarks: what they compare agrees, and their verdict is that of the floors."""
+"""The benchmarks: what they compare agrees, their verdict is that of the floors, and they import in one direction."""
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import importlib
 import math
 import types
@@ -20,14 +22,38 @@ def module(monkeypatch):
     return importlib.import_module
 
 
-def run_of(defaults: types.ModuleType, seed: int = 0, **changes):
+def imports_in(folder: Path) -> dict[str, set[str]]:
+    """Imports between the modules of a folder, those within functions and for type checkers included."""
+    files = {file.stem: file for file in folder.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, file in files.items():
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+        found[name] = named & files.keys()
+    return found
+
+
+def test_benchmarks_import_in_one_direction():
+    graphlib.TopologicalSorter(imports_in(FOLDER)).prepare()
+
+
+def test_a_circle_of_imports_is_seen_wherever_the_import_stands(tmp_path):
+    hidden = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from second import B\n"
+    (tmp_path / "first.py").write_text(hidden, encoding="utf-8")
+    (tmp_path / "second.py").write_text("def late():\n    import first\n", encoding="utf-8")
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(imports_in(tmp_path)).prepare()
+
+
+def run_of(default_run: types.ModuleType, seed: int = 0, **changes):
     counts = {"exit_code": 0, "parameters": 840, "cores": 2, "threads": 2}
     errors = {"relative_l2": 1e-9, "linf": 1e-9, "transfer_gap": 1e-15}
     costs = {"wall_s": 20.0, "cpu_s": 20.0, "peak_mib": 500.0, "load": None}
     texts = {"overrides": "", "status": "step_limit", "cpu": 'a, "b"', "torch": "2", "sources": "0"}
     values = {"problem": "poisson", "backbone": "default", "seed": seed, "date": "2026-01-01T00:00:00+00:00"}
     values |= counts | errors | costs | texts
-    return defaults.Run(**(values | changes))
+    return default_run.Run(**(values | changes))
 
 
 def test_every_packaged_problem_has_a_floor(module):
@@ -58,42 +84,42 @@ def test_plain_networks_agree_with_jets(module, number):
     ],
 )
 def test_each_floor_binds(module, changes, missed):
-    defaults = module("defaults")
-    runs = [run_of(defaults, seed, **changes) for seed in range(3)]
+    default_run = module("default_run")
+    runs = [run_of(default_run, seed, **changes) for seed in range(3)]
     text, passed = module("table").markdown(runs, ["poisson"], "default", range(3))
     assert passed == (not missed)
     assert f"MISSED: {missed}" in text if missed else "| pass |" in text
 
 
 def test_one_bad_seed_of_three_misses_the_spread_and_not_the_error(module):
-    defaults = module("defaults")
-    runs = [run_of(defaults, seed, relative_l2=1e-9 if seed else 2.1e-8) for seed in range(3)]
+    default_run = module("default_run")
+    runs = [run_of(default_run, seed, relative_l2=1e-9 if seed else 2.1e-8) for seed in range(3)]
     text, passed = module("table").markdown(runs, ["poisson"], "default", range(3))
     assert "| MISSED: spread |" in text
     assert not passed
 
 
 def test_a_seed_that_was_not_run_is_missed(module):
-    text, passed = module("table").markdown([run_of(module("defaults"))], ["poisson"], "default", [0, 1])
+    text, passed = module("table").markdown([run_of(module("default_run"))], ["poisson"], "default", [0, 1])
     assert "| MISSED: 1 of 2 seeds not run |" in text
     assert not passed
 
 
 def test_no_error_floor_binds_a_rival(module):
-    rival = run_of(module("defaults"), backbone="mlp", relative_l2=0.1, transfer_gap=math.nan)
+    rival = run_of(module("default_run"), backbone="mlp", relative_l2=0.1, transfer_gap=math.nan)
     assert module("table").markdown([rival], ["poisson"], "mlp", [0])[1]
 
 
 def test_runs_read_back_as_they_were_written(module, tmp_path):
-    defaults, rows = module("defaults"), module("rows")
-    runs = [run_of(defaults), run_of(defaults, 1, load=0.5, overrides="a=1 b=[1,2]")]
+    default_run, rows = module("default_run"), module("rows")
+    runs = [run_of(default_run), run_of(default_run, 1, load=0.5, overrides="a=1 b=[1,2]")]
     for run in runs:
         rows.append(tmp_path / "runs.csv", run)
-    assert rows.read(tmp_path / "runs.csv", defaults.Run) == runs
+    assert rows.read(tmp_path / "runs.csv", default_run.Run) == runs
 
 
 def test_a_failed_run_has_no_numbers(module, tmp_path):
-    found = module("defaults").outcome(tmp_path)
+    found = module("default_run").outcome(tmp_path)
     assert found["status"] == "failed"
     assert all(math.isnan(found[name]) for name in ("relative_l2", "linf", "transfer_gap"))
 
@@ -104,56 +130,56 @@ def test_a_failed_run_has_no_numbers(module, tmp_path):
 COSTS = [1.0, 2.2, 5.0]
 
 
-def result_of(cycles: types.ModuleType, seed: int = 0, **changes):
+def result_of(cycles_run: types.ModuleType, seed: int = 0, **changes):
     texts = {"overrides": "a=1 b=[1,2]", "status": "step_limit", "cpu": 'a, "b"', "sources": "0"}
     values = {"problem": "poisson", "optimizer": "adam", "schedule": "nested", "seed": seed, "load": None}
     numbers = {"relative_l2": 1e-3, "loss": 1e-5, "work": 1e8, "seconds": 5.0, "corrections": 0, "refused": 0}
-    return cycles.Result(**(values | texts | numbers | changes))
+    return cycles_run.Result(**(values | texts | numbers | changes))
 
 
 def test_work_is_that_of_the_network_evaluated(module):
     """A V-cycle on three levels, by hand: 2 + 2 steps on levels 2 and 1, 3 on level 0."""
-    cycles = module("cycles")
-    plan = cycles.SCHEDULES["v_cycle"](levels=3, cycles=1, pre=2, post=2, coarsest=3).plan()
-    assert cycles.planned_work(plan, COSTS, "fas") == pytest.approx(4 * 5 + 4 * 2.2 + 3 * 1)
-    assert cycles.planned_work(plan, COSTS, "galerkin") == pytest.approx((4 + 4 + 3) * 5)
-    ascent = cycles.SCHEDULES["fmg"](levels=3, steps=[7, 6, 5], cycles=[0, 1, 0], pre=2, post=2, coarsest=3).plan()
-    assert cycles.planned_work(ascent, COSTS, "galerkin") == pytest.approx(7 + 6 * 2.2 + (4 + 3) * 2.2 + 5 * 5)
+    plan = module("cycles_plan")
+    stages = plan.SCHEDULES["v_cycle"](levels=3, cycles=1, pre=2, post=2, coarsest=3).plan()
+    assert plan.planned_work(stages, COSTS, "fas") == pytest.approx(4 * 5 + 4 * 2.2 + 3 * 1)
+    assert plan.planned_work(stages, COSTS, "galerkin") == pytest.approx((4 + 4 + 3) * 5)
+    ascent = plan.SCHEDULES["fmg"](levels=3, steps=[7, 6, 5], cycles=[0, 1, 0], pre=2, post=2, coarsest=3).plan()
+    assert plan.planned_work(ascent, COSTS, "galerkin") == pytest.approx(7 + 6 * 2.2 + (4 + 3) * 2.2 + 5 * 5)
 
 
 def test_planned_work_is_what_a_run_reports(module):
-    cycles = module("cycles")
+    plan = module("cycles_plan")
     common = ["problem=poisson", "sampler.interior=40", "backbone.width=[2]", "backbone.degree=3"]
-    costs = [r["points"] * r["parameters"] for r in cycles._metrics([*common, "schedule.steps=1"])["levels"]]
+    costs = [r["points"] * r["parameters"] for r in plan.metrics_of([*common, "schedule.steps=1"])["levels"]]
     for coarse in ("galerkin", "fas"):
         options = {"levels": 3, "steps": [2, 1, 1], "cycles": 1, "pre": 1, "post": 2, "coarsest": 2, "coarse": coarse}
-        chosen = [f"schedule.{key}={cycles.words(value)}" for key, value in options.items()]
-        found = cycles._metrics([*common, "optimizer=adam", "schedule=fmg", *chosen])
-        plan = cycles.SCHEDULES["fmg"](**options).plan()
-        assert found["work"] == cycles.planned_work(plan, costs, coarse)
+        chosen = [f"schedule.{key}={plan.words(value)}" for key, value in options.items()]
+        found = plan.metrics_of([*common, "optimizer=adam", "schedule=fmg", *chosen])
+        stages = plan.SCHEDULES["fmg"](**options).plan()
+        assert found["work"] == plan.planned_work(stages, costs, coarse)
 
 
 @pytest.mark.parametrize("visit", [5, 50])
 def test_every_schedule_of_the_study_spends_the_budget(module, visit):
-    cycles = module("cycles")
+    plan = module("cycles_plan")
     steps = [30 * visit, 20 * visit, 12 * visit]
     budget = sum(n * cost for n, cost in zip(steps, COSTS, strict=True))
-    for schedule in cycles.STUDY:
-        options = cycles.fitted(schedule, steps, COSTS, visit, 2 * visit)
+    for schedule in plan.STUDY:
+        options = plan.fitted(schedule, steps, COSTS, visit, 2 * visit)
         name = options.pop("name")
-        work = cycles.planned_work(cycles.SCHEDULES[name](**options).plan(), COSTS, options.get("coarse", ""))
-        assert work == pytest.approx(budget, rel=cycles.TOLERANCE), schedule
+        work = plan.planned_work(plan.SCHEDULES[name](**options).plan(), COSTS, options.get("coarse", ""))
+        assert work == pytest.approx(budget, rel=plan.TOLERANCE), schedule
         assert visit / 2 <= options.get("pre", visit) <= 2 * visit, schedule
-        assert (options.get("optimizer_state") == "transfer") == schedule.endswith(cycles.TRANSFER)
+        assert (options.get("optimizer_state") == "transfer") == schedule.endswith(plan.TRANSFER)
 
 
 def test_the_table_marks_the_least_median_and_takes_ratios_to_nested(module):
-    cycles = module("cycles")
-    results = [result_of(cycles, seed, relative_l2=error) for seed, error in enumerate((1e-3, 2e-3, 4e-3))]
+    cycles_run = module("cycles_run")
+    results = [result_of(cycles_run, seed, relative_l2=error) for seed, error in enumerate((1e-3, 2e-3, 4e-3))]
     for seed, error in enumerate((5e-4, 1e-3, 8e-3)):
-        results.append(result_of(cycles, seed, schedule="v_fas", relative_l2=error, corrections=3, refused=1))
-    results.append(result_of(cycles, schedule="single", status="diverged", relative_l2=1e-9))
-    lines = cycles.markdown(results).splitlines()
+        results.append(result_of(cycles_run, seed, schedule="v_fas", relative_l2=error, corrections=3, refused=1))
+    results.append(result_of(cycles_run, schedule="single", status="diverged", relative_l2=1e-9))
+    lines = module("cycles_table").markdown(results).splitlines()
     row = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
     assert "2.0e-03 (4e-03), ×1.00" in row["nested"]
     assert "**1.0e-03** (8e-03), ×0.50" in row["v_fas"]
@@ -162,19 +188,19 @@ def test_the_table_marks_the_least_median_and_takes_ratios_to_nested(module):
 
 
 def test_results_of_the_study_read_back_as_they_were_written(module, tmp_path):
-    cycles, rows = module("cycles"), module("rows")
-    results = [result_of(cycles), result_of(cycles, 1, load=0.5, relative_l2=math.inf)]
-    rows.write(tmp_path / "runs.csv", cycles.Result, results)
-    assert rows.read(tmp_path / "runs.csv", cycles.Result) == results
+    cycles_run, rows = module("cycles_run"), module("rows")
+    results = [result_of(cycles_run), result_of(cycles_run, 1, load=0.5, relative_l2=math.inf)]
+    rows.write(tmp_path / "runs.csv", cycles_run.Result, results)
+    assert rows.read(tmp_path / "runs.csv", cycles_run.Result) == results
 
 
 def test_the_figure_has_a_panel_per_problem_and_optimizer_and_a_dot_per_seed(module):
-    cycles = module("cycles")
+    cycles_run = module("cycles_run")
     results = [
-        result_of(cycles, seed, problem=p, optimizer=o, schedule=s, relative_l2=10.0 ** -(1 + seed))
+        result_of(cycles_run, seed, problem=p, optimizer=o, schedule=s, relative_l2=10.0 ** -(1 + seed))
         for p in ("poisson", "burgers") for o in ("adam", "lbfgs") for s in ("nested", "v_fas") for seed in range(3)
     ]  # fmt: skip
-    axes = cycles._figure(results).axes
+    axes = module("cycles_figure").figure_of(results).axes
     assert len(axes) == 4
     assert all(panel.get_yscale() == "log" for panel in axes)
     dots = [line.get_ydata() for line in axes[0].lines if line.get_marker() == "o"]

@@ -21,12 +21,12 @@ def module(monkeypatch):
     return importlib.import_module
 
 
-def run_of(paper, variant: str, seed: int = 0, experiment: str = "burgers", **changes):
+def run_of(paper_run, variant: str, seed: int = 0, experiment: str = "burgers", **changes):
     numbers = {"loss": 1e-3, "relative_l2": 1e-2, "linf": 1e-1, "seconds": 10.0, "cpu_s": 11.0, "work": 1e9}
     texts = {"reading": "stated", "status": "step_limit", "losses": "1e-2 1e-3", "fingerprint": "0", "cpu": "a, b"}
     counts = {"scale": 1.0, "parameters": 100, "steps": 1400, "threads": 1}
     values = {"experiment": experiment, "variant": variant, "seed": seed, "date": "2026-01-01T00:00:00+00:00"}
-    return paper.Run(**(values | numbers | texts | counts | changes))
+    return paper_run.Run(**(values | numbers | texts | counts | changes))
 
 
 def table(module, runs, experiment="burgers"):
@@ -110,17 +110,17 @@ def test_steps_are_scaled_and_never_vanish(module):
 
 
 def test_runs_read_back_as_they_were_written(module, tmp_path):
-    paper, rows = module("paper"), module("rows")
-    runs = [run_of(paper, "spline fine"), run_of(paper, "mlp [2,20,20,1]", 1, relative_l2=math.inf)]
+    paper_run, rows = module("paper_run"), module("rows")
+    runs = [run_of(paper_run, "spline fine"), run_of(paper_run, "mlp [2,20,20,1]", 1, relative_l2=math.inf)]
     for run in runs:
         rows.append(tmp_path / "runs.csv", run)
-    assert rows.read(tmp_path / "runs.csv", paper.Run) == runs
+    assert rows.read(tmp_path / "runs.csv", paper_run.Run) == runs
 
 
 def test_table_shows_the_papers_number_beside_mean_median_and_worst(module):
-    paper = module("paper")
+    paper_run = module("paper_run")
     losses = (1e-5, 2e-5, 9e-5)
-    text = table(module, [run_of(paper, "spline multilevel", k, loss=x) for k, x in enumerate(losses)])
+    text = table(module, [run_of(paper_run, "spline multilevel", k, loss=x) for k, x in enumerate(losses)])
     row = next(line for line in text.splitlines() if line.startswith("| spline multilevel"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:8] == ["spline multilevel", "1400", "100", "3", "2.4e-05", "4.0e-05", "2.0e-05", "9.0e-05"]
@@ -128,17 +128,17 @@ def test_table_shows_the_papers_number_beside_mean_median_and_worst(module):
 
 @pytest.mark.parametrize(("coarse", "word"), [(2.1e-2, "**yes**"), (1.9e-2, "**no**"), (None, "not run")])
 def test_the_factor_of_twenty_binds(module, coarse, word):
-    paper = module("paper")
-    runs = [run_of(paper, "spline multilevel"), run_of(paper, "spline fine", loss=3e-2)]
-    runs += [] if coarse is None else [run_of(paper, "spline coarse", loss=coarse)]
+    paper_run = module("paper_run")
+    runs = [run_of(paper_run, "spline multilevel"), run_of(paper_run, "spline fine", loss=3e-2)]
+    runs += [] if coarse is None else [run_of(paper_run, "spline coarse", loss=coarse)]
     verdict = next(line for line in table(module, runs).splitlines() if "20 ×" in line)
     assert word in verdict
 
 
 def test_a_run_that_diverged_is_worse_than_any(module):
-    paper = module("paper")
-    runs = [run_of(paper, f"spline {s}", loss=1.0) for s in ("coarse", "fine")]
-    runs.append(run_of(paper, "spline multilevel", loss=1e-9, status="diverged"))
+    paper_run = module("paper_run")
+    runs = [run_of(paper_run, f"spline {s}", loss=1.0) for s in ("coarse", "fine")]
+    runs.append(run_of(paper_run, "spline multilevel", loss=1e-9, status="diverged"))
     text = table(module, runs)
     assert "1 (1 diverged)" in text
     assert "**no** (multilevel ∞" in text
@@ -146,8 +146,8 @@ def test_a_run_that_diverged_is_worse_than_any(module):
 
 @pytest.mark.parametrize(("losses", "word"), [("9 3 1 0.3", "**yes**"), ("9 3 2.5 0.3", "**no**")])
 def test_every_level_must_be_a_stair(module, losses, word):
-    paper = module("paper")
-    run = run_of(paper, "spline multilevel", experiment="allen_cahn", losses=losses)
+    paper_run = module("paper_run")
+    run = run_of(paper_run, "spline multilevel", experiment="allen_cahn", losses=losses)
     text = table(module, [run], "allen_cahn")
     assert word in next(line for line in text.splitlines() if line.startswith("- staircase"))
 

@@ -212,7 +212,7 @@ def test_training_that_ends_by_itself_counts_at_every_later_time(clock, module):
 # --- rows, tables, resumption
 
 
-def run_of(peers: types.ModuleType, seed: int = 0, **changes):
+def run_of(peers_run: types.ModuleType, seed: int = 0, **changes):
     values = {"problem": "burgers", "solver": "kanpinn", "seed": seed, "limit": 60, "settings": "problem=burgers"}
     texts = {
         "status": "time_limit",
@@ -223,23 +223,25 @@ def run_of(peers: types.ModuleType, seed: int = 0, **changes):
     }
     numbers = {"error": 1e-6, "seconds": 60.5, "setup_s": 1.0, "compile_s": 0.0, "wall_s": 70.0, "cpu_s": 70.0}
     counts = {"peak_mib": 500.0, "load": None, "cores": 2, "threads": 2, "steps": 10, "parameters": 900}
-    return peers.Run(**(values | texts | numbers | counts | {"date": "2026-01-01T00:00:00+00:00"} | changes))
+    return peers_run.Run(**(values | texts | numbers | counts | {"date": "2026-01-01T00:00:00+00:00"} | changes))
 
 
 def test_runs_against_peers_read_back_as_they_were_written(module, tmp_path):
-    peers, rows = module("peers"), module("rows")
-    runs = [run_of(peers), run_of(peers, 1, load=0.5, error=math.inf)]
+    peers_run, rows = module("peers_run"), module("rows")
+    runs = [run_of(peers_run), run_of(peers_run, 1, load=0.5, error=math.inf)]
     for run in runs:
         rows.append(tmp_path / "runs.csv", run)
-    assert rows.read(tmp_path / "runs.csv", peers.Run) == runs
+    assert rows.read(tmp_path / "runs.csv", peers_run.Run) == runs
     assert runs[0].points() == [(1.0, 0.1), (60.5, 1e-6)]
 
 
 def test_the_table_gives_medians_worsts_and_ratios(module):
-    peers, table = module("peers"), module("peers_table")
-    runs = [run_of(peers, seed, error=error) for seed, error in enumerate((1e-6, 4e-6, 2e-6))]
-    runs += [run_of(peers, seed, solver="deepxde", error=e) for seed, e in enumerate((1e-4, 8e-2, 6e-3))]
-    runs += [run_of(peers, seed, solver="jaxkan", error=e, status="failed") for seed, e in enumerate((math.nan,) * 3)]
+    peers_run, table = module("peers_run"), module("peers_table")
+    runs = [run_of(peers_run, seed, error=error) for seed, error in enumerate((1e-6, 4e-6, 2e-6))]
+    runs += [run_of(peers_run, seed, solver="deepxde", error=e) for seed, e in enumerate((1e-4, 8e-2, 6e-3))]
+    runs += [
+        run_of(peers_run, seed, solver="jaxkan", error=e, status="failed") for seed, e in enumerate((math.nan,) * 3)
+    ]
     text = table.markdown(runs)
     assert "| burgers | **2.0e-06** (4e-06) | 6.0e-03 (8e-02) ×3e+03 | inf (inf) ×inf |" in text
     assert "| burgers | 2.0e-06 | 4.0e-06 | 2.0 | 1e-05 | 1e-07 | floor |" in text
@@ -257,7 +259,7 @@ def test_the_table_gives_medians_worsts_and_ratios(module):
     ],
 )
 def test_floors_and_goals_bind(module, errors, verdict):
-    runs = [run_of(module("peers"), seed, error=error) for seed, error in enumerate(errors)]
+    runs = [run_of(module("peers_run"), seed, error=error) for seed, error in enumerate(errors)]
     assert f"| {verdict} |" in module("peers_table").markdown(runs)
 
 
@@ -291,7 +293,7 @@ def test_a_peer_runs_once_for_all_limits_and_not_again(module, monkeypatch, cont
     contest.play(turn, [10, 30])
     contest.play(turn, [10, 30])
     assert len(fake.commands) == 1
-    found = module("rows").read(contest.csv, module("peers").Run)
+    found = module("rows").read(contest.csv, module("peers_run").Run)
     assert [(run.limit, run.seed, run.settings) for run in found] == [(10, 3, ""), (30, 3, "")]
     contest.play(turn, [10, 30], again=True)
     assert len(fake.commands) == 2
@@ -324,7 +326,7 @@ def test_kanpinn_runs_anew_for_settings_of_a_limit_and_in_time_slabs(module, mon
 def test_a_run_that_ended_by_itself_is_not_repeated_with_more_time(module, monkeypatch, contest):
     fake, suite = Fake(module("process"), monkeypatch, ended=True), module("peers_suite")
     contest.play(suite.Turn("kanpinn", "heat", 0), [10, 30])
-    found = module("rows").read(contest.csv, module("peers").Run)
+    found = module("rows").read(contest.csv, module("peers_run").Run)
     assert len(fake.commands) == 1
     assert [(run.limit, run.status, run.error) for run in found] == [(10, "ended", 1e-3), (30, "ended", 1e-3)]
 
@@ -337,9 +339,9 @@ def test_a_process_is_measured_and_killed_in_time(module, tmp_path):
 
 
 def test_the_figure_has_a_panel_per_problem_on_shared_logarithmic_scales(module):
-    peers = module("peers")
+    peers_run = module("peers_run")
     runs = [
-        run_of(peers, seed, problem=problem, solver=solver, limit=limit, error=10.0**-limit)
+        run_of(peers_run, seed, problem=problem, solver=solver, limit=limit, error=10.0**-limit)
         for problem in ("poisson", "burgers", "heat") for solver in ("kanpinn", "deepxde") for limit in (1, 2)
         for seed in (0, 1)
     ]  # fmt: skip
@@ -352,10 +354,10 @@ def test_the_figure_has_a_panel_per_problem_on_shared_logarithmic_scales(module)
 
 
 def test_the_way_is_the_median_of_the_longest_runs(module):
-    peers = module("peers")
+    peers_run = module("peers_run")
     curves = ["1:1e-1 2:1e-2", "1:3e-1 2:1e-2", "1.5:2e-1 2:5e-2"]
-    runs = [run_of(peers, seed, curve=curve) for seed, curve in enumerate(curves)]
-    runs.append(run_of(peers, 0, limit=10, curve="1:9 2:9"))
+    runs = [run_of(peers_run, seed, curve=curve) for seed, curve in enumerate(curves)]
+    runs.append(run_of(peers_run, 0, limit=10, curve="1:9 2:9"))
     between = 0.3 * (1 / 30) ** math.log2(1.5)  # on the straight line from 0.3 to 0.01, the middle one of three
     assert np.allclose(module("peers_figure").way(runs), [(1.5, between), (2.0, 0.01)])
 
