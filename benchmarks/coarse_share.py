@@ -76,9 +76,9 @@ def main() -> None:
                     f"seed={seed}",
                 ]
                 configuration = validate(compose([*words, *OPTIMIZERS[name].overrides, *COMMON])[0])
-                training = Training(configuration, OutputGrid(configuration.problem, 101))
+                training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 101))
                 scale = OPTIMIZERS[name].steps
-                for stage in configuration.components["schedule"].plan():
+                for stage in configuration.setup.plan():
                     training.enter(stage)
                     before = None
                     if stage.level:

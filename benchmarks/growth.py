@@ -160,12 +160,12 @@ def prepare(member: Member, threads: int) -> tuple[Callable[[], object], int]:
         "sampler=sobol",
         *(f"{key}={value}".replace(" ", "") for key, value in chosen.items()),
     ]
-    configuration = replace(validate(compose(words)[0]), problem=cube(member.dim))
-    training = Training(configuration, OutputGrid(configuration.problem, 2))
-    training.enter(configuration.components["schedule"].plan()[0])
+    setup = replace(validate(compose(words)[0]).setup, problem=cube(member.dim))
+    training = Training(setup, OutputGrid(setup.problem, 2))
+    training.enter(setup.plan()[0])
     theta = training.hierarchy.theta
     training.resample(theta)
-    optimizer = configuration.optimizer(None)
+    optimizer = setup.optimizer
 
     def step() -> object:
         optimizer.start(training.problem.size, 1)

@@ -94,9 +94,9 @@ def main() -> None:
     configuration = validate(
         compose([f"problem={arguments.problem}", "backbone=kan", "sampler=adaptive", "schedule.slabs=1"])[0]
     )
-    training = Training(configuration, OutputGrid(configuration.problem, None))
+    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, None))
     columns: dict[str, dict[str, float]] = {}
-    for stage in configuration.components["schedule"].plan():
+    for stage in configuration.setup.plan():
         if stage.trial is None:
             training.enter(replace(stage, steps=STEPS))
             training.settle(training.train(replace(stage, steps=STEPS), lambda _: None, lambda: None))

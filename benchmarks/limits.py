@@ -30,8 +30,9 @@ from kanpinn.evaluate.grid_evaluation import OutputGrid, grid_values
 from kanpinn.pde.problem import Coordinates, Problem
 from kanpinn.samplers.quasi import Sobol
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.config import validate
 from kanpinn.solver.collocation import Collocation
+from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import Training
 
 
@@ -53,7 +54,7 @@ def fitting(problem: Problem) -> Problem:
 
 def each_level(training: Training, seen: Callable[[int], None]) -> None:
     """Train all stages; `seen` is told of the level after each."""
-    for stage in training.configuration.components["schedule"].plan():
+    for stage in training.setup.plan():
         training.enter(stage)
         training.settle(training.train(stage, lambda _: None, lambda: None))
         seen(stage.level)
@@ -69,28 +70,23 @@ def error(training: Training) -> float:
 
 def resample(training: Training) -> None:
     """Give the network under work new Sobol points, whatever points the run draws."""
-    options = vars(training.configuration.components["sampler"])
+    options = vars(training.setup.sampler)
     sampler = Sobol(**{f.name: options[f.name] for f in fields(Sobol) if f.name in options})
-    known = training.configuration
-    drawn = Collocation(replace(known, components={**known.components, "sampler": sampler}), np.random.default_rng(0))
+    drawn = Collocation(replace(training.setup, sampler=sampler), np.random.default_rng(0))
     drawn.draw(training.objective, training.theta, training.backbone.level)
 
 
-def study(configuration: Configuration) -> list[str]:
+def study(setup: Setup) -> list[str]:
     """The rows of one run: cells joined by bars."""
-    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+    grid = OutputGrid(setup.problem, setup.points)
     # The fit's errors count alike at all times, and it has no conditions to weigh.
-    weighting = replace(configuration.components["weighting"], growth=0.0, base={}, terms={})
-    fit = replace(
-        configuration,
-        problem=fitting(configuration.problem),
-        components={**configuration.components, "weighting": weighting},
-    )
+    weighting = replace(setup.weighting, growth=0.0, base={}, terms={})
+    fit = replace(setup, problem=fitting(setup.problem), weighting=weighting)
     fitted: list[tuple[float, Tensor]] = []
     training = Training(fit, grid)
     each_level(training, lambda _: fitted.append((error(training), training.theta.clone())))
 
-    rows, solved = [], Training(configuration, grid)
+    rows, solved = [], Training(setup, grid)
 
     def see(level: int) -> None:
         off, loss = error(solved), solved.objective.plain_loss(solved.theta)
@@ -101,8 +97,8 @@ def study(configuration: Configuration) -> list[str]:
                      f"{fresh / loss:.2f}", f"{there:.1e}", ""])  # fmt: skip
 
     each_level(solved, see)
-    again = Training(configuration, grid)
-    stages = configuration.components["schedule"].plan()
+    again = Training(setup, grid)
+    stages = setup.plan()
     for stage in stages:
         again.enter(stage)
     again.hierarchy.theta = fitted[-1][1].clone()
@@ -122,8 +118,8 @@ def main() -> None:
     print("| problem | seed | " + " | ".join(columns) + " |\n|---|" + "--:|" * (1 + len(columns)))
     for problem in given.problems:
         for seed in given.seeds:
-            configuration = validate(compose([f"problem={problem}", f"seed={seed}", *given.overrides])[0])
-            for row in study(configuration):
+            setup = validate(compose([f"problem={problem}", f"seed={seed}", *given.overrides])[0]).setup
+            for row in study(setup):
                 print(f"| {problem} | {seed} | {row} |", flush=True)
     print(f"\n{machine.cpu_model()}, torch {torch.__version__}, {time.perf_counter() - began:.0f} s.")
 

@@ -83,8 +83,8 @@ def reference(case: str, folder: Path) -> Path:
         An .npz file with `points` `[N, d]` and `values` `[N]`.
     """
     configuration = validate(compose(list(CASES[case]))[0])
-    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
-    values = grid.reference[configuration.problem.unknowns[0]].ravel()
+    grid = OutputGrid(configuration.setup.problem, configuration.settings.output.points)
+    values = grid.reference[configuration.setup.problem.unknowns[0]].ravel()
     inside = np.isfinite(values)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{case}.npz", points=grid.points.numpy()[inside], values=values[inside])

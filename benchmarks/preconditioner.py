@@ -98,17 +98,17 @@ def networks(problem: str, intervals: list[int]) -> list[tuple[Objective, Tensor
     ]
     words += ["schedule.levels=1", "schedule.steps=30", "sampler=sobol", "sampler.interior=1000"]
     configuration = validate(compose(words)[0])
-    training = Training(configuration, OutputGrid(configuration.problem, 21))
-    (stage,) = configuration.components["schedule"].plan()
+    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 21))
+    (stage,) = configuration.setup.plan()
     training.enter(stage)
     training.settle(training.train(stage, lambda _: None, lambda: None))
     coarse, theta = training.backbone, training.theta
-    draw = configuration.components["sampler"].draw(configuration.problem, 0, np.random.default_rng(0))
+    draw = configuration.setup.sampler.draw(configuration.setup.problem, 0, np.random.default_rng(0))
     out, fine = [], coarse
     for n in intervals:
         while (fine.grid or n) < n:
             fine = fine.refined()
-        objective = Objective(configuration.problem, fine, configuration.components["weighting"])
+        objective = Objective(configuration.setup.problem, fine, configuration.setup.weighting)
         objective.set_points(draw)
         out.append((objective, Transfer(coarse, fine).prolong(theta)))
     return out

@@ -36,12 +36,12 @@ CASES = (*(f"problem={name}" for name in PROBLEMS), f"problem=poisson sampler=gr
 def training_of(overrides: list[str]) -> Training:
     """A training from a command line."""
     configuration = validate(compose(overrides)[0])
-    return Training(configuration, OutputGrid(configuration.problem, 3))
+    return Training(configuration.setup, OutputGrid(configuration.setup.problem, 3))
 
 
 def train(training: Training, steps: int | None = None) -> None:
     """Go through every stage."""
-    for stage in training.configuration.components["schedule"].plan():
+    for stage in training.setup.plan():
         if stage.trial is None:
             part = stage if steps is None else replace(stage, steps=steps)
             training.enter(part)
@@ -70,7 +70,7 @@ def steps(cases: list[str]) -> None:
 
 def error(training: Training) -> float:
     """Relative L2 error at random points."""
-    problem = training.configuration.problem
+    problem = training.setup.problem
     unit = np.random.default_rng(0).random((20000, len(problem.domain)))
     lower, upper = np.array(problem.domain.lower), np.array(problem.domain.upper)
     points = torch.from_numpy(lower + unit * (upper - lower))

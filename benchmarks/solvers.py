@@ -119,8 +119,8 @@ def networks() -> None:
         configuration = validate(
             compose([f"problem={problem}", f"backbone={backbone}", "schedule.levels=3", "schedule.steps=[30,15,15]"])[0]
         )
-        training = Training(configuration, OutputGrid(configuration.problem, 21))
-        for stage in configuration.components["schedule"].plan():
+        training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 21))
+        for stage in configuration.setup.plan():
             training.enter(stage)
             training.settle(training.train(stage, lambda _: None, lambda: None))
             found = training.problem.linearize(training.hierarchy.theta)

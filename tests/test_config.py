@@ -56,8 +56,8 @@ def test_the_defaults_are_valid():
     checked = validate(cfg)
     assert checked.settings.dtype == "float64"
     assert checked.settings.device == "cpu"
-    assert type(checked.problem).__name__ == "Poisson"
-    assert set(checked.components) == set(COMPONENTS)
+    assert type(checked.setup.problem).__name__ == "Poisson"
+    assert set(COMPONENTS) - {"logger"} <= set(vars(checked.setup))
 
 
 @pytest.mark.usefixtures("folder")
@@ -113,7 +113,7 @@ def test_an_override_wins_over_a_recommendation(own_problem):
 
 
 def test_own_problem_is_found_and_its_whole_numbers_become_floats(own_problem):
-    problem = validate(compose(["problem=decay"])[0]).problem
+    problem = validate(compose(["problem=decay"])[0]).setup.problem
     assert type(problem).__name__ == "Decay"
     assert isinstance(problem.rate, float)
     assert problem.rate == 2.0
@@ -123,7 +123,7 @@ def test_own_files_win_over_packaged_ones(own_problem):
     (own_problem / "problems/poisson.py").write_text(PROBLEM)
     (own_problem / "conf/problem/poisson.yaml").write_text("name: poisson\nrate: 5\n")
     checked = validate(compose(["problem=poisson"])[0])
-    assert type(checked.problem).__name__ == "Decay"
+    assert type(checked.setup.problem).__name__ == "Decay"
     assert load_problem_class("poisson").__module__ != "kanpinn.problems.poisson"
 
 

@@ -16,7 +16,8 @@ from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.pde.problem import Box
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import Configuration, _check_curriculum, validate
+from kanpinn.settings.config import check_curriculum, validate
+from kanpinn.settings.options import Configuration
 from kanpinn.solver.slab_solve import Training
 
 BURGERS = ["problem=burgers", "problem.nu=0.02", "backbone.width=[2]", "backbone.degree=3", "sampler.interior=60"]
@@ -32,12 +33,12 @@ def test_every_level_solves_with_its_own_coefficient_and_is_judged_by_the_true_o
     words = BURGERS if not backbone else ["problem=burgers", "problem.nu=0.02", "backbone=mlp", "sampler.interior=60"]
     words = [*words, "schedule.levels=4", "schedule.steps=2"]
     configuration = validate(compose([*words, CURRICULUM])[0])
-    grid = OutputGrid(configuration.problem, 21)
-    training = Training(configuration, grid)
+    grid = OutputGrid(configuration.setup.problem, 21)
+    training = Training(configuration.setup, grid)
     points = torch.tensor([[0.3, 0.4], [-0.2, 0.9]], dtype=torch.float64)
-    for stage, nu in zip(configuration.components["schedule"].plan(), (0.3, 0.1, 0.02, 0.02), strict=True):
+    for stage, nu in zip(configuration.setup.plan(), (0.3, 0.1, 0.02, 0.02), strict=True):
         training.enter(stage)
-        assert training.objective.problem == validate(compose([*words, f"problem.nu={nu}"])[0]).problem
+        assert training.objective.problem == validate(compose([*words, f"problem.nu={nu}"])[0]).setup.problem
         training.settle(training.train(stage, lambda _: None, lambda: None))
         # u_t + u u_x − ν u_xx with that ν
         jet = training.objective.fields(training.theta, points)["u"]
@@ -48,7 +49,7 @@ def test_every_level_solves_with_its_own_coefficient_and_is_judged_by_the_true_o
         own = training.objective.fields(training.theta, grid.points)["u"].value.reshape(reference.shape)
         error = np.linalg.norm(own.detach().numpy() - reference) / np.linalg.norm(reference)
         assert training.levels[-1].relative_l2["u"] == pytest.approx(error, rel=1e-9)  # type: ignore[index]
-    true = validate(compose([*words])[0]).problem
+    true = validate(compose([*words])[0]).setup.problem
     assert np.allclose(grid.reference["u"], OutputGrid(true, 21).reference["u"])
 
 
@@ -56,8 +57,8 @@ def test_a_curriculum_of_the_true_value_changes_nothing() -> None:
     ends = []
     for words in ([], ["schedule.curriculum={nu:[0.02,0.02]}"]):
         configuration = configured("schedule.levels=3", *words)
-        training = Training(configuration, OutputGrid(configuration.problem, 9))
-        for stage in configuration.components["schedule"].plan():
+        training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 9))
+        for stage in configuration.setup.plan():
             training.enter(stage)
             training.settle(training.train(stage, lambda _: None, lambda: None))
         ends.append(training.theta)
@@ -114,6 +115,6 @@ def test_a_curriculum_changes_neither_whole_numbers_nor_the_domain() -> None:
     words = ["problem=poisson_nd", "schedule.levels=2", "schedule.curriculum={dim:[2]}"]
     with pytest.raises(UserError, match=r"^schedule\.curriculum=\{dim:\[2\.0\]\}: expected null \(the problem has no"):
         validate(compose(words)[0])
-    configuration = replace(configured(CURRICULUM), problem=Growing(nu=0.5))
+    setup = replace(configured(CURRICULUM).setup, problem=Growing(nu=0.5))
     with pytest.raises(UserError, match=r"^schedule\.curriculum: on level 0 the problem has another domain"):
-        _check_curriculum(configuration)
+        check_curriculum(setup)

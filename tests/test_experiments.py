@@ -12,8 +12,9 @@ import pytest
 import kanpinn as package
 from kanpinn.samplers import Draw
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.config import validate
 from kanpinn.settings.discovery import choices, load_problem_class
+from kanpinn.settings.options import Configuration
 
 PARAMETERS = {
     "paper_regression": [55, 80, 130, 230],
@@ -44,18 +45,18 @@ def configured(name: str, *overrides: str) -> Configuration:
 
 def sizes(configuration: Configuration) -> list[int]:
     """The number of parameters on every level."""
-    problem, options = configuration.problem, configuration.components["backbone"]
+    problem, options = configuration.setup.problem, configuration.setup.backbone
     embedding = options.embedding.of(problem, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))
     found = [backbone.size]
-    while backbone.refinable and len(found) < configuration.components["schedule"].levels:
+    while backbone.refinable and len(found) < configuration.setup.schedule.levels:
         backbone = backbone.refined()
         found.append(backbone.size)
     return found
 
 
 def drawn(configuration: Configuration) -> Draw:
-    return configuration.components["sampler"].draw(configuration.problem, 0, np.random.default_rng(0))
+    return configuration.setup.sampler.draw(configuration.setup.problem, 0, np.random.default_rng(0))
 
 
 def test_every_experiment_is_tested_and_described_in_a_line(kanpinn):
@@ -70,7 +71,7 @@ def test_networks_and_steps_are_the_papers(name):
     multilevel = configured(name)
     assert sizes(multilevel) == PARAMETERS[name]
     assert multilevel.resolved["schedule"]["name"] == "nested"
-    steps = multilevel.components["schedule"].steps
+    steps = multilevel.setup.schedule.steps
     assert (steps if isinstance(steps, Sequence) else [steps] * len(PARAMETERS[name])) == STEPS[name]
     coarse = configured(name, "schedule=single", "schedule.levels=1", "schedule.steps=7")
     assert sizes(coarse) == PARAMETERS[name][:1]
@@ -82,7 +83,7 @@ def test_choices_on_the_command_line_win(name):
     groups["schedule"] = "single"
     configuration = configured(name, *(f"{group}={choice}" for group, choice in groups.items()), "schedule.steps=3")
     assert {group: configuration.resolved[group]["name"] for group in groups} == groups
-    assert configuration.components["schedule"].steps == 3
+    assert configuration.setup.schedule.steps == 3
     assert sizes(configuration) == [PERCEPTRONS[name]]
 
 
@@ -105,21 +106,21 @@ def test_points_are_the_papers():
 
 
 def test_weights_and_rates_are_the_papers():
-    interface = configured("paper_poisson_interface").components
-    weighting, adam = interface["weighting"], interface["optimizer"]
+    interface = configured("paper_poisson_interface").setup
+    weighting, adam = interface.weighting, interface.optimizer
     assert [weighting.term(name) for name in ("interior", "interface", "boundary")] == [0.01, 0.1, 1.0]
     assert (weighting.decay, weighting.rate, weighting.only) == (1 - 1e-4, 1e-4, ["interior"])
     assert [weighting.multipliers(name, "") for name in ("interior", "boundary")] == pytest.approx([1, 1])
     assert (adam.lr, adam.ramp_from, adam.ramp_steps, adam.decay) == (1e-2, 1e-4, 10, "none")
     burgers = configured("paper_burgers")
-    adam = burgers.components["optimizer"]
-    assert burgers.problem == load_problem_class("burgers")(nu=0.01)
+    adam = burgers.setup.optimizer
+    assert burgers.setup.problem == load_problem_class("burgers")(nu=0.01)
     assert (adam.lr, adam.decay, adam.period, adam.gamma, adam.weight_decay) == (1e-3, "cyclic", 100, 0.9995, 0.01)
-    assert [burgers.components["weighting"].term(name) for name in ("interior", "initial", "boundary")] == [1, 1, 1]
-    allen_cahn = configured("paper_allen_cahn").components
-    assert allen_cahn["sampler"].early == 0
-    assert [allen_cahn["weighting"].term(name) for name in ("interior", "initial")] == [0.1, 1.0]
-    assert allen_cahn["optimizer"].lr == 1e-3
+    assert [burgers.setup.weighting.term(name) for name in ("interior", "initial", "boundary")] == [1, 1, 1]
+    allen_cahn = configured("paper_allen_cahn").setup
+    assert allen_cahn.sampler.early == 0
+    assert [allen_cahn.weighting.term(name) for name in ("interior", "initial")] == [0.1, 1.0]
+    assert allen_cahn.optimizer.lr == 1e-3
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -134,7 +134,7 @@ def config_case(base: dict[str, Any]) -> Callable[[int], str]:
         config = mutated(base, random.Random(number))
         try:
             configuration = validate(config)
-            preflight.check(configuration)
+            preflight.check(configuration.setup)
         except UserError as error:
             one_line(error)
             return "refused"

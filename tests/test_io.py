@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import atomic_path, write_json, write_text
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import seal
-from kanpinn.io.solution import SolutionFile, field_axes, read_solution, write_solution
+from kanpinn.io.solution import SolutionFile, read_solution, write_solution
 
 
 @pytest.fixture

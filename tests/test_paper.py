@@ -47,10 +47,10 @@ def test_every_variant_composes_to_the_network_it_names(module, name):
             continue
         assert configuration.resolved["backbone"]["name"] == kinds[variant.kind]
         assert (configuration.resolved["optimizer"]["name"] == "levenberg_marquardt") == (variant.kind == "ours")
-        stages = configuration.components["schedule"].plan()
+        stages = configuration.setup.plan()
         assert tuple(stage.steps for stage in stages) == variant.steps
         if variant.kind != "mlp":
-            assert configuration.components["backbone"].grid == experiment.grid
+            assert configuration.setup.backbone.grid == experiment.grid
             finest = 0 if variant.name.endswith("coarse") else len(experiment.steps) - 1
             assert stages[-1].level == finest
 

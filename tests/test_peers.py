@@ -38,7 +38,7 @@ def cases() -> list[str]:
 
 
 def problem_of(suite: types.ModuleType, case: str):
-    return validate(compose(list(suite.CASES[case]))[0]).problem
+    return validate(compose(list(suite.CASES[case]))[0]).setup.problem
 
 
 class Values:

@@ -15,11 +15,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
+from kanpinn.axes import field_axes
 from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
 from kanpinn.backbones.separable.network import Factors
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays
-from kanpinn.io.solution import SolutionFile, field_axes, write_solution
+from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.jets.jet import JetSpace
 from kanpinn.pde.problem import Box
 from kanpinn.plots import (

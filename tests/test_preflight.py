@@ -124,12 +124,12 @@ def test_a_sound_problem_passes():
 def test_what_cannot_work_or_fit_is_refused(override, message):
     config, _ = compose(["problem=poisson", override])
     with pytest.raises(UserError, match=message):
-        preflight.check(validate(config))
+        preflight.check(validate(config).setup)
 
 
 def test_several_starts_of_a_network_that_begins_the_same_are_refused():
     config, _ = compose(["problem=kdv", "schedule.starts=2"])
     with pytest.raises(UserError, match=r"^schedule\.starts=2: expected 1 for a network that begins the same"):
-        preflight.check(validate(config))
+        preflight.check(validate(config).setup)
     config, _ = compose(["problem=kdv", "schedule.starts=2", "backbone.start=random"])
-    preflight.check(validate(config))
+    preflight.check(validate(config).setup)

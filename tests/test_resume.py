@@ -32,9 +32,11 @@ from kanpinn.multilevel import Stage
 from kanpinn.run import checkpoints, run
 from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.config import validate
+from kanpinn.settings.options import Configuration
 from kanpinn.settings.registry import REGISTRY
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
+from kanpinn.solver.setup import Setup
 from kanpinn.solver.time_marching import Solver
 
 TINY = [
@@ -128,8 +130,7 @@ class Watcher:
 
 def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
     """All that a solve leaves, without the times it took; arrays as bytes, so that NaN equals NaN."""
-    configuration = solver.configuration
-    grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+    grid = OutputGrid(solver.setup.problem, solver.setup.points)
     last = solver.training
     fields = solution_fields(last.objective, last.theta, grid)
     levels = [{**record.state(), "wall_time_s": 0.0} for record in last.levels]
@@ -147,19 +148,19 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
 
 def solved(configuration: Configuration) -> tuple[dict[str, Any], int]:
     """The outcome of a solve that is never stopped, and how often it could have been."""
-    solver, watch = Solver(configuration), Watcher()
+    solver, watch = Solver(configuration.setup), Watcher()
     return outcome(solver, solver.solve(watch)), watch.steps
 
 
 def stopped_and_resumed(configuration: Configuration, stops: Sequence[int], folder: Path) -> dict[str, Any]:
     """The outcome of a solve stopped before some steps and each time resumed from nothing but the file."""
-    solver = Solver(configuration)
+    solver = Solver(configuration.setup)
     saved = Checkpoints(folder, configuration)
     before = 0
     for stop in stops:
         assert solver.solve(Watcher(stop - before, saved)).reason == "interrupted"
         checkpoint = newest(folder)
-        solver = Solver(configuration_of(checkpoint, same_source=True))
+        solver = Solver(configuration_of(checkpoint, same_source=True).setup)
         solver.load_state(checkpoint.state)
         before = stop
     return outcome(solver, solver.solve(Watcher()))
@@ -430,7 +431,7 @@ def test_damaged_checkpoints_go_and_do_not_push_out_whole_ones(stopped: Path) ->
     with pytest.warns(KanpinnWarning, match="is used"):
         checkpoint = newest(stopped)
     configuration = configuration_of(checkpoint)
-    solver = Solver(configuration)
+    solver = Solver(configuration.setup)
     solver.load_state(checkpoint.state)
     written = Checkpoints(stopped, configuration, checkpoint.path).write(checkpoint.state, *solver.network())
     assert checkpoints.files(stopped) == [whole, written]
@@ -462,7 +463,7 @@ def test_only_what_no_process_writes_is_cleared_away(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Configuration) -> None:
+    def refuse(_: Setup) -> None:
         raise UserError("not here")
 
     monkeypatch.setattr("kanpinn.run.preflight.check", refuse)
@@ -480,7 +481,7 @@ def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: py
         (("slabs", 0, "underway", "best"), np.zeros(3)),
         (("slabs", 0, "optimizers", "levels", 0, "state", "last"), np.zeros(3)),
         (("slabs", 0, "optimizers", "levels"), []),
-        (("slabs", 0, "stage", "steps"), 10**9),
+        (("slabs", 0, "stage"), 10**9),
         (("slabs", 0, "work"), 10**400),
         (("slabs",), []),
         (("number",), 10**9),
@@ -498,7 +499,7 @@ def test_a_state_that_does_not_fit_its_config_is_refused_in_one_line(
     assert place[-1] in part or isinstance(part, list)
     part[place[-1]] = value
     with pytest.raises(UserError, match="the checkpoint does not fit its own config"):
-        Solver(configuration_of(checkpoint)).load_state(state)
+        Solver(configuration_of(checkpoint).setup).load_state(state)
 
 
 def test_spectra_of_any_number_of_visits_are_as_many_arrays_and_come_back() -> None:
@@ -520,9 +521,9 @@ def test_spectra_of_any_number_of_visits_are_as_many_arrays_and_come_back() -> N
 
 def test_a_logger_is_told_the_steps_of_discarded_starts_after_a_resumption(tmp_path: Path) -> None:
     configuration = validate(compose([*TINY, *SCHEDULES["nested"]])[0])
-    solver = Solver(configuration)
+    solver = Solver(configuration.setup)
     assert solver.solve(Watcher(7, Checkpoints(tmp_path, configuration))).reason == "interrupted"
-    resumed = Solver(configuration)
+    resumed = Solver(configuration.setup)
     resumed.load_state(newest(tmp_path).state)
     assert resumed.steps == 7  # two starts of two steps, three of the one that goes on
     assert resumed.discarded == 2

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -150,8 +151,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(poisson: P
 def drawn(seed: int, *overrides: str) -> tuple[bytes, bytes]:
     """The parameters and the points that a run begins with."""
     configuration = validate(compose([*TINY, "problem=heat", *overrides, f"seed={seed}"])[0])
-    training = Training(configuration, OutputGrid(configuration.problem, 3))
-    training.enter(configuration.components["schedule"].plan()[0])
+    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 3))
+    training.enter(configuration.setup.plan()[0])
     training.resample(training.theta)
     points = training.objective.term_points()
     return training.theta.numpy().tobytes(), b"".join(points[name].numpy().tobytes() for name in sorted(points))
@@ -572,8 +573,10 @@ def test_a_stage_optimizer_starts_from_its_config_and_the_problems_recommendatio
     from kanpinn.settings.compose import compose
     from kanpinn.settings.config import validate
 
-    configuration = validate(compose(["experiment=paper_burgers", "optimizer=levenberg_marquardt"])[0])
-    assert configuration.optimizer("adam").lr == 1e-3
-    assert configuration.optimizer({"name": "adam", "period": 7}).decay == "cyclic"
-    configuration = validate(compose(["experiment=paper_burgers", "optimizer.lr=0.5"])[0])
-    assert configuration.optimizer({"name": "adam", "period": 7}).lr == 0.5
+    def chosen(*words: str) -> Any:
+        return validate(compose(["experiment=paper_burgers", *words])[0]).setup.plan()[0].optimizer
+
+    assert chosen("optimizer=levenberg_marquardt", "schedule.optimizers=[adam]").lr == 1e-3
+    found = chosen("optimizer=levenberg_marquardt", "schedule.optimizers=[{name:adam,period:7}]")
+    assert (found.decay, found.period) == ("cyclic", 7)
+    assert chosen("optimizer.lr=0.5", "schedule.optimizers=[{name:adam,period:7}]").lr == 0.5

@@ -29,11 +29,13 @@ from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Box, Condition, Point
+from kanpinn.pde.time_slab import TimeSlab
 from kanpinn.run.checkpoints import files
+from kanpinn.run.preflight import check_slabs
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver import time_slabs
 from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.time_marching import frozen_fields
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(1.0, 4.0))
 JOINTS = [1.0, 2.0, 3.0, 4.0]
@@ -108,14 +110,14 @@ def test_continuity_asks_for_what_the_initial_conditions_ask_for() -> None:
     at = torch.stack([x, torch.full_like(x, 0.5)], dim=1)
     generator = torch.Generator().manual_seed(0)
     u, v = (Jet(space, torch.randn(len(space), 5, generator=generator, dtype=torch.float64)) for _ in range(2))
-    later = time_slabs.Slab(wave, 0.5, 1.0, lambda _: {"u": v})
+    later = TimeSlab(wave, 0.5, 1.0, lambda _: {"u": v})
     assert (later.domain.interval("t"), later.domain.interval("x")) == ((0.5, 1.0), (0.0, 1.0))
     p = Point(("x", "t"), at, {"u": u})
     found = {c.name: c.residual(p) for c in later.conditions()}
     assert torch.allclose(found["initial"], u.value - v.value, atol=1e-15)
     assert torch.allclose(found["initial_velocity"], u["t"] - v["t"], atol=1e-15)
     assert torch.equal(found["boundary"], u.value)
-    first = time_slabs.Slab(wave, 0.0, 0.5)
+    first = TimeSlab(wave, 0.0, 0.5)
     for mine, theirs in zip(first.conditions(), wave.conditions(), strict=True):
         assert torch.equal(mine.residual(p), theirs.residual(p))  # type: ignore[arg-type]
 
@@ -124,7 +126,7 @@ def test_a_network_that_goes_on_unchanged_meets_continuity_exactly() -> None:
     network = body(Kan(width=[3], degree=4, grid=3), Wave.domain)
     theta = network.initial(np.random.default_rng(0))
     whole = Objective(Wave(), Backbone(network.embedding, network.layers), Fixed())
-    later = time_slabs.Slab(Wave(), 0.5, 1.0, time_slabs.fields(whole, theta))
+    later = TimeSlab(Wave(), 0.5, 1.0, frozen_fields(whole, theta))
     x = torch.linspace(0, 1, 7, dtype=torch.float64)
     at = torch.stack([x, torch.full_like(x, 0.5)], dim=1)
     p = Point(("x", "t"), at, whole.fields(theta, at))
@@ -166,13 +168,11 @@ def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_pat
     assert found["true"][:2] == found["false"][:2]  # the first slab has nothing to start from
     assert found["true"][2] != found["false"][2]
     configuration = validate(compose([*SMALL, "schedule.slabs=2"])[0])
-    first = Training(time_slabs.part(configuration, 0, None), OutputGrid(configuration.problem, 5))
-    plan = configuration.components["schedule"].plan()
+    first = Training(configuration.setup.slab(0, None), OutputGrid(configuration.setup.problem, 5))
+    plan = configuration.setup.plan()
     for stage in plan:
         first.enter(stage)
-    second = Training(
-        time_slabs.part(configuration, 1, time_slabs.fields(first.objective, first.theta)), first.grid, first
-    )
+    second = Training(configuration.setup.slab(1, frozen_fields(first.objective, first.theta)), first.grid, first)
     second.enter(plan[0])
     # Nothing was trained: the finer network is the coarser one refined, whose projection is itself.
     coarse = first.hierarchy.transfer(0).restrict(first.theta)
@@ -206,7 +206,7 @@ def test_a_condition_at_a_later_time_is_refused() -> None:
             return [*super().conditions(), Condition("end", ("t+",), lambda p: p.u)]
 
     with pytest.raises(UserError, match=r"^schedule\.slabs=2: expected 1 \(condition end holds at a time of its own"):
-        time_slabs.check(replace(configuration, problem=Two()))
+        check_slabs(replace(configuration.setup, problem=Two()))
 
 
 def test_the_newest_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["problem=poisson"], r"^schedule\.slabs=2: expected 1 \(problem=poisson has no initial condition"),
+        (["problem=poisson"], r"^schedule\.slabs=2: expected 1 \(problem=Poisson has no initial condition"),
         (
             ["problem=wave", "problem.conditions=exact"],
             r"^schedule\.slabs=2: conditions built in belong to the first time",

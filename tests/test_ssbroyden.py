@@ -228,9 +228,9 @@ def test_too_fine_a_level_is_refused_before_any_work() -> None:
         "backbone.degree=5",
         "backbone.grid=4",
     ]
-    preflight.check(validate(compose([*words, "schedule.levels=1"])[0]))
+    preflight.check(validate(compose([*words, "schedule.levels=1"])[0]).setup)
     with pytest.raises(UserError, match="optimizer=ssbroyden: 12870 parameters"):
-        preflight.check(validate(compose([*words, "schedule.levels=3"])[0]))
+        preflight.check(validate(compose([*words, "schedule.levels=3"])[0]).setup)
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for overrides in json.loads(sys.stdin.read()):
     began = time.process_time()
     try:
-        preflight.check(validate(compose(overrides)[0]))
+        preflight.check(validate(compose(overrides)[0]).setup)
         line = "accepted"
     except UserError as error:
         line = "refused " + str(error)

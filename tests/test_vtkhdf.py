@@ -13,8 +13,9 @@ import pyvista as pv
 import vtk
 import xarray as xr
 
+from kanpinn.axes import field_axes
 from kanpinn.io.chunks import CHUNK_BYTES, chunk_shape, deflated
-from kanpinn.io.solution import SolutionFile, field_axes, read_solution, write_solution
+from kanpinn.io.solution import SolutionFile, read_solution, write_solution
 
 T, X, Y, Z = np.linspace(0, 2, 5), np.linspace(-1, 1, 4), np.linspace(3, 4, 3), np.linspace(0, 6, 7)
 

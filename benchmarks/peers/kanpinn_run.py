@@ -22,7 +22,7 @@ from kanpinn.errors import DivergedError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.solution import read_solution
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import Configuration
+from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import Training
 
 
@@ -51,12 +51,12 @@ def main() -> None:
     began = time.perf_counter()
     torch.set_num_threads(given.threads)
 
-    setup: list[float] = []
+    begun: list[float] = []
 
-    def timed(configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> Training:
-        training = Training(configuration, grid, before)
+    def timed(setup: Setup, grid: OutputGrid, before: Training | None = None) -> Training:
+        training = Training(setup, grid, before)
         training.started = began
-        setup.append(time.perf_counter() - began)
+        begun.append(time.perf_counter() - began)
         return training
 
     kanpinn.solver.time_marching.Training = timed  # type: ignore[assignment,misc]
@@ -83,7 +83,7 @@ def main() -> None:
         "curve": points,
         "ended": (status or metrics["status"]) != "time_limit",
         "seconds": seconds,
-        "setup_s": setup[0],
+        "setup_s": begun[0],
         "compile_s": 0.0,
         "parameters": metrics["parameters"],
         "version": f"kanpinn {kanpinn.__version__}, torch {torch.__version__}",

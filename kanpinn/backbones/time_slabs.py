@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,25 @@ def in_sequence(embedding: Embedding, bodies: tuple[Backbone, ...]) -> Backbone:
     column = sum(embedding.count(name) for name in before)
     finest = max(bodies, key=lambda body: body.level)
     return Backbone(embedding, [TimeSlabs(bodies, column)], grid=finest.grid, level=finest.level)
+
+
+def joined(embedding: Embedding, trained: Sequence[tuple[Backbone, Tensor]], count: int) -> tuple[Backbone, Tensor]:
+    """Return one network of several in sequence, of which the last may be missing.
+
+    Args:
+        embedding: That of the whole domain.
+        trained: Networks with their parameters `[P_k]`, from the first on.
+        count: Number of networks.
+
+    Returns:
+        The network with its parameters `[P]`, NaN for networks that are missing; what is given where `count` is 1.
+    """
+    if count == 1:
+        return trained[0]
+    last, theta = trained[-1]
+    missing = [(copy(last), torch.full_like(theta, torch.nan)) for _ in range(count - len(trained))]
+    bodies, vectors = zip(*trained, *missing, strict=True)
+    return in_sequence(embedding, bodies), torch.cat(vectors)
 
 
 def slabs_begun(backbone: Backbone, theta: Tensor) -> int:

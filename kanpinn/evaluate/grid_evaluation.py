@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.axes import field_axes
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
-from kanpinn.io.solution import field_axes
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Objective
 from kanpinn.pde.problem import Coordinates, Problem, inside

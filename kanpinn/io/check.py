@@ -13,11 +13,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import existing_file, is_only_dimension
 from kanpinn.io.schema import FIELD_AXES, LEVEL, METRICS, SCHEMA_OF, Item
-from kanpinn.io.solution import field_axes
 
 RESULTS = ("solution.h5", "metrics.json")
 """What a run writes when it ends."""

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io import vtkhdf
 from kanpinn.io.atomic import jsonable
@@ -20,7 +21,6 @@ from kanpinn.io.checkpoint import META, read_meta
 from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
-from kanpinn.io.solution import field_axes
 from kanpinn.io.unfinished import unfinished
 
 __all__ = ["inspect", "is_run", "render"]

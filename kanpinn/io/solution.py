@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
 import numpy as np
 
+from kanpinn.axes import field_axes
 from kanpinn.io import vtkhdf
 from kanpinn.io.hdf5 import (
     dimension,
@@ -35,18 +36,6 @@ _HISTORY_LABELS = {
     "loss": ("loss", "1"),
     "stage": ("stage", "1"),
 }
-
-
-def field_axes(names: Iterable[str]) -> tuple[str, ...]:
-    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters between t and z.
-
-    Args:
-        names: One-letter coordinate names.
-
-    Returns:
-        The names, time first, x, y and z last, each group in reverse alphabetical order.
-    """
-    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", [-ord(letter) for letter in name])))
 
 
 @dataclass

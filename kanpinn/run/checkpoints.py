@@ -21,8 +21,9 @@ from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
 from kanpinn.least_squares.residuals import Objective
 from kanpinn.pde.problem import output_names
-from kanpinn.settings.config import Configuration, validate
+from kanpinn.settings.config import validate
 from kanpinn.settings.discovery import packaged, problem_file
+from kanpinn.settings.options import Configuration
 from kanpinn.state import State, join, split, tensor
 
 FOLDER = "checkpoints"
@@ -241,25 +242,23 @@ def network(checkpoint: Checkpoint) -> tuple[Objective, Tensor]:
         theta = tensor(arrays["theta"], "cpu")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
-    schedule = configuration.components["schedule"]
+    setup, schedule = configuration.setup, configuration.setup.schedule
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its levels {levels} are not those of its schedule")
-    problem, options = configuration.problem, configuration.components["backbone"]
-    embedding = options.embedding.of(problem, np.random.default_rng(0))
+    embedding = setup.embedding()
     if embedding.frequencies is not None:
         stored = arrays.get("embedding/frequencies", np.empty(0))
         if stored.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
         embedding.frequencies = torch.from_numpy(stored)
-    bodies = [options.build(embedding, len(output_names(problem))) for _ in levels]
+    bodies = [setup.backbone.build(embedding, len(output_names(setup.problem))) for _ in levels]
     for k, level in enumerate(levels):
         while bodies[k].level < level:
             bodies[k] = bodies[k].refined()
     backbone = bodies[0] if len(bodies) == 1 else in_sequence(embedding, tuple(bodies))
     if len(theta) != backbone.size:
         raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
-    exact = configuration.conditions == "exact"
-    return Objective(problem, backbone, configuration.components["weighting"], exact=exact), theta
+    return setup.objective(backbone), theta
 
 
 def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:

@@ -12,18 +12,17 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.embedding import PARITIES, Embedding
+from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.residuals import Objective
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
 from kanpinn.pde.problem import Box, Condition, Problem, output_names
-from kanpinn.pde.problem_calls import ask
+from kanpinn.pde.problem_calls import ask, problem_name
+from kanpinn.pde.time_slab import START
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.samplers import SAMPLERS
-from kanpinn.settings.config import Configuration
-from kanpinn.solver import time_slabs
+from kanpinn.solver.setup import Setup, name_of
 
 TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
 """Names of groups and fields of a solution file that an unknown would clash with."""
@@ -31,25 +30,24 @@ TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
 PROBE_POINTS = 7
 
 
-def check(configuration: Configuration) -> None:
+def check(setup: Setup) -> None:
     """Check everything that can be checked before any work starts.
 
     Args:
-        configuration: The checked config.
+        setup: Problem and methods.
 
     Raises:
         UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
             too low for its derivatives, lists do not fit the levels, or the run would not fit into memory.
     """
-    problem, components = configuration.problem, configuration.components
+    problem = setup.problem
     check_class(problem)
-    components["backbone"].check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
-    components["sampler"].check_levels(components["schedule"].levels)
-    components["sampler"].check_problem(problem)
-    time_slabs.check(configuration)
-    components["logger"].require()
-    check_memory(configuration, available_memory(configuration.settings.device))
-    probe(configuration)
+    setup.backbone.check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
+    setup.sampler.check_levels(setup.schedule.levels)
+    setup.sampler.check_problem(problem)
+    check_slabs(setup)
+    check_memory(setup, available_memory(setup.device.type))
+    probe(setup)
 
 
 def check_class(problem: Problem) -> None:
@@ -89,44 +87,76 @@ def check_class(problem: Problem) -> None:
             raise UserError(f"{who}: condition name {condition.name!r} must be letters, digits and underscores")
 
 
-def probe(configuration: Configuration) -> None:
+def check_slabs(setup: Setup) -> None:
+    """Refuse time slabs where they make no sense.
+
+    Args:
+        setup: Problem and methods.
+
+    Raises:
+        UserError: If the problem has no time or no initial condition, the conditions are built in, or the embedding
+            mixes time with other coordinates.
+    """
+    count, problem = setup.schedule.slabs, setup.problem
+    if count == 1:
+        return
+    conditions = problem.conditions()
+    if "t" not in problem.domain.names or not any(c.faces == START for c in conditions):
+        name = problem_name(problem)
+        raise invalid("schedule.slabs", count, f"1 (problem={name} has no initial condition at the first time)")
+    for condition in conditions:
+        if condition.faces != START and any(face.startswith("t") for face in condition.faces):
+            raise invalid(
+                "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.faces})"
+            )
+    if setup.exact:
+        raise UserError(
+            f"schedule.slabs={count}: conditions built in belong to the first time; valid choices: "
+            "problem.conditions=soft, or schedule.slabs=1"
+        )
+    if setup.backbone.embedding.kind == "fourier" or "t" in problem.periodic or "t" in problem.symmetry:
+        raise invalid(
+            "schedule.slabs", count, "1, where the embedding is not that of time alone (periodic, symmetric, fourier)"
+        )
+
+
+def probe(setup: Setup) -> None:
     """Evaluate every method of the problem once, on a small network at a few points; raises UserError."""
-    problem, options = configuration.problem, configuration.components["backbone"]
-    generator = np.random.default_rng(0)
-    dtype, device = getattr(torch, configuration.settings.dtype), torch.device(configuration.settings.device)
-    embedding = ask(problem, "inputs", options.embedding.of, problem, generator)
-    backbone: Backbone = options.build(embedding, len(output_names(problem)))
-    check_stages(configuration, backbone)
-    theta = backbone.initial(generator).to(device, dtype)
-    objective = Objective(
-        problem, backbone, configuration.components["weighting"], exact=configuration.conditions == "exact"
-    )
+    problem, backbone, generator = setup.problem, small_network(setup), np.random.default_rng(0)
+    check_stages(setup, backbone)
+    theta = backbone.initial(generator).to(setup.device, setup.dtype)
+    objective = setup.objective(backbone)
     sampler = SAMPLERS["uniform"](interior=PROBE_POINTS, boundary=2 * PROBE_POINTS)
-    objective.set_points(sampler.draw(problem, 0, generator, dtype=dtype, device=device))
+    objective.set_points(sampler.draw(problem, 0, generator, dtype=setup.dtype, device=setup.device))
     if not bool(torch.isfinite(objective.residual(theta)[0]).all()):
         raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
-    for chosen in {repr(s.optimizer): s.optimizer for s in configuration.components["schedule"].plan()}.values():
-        configuration.optimizer(chosen).check_objective(objective, theta)
+    for optimizer in setup.optimizers():
+        optimizer.check_objective(objective, theta)
     check_symmetry(objective, theta)
     points = objective.term_points()["interior"].double().cpu()
     reference_values(problem, points)
 
 
-def check_stages(configuration: Configuration, backbone: Backbone) -> None:
+def small_network(setup: Setup) -> Backbone:
+    """Return the network on its coarsest level; raises UserError where the problem's further inputs are wrong."""
+    embedding = ask(setup.problem, "inputs", setup.embedding)
+    return setup.backbone.build(embedding, len(output_names(setup.problem)))
+
+
+def check_stages(setup: Setup, backbone: Backbone) -> None:
     """Refuse schedules that need levels or random starts a network does not have, and optimisers that cannot train it.
 
     Args:
-        configuration: The checked config.
+        setup: Problem and methods.
         backbone: The network.
 
     Raises:
         UserError: Naming the choice to change.
     """
-    stages = configuration.components["schedule"].plan()
+    stages = setup.plan()
     if not backbone.refinable and any(after.level < before.level for before, after in pairwise(stages)):
-        name = configuration.resolved["schedule"]["name"]
         raise UserError(
-            f"schedule={name}: backbone={configuration.resolved['backbone']['name']} has no coarser levels to go down "
+            f"schedule={name_of(setup.schedule)}: backbone={name_of(setup.backbone)} has no coarser levels to go down "
             "to; valid choices: nested, single."
         )
     trials = sum(stage.trial is not None for stage in stages)
@@ -136,7 +166,7 @@ def check_stages(configuration: Configuration, backbone: Backbone) -> None:
     while levels[-1].refinable and len(levels) <= max(stage.level for stage in stages):
         levels.append(levels[-1].refined())
     for level, chosen in {(stage.level, repr(stage.optimizer)): stage.optimizer for stage in stages}.items():
-        configuration.optimizer(chosen).check_backbone(levels[min(level[0], len(levels) - 1)])
+        chosen.check_backbone(levels[min(level[0], len(levels) - 1)])
 
 
 def available_memory(device: str) -> int:
@@ -149,23 +179,21 @@ def available_memory(device: str) -> int:
         return 2**63  # a system that does not say
 
 
-def check_memory(configuration: Configuration, available: int) -> None:
+def check_memory(setup: Setup, available: int) -> None:
     """Refuse a run whose finest level cannot fit into memory.
 
     The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
     Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge does.
 
     Args:
-        configuration: The checked config.
+        setup: Problem and methods.
         available: Bytes of memory there are.
 
     Raises:
         UserError: Naming levels, grid and the memory it would take.
     """
-    options, schedule = configuration.components["backbone"], configuration.components["schedule"]
-    sampler, problem = configuration.components["sampler"], configuration.problem
-    embedding: Embedding = ask(problem, "inputs", options.embedding.of, problem, np.random.default_rng(0))
-    coarsest = finest = options.build(embedding, len(output_names(problem)))
+    options, schedule, sampler, problem = setup.backbone, setup.schedule, setup.sampler, setup.problem
+    coarsest = finest = small_network(setup)
     for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
         finest = finest.refined()
     parameters = finest.size
@@ -174,7 +202,7 @@ def check_memory(configuration: Configuration, available: int) -> None:
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
-    used = {repr(stage.optimizer): configuration.optimizer(stage.optimizer) for stage in schedule.plan()}.values()
+    used = setup.optimizers()
     kept = [
         min(points, (optimizer.rows(parameters) if isinstance(optimizer, LevenbergMarquardt) else None) or points)
         for optimizer in used
@@ -184,7 +212,7 @@ def check_memory(configuration: Configuration, available: int) -> None:
         need += 8 * (max(kept) * parameters + 3 * parameters**2)
     if any(isinstance(optimizer, SsBroyden) for optimizer in used):
         need += 8 * parameters**2
-    grid_points = configuration.settings.output.points or DEFAULT_POINTS.get(len(problem.domain), 11)
+    grid_points = setup.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
     shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)
     if shown > 0.5 * available:

@@ -23,9 +23,8 @@ from kanpinn.evaluate.grid_evaluation import (
 from kanpinn.evaluate.spectrum import stacked
 from kanpinn.io.atomic import write_json
 from kanpinn.io.solution import SolutionFile, write_solution
-from kanpinn.least_squares.residuals import Objective
 from kanpinn.run.progress import warn
-from kanpinn.settings.config import Configuration
+from kanpinn.settings.options import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import Training
 from kanpinn.solver.time_marching import Solver
@@ -56,9 +55,8 @@ def write_results(
     """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     backbone, theta = solver.network()
     objective = solver.training.objective
-    if backbone is not solver.training.backbone or objective.problem is not configuration.problem:
-        exact = configuration.conditions == "exact"
-        objective = Objective(configuration.problem, backbone, configuration.components["weighting"], exact=exact)
+    if backbone is not solver.training.backbone or objective.problem is not configuration.setup.problem:
+        objective = configuration.setup.objective(backbone)
     fields = solution_fields(objective, theta, grid)
     metrics = _metrics(configuration, solver, end, grid.errors(fields))
     model = (model_arrays(backbone, theta), model_attributes(backbone))
@@ -82,7 +80,7 @@ def write_results(
     )
     if end.reason == "diverged":
         message += f"; {ADVICE['diverged']}"
-    missing = configuration.components["schedule"].slabs - len(solver.done)
+    missing = configuration.setup.schedule.slabs - len(solver.done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Solution(objective, theta, metrics, folder), message, failures
@@ -91,7 +89,7 @@ def write_results(
 def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any]) -> dict[str, Any]:
     """What metrics.json holds, with relative L2 and largest errors on the output grid."""
     resolved, done, levels = configuration.resolved, solver.done, solver.training.levels
-    slabs = configuration.components["schedule"].slabs
+    slabs = configuration.setup.schedule.slabs
     return {
         "schema_version": SCHEMA_VERSION,
         "status": STATUSES[end.reason],
@@ -117,7 +115,7 @@ def _solution_file(
     model: tuple[dict[str, Any], dict[str, Any]],
 ) -> SolutionFile:
     """What solution.h5 holds: fields, history, levels, points and the model's arrays and attributes."""
-    problem, training = configuration.problem, solver.training
+    problem, training = configuration.setup.problem, solver.training
     return SolutionFile(
         problem=metrics["problem"],
         equation=problem.equation,
@@ -135,7 +133,7 @@ def _solution_file(
         metrics=metrics,
         model=model[0],
         model_attributes=model[1],
-        slabs=configuration.components["schedule"].slabs,
+        slabs=configuration.setup.schedule.slabs,
         slabs_begun=len(solver.done),
     )
 

@@ -36,7 +36,8 @@ from kanpinn.run.results import draw, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.watch import RunWatch
 from kanpinn.settings.compose import check_folder, parse
-from kanpinn.settings.config import Configuration, one_line, validate
+from kanpinn.settings.config import COMPONENTS, one_line, validate
+from kanpinn.settings.options import Configuration
 from kanpinn.solver.time_marching import Solver
 
 FINISHED = ("converged", "step_limit", "diverged")
@@ -79,13 +80,13 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequenc
             torch.set_num_threads(configuration.settings.threads)
         try:
             log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
-            preflight.check(configuration)
-            grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+            _preflight(configuration)
+            grid = OutputGrid(configuration.setup.problem, configuration.setup.points)
         except UserError:
             for name in ("config.yaml", "log.txt"):
                 (folder / name).unlink(missing_ok=True)
             raise
-        return _solve(configuration, folder, log, Solver(configuration), grid, observers, still_there)
+        return _solve(configuration, folder, log, Solver(configuration.setup), grid, observers, still_there)
 
 
 def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logger] = ()) -> Solution:
@@ -121,16 +122,16 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
         if checkpoint is not None:
             configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
             _same_conditions(checkpoint, configuration)
-            preflight.check(configuration)
-            solver = Solver(configuration)
+            _preflight(configuration)
+            solver = Solver(configuration.setup)
             solver.load_state(checkpoint.state)
             where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
         else:
             configuration = validate(checkpoints.changed_config(_written_config(folder), changed))
             if configuration.settings.threads:
                 torch.set_num_threads(configuration.settings.threads)
-            preflight.check(configuration)
-            solver, where = Solver(configuration), "the beginning"
+            _preflight(configuration)
+            solver, where = Solver(configuration.setup), "the beginning"
         limit = configuration.settings.time_limit_s
         if limit is not None and solver.seconds >= limit and not solver.over:
             raise UserError(
@@ -143,8 +144,14 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
         line = f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}"
         log.add(line)
         print(f"{line}\n", flush=True)
-        grid = OutputGrid(configuration.problem, configuration.settings.output.points)
+        grid = OutputGrid(configuration.setup.problem, configuration.setup.points)
         return _solve(configuration, folder, log, solver, grid, observers, still_there, checkpoint, bool(changed))
+
+
+def _preflight(configuration: Configuration) -> None:
+    """Check everything that can be checked before any work starts; raises UserError."""
+    configuration.logger.require()
+    preflight.check(configuration.setup)
 
 
 def _finished(folder: Path) -> str | None:
@@ -233,7 +240,7 @@ def _report(
         log.add(text)
         print(f"kanpinn: {text}", file=sys.stderr, flush=True)
 
-    report = Report(configuration.components["logger"], warn, observers, steps)
+    report = Report(configuration.logger, warn, observers, steps)
     report.start(configuration.resolved, folder)
     try:
         yield report
@@ -287,7 +294,7 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
     resolved, settings = configuration.resolved, configuration.settings
     _write_config(configuration, folder)
     log = RunLog(folder / "log.txt")
-    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *configuration.components)]
+    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *COMPONENTS)]
     chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
     log.add(
         f"kanpinn {__version__} solve, {_now()}",

@@ -12,8 +12,9 @@ from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.run import checkpoints
 from kanpinn.run.progress import RunLog, StageBar, warn
-from kanpinn.settings.config import Configuration
+from kanpinn.settings.options import Configuration
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
+from kanpinn.solver.setup import name_of
 from kanpinn.solver.slab_solve import Training
 from kanpinn.solver.time_marching import Solver
 from kanpinn.state import State
@@ -62,8 +63,8 @@ class RunWatch:
     def slab_begun(self, solver: Solver) -> None:
         if len(solver.done) > 1:
             return
-        count = self._configuration.components["schedule"].slabs
-        picture = _diagram(self._configuration, solver.training)
+        count = self._configuration.setup.schedule.slabs
+        picture = _diagram(solver)
         picture += f"\non each of {count} time slabs" if count > 1 else ""
         self._log.add(picture)
         print(f"{picture}\n", flush=True)
@@ -114,14 +115,13 @@ class RunWatch:
             solver.training.events.clear()
 
 
-def _diagram(configuration: Configuration, training: Training) -> str:
+def _diagram(solver: Solver) -> str:
     """The schedule as a picture, as wide as the terminal allows."""
-    coarsest = training.hierarchy.backbones[0]
-    plan = configuration.components["schedule"].plan()
+    coarsest, plan = solver.training.hierarchy.backbones[0], list(solver.plan)
     highest = max(stage.level for stage in plan)
     if plan[-1].level < highest and coarsest.refinable:
-        plan.append(Stage(highest, 0))  # a level that waits is returned to
-    named = [replace(stage, optimizer=configuration.optimizer_name(stage.optimizer)) for stage in plan]
+        plan.append(Stage(highest, 0, optimizer=solver.setup.optimizer))  # a level that waits is returned to
+    named = [replace(stage, optimizer=name_of(stage.optimizer)) for stage in plan]
     width = shutil.get_terminal_size().columns
     return diagram(named, lambda level: coarsest.grid and coarsest.grid * 2**level, width)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.multilevel import Schedule
+from kanpinn.multilevel.schedules import Custom
+from kanpinn.optimizers import Optimizer
 from kanpinn.pde.problem import Problem
 from kanpinn.settings.checking import build, conform, shown, unknown_key
 from kanpinn.settings.config_limits import check_interpolations, check_resolved
 from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
-
-__all__ = ["COMPONENTS", "Configuration", "Output", "Settings", "load_problem_class", "one_line", "validate"]
+from kanpinn.settings.options import Configuration, Settings
+from kanpinn.settings.registry import REGISTRY, options
+from kanpinn.solver.setup import Setup
 
 COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experiment"))
 """Groups whose choices are option dataclasses in the registry."""
@@ -48,140 +52,6 @@ def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
 
 
 OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
-
-
-@dataclass(frozen=True)
-class Output:
-    """What is written and shown besides the numbers.
-
-    Attributes:
-        points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
-        figures: Whether figures are drawn.
-        progress: Whether a progress bar is shown.
-    """
-
-    points: int | list[int] | None = None
-    figures: bool = True
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        counts = self.points if isinstance(self.points, list) else [2 if self.points is None else self.points]
-        if not counts or min(counts) < 2:
-            raise invalid("output.points", shown(self.points), "at least 2 points per coordinate")
-
-
-@dataclass(frozen=True)
-class CheckpointOptions:
-    """How often a run writes what it could be resumed from; at stage ends it does so anyway.
-
-    Attributes:
-        every_s: Seconds between two checkpoints; 0 writes one before every step, whatever it costs.
-        keep: How many of the last ones are kept.
-    """
-
-    every_s: float = 60.0
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        if self.every_s < 0:
-            raise invalid("checkpoint.every_s", self.every_s, "a number of seconds of at least 0")
-        if not 1 <= self.keep <= 10_000:
-            raise invalid("checkpoint.keep", self.keep, "a whole number from 1 to 10000")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The top-level keys that belong to no group.
-
-    Attributes:
-        seed: Seeds every random choice.
-        dtype: Floating point type of points and network.
-        device: Where torch computes.
-        threads: CPU threads of torch; None leaves torch's own choice.
-        time_limit_s: Seconds after which the run stops; None sets no limit.
-        output: What is written and shown.
-        checkpoint: When the state is written.
-    """
-
-    seed: int
-    dtype: Literal["float64", "float32"] = "float64"
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = None
-    time_limit_s: float | None = None
-    output: Output = field(default_factory=Output)
-    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise invalid("seed", self.seed, "a whole number of at least 0 and below 2^63")
-        if self.threads is not None and not 1 <= self.threads <= 4096:
-            raise invalid("threads", self.threads, "a whole number from 1 to 4096, or null")
-        if self.time_limit_s is not None and self.time_limit_s <= 0:
-            raise invalid("time_limit_s", self.time_limit_s, "a positive number of seconds, or null")
-        if self.device == "cuda":
-            import torch
-
-            if not torch.cuda.is_available():
-                raise UserError("device=cuda: no CUDA device is available; valid choices: cpu.")
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """A checked config.
-
-    Attributes:
-        settings: The top-level keys.
-        problem: The problem with its coefficients.
-        conditions: Whether conditions are loss terms ("soft") or met by construction ("exact").
-        components: By group (backbone, sampler, schedule, optimizer, weighting, logger), the chosen options.
-        resolved: The config as plain values, nothing left to interpolate.
-    """
-
-    settings: Settings
-    problem: Problem
-    conditions: Literal["soft", "exact"]
-    components: dict[str, Any]
-    resolved: dict[str, Any]
-
-    def problem_for(self, level: int) -> Problem:
-        """The problem that a level solves: with the coefficients of the schedule's curriculum, if there are any."""
-        changed = self.components["schedule"].coefficients(level)
-        return replace(self.problem, **changed) if changed else self.problem
-
-    def optimizer_name(self, chosen: Any) -> str:
-        """The name of the optimiser that a stage asks for by name, by a mapping, or (None) takes from the run."""
-        name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
-        return self.resolved["optimizer"]["name"] if name is None else str(name)
-
-    def optimizer(self, chosen: Any, key: str = "schedule.optimizers") -> Any:
-        """A new optimiser for a stage.
-
-        Args:
-            chosen: A name, a mapping with `name` and options, or None for the run's own.
-            key: The config key it stands under, for messages.
-
-        Returns:
-            The optimiser, not yet started. Options not given are the run's own where it is the run's optimiser, else
-            those of its config file, the problem's recommendations included.
-
-        Raises:
-            UserError: If there is no such optimiser or option.
-        """
-        own = self.resolved["optimizer"]
-        if chosen is None or chosen == own["name"]:
-            return copy(self.components["optimizer"])
-        if isinstance(chosen, str):
-            chosen = {"name": chosen}
-        if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
-            raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
-        from kanpinn.settings.registry import REGISTRY
-
-        name = chosen["name"]
-        if name not in REGISTRY["optimizer"]:
-            raise unknown_choice(key, name, REGISTRY["optimizer"])
-        base = own if name == own["name"] else _file_options("optimizer", name, self.resolved)
-        options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
-        return build(REGISTRY["optimizer"][name], options, key)
 
 
 def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,16 +89,25 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
     problem, conditions = _problem(_group(values, "problem"))
-    components = {group: _component(group, _group(values, group)) for group in COMPONENTS}
-    configuration = Configuration(settings, problem, conditions, components, values)
-    _check_optimizers(configuration)
-    _check_curriculum(configuration)
-    return configuration
+    parts = {group: _component(group, _group(values, group)) for group in COMPONENTS}
+    logger = parts.pop("logger")
+    parts["schedule"] = _with_optimizers(parts["schedule"], parts["optimizer"], values)
+    setup = Setup(
+        problem,
+        **parts,
+        conditions=conditions,
+        seed=settings.seed,
+        dtype=getattr(torch, settings.dtype),
+        device=torch.device(settings.device),
+        points=settings.output.points,
+    )
+    check_curriculum(setup)
+    return Configuration(settings, setup, logger, values)
 
 
-def _check_curriculum(configuration: Configuration) -> None:
+def check_curriculum(setup: Setup) -> None:
     """Refuse a curriculum in what the problem cannot vary from level to level; raises UserError."""
-    schedule, problem = configuration.components["schedule"], configuration.problem
+    schedule, problem = setup.schedule, setup.problem
     given = getattr(schedule, "curriculum", None)
     if not given:
         return
@@ -246,7 +125,7 @@ def _check_curriculum(configuration: Configuration) -> None:
             )
     for level in range(schedule.levels - 1):
         try:
-            other = configuration.problem_for(level)
+            other = setup.problem_on(level)
         except UserError as error:
             raise UserError(f"schedule.curriculum on level {level}: {error}") from error
         for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry"):
@@ -256,13 +135,54 @@ def _check_curriculum(configuration: Configuration) -> None:
             raise UserError(f"schedule.curriculum: on level {level} the problem has another domain")
 
 
-def _check_optimizers(configuration: Configuration) -> None:
-    """Refuse optimisers of levels or stages that do not exist; raises UserError naming the key they stand under."""
-    schedule = configuration.components["schedule"]
-    for chosen in schedule.optimizers or []:
-        configuration.optimizer(chosen)
-    for k, stage in enumerate(getattr(schedule, "stages", [])):
-        configuration.optimizer(stage.get("optimizer"), f"schedule.stages[{k}].optimizer")
+def _with_optimizers(schedule: Schedule, own: Optimizer, values: Mapping[str, Any]) -> Schedule:
+    """Put objects in place of the optimisers that a schedule names; raises UserError with the key they stand under."""
+    changed: dict[str, Any] = {}
+    if schedule.optimizers is not None:
+        changed["optimizers"] = [optimizer_of(chosen, own, values) for chosen in schedule.optimizers]
+    if isinstance(schedule, Custom):
+        changed["stages"] = [
+            {**stage, "optimizer": optimizer_of(stage["optimizer"], own, values, f"schedule.stages[{k}].optimizer")}
+            if stage.get("optimizer") is not None
+            else stage
+            for k, stage in enumerate(schedule.stages)
+        ]
+    return replace(schedule, **changed) if changed else schedule
+
+
+def optimizer_of(
+    chosen: Any, own: Optimizer, values: Mapping[str, Any], key: str = "schedule.optimizers"
+) -> Optimizer | None:
+    """Return the optimiser that a schedule names for a level or a stage.
+
+    Args:
+        chosen: A name, a mapping with `name` and options, or None for the run's own.
+        own: The run's own.
+        values: The resolved config.
+        key: The config key it stands under, for messages.
+
+    Returns:
+        The optimiser; None for None. Options not given are the run's own where it is the run's optimiser, else those
+        of its config file, the problem's recommendations included.
+
+    Raises:
+        UserError: If there is no such optimiser or option.
+    """
+    run = values["optimizer"]
+    if chosen is None:
+        return None
+    if chosen == run["name"]:
+        return own
+    if isinstance(chosen, str):
+        chosen = {"name": chosen}
+    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
+        raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
+    name = chosen["name"]
+    if name not in REGISTRY["optimizer"]:
+        raise unknown_choice(key, name, REGISTRY["optimizer"])
+    base = run if name == run["name"] else _file_options("optimizer", name, values)
+    options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
+    return build(REGISTRY["optimizer"][name], options, key)
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -322,8 +242,6 @@ def _group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
 
 def _component(group: str, values: dict[str, Any]) -> Any:
     """The options of one component."""
-    from kanpinn.settings.registry import options
-
     try:
         cls = options(group, values["name"])
     except KeyError:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.least_squares.residuals import Objective
-from kanpinn.samplers import Sampler
 from kanpinn.samplers.base import Draw
-from kanpinn.settings.config import Configuration
+from kanpinn.solver.setup import Setup
 from kanpinn.state import State, generator_of, generator_state
 
 
@@ -19,15 +18,13 @@ class Collocation:
     """The points of one training.
 
     Attributes:
-        configuration: The checked config: its sampler draws in its problem's domain.
+        setup: Its sampler draws in its problem's domain.
     """
 
-    def __init__(self, configuration: Configuration, generator: np.random.Generator) -> None:
+    def __init__(self, setup: Setup, generator: np.random.Generator) -> None:
         """Begin with a generator of random points."""
-        self.configuration = configuration
+        self.setup = setup
         self._generator = generator
-        self._dtype = getattr(torch, configuration.settings.dtype)
-        self._device = torch.device(configuration.settings.device)
         self._kept: dict[Any, Draw] = {}  # points that stay, by what they depend on
 
     def draw(self, objective: Objective, theta: Tensor, level: int) -> None:
@@ -41,7 +38,7 @@ class Collocation:
         Raises:
             DivergedError: If a sampler finds residuals that are not finite.
         """
-        sampler: Sampler = self.configuration.components["sampler"]
+        sampler = self.setup.sampler
         cells = objective.backbone.cells
 
         def residual(points: Tensor) -> Tensor:
@@ -54,13 +51,13 @@ class Collocation:
         found = self._kept.get(key)
         if found is None:
             found = sampler.draw(
-                self.configuration.problem,
+                self.setup.problem,
                 level,
                 self._generator,
                 cells=cells,
                 residual=residual,
-                dtype=self._dtype,
-                device=self._device,
+                dtype=self.setup.dtype,
+                device=self.setup.device,
             )
         if key is not None:
             self._kept[key] = found
@@ -74,7 +71,7 @@ class Collocation:
     def load_state(self, state: State) -> None:
         """Go on where `state` was taken; raises KeyError, TypeError or ValueError if it is none."""
         self._kept = {
-            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self._device)
+            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self.setup.device)
             for known in state["kept"]
         }
         self._generator = generator_of(state["generator"])

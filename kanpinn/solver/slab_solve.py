@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import DivergedError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra
@@ -24,13 +21,11 @@ from kanpinn.least_squares.residuals import Objective
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
 from kanpinn.multilevel.hierarchy import Hierarchy
-from kanpinn.multilevel.schedules import StopRule
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers import Step
-from kanpinn.pde.problem import output_names
-from kanpinn.settings.config import Configuration
 from kanpinn.solver.collocation import Collocation
 from kanpinn.solver.history import LevelRecord, Progress, Row, StageEnd, Underway
+from kanpinn.solver.setup import Setup, name_of
 from kanpinn.solver.stage_optimizers import StageOptimizers
 from kanpinn.state import State, check_size, generator_of, generator_state
 
@@ -46,22 +41,12 @@ ROLLBACKS = 3
 DEAD = 1e-12
 """Above this share of the run's first loss a zero gradient is no solution but a network that reaches nothing."""
 
-_INITIAL, _POINTS, _EMBEDDING, _SKETCHES = range(4)
-"""Independent random streams of one seed."""
-
-
-def embed(configuration: Configuration) -> Embedding:
-    """The embedding of a config's domain, its random frequencies drawn from the seed."""
-    problem, generator = configuration.problem, np.random.default_rng([configuration.settings.seed, _EMBEDDING])
-    options = configuration.components["backbone"]
-    return options.embedding.of(problem, generator)
-
 
 class Training:
     """One solve under way.
 
     Attributes:
-        configuration: The checked config.
+        setup: Problem and methods.
         hierarchy: The levels, and which of them is under work.
         collocation: Draws its points.
         optimizers: Those of its levels.
@@ -72,13 +57,10 @@ class Training:
         spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
-    def __init__(self, configuration: Configuration, grid: OutputGrid, before: Training | None = None) -> None:
+    def __init__(self, setup: Setup, grid: OutputGrid, before: Training | None = None) -> None:
         """Begin a solve, or go on with the time slab after the one that `before` has solved."""
-        self.configuration = configuration
+        self.setup = setup
         self.grid = grid
-        settings = configuration.settings
-        self.dtype = getattr(torch, settings.dtype)
-        self.device = torch.device(settings.device)
         self._before = before
         self.slab = 0 if before is None else before.slab + 1
         self.started = time.perf_counter() if before is None else before.started
@@ -87,16 +69,12 @@ class Training:
         self.events: list[str] = [] if before is None else before.events
         self.underway: Underway | None = None
         self.spectra: dict[int, dict[str, np.ndarray]] = {} if before is None else before.spectra
-        points = np.random.default_rng([settings.seed, _POINTS, *self._stream])
-        self.collocation = Collocation(configuration, points)
-        problem = configuration.problem
-        options = configuration.components["backbone"]
-        embedding = embed(configuration)
-        self._initial = np.random.default_rng([settings.seed, _INITIAL, *self._stream])
-        coarsest: Backbone = options.build(embedding, len(output_names(problem)))
+        self._plan = setup.plan()
+        self.collocation = Collocation(setup, setup.random("points", *self._stream))
+        self._initial = setup.random("initial", *self._stream)
         self._stage: Stage | None = None
-        self.hierarchy = Hierarchy(coarsest, self._objective, self._draw)
-        self.optimizers = StageOptimizers(configuration, self.hierarchy)
+        self.hierarchy = Hierarchy(setup.network(), self._objective, self._draw)
+        self.optimizers = StageOptimizers(setup, self.hierarchy)
         self._work = 0.0 if before is None else before._work
         self.below: dict[str, np.ndarray] | None = None  # the output on the grid when the level below was left
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
@@ -149,10 +127,8 @@ class Training:
         return bool(self.hierarchy.suspended)
 
     def _objective(self, backbone: Backbone) -> Objective:
-        c = self.configuration
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
-        weighting = deepcopy(c.components["weighting"])
-        return Objective(c.problem_for(self._level(backbone)), backbone, weighting, exact=c.conditions == "exact")
+        return self.setup.objective(backbone, self._level(backbone))
 
     def _level(self, backbone: Backbone) -> int:
         """The level a network is trained on: its own, or the stage's where it has none."""
@@ -181,7 +157,7 @@ class Training:
             began = time.perf_counter()
             if self.levels[-1].level > stage.level:
                 try:
-                    h.descend(*self.configuration.components["schedule"].coarse_problem)
+                    h.descend(*self.setup.schedule.coarse_problem)
                 except DivergedError as error:
                     return self._unposed(error)
                 self._record(stage, began, level=h.level, entered="restrict")
@@ -199,9 +175,9 @@ class Training:
 
     def _start(self, backbone: Backbone, stage: Stage) -> Tensor:
         """Parameters `[P]` to begin with: random ones, or (warm) those of the time slab before, projected."""
-        warm = self.configuration.components["schedule"].warm
+        warm = self.setup.schedule.warm
         if self._before is None or not warm or stage.trial:
-            return backbone.initial(self._initial).to(self.device, self.dtype)
+            return backbone.initial(self._initial).to(self.setup.device, self.setup.dtype)
         finest, theta = self._before.backbone, self._before.theta
         if backbone.level < finest.level:
             theta = Transfer(self._before.hierarchy.backbones[backbone.level], finest).restrict(theta)
@@ -227,7 +203,7 @@ class Training:
     def _record(self, stage: Stage, began: float, level: int | None = None, **known: Any) -> None:
         """Open the record of a visit."""
         h = self.hierarchy
-        name = self.configuration.optimizer_name(stage.optimizer)
+        name = name_of(stage.optimizer)
         record = LevelRecord(stage.level if level is None else level, h.backbone.grid, h.backbone.size, name, **known)
         record.slab = self.slab
         record.wall_time_s = time.perf_counter() - began
@@ -236,8 +212,7 @@ class Training:
     def _prepare(self, stage: Stage) -> None:
         """Start the stage's optimiser, its random numbers apart from those of all other stages."""
         trial = 0 if stage.trial is None else stage.trial + 1
-        own = [_SKETCHES, self.slab, len(self.levels), trial, len(self.history)]
-        stream = [self.configuration.settings.seed, *own]
+        stream = self.setup.stream("sketches", self.slab, len(self.levels), trial, len(self.history))
         self.optimizers.start(stage, stream, corrected=self.levels[-1].entered == "correct")
 
     def unwind(self) -> None:
@@ -312,7 +287,7 @@ class Training:
     @property
     def _every(self) -> int:
         """Steps after which new points are drawn; 0 never."""
-        return 0 if self._fixed else self.configuration.components["sampler"].resample_every
+        return 0 if self._fixed else self.setup.sampler.resample_every
 
     def _step(self, run: Underway) -> Step:
         """Draw points where they are due and take one step; raises DivergedError if it leaves the finite numbers."""
@@ -396,7 +371,7 @@ class Training:
         grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
         record.relative_l2 = grid.errors(values)[0]
         record.change = None if self.below is None else grid.change(self.below, values)
-        periodic = self.configuration.problem.periodic
+        periodic = self.setup.problem.periodic
         self.spectra[len(self.levels) - 1] = error_spectra(
             values, grid.reference, grid.coordinates, grid.axes, periodic
         )
@@ -429,10 +404,10 @@ class Training:
         objective, own = self.problem.network(theta)
         row = {"level": float(self._stage.level), "wall_time": self.seconds, "loss": sum(step.terms.values())}
         row["work"] = float(len(objective.points) * objective.size)
-        if self.configuration.components["schedule"].slabs > 1:
+        if self.setup.schedule.slabs > 1:
             row["slab"] = float(self.slab)
         row.update({f"term_{name}": value for name, value in step.terms.items()})
-        row.update({f"weight_{name}": self.configuration.components["weighting"].term(name) for name in step.terms})
+        row.update({f"weight_{name}": self.setup.weighting.term(name) for name in step.terms})
         if self._monitor_reference:
             values = evaluate(objective, own, self._monitor)
             for name, reference in self._monitor_reference.items():
@@ -455,7 +430,7 @@ class Training:
         if self.underway is not None:
             underway = {**self.underway.state(), "seconds": self._stage_seconds(self.underway)}
         return {
-            "stage": None if self._stage is None else asdict(self._stage),
+            "stage": None if self._stage is None else self._plan.index(self._stage),
             "hierarchy": self.hierarchy.state(),
             "optimizers": self.optimizers.state(underway=underway is not None),
             "collocation": self.collocation.state(),
@@ -474,20 +449,18 @@ class Training:
         Raises:
             KeyError, TypeError, ValueError: If it is not one of this config.
         """
-        stage, schedule = state["stage"], self.configuration.components["schedule"]
-        self._stage = None if stage is None else Stage(**{**stage, "stop": StopRule(**stage["stop"])})
+        stage, schedule = state["stage"], self.setup.schedule
+        self._stage = None if stage is None else self._plan[int(stage)]
         if not 1 <= int(state["hierarchy"]["levels"]) <= schedule.levels:
             raise ValueError(f"{state['hierarchy']['levels']} levels of {schedule.levels}")
-        if self._stage is not None and self._stage not in schedule.plan():
-            raise ValueError("a stage that is none of its schedule's")
-        self.hierarchy.load_state(state["hierarchy"], self.device)
-        self.optimizers.load_state(state["optimizers"], self.device)
+        self.hierarchy.load_state(state["hierarchy"], self.setup.device)
+        self.optimizers.load_state(state["optimizers"], self.setup.device)
         self.collocation.load_state(state["collocation"])
         self._work = float(state["work"])
         self.below = state["below"]
         self._initial = generator_of(state["initial"])
         if state["underway"] is not None:
-            self.underway = Underway.from_state(state["underway"], self.device)
+            self.underway = Underway.from_state(state["underway"], self.setup.device)
             for theta in (self.underway.theta, self.underway.best):
                 check_size(theta, self.problem.size)
             if self._stage is None or self.optimizers.last not in self.optimizers:

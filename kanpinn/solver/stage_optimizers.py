@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
 
 import torch
 
@@ -10,7 +10,7 @@ from kanpinn.multilevel import Stage
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers import Optimizer
-from kanpinn.settings.config import Configuration
+from kanpinn.solver.setup import Setup
 from kanpinn.state import State, check_vectors
 
 
@@ -21,13 +21,13 @@ class StageOptimizers:
         last: The level trained last; None before the first stage.
     """
 
-    def __init__(self, configuration: Configuration, hierarchy: Hierarchy) -> None:
+    def __init__(self, setup: Setup, hierarchy: Hierarchy) -> None:
         """Begin with none; the hierarchy says which level is under work."""
-        self._configuration = configuration
+        self._plan = setup.plan()
         self._hierarchy = hierarchy
-        self._transfers = configuration.components["schedule"].optimizer_state == "transfer"
+        self._transfers = setup.schedule.optimizer_state == "transfer"
         self._by_level: dict[int, Optimizer] = {}
-        self._chosen: dict[int, tuple[Any, int]] = {}  # what a stage said of it, and its number of steps
+        self._stages: dict[int, Stage] = {}  # by level, that of its last visit
         self.last: int | None = None
 
     @property
@@ -39,18 +39,18 @@ class StageOptimizers:
         """Start a stage's optimiser, with the state of the level it comes from where the schedule asks for that.
 
         Args:
-            stage: The stage, on the level under work.
+            stage: A stage of the plan, on the level under work.
             stream: Seeds the optimiser's random numbers.
             corrected: Whether the level goes on after a correction, with what its own last visit left.
         """
         hierarchy = self._hierarchy
-        optimizer = self._configuration.optimizer(stage.optimizer)
+        optimizer: Optimizer = copy(stage.optimizer)
         optimizer.start(hierarchy.problem.size, stage.steps)
         optimizer.stream = stream
         if self._transfers and stage.trial is None:
             self._carry(optimizer, corrected=corrected)
         self.last = hierarchy.level
-        self._by_level[self.last], self._chosen[self.last] = optimizer, (stage.optimizer, stage.steps)
+        self._by_level[self.last], self._stages[self.last] = optimizer, stage
 
     def _carry(self, optimizer: Optimizer, *, corrected: bool) -> None:
         """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
@@ -73,7 +73,7 @@ class StageOptimizers:
     def forget(self) -> None:
         """Free the state of all of them."""
         self._by_level.clear()
-        self._chosen.clear()
+        self._stages.clear()
         self.last = None
 
     def state(self, *, underway: bool) -> State:
@@ -84,8 +84,7 @@ class StageOptimizers:
         levels = [
             {
                 "level": level,
-                "chosen": self._chosen[level][0],
-                "steps": self._chosen[level][1],
+                "stage": self._plan.index(self._stages[level]),
                 "stream": list(optimizer.stream),
                 "state": optimizer.state(),
             }
@@ -104,14 +103,14 @@ class StageOptimizers:
             KeyError, TypeError, ValueError: If it is not of this config.
         """
         for known in state["levels"]:
-            level, chosen = int(known["level"]), (known["chosen"], int(known["steps"]))
-            optimizer = self._configuration.optimizer(chosen[0])
+            level, stage = int(known["level"]), self._plan[int(known["stage"])]
+            optimizer = copy(stage.optimizer)
             size = self._hierarchy.backbones[level].size
             check_vectors(known["state"], size)
-            optimizer.start(size, chosen[1])
+            optimizer.start(size, stage.steps)
             optimizer.stream = [int(part) for part in known["stream"]]
             optimizer.load_state(known["state"], device)
-            self._by_level[level], self._chosen[level] = optimizer, chosen
+            self._by_level[level], self._stages[level] = optimizer, stage
         self.last = state["last"]
 
     def __contains__(self, level: object) -> bool:

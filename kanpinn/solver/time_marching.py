@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.time_slabs import joined
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.residuals import Objective
 from kanpinn.multilevel import Stage
-from kanpinn.settings.config import Configuration
-from kanpinn.solver import time_slabs
+from kanpinn.pde.time_slab import Fields
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd, rows_of, rows_state
-from kanpinn.solver.slab_solve import Training, embed
+from kanpinn.solver.setup import Setup
+from kanpinn.solver.slab_solve import Training
 from kanpinn.state import State, check_size
 
 ENDINGS = ("interrupted", "time_limit")
@@ -60,7 +63,7 @@ class Solver:
     """All that changes while a solve runs.
 
     Attributes:
-        configuration: The checked config.
+        setup: Problem and methods.
         plan: The schedule's stages, the same for each time slab.
         done: The training of each time slab begun, in order; most often the only one.
         ends: How the slabs that are over have ended, without their parameters and rows.
@@ -69,9 +72,9 @@ class Solver:
         discarded: Steps of random starts that did not go on.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
-        self.configuration = configuration
-        self.plan = configuration.components["schedule"].plan()
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.plan = setup.plan()
         self.done: list[Training] = []
         self.ends: list[StageEnd] = []
         self.number = 0
@@ -102,7 +105,7 @@ class Solver:
         """Whether nothing is left to train."""
         if not self.ends:
             return False
-        everywhere = len(self.ends) == self.configuration.components["schedule"].slabs
+        everywhere = len(self.ends) == self.setup.schedule.slabs
         return everywhere or self.ends[-1].reason in (*ENDINGS, "diverged")
 
     def solve(self, watch: Watch) -> StageEnd:
@@ -128,10 +131,9 @@ class Solver:
     def _begin_slab(self) -> None:
         """Set the next time slab up, from the end of the one before."""
         before = self.done[-1] if self.done else None
-        start = None if before is None else time_slabs.fields(before.objective, before.theta)
-        own = time_slabs.part(self.configuration, len(self.done), start)
-        count = self.configuration.components["schedule"].slabs
-        grid = OutputGrid(own.problem, self.configuration.settings.output.points, count)
+        start = None if before is None else frozen_fields(before.objective, before.theta)
+        own = self.setup.slab(len(self.done), start)
+        grid = OutputGrid(own.problem, self.setup.points, self.setup.schedule.slabs)
         self.done.append(Training(own, grid, before))
 
     def _train(self, watch: Watch) -> None:
@@ -161,7 +163,7 @@ class Solver:
             # What ended a coarse problem says nothing of the level it was for.
             reason = "steps" if end.reason in ("tolerance", "plateau", "optimizer", "refused") else end.reason
             end = replace(end, reason=reason, loss=training.levels[-1].loss)
-        finest = stage.level == self.configuration.components["schedule"].levels - 1
+        finest = stage.level == self.setup.schedule.levels - 1
         if over or (end.reason == "tolerance" and finest and not training.waiting):
             self._close(end)
         if end.reason not in ENDINGS:
@@ -196,7 +198,7 @@ class Solver:
         trained = [training.whole for training in self.done]
         if self.trials:
             trained[-1] = (trained[-1][0], best_of(self.trials).theta)
-        return time_slabs.joined(self.configuration, embed(self.configuration), trained)
+        return joined(self.setup.embedding(), trained, self.setup.schedule.slabs)
 
     def state(self) -> State:
         """Where the solve stands, between two steps or two stages."""
@@ -222,14 +224,14 @@ class Solver:
         Raises:
             UserError: If it is not a state of this config.
         """
-        schedule = self.configuration.components["schedule"]
+        schedule = self.setup.schedule
         try:
             if not 1 <= len(state["slabs"]) <= schedule.slabs or len(state["ends"]) > len(state["slabs"]):
                 raise ValueError(f"{len(state['slabs'])} time slabs begun of {schedule.slabs}")
             for known in state["slabs"]:
                 self._begin_slab()
                 self.training.load_state(known)
-            first, device = self.done[0], self.training.device
+            first, device = self.done[0], self.setup.device
             # These lists are shared by all slabs.
             first.levels[:] = [LevelRecord.from_state(record) for record in state["levels"]]
             first.history[:] = rows_of(state["history"])
@@ -238,7 +240,7 @@ class Solver:
                 first.grid.reference,
                 first.grid.coordinates,
                 first.grid.axes,
-                first.configuration.problem.periodic,
+                first.setup.problem.periodic,
             )
             for name, values in state["spectra"].items():
                 if values.dtype != np.float64 or values.shape[-1:] != spectra[name].shape:
@@ -267,3 +269,21 @@ class Solver:
 def best_of(trials: Sequence[StageEnd]) -> StageEnd:
     """The start with the lowest loss; one that diverged counts as the worst."""
     return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
+
+
+def frozen_fields(objective: Objective, theta: Tensor) -> Fields:
+    """Return the unknowns of a network that stays as it is, at any points.
+
+    Args:
+        objective: Problem and network.
+        theta: Parameters `[P]`.
+
+    Returns:
+        The unknowns as a function of points.
+    """
+
+    def at(points: Tensor) -> Mapping[str, Jet]:
+        with torch.no_grad():
+            return objective.fields(theta, points)
+
+    return at

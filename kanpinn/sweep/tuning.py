@@ -23,7 +23,8 @@ from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.pde.problem import Problem
 from kanpinn.settings.compose import compose, free, parse
-from kanpinn.settings.config import Configuration, one_line, validate
+from kanpinn.settings.config import one_line, validate
+from kanpinn.settings.options import Configuration
 from kanpinn.sweep.job import fork
 from kanpinn.sweep.ledger import Job, at_work, birth
 from kanpinn.sweep.summary import save, table
@@ -238,7 +239,7 @@ def _check(plan: Search, parsed: Sequence[Override], spanned: Mapping[str, Any])
 
 
 def _has_reference(configuration: Configuration) -> bool:
-    return type(configuration.problem).reference is not Problem.reference
+    return type(configuration.setup.problem).reference is not Problem.reference
 
 
 def words_of(parsed: Sequence[Override], values: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,17 @@
+"""Order of the axes of fields on a grid, the same in memory, in files and in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def field_axes(names: Iterable[str]) -> tuple[str, ...]:
+    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters between t and z.
+
+    Args:
+        names: One-letter coordinate names.
+
+    Returns:
+        The names, time first, x, y and z last, each group in reverse alphabetical order.
+    """
+    return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", [-ord(letter) for letter in name])))

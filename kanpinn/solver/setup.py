@@ -1,0 +1,146 @@
+"""Setup of a solve: the problem and everything that solves it, as typed objects."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from kanpinn.backbones import BACKBONES, Backbone
+from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.errors import UserError
+from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.weighting import WEIGHTINGS, Fixed, Weighting
+from kanpinn.multilevel import SCHEDULES, Schedule, Stage
+from kanpinn.optimizers import OPTIMIZERS, Optimizer
+from kanpinn.pde.problem import Problem, output_names
+from kanpinn.pde.time_slab import Fields, time_slab
+from kanpinn.samplers import SAMPLERS, Sampler
+
+Stream = Literal["initial", "points", "embedding", "sketches"]
+
+_STREAMS: tuple[Stream, ...] = ("initial", "points", "embedding", "sketches")
+"""Independent random streams of one seed, by their numbers."""
+
+
+class Network(Protocol):
+    """Options of a network, such as `Kan(width=[6, 6])`."""
+
+    embedding: EmbeddingOptions
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """Return the network on its coarsest level."""
+        ...
+
+    def check_order(self, order: int) -> None:
+        """Refuse derivatives of an order that the network has not; raises UserError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Problem, network, schedule and methods of one solve.
+
+    Attributes:
+        problem: The PDE problem with its coefficients.
+        backbone: Options of the network.
+        schedule: Stages of the training; the optimisers it names for levels or stages are objects.
+        optimizer: Optimiser of all stages that have none of their own.
+        sampler: Rule for collocation points.
+        weighting: Weights of the loss terms.
+        conditions: Initial and boundary conditions as loss terms ("soft") or built into the network ("exact").
+        seed: Seed of every random choice.
+        dtype: Floating point type of points and network.
+        device: Device of torch.
+        points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
+    """
+
+    problem: Problem
+    backbone: Network
+    schedule: Schedule
+    optimizer: Optimizer
+    sampler: Sampler
+    weighting: Weighting = field(default_factory=Fixed)
+    conditions: Literal["soft", "exact"] = "soft"
+    seed: int = 0
+    dtype: torch.dtype = torch.float64
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    points: int | list[int] | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether conditions are built into the network."""
+        return self.conditions == "exact"
+
+    def plan(self) -> list[Stage]:
+        """The schedule's stages, each with its optimiser."""
+        plan = []
+        for stage in self.schedule.plan():
+            chosen = self.optimizer if stage.optimizer is None else stage.optimizer
+            if not isinstance(chosen, Optimizer):
+                raise UserError(f"schedule: {chosen!r} is no optimizer object, such as LevenbergMarquardt()")
+            plan.append(replace(stage, optimizer=chosen))
+        return plan
+
+    def optimizers(self) -> list[Optimizer]:
+        """The different optimisers of all stages, not started."""
+        return [copy(one) for one in {repr(stage.optimizer): stage.optimizer for stage in self.plan()}.values()]
+
+    def random(self, stream: Stream, *slab: int) -> np.random.Generator:
+        """Return the generator of one random stream, from its start."""
+        return np.random.default_rng(self.stream(stream, *slab))
+
+    def stream(self, stream: Stream, *more: int) -> list[int]:
+        """Return the seed of one random stream."""
+        return [self.seed, _STREAMS.index(stream), *more]
+
+    def problem_on(self, level: int) -> Problem:
+        """Return the problem that a level solves, with the coefficients of the schedule's curriculum."""
+        changed = self.schedule.coefficients(level)
+        return replace(self.problem, **changed) if changed else self.problem
+
+    def embedding(self) -> Embedding:
+        """Return the embedding of the coordinates, its random frequencies drawn from the seed."""
+        return self.backbone.embedding.of(self.problem, self.random("embedding"))
+
+    def network(self) -> Backbone:
+        """Return the network on its coarsest level, without parameters."""
+        return self.backbone.build(self.embedding(), len(output_names(self.problem)))
+
+    def objective(self, backbone: Backbone, level: int | None = None) -> Objective:
+        """Return the least-squares objective of a network, without points and with weights of its own.
+
+        Args:
+            backbone: The network.
+            level: The level whose problem it solves; None for the problem itself.
+
+        Returns:
+            The objective.
+        """
+        problem = self.problem if level is None else self.problem_on(level)
+        return Objective(problem, backbone, deepcopy(self.weighting), exact=self.exact)
+
+    def slab(self, number: int, before: Fields | None) -> Setup:
+        """Return the setup of one time slab of the schedule.
+
+        Args:
+            number: Which slab, from 0.
+            before: The solution on the slab before; None for the first.
+
+        Returns:
+            The same with the problem on that slab; itself where there is one slab.
+        """
+        problem = time_slab(self.problem, self.schedule.slabs, number, before)
+        return self if problem is self.problem else replace(self, problem=problem)
+
+
+_REGISTRIES: tuple[dict[str, Any], ...] = (BACKBONES, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)
+
+
+def name_of(component: Any) -> str:
+    """Return the name a component is chosen by in a config; its class's for one of the user's own."""
+    names = {cls: name for registry in _REGISTRIES for name, cls in registry.items()}
+    return names.get(type(component), type(component).__name__)
