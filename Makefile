@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PEERS ?= .venv-peers
 PEERS_LIST := benchmarks/peers-constraints.txt
 
-.PHONY: solve test test-slow lint format clean paper peers bench bench-quick growth
+.PHONY: solve test test-slow docs lint format clean paper peers bench bench-quick growth
 .DEFAULT_GOAL := solve
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -23,6 +23,14 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# The documentation as a site, opened from build/site/index.html; fails on any warning.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
 
 # The experiments of the paper behind the method: hours; goes on where it was interrupted.
 paper: $(INSTALLED)

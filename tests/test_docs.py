@@ -1,0 +1,258 @@
+"""README, docs and CONTRIBUTING as a reader takes them: every block of code in them runs, in the order of the page.
+
+How long things take is cut by one rule (`shortened`): one step per stage, two levels, some hundred points, a coarse
+output grid, no figures. A block whose first line is a comment with a path is written to that file; a command or a kind
+of block that this test does not know fails it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kanpinn
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+SHOWN = {"text", "json"}
+"""Kinds of blocks that show something and are not run."""
+
+ALWAYS = ["threads=1", "output.points=11", "output.figures=false", "output.progress=false"]
+LEVELS = ["schedule.levels=2", "schedule.steps=1"]
+CYCLES = ["schedule.pre=1", "schedule.post=1", "schedule.coarsest=1"]
+RUN = ["problem=heat", *ALWAYS, *LEVELS, "sampler.interior=300"]
+"""The run that stands for RUN, RUN1, … in a page."""
+
+
+def shortened(overrides: list[str]) -> list[str]:
+    """The same solve with the steps, levels and points of a test."""
+    given = dict(text.partition("=")[::2] for text in overrides)
+    schedule = given.get("schedule", "nested")
+    extra = list(ALWAYS)
+    if schedule == "custom":
+        overrides = [re.sub(r"steps: ?\d+", "steps:1", text) for text in overrides]
+    elif schedule in ("v_cycle", "w_cycle"):
+        extra += ["schedule.levels=2", "schedule.cycles=1", *CYCLES]
+    else:
+        extra += [*LEVELS, *(CYCLES if schedule == "fmg" else [])]
+    if given.get("sampler") not in ("grid", "gauss_legendre") and given.get("problem") != "kdv":
+        extra += ["sampler.interior=300", "sampler.boundary=50"]
+    if "schedule.slabs" in given or given.get("problem") == "kdv":
+        extra += ["schedule.slabs=2", "backbone.grid=8"]
+    cut = {text.partition("=")[0] for text in extra}
+    return [text for text in overrides if text.partition("=")[0] not in cut] + extra
+
+
+def blocks(page: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, language and text of each fenced block."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```$", text, flags=re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, found.start()) + 2, found[2], found[3]
+
+
+def commands(text: str) -> Iterator[tuple[int, str]]:
+    """The commands of a plain block without their comments, each with its line in the block."""
+    for k, line in enumerate(text.splitlines()):
+        command = re.sub(r"\s+#.*", "", line).strip()
+        if command and not command.startswith("#"):
+            yield k, command
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run in RUN and a sweep of two in SWEEP."""
+    from kanpinn.cli.main import main
+
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["solve", *RUN, "hydra.run.dir=RUN"]) == 0
+        assert main(["solve", "-m", *RUN, "seed=0,1", "hydra.sweep.dir=SWEEP"]) == 0
+    return folder
+
+
+@pytest.fixture
+def shelf(folder: Path, run_folder: Path) -> Path:
+    """The current folder, with what the placeholders of a page stand for."""
+    for name in ("RUN", "RUN1", "RUN2"):
+        shutil.copytree(run_folder / "RUN", folder / name)
+    shutil.copytree(run_folder / "SWEEP", folder / "SWEEP")
+    (folder / "points.csv").write_text("x,t\n0.5,0.25\n0.1,0.9\n")
+    return folder
+
+
+@pytest.fixture
+def solve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `kanpinn.solve` take as long as a test may."""
+    full = kanpinn.solve
+
+    def short(problem: Any = (), *overrides: Any, **options: Any) -> Any:
+        if isinstance(problem, list | tuple):
+            return full(shortened(list(problem)), *overrides, **options)
+        texts = [item for item in overrides if isinstance(item, str)]
+        return full(problem, *[item for item in overrides if not isinstance(item, str)], *shortened(texts), **options)
+
+    monkeypatch.setattr(kanpinn, "solve", short, raising=False)
+
+
+@pytest.fixture
+def open_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let files that a page adds under `kanpinn/` be part of the package, and forget afterwards what it registered."""
+    from kanpinn.settings.registry import REGISTRY
+
+    before = set(sys.modules)
+    for room in ("backbones", "optimizers"):
+        package = importlib.import_module(f"kanpinn.{room}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(shelf / "kanpinn" / room)])
+    for group, names in REGISTRY.items():
+        monkeypatch.setitem(REGISTRY, group, dict(names))
+    yield
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(shelf):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn):
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for line, language, text in blocks(page):
+        place = f"{page.name}:{line}"
+        file = re.match(r"# (\S+/\S+\.\w+)\n", text)
+        if file:
+            (shelf / file[1]).parent.mkdir(parents=True, exist_ok=True)
+            (shelf / file[1]).write_text(text, encoding="utf-8")
+            importlib.invalidate_caches()
+        elif language == "python":
+            exec(compile("\n" * (line - 1) + text, str(page), "exec"), names)
+        elif language == "":
+            for k, command in commands(text):
+                run(command, kanpinn, f"{page.name}:{line + k}")
+        else:
+            assert language in SHOWN, f"{place}: no way to run a block of {language}"
+
+
+def run(command: str, kanpinn: Any, place: str) -> None:
+    """Run one command, or check what would take too long: what `make`, `pip` and benchmarks are asked for exists."""
+    program, *words = shlex.split(command)
+    if program == "kanpinn":
+        result = kanpinn(*short_words(words))
+        assert result.code == 0, f"{place}: {command}\n{result.err}{result.out}"
+    elif program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        assert set(words) <= set(targets), place
+    elif program == "pip":
+        assert words[0] == "install", place
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        asked = re.search(r"\[(.*)\]", command)
+        assert asked is None or set(asked[1].split(",")) <= set(extras), place
+    elif program == "python" and words[0] != "-m":
+        script = ROOT / words[0]
+        assert script.is_file(), place
+        assert all(word.partition("=")[0] in script.read_text() for word in words if word.startswith("--")), place
+    else:
+        assert command in (". .venv/bin/activate", "python -m kanpinn"), f"{place}: no way to run {command}"
+
+
+def short_words(words: list[str]) -> list[str]:
+    """The arguments of a `kanpinn` command as a test calls it; a sweep takes two values of its first list."""
+    if words[0] == "tune":
+        trials = words.index("--trials") + 1
+        return [*words[:trials], "2", *words[trials + 1 :], *shortened([])]
+    if words[0] != "solve" or "--help" in words:
+        return words
+    options = [word for word in words if word.startswith("-")]
+    overrides = [word for word in words[1:] if not word.startswith("-")]
+    if "-m" in options:
+        overrides = [re.sub(r"range\((\d+),.*\)", r"\1,\1", text) for text in overrides]
+        first = next(k for k, text in enumerate(overrides) if "," in text)
+        overrides = [re.sub(r",.*", "", text) if k != first else text for k, text in enumerate(overrides)]
+    return ["solve", *options, *shortened(overrides)]
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+def test_every_example_runs(script, folder, solve, capsys):
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+def inline(page: Path) -> Iterator[tuple[str, str]]:
+    """Code within the text of a page, with its place; without blocks."""
+    text = re.sub(r"^ *```.*?^ *```$", lambda block: "\n" * block[0].count("\n"), page.read_text(), flags=re.M | re.S)
+    for found in re.finditer(r"`([^`\n]+)`", text):
+        yield f"{page.name}:{text.count(chr(10), 0, found.start()) + 1}", found[1]
+
+
+def test_commands_within_the_text_exist(kanpinn):
+    from kanpinn.cli.main import COMMANDS
+
+    count = 0
+    for page in PAGES:
+        for place, code in inline(page):
+            program, *words = code.split()
+            if program in ("make", "python", "pip") and words and "…" not in code:
+                run(code, kanpinn, place)
+                count += 1
+            elif program == "kanpinn" and words:
+                assert words[0] in COMMANDS, place
+                count += 1
+    assert count > 10
+
+
+def test_keys_within_the_text_exist():
+    from kanpinn.settings.discovery import GROUPS, choices
+
+    for page in PAGES:
+        for place, code in inline(page):
+            for key in re.findall(r"(?:^|(?<= ))([a-z][\w.]*)=(?=[\w\[{'…])", code):
+                group, _, rest = key.partition(".")
+                if rest and group in GROUPS:
+                    name = rest.partition(".")[0]
+                    files = choices(group).values()
+                    assert any(re.search(rf"^ *{name}:", file.read_text(), re.M) for file in files), f"{place}: {key}"
+
+
+def test_the_table_of_choices_names_all_there_are():
+    from kanpinn.settings.discovery import GROUPS, choices
+
+    text = (ROOT / "docs" / "choices.md").read_text()
+    for group in GROUPS:
+        row = re.search(rf"^\| `{group}` \| (.*) \|$", text, flags=re.MULTILINE)
+        names = set(choices(group))
+        if names:
+            assert row is not None, group
+            assert names <= set(row.group(1).split(", ")), group
+
+
+def test_lines_of_prose_are_short():
+    for page in PAGES:
+        text = re.sub(
+            r"^ *```.*?^ *```$", lambda block: "\n" * block[0].count("\n"), page.read_text(), flags=re.M | re.S
+        )
+        long = [
+            f"{page.name}:{k}"
+            for k, line in enumerate(text.splitlines(), start=1)
+            if len(line) > 100 and not line.startswith("|") and "](" not in line
+        ]
+        assert not long
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "site" / "python.html").is_file()
