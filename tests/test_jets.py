@@ -13,7 +13,7 @@ from naive_network import at_points
 from torch import Tensor
 
 from kanpinn.jets.functions import FUNCTIONS
-from kanpinn.jets.jet import Jet, JetSpace, product_cotangent
+from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent, product_cotangent
 
 NAMES = ("x", "y", "t")
 THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))
@@ -143,3 +143,18 @@ def test_the_cotangent_of_a_product_equals_autograds(derivatives: tuple[str, ...
     f.requires_grad_(True)
     (expected,) = torch.autograd.grad((Jet(space, f) * Jet(space, g)).data, f, cotangent)
     assert torch.allclose(product_cotangent(Jet(space, g), cotangent), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["", "monomials known"])
+@pytest.mark.parametrize("derivatives", SPACES.values(), ids=SPACES)
+def test_the_cotangent_of_a_composition_equals_autograds(derivatives: tuple[str, ...], known: bool) -> None:
+    space = JetSpace(NAMES, derivatives)
+    g, cotangent = torch.from_numpy(np.random.default_rng(2).standard_normal((2, len(space), 5)))
+    jet, f = Jet(space, g), FUNCTIONS["exp"](g[0] / 2, space.order + 1)
+    scaled = [0.5**d * value for d, value in enumerate(f)]  # derivatives of exp(x/2)
+    monomials = [[jet.monomial(terms) for terms in by_order] for by_order in space.chain] if known else None
+    found = chain_cotangent(jet, lambda a, d: cotangent[a] * scaled[d], monomials)
+    leaf = g.clone().requires_grad_(True)
+    outer = [0.5**d * value for d, value in enumerate(FUNCTIONS["exp"](leaf[0] / 2, space.order))]
+    (expected,) = torch.autograd.grad(Jet(space, leaf).compose(outer).data, leaf, cotangent)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add, mul
 from typing import Any
 
 import torch
@@ -82,17 +83,7 @@ class JetSpace:
         return len(self.indices)
 
     def position(self, name: str) -> int:
-        """Where the derivative `name` stands on the jet axis.
-
-        Args:
-            name: Letters of the coordinates differentiated by; "" is the value.
-
-        Returns:
-            The position.
-
-        Raises:
-            KeyError: If the derivative is not carried.
-        """
+        """Position of the derivative `name` on the jet axis, "" for the value; raises KeyError if it is not carried."""
         if any(letter not in self.coordinates for letter in name):
             raise KeyError(name)
         canonical = self.canonical(name)
@@ -135,14 +126,7 @@ class JetSpace:
         return tuple(table)
 
     def variables(self, points: Tensor) -> list[Jet]:
-        """The coordinates themselves as jets.
-
-        Args:
-            points: `[N, d]`, one column per coordinate.
-
-        Returns:
-            One jet `[C, N]` per coordinate: its value, 1 for its own first derivative, 0 elsewhere.
-        """
+        """The coordinates of points `[N, d]` as jets `[C, N]`, one per column: 1 for its own first derivative."""
         jets = []
         for k, name in enumerate(self.coordinates):
             data = points.new_zeros(len(self), len(points))
@@ -192,10 +176,9 @@ class Jet:
             The composed jet, by Faà di Bruno's formula.
         """
         if torch.is_grad_enabled() and (self.data.requires_grad or any(f.requires_grad for f in derivatives)):
-            parts = [derivatives[0]]
-            for by_order in self.space.chain[1:]:
-                parts.append(sum(derivatives[d + 1] * self.monomial(terms) for d, terms in enumerate(by_order)))  # type: ignore[arg-type]
-            return Jet(self.space, torch.stack(parts))
+            chain = (enumerate(by_order, start=1) for by_order in self.space.chain[1:])
+            parts = [reduce(add, (derivatives[d] * self.monomial(terms) for d, terms in orders)) for orders in chain]
+            return Jet(self.space, torch.stack([derivatives[0], *parts]))
         out = torch.empty_like(self.data)  # strides as they are: what is contiguous stays so
         places = out.unbind(0)
         places[0].copy_(derivatives[0])
@@ -208,15 +191,12 @@ class Jet:
 
     def monomial(self, terms: Sequence[Monomial]) -> Tensor:
         """Σ count · Π components, for one entry of `JetSpace.chain`; `[...]`."""
-        total: Any = None
-        for positions, count in terms:
-            product = self.data[positions[0]]
-            for position in positions[1:]:
-                product = product * self.data[position]
-            if count != 1:
-                product = product * count
-            total = product if total is None else total + product
-        return total
+
+        def product(positions: tuple[int, ...], count: int) -> Tensor:
+            found = reduce(mul, (self.data[position] for position in positions))
+            return found if count == 1 else found * count
+
+        return reduce(add, (product(*term) for term in terms))
 
     def __abs__(self) -> Jet:
         return self.compose(FUNCTIONS["abs"](self.value, self.space.order))
@@ -249,10 +229,9 @@ class Jet:
         jet = self._coerce(other)
         if jet is None:
             return Jet(self.space, self.data * other)
-        parts = []
-        for terms in self.space.leibniz:
-            parts.append(sum(count * self.data[b] * jet.data[c] for b, c, count in terms))
-        return Jet(self.space, torch.stack(parts))  # type: ignore[arg-type]
+        f, g = self.data, jet.data
+        parts = [reduce(add, (count * f[b] * g[c] for b, c, count in terms)) for terms in self.space.leibniz]
+        return Jet(self.space, torch.stack(parts))
 
     __rmul__ = __mul__
 
@@ -274,6 +253,9 @@ class Jet:
             factor *= exponent - d
         return self.compose(derivatives)
 
+    def __rpow__(self, base: Any) -> Jet:
+        raise TypeError("a jet cannot be an exponent; write torch.exp(jet * math.log(base))")
+
     @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -285,14 +267,11 @@ class Jet:
             jet = args[0]
             return jet.compose(FUNCTIONS[name](jet.value, jet.space.order))
         if name in _OPERATORS and len(args) == 2 and not kwargs:
-            return _OPERATORS[name](*args)
+            (left, right), (operation, reflected) = args, _OPERATORS[name]
+            return getattr(left, operation)(right) if isinstance(left, Jet) else getattr(right, reflected)(left)
         if name in ("neg", "negative"):
             return -args[0]
         raise TypeError(f"torch.{name} is not defined for jets; use one of {', '.join(sorted(FUNCTIONS))}")
-
-
-def _no_power() -> Jet:
-    raise TypeError("a jet cannot be an exponent; write torch.exp(jet * math.log(base))")
 
 
 def chain_cotangent(
@@ -352,15 +331,12 @@ def product_cotangent(other: Jet, cotangent: Tensor) -> Tensor:
     return out
 
 
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "add": lambda a, b: a + b if isinstance(a, Jet) else b + a,
-    "sub": lambda a, b: a - b if isinstance(a, Jet) else -b + a,
-    "mul": lambda a, b: a * b if isinstance(a, Jet) else b * a,
-    "div": lambda a, b: a / b if isinstance(a, Jet) else b**-1.0 * a,
-    "true_divide": lambda a, b: a / b if isinstance(a, Jet) else b**-1.0 * a,
-    "truediv": lambda a, b: a / b if isinstance(a, Jet) else b**-1.0 * a,
-    "pow": lambda a, b: Jet.__pow__(a, b) if isinstance(a, Jet) else _no_power(),
+_DIVISION = ("__truediv__", "__rtruediv__")
+_OPERATORS: dict[str, tuple[str, str]] = {
+    "add": ("__add__", "__radd__"),
+    "sub": ("__sub__", "__rsub__"),
+    "mul": ("__mul__", "__rmul__"),
+    "pow": ("__pow__", "__rpow__"),
+    **dict.fromkeys(("div", "true_divide", "truediv"), _DIVISION),
 }
-_OPERATORS["rsub"] = lambda a, b: b - a if isinstance(b, Jet) else -a + b
-_OPERATORS["rdiv"] = lambda a, b: a**-1.0 * b
-_OPERATORS["radd"], _OPERATORS["rmul"] = _OPERATORS["add"], _OPERATORS["mul"]
+"""Methods of a jet for torch's operators: for a jet on the left, and for one on the right alone."""

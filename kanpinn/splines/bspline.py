@@ -1,4 +1,4 @@
-"""B-splines on uniform and other knots: bases with derivatives, mass matrices and fits, as pure functions.
+"""B-splines on uniform and other knots: bases with their derivatives, as pure functions.
 
 n intervals of width h = (b − a)/n on [a, b] carry n + k basis functions of degree k. The knots t_i = a + (i − k) h,
 i = 0 … n + 2k, are strictly increasing and extend k knots past each end (Southworth et al. 2026, sec. 2). Bases are
@@ -32,17 +32,7 @@ Knots = tuple[float, ...]
 
 
 def knots(n: int, degree: int, lower: float = -1.0, upper: float = 1.0) -> Tensor:
-    """The extended uniform knots, `[n + 2·degree + 1]` float64.
-
-    Args:
-        n: Number of intervals on [lower, upper].
-        degree: Spline degree k.
-        lower: Left end a.
-        upper: Right end b.
-
-    Returns:
-        t_i = a + (i − k) h.
-    """
+    """The extended uniform knots t_i = a + (i − k) h of n intervals on [a, b], `[n + 2k + 1]` float64."""
     h = (upper - lower) / n
     return lower + h * (torch.arange(n + 2 * degree + 1, dtype=torch.float64) - degree)
 
@@ -96,10 +86,26 @@ def _piece_matrix(degree: int, order: int, inverse_h: float, dtype: torch.dtype,
     return blocks.reshape(degree + 1, -1).to(device=device, dtype=dtype)
 
 
+def _refuse_outside(x: Tensor, lower: float, upper: float) -> None:
+    """Raise UserError for the input farthest from the middle of [a, b] if it lies outside."""
+    if bool(((x < lower) | (x > upper)).any()):
+        worst = x.flatten()[(x - (lower + upper) / 2).abs().argmax()].item()
+        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
+
+
+def _powers(s: Tensor, degree: int) -> Tensor:
+    """s⁰ … sᵏ at places `[...]`, `[..., k + 1]`."""
+    powers = s.new_empty(*s.shape, degree + 1)
+    powers[..., 0] = 1.0
+    for m in range(1, degree + 1):
+        torch.mul(powers[..., m - 1], s, out=powers[..., m])
+    return powers
+
+
 def locate(
     x: Tensor, n: int, *, lower: float = -1.0, upper: float = 1.0, outside: str = "extrapolate"
 ) -> tuple[Tensor, Tensor, Tensor | float]:
-    """Where inputs lie among n equal intervals.
+    """Find the interval of each input among n equal ones, and its place there.
 
     Args:
         x: Inputs `[...]`.
@@ -117,10 +123,9 @@ def locate(
         UserError: If `outside="error"` and an input lies outside [a, b].
     """
     inverse_h = n / (upper - lower)
+    if outside == "error":
+        _refuse_outside(x, lower, upper)
     position = (x - lower) * inverse_h
-    if outside == "error" and bool(((position < 0) | (position > n)).any()):
-        worst = x.flatten()[(position - n / 2).abs().argmax()].item()
-        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
     cell = position.floor().clamp_(0, n - 1)
     s = (position - cell).sub_(0.5)
     slope: Tensor | float = inverse_h
@@ -160,12 +165,8 @@ def local_basis(
         UserError: If `outside="error"` and an input lies outside [a, b].
     """
     cell, s, slope = locate(x, n, lower=lower, upper=upper, outside=outside)
-    powers = s.new_empty(*s.shape, degree + 1)
-    powers[..., 0] = 1.0
-    for m in range(1, degree + 1):
-        torch.mul(powers[..., m - 1], s, out=powers[..., m])
     matrix = _piece_matrix(degree, order, n / (upper - lower), x.dtype, x.device)
-    values = (powers.reshape(-1, degree + 1) @ matrix).reshape(*x.shape, order + 1, degree + 1)
+    values = (_powers(s, degree).reshape(-1, degree + 1) @ matrix).reshape(*x.shape, order + 1, degree + 1)
     if isinstance(slope, Tensor) and order:
         values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
     return cell, values
@@ -181,20 +182,7 @@ def basis(
     upper: float = 1.0,
     outside: str = "extrapolate",
 ) -> Tensor:
-    """All n + k basis functions at each input, as a dense array; one derivative.
-
-    Args:
-        x: Inputs `[...]`.
-        n: Number of intervals.
-        degree: Spline degree k.
-        order: Which derivative.
-        lower: Left end a.
-        upper: Right end b.
-        outside: One of `OUTSIDE`.
-
-    Returns:
-        `[..., n + k]`.
-    """
+    """One derivative of all n + k basis functions at each input, dense, `[..., n + k]`; arguments of `local_basis`."""
     cell, values = local_basis(x, n, degree, order, lower=lower, upper=upper, outside=outside)
     dense = x.new_zeros(*x.shape, n + degree)
     columns = cell[..., None] + torch.arange(degree + 1, device=x.device)
@@ -284,59 +272,26 @@ def _interval_matrices(knots: Knots, degree: int, order: int, dtype: torch.dtype
 
 
 def locate_on(x: Tensor, knots: Knots, degree: int, *, outside: str = "extrapolate") -> tuple[Tensor, Tensor, Tensor]:
-    """`locate` among the intervals of any strictly increasing knots.
-
-    Args:
-        x: Inputs `[...]`.
-        knots: n + 2k + 1 knots.
-        degree: Spline degree k.
-        outside: One of `OUTSIDE`: the policy for inputs outside [t_k, t_{n+k}].
-
-    Returns:
-        As of `locate`, ds/dx `[...]`.
-
-    Raises:
-        UserError: If `outside="error"` and an input lies outside [t_k, t_{n+k}].
-    """
+    """`locate` among the intervals of any n + 2k + 1 strictly increasing knots; ds/dx is `[...]`."""
     inner, middle, inverse_h = _intervals(knots, degree, x.dtype, x.device)
     lower, upper = knots[degree], knots[-degree - 1]
-    beyond = (x < lower) | (x > upper)
-    if outside == "error" and bool(beyond.any()):
-        worst = x.flatten()[(x - (lower + upper) / 2).abs().argmax()].item()
-        raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
+    if outside == "error":
+        _refuse_outside(x, lower, upper)
     cell = torch.bucketize(x.contiguous(), inner, right=True)
     slope = inverse_h[cell]
     s = (x - middle[cell]) * slope
     if outside == "clamp":
-        s, slope = s.clamp(-0.5, 0.5), slope * ~beyond
+        s, slope = s.clamp(-0.5, 0.5), slope * ~((x < lower) | (x > upper))
     return cell, s, slope
 
 
 def local_basis_on(
     x: Tensor, knots: Knots, degree: int, order: int = 0, *, outside: str = "extrapolate"
 ) -> tuple[Tensor, Tensor]:
-    """`local_basis` on any strictly increasing knots.
-
-    Args:
-        x: Inputs `[...]`.
-        knots: n + 2k + 1 knots.
-        degree: Spline degree k.
-        order: Highest derivative wanted.
-        outside: One of `OUTSIDE`: the policy for inputs outside [t_k, t_{n+k}].
-
-    Returns:
-        The interval index m of each input, int64 `[...]`, and the derivatives 0 … order of B_m … B_{m+k} there,
-        `[..., order + 1, k + 1]`. At an interior knot the piece to the right is taken.
-
-    Raises:
-        UserError: If `outside="error"` and an input lies outside [t_k, t_{n+k}].
-    """
+    """`local_basis` on any n + 2k + 1 strictly increasing knots."""
     matrices = _interval_matrices(knots, degree, order, x.dtype, x.device)
     cell, s, slope = locate_on(x, knots, degree, outside=outside)
-    powers = s.new_empty(s.numel(), degree + 1)
-    powers[:, 0] = 1.0
-    for m in range(1, degree + 1):
-        torch.mul(powers[:, m - 1], s.flatten(), out=powers[:, m])
+    powers = _powers(s.flatten(), degree)
     # One product per interval: inputs sorted by interval, half the time of one small product per input.
     by_cell = cell.flatten().argsort()
     counts = torch.bincount(cell.flatten(), minlength=len(matrices)).tolist()
@@ -346,69 +301,6 @@ def local_basis_on(
     if outside == "clamp" and order:
         values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
     return cell, values
-
-
-@lru_cache(maxsize=256)
-def mass_matrix(knots: Knots, degree: int) -> np.ndarray:
-    """The B-splines' inner products ∫ B_i B_j over [t_k, t_{n+k}], exactly.
-
-    Args:
-        knots: n + 2k + 1 knots.
-        degree: Spline degree k.
-
-    Returns:
-        `[k + 1, n + k]` float64, the diagonals of the symmetric matrix from the main one down: entry [d, j] is
-        ∫ B_{j+d} B_j (LAPACK's lower band storage). By Gauss–Legendre with k + 1 nodes on each interval.
-    """
-    pieces = interval_polynomials(knots, degree)
-    nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
-    values = pieces @ (nodes / 2) ** np.arange(degree + 1)[:, None]  # (n, k+1, node)
-    widths = np.diff(np.asarray(knots[degree : len(knots) - degree]))
-    local = (values * weights) @ values.transpose(0, 2, 1) * (widths / 2)[:, None, None]
-    bands = np.zeros((degree + 1, len(pieces) + degree))
-    for j in range(degree + 1):
-        for d in range(degree + 1 - j):
-            bands[d, j : j + len(pieces)] += local[:, j + d, j]
-    return bands
-
-
-def greville(knots: Knots, degree: int) -> np.ndarray:
-    """The Greville abscissae, the means of k consecutive knots (coefficients of the identity).
-
-    Args:
-        knots: n + 2k + 1 knots, not necessarily all different.
-        degree: Spline degree k, at least 1.
-
-    Returns:
-        `[n + k]` float64.
-    """
-    return np.lib.stride_tricks.sliding_window_view(np.asarray(knots)[1:-1], degree).mean(1)
-
-
-def fit(x: Tensor, values: Tensor, n: int, degree: int, *, lower: float = -1.0, upper: float = 1.0) -> Tensor:
-    """Spline coefficients that fit given values best in the least-squares sense.
-
-    Args:
-        x: Where the values are given, `[N]`.
-        values: What to fit, `[N, ...]`.
-        n: Number of intervals.
-        degree: Spline degree k.
-        lower: Left end a.
-        upper: Right end b.
-
-    Returns:
-        Coefficients `[n + k, ...]`; the minimum-norm ones where the data leave some undetermined.
-
-    Raises:
-        UserError: If there are no data or a value is not finite.
-    """
-    if len(x) == 0 or not bool(torch.isfinite(values).all()):
-        raise UserError("spline fit: expected at least one data point and finite values")
-    matrix = basis(x, n, degree, lower=lower, upper=upper)
-    right = values.reshape(len(x), -1)
-    # gelsd (SVD): sparse data leave some basis functions without a point and the matrix rank-deficient.
-    solution = torch.linalg.lstsq(matrix.cpu(), right.cpu(), driver="gelsd").solution
-    return solution.to(values.device).reshape(n + degree, *values.shape[1:])
 
 
 def check_options(key: str, n: int, degree: int, outside: str) -> None:

@@ -82,7 +82,5 @@ class ChebyshevNesting(Nesting):
         return out.index_add_(-1, target, fine[..., seen] * self._sign.to(fine))
 
 
-@lru_cache(maxsize=256)
-def chebyshev_nesting(coarse_degree: int, fine_degree: int) -> ChebyshevNesting:
-    """`ChebyshevNesting(coarse_degree, fine_degree)`, kept."""
-    return ChebyshevNesting(coarse_degree, fine_degree)
+chebyshev_nesting = lru_cache(maxsize=256)(ChebyshevNesting)
+"""`ChebyshevNesting(coarse_degree, fine_degree)`, kept."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kanpinn.splines import bspline
 from kanpinn.splines.bspline import Knots
+from kanpinn.splines.fit import greville, mass_matrix
 
 
 class Nesting(ABC):
@@ -75,7 +76,7 @@ class SplineNesting(Nesting):
 
     def restrict(self, c: Tensor) -> Tensor:
         """R c = M_c⁻¹ Pᵀ M_f c, `[..., fine]` to `[..., coarse]`."""
-        fine = _on_cpu(c)
+        fine = on_cpu(c)
         coarse = self._project(fine)
         # The basis functions that hardly reach into [a, b] make M_c ill-conditioned at high degrees; one step of
         # iterative refinement brings R P = 1 back to rounding.
@@ -84,14 +85,14 @@ class SplineNesting(Nesting):
 
     def restrict_transpose(self, g: Tensor) -> Tensor:
         """Rᵀ g = M_f P M_c⁻¹ g, `[..., coarse]` to `[..., fine]`."""
-        coarse = _on_cpu(g)
+        coarse = on_cpu(g)
         fine = self._project_transpose(coarse)
         fine = fine + self._project_transpose(coarse - self.prolong_transpose(fine))
         return fine.to(g)
 
     def inject(self, c: Tensor) -> Tensor:
         """Interpolation, `[..., fine]` to `[..., coarse]`."""
-        fine = _on_cpu(c)
+        fine = on_cpu(c)
         coarse = self._interpolate(fine)
         coarse = coarse + self._interpolate(fine - self.prolong(coarse))
         return coarse.to(c)
@@ -106,7 +107,7 @@ class SplineNesting(Nesting):
 
     def _apply_mass(self, c: np.ndarray) -> np.ndarray:
         """M_f c for columns `[fine, N]`."""
-        bands = bspline.mass_matrix(self.fine_knots, self.degree)
+        bands = mass_matrix(self.fine_knots, self.degree)
         out = bands[0][:, None] * c
         for d, band in enumerate(bands[1:, :, None], start=1):
             out[d:] += band[:-d] * c[:-d]
@@ -120,7 +121,7 @@ class SplineNesting(Nesting):
     @cached_property
     def _cholesky(self) -> np.ndarray:
         """Lower banded Cholesky factor of M_c."""
-        return cholesky_banded(bspline.mass_matrix(self.coarse_knots, self.degree), lower=True)
+        return cholesky_banded(mass_matrix(self.coarse_knots, self.degree), lower=True)
 
     def _interpolate(self, c: Tensor) -> Tensor:
         """Coarse coefficients of the spline through the fine spline's values at the interpolation points."""
@@ -134,7 +135,7 @@ class SplineNesting(Nesting):
         """Intervals and local values `[coarse, k + 1]` of the fine basis at the points, banded coarse matrix there."""
         k = self.degree
         t = np.asarray(self.coarse_knots)
-        points = torch.from_numpy(bspline.greville(tuple(np.clip(t, t[k], t[-k - 1]).tolist()), k))
+        points = torch.from_numpy(greville(tuple(np.clip(t, t[k], t[-k - 1]).tolist()), k))
         cell, values = bspline.local_basis_on(points, self.coarse_knots, k)
         bands = np.zeros((2 * k + 1, self.coarse))
         for r in range(k + 1):
@@ -185,83 +186,6 @@ class DyadicNesting(SplineNesting):
             for r, weight in enumerate(stencil):
                 out[..., r : r + rows.shape[-1]].add_(rows, alpha=weight)
         return out
-
-
-class PeriodicNesting(Nesting):
-    """Every interval of uniform knots on a period halved: n coarse coefficients, 2n fine ones.
-
-    Coefficients i and i + n belong to one periodic function, so that `DyadicNesting`'s two-scale relation goes on
-    around the period. The coefficients of the nearest function (in L2 of the period) and of the one with the same
-    values at the coarse Greville abscissae (knots for odd degrees, middles of intervals for even ones, where periodic
-    splines can always interpolate) come from circulant systems, solved by Fourier transforms (de Boor 2001, ch. XI).
-
-    Attributes:
-        n: Number of coarse intervals, above the degree.
-        degree: Spline degree k.
-    """
-
-    def __init__(self, n: int, degree: int) -> None:
-        self.n, self.degree = n, degree
-        self.coarse, self.fine = n, 2 * n
-        self._open = dyadic_nesting(n, degree)
-
-    def prolong(self, c: Tensor) -> Tensor:
-        """P c, `[..., n]` to `[..., 2n]`."""
-        return self._open.prolong(wrapped(c, self.degree))[..., : self.fine]
-
-    def prolong_transpose(self, g: Tensor) -> Tensor:
-        """Pᵀ g, `[..., 2n]` to `[..., n]`."""
-        padding = g.new_zeros(*g.shape[:-1], self.degree)
-        return folded(self._open.prolong_transpose(torch.cat([g, padding], dim=-1)), self.n)
-
-    def restrict(self, c: Tensor) -> Tensor:
-        """R c = M_c⁻¹ Pᵀ M_f c, `[..., 2n]` to `[..., n]`."""
-        fine = _circulant(_on_cpu(c), self._mass[1])
-        return _circulant(self.prolong_transpose(fine), 1 / self._mass[0]).to(c)
-
-    def restrict_transpose(self, g: Tensor) -> Tensor:
-        """Rᵀ g = M_f P M_c⁻¹ g, `[..., n]` to `[..., 2n]`."""
-        coarse = _circulant(_on_cpu(g), 1 / self._mass[0])
-        return _circulant(self.prolong(coarse), self._mass[1]).to(g)
-
-    def inject(self, c: Tensor) -> Tensor:
-        """Interpolation, `[..., 2n]` to `[..., n]`."""
-        return _circulant(self._values(_on_cpu(c)), 1 / self._collocation).to(c)
-
-    @cached_property
-    def _mass(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues of the coarse and the fine mass matrix, both circulant."""
-        found = []
-        for n in (self.n, 2 * self.n):
-            # The row of a function in the middle of an interval long enough for all its neighbours.
-            bands = bspline.mass_matrix(bspline.knot_vector("uniform", 4 * self.degree + 4, self.degree), self.degree)
-            scale = (4 * self.degree + 4) / n
-            row = torch.zeros(n, dtype=torch.float64)
-            for d, band in enumerate(bands):
-                for place in (d % n, -d % n) if d else (0,):
-                    row[place] += scale * float(band[2 * self.degree + 2])
-            found.append(torch.fft.rfft(row).real)
-        return found[0], found[1]
-
-    def _values(self, c: Tensor) -> Tensor:
-        """The values of the fine spline with coefficients `[..., 2n]` at the coarse points, `[..., n]`."""
-        cell, values = bspline.local_basis(self._points, 2 * self.n, self.degree)
-        index = (cell[:, None] + torch.arange(self.degree + 1)) % (2 * self.n)
-        return (c[..., index] * values[:, 0]).sum(-1)
-
-    @cached_property
-    def _points(self) -> Tensor:
-        """The Greville abscissa of every coarse function, wrapped into [−1, 1)."""
-        first = -1 + 2 / self.n * (torch.arange(self.n, dtype=torch.float64) + (1 - self.degree) / 2)
-        return (first + 1) % 2 - 1
-
-    @cached_property
-    def _collocation(self) -> Tensor:
-        """Eigenvalues of the coarse basis's values at the points, a circulant matrix."""
-        cell, values = bspline.local_basis(self._points[:1], self.n, self.degree)
-        row = torch.zeros(self.n, dtype=torch.float64)
-        row[(cell + torch.arange(self.degree + 1)) % self.n] = values[0, 0]
-        return torch.fft.rfft(row).real
 
 
 class KnotInsertion(SplineNesting):
@@ -335,42 +259,7 @@ def _blossoms(t: np.ndarray, tau: np.ndarray, degree: int) -> tuple[np.ndarray, 
     return piece - k, np.ascontiguousarray(weights[k].T)
 
 
-@cache
-def dyadic_nesting(n: int, degree: int) -> DyadicNesting:
-    """`DyadicNesting(n, degree)`, kept with its factorisations."""
-    return DyadicNesting(n, degree)
-
-
-@cache
-def periodic_nesting(n: int, degree: int) -> PeriodicNesting:
-    """`PeriodicNesting(n, degree)`, kept with its factorisations."""
-    return PeriodicNesting(n, degree)
-
-
-def wrapped(c: Tensor, degree: int) -> Tensor:
-    """Coefficients of periodic splines `[..., n]` on the extended knots, `[..., n + k]`, n at least k."""
-    return torch.cat([c, c[..., :degree]], dim=-1)
-
-
-def folded(g: Tensor, n: int) -> Tensor:
-    """The transpose of `wrapped`: `[..., n + k]` to `[..., n]`."""
-    out = g[..., :n].clone()
-    out[..., : g.shape[-1] - n] += g[..., n:]
-    return out
-
-
-def _circulant(c: Tensor, eigenvalues: Tensor) -> Tensor:
-    """A symmetric circulant matrix, given by its eigenvalues, times `[..., n]`."""
-    return torch.fft.irfft(torch.fft.rfft(c) * eigenvalues, n=c.shape[-1])
-
-
-@lru_cache(maxsize=256)
-def knot_insertion(coarse_knots: Knots, fine_knots: Knots, degree: int) -> KnotInsertion:
-    """`KnotInsertion(coarse_knots, fine_knots, degree)`, kept with its factorisations."""
-    return KnotInsertion(coarse_knots, fine_knots, degree)
-
-
-def _on_cpu(c: Tensor) -> Tensor:
+def on_cpu(c: Tensor) -> Tensor:
     """A copy in float64 on the CPU, where the banded solvers are."""
     return c.detach().to(device="cpu", dtype=torch.float64)
 
@@ -379,3 +268,10 @@ def _along_last(operation: Callable[[np.ndarray], np.ndarray], c: Tensor) -> Ten
     """Apply an operation on numpy columns `[n, N]` along the last axis of `[..., n]`."""
     columns = operation(c.reshape(-1, c.shape[-1]).numpy().T)
     return torch.from_numpy(np.ascontiguousarray(columns.T)).reshape(*c.shape[:-1], len(columns))
+
+
+dyadic_nesting = cache(DyadicNesting)
+"""`DyadicNesting(n, degree)`, kept with its factorisations."""
+
+knot_insertion = lru_cache(maxsize=256)(KnotInsertion)
+"""`KnotInsertion(coarse_knots, fine_knots, degree)`, kept with its factorisations."""

@@ -26,7 +26,7 @@ def _basis_pieces(spacing: str, n: int, degree: int, dtype: torch.dtype, device:
 
 
 def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor:
-    """From B-spline coefficients to those of the polynomial on every interval.
+    """Coefficients of the polynomial on every interval from B-spline coefficients.
 
     Args:
         coefficients: `[out, in, n + k]`.
@@ -72,7 +72,7 @@ def gather(table: Tensor, rows: Tensor) -> Tensor:
 
     Args:
         table: From `to_pieces`, `[k + 1, out, in·n]`.
-        rows: Which interval of which input, p·n + m, int64 `[in, N]`.
+        rows: The interval m of input p as p·n + m, int64 `[in, N]`.
 
     Returns:
         `[k + 1, out, in, N]`.
@@ -99,7 +99,7 @@ def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
 
     Args:
         coefficients: `[k + 1, ...]`, constant term first.
-        s: Where, of a shape that broadcasts to `[...]`.
+        s: Arguments, of a shape that broadcasts to `[...]`.
         order: The highest derivative.
 
     Returns:

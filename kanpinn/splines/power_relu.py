@@ -36,14 +36,9 @@ def _scale(n: int, degree: int) -> float:
 
 
 def change_of_basis(n: int, degree: int) -> Tensor:
-    """A with B = A ψ on [−1, 1], dense, `[n + k, n + k]` float64.
+    """The matrix A with B = A ψ on [−1, 1], dense, `[n + k, n + k]` float64.
 
-    Args:
-        n: Number of intervals on [−1, 1].
-        degree: Spline degree k.
-
-    Returns:
-        A[i, j] = (−1)^(j−i) C(k + 1, j − i) / (k! h^k) (Southworth et al. 2026, Lemma 3).
+    A[i, j] = (−1)^(j−i) C(k + 1, j − i) / (k! h^k) (Southworth et al. 2026, Lemma 3).
     """
     width = n + degree
     matrix = torch.zeros(width, width, dtype=torch.float64)
@@ -53,15 +48,9 @@ def change_of_basis(n: int, degree: int) -> Tensor:
 
 
 def power_relu(x: Tensor, n: int, degree: int) -> Tensor:
-    """All ψ_j at each input, unscaled.
+    """All ψ_j = ReLU(x − t_j)^k at inputs `[...]`, unscaled, `[..., n + k]`.
 
-    Args:
-        x: Inputs `[...]`.
-        n: Number of intervals on [−1, 1].
-        degree: Power k.
-
-    Returns:
-        ReLU(x − t_j)^k, `[..., n + k]`. A ψ and W_relu ψ cancel: benchmarks/bases.py measures it.
+    A ψ and W_relu ψ cancel: benchmarks/bases.py measures it.
     """
     t = -1.0 + (2.0 / n) * (torch.arange(n + degree, dtype=x.dtype, device=x.device) - degree)
     return (x[..., None] - t).relu() ** degree
@@ -82,58 +71,25 @@ def _sum(values: Tensor, times: int) -> Tensor:
 
 
 def relu_coefficients(coefficients: Tensor, n: int, degree: int) -> Tensor:
-    """W_relu = W_spline A along the last axis: r backward differences.
+    """Coefficients W_relu = W_spline A of the same function on [−1, 1], `[..., n + k]`: r backward differences.
 
-    Args:
-        coefficients: Spline coefficients `[..., n + k]`.
-        n: Number of intervals on [−1, 1].
-        degree: Spline degree k.
-
-    Returns:
-        Coefficients `[..., n + k]` of the same function on [−1, 1] in the ψ_j; differentiable, as all of these are.
+    Differentiable, as the three below are.
     """
     return _difference(coefficients, degree + 1) / _scale(n, degree)
 
 
 def spline_coefficients(coefficients: Tensor, n: int, degree: int) -> Tensor:
-    """W_spline = W_relu A^{-1} along the last axis: r cumulative sums; the inverse of `relu_coefficients`.
-
-    Args:
-        coefficients: Power-ReLU coefficients `[..., n + k]`.
-        n: Number of intervals on [−1, 1].
-        degree: Spline degree k.
-
-    Returns:
-        Spline coefficients `[..., n + k]`.
-    """
+    """Spline coefficients W_spline = W_relu A^{-1}, `[..., n + k]`: r sums; the inverse of `relu_coefficients`."""
     return _sum(coefficients, degree + 1) * _scale(n, degree)
 
 
 def spline_gradient(gradient: Tensor, n: int, degree: int) -> Tensor:
-    """The derivative by W_spline from that by W_relu: g_spline = g_relu Aᵀ, the transpose of `relu_coefficients`.
-
-    Args:
-        gradient: ∂/∂W_relu `[..., n + k]`.
-        n: Number of intervals on [−1, 1].
-        degree: Spline degree k.
-
-    Returns:
-        ∂/∂W_spline `[..., n + k]`, r forward differences.
-    """
+    """Gradient by W_spline from that by W_relu `[..., n + k]`: g_spline = g_relu Aᵀ, r forward differences."""
     return relu_coefficients(gradient.flip(-1), n, degree).flip(-1)
 
 
 def relu_gradient(gradient: Tensor, n: int, degree: int) -> Tensor:
-    """The derivative by W_relu from that by W_spline: g_relu = g_spline A^{-T}, the transpose of `spline_coefficients`.
-
-    Args:
-        gradient: ∂/∂W_spline `[..., n + k]`.
-        n: Number of intervals on [−1, 1].
-        degree: Spline degree k.
-
-    Returns:
-        ∂/∂W_relu `[..., n + k]`, r cumulative sums from the right.
-    """
+    """Gradient by W_relu from that by W_spline `[..., n + k]`: g_relu = g_spline A^{-T}, r sums from the right."""
     return spline_coefficients(gradient.flip(-1), n, degree).flip(-1)
 
 
@@ -207,7 +163,5 @@ def lagrange(t: int, degree: int) -> list[int]:
     return weights
 
 
-@cache
-def power_relu_nesting(n: int, degree: int) -> PowerReluNesting:
-    """`PowerReluNesting(n, degree)`, kept with its factorisations."""
-    return PowerReluNesting(n, degree)
+power_relu_nesting = cache(PowerReluNesting)
+"""`PowerReluNesting(n, degree)`, kept with its factorisations."""

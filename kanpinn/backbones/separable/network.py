@@ -21,7 +21,7 @@ from kanpinn.backbones.separable.tensor_product_points import distinct
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets.jet import JetSpace
-from kanpinn.splines import bspline
+from kanpinn.splines.fit import fit
 
 LAST = ("sum", "linear")
 STARTS = ("random", "legendre")
@@ -184,7 +184,7 @@ class Factors(Composite):
         assert layer is not None
         x = torch.linspace(-1, 1, 8 * layer.width + 1, dtype=torch.float64)
         values = np.polynomial.legendre.legvander(x.numpy(), self.terms - 1)
-        found = bspline.fit(x, torch.from_numpy(values), layer.n, layer.degree).T.numpy()
+        found = fit(x, torch.from_numpy(values), layer.n, layer.degree).T.numpy()
         return np.ascontiguousarray(np.tile(LEGENDRE * found, (self.outputs, 1))[:, None])
 
     def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
