@@ -1,4 +1,4 @@
-"""What a checkpoint holds of an object: nested plain values with arrays as leaves, and how they become files and back.
+"""State of an object in a checkpoint: nested plain values with arrays as leaves, to and from JSON and arrays.
 
 Every object that changes while a solve runs has `state()`, which gives such a nest, and `load_state(state)`, by which
 an object built from the same config comes to stand where the other one stood. What follows from the config, or from
@@ -57,8 +57,8 @@ def join(plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Put the arrays back that `split` has taken out.
 
     Args:
-        plain: What `split` returned first.
-        arrays: What it returned second.
+        plain: The first result of `split`.
+        arrays: Its second result.
 
     Returns:
         The state, numpy arrays in place of tensors.
@@ -121,7 +121,7 @@ def check_types(record: Any) -> None:
 
 
 def generator_state(generator: np.random.Generator) -> State:
-    """Where a random generator stands, the number of its children included: SciPy's engines draw from a child each."""
+    """Position of a random generator, the number of its children included: SciPy's engines draw from a child each."""
     sequence = generator.bit_generator.seed_seq
     assert isinstance(sequence, np.random.SeedSequence)
     known = {"entropy": sequence.entropy, "spawn_key": list(sequence.spawn_key)}

@@ -10,6 +10,7 @@ import pytest
 
 import kanpinn
 from kanpinn.io.check import check
+from kanpinn.io.hdf5 import seal
 from kanpinn.io.schema import CHECKPOINT, LEVEL, METRICS, SOLUTION, SWEEP
 from kanpinn.settings.discovery import choices
 
@@ -140,6 +141,9 @@ def test_groups_of_ones_own_are_free(run: Path, tmp_path: Path):
     file.write_bytes((run / "solution.h5").read_bytes())
     with h5py.File(file, "r+") as f:
         f["mine/notes"] = "seen"
+    changed = f"{file}:/: expected the bytes that its checksum stands for; the file was changed since"
+    assert check(file) == [changed]
+    seal(file)
     assert check(file) == []
 
 
@@ -153,7 +157,7 @@ def test_the_command_exits_with_2_and_says_where(run: Path, tmp_path: Path, kanp
         del f["u"].attrs["units"], f["model"]
     result = kanpinn("inspect", "--check", str(copied))
     assert (result.code, result.out) == (2, "")
-    assert len(result.err.splitlines()) == 3
+    assert len(result.err.splitlines()) == 4
     assert f"{copied / 'metrics.json'}: expected strict JSON; NaN" in result.err
     listed = kanpinn("inspect", "--check", "--json", str(copied))
     assert (listed.code, json.loads(listed.out)["violations"]) == (2, result.err.splitlines())

@@ -19,6 +19,7 @@ from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import atomic_path, write_json, write_text
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.io.config_text import read_config
 from kanpinn.io.hdf5 import seal
 from kanpinn.io.solution import SolutionFile, read_solution, write_solution
 
@@ -374,3 +375,26 @@ def test_overwritten_bytes_are_reported_not_returned(file: Path):
     file.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         read_solution(file)
+
+
+def test_a_config_is_read_as_plain_values() -> None:
+    found = read_config("problem:\n  name: heat\n  when: 2026-01-01\nsteps: [1, 2.5e-3, null]\n")
+    assert found == {"problem": {"name": "heat", "when": "2026-01-01"}, "steps": [1, 2.5e-3, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "aliases"),
+        ("[" * 5000, "recursion"),
+        ("key: " + "x" * 2**20, "letters"),
+        ("!!python/object/apply:os.getcwd []", "tag"),
+        ("- 1\n", "not a mapping"),
+        ("a: [\n", "expected"),
+        ("a: !!binary aGk=\n", "JSON"),
+    ],
+)
+def test_a_config_that_is_none_of_ours_is_refused_in_a_line(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refused:
+        read_config(text)
+    assert len(str(refused.value).splitlines()) == 1

@@ -22,15 +22,15 @@ _LABEL_KEYS, _LABEL_LENGTH = 3, 44
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of one run, from whichever of its files are there.
+    """Facts of one run, from whichever of its files are there.
 
     Attributes:
         folder: Its folder.
-        name: What to call it where space is short; given once the others are known.
+        name: Its name where space is short; given once the others are known.
         metrics: The content of metrics.json; empty for a run that wrote none.
         config: The resolved config, keys joined by dots, groups by their choice (`problem`: "poisson").
         history: Columns over the steps `[n_steps]`; empty where there is no solution file.
-        message: Why there is no result, if somebody said so.
+        message: Reason that there is no result, if somebody said so.
     """
 
     folder: Path
@@ -106,8 +106,7 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
     Raises:
         UserError: If the path is no run, or its files are damaged.
     """
-    import yaml
-
+    from kanpinn.io.config_text import read_config
     from kanpinn.io.inspect import is_run
     from kanpinn.io.solution import read_solution
     from kanpinn.io.unfinished import told, unfinished
@@ -126,8 +125,8 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
     try:
         if not text and (folder / "config.yaml").is_file():
             text = (folder / "config.yaml").read_text(encoding="utf-8")
-        config = yaml.safe_load(text) if text else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = read_config(text) if text else {}
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
     if not metrics and not message:
         message = told(folder, unfinished(folder))
@@ -220,7 +219,7 @@ def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[
 
 
 def by_level(run: Run, count: int) -> list[dict[str, Any]]:
-    """What a run reached on each level, and what all visits of the level cost.
+    """Error that a run reached on each level, and the cost of all visits of the level.
 
     Args:
         run: The run.

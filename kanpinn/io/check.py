@@ -1,4 +1,4 @@
-"""Whether a file of ours keeps to its schema: every violation as a line that names the place and what belongs there."""
+"""Check of files against their schema: every violation is a line that names the place and what belongs there."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ import numpy as np
 from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io import vtkhdf
-from kanpinn.io.hdf5 import existing_file, is_only_dimension
+from kanpinn.io.arrays import is_only_dimension
+from kanpinn.io.config_text import read_config
+from kanpinn.io.hdf5 import existing_file, unchanged
 from kanpinn.io.schema import FIELD_AXES, LEVEL, METRICS, SCHEMA_OF, Item
 
 RESULTS = ("solution.h5", "metrics.json")
-"""What a run writes when it ends."""
+"""Files that a run writes when it ends."""
 
 _KINDS = {"float": "f", "integer": "iu", "number": "biufc", "any": "biufSO", "text": "SO"}
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a file's own names are.
+    """Names that a file itself defines.
 
     Attributes:
         coordinates: Names of the coordinates, in the order of a field's axes.
@@ -101,6 +103,8 @@ def _check_file(path: Path) -> list[str]:
         # The values are looked at only where everything is in its place.
         if kind == "kanpinn-solution" and not lines:
             lines += _check_values(file, names)
+        if not unchanged(path):
+            lines.append("/: expected the bytes that its checksum stands for; the file was changed since")
         return lines
 
 
@@ -113,7 +117,7 @@ def _walk(group: h5py.Group, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_items(file: h5py.File, items: Sequence[Item], names: Names) -> Iterator[str]:
-    """Whether everything is in its place, of the right type, with its axes and attributes."""
+    """Check that everything is in its place, of the right type, with its axes and attributes."""
     patterns = [(names.pattern(item.path), item) for item in items]
     top = {item.path.split("/")[1] for item in items}
     found: set[str] = set()
@@ -132,7 +136,7 @@ def _check_items(file: h5py.File, items: Sequence[Item], names: Names) -> Iterat
 
 
 def _check_item(item: Any, declared: Item, names: Names) -> Iterator[str]:
-    """Whether one object is what the schema says."""
+    """Check one object against the schema."""
     is_group = isinstance(item, h5py.Group)
     if is_group and declared.path.endswith("…>"):
         return
@@ -162,7 +166,7 @@ def _check_item(item: Any, declared: Item, names: Names) -> Iterator[str]:
 
 
 def _mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
-    """What is expected instead of a value, None where it is right."""
+    """Name what is expected instead of a value; None where it is right."""
     if isinstance(kind, tuple):
         return None if value in kind else f"one of {', '.join(kind)}; found {value!r}"
     right: dict[str, Callable[[], bool]] = {
@@ -178,7 +182,7 @@ def _mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
         "list": lambda: isinstance(value, list),
         "time": lambda: isinstance(value, str) and datetime.datetime.fromisoformat(value).tzinfo is not None,
         "json": lambda: isinstance(value, str) and json.loads(value) is not NotImplemented,
-        "yaml": lambda: isinstance(value, str) and _is_yaml(value),
+        "yaml": lambda: isinstance(value, str) and read_config(value) is not None,
     }
     try:
         good = right[kind]()
@@ -186,15 +190,6 @@ def _mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
         good = False
     shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
     return None if good else f"{kind}; found {'nothing' if value is None else shown}"
-
-
-def _is_yaml(text: str) -> bool:
-    import yaml
-
-    try:
-        return isinstance(yaml.safe_load(text), dict)
-    except yaml.YAMLError:
-        return False
 
 
 def check_metrics(metrics: Any) -> Iterator[str]:
@@ -234,7 +229,7 @@ def _check_metrics_file(path: Path) -> list[str]:
 
 
 def _check_values(file: Any, names: Names) -> Iterator[str]:
-    """Whether the numbers of a solution file agree with each other."""
+    """Check that the numbers of a solution file agree with each other."""
     values = {name: np.asarray(item[...]) for name, item in file.items() if isinstance(item, h5py.Dataset)}
     if not names.coordinates:
         yield "/<coordinate>: expected at least one coordinate"
@@ -258,7 +253,7 @@ def _check_values(file: Any, names: Names) -> Iterator[str]:
 
 
 def _check_error(u: str, values: Mapping[str, np.ndarray], metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Whether an error is unknown minus reference, and the metrics are its norms."""
+    """Check that an error is unknown minus reference, and the metrics are its norms."""
     error, reference = values[f"{u}_error"], values[f"{u}_ref"]
     if not np.array_equal(error, values[u] - reference, equal_nan=True):
         yield f"/{u}_error: expected {u} − {u}_ref"
@@ -272,7 +267,7 @@ def _check_error(u: str, values: Mapping[str, np.ndarray], metrics: Mapping[str,
 
 
 def _check_tables(file: Any) -> Iterator[str]:
-    """Whether steps are numbered and the level table says what the metrics say."""
+    """Check that steps are numbered and the level table says what the metrics say."""
     step = file.get("history/step")
     if isinstance(step, h5py.Dataset) and not (np.diff(step[...]) > 0).all():
         yield "/history/step: expected rising numbers"
@@ -285,7 +280,7 @@ def _check_tables(file: Any) -> Iterator[str]:
 
 
 def _check_vtk(file: Any, names: Names) -> Iterator[str]:
-    """Whether VTK sees the root fields themselves, at their times."""
+    """Check that VTK sees the root fields themselves, at their times."""
     group = file.get(vtkhdf.GROUP)
     if group is None or not vtkhdf.fits(names.coordinates):
         if (group is None) == vtkhdf.fits(names.coordinates):

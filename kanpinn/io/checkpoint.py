@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 from kanpinn.errors import UserError
+from kanpinn.io.arrays import group_of
 from kanpinn.io.atomic import jsonable
-from kanpinn.io.hdf5 import existing_file, group_of, new_file
+from kanpinn.io.hdf5 import existing_file, new_file
 
 SCHEMA = "kanpinn-checkpoint"
 META = "meta"

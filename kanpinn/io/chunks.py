@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 CHUNK_BYTES = 1 << 20
-"""What a chunk holds at most: the size of the chunk cache that HDF5 1.x gives a dataset."""
+"""Largest size of a chunk: the size of the chunk cache that HDF5 1.x gives a dataset."""
 
 _SAMPLE = 1024
 _WORTH = 0.9
@@ -64,7 +64,7 @@ def deflated(values: np.ndarray) -> bytes:
 
 
 def _compressor(plane: np.ndarray) -> Any:
-    """What makes a raw deflate stream of bytes, chosen by samples of them: stored, by run lengths, or by matches."""
+    """Compressor of a raw deflate stream, chosen by samples of the bytes: stored, by run lengths, or by matches."""
     starts = np.linspace(0, max(len(plane) - _SAMPLE, 0), 4).astype(int)
     sample = np.concatenate([plane[start : start + _SAMPLE] for start in starts])
 

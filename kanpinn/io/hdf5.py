@@ -7,30 +7,24 @@ import functools
 import hashlib
 import importlib.metadata
 import io
-import json
 import mmap
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io import hdf5_limits
-from kanpinn.io.atomic import atomic_path, jsonable
-from kanpinn.io.chunks import write_compressed
+from kanpinn.io.arrays import is_only_dimension
+from kanpinn.io.atomic import atomic_path
 
 SCHEMA_VERSION = 1
 SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
-# netCDF's way of naming a dimension that has no coordinate values; readers of netCDF look for this very text.
-_ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable."
-_COMPRESS_FROM_BYTES = 8192
-_MOST_LETTERS = 16 * 2**20
 # The attribute `file_checksum` as it lies in the file; found by its bytes, before the HDF5 library reads any of them.
 _SEAL = re.compile(rb"kanpinn-sha256:([0-9a-f]{64})")
 _UNSEALED = b"kanpinn-sha256:" + b"0" * 64
@@ -175,7 +169,7 @@ def seal(path: Path) -> None:
 
 
 def _checksums(content: mmap.mmap) -> tuple[int | None, str, str]:
-    """Where in a file the digits of its checksum are (None: there are none), what they say and what they should."""
+    """Place of the checksum's digits in a file (None if it has none), the checksum stored there, and the right one."""
     found = _SEAL.search(content)
     if found is None:
         return None, "", ""
@@ -188,28 +182,15 @@ def _checksums(content: mmap.mmap) -> tuple[int | None, str, str]:
     return start, stored, digest.hexdigest()
 
 
-def _verify(path: Path) -> bool:
-    """Compare a file's bytes with its checksum.
-
-    Returns:
-        Whether there is a checksum in it.
-
-    Raises:
-        UserError: If it does not agree.
-    """
+def unchanged(path: Path) -> bool | None:
+    """Compare a file's bytes with the checksum in it; None if there is none."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place, stored, digest = _checksums(content)
-    if place is not None and stored != digest:
-        raise UserError(f"{path}: is truncated, damaged or changed since kanpinn wrote it (its checksum differs).")
-    return place is not None
+    return None if place is None else stored == digest
 
 
 def _open(path: Path, changed: bool) -> tuple[h5py.File, bool]:
-    """Open an HDF5 file for reading; raises a UserError that says why that cannot be done.
-
-    Returns:
-        The file, and whether its checksum has been compared with its bytes.
-    """
+    """Open an HDF5 file for reading, and say whether its checksum is right; raises UserError where it cannot be."""
     if not path.exists():
         raise UserError(f"{path}: no such file.")
     if path.is_dir():
@@ -221,9 +202,11 @@ def _open(path: Path, changed: bool) -> tuple[h5py.File, bool]:
     if not h5py.is_hdf5(path):
         raise UserError(f"{path}: is not an HDF5 file.")
     try:
-        verified = changed or _verify(path)
+        verified = True if changed else unchanged(path)
+        if verified is False:
+            raise UserError(f"{path}: is truncated, damaged or changed since kanpinn wrote it (its checksum differs).")
         # Our files are never changed in place, so that no lock is needed; another program's lock shall not stop us.
-        return h5py.File(path, "r", locking=False), verified
+        return h5py.File(path, "r", locking=False), bool(verified)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -272,188 +255,3 @@ def existing_file(
         except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: is a damaged {schema or 'kanpinn'} file ({reason}).") from error
-
-
-def group_of(parent: h5py.Group, name: str) -> h5py.Group:
-    """Take a group that must be there.
-
-    Args:
-        parent: Where it lies.
-        name: Its name.
-
-    Returns:
-        The group.
-
-    Raises:
-        KeyError: If it is missing or not a group.
-    """
-    group = parent.get(name)
-    if not isinstance(group, h5py.Group):
-        raise KeyError(f"no group '{name}'")
-    return group
-
-
-def write_array(
-    group: h5py.Group,
-    name: str,
-    values: Any,
-    scales: Sequence[h5py.Dataset] = (),
-    label: tuple[str, str] | None = None,
-) -> h5py.Dataset:
-    """Write one array with what netCDF readers need: scales on its axes, `long_name`, `units`.
-
-    Args:
-        group: Where to write it.
-        name: Its name; slashes make groups.
-        values: Numbers, booleans or strings, any shape.
-        scales: One dimension scale per axis, or none.
-        label: Long name and units.
-
-    Returns:
-        The dataset.
-
-    Raises:
-        ValueError: If a scale's length differs from the axis it is meant for.
-    """
-    array = np.asarray(values)
-    kind: dict[str, Any] = {}
-    if array.dtype.kind in "OSUT":
-        array, kind = array.astype(object), {"dtype": h5py.string_dtype()}
-    is_boolean = array.dtype.kind == "b"
-    array = array.astype(np.int8) if is_boolean else array
-    if array.nbytes >= _COMPRESS_FROM_BYTES and not kind:
-        dataset = write_compressed(group, name, array)
-    else:
-        dataset = group.create_dataset(name, data=array, **kind)
-    if is_boolean:  # netCDF has no booleans; this is how xarray marks them.
-        dataset.attrs["dtype"] = "bool"
-    if scales and tuple(len(scale) for scale in scales) != array.shape:
-        raise ValueError(f"{name}: shape {array.shape}, but its axes have {[len(scale) for scale in scales]} points")
-    for axis, scale in enumerate(scales):
-        dataset.dims[axis].attach_scale(scale)
-    if label is not None:
-        dataset.attrs["long_name"], dataset.attrs["units"] = label
-    return dataset
-
-
-def read_array(dataset: h5py.Dataset) -> np.ndarray:
-    """Read what `write_array` wrote; strings come as an array of str.
-
-    Args:
-        dataset: The dataset.
-
-    Returns:
-        Its values.
-
-    Raises:
-        ValueError: If it is a dimension without values, or its texts are longer together than any of ours.
-    """
-    if is_only_dimension(dataset):
-        raise ValueError(f"'{dataset.name}' is a dimension without values")
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.array(_texts(dataset), dtype=str).reshape(dataset.shape)
-    array = np.asarray(dataset[...])
-    return array.astype(bool) if dataset.attrs.get("dtype") == "bool" else array
-
-
-def _texts(dataset: h5py.Dataset) -> list[str]:
-    """The texts of a dataset one by one: all of them may point to the same long text in the file."""
-    texts, room = [], _MOST_LETTERS
-    for index in np.ndindex(dataset.shape):
-        texts.append(str(dataset.asstr()[index]))
-        room -= 64 + len(texts[-1])
-        # An array of text gives every entry the room of the longest.
-        if room < 0 or len(texts[-1]) * int(dataset.size or 0) > _MOST_LETTERS:
-            raise ValueError(f"'{dataset.name}' holds more text than a run writes")
-    return texts
-
-
-def dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
-    """Add a dimension without coordinate values; it takes no room on disk.
-
-    Args:
-        group: Where to add it.
-        name: Its name.
-        size: Its length.
-
-    Returns:
-        The dimension scale.
-    """
-    scale = group.create_dataset(name, shape=(size,), dtype=">f4")
-    scale.make_scale(f"{_ONLY_A_DIMENSION}{size:10d}")
-    return scale
-
-
-def is_only_dimension(dataset: h5py.Dataset) -> bool:
-    """Say whether a dataset is a dimension without values, as `dimension` writes it.
-
-    Args:
-        dataset: The dataset.
-
-    Returns:
-        True if it holds nothing to read.
-    """
-    name = dataset.attrs.get("NAME", b"")
-    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-    return text.startswith(_ONLY_A_DIMENSION)
-
-
-def write_record(group: h5py.Group, record: Any) -> None:
-    """Keep a JSON record in a group's attributes: whole as `json`, and each plain value under its own name.
-
-    Args:
-        group: Where to keep it.
-        record: Nested mappings, sequences and scalars; NaN and infinities become null.
-    """
-    plain = jsonable(record)
-    group.attrs["json"] = json.dumps(plain, allow_nan=False, ensure_ascii=False)
-    if isinstance(plain, dict):
-        for name, value in flatten(plain).items():
-            if isinstance(value, str | int | float):
-                group.attrs[name] = int(value) if isinstance(value, bool) else value
-
-
-def read_record(group: h5py.Group) -> Any:
-    """Read what `write_record` wrote.
-
-    Args:
-        group: The group.
-
-    Returns:
-        The record, as the json module gives it.
-    """
-    return json.loads(str(group.attrs["json"]))
-
-
-def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the keys of nested mappings by underscores: `{"a": {"b": 1}}` becomes `{"a_b": 1}`.
-
-    Args:
-        record: Nested mappings.
-
-    Returns:
-        One flat mapping.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{key}_{name}": item for name, item in flatten(value).items()})
-        else:
-            flat[key] = value
-    return flat
-
-
-def table_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn records into columns of plain values.
-
-    Args:
-        records: Nested mappings, such as the levels in metrics.json.
-
-    Returns:
-        One value per record under each of their flattened keys, None where a record lacks it; a mapping that is null in
-        some records has columns for its keys only.
-    """
-    rows = [flatten(record) for record in records]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    nested = {key for record in records for key, value in record.items() if isinstance(value, Mapping)}
-    return {name: [row.get(name) for row in rows] for name in names if name not in nested}

@@ -1,4 +1,4 @@
-"""What an HDF5 file declares, checked before any of it is read: links, types, filters and sizes."""
+"""Declarations of an HDF5 file, checked before any of it is read: links, types, filters and sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5l, h5o, h5s, h5z  # pyright: ignore[reportAttributeAccessIssue]
 
 FREE_BYTES = 64 * 2**20
 """What a file's datasets may declare together whatever the file's size: a small file of zeros is no attack."""
@@ -20,7 +19,7 @@ MAX_CHUNK_BYTES = 2**24
 MAX_ATTRIBUTE_BYTES = 2**20
 SMALL_CHUNK = 2**16
 """Deflate expands at most 1032 to 1, so that a stored chunk up to this size cannot take more than 65 MiB."""
-FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
+FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 _OF_SCALES = ("DIMENSION_LIST", "REFERENCE_LIST")
 
 
@@ -30,7 +29,7 @@ def check(file: h5py.File, size: int, never_read: Callable[[h5py.Dataset], bool]
     Args:
         file: The open file.
         size: The file's bytes on disk.
-        never_read: Whether a dataset without stored values is one whose values nobody asks for.
+        never_read: Tells whether a dataset without stored values is one that nobody reads.
 
     Raises:
         ValueError: If the file leads out of itself (external or soft links, external or virtual storage), nests without
@@ -56,7 +55,7 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]
         path, group = waiting.pop()
         for raw in group.id:
             name = f"{path}/{raw.decode(errors='replace')}"
-            if group.id.links.get_info(raw).type != h5l.TYPE_HARD:
+            if not isinstance(group.get(raw, getlink=True), h5py.HardLink):
                 raise ValueError(f"'{name}' is a link by name; only hard links are read")
             item = group[raw]
             if not isinstance(item, h5py.Group | h5py.Dataset):
@@ -75,18 +74,18 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]
             yield name, item
 
 
-def _place(item: h5py.Group | h5py.Dataset) -> int:
+def _place(item: h5py.Group | h5py.Dataset) -> tuple[int, int]:
     """The address of an object in its file, the same under all its names."""
-    return h5o.get_info(item.id).addr
+    return h5py.h5g.get_objinfo(item.id).objno
 
 
 def _check_attributes(name: str, item: h5py.Group | h5py.Dataset) -> None:
     """Check the type and size of every attribute of an object."""
-    count = h5a.get_num_attrs(item.id)
+    count = h5py.h5a.get_num_attrs(item.id)
     if count > MAX_ATTRIBUTES:
         raise ValueError(f"'{name}' has {count} attributes")
     for k in range(count):
-        attribute = h5a.open(item.id, index=k)
+        attribute = h5py.h5a.open(item.id, index=k)
         label = attribute.name.decode(errors="replace")
         if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
             raise ValueError(f"attribute '{label}' of '{name}' declares {attribute.get_storage_size():,} bytes")
@@ -108,12 +107,12 @@ def _check_dataset(name: str, dataset: h5py.Dataset) -> int:
     """Check the type, storage and filters of a dataset; returns the bytes it takes when read."""
     if not _plain(dataset.dtype):
         raise ValueError(f"'{name}' has type {dataset.dtype}; only numbers and text are read")
-    if dataset.id.get_space().get_simple_extent_type() == h5s.NULL:
+    if dataset.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
         return 0
     layout = dataset.id.get_create_plist()
     if layout.get_external_count():
         raise ValueError(f"'{name}' takes its values from another file")
-    if layout.get_layout() == h5d.VIRTUAL:
+    if layout.get_layout() == h5py.h5d.VIRTUAL:
         _check_sources(name, dataset, layout)
     pipeline = [layout.get_filter(k)[0] for k in range(layout.get_nfilters())]
     if not set(pipeline) <= set(FILTERS) or len(set(pipeline)) < len(pipeline):
@@ -142,17 +141,17 @@ def _check_chunks(name: str, dataset: h5py.Dataset, pipeline: list[int]) -> None
         raise ValueError(f"'{name}' is stored in {count} chunks of {nominal:,} bytes")
     large: list[tuple[int, ...]] = []
 
-    def collect(info: h5d.StoreInfo) -> None:
+    def collect(info: h5py.h5d.StoreInfo) -> None:
         if info.size > SMALL_CHUNK:
             large.append(info.chunk_offset)
 
     dataset.id.chunk_iter(collect)
-    if h5z.FILTER_DEFLATE not in pipeline:
+    if h5py.h5z.FILTER_DEFLATE not in pipeline:
         return
     for offset in large:
         # HDF5 would unpack the chunk to whatever length it has before comparing it with the one declared.
         mask, packed = dataset.id.read_direct_chunk(offset)
-        if mask >> pipeline.index(h5z.FILTER_DEFLATE) & 1:
+        if mask >> pipeline.index(h5py.h5z.FILTER_DEFLATE) & 1:
             continue  # this chunk is stored as it is
         try:
             length = len(zlib.decompressobj().decompress(packed, nominal + 5))

@@ -1,4 +1,4 @@
-"""What a run folder or an HDF5 file of ours holds: as data for programs, as text for people."""
+"""Description of a run folder or an HDF5 file of ours: as data for programs, as text for people."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from kanpinn.axes import field_axes
 from kanpinn.errors import UserError
 from kanpinn.io import vtkhdf
+from kanpinn.io.arrays import group_of, is_only_dimension, read_record
 from kanpinn.io.atomic import jsonable
 from kanpinn.io.checkpoint import META, read_meta
-from kanpinn.io.hdf5 import existing_file, group_of, is_only_dimension, read_record
+from kanpinn.io.config_text import read_config
+from kanpinn.io.hdf5 import existing_file
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
 from kanpinn.io.unfinished import unfinished
@@ -27,17 +26,7 @@ __all__ = ["inspect", "is_run", "render"]
 
 _RUN_FILES = ("solution.h5", "metrics.json", "config.yaml", "checkpoints")
 _AT_ONCE = 2**20
-_HIDDEN_ATTRIBUTES = (
-    "json",
-    "meta",
-    "checksum",
-    "DIMENSION_LIST",
-    "REFERENCE_LIST",
-    "CLASS",
-    "NAME",
-    "long_name",
-    "units",
-)
+_HIDDEN = ("json", "meta", "checksum", "DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "long_name", "units")
 LAYOUT = 1
 """Version of the layout of what `inspect` returns; new keys may appear without a new version."""
 
@@ -65,14 +54,7 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder looks like a run folder.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        True if it holds any file that only runs have.
-    """
+    """Say whether a folder holds any file that only runs have."""
     return any((folder / name).exists() for name in _RUN_FILES)
 
 
@@ -145,12 +127,12 @@ def _record(file: h5py.File) -> dict[str, Any]:
 
 
 def _provenance(file: h5py.File) -> dict[str, Any]:
-    """What made a file: when, with which versions, from which seed and config."""
+    """Origin of a file: its time, versions, seed and config."""
     config: Any = None
     if "config" in file.attrs:
         try:
-            config = OmegaConf.to_container(OmegaConf.create(str(file.attrs["config"])))
-        except (ValueError, YAMLError, OmegaConfBaseException):
+            config = read_config(str(file.attrs["config"]))
+        except ValueError:
             config = None  # --check says so
     elif META in file:
         config = read_meta(file).get("config")
@@ -164,7 +146,7 @@ def _provenance(file: h5py.File) -> dict[str, Any]:
 
 
 def _solution_summary(file: Any) -> dict[str, Any]:
-    """How far a run came, its errors over time, its conditions' residuals, and what VTK finds."""
+    """Progress of a run, its errors over time, its conditions' residuals, and its VTK data."""
     axes = field_axes(name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.is_scale)
     planned, begun = (int(file.attrs.get(name, 1)) for name in ("slabs", "slabs_begun"))
     end = None
@@ -217,7 +199,7 @@ def _size(residual: np.ndarray) -> dict[str, float]:
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     """The attributes that mean something to a reader, as plain values."""
-    told = {name: item.attrs[name] for name in item.attrs if name not in _HIDDEN_ATTRIBUTES}
+    told = {name: item.attrs[name] for name in item.attrs if name not in _HIDDEN}
     return {name: jsonable(value.decode() if isinstance(value, bytes) else value) for name, value in told.items()}
 
 
@@ -234,17 +216,14 @@ def _children(group: h5py.Group) -> Iterator[dict[str, Any]]:
             yield {"name": name, "kind": "group", "attributes": _attributes(item), "children": list(_children(item))}
         elif isinstance(item, h5py.Dataset) and not is_only_dimension(item):
             linked = _linked(item, name)
-            if linked is not None:
-                kind = "view" if item.is_virtual else "link"
-                yield {
-                    "name": name,
-                    "kind": kind,
-                    "target": linked,
-                    "shape": list(item.shape),
-                    "dtype": str(item.dtype),
-                }
-                continue
-            yield {"name": name, "kind": "coordinate" if item.is_scale else "array", **_describe(item)}
+            if linked is None:
+                yield {"name": name, "kind": "coordinate" if item.is_scale else "array", **_describe(item)}
+            else:
+                kind, plain = (
+                    "view" if item.is_virtual else "link",
+                    {"shape": list(item.shape), "dtype": str(item.dtype)},
+                )
+                yield {"name": name, "kind": kind, "target": linked, **plain}
 
 
 def _linked(item: h5py.Dataset, name: str) -> str | None:
@@ -280,10 +259,10 @@ def _axes(dataset: h5py.Dataset) -> list[str] | None:
 
     Taken from the layout that the schema prescribes: HDF5 crashes on the references in a forged DIMENSION_LIST.
     """
-    home: h5py.Group = dataset.parent  # type: ignore[assignment]
-    place: h5py.Group = home.file if str(home.name).startswith("/VTKHDF") else home
+    home = str(dataset.name).rpartition("/")[0]
+    place = group_of(dataset.file, "/" if home.startswith("/VTKHDF") else home or "/")
     scales = {name: item for name, item in place.items() if isinstance(item, h5py.Dataset) and item.is_scale}
-    names = field_axes(scales) if place == place.file else tuple(scales)
+    names = field_axes(scales) if place.name == "/" else tuple(scales)
     return list(names) if names and tuple(len(scales[name]) for name in names) == dataset.shape else None
 
 

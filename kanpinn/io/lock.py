@@ -62,14 +62,7 @@ def run_lock(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def held(folder: Path) -> bool | None:
-    """Whether some process holds a run folder.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        None where that cannot be told: the lock's file is there, but the file system has no locks.
-    """
+    """Say whether some process holds a run folder; None where a lock's file is there but the system has no locks."""
     try:
         descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kanpinn.io.hdf5 import flatten, table_columns
+from kanpinn.io.arrays import flatten, table_columns
 from kanpinn.io.unfinished import told
 
 WIDTH = 100
@@ -17,14 +17,7 @@ _VERSIONS = ("kanpinn", "torch", "numpy", "h5py", "python")
 
 
 def short(value: Any) -> str:
-    """Write a value in few letters: numbers with three significant digits, null as a dash.
-
-    Args:
-        value: A plain value.
-
-    Returns:
-        Its text.
-    """
+    """Write a plain value in few letters: numbers with three significant digits, null as a dash."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -35,14 +28,7 @@ def short(value: Any) -> str:
 
 
 def size(count: int) -> str:
-    """Write a number of bytes in KiB.
-
-    Args:
-        count: How many bytes.
-
-    Returns:
-        Such as "12.3 KiB".
-    """
+    """Write a number of bytes in KiB, such as "12.3 KiB"."""
     kibibytes = count / 1024
     if 0 < kibibytes < 0.1:
         return "<0.1 KiB"
@@ -50,15 +36,7 @@ def size(count: int) -> str:
 
 
 def clip(text: str, width: int) -> str:
-    """Cut the middle out of a text that is too long.
-
-    Args:
-        text: The text.
-        width: How many letters there is room for.
-
-    Returns:
-        The text, with an ellipsis where something was cut.
-    """
+    """Cut a text to a number of letters, with an ellipsis in its middle where something is cut."""
     text = " ".join(text.split())
     if len(text) <= width:
         return text
@@ -93,14 +71,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], indent: int = 2) -
 
 
 def render(description: dict[str, Any]) -> str:
-    """Write what `inspect` found as text of at most 100 columns.
-
-    Args:
-        description: What `inspect` returned.
-
-    Returns:
-        The text, without a newline at its end.
-    """
+    """Write the description that `inspect` returned as text of at most 100 columns, no newline at its end."""
     title = f"{description['kind']}  "
     space = size(description["bytes"])
     name = clip(description["path"], WIDTH - len(title) - len(space) - 4)
@@ -163,7 +134,7 @@ def _known(value: float | None, time: float, end: float | None) -> Any:
 
 
 def _reach(vtk: dict[str, Any] | None) -> list[str]:
-    """What ParaView and VTK find in the file."""
+    """Line on what ParaView and VTK find in the file."""
     if vtk is None:
         return ["", "ParaView  nothing (no /VTKHDF: VTK has no more than three axes of space)"]
     return ["", f"ParaView  {vtk['type']}, {vtk['steps']} time step{'s' if vtk['steps'] > 1 else ''}"]
@@ -204,7 +175,7 @@ def _plain(value: Any) -> str:
 
 
 def _headline(metrics: dict[str, Any], attributes: dict[str, Any]) -> list[str]:
-    """What was solved, how it ended, its errors and its levels."""
+    """Problem, status, errors and levels of a run."""
     lines: list[str] = []
     status = metrics.get("status") or attributes.get("status")
     equation = f"  {attributes['equation']}" if attributes.get("equation") else ""
@@ -302,13 +273,5 @@ def _tree_lines(nodes: list[dict[str, Any]]) -> list[str]:
 
 
 def clip_end(text: str, width: int) -> str:
-    """Cut the end off a text that is too long.
-
-    Args:
-        text: The text.
-        width: How many letters there is room for.
-
-    Returns:
-        The text, ending in an ellipsis where something was cut.
-    """
+    """Cut a text to a number of letters, with an ellipsis at its end where something is cut."""
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""What our files hold, declared once: writers' tests, `kanpinn inspect --check` and docs/solution-file.md follow it.
+"""Schema of our files, declared once: writers' tests, `kanpinn inspect --check` and docs/solution-file.md follow it.
 
 Names in angle brackets stand for what the file itself defines: `<coordinate>`, `<unknown>`, or any name.
 """
@@ -20,12 +20,12 @@ class Item:
     """One place in a file.
 
     Attributes:
-        path: Where, with names in angle brackets for those that differ between files.
-        what: What it holds, in a few words.
+        path: Its path, with names in angle brackets for those that differ between files.
+        what: Its content, in a few words.
         kind: "group", or the type of an array: "float", "integer", "number" (either, or a flag), "text" or "any".
         axes: The dimension scales on an array's axes; None where they have none, its own name for a scale itself.
         attributes: Its attributes with their type ("text", "integer", "time", "json", "yaml") or their valid values.
-        required: Whether every file has it.
+        required: True if every file has it.
     """
 
     path: str

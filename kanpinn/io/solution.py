@@ -12,18 +12,17 @@ import numpy as np
 
 from kanpinn.axes import field_axes
 from kanpinn.io import vtkhdf
-from kanpinn.io.hdf5 import (
+from kanpinn.io.arrays import (
     dimension,
-    existing_file,
     group_of,
     is_only_dimension,
-    new_file,
     read_array,
     read_record,
     table_columns,
     write_array,
     write_record,
 )
+from kanpinn.io.hdf5 import existing_file, new_file
 from kanpinn.io.metrics import check_metrics
 
 SCHEMA = "kanpinn-solution"
@@ -40,7 +39,7 @@ _HISTORY_LABELS = {
 
 @dataclass
 class SolutionFile:
-    """What a solution file holds; all arrays are numpy.
+    """Content of a solution file; all arrays are numpy.
 
     Attributes:
         problem: The problem's name.
@@ -48,7 +47,7 @@ class SolutionFile:
         config: The resolved config as YAML text.
         seed: The seed of the run.
         dtype: The number type the network was trained in.
-        status: How the solve ended, as in metrics.json.
+        status: The end of the solve, as in metrics.json.
         coordinates: Values `[n_k]` of each coordinate.
         labels: Long name and units of coordinates and fields; after reading, every one of them has an entry.
         fields: Each unknown, `<unknown>_ref`, `<unknown>_error`, `residual` or `residual_<equation>`; axes as
@@ -60,9 +59,9 @@ class SolutionFile:
         points: Per condition, and "interior": columns `[N]` of coordinates and residuals.
         metrics: The content of metrics.json.
         model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
-        model_attributes: What else describes the model; plain values.
+        model_attributes: Other facts of the model; plain values.
         slabs: Time slabs of the run, 1 without any.
-        slabs_begun: How many of them were begun; at later times every unknown is NaN.
+        slabs_begun: Number of them begun; at later times every unknown is NaN.
     """
 
     problem: str
@@ -101,7 +100,7 @@ class SolutionFile:
 
     @property
     def begun(self) -> np.ndarray:
-        """Which times belong to time slabs that were begun, `[n_t]`; one True without time."""
+        """Mask of the times within time slabs that were begun, `[n_t]`; one True without time."""
         if "t" not in self.coordinates:
             return np.ones(1, dtype=bool)
         times = self.coordinates["t"]
@@ -112,7 +111,7 @@ class SolutionFile:
 
     @property
     def outside(self) -> np.ndarray:
-        """Which grid points lie outside the domain, shaped as the fields are: every field there is NaN.
+        """Mask of the grid points outside the domain, shaped as the fields: every field there is NaN.
 
         In time slabs that were not begun, they are those outside at the last time before. A grid that is NaN everywhere
         is that of a failed solve.
@@ -149,15 +148,7 @@ class SolutionFile:
 
 
 def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
-    """Write a solution file in one atomic step.
-
-    Args:
-        path: The file.
-        data: What it shall hold.
-
-    Raises:
-        ValueError: If a field's shape does not match the coordinates, or columns of one table differ in length.
-    """
+    """Write a solution file in one atomic step; raises ValueError where shapes do not match coordinates or columns."""
     with new_file(path, SCHEMA) as file:
         for name in _TEXT_ATTRIBUTES:
             file.attrs[name] = str(getattr(data, name))
@@ -252,17 +243,7 @@ def solution_status(path: str | os.PathLike[str]) -> str:
 
 
 def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
-    """Read a solution file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        UserError: If the file is missing, not HDF5, not a solution file, truncated or damaged.
-    """
+    """Read a solution file; raises UserError if it is missing, not HDF5, not a solution file, truncated or damaged."""
     with existing_file(path, SCHEMA) as file:
         datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
         labels = {name: (str(item.attrs["long_name"]), str(item.attrs["units"])) for name, item in datasets.items()}

@@ -1,4 +1,4 @@
-"""How far a run without results has come, as its newest whole checkpoint tells."""
+"""Progress of a run without results, as its newest whole checkpoint tells."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from kanpinn.errors import UserError
 from kanpinn.io.checkpoint import read_checkpoint
+from kanpinn.io.config_text import read_config
 from kanpinn.io.lock import held
 
 
 def unfinished(folder: Path) -> dict[str, Any]:
-    """How far a run has come.
+    """Find the progress of a run.
 
     Args:
         folder: A run folder without results.
@@ -44,13 +44,13 @@ def unfinished(folder: Path) -> dict[str, Any]:
 def _configured(file: Path) -> str | None:
     """The problem that a config names."""
     try:
-        return str(yaml.safe_load(file.read_text(encoding="utf-8"))["problem"]["name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
+        return str(read_config(file.read_text(encoding="utf-8"))["problem"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def told(folder: Path, found: Mapping[str, Any]) -> str:
-    """What `unfinished` found, in a line.
+    """Put in a line what `unfinished` found.
 
     Args:
         folder: The run folder.

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy as np
 
-from kanpinn.io.hdf5 import write_array
+from kanpinn.io.arrays import dataset_of, write_array
 
 GROUP = "VTKHDF"
 VERSION = (2, 0)
@@ -31,27 +31,24 @@ def space_axes(axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def fits(axes: Sequence[str]) -> bool:
-    """Whether VTK has room for fields with these axes: no more than three besides time."""
+    """Say whether VTK has room for fields with these axes: no more than three besides time."""
     return len(space_axes(axes)) <= 3
 
 
 def columns(space: Sequence[str]) -> dict[str, int]:
-    """Which of VTK's axes (0 for x) each space axis becomes: that of its letter, or in reverse order from x."""
+    """Number of VTK's axis (0 for x) for each space axis: that of its letter, or in reverse order from x."""
     if set(space) <= set("xyz"):
         return {name: "xyz".index(name) for name in space}
     return {name: k for k, name in enumerate(reversed(space))}
 
 
 def is_image(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], inside: np.ndarray) -> bool:
-    """Whether the grid is an image to VTK: a full box with uniform axes, none of a single point.
+    """Say whether the grid is an image to VTK: a full box with uniform axes, none of a single point.
 
     Args:
         coordinates: Values of each axis.
         axes: The axes of a field, slowest first.
-        inside: Which grid points lie inside the domain, shaped as a field.
-
-    Returns:
-        True for an image.
+        inside: Mask of the grid points inside the domain, shaped as a field.
     """
     space = [coordinates[name] for name in space_axes(axes)]
     # The reader would take a single time step for no time axis, and a single point for no axis.
@@ -68,11 +65,11 @@ def write(file: h5py.File, axes: Sequence[str], inside: np.ndarray) -> None:
     Args:
         file: The file, with its coordinates and fields.
         axes: The axes of every field, slowest first.
-        inside: Which grid points lie inside the domain, shaped as a field.
+        inside: Mask of the grid points inside the domain, shaped as a field.
     """
     if not fits(axes):
         return
-    coordinates = {name: np.asarray(file[name]) for name in axes}  # type: ignore[arg-type]
+    coordinates = {name: np.asarray(dataset_of(file, name)) for name in axes}
     fields = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and not item.is_scale]
     space = space_axes(axes)
     times = len(coordinates["t"]) if "t" not in space and "t" in axes else 0
@@ -94,7 +91,7 @@ def write(file: h5py.File, axes: Sequence[str], inside: np.ndarray) -> None:
     else:
         _write_cells(group, coordinates, space, inside.reshape(max(times, 1), -1))
         for name in fields:
-            _view(points, name, file[name])  # type: ignore[arg-type]
+            _view(points, name, dataset_of(file, name))
     if times:
         size = 1 if image else inside.size // times
         offsets = group.create_group("Steps/PointDataOffsets")

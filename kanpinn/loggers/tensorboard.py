@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from kanpinn.io.atomic import jsonable
 from kanpinn.loggers.base import Logger, check_every, numbers
 
 
@@ -29,12 +30,12 @@ class TensorBoard(Logger):
         check_every(self.every)
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        from omegaconf import OmegaConf
-        from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined]
+        import yaml
+        from torch.utils.tensorboard.writer import SummaryWriter
 
         place = folder / "tensorboard" if self.folder is None else Path(self.folder) / folder.name
         self._writer = SummaryWriter(str(place))
-        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        text = yaml.safe_dump(jsonable(config, finite=False), sort_keys=False, allow_unicode=True)
         self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
 
     def step(self, number: int, row: Mapping[str, float]) -> None:

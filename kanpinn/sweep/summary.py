@@ -142,7 +142,8 @@ def _rounded(cell: str) -> str:
 
 def _write_hdf5(file: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """One dataset `[jobs]` per column, all along the dimension scale `job`; numbers as float64, NaN for none."""
-    from kanpinn.io.hdf5 import new_file, write_array
+    from kanpinn.io.arrays import write_array
+    from kanpinn.io.hdf5 import new_file
 
     with new_file(file, SCHEMA) as out:
         scale = write_array(out, "job", np.array([row[0] for row in rows], dtype=np.int64))
