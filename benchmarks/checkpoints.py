@@ -31,7 +31,7 @@ def measured(*arguments: Any) -> Any:
 
 
 def main() -> None:
-    Checkpoints.write = measured  # type: ignore[method-assign]
+    Checkpoints.write = measured
     print("| problem | checkpoints | their processor seconds | of | share |\n|---|--:|--:|--:|--:|")
     for problem in sys.argv[1:] or ["poisson", "burgers"]:
         spent.clear()

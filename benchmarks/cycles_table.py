@@ -94,7 +94,7 @@ def markdown(results: Sequence[Result]) -> str:
                 ratio = _ratio(cell, nested)
                 ratios.append(ratio)
                 text = f"{bold}{cell.median:.1e}{bold} ({max(cell.errors):.0e}), ×{ratio:.2f}, {cell.seconds:.1f} s"
-                row.append(text + f", {cell.work / nested.work - 1:+.0%} work" * _differs(cell, nested))  # type: ignore[union-attr]
+                row.append(text + f", {cell.work / nested.work - 1:+.0%} work" * _differs(cell, nested))
             known = [math.log(r) for r in ratios if r > 0]
             row.append(f"{math.exp(statistics.fmean(known)):.2f}" if known and len(known) == len(problems) else "–")
             taken, refused = sum(c.corrections for c in mine.values()), sum(c.refused for c in mine.values())

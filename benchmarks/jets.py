@@ -81,7 +81,7 @@ def peak_memory(call: Callable[[], object]) -> float:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as session:
         kept = call()
     del kept
-    results = session.profiler.kineto_results  # type: ignore[union-attr]
+    results = session.profiler.kineto_results
     changes = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
     return max(np.cumsum([size for _, size in changes])) / 2**20
 

@@ -125,7 +125,7 @@ def _line(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, style: object, 
         low, middle, high = (np.array([np.quantile(y[p], q) for p in parts]) for q in (0.0, 0.5, 1.0))
         x, y = np.array([x[p].mean() for p in parts]), middle
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    return axes.plot(x, y, color=colour, linestyle=style, linewidth=width, zorder=3 if bold else 2)[0]  # type: ignore[arg-type]
+    return axes.plot(x, y, color=colour, linestyle=style, linewidth=width, zorder=3 if bold else 2)[0]
 
 
 def _levels(axes: Axes, data: SolutionFile, experiment: Experiment, x: np.ndarray) -> None:

@@ -3,6 +3,7 @@
     make bench            # the whole suite, hours; goes on where it was interrupted
     make bench-quick      # two problems, seed 0, 10 and 30 s: under ten minutes
     python benchmarks/peers.py [--problems burgers heat] [--solvers kanpinn deepxde] [--seeds 0 1] [--limits 10 30]
+    python benchmarks/peers.py --to-end --problems poisson burgers --seeds 0  # to their own ends, float32 and 64
 
 One process at a time. A solver runs once per problem and seed and is measured on the way, but kanpinn anew for a time
 limit with settings of its own, and where it solves in time slabs. Its clock starts right after the imports. Every
@@ -32,7 +33,7 @@ import rows
 from default_run import USER_ERROR
 from peers_figure import draw
 from peers_run import Run
-from peers_suite import CASES, LIMITS, SEEDS, SOLVERS, Turn, present, turns
+from peers_suite import CASES, END, LIMITS, SEEDS, SOLVERS, Turn, present, turns
 from peers_table import markdown
 from sources import ROOT, fingerprint
 
@@ -157,11 +158,12 @@ class Contest:
         """
         solver = SOLVERS[turn.solver]
         script = str(SCRIPTS / solver.script)
-        common = ["--seconds", str(seconds), "--threads", str(self.threads), "--out", str(out)]
+        time = ["--to-end"] if seconds == END and not solver.ours else ["--seconds", str(seconds)]
+        common = [*time, "--threads", str(self.threads), "--out", str(out)]
         if solver.ours:
             return [sys.executable, script, *common, *solver.settings(turn.case, seconds), f"seed={turn.seed}"]
         which = ["--problem", turn.case, "--seed", str(turn.seed), "--reference", str(self.references[turn.case])]
-        return [str(self.python), script, *common, *which]
+        return [str(self.python), script, *common, *which, *solver.options]
 
     def record(self, turn: Turn, limits: list[int]) -> list[Run]:
         """Run one process and append a line per time limit.
@@ -223,19 +225,29 @@ def arguments() -> argparse.Namespace:
     add("--solvers", nargs="+", default=[], choices=SOLVERS, metavar="S", help=f"of {', '.join(SOLVERS)}; default: all")
     add("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="N", help="default: 0 1 2 3 4")
     add("--limits", nargs="+", type=int, default=list(LIMITS), metavar="SECONDS", help="default: 10 30 60 120")
+    add("--to-end", action="store_true", help="peers to the end of their own examples instead, whatever the time")
     add("--threads", type=int, default=machine.cores(), help="cores and threads of every run (default: %(default)s)")
     add("--peers-python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python", help="default: %(default)s")
     add("--csv", type=Path, default=FOLDER / "peers.csv", help="default: %(default)s")
     add("--figure", type=Path, default=FIGURE, help="default: %(default)s")
     add("--again", action="store_true", help="repeat runs that are already in the file")
     add("--table", action="store_true", help="run nothing: only the table and the figure of what is in the file")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.limits = [END] if given.to_end else given.limits
+    return given
+
+
+def chosen_solvers(*, to_end: bool) -> list[str]:
+    """The solvers that run unless others are named: all but float64 arms, or, to their own ends, all peers."""
+    if to_end:
+        return [key for key, solver in SOLVERS.items() if not solver.ours]
+    return [key for key, solver in SOLVERS.items() if present(solver.overrides) and not solver.options]
 
 
 def main() -> int:
     given = arguments()
     cases = given.problems or [case for case, overrides in CASES.items() if present(overrides)]
-    solvers = given.solvers or [key for key, solver in SOLVERS.items() if present(solver.overrides)]
+    solvers = given.solvers or chosen_solvers(to_end=given.to_end)
     plan = list(turns(cases, solvers, given.seeds))
     failed = False
     if not given.table:
@@ -258,7 +270,8 @@ def main() -> int:
     stale = sorted({run.problem for run in runs if run.sources != sources_of(run.solver, run.problem)})
     text = markdown(runs, stale)
     write_text(given.csv.with_suffix(".md"), text)
-    draw(runs, given.figure)
+    if not given.to_end:
+        draw(runs, given.figure)
     print(text, end="")
     return 1 if failed else 0
 

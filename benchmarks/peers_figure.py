@@ -17,8 +17,16 @@ from peers_suite import CASES, SOLVERS, TITLES
 from kanpinn.plots.style import COLOURS, new_figure, save, styled
 
 COLUMNS = 4
-MARKERS = ("o", "s", "^", "D", "v")
-STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "<", ">")
+STYLES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (3, 1, 1, 1)),
+    (0, (1, 1)),
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (2, 2)),
+)
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:

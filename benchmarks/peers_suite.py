@@ -1,4 +1,4 @@
-"""What `make bench` runs: problems, time limits, solvers with their settings, and whose turn it is when."""
+"""Problems, time limits, solvers and their settings of `make bench`, and whose turn it is when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from kanpinn.settings.discovery import choices
 
 LIMITS = (10, 30, 60, 120)
 SEEDS = (0, 1, 2, 3, 4)
+END = 10**6
+"""The time limit of a run that goes to the solver's own end, s: none, in effect."""
 
 CASES: dict[str, tuple[str, ...]] = {
     "poisson": ("problem=poisson",),
@@ -52,6 +54,7 @@ class Solver:
         overrides: Of kanpinn: what it is told besides the problem.
         tuned: Of kanpinn: further overrides by problem and time limit, of a problem for all limits under None.
         excluded: Cases it cannot do.
+        options: Of a peer: further words of its script.
         ours: Whether it is part of this package.
     """
 
@@ -61,16 +64,17 @@ class Solver:
     tuned: dict[tuple[str, int | None], tuple[str, ...]] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     ours: bool = False
+    options: tuple[str, ...] = ()
 
     def settings(self, case: str, limit: int) -> tuple[str, ...]:
-        """The overrides of one run; none for a peer.
+        """Return the overrides of one run; of a peer its options.
 
         Args:
             case: The case.
             limit: The time limit, s.
         """
         if not self.ours:
-            return ()
+            return self.options
         return (*CASES[case], *self.overrides, *self.tuned.get((case, None), ()), *self.tuned.get((case, limit), ()))
 
 
@@ -98,12 +102,14 @@ SOLVERS: dict[str, Solver] = {
     "deepxde": Solver("DeepXDE", "deepxde_run.py"),
     "jaxkan": Solver("jaxKAN", "jaxkan_run.py", excluded=("poisson_lshape",)),
     "pykan": Solver("pykan", "pykan_run.py", excluded=tuple(c for c in CASES if c not in PYKAN)),
+    "deepxde64": Solver("DeepXDE, float64", "deepxde_run.py", options=("--float64",)),
+    "jaxkan64": Solver("jaxKAN, float64", "jaxkan_run.py", excluded=("poisson_lshape",), options=("--float64",)),
 }
 """The competitors by key. The defaults of kanpinn's problems are made for 60 s; `tuned` is for other limits."""
 
 
 def present(overrides: Sequence[str]) -> bool:
-    """Whether every choice of a group that overrides make is one that kanpinn knows.
+    """Return whether kanpinn knows every choice of a group that overrides make.
 
     Args:
         overrides: Overrides; those with a dot in their key are options and do not count.

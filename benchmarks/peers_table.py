@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peers_run import Run
-from peers_suite import CASES, SOLVERS
+from peers_suite import CASES, END, SOLVERS
 
 OURS = "kanpinn"
 JUDGED_S = 60
@@ -102,14 +102,23 @@ def markdown(runs: Sequence[Run], stale: Sequence[str] = ()) -> str:
         "The least is bold.",
     ]
     for limit in limits:
-        lines += ["", f"**{limit} s**", "", f"| problem | {' | '.join(SOLVERS[s].name for s in solvers)} |"]
+        lines += [
+            "",
+            "**To their own ends**" if limit == END else f"**{limit} s**",
+            "",
+            f"| problem | {' | '.join(SOLVERS[s].name for s in solvers)} |",
+        ]
         lines.append("|---|" + "--:|" * len(solvers))
         for problem in problems:
             row = [_cell(found, problem, solver, limit, solvers) for solver in solvers]
             lines.append(f"| {problem} | {' | '.join(row)} |")
     if any(key[1] == OURS and key[2] == JUDGED_S for key in found):
         lines += ["", *_judged(found, problems)]
-    lines += ["", *_leads(found, problems, limits), *_footer(runs, solvers)]
+    timed = [limit for limit in limits if limit != END]
+    lines += ["", *_leads(found, problems, timed)]
+    for limit in [*timed[-1:], *(limit for limit in limits if limit == END)]:
+        lines += [*_iterations(runs, problems, solvers, limit), ""]
+    lines += _footer(runs, solvers)
     if stale:
         lines += [
             "",
@@ -175,8 +184,26 @@ def _leads(found: dict[tuple[str, str, int], Cell], problems: Sequence[str], lim
     return [*lines, ""] if lines else []
 
 
+def _iterations(runs: Sequence[Run], problems: Sequence[str], solvers: Sequence[str], limit: int) -> list[str]:
+    """A table of the optimiser steps of the runs that went on to the longest time limit, or to their own ends."""
+    when = "to the solver's own end" if limit == END else f"in {limit} s"
+    lines = [
+        f"Iterations {when}, median over seeds:",
+        "",
+        f"| problem | {' | '.join(SOLVERS[s].name for s in solvers)} |",
+    ]
+    lines.append("|---|" + "--:|" * len(solvers))
+    for problem in problems:
+        row = []
+        for solver in solvers:
+            mine = [run.steps for run in runs if (run.problem, run.solver, run.limit) == (problem, solver, limit)]
+            row.append(f"{statistics.median(mine):.0f}" if mine else "–")
+        lines.append(f"| {problem} | {' | '.join(row)} |")
+    return lines
+
+
 def _footer(runs: Sequence[Run], solvers: Sequence[str]) -> list[str]:
-    """How late errors were measured, what was not counted, and on what everything ran."""
+    """A table of delays, of seconds that were not counted, of memory and versions, and a line on the machine."""
     lines = [
         "| solver | setup s | compilation s | measured late by up to s | peak MiB | version |",
         "|---|--:|--:|--:|--:|---|",

@@ -26,16 +26,16 @@ def read(path: Path, cls: type[Row]) -> list[Row]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = {item.name: _CONVERT[str(item.type)] for item in fields(cls)}  # type: ignore[arg-type]
+    columns = {item.name: _CONVERT[str(item.type)] for item in fields(cls)}
     return [cls(**{name: convert(row[name]) for name, convert in columns.items()}) for row in rows]
 
 
 def write(path: Path, cls: type[Row], rows: Iterable[Row]) -> None:
     """Write rows to a CSV file, in one atomic step."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [item.name for item in fields(cls)], lineterminator="\n")  # type: ignore[arg-type]
+    writer = csv.DictWriter(text, [item.name for item in fields(cls)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)  # type: ignore[call-overload]
+    writer.writerows(asdict(row) for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text.getvalue())
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import resolve
 from kanpinn.settings.discovery import problem_names
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -122,6 +124,49 @@ def test_a_failed_run_has_no_numbers(module, tmp_path):
     found = module("default_run").outcome(tmp_path)
     assert found["status"] == "failed"
     assert all(math.isnan(found[name]) for name in ("relative_l2", "linf", "transfer_gap"))
+
+
+# --- general networks beside the defaults
+
+
+def test_every_problem_has_a_row_in_the_table_of_general_networks(module):
+    assert {case.problem for case in module("general").CASES.values()} == set(problem_names())
+
+
+def settings_of(case, network: str) -> dict:
+    return resolve(compose([f"problem={case.problem}", *case.words(network)])[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["poisson", "poisson_lshape", "poisson_interface", "regression", "burgers", "allen_cahn"]
+)
+def test_a_general_network_differs_from_the_default_by_what_it_is_not_told(module, name):
+    case = module("general").CASES[name]
+    default, general = settings_of(case, "default"), settings_of(case, "general")
+    assert general["backbone"]["name"] == "kan" and general["schedule"]["slabs"] == 1
+    told = {
+        "poisson": lambda values: values["backbone"]["name"] == "separable",
+        "poisson_lshape": lambda values: values["problem"]["enrichment"],
+        "poisson_interface": lambda values: values["backbone"]["embedding"]["inputs"],
+        "regression": lambda values: values["backbone"]["first"] == "linear",
+        "burgers": lambda values: values["backbone"]["embedding"]["kind"] == "auto",
+        "allen_cahn": lambda values: values["backbone"]["embedding"]["kind"] == "auto",
+    }[name]
+    assert told(default) and not told(general)
+    if name != "poisson":  # whose two networks have numbers of steps of their own
+        for group in ("schedule", "sampler", "optimizer", "weighting"):
+            assert default[group] == general[group], group
+
+
+def test_the_table_of_general_networks_gives_median_worst_and_number_of_seeds(module):
+    default_run, general = module("default_run"), module("general")
+    words = " ".join(general.CASES["heat"].words("general"))
+    runs = [
+        run_of(default_run, seed, problem="heat", overrides=words, relative_l2=error, cpu_s=cpu)
+        for seed, (error, cpu) in enumerate(((1e-7, 5.0), (3e-7, 6.0), (math.nan, 9.0)))
+    ]
+    row = next(line for line in general.markdown(runs).splitlines() if line.startswith("| heat"))
+    assert row.endswith("| separable form, exact conditions | – | – | exact conditions | 3.0e-07 (inf, 3) | 6 |")
 
 
 # --- schedules at equal work

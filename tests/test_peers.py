@@ -209,6 +209,23 @@ def test_training_that_ends_by_itself_counts_at_every_later_time(clock, module):
     assert module("peers").at_limit(result, 30) == (2.25, 0.5)
 
 
+def test_a_run_to_its_own_end_has_no_last_mark(module, monkeypatch, tmp_path):
+    stopwatch = module("stopwatch")
+    words = ["x", "--problem", "heat", "--reference", "r.npz", "--out", "o.json", "--to-end", "--float64"]
+    monkeypatch.setattr("sys.argv", words)
+    given = stopwatch.arguments("", ["heat"])
+    assert (given.seconds, given.float64) == (math.inf, True)
+    np.savez(tmp_path / "r.npz", points=np.zeros((4, 2)), values=np.ones(4))
+    watch = stopwatch.Stopwatch(given.seconds, lambda points: np.full(len(points), 1.5), tmp_path / "r.npz")
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+    watch.start()
+    now[0] = 1e5
+    assert watch.goes_on()  # hours after the last mark
+    result = watch.result()
+    assert result["ended"] and module("peers").at_limit(result, module("peers_suite").END) == (1e5, 0.5)
+
+
 # --- rows, tables, resumption
 
 
@@ -297,6 +314,51 @@ def test_a_peer_runs_once_for_all_limits_and_not_again(module, monkeypatch, cont
     assert [(run.limit, run.seed, run.settings) for run in found] == [(10, 3, ""), (30, 3, "")]
     contest.play(turn, [10, 30], again=True)
     assert len(fake.commands) == 2
+
+
+def test_float64_arms_and_own_ends_are_runs_of_their_own(module, monkeypatch, contest):
+    fake, suite = Fake(module("process"), monkeypatch, ended=True), module("peers_suite")
+    assert suite.SOLVERS["deepxde64"].script == suite.SOLVERS["deepxde"].script
+    monkeypatch.setattr(module("process"), "measured", to_end(fake, module("process").measured))
+    contest.play(suite.Turn("deepxde64", "heat", 0), [suite.END])
+    contest.play(suite.Turn("deepxde", "heat", 0), [suite.END])
+    assert ["--float64" in command for command in fake.commands] == [True, False]
+    found = module("rows").read(contest.csv, module("peers_run").Run)
+    assert [(run.settings, run.status) for run in found] == [("--float64", "ended"), ("", "ended")]
+
+
+def to_end(fake: Fake, measured):
+    """The fake process for commands that name no seconds."""
+
+    def ended(command, cwd, limit, env):
+        assert "--to-end" in command and "--seconds" not in command
+        usage = measured([*command, "--seconds", "5"], cwd, limit, env)
+        fake.commands[-1] = list(command)
+        return usage
+
+    return ended
+
+
+def test_a_bench_without_names_leaves_float64_arms_out(module):
+    peers, suite = module("peers"), module("peers_suite")
+    assert peers.chosen_solvers(to_end=False) == ["kanpinn", "ssbroyden", "deepxde", "jaxkan", "pykan"]
+    ends = peers.chosen_solvers(to_end=True)
+    assert "deepxde64" in ends and not any(suite.SOLVERS[solver].ours for solver in ends)
+
+
+def test_the_table_counts_iterations_of_the_longest_time_and_of_own_ends(module):
+    peers_run, end = module("peers_run"), module("peers_suite").END
+    runs = [run_of(peers_run, solver="deepxde", limit=limit, steps=7 * limit) for limit in (10, 120)]
+    runs += [
+        run_of(peers_run, seed, solver="deepxde", limit=end, status="ended", steps=n) for seed, n in enumerate((5, 9))
+    ]
+    text = module("peers_table").markdown(runs)
+    assert "Iterations in 120 s, median over seeds:\n\n| problem | DeepXDE |\n|---|--:|\n| burgers | 840 |" in text
+    assert (
+        "Iterations to the solver's own end, median over seeds:\n\n| problem | DeepXDE |\n|---|--:|\n| burgers | 7 |"
+        in text
+    )
+    assert "**To their own ends**" in text and str(end) not in text
 
 
 def seconds(fake: Fake) -> list[str]:

@@ -59,7 +59,7 @@ def main() -> None:
         begun.append(time.perf_counter() - began)
         return training
 
-    kanpinn.solver.time_marching.Training = timed  # type: ignore[assignment,misc]
+    kanpinn.solver.time_marching.Training = timed
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
         folder = Path(temporary) / "run"
         fixed = [f"time_limit_s={given.seconds:g}", f"threads={given.threads}", f"hydra.run.dir={folder}"]

@@ -27,7 +27,7 @@ class Stopwatch:
         """Read the reference and stand at 0.
 
         Args:
-            seconds: When training shall end.
+            seconds: Time at which training shall end; infinite for no such time.
             evaluate: From points `[N, d]` float64 to values `[N]`.
             reference: An .npz file with `points` `[N, d]` and `values` `[N]`.
         """
@@ -71,7 +71,7 @@ class Stopwatch:
         return bool(self._marks)
 
     def result(self, **known: Any) -> dict[str, Any]:
-        """What one run gave, once training has ended by the clock or by itself.
+        """Return the results of one run, once training has ended by the clock or by itself.
 
         Args:
             **known: What else is to be recorded.
@@ -103,8 +103,13 @@ def arguments(description: str, problems: list[str]) -> argparse.Namespace:
     add("--seconds", type=float, default=60, help="of training (default: %(default)s)")
     add("--reference", type=Path, required=True, help=".npz file with points and values")
     add("--threads", type=int, default=1)
+    add("--float64", action="store_true", help="in double precision; the examples are in single precision")
+    add("--to-end", action="store_true", help="ends where the example does, whatever the time")
     add("--out", type=Path, required=True, help="JSON file to write")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.to_end:
+        given.seconds = math.inf
+    return given
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
