@@ -20,7 +20,7 @@ from cycles_plan import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.least_squares.base import gram
+from kanpinn.least_squares.gram import gram
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -42,7 +42,7 @@ def shares(training: Training, transfer: Transfer) -> tuple[list[float], list[fl
         transfer: From the level below.
     """
     training.resample(training.hierarchy.theta)
-    found = training.problem.linearize(training.hierarchy.theta)
+    found = training.problem.linearize(training.hierarchy.theta).dense()
     matrix, g = gram(found.jacobian), found.gradient
     identity = torch.eye(len(g), dtype=g.dtype)
     restrict, last = transfer.prolong_transpose, training.backbone.last_layer

@@ -19,8 +19,8 @@ import torch
 
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.least_squares.base import gram
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.objective import Objective
 from kanpinn.optimizers import Step
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -32,7 +32,7 @@ STEPS = 3
 
 def bare_products(objective: Objective) -> Callable[[], None]:
     """All batched products of forward pass, backward pass and Jacobian of the spline layers, and nothing else."""
-    points, channels = len(objective.points), len(objective.space)
+    points, channels = len(objective.points), len(objective.residuals.space)
     triples = []
     for k, layer in enumerate(layer for layer in objective.backbone.layers if isinstance(layer, SplineLayer)):
         width = layer.inputs * (layer.degree + 1)
@@ -52,13 +52,13 @@ def bare_products(objective: Objective) -> Callable[[], None]:
 def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     problem, theta = training.objective, training.theta
-    jacobian = problem.jacobian(theta)[1]
+    jacobian = problem.linearize(theta).dense().jacobian
     matrix = gram(jacobian)
     matrix.diagonal().add_(1e-3 * matrix.diagonal().mean())
     step, order = Step(theta, 1.0, {"interior": 1.0}), torch.randperm(len(problem.points))
 
     def local() -> object:
-        record = problem._record(theta)
+        record = problem.forward_pass(theta)
         return problem.backbone.local_jacobian(theta, record.tape, record.scalar(record.passes[0]), order)
 
     return {
@@ -66,7 +66,7 @@ def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
         "forward, backward, Jacobian at work": local,
         "the same with J written out": lambda: problem.jacobian(theta),
         "JᵀJ of the whole J": lambda: gram(jacobian),
-        "normal equations": lambda: problem.normal_equations(theta),
+        "normal equations": lambda: problem.linearize(theta).gram(),
         "Cholesky": lambda: torch.linalg.cholesky_ex(matrix),
         "new loss": lambda: problem.loss(theta),
         "history": lambda: training._row(step, theta),

@@ -62,7 +62,7 @@ def each_level(training: Training, seen: Callable[[int], None]) -> None:
 
 def error(training: Training) -> float:
     """The largest relative L2 error over the output grid."""
-    values = grid_values(training.objective, training.theta, training.grid)
+    values = grid_values(training.objective.residuals, training.theta, training.grid)
     found = training.grid.errors(values)[0]
     assert found is not None
     return max(found.values())

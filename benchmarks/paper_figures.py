@@ -207,11 +207,11 @@ def level_fields(folder: Path) -> tuple[np.ndarray, list[np.ndarray], list[np.nd
     # The last checkpoint of each level; `checkpoint.keep` has kept them all.
     checkpoints = [Checkpoint(file, *read_checkpoint(file)) for file in files(folder)]
     for checkpoint in {checkpoint.meta["levels"][0]: checkpoint for checkpoint in checkpoints}.values():
-        objective, theta = network(checkpoint)
-        columns = [mesh[names.index(name)].ravel() for name in objective.problem.domain.names]
+        network_residuals, theta = network(checkpoint)
+        columns = [mesh[names.index(name)].ravel() for name in network_residuals.problem.domain.names]
         points = torch.from_numpy(np.stack(columns, axis=1)).to(theta)
-        errors.append(evaluate(objective, theta, points)["u"].reshape(reference.shape) - reference)
-        (residual,) = objective.interior_residual(theta, points).values()
+        errors.append(evaluate(network_residuals, theta, points)["u"].reshape(reference.shape) - reference)
+        (residual,) = network_residuals.interior(theta, points).values()
         residuals.append(residual.double().numpy().reshape(reference.shape))
     return reference, errors, residuals
 

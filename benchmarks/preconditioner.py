@@ -24,7 +24,8 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
@@ -64,7 +65,7 @@ PRECONDITIONERS: dict[str, Callable[[Backbone], Preconditioner]] = {
 
 def iterations(objective: Objective, theta: Tensor, name: str, *, damping: float, tolerance: float) -> int:
     """Iterations on the damped Gauss-Newton system at parameters `[P]`; `MOST` where that many did not do."""
-    products = objective.products(theta)
+    products = objective.linearize(theta)
     preconditioner = PRECONDITIONERS[name](objective.backbone)
     shift = damping * preconditioner.measure(products)
 
@@ -80,7 +81,7 @@ def linear(problem: Problem, degree: int, intervals: int) -> tuple[Objective, Te
     layer = SplineLayer(
         1, 1, intervals, degree, base=False, bias=False, outside="extrapolate", scale=0.5, knots="uniform"
     )
-    objective = Objective(problem, Backbone(Embedding(problem.domain), [layer], grid=intervals), Fixed())
+    objective = Objective(Residuals(problem, Backbone(Embedding(problem.domain), [layer], grid=intervals)), Fixed())
     sampler = SAMPLERS["gauss_legendre"](order=degree + 1)
     objective.set_points(sampler.draw(problem, 0, np.random.default_rng(0), cells={"x": intervals}))
     return objective, objective.backbone.initial(np.random.default_rng(1))
@@ -108,7 +109,7 @@ def networks(problem: str, intervals: list[int]) -> list[tuple[Objective, Tensor
     for n in intervals:
         while (fine.grid or n) < n:
             fine = fine.refined()
-        objective = Objective(configuration.setup.problem, fine, configuration.setup.weighting)
+        objective = Objective(Residuals(configuration.setup.problem, fine), configuration.setup.weighting)
         objective.set_points(draw)
         out.append((objective, Transfer(coarse, fine).prolong(theta)))
     return out

@@ -77,7 +77,7 @@ def error(training: Training) -> float:
     expected = problem.reference(Coordinates(problem.domain.names, points.unbind(1)))
     assert isinstance(expected, torch.Tensor)
     with torch.no_grad():
-        found = training.objective.fields(training.theta, points)[problem.unknowns[0]].value
+        found = training.objective.residuals.fields(training.theta, points)[problem.unknowns[0]].value
     return float((found - expected).norm() / expected.norm())
 
 

@@ -28,7 +28,8 @@ from torch import Tensor
 
 import kanpinn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.least_squares.base import Linearization, gram
+from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.linearization import Dense
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -85,7 +86,7 @@ def errors(j: Tensor, r: Tensor, damping: float, expected: np.ndarray) -> dict[s
     shift = damping * float(j.square().sum(0).mean())
     found = {}
     for name, solver in SOLVERS.items():
-        system = solver([Linearization(j, j.T @ r, loss, {}, r)])
+        system = solver([Dense(j, j.T @ r, loss, {}, r)])
         step = system.solve(shift, -system.gradient, None)
         found[name] = (
             math.nan if step is None else float(np.linalg.norm(step.numpy() - expected) / np.linalg.norm(expected))
@@ -123,7 +124,7 @@ def networks() -> None:
         for stage in configuration.setup.plan():
             training.enter(stage)
             training.settle(training.train(stage, lambda _: None, lambda: None))
-            found = training.problem.linearize(training.hierarchy.theta)
+            found = training.problem.linearize(training.hierarchy.theta).dense()
             j, r = found.jacobian, found.residual
             values = torch.linalg.svdvals(j)
             condition = float(values[0] / values[-1].clamp_min(1e-300))

@@ -20,7 +20,8 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer, Relaxation
@@ -80,7 +81,7 @@ def hierarchy(problem: Problem, degree: int, intervals: int, seed: int = 0) -> H
         1, 1, intervals // 2, degree, base=False, bias=False, outside="extrapolate", scale=0.5, knots="uniform"
     )
     coarsest = Backbone(Embedding(problem.domain), [layer], grid=intervals // 2)
-    levels = Hierarchy(coarsest, lambda backbone: Objective(problem, backbone, Fixed()), draw)
+    levels = Hierarchy(coarsest, lambda backbone: Objective(Residuals(problem, backbone), Fixed()), draw)
     levels.begin(1, lambda backbone: backbone.initial(np.random.default_rng(seed)))
     draw(*levels.problem.network(levels.theta))
     return levels

@@ -13,7 +13,7 @@ from torch import Tensor
 from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
 from kanpinn.errors import UserError, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.residuals import Residuals
 
 if TYPE_CHECKING:
     import xarray
@@ -29,12 +29,12 @@ class Solution:
         theta: The network's parameters, `[P]`.
     """
 
-    def __init__(self, objective: Objective, theta: Tensor, metrics: dict[str, Any], folder: Path) -> None:
-        self.problem = objective.problem
+    def __init__(self, residuals: Residuals, theta: Tensor, metrics: dict[str, Any], folder: Path) -> None:
+        self.problem = residuals.problem
         self.theta = theta
         self.metrics = metrics
         self.folder = folder.absolute()
-        self._objective = objective
+        self._residuals = residuals
 
     def __call__(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluate the unknowns.
@@ -48,7 +48,7 @@ class Solution:
         Raises:
             UserError: If the points have another shape.
         """
-        return evaluate(self._objective, self.theta, self._points(points))
+        return evaluate(self._residuals, self.theta, self._points(points))
 
     def derivative(self, points: np.ndarray, unknown: str, coordinates: str) -> np.ndarray:
         """Evaluate a derivative of one unknown, in closed form.
@@ -69,13 +69,13 @@ class Solution:
         for letter in coordinates:
             if letter not in self.problem.domain.names:
                 raise unknown_choice("coordinate", letter, self.problem.domain.names)
-        return evaluate(self._objective, self.theta, self._points(points), coordinates)[unknown]
+        return evaluate(self._residuals, self.theta, self._points(points), coordinates)[unknown]
 
     @property
     def end(self) -> float | None:
         """The time up to which the solution is known, where a run was ended before its last time slabs; else None."""
-        count = len(slab_networks(self._objective.backbone))
-        begun = slabs_begun(self._objective.backbone, self.theta)
+        count = len(slab_networks(self._residuals.backbone))
+        begun = slabs_begun(self._residuals.backbone, self.theta)
         if begun == count or "t" not in self.problem.domain.names:
             return None
         first, last = self.problem.domain.interval("t")
@@ -138,5 +138,5 @@ def load(run: str | Path) -> Solution:
     """
     from kanpinn.run.checkpoints import restore
 
-    objective, theta, metrics = restore(Path(run))
-    return Solution(objective, theta, metrics, Path(run))
+    residuals, theta, metrics = restore(Path(run))
+    return Solution(residuals, theta, metrics, Path(run))

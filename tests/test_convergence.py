@@ -15,7 +15,8 @@ from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.schedules import Nested
 from kanpinn.optimizers import LevenbergMarquardt
@@ -69,7 +70,7 @@ def errors_by_level(
     for stage in Nested(levels=levels, steps=steps).plan():
         while backbone.level < stage.level:
             theta, backbone = backbone.refine(theta), backbone.refined()
-        objective = Objective(problem, backbone, Fixed({"boundary": 100.0}), exact=exact)
+        objective = Objective(Residuals(problem, backbone, exact=exact), Fixed({"boundary": 100.0}))
         n, order = backbone.grid or 1, options.degree
         sampler = SAMPLERS["gauss_legendre"](
             interior=(order * n) ** len(problem.domain), boundary=4 * order * n, order=order
@@ -83,7 +84,7 @@ def errors_by_level(
             theta = step.theta
             if step.stop:
                 break
-        values = {name: v.reshape(grid.shape) for name, v in evaluate(objective, theta, grid.points).items()}
+        values = {name: v.reshape(grid.shape) for name, v in evaluate(objective.residuals, theta, grid.points).items()}
         l2, _ = grid.errors(values)
         assert l2 is not None
         errors.append(l2["u"])

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES
-from kanpinn.least_squares.base import LeastSquares, Linearization
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.correction import ARMIJO, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.hierarchy import Hierarchy
@@ -54,7 +55,7 @@ def hierarchy(level: int = 1, seed: int = 0, backbone: str = "kan") -> Hierarchy
     def draw(objective: Objective, theta: Tensor) -> None:
         objective.set_points(sampler.draw(problem, 0, generator, dtype=theta.dtype, device=theta.device))
 
-    levels = Hierarchy(options.build(embedding, 1), lambda b: Objective(problem, b, Fixed()), draw)
+    levels = Hierarchy(options.build(embedding, 1), lambda b: Objective(Residuals(problem, b), Fixed()), draw)
     levels.begin(level, lambda b: b.initial(np.random.default_rng(seed)))
     draw(*levels.problem.network(levels.theta))
     return levels
@@ -71,8 +72,8 @@ def test_the_bound_holds_the_linear_term_to_its_share() -> None:
     levels.descend("fas", 0.01)
     problem = levels.problem
     assert isinstance(problem, FasProblem)
-    farthest = problem.tau / (2 * problem.mu)  # the minimum of −τᵀd + μ‖d‖²
-    assert float(farthest.norm()) == pytest.approx(0.01 * float(problem.start.norm()))
+    farthest = problem.added.tau / (2 * problem.added.mu)  # the minimum of −τᵀd + μ‖d‖²
+    assert float(farthest.norm()) == pytest.approx(0.01 * float(problem.added.start.norm()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,7 +99,7 @@ def test_loss_gradient_and_linearization_of_a_coarse_problem_belong_together(kin
     loss, gradient, terms = levels.problem.loss_and_gradient(theta)
     assert levels.problem.loss(theta)[0] == pytest.approx(loss, rel=1e-12)
     assert float(gradient @ direction) == pytest.approx(directional(levels.problem, theta, direction), rel=1e-6)
-    found: Linearization = levels.problem.linearize(theta)
+    found = levels.problem.linearize(theta).dense()
     assert found.loss == pytest.approx(loss, rel=1e-12)
     assert torch.allclose(2 * found.gradient, gradient, rtol=1e-9, atol=1e-11)
     assert sum(found.terms.values()) == pytest.approx(sum(terms.values()), rel=1e-12)
@@ -106,11 +107,11 @@ def test_loss_gradient_and_linearization_of_a_coarse_problem_belong_together(kin
 
 def test_the_galerkin_system_is_the_projected_one() -> None:
     levels = hierarchy()
-    j = levels.problem.linearize(levels.theta).jacobian
+    j = levels.problem.linearize(levels.theta).dense().jacobian
     identity = torch.eye(levels.backbones[0].size, dtype=torch.float64)
     p = levels.transfer(0).prolong(identity).T  # [P_fine, P_coarse]
     levels.descend("galerkin")
-    matrix, half, _, _ = levels.problem.normal_equations(levels.theta)
+    matrix, half, _, _ = levels.problem.linearize(levels.theta).gram()
     assert torch.allclose(matrix, p.T @ (j.T @ j) @ p, rtol=1e-9, atol=1e-10)
     assert isinstance(levels.problem, GalerkinProblem)
     assert levels.problem.network(levels.theta)[0].backbone is levels.backbones[1]
@@ -247,9 +248,10 @@ def test_smoothing_alone_does_depend_on_h() -> None:
 class Curve(LeastSquares):
     """A loss along a line, for the line search."""
 
+    points, version = torch.empty(0, 1), 0
+
     def __init__(self, f) -> None:
         self.f = f
-        self.points, self.version = torch.empty(0, 1), 0
 
     def network(self, theta: Tensor):
         raise NotImplementedError
@@ -261,7 +263,7 @@ class Curve(LeastSquares):
         gradient, value = torch.func.grad_and_value(lambda x: self.f(x[0]))(theta)
         return float(value), gradient, {}
 
-    def linearize(self, theta: Tensor) -> Linearization:
+    def linearize(self, theta: Tensor) -> Dense:
         raise NotImplementedError
 
 
@@ -298,7 +300,7 @@ def test_the_consistency_term_carries_the_fine_level() -> None:
     levels.descend("fas")
     problem = levels.problem
     assert isinstance(problem, FasProblem)
-    assert float(problem.tau.norm()) > 1e-3  # the projection of random fine splines loses what coarse ones lack
+    assert float(problem.added.tau.norm()) > 1e-3  # the projection of random fine splines loses what coarse ones lack
     direction = -problem.loss_and_gradient(levels.theta)[1]
     fine = levels.suspended[-1].problem
     slopes = [

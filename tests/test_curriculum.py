@@ -38,15 +38,15 @@ def test_every_level_solves_with_its_own_coefficient_and_is_judged_by_the_true_o
     points = torch.tensor([[0.3, 0.4], [-0.2, 0.9]], dtype=torch.float64)
     for stage, nu in zip(configuration.setup.plan(), (0.3, 0.1, 0.02, 0.02), strict=True):
         training.enter(stage)
-        assert training.objective.problem == validate(compose([*words, f"problem.nu={nu}"])[0]).setup.problem
+        assert training.objective.residuals.problem == validate(compose([*words, f"problem.nu={nu}"])[0]).setup.problem
         training.settle(training.train(stage, lambda _: None, lambda: None))
         # u_t + u u_x − ν u_xx with that ν
-        jet = training.objective.fields(training.theta, points)["u"]
+        jet = training.objective.residuals.fields(training.theta, points)["u"]
         expected = jet["t"] + jet[""] * jet["x"] - nu * jet["xx"]
-        found = training.objective.interior_residual(training.theta, points)[""]
+        found = training.objective.residuals.interior(training.theta, points)[""]
         assert torch.allclose(found, expected, rtol=1e-12)
         reference = grid.reference["u"]
-        own = training.objective.fields(training.theta, grid.points)["u"].value.reshape(reference.shape)
+        own = training.objective.residuals.fields(training.theta, grid.points)["u"].value.reshape(reference.shape)
         error = np.linalg.norm(own.detach().numpy() - reference) / np.linalg.norm(reference)
         assert training.levels[-1].relative_l2["u"] == pytest.approx(error, rel=1e-9)  # type: ignore[index]
     true = validate(compose([*words])[0]).setup.problem

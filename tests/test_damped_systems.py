@@ -21,10 +21,10 @@ from torch import Tensor
 from kanpinn import solve
 from kanpinn.backbones import Backbone
 from kanpinn.errors import UserError
-from kanpinn.least_squares import residuals as objective_room
-from kanpinn.least_squares.base import LeastSquares as Protocol
-from kanpinn.least_squares.base import Linearization
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares import points as points_room
+from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.objective import LeastSquares as Protocol
+from kanpinn.least_squares.objective import Objective, total_loss
 from kanpinn.least_squares.weighting import ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt, Step
 from kanpinn.optimizers import levenberg_marquardt as levenberg_marquardt_room
@@ -40,13 +40,13 @@ def case(rows: int, size: int, *, linear_term: bool, seed: int = 0) -> tuple[Ten
     return j, r, h if linear_term else None, v
 
 
-def parts(j: Tensor, r: Tensor, h: Tensor | None, count: int) -> Iterator[Linearization]:
+def parts(j: Tensor, r: Tensor, h: Tensor | None, count: int) -> Iterator[Dense]:
     """The linearisation in `count` parts; the linear term goes with the first."""
     for k, (rows, values) in enumerate(zip(j.tensor_split(count), r.tensor_split(count), strict=True)):
         own = h if k == 0 else None
         gradient = rows.T @ values + (0 if own is None else own)
         loss = float(values.square().sum())
-        yield Linearization(rows, gradient, loss, {"all": loss}, values, own)
+        yield Dense(rows, gradient, loss, {"all": loss}, values, own)
 
 
 def stacked(j: Tensor, r: Tensor, h: Tensor | None, shift: float, v: Tensor | None) -> np.ndarray:
@@ -134,16 +134,17 @@ def test_levenberg_marquardt_takes_the_same_steps_with_every_solver(solver: str)
         assert torch.allclose(a.theta, b.theta, rtol=1e-9, atol=1e-10)
 
 
-def whole_and_parts(problem: Protocol, theta: Tensor, rows: int) -> list[Linearization]:
+def whole_and_parts(problem: Protocol, theta: Tensor, rows: int) -> list[Dense]:
     """The parts of a linearisation, once they are seen to add up to the whole."""
-    whole, found = problem.linearize(theta), list(problem.linearizations(theta, rows))
+    whole = problem.linearize(theta).dense()
+    found = [part.linearize(theta).dense() for part in problem.parts(rows)]
     size = float(whole.jacobian.square().sum())
     gram = torch.stack([p.jacobian.T @ p.jacobian for p in found]).sum(0)
     assert torch.allclose(gram, whole.jacobian.T @ whole.jacobian, rtol=0, atol=1e-12 * size)
     assert torch.allclose(
         torch.stack([p.gradient for p in found]).sum(0), whole.gradient, rtol=1e-10, atol=1e-11 * size
     )
-    loss, terms = problem.loss_by_parts(theta, rows)
+    loss, terms = total_loss(problem.parts(rows), theta)
     assert loss == pytest.approx(whole.loss, rel=1e-11)
     assert sum(p.loss for p in found) == pytest.approx(whole.loss, rel=1e-11)
     assert terms == pytest.approx(whole.terms, rel=1e-11)
@@ -158,8 +159,7 @@ def test_the_parts_of_a_linearisation_add_up(problem, options, is_exact: bool) -
     objective, theta, _ = build(problem, options, exact=is_exact)
     found = whole_and_parts(objective, theta, 4)
     assert max(len(p.jacobian) for p in found) < len(objective.residual(theta)[0])
-    (whole,) = objective.linearizations(theta, len(objective.points))
-    assert torch.equal(whole.jacobian, objective.linearize(theta).jacobian)
+    assert list(objective.parts(len(objective.points))) == [objective]
 
 
 def test_the_parts_see_the_multipliers() -> None:
@@ -247,10 +247,10 @@ def test_a_count_sketch_nearly_keeps_the_lengths_of_a_subspace() -> None:
 
 
 def test_the_mean_over_all_samples_of_points_is_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective_room, "FEWEST", 1)
+    monkeypatch.setattr(points_room, "FEWEST", 1)
     objective, theta, _ = build(*CASES["wave, kan"][:2])
-    whole = objective.linearize(theta)
-    counts = [len(points) for points in objective.term_points().values()]
+    whole = objective.linearize(theta).dense()
+    counts = [len(points) for points in objective.collocation.by_term().values()]
     # Blocks of neighbours that cover every term evenly: each point is in as many samples as any other.
     subsets = [tuple((k + i) % n for i in range(math.ceil(0.4 * n))) for n in counts for k in range(n)]
     by_term = [
@@ -260,7 +260,7 @@ def test_the_mean_over_all_samples_of_points_is_the_whole_matrix(monkeypatch: py
     total, loss = torch.zeros_like(whole.jacobian.T @ whole.jacobian), 0.0
     for k in range(rounds):
         generator = Choices(*(own[k % len(own)] for own in by_term))
-        found = objective.sampled(0.4, generator).linearize(theta)  # type: ignore[arg-type]
+        found = objective.sampled(0.4, generator).linearize(theta).dense()  # type: ignore[arg-type]
         assert len(found.jacobian) == sum(math.ceil(0.4 * n) for n in counts)
         total += found.jacobian.T @ found.jacobian / rounds
         loss += found.loss / rounds
@@ -278,9 +278,9 @@ def test_a_sketched_step_is_the_dense_solution_with_the_whole_gradient(sketch: s
     if sketch == "points":
         objective = thirty(objective, theta)
         found = sample_points(objective, theta, len(theta), np.random.default_rng([0, 0]))
-        assert found is not None and len(found.jacobian) < len(objective.linearize(theta).jacobian)
+        assert found is not None and len(found.jacobian) < len(objective.linearize(theta).residual)
     else:
-        found = count_sketch(objective.linearizations(theta, None), len(theta), np.random.default_rng([0, 0]))
+        found = count_sketch([objective.linearize(theta).dense()], len(theta), np.random.default_rng([0, 0]))
     gradient = objective.linearize(theta).gradient
     assert torch.allclose(found.gradient, gradient, rtol=1e-9, atol=1e-10)
     step = lm.step(objective, theta)
@@ -301,7 +301,7 @@ def thirty(objective: Objective, theta: Tensor) -> Objective:
     """The same with more points than parameters."""
     from test_objective import draw_for
 
-    objective.set_points(draw_for(objective.problem, counts=(3 * len(theta), len(theta))))
+    objective.set_points(draw_for(objective.residuals.problem, counts=(3 * len(theta), len(theta))))
     return objective
 
 
@@ -332,7 +332,7 @@ def test_target_ratio_takes_no_step_below_its_target_and_finds_the_minimum() -> 
     lm.start(2, 60)
     theta = START
     for _ in range(60):
-        found = objective.linearize(theta)
+        found = objective.linearize(theta).dense()
         step = lm.step(objective, theta)  # type: ignore[arg-type]
         if step.stop:
             break

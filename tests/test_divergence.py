@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import kanpinn
-from kanpinn.backbones import Kan
+from kanpinn.backbones import Backbone, Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import DivergedError, UserError
 from kanpinn.least_squares.diagnosis import what_is_wrong
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Box, Condition, Problem
 from kanpinn.run.run import resume
@@ -117,7 +118,7 @@ def objective(problem: Problem, points: list[float]) -> tuple[Objective, torch.T
     network = Kan(width=[], degree=3, grid=2).build(
         EmbeddingOptions("none").build(problem.domain, (), np.random.default_rng(0)), 1
     )
-    found = Objective(problem, network, Fixed())
+    found = Objective(Residuals(problem, network), Fixed())
     at = torch.tensor(points, dtype=torch.float64)[:, None]
     end = torch.ones(1, 1, dtype=torch.float64)
     interior = PointSet(at, torch.ones(len(at), dtype=torch.float64) / max(1, len(at)))
@@ -146,14 +147,14 @@ def test_a_minimum_is_told_from_a_fault_without_the_jacobian_of_all_points(monke
     def whole(*_: object) -> None:
         raise AssertionError("the Jacobian was built")
 
-    monkeypatch.setattr(Objective, "jacobian", whole)
+    monkeypatch.setattr(Backbone, "jacobian", whole)
     assert what_is_wrong(found, theta + 1.0) is None
     monkeypatch.undo()
     found, theta = objective(Late(), [0.25, 0.5, 0.75])
     rows = []
-    jacobian = Objective.jacobian
-    monkeypatch.setattr("kanpinn.least_squares.residuals.block_rows", lambda _: 1)
-    monkeypatch.setattr(Objective, "jacobian", lambda self, t: rows.append(len(self.points)) or jacobian(self, t))
+    jacobian = Backbone.jacobian
+    monkeypatch.setattr("kanpinn.least_squares.diagnosis.block_rows", lambda _: 1)
+    monkeypatch.setattr(Backbone, "jacobian", lambda *a, **k: rows.append(len(a[4])) or jacobian(*a, **k))
     assert what_is_wrong(found, theta + 1.0) == "the Jacobian of the residual of 'interior' is not finite at x=0.75"
     assert rows == [1, 1, 1]
 

@@ -14,7 +14,8 @@ from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS
@@ -53,7 +54,7 @@ def embedding_of(options: Kan | Mlp, problem: Problem):
 def objective_of(options: Kan | Mlp, *, exact: bool = False) -> tuple[Objective, Tensor]:
     problem = Joint()
     backbone = options.build(embedding_of(options, problem), 1)
-    objective = Objective(problem, backbone, Fixed({"joint": 2.0}), exact=exact)
+    objective = Objective(Residuals(problem, backbone, exact=exact), Fixed({"joint": 2.0}))
     draw = SAMPLERS["uniform"](interior=9, boundary={"joint": 6, "initial": 4})
     objective.set_points(draw.draw(problem, 0, np.random.default_rng(1)))
     return objective, backbone.initial(np.random.default_rng(2))
@@ -83,13 +84,13 @@ def test_the_network_has_a_kink_and_its_jets_the_slopes_of_both_sides(options):
     t, h = torch.linspace(0.1, 0.9, 5, dtype=torch.float64), 1e-6
 
     def value(x: float) -> Tensor:
-        return objective.fields(theta, torch.stack([torch.full_like(t, x), t], 1))["u"].value
+        return objective.residuals.fields(theta, torch.stack([torch.full_like(t, x), t], 1))["u"].value
 
     slopes = {side: side * (value(0.5 + side * h) - value(0.5)) / h for side in (-1, 1)}
     assert (slopes[1] - slopes[-1]).abs().min() > 1e-3
     for side, slope in slopes.items():
         x = float(np.nextafter(0.5, 0.5 + side))
-        jet = objective.fields(theta, torch.stack([torch.full_like(t, x), t], 1))["u"]
+        jet = objective.residuals.fields(theta, torch.stack([torch.full_like(t, x), t], 1))["u"]
         assert jet["x"].numpy() == pytest.approx(slope.numpy(), abs=1e-4)
         assert jet.value.numpy() == pytest.approx(value(0.5).numpy(), abs=1e-14)
 
@@ -99,18 +100,18 @@ def test_the_network_has_a_kink_and_its_jets_the_slopes_of_both_sides(options):
 def test_conditions_on_inner_planes_compare_both_sides(options, exact):
     """Also when the other conditions are built in; rows, gradient and Jacobian are those of the two points."""
     objective, theta = objective_of(options, exact=exact)
-    assert list(objective.conditions) == (["joint"] if exact else ["joint", "initial"])
+    assert list(objective.residuals.conditions) == (["joint"] if exact else ["joint", "initial"])
     r, terms = objective.residual(theta)
-    points = objective.term_points()["joint"]
+    points = objective.collocation.by_term()["joint"]
     other = points.clone()
     other[:, 0] = float(np.nextafter(0.5, 1))
-    below, above = (objective.fields(theta, p)["u"] for p in (points, other))
+    below, above = (objective.residuals.fields(theta, p)["u"] for p in (points, other))
     flux = (below["x"] - 3 * above["x"]) * (2 / 6) ** 0.5
     assert r[9:15].detach().numpy() == pytest.approx(flux.detach().numpy(), abs=1e-14)
     assert terms["joint"] == pytest.approx(float(flux.square().sum()), rel=1e-12)
     expected = torch.autograd.functional.jacobian(lambda p: objective.residual(p)[0], theta)
     assert isinstance(expected, Tensor)
-    found = objective.jacobian(theta)[1]
+    found = objective.linearize(theta).dense().jacobian
     assert float((found - expected).abs().max()) < 1e-12 * float(expected.abs().max())
 
 

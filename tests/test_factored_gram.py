@@ -20,7 +20,8 @@ from test_sparse_gram import agree
 from kanpinn.backbones import Kan, Separable
 from kanpinn.backbones.separable import normal_equations
 from kanpinn.backbones.separable.tensor_product_points import SharedValues, pieces
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
@@ -45,7 +46,12 @@ def placed(
 
 def found(objective: Objective, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What the factored way gives, if it is chosen."""
-    return normal_equations.products(objective.backbone, theta, objective._record(theta), objective._shared_values)
+    taken: list[tuple[torch.Tensor, torch.Tensor] | None] = []
+    products = normal_equations.products
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normal_equations, "products", lambda *a: taken.append(products(*a)) or taken[-1])
+        objective.linearize(theta).gram()
+    return taken[0] if taken else None
 
 
 GRIDS: dict[str, tuple[Problem, Separable, str, tuple[int, int], bool]] = {
@@ -87,8 +93,8 @@ def test_a_body_that_changes_no_residual_has_no_columns() -> None:
     theta[: len(theta) // 2] = 0  # the first body: the other one's values are multiplied by zero
     assert found(objective, theta) is not None
     agree(objective, theta, 1e-12)
-    assert not bool(objective.normal_equations(theta)[0][:, len(theta) // 2 :].any())
-    assert not bool(objective.normal_equations(theta * 0)[0].any())
+    assert not bool(objective.linearize(theta).gram()[0][:, len(theta) // 2 :].any())
+    assert not bool(objective.linearize(theta * 0).gram()[0].any())
 
 
 def test_multipliers_of_points_are_seen() -> None:
@@ -122,7 +128,10 @@ def test_elsewhere_the_whole_jacobian_is_taken(case: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(normal_equations._Block, "work", lambda _: pytest.fail("asked again"))
     assert found(objective, theta) is None
     agree(objective, theta, 1e-12)
-    other = Objective(objective.problem, objective.backbone, deepcopy(objective.weighting), exact=objective.exact)
+    other = Objective(
+        Residuals(objective.residuals.problem, objective.backbone, exact=objective.residuals.exact),
+        deepcopy(objective.weighting),
+    )
     other.load_state(join(*split(objective.state(), "")), theta.device)
     assert found(other, theta) is None
 
@@ -147,14 +156,14 @@ class Channel(Problem):
 @pytest.mark.parametrize("count", [4000, 8000])
 def test_parts_of_a_box_need_pieces_both_ways(count: int) -> None:
     objective, theta = placed(Channel(), replace(SINGLE, grid=16), "grid", (count, 40))
-    shared = objective._shared_values("interior")
+    shared = objective.collocation.shared("interior")
     assert (shared.pieces(0, 1) is not None) and ((shared.pieces(1, 0) is None) == (count == 8000))
     agree(objective, theta, 1e-12)
 
 
 def test_points_compared_with_others_take_the_whole_jacobian() -> None:
     objective, theta = placed(System(), replace(SINGLE, embedding=NONE), "grid", (900, 60))
-    assert any(term.partner is not None for term in objective._terms)
+    assert objective.collocation.compares
     agree(objective, theta, 1e-12)
 
 
@@ -164,8 +173,8 @@ def test_new_points_and_parts_of_them_are_seen() -> None:
         objective.set_points(draw_for(Poisson(), "grid", counts))
         assert (found(objective, theta) is None) == (counts[0] < 100)
         agree(objective, theta, 1e-12)
-    whole = objective.normal_equations(theta)[0]
-    parts = sum(part[0] for part in objective.normal_equations_by_parts(theta, 1300))
+    whole = objective.linearize(theta).gram()[0]
+    parts = sum(part[0] for part in [p.linearize(theta).gram() for p in objective.parts(1300)])
     assert float((parts - whole).abs().max() / whole.abs().max()) < 1e-12
 
 
@@ -206,7 +215,7 @@ def test_a_hundred_thousand_points_need_little_work_and_memory(monkeypatch: pyte
 
         monkeypatch.setattr(normal_equations, name, measured)
     monkeypatch.setattr(normal_equations._Block, "add", watched)
-    matrix, _, _, _ = objective.normal_equations(theta)
+    matrix, _, _, _ = objective.linearize(theta).gram()
     assert bool(matrix.isfinite().all())
     assert counted[0] < 0.1
     assert max(sizes) < 0.02 * len(objective.points) * len(theta)

@@ -20,8 +20,9 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
-from kanpinn.least_squares.base import gram
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention, Weighting
 from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.samplers import SAMPLERS, Draw, PointSet
@@ -116,7 +117,9 @@ def build(
     generator = np.random.default_rng(1)
     theta = backbone.initial(generator)
     theta = theta + 0.1 * torch.from_numpy(generator.standard_normal(len(theta)))
-    objective = Objective(problem, backbone, weighting or Fixed({"interior": 0.7, "initial": 3.0}), exact=exact)
+    objective = Objective(
+        Residuals(problem, backbone, exact=exact), weighting or Fixed({"interior": 0.7, "initial": 3.0})
+    )
     draw = draw_for(problem)
     objective.set_points(draw)
     return objective, theta, draw
@@ -189,15 +192,16 @@ def test_residual_jacobian_and_gradient_equal_automatic_ones(
     r, losses = objective.residual(theta)
     assert r.shape == expected.shape
     assert float((r - expected).abs().max()) <= 1e-10 * max(1.0, float(expected.abs().max()))
-    again, j, _ = objective.jacobian(theta)
-    assert torch.equal(again, r)
+    stored = objective.linearize(theta).dense()
+    j = stored.jacobian
+    assert torch.equal(stored.residual, r)
     assert float((j - jacobian).abs().max()) <= 1e-10 * size
     loss, gradient, _ = objective.loss_and_gradient(theta)
     assert loss == pytest.approx(float(expected.square().sum()), rel=1e-12)
     assert sum(losses.values()) == pytest.approx(loss, rel=1e-12)
     right = 2 * jacobian.T @ expected
     assert torch.allclose(gradient, right, rtol=0, atol=1e-10 * max(1.0, float(right.abs().max())))
-    matrix, half, loss_again, _ = objective.normal_equations(theta)
+    matrix, half, loss_again, _ = objective.linearize(theta).gram()
     assert torch.allclose(matrix, jacobian.T @ jacobian, rtol=0, atol=1e-10 * size**2 * len(r))
     assert torch.equal(matrix, matrix.T)
     assert torch.allclose(2 * half, gradient, rtol=0, atol=1e-11 * max(1.0, float(right.abs().max())))
@@ -207,10 +211,12 @@ def test_residual_jacobian_and_gradient_equal_automatic_ones(
 def test_multipliers_scale_residual_and_jacobian_point_by_point() -> None:
     weighting = ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5)
     objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE), weighting)
-    r0, j0, _ = objective.jacobian(theta)
+    before = objective.linearize(theta).dense()
+    r0, j0 = before.residual, before.jacobian
     first = weighting.multipliers("interior", "mass")
     objective.update_multipliers(theta)
-    r1, j1, losses = objective.jacobian(theta)
+    after = objective.linearize(theta).dense()
+    r1, j1, losses = after.residual, after.jacobian, after.terms
     sizes = [
         ("interior", "mass", 7),
         ("interior", "momentum", 7),
@@ -255,7 +261,8 @@ def test_every_change_of_the_loss_changes_the_version() -> None:
 def test_taylor_remainders_fall_at_second_order(options: Kan | Mlp) -> None:
     objective, theta, _ = build(Wave(), options)
     direction = torch.from_numpy(np.random.default_rng(7).standard_normal(len(theta)))
-    r, j, _ = objective.jacobian(theta)
+    stored = objective.linearize(theta).dense()
+    r, j = stored.residual, stored.jacobian
     loss, gradient, _ = objective.loss_and_gradient(theta)
     steps = [2.0**-k for k in range(6, 12)]
     of_residual, of_loss = [], []
@@ -276,7 +283,7 @@ def test_equal_weights_make_the_loss_a_mean_square() -> None:
     _, losses = objective.residual(theta)
     for name, weight in (("interior", 1.0), ("initial", 1.0), ("walls", 5.0)):
         assert losses[name] == pytest.approx(weight * float(plainly[name].square().mean()), rel=1e-12)
-    assert {name: len(points) for name, points in objective.term_points().items()} == {
+    assert {name: len(points) for name, points in objective.collocation.by_term().items()} == {
         "interior": 30,
         "initial": 12,
         "walls": 12,
@@ -299,7 +306,7 @@ def test_the_loss_is_the_quadrature_of_the_squared_residual() -> None:
     problem, options = Linear(), Kan(width=[], degree=3, grid=4)
     backbone = options.build(options.embedding.build(problem.domain, (), np.random.default_rng(0)), 1)
     theta = backbone.initial(np.random.default_rng(0))
-    objective = Objective(problem, backbone, Fixed({"left": 0.0}))
+    objective = Objective(Residuals(problem, backbone), Fixed({"left": 0.0}))
     losses = []
     for order in (3, 8):
         sampler = SAMPLERS["gauss_legendre"](interior=4 * order, boundary=1, order=order)
@@ -319,7 +326,7 @@ def test_exact_forms_of_the_problems_agree_with_automatic_derivatives(name: str)
     names = problem.domain.names
     generator = np.random.default_rng(2)
     x = torch.from_numpy(generator.uniform(problem.domain.lower, problem.domain.upper, (5, len(names))))
-    fields = objective.fields(theta, x)
+    fields = objective.residuals.fields(theta, x)
 
     def u(p: Tensor) -> Tensor:
         raw = network(options, objective.backbone, theta, p)
@@ -343,14 +350,14 @@ def test_exact_forms_meet_every_condition_but_periodic_ones(name: str) -> None:
         if condition.periodic or condition.inner:
             continue
         if condition.symmetry:  # what this network does not have stays a term
-            assert condition.name in objective.term_points()
+            assert condition.name in objective.collocation.by_term()
             continue
         x = draw.conditions[condition.name].points
-        point = Point(problem.domain.names, x, objective.fields(theta, x))
+        point = Point(problem.domain.names, x, objective.residuals.fields(theta, x))
         result = condition.residual(point)
         for r in result.values() if isinstance(result, dict) else [result]:
             assert float(r.abs().max()) < 1e-12, condition.name
-        assert condition.name not in objective.term_points()
+        assert condition.name not in objective.collocation.by_term()
 
 
 def changed(**members) -> Problem:
@@ -394,12 +401,12 @@ def test_mistakes_in_a_problem_are_one_line(problem: Problem, message: str) -> N
 def test_equations_without_unknowns_have_a_zero_jacobian(options: Kan | Mlp) -> None:
     problem = changed(residual=lambda self, p: {"a": p.u, "b": p.x * 1.0}, conditions=lambda self: [])
     objective, theta, _ = build(problem, options, Fixed())
-    _, j, _ = objective.jacobian(theta)
+    j = objective.linearize(theta).dense().jacobian
     assert bool(j[:7].any())
     assert not j[7:].any()
     nothing = changed(residual=lambda self, p: p.x * 1.0, conditions=lambda self: [])
     objective, theta, _ = build(nothing, options, Fixed())
-    assert not objective.jacobian(theta)[1].any()
+    assert not objective.linearize(theta).dense().jacobian.any()
     assert not objective.loss_and_gradient(theta)[1].any()
 
 
@@ -439,7 +446,7 @@ def test_gram_is_the_matrix_product(dtype: torch.dtype) -> None:
 
 def test_interior_residual_is_unweighted() -> None:
     objective, theta, draw = build(Wave(), WIDE, Fixed({"interior": 100.0}))
-    values = objective.interior_residual(theta, draw.interior.points)
+    values = objective.residuals.interior(theta, draw.interior.points)
     assert list(values) == [""]
     assert torch.allclose(values[""].abs(), objective.pointwise(theta)["interior"])
     assert math.isclose(
@@ -459,16 +466,16 @@ def test_points_are_embedded_once_until_they_are_drawn_anew(
         "forward",
         lambda self, p, s: (embedded.append(len(p)), whole(self, p, s))[1],
     )
-    objective.jacobian(theta)
+    objective.linearize(theta).dense()
     first = objective.loss(theta)[0]
     assert objective.loss(theta)[0] == first
     assert objective.loss_and_gradient(theta)[0] == first
     assert len(embedded) == 1
     other = draw_for(problem, seed=3)
     objective.set_points(other)
-    fresh = Objective(problem, objective.backbone, objective.weighting)
+    fresh = Objective(Residuals(problem, objective.backbone), objective.weighting)
     fresh.set_points(other)
     assert objective.loss(theta)[0] == fresh.loss(theta)[0] != first
     assert len(embedded) == 3
-    parts = list(objective.normal_equations_by_parts(theta, 5))
-    assert torch.allclose(sum(part[0] for part in parts), objective.normal_equations(theta)[0], rtol=0, atol=1e-9)
+    parts = [p.linearize(theta).gram() for p in objective.parts(5)]
+    assert torch.allclose(sum(part[0] for part in parts), objective.linearize(theta).gram()[0], rtol=0, atol=1e-9)

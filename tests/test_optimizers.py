@@ -21,8 +21,8 @@ from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.base import LeastSquares as Protocol
-from kanpinn.least_squares.base import Linearization
+from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.objective import LeastSquares as Protocol
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
@@ -33,10 +33,10 @@ from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
 class LeastSquares(Protocol):
     """loss = ‖r(theta)‖², derivatives by torch.func; counts and keeps what was evaluated."""
 
+    points, version = torch.empty(0, 1), 0
+
     def __init__(self, residual: Callable[[Tensor], Tensor]) -> None:
         self.r = residual
-        self.points = torch.empty(0, 1)
-        self.version = 0
         self.evaluated: list[tuple[Tensor, float, Tensor]] = []
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -59,10 +59,10 @@ class LeastSquares(Protocol):
         loss = float(self.r(theta).square().sum())
         return loss, {"interior": loss}
 
-    def linearize(self, theta: Tensor) -> Linearization:
+    def linearize(self, theta: Tensor) -> Dense:
         r, j = self.r(theta), torch.func.jacrev(self.r)(theta)
         loss = float(r.square().sum())
-        return Linearization(j, j.T @ r, loss, {"interior": loss}, r)
+        return Dense(j, j.T @ r, loss, {"interior": loss}, r)
 
 
 def linear(rows: int = 12, size: int = 6, condition: float = 30.0) -> tuple[LeastSquares, Tensor, Tensor, Tensor]:

@@ -24,7 +24,8 @@ from kanpinn.errors import UserError
 from kanpinn.io.solution import read_solution
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Box, Condition, Point, Problem
 from kanpinn.plots.activations import edge_layers
@@ -163,7 +164,7 @@ AROUND = Separable(
 def objective_of(options: Separable, sampler: GaussLegendre) -> tuple[Objective, Tensor]:
     problem = Around()
     backbone = options.build(options.embedding.of(problem, np.random.default_rng(0)), 1)
-    objective = Objective(problem, backbone, Fixed({"initial": 10.0}))
+    objective = Objective(Residuals(problem, backbone), Fixed({"initial": 10.0}))
     generator = np.random.default_rng(2)
     objective.set_points(
         sampler.draw(
@@ -193,10 +194,10 @@ def test_products_of_any_parts_are_those_of_the_jacobian(
     count = len(objective.points)
     mixed = torch.from_numpy(np.random.default_rng(8).permutation(count))
     monkeypatch.setattr(gram_local, "parts", lambda *_: [p.sort().values for p in mixed.tensor_split(many)])
-    found = gram_local.products(objective.backbone, theta, objective._record(theta), objective.points)
+    found = gram_local.products(objective.backbone, theta, objective.forward_pass(theta), objective.points)
     assert found is not None
-    r, jacobian, _ = objective.jacobian(theta)
-    expected, right = jacobian.T @ jacobian, jacobian.T @ r
+    jacobian = objective.linearize(theta).dense().jacobian
+    expected, right = jacobian.T @ jacobian, jacobian.T @ objective.residual(theta)[0]
     assert float((found[0] - expected).abs().max() / expected.abs().max()) < 1e-13
     assert float((found[1] - right).abs().max() / right.abs().max()) < 1e-13
 
@@ -216,7 +217,7 @@ def test_fine_grids_are_taken_apart() -> None:
 
 def test_points_and_intervals_may_differ_by_coordinate() -> None:
     objective, _ = objective_of(AROUND, GaussLegendre(order=3, orders={"t": 4}))
-    x, t = objective.term_points()["interior"].T
+    x, t = objective.collocation.by_term()["interior"].T
     assert len(torch.unique(x)) == 72
     assert len(torch.unique(t)) == 8
     backbone = objective.backbone
@@ -226,7 +227,7 @@ def test_points_and_intervals_may_differ_by_coordinate() -> None:
 
 def test_refined_networks_are_the_same_function() -> None:
     objective, theta = objective_of(AROUND, GaussLegendre())
-    backbone, space = objective.backbone, objective.space
+    backbone, space = objective.backbone, objective.residuals.space
     points = torch.from_numpy(np.random.default_rng(4).uniform([-1, 0], [1, 0.5], (200, 2)))
     before = backbone.forward(theta, points, space).data
     after = backbone.refined().forward(backbone.refine(theta), points, space).data
@@ -327,7 +328,7 @@ def test_a_travelling_wave_is_solved_in_slabs_and_its_functions_are_drawn(tmp_pa
 def test_the_number_of_points_is_known_before_they_are_drawn() -> None:
     sampler = GaussLegendre(interior=100, boundary=30, order=3, orders={"t": 4})
     objective, _ = objective_of(AROUND, sampler)
-    drawn = {name: len(points) for name, points in objective.term_points().items()}
+    drawn = {name: len(points) for name, points in objective.collocation.by_term().items()}
     assert sampler.sizes(0, ("x", "t"), objective.backbone.cells) == (drawn["interior"], drawn["initial"])
     assert sampler.sizes(0, ("x", "t"), {}) == (12 * 12, 32)  # eight intervals of four points in t, ten of three in x
     assert sampler.sizes(0, ("t",), {}) == (100, 1)

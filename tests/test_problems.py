@@ -24,7 +24,8 @@ from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
 from kanpinn.pde.problem_calls import network_fields
@@ -511,14 +512,15 @@ def lshape_objective() -> tuple[Objective, Tensor]:
     problem, options = load_problem_class("poisson_lshape")(), Kan(width=[3], degree=3, grid=2)
     rng = np.random.default_rng(0)
     backbone = options.build(options.embedding.build(problem.domain, (), rng), 2)
-    objective = Objective(problem, backbone, Fixed())
+    objective = Objective(Residuals(problem, backbone), Fixed())
     objective.set_points(SAMPLERS["uniform"](interior=9, boundary=8).draw(problem, 0, rng))
     return objective, backbone.initial(rng)
 
 
 def test_jacobian_of_an_enriched_network_is_that_of_reverse_mode():
     objective, theta = lshape_objective()
-    r, jacobian, _ = objective.jacobian(theta)
+    found = objective.linearize(theta).dense()
+    r, jacobian = found.residual, found.jacobian
     start = theta.clone().requires_grad_()
     rows = objective.residual(start)[0]
     expected = torch.stack([torch.autograd.grad(row, start, retain_graph=True)[0] for row in rows])
@@ -528,11 +530,11 @@ def test_jacobian_of_an_enriched_network_is_that_of_reverse_mode():
 
 def test_output_outside_the_domain_is_nan_and_does_not_count():
     objective, theta = lshape_objective()
-    grid = OutputGrid(objective.problem, 11)
+    grid = OutputGrid(objective.residuals.problem, 11)
     x, y = np.meshgrid(np.linspace(-1, 1, 11), np.linspace(-1, 1, 11))
     outside = (x > 0) & (y < 0)
     assert np.array_equal(np.isnan(grid.reference["u"]), outside)
-    fields = solution_fields(objective, theta, grid)
+    fields = solution_fields(objective.residuals, theta, grid)
     assert all(np.array_equal(np.isnan(values), outside) for values in fields.values())
     l2, linf = grid.errors({"u": 1.25 * grid.reference["u"]})
     assert l2["u"] == pytest.approx(0.25)

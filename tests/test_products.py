@@ -15,9 +15,9 @@ from torch import Tensor
 from kanpinn.backbones import Kan, Mlp, ReluKan, Separable
 from kanpinn.backbones.base import Layer
 from kanpinn.backbones.separable.network import Factors
-from kanpinn.least_squares import jacobian
-from kanpinn.least_squares.base import LeastSquares
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares import linearization
+from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import ResidualAttention
 from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
 from kanpinn.multilevel.transfer import Transfer
@@ -35,8 +35,9 @@ GRID_OR_NOT = [("grid", (400, 20)), ("uniform", (7, 6))]
 
 
 def agree(problem: LeastSquares, theta: Tensor) -> None:
-    """Everything `products` gives, against `linearize`."""
-    stored, found = problem.linearize(theta), problem.products(theta)
+    """Every product of a linearisation, against the stored Jacobian."""
+    found = problem.linearize(theta)
+    stored = found.dense()
     j = stored.jacobian
     generator = np.random.default_rng(5)
     v, w = (torch.from_numpy(generator.standard_normal(n)) for n in (j.shape[1], j.shape[0]))
@@ -55,8 +56,8 @@ def agree(problem: LeastSquares, theta: Tensor) -> None:
 
 @pytest.mark.parametrize(("problem", "options", "exact"), (CASES | MORE).values(), ids=CASES | MORE)
 def test_products_are_those_of_the_jacobian(problem, options: Kan | ReluKan | Mlp, exact: bool, monkeypatch) -> None:
-    monkeypatch.setattr(jacobian, "SMALLEST_BLOCK", 3)  # fewer rows than a term has
-    monkeypatch.setattr(jacobian, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(linearization, "SMALLEST_BLOCK", 3)  # fewer rows than a term has
+    monkeypatch.setattr(linearization, "BLOCK_BYTES", 1)
     objective, theta, _ = build(problem, options, exact=exact)
     agree(objective, theta)
 
@@ -69,14 +70,14 @@ def test_products_of_separable_networks_form_no_rows(
     objective, theta, _ = build(System(), options)
     objective.set_points(draw_for(System(), sampler, counts))
     agree(objective, theta)
-    found = objective.products(theta)
+    found = objective.linearize(theta)
     monkeypatch.setattr(Factors, "jacobian", None)
     found.vjp(found.jvp(theta))
 
 
 def test_products_see_the_multipliers(monkeypatch) -> None:
-    monkeypatch.setattr(jacobian, "SMALLEST_BLOCK", 4)
-    monkeypatch.setattr(jacobian, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(linearization, "SMALLEST_BLOCK", 4)
+    monkeypatch.setattr(linearization, "BLOCK_BYTES", 1)
     weighting = ResidualAttention({"initial": 2.0}, decay=0.5, rate=0.5)
     objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE), weighting)
     objective.update_multipliers(theta)
@@ -86,13 +87,13 @@ def test_products_see_the_multipliers(monkeypatch) -> None:
 @pytest.mark.parametrize("options", [WIDE, RELU, Mlp(width=[4])], ids=["kan", "relu_kan", "mlp"])
 def test_a_layer_without_products_of_its_own_takes_its_jacobian(options: Kan | ReluKan | Mlp, monkeypatch) -> None:
     objective, theta, _ = build(CASES["wave, kan"][0], options)
-    own = objective.products(theta)
+    own = objective.linearize(theta)
     v = torch.linspace(-1, 1, len(theta), dtype=torch.float64)
     known = own.jvp(v), own.vjp(own.jvp(v))
     for layer in {type(layer) for layer in objective.backbone.layers}:
         monkeypatch.setattr(layer, "jvp", Layer.jvp)
         monkeypatch.setattr(layer, "vjp", Layer.vjp)
-    dense = objective.products(theta)
+    dense = objective.linearize(theta)
     for a, b in zip(known, (dense.jvp(v), dense.vjp(dense.jvp(v))), strict=True):
         assert torch.allclose(a, b, rtol=1e-11, atol=1e-12 * float(a.abs().max()))
 
@@ -100,7 +101,7 @@ def test_a_layer_without_products_of_its_own_takes_its_jacobian(options: Kan | R
 @pytest.mark.parametrize("radius", [None, 0.1])
 def test_coarse_problems_have_products_too(radius: float | None) -> None:
     coarse, theta, draw = build(CASES["wave, kan"][0], WIDE)
-    fine = Objective(coarse.problem, coarse.backbone.refined(), coarse.weighting)
+    fine = Objective(Residuals(coarse.residuals.problem, coarse.backbone.refined()), coarse.weighting)
     fine.set_points(draw)
     transfer = Transfer(coarse.backbone, fine.backbone)
     at = transfer.prolong(theta) + 0.01

@@ -132,7 +132,7 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
     """All that a solve leaves, without the times it took; arrays as bytes, so that NaN equals NaN."""
     grid = OutputGrid(solver.setup.problem, solver.setup.points)
     last = solver.training
-    fields = solution_fields(last.objective, last.theta, grid)
+    fields = solution_fields(last.objective.residuals, last.theta, grid)
     levels = [{**record.state(), "wall_time_s": 0.0} for record in last.levels]
     history = [{k: np.float64(v).tobytes() for k, v in row.items() if k != "wall_time"} for row in last.history]
     return {
@@ -140,7 +140,7 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
         "history": history,
         "levels": json.dumps(levels),
         "fields": {name: values.tobytes() for name, values in fields.items()},
-        "points": {name: p.numpy().tobytes() for name, p in last.objective.term_points().items()},
+        "points": {name: p.numpy().tobytes() for name, p in last.objective.collocation.by_term().items()},
         "spectra": {name: values.tobytes() for name, values in stacked(last.spectra, len(last.levels)).items()},
         "end": (end.reason, end.message, np.float64(end.loss).tobytes()),
     }

@@ -154,7 +154,7 @@ def drawn(seed: int, *overrides: str) -> tuple[bytes, bytes]:
     training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 3))
     training.enter(configuration.setup.plan()[0])
     training.resample(training.theta)
-    points = training.objective.term_points()
+    points = training.objective.collocation.by_term()
     return training.theta.numpy().tobytes(), b"".join(points[name].numpy().tobytes() for name in sorted(points))
 
 

@@ -26,8 +26,7 @@ from kanpinn.io.check import check
 from kanpinn.io.inspect import inspect
 from kanpinn.io.render import render
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.residuals import Objective
-from kanpinn.least_squares.weighting import Fixed
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Box, Condition, Point
 from kanpinn.pde.time_slab import TimeSlab
 from kanpinn.run.checkpoints import files
@@ -125,7 +124,7 @@ def test_continuity_asks_for_what_the_initial_conditions_ask_for() -> None:
 def test_a_network_that_goes_on_unchanged_meets_continuity_exactly() -> None:
     network = body(Kan(width=[3], degree=4, grid=3), Wave.domain)
     theta = network.initial(np.random.default_rng(0))
-    whole = Objective(Wave(), Backbone(network.embedding, network.layers), Fixed())
+    whole = Residuals(Wave(), Backbone(network.embedding, network.layers))
     later = TimeSlab(Wave(), 0.5, 1.0, frozen_fields(whole, theta))
     x = torch.linspace(0, 1, 7, dtype=torch.float64)
     at = torch.stack([x, torch.full_like(x, 0.5)], dim=1)
@@ -172,7 +171,9 @@ def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_pat
     plan = configuration.setup.plan()
     for stage in plan:
         first.enter(stage)
-    second = Training(configuration.setup.slab(1, frozen_fields(first.objective, first.theta)), first.grid, first)
+    second = Training(
+        configuration.setup.slab(1, frozen_fields(first.objective.residuals, first.theta)), first.grid, first
+    )
     second.enter(plan[0])
     # Nothing was trained: the finer network is the coarser one refined, whose projection is itself.
     coarse = first.hierarchy.transfer(0).restrict(first.theta)

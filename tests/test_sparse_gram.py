@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from test_objective import NONE, System, Wave, build, draw_for
 
-from kanpinn.backbones import Kan, Mlp
+from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.multkan import MultKan
 from kanpinn.least_squares.gram_local import parts
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.problem import Problem
 
@@ -31,7 +32,7 @@ def fine(problem: Problem, options: Options, *, exact: bool = False) -> tuple[Ob
 
 def cut(objective: Objective, theta: torch.Tensor) -> list[torch.Tensor] | None:
     """The parts into which the objective's points fall."""
-    tape = objective._record(theta).tape
+    tape = objective.forward_pass(theta).tape
     return parts(objective.points, objective.backbone.supports(tape), objective.size)
 
 
@@ -56,8 +57,9 @@ DENSE = {
 
 def agree(objective: Objective, theta: torch.Tensor, tolerance: float) -> None:
     """JᵀJ, Jᵀr, loss and terms of the normal equations are those of the whole Jacobian."""
-    r, jacobian, losses = objective.jacobian(theta)
-    matrix, gradient, loss, terms = objective.normal_equations(theta)
+    stored = objective.linearize(theta).dense()
+    r, jacobian, losses = stored.residual, stored.jacobian, stored.terms
+    matrix, gradient, loss, terms = objective.linearize(theta).gram()
     expected, right = jacobian.T @ jacobian, jacobian.T @ r
     assert torch.equal(matrix, matrix.T)
     assert float((matrix - expected).abs().max() / expected.abs().max()) < tolerance
@@ -77,7 +79,7 @@ def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, op
     found = cut(objective, theta)
     assert found is not None
     assert torch.equal(torch.cat(found).sort().values, torch.arange(len(objective.points)))
-    jacobian = objective.jacobian(theta)[1]
+    jacobian = objective.linearize(theta).dense().jacobian
     if len(jacobian) == len(objective.points):  # one equation: rows are points
         seen = sum(len(part) * int((jacobian[part] != 0).any(0).sum()) ** 2 for part in found)
         assert seen < 0.5 * len(jacobian) * objective.size**2
@@ -92,16 +94,21 @@ def test_where_points_see_most_parameters_the_whole_jacobian_is_less_work(
 
 def test_conditions_that_compare_two_points_are_met_too() -> None:
     objective, theta = fine(System(), replace(FINE, embedding=NONE))
-    jacobian = objective.jacobian(theta)[1]
-    assert torch.allclose(objective.normal_equations(theta)[0], jacobian.T @ jacobian, rtol=0, atol=1e-10)
+    jacobian = objective.linearize(theta).dense().jacobian
+    assert torch.allclose(objective.linearize(theta).gram()[0], jacobian.T @ jacobian, rtol=0, atol=1e-10)
 
 
 def test_some_points_at_a_time_add_up_and_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, theta = fine(Wave(), FINE)
-    jacobian = objective.jacobian(theta)[1]
-    dense, whole = [], Objective._jacobian
-    monkeypatch.setattr(Objective, "_jacobian", lambda self, *a: (dense.append(len(self.points)), whole(self, *a))[1])
-    found = list(objective.normal_equations_by_parts(theta, 800))
+    jacobian = objective.linearize(theta).dense().jacobian
+    dense, whole = [], Backbone.jacobian
+
+    def watched(self: Backbone, *arguments: Any, **options: bool) -> None:
+        dense.append(len(arguments[3]))
+        whole(self, *arguments, **options)
+
+    monkeypatch.setattr(Backbone, "jacobian", watched)
+    found = [p.linearize(theta).gram() for p in objective.parts(800)]
     assert len(found) > 2
     total, expected = sum(part[0] for part in found), jacobian.T @ jacobian
     assert float((total - expected).abs().max() / expected.abs().max()) < 1e-13

@@ -47,18 +47,15 @@ SMALL = Kan(width=[2], degree=3, grid=2, embedding=NONE)
 @pytest.mark.parametrize(("problem", "options", "is_exact"), CASES.values(), ids=CASES)
 def test_the_last_layers_columns_are_those_of_the_jacobian(problem, options, is_exact: bool) -> None:
     objective, theta, _ = build(problem, options, exact=is_exact)
-    found = objective.linearize(theta)
-    a, r = objective.last_layer(theta)
-    assert torch.equal(r, found.residual)
-    expected = found.jacobian[:, objective.backbone.last_layer]
+    where = objective.backbone.last_layer
+    a, expected = objective.linearize(theta).columns(where), objective.linearize(theta).dense().jacobian[:, where]
     assert torch.allclose(a, expected, rtol=1e-12, atol=1e-13 * float(expected.abs().max()))
 
 
 def test_the_last_layers_columns_of_pairs_and_several_equations() -> None:
     objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE))
-    found = objective.linearize(theta)
-    a, _ = objective.last_layer(theta)
-    expected = found.jacobian[:, objective.backbone.last_layer]
+    where = objective.backbone.last_layer
+    a, expected = objective.linearize(theta).columns(where), objective.linearize(theta).dense().jacobian[:, where]
     assert torch.allclose(a, expected, rtol=1e-12, atol=1e-13 * float(expected.abs().max()))
 
 
@@ -75,7 +72,7 @@ def test_a_step_is_kaufmans_and_its_last_layer_the_least_squares_solution(is_exa
 
     def held(at: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A with the ridge below it, the other columns and the residual with zeros below them."""
-        j, r = objective.linearize(at).jacobian.numpy(), objective.residual(at)[0].numpy()
+        j, r = objective.linearize(at).dense().jacobian.numpy(), objective.residual(at)[0].numpy()
         a, size = j[:, first:], j.shape[1] - first
         below = np.sqrt(ridge * np.sum(a**2) / size) * np.eye(size)
         return np.vstack([a, below]), np.vstack([j[:, :first], np.zeros((size, first))]), np.append(r, np.zeros(size))
@@ -105,7 +102,7 @@ def many_points(objective, theta: Tensor):
     """The same with several times as many points as parameters."""
     from test_objective import draw_for
 
-    objective.set_points(draw_for(objective.problem, counts=(4 * len(theta), len(theta))))
+    objective.set_points(draw_for(objective.residuals.problem, counts=(4 * len(theta), len(theta))))
     return objective, theta
 
 

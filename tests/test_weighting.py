@@ -11,7 +11,8 @@ from kanpinn.problems.poisson import Poisson
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import WEIGHTINGS, Causal, Fixed, ResidualAttention
 from kanpinn.samplers import SAMPLERS
 
@@ -148,11 +149,11 @@ def test_residuals_of_growing_errors_count_by_what_they_lead_to() -> None:
     theta = backbone.initial(np.random.default_rng(0))
     found = {}
     for growth in (0.0, 2.5):
-        objective = Objective(problem, backbone, Fixed({"initial": 3.0}, growth=growth))
+        objective = Objective(Residuals(problem, backbone), Fixed({"initial": 3.0}, growth=growth))
         sampler = SAMPLERS["uniform"](interior=20, boundary=5)
         objective.set_points(sampler.draw(problem, 0, np.random.default_rng(1)))
         found[growth] = objective.residual(theta)[0]
-    t = objective.term_points()["interior"][:, 1]
+    t = objective.collocation.by_term()["interior"][:, 1]
     assert torch.allclose(found[2.5][:20], found[0.0][:20] * torch.exp(-2.5 * t), rtol=1e-14)
     assert torch.equal(found[2.5][20:], found[0.0][20:])
 
@@ -160,7 +161,7 @@ def test_residuals_of_growing_errors_count_by_what_they_lead_to() -> None:
 def test_a_growth_rate_needs_a_time() -> None:
     problem = Poisson()
     backbone = Kan(width=[2], degree=4, grid=2).build(EmbeddingOptions().build(problem.domain, (), RNG), 1)
-    objective = Objective(problem, backbone, Fixed(growth=1.0))
+    objective = Objective(Residuals(problem, backbone), Fixed(growth=1.0))
     with pytest.raises(UserError, match=r"^weighting\.growth=1\.0: expected 0 for a problem without a time t"):
         objective.set_points(SAMPLERS["uniform"](interior=4, boundary=4).draw(problem, 0, np.random.default_rng(1)))
     with pytest.raises(UserError, match=r"^weighting\.growth=inf"):

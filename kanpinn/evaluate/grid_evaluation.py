@@ -14,7 +14,8 @@ from kanpinn.axes import field_axes
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Coordinates, Problem, inside
 from kanpinn.pde.problem_calls import ask
 
@@ -150,11 +151,11 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     return out
 
 
-def evaluate(objective: Objective, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
+def evaluate(residuals: Residuals, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
     """The unknowns, or one derivative of them, at any points.
 
     Args:
-        objective: Problem and network.
+        residuals: Problem and network.
         theta: Parameters `[P]`.
         points: `[N, d]`.
         derivative: Letters of the coordinates differentiated by.
@@ -162,40 +163,40 @@ def evaluate(objective: Objective, theta: Tensor, points: Tensor, derivative: st
     Returns:
         `[N]` float64 per unknown.
     """
-    space = JetSpace(objective.problem.domain.names, (derivative,) if derivative else ())
-    out: dict[str, list[np.ndarray]] = {name: [] for name in objective.problem.unknowns}
+    space = JetSpace(residuals.problem.domain.names, (derivative,) if derivative else ())
+    out: dict[str, list[np.ndarray]] = {name: [] for name in residuals.problem.unknowns}
     with torch.no_grad():
         for part in torch.split(points.to(theta), CHUNK) if len(points) else ():
-            for name, jet in objective.fields(theta, part, space).items():
+            for name, jet in residuals.fields(theta, part, space).items():
                 out[name].append(jet[derivative].double().cpu().numpy())
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in out.items()}
 
 
-def grid_values(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+def grid_values(residuals: Residuals, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
     """The unknowns on the output grid, of its shape, NaN outside the domain."""
     points = grid.points[torch.from_numpy(grid.inside)]
-    return {name: grid.spread(values) for name, values in evaluate(objective, theta, points).items()}
+    return {name: grid.spread(values) for name, values in evaluate(residuals, theta, points).items()}
 
 
-def residual_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+def residual_fields(residuals: Residuals, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
     """The equations' residuals on the output grid, by field name ("residual" or "residual_<equation>")."""
     parts: dict[str, list[np.ndarray]] = {}
     for points in torch.split(grid.points[torch.from_numpy(grid.inside)].to(theta), CHUNK):
-        for equation, value in objective.interior_residual(theta, points).items():
+        for equation, value in residuals.interior(theta, points).items():
             name = f"residual_{equation}" if equation else "residual"
             parts.setdefault(name, []).append(value.double().cpu().numpy())
     return {name: grid.spread(np.concatenate(values)) for name, values in parts.items()}
 
 
-def solution_fields(objective: Objective, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
+def solution_fields(residuals: Residuals, theta: Tensor, grid: OutputGrid) -> dict[str, np.ndarray]:
     """Each unknown with its reference and error, and the residuals, on the output grid."""
     fields: dict[str, np.ndarray] = {}
-    for name, values in grid_values(objective, theta, grid).items():
+    for name, values in grid_values(residuals, theta, grid).items():
         fields[name] = values
         if name in grid.reference:
             fields[f"{name}_ref"] = grid.reference[name]
             fields[f"{name}_error"] = fields[name] - grid.reference[name]
-    return {**fields, **residual_fields(objective, theta, grid)}
+    return {**fields, **residual_fields(residuals, theta, grid)}
 
 
 def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str, dict[str, np.ndarray]]:
@@ -210,8 +211,9 @@ def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str,
     blocks: dict[str, dict[str, list[np.ndarray]]] = {}
     for objective, theta in trained:
         sizes = objective.pointwise(theta)
-        for term, points in objective.term_points().items():
-            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(objective.problem.domain.names)}
+        for term, points in objective.collocation.by_term().items():
+            names = objective.residuals.problem.domain.names
+            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(names)}
             for name, values in {**columns, "residual": sizes[term].cpu().numpy()}.items():
                 blocks.setdefault(term, {}).setdefault(name, []).append(values)
     return {term: {name: np.concatenate(v) for name, v in columns.items()} for term, columns in blocks.items()}

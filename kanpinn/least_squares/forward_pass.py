@@ -1,43 +1,24 @@
-"""One forward pass of an objective: where its terms' points stand, their residuals, what the backward passes need."""
+"""Forward pass of a network at collocation points: its residuals, and what backward passes need."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from kanpinn.backbones.base import Tape
+from kanpinn.least_squares.points import Term
 
 
 @dataclass(frozen=True)
-class Term:
-    """Where one loss term's points stand in the joint array, and how its rows are weighted.
-
-    Attributes:
-        name: Of the term.
-        points: Its points.
-        partner: Those across, of a condition that compares two.
-        scale: √(w q/|set|), `[n]`.
-        coordinates: `[n, d]`.
-        part: Which of the points drawn for the term these are; None for all.
-    """
-
-    name: str
-    points: slice
-    partner: slice | None
-    scale: Tensor
-    coordinates: Tensor
-    part: slice | Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Recording:
+class ForwardPass:
     """One forward pass.
 
     Attributes:
-        tape: What the layers have left.
+        tape: Features and outputs of the layers.
         rows: Every equation's term and weighted residual `[n]`.
-        passes: Which of them one backward pass serves: those of different points.
+        passes: Equations that one backward pass serves: those of different points.
         losses: Each term's part of the loss.
     """
 
@@ -46,6 +27,22 @@ class Recording:
     passes: list[list[int]]
     losses: dict[str, float]
 
+    @classmethod
+    def of(cls, tape: Tape, rows: Iterable[tuple[Term, Tensor]], losses: dict[str, float]) -> ForwardPass:
+        """Sort equations into passes: pass k takes the k-th equation of every term, whose points are disjoint."""
+        found, passes = list(rows), []
+        seen: dict[str, int] = {}
+        for m, (term, _) in enumerate(found):
+            k = seen[term.name] = seen.get(term.name, -1) + 1
+            if k == len(passes):
+                passes.append([])
+            passes[k].append(m)
+        return cls(tape, found, passes, losses)
+
     def scalar(self, members: list[int]) -> Tensor:
         """Σ_n r_n over the equations of one pass."""
         return sum((self.rows[m][1].sum() for m in members), start=self.rows[0][1].new_zeros(()))
+
+    def retained(self, k: int) -> bool:
+        """Whether a backward pass after pass k needs the graph again."""
+        return k < len(self.passes) - 1

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Support
-from kanpinn.least_squares.base import GRAM_BLOCK
-from kanpinn.least_squares.forward_pass import Recording
+from kanpinn.least_squares.forward_pass import ForwardPass
+from kanpinn.least_squares.gram import GRAM_BLOCK, mirror
 
 LARGEST = 512
 """Points above which a part is bisected even if that alone saves nothing."""
@@ -177,29 +177,19 @@ def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
         flat.scatter_add_(0, places, product.view(-1))
 
 
-def mirror(total: Tensor) -> None:
-    """Copy the upper triangle of `[P, P]` to the lower one."""
-    size = len(total)
-    for start in range(0, size, GRAM_BLOCK):
-        end = min(start + GRAM_BLOCK, size)
-        total[end:, start:end] = total[start:end, end:].T
-        square = total[start:end, start:end]
-        square.copy_(torch.triu(square) + torch.triu(square, 1).T)
-
-
-def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tensor) -> tuple[Tensor, Tensor] | None:
+def products(backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tensor) -> tuple[Tensor, Tensor] | None:
     """JᵀJ and Jᵀr, part by part.
 
     Args:
         backbone: The network.
         theta: Parameters `[P]`.
-        record: Of its forward pass, no term of which compares two points.
+        known: Its forward pass, no term of which compares two points.
         points: Those of all terms, `[N, d]`.
 
     Returns:
         JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
     """
-    supports, size = backbone.supports(record.tape), len(theta)
+    supports, size = backbone.supports(known.tape), len(theta)
     chosen = parts(points, supports, size)
     if chosen is None:
         return None
@@ -208,12 +198,11 @@ def products(backbone: Backbone, theta: Tensor, record: Recording, points: Tenso
     ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
     supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
     matrix, gradient = theta.new_zeros(size, size), torch.zeros_like(theta)
-    for k, members in enumerate(record.passes):
-        retain = k < len(record.passes) - 1
-        values = backbone.local_jacobian(theta, record.tape, record.scalar(members), order, retain=retain)
+    for k, members in enumerate(known.passes):
+        values = backbone.local_jacobian(theta, known.tape, known.scalar(members), order, retain=known.retained(k))
         residual = theta.new_zeros(len(points))
         for m in members:
-            term, row = record.rows[m]
+            term, row = known.rows[m]
             residual[term.points] = row.detach()
         residual = residual[order]
         for start, end in pairwise(ends):

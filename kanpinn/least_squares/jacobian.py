@@ -1,72 +1,36 @@
-"""An objective near some parameters by products with its Jacobian, which need never be stored."""
+"""Linearisation of a network's residuals: one forward pass, then what is asked for of the Jacobian.
+
+Points do not interact, so that one backward pass of Σ_n r_n gives every point's own cotangents at every layer. Every
+layer is linear in its effective weights: a row of J is the outer product of the features and the cotangents.
+"""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
 
 import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
-
-BLOCK_BYTES = 2**25
-"""Memory of one block of rows of the Jacobian."""
-
-SMALLEST_BLOCK = 32
-"""Rows of a block, however long they are."""
-
-
-def block_rows(size: int) -> int:
-    """How many rows of `size` float64 numbers make a block."""
-    return max(SMALLEST_BLOCK, BLOCK_BYTES // (8 * size))
+from kanpinn.backbones.separable import normal_equations
+from kanpinn.least_squares import gram_local
+from kanpinn.least_squares.forward_pass import ForwardPass
+from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
+from kanpinn.least_squares.points import CollocationPoints
 
 
-class Products(ABC):
-    """loss + 2 gᵀδ + ‖J δ‖² near parameters `[P]`, with J `[M, P]` by its products only.
+@dataclass
+class GramPlan:
+    """Choices of how JᵀJ is formed at some points; kept, since every choice has a rounding of its own.
 
     Attributes:
-        gradient: g `[P]`, half the gradient of the loss.
-        loss: The loss at the parameters.
-        terms: Each term's part of ‖r‖².
+        declined: By term, numbers of the equations for which shared coordinate values were found to save no work.
     """
 
-    gradient: Tensor
-    loss: float
-    terms: dict[str, float]
-
-    @abstractmethod
-    def jvp(self, tangent: Tensor) -> Tensor:
-        """J v `[M]` for v `[P]`."""
-
-    @abstractmethod
-    def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw `[P]` for w `[M]`."""
-
-    @abstractmethod
-    def blocks(self) -> Iterator[Tensor]:
-        """The rows of J in any order, some `[B, P]` at a time; for sums over rows, such as the diagonal of JᵀJ."""
-
-
-class DenseProducts(Products):
-    """Products with a stored Jacobian."""
-
-    def __init__(self, jacobian: Tensor, gradient: Tensor, loss: float, terms: dict[str, float]) -> None:
-        self.jacobian, self.gradient, self.loss, self.terms = jacobian, gradient, loss, terms
-
-    def jvp(self, tangent: Tensor) -> Tensor:
-        """J v `[M]` for v `[P]`."""
-        return self.jacobian @ tangent
-
-    def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw `[P]` for w `[M]`."""
-        return self.jacobian.T @ weights
-
-    def blocks(self) -> Iterator[Tensor]:
-        """J in blocks of rows."""
-        yield from self.jacobian.split(block_rows(self.jacobian.shape[1]))
+    declined: dict[str, set[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,123 +39,170 @@ class Equations:
 
     Attributes:
         cotangents: Of every layer with parameters, `[C, N, out]`.
-        places: For each equation its points, their partners (or None) and its rows in the residual vector.
+        places: For each equation its points, their paired points (or None) and its rows in the residual vector.
     """
 
     cotangents: tuple[Tensor, ...]
     places: list[tuple[slice, slice | None, slice]]
 
 
-class TapedProducts(Products):
-    """Products with the Jacobian of a network's residuals.
-
-    Points do not interact and every layer is linear in its effective weights, so that
-    (J v)_n = Σ over layers of ⟨λ_l[n], (layer l with parameters v_l)(its input at n)⟩ with the cotangents λ of r_n at
-    the layers' outputs, found once by a backward pass per equation; Jᵀw likewise.
-    """
+@final
+class NetworkLinearization(Linearization):
+    """Linearisation of a network's weighted residual vector at its collocation points."""
 
     def __init__(
         self,
         backbone: Backbone,
         theta: Tensor,
-        tape: Tape,
-        passes: Sequence[Equations],
-        residual: Tensor,
-        terms: dict[str, float],
-        blocks: Callable[[], Iterator[Tensor]],
+        points: CollocationPoints,
+        plan: GramPlan,
+        forward: Callable[[], ForwardPass],
+        rows: Callable[[], Iterator[Tensor]],
     ) -> None:
-        """Keep what one forward pass and the backward passes have left.
+        """Make the forward pass.
 
         Args:
             backbone: The network.
-            theta: Its parameters `[P]`.
-            tape: Filled by `backbone.forward`.
-            passes: Every equation of the residual vector.
-            residual: r `[M]`.
-            terms: Each term's part of ‖r‖².
-            blocks: Gives the rows of J.
+            theta: Its parameters `[P]`, without a graph.
+            points: Its points.
+            plan: How JᵀJ is formed there.
+            forward: Makes the forward pass; asked again if a graph has been used up and more is wanted.
+            rows: Gives the rows of J in blocks, each from passes of its own.
         """
-        self._backbone, self._theta, self._tape, self._passes = backbone, theta, tape, passes
-        self._rows, self._blocks = len(residual), blocks
-        self.loss, self.terms = float(residual.square().sum()), terms
-        self.gradient = self.vjp(residual)
+        self._backbone, self._theta, self._points, self._plan = backbone, theta, points, plan
+        self._forward, self._blocks = forward, rows
+        known = self._known = forward()
+        self.residual = torch.cat([row for _, row in known.rows]).detach()
+        self.loss, self.terms = float(self.residual.square().sum()), known.losses
+
+    def _pass(self) -> ForwardPass:
+        """The forward pass, whose graph the caller uses up."""
+        known, self._known = self._known, None
+        return self._forward() if known is None else known
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Jᵀr."""
+        return self.vjp(self.residual)
+
+    @cached_property
+    def _pulled(self) -> tuple[Tape, list[Equations]]:
+        """Features and cotangents, by one backward pass per equation."""
+        known, end = self._pass(), 0
+        ends = []
+        for _, row in known.rows:
+            ends.append(slice(end, end + len(row)))
+            end += len(row)
+        found = []
+        for k, members in enumerate(known.passes):
+            cotangents = self._backbone.cotangents(known.tape, known.scalar(members), retain=known.retained(k))
+            places = [(known.rows[m][0].points, known.rows[m][0].paired, ends[m]) for m in members]
+            found.append(Equations(cotangents, places))
+        return known.tape, found
 
     def jvp(self, tangent: Tensor) -> Tensor:
-        """J v `[M]` for v `[P]`."""
-        out = tangent.new_empty(self._rows)
-        for equations in self._passes:
-            by_point = self._backbone.jvp(self._theta, self._tape, equations.cotangents, tangent)
-            for points, partner, rows in equations.places:
-                out[rows] = by_point[points] if partner is None else by_point[points] + by_point[partner]
+        """J v `[M]` for v `[P]`: (J v)_n = Σ over layers of ⟨λ[n], (layer with parameters v)(its input at n)⟩.
+
+        λ are the cotangents of r_n at the layers' outputs.
+        """
+        tape, passes = self._pulled
+        out = torch.empty_like(self.residual)
+        for equations in passes:
+            by_point = self._backbone.jvp(self._theta, tape, equations.cotangents, tangent)
+            for points, paired, rows in equations.places:
+                out[rows] = by_point[points] if paired is None else by_point[points] + by_point[paired]
         return out
 
     def vjp(self, weights: Tensor) -> Tensor:
         """Jᵀw `[P]` for w `[M]`."""
+        tape, passes = self._pulled
         out = torch.zeros_like(self._theta)
-        for equations in self._passes:
-            by_point = weights.new_zeros(self._tape.outputs[0].shape[1])
-            for points, partner, rows in equations.places:
+        for equations in passes:
+            by_point = weights.new_zeros(tape.outputs[0].shape[1])
+            for points, paired, rows in equations.places:
                 by_point[points] = weights[rows]
-                if partner is not None:
-                    by_point[partner] = weights[rows]
-            out += self._backbone.vjp(self._theta, self._tape, equations.cotangents, by_point)
+                if paired is not None:
+                    by_point[paired] = weights[rows]
+            out += self._backbone.vjp(self._theta, tape, equations.cotangents, by_point)
         return out
 
     def blocks(self) -> Iterator[Tensor]:
         """J term by term, in blocks of points, each from passes of its own."""
         return self._blocks()
 
+    def dense(self) -> Dense:
+        """The whole J."""
+        return self._dense(self._pass())
 
-class ShiftedProducts(Products):
-    """J with rows √μ I below it where μ is not 0, and a gradient and loss of one's own."""
+    def _dense(self, known: ForwardPass) -> Dense:
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            self._backbone.jacobian(self._theta, known.tape, scalar, out, retain=retain)
 
-    def __init__(self, inner: Products, gradient: Tensor, mu: float, loss: float) -> None:
-        self._inner, self._root = inner, math.sqrt(mu)
-        self.gradient, self.loss, self.terms = gradient, loss, inner.terms
+        jacobian = self._assembled(known, self._backbone.size, pull)
+        return Dense(jacobian, jacobian.T @ self.residual, self.loss, self.terms, self.residual)
 
-    def jvp(self, tangent: Tensor) -> Tensor:
-        """(J v, √μ v) `[M + P]` for v `[P]`."""
-        product = self._inner.jvp(tangent)
-        return torch.cat([product, self._root * tangent]) if self._root else product
+    def columns(self, where: slice) -> Tensor:
+        """Some columns of J, `[M, L]`; for those of the last layer the layers before it are not pulled back."""
+        if where != self._backbone.last_layer:
+            return self.dense().jacobian[:, where]
+        known = self._pass()
+        layer, parameters = self._backbone.layers[-1], self._backbone.arrays(self._theta)[-1]
 
-    def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw₁ + √μ w₂ `[P]` for w `[M + P]`."""
-        if not self._root:
-            return self._inner.vjp(weights)
-        split = len(weights) - len(self.gradient)
-        return self._inner.vjp(weights[:split]) + self._root * weights[split:]
+        def pull(scalar: Tensor, out: Tensor, retain: bool) -> None:
+            output = known.tape.outputs[-1]
+            cotangent = torch.zeros_like(output)
+            if scalar.requires_grad:
+                (cotangent,) = torch.autograd.grad(scalar, output, retain_graph=retain, materialize_grads=True)
+            layer.jacobian(parameters, known.tape.features[-1], cotangent, out)
 
-    def blocks(self) -> Iterator[Tensor]:
-        """The rows of J, then those of √μ I."""
-        yield from self._inner.blocks()
-        if self._root:
-            yield torch.diag(torch.full_like(self.gradient, self._root))
+        return self._assembled(known, layer.size, pull)
 
-
-class RestrictedProducts(Products):
-    """J P on a coarse space, from products with J."""
-
-    def __init__(
-        self, inner: Products, prolong: Callable[[Tensor], Tensor], restrict: Callable[[Tensor], Tensor]
-    ) -> None:
-        """Compose.
+    def _assembled(self, known: ForwardPass, size: int, pull: Callable[[Tensor, Tensor, bool], None]) -> Tensor:
+        """The Jacobian `[M, size]` from one backward pass per equation.
 
         Args:
-            inner: Products with J.
-            prolong: P.
-            restrict: Pᵀ, along the last axis.
+            known: The forward pass.
+            size: Number of parameters asked for.
+            pull: Writes, from Σ_n r_n, every point's row into `[N, size]`; told whether the graph is needed again.
+
+        Returns:
+            J, rows ordered as in the residual.
         """
-        self._inner, self._prolong, self._restrict = inner, prolong, restrict
-        self.gradient, self.loss, self.terms = restrict(inner.gradient), inner.loss, inner.terms
+        parts: dict[int, Tensor] = {}
+        alone = len(known.passes) == 1 and not self._points.compares
+        for k, members in enumerate(known.passes):
+            block = self._points.points.new_empty(len(self._points), size)
+            pull(known.scalar(members), block, known.retained(k))
+            if alone:
+                return block
+            for m in members:
+                term = known.rows[m][0]
+                part = block[term.points]
+                parts[m] = part if term.paired is None else part + block[term.paired]
+        return torch.cat([parts[m] for m in range(len(known.rows))])
 
-    def jvp(self, tangent: Tensor) -> Tensor:
-        """J P v `[M]`."""
-        return self._inner.jvp(self._prolong(tangent))
+    def gram(self) -> NormalEquations:
+        """The normal equations; without J where points see few parameters each or share coordinate values."""
+        known = self._pass()
+        if not self._points.compares:  # else rows belong to two places
+            found = self._by_shared_values(known) or self._by_neighbours(known)
+            if found is not None:
+                return NormalEquations(*found, sum(known.losses.values()), known.losses)
+        return self._dense(known).gram()
 
-    def vjp(self, weights: Tensor) -> Tensor:
-        """PᵀJᵀw."""
-        return self._restrict(self._inner.vjp(weights))
+    def _by_shared_values(self, known: ForwardPass) -> tuple[Tensor, Tensor] | None:
+        """JᵀJ and Jᵀr of a separable network at points that share coordinate values."""
+        if not normal_equations.is_separable(self._backbone):
+            return None
+        equations = [
+            normal_equations.Equation(
+                term.points, row, self._points.shared(term.name), self._plan.declined.setdefault(term.name, set()), m
+            )
+            for m, (term, row) in enumerate(known.rows)
+        ]
+        passes = [[equations[m] for m in members] for members in known.passes]
+        return normal_equations.products(self._backbone, self._theta, known.tape, passes)
 
-    def blocks(self) -> Iterator[Tensor]:
-        """The rows of J P."""
-        return (self._restrict(block) for block in self._inner.blocks())
+    def _by_neighbours(self, known: ForwardPass) -> tuple[Tensor, Tensor] | None:
+        """JᵀJ and Jᵀr of a network whose parameters act locally."""
+        return gram_local.products(self._backbone, self._theta, known, self._points.points)

@@ -11,19 +11,70 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares.base import LeastSquares, Linearization
-from kanpinn.least_squares.jacobian import Products, RestrictedProducts, ShiftedProducts
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.linearization import Dense, Linearization
+from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.multilevel.transfer import Transfer
 
 ARMIJO = 1e-4
 TRIALS = 12
 
 
+@final
+class Proximal(LeastSquares):
+    """Quadratic μ‖θ − θ₀‖² − τᵀ(θ − θ₀), the part of a full approximation scheme's loss that has no points.
+
+    Attributes:
+        backbone: The coarse network.
+        start: θ₀ `[P_coarse]`.
+        tau: `[P_coarse]`.
+        mu: μ.
+    """
+
+    is_correction = True
+
+    def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
+        self._coarse, self.backbone = coarse, coarse.backbone
+        self.start, self.tau, self.mu = start, tau, mu
+
+    @property
+    def points(self) -> Tensor:
+        """None."""
+        return self._coarse.points[:0]
+
+    @property
+    def version(self) -> int:
+        """Always the same."""
+        return 0
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The coarse network."""
+        return self._coarse, theta
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The quadratic, and no terms."""
+        d = theta - self.start
+        return self.mu * float(d @ d) - float(self.tau @ d), {}
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The quadratic and its gradient."""
+        return self.loss(theta)[0], 2 * self.mu * (theta - self.start) - self.tau, {}
+
+    def shift(self, found: Linearization, theta: Tensor) -> Linearization:
+        """The linearisation of another loss at theta `[P]`, with the quadratic added."""
+        return found.shifted(self.mu, theta - self.start, -self.tau / 2)
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        """Rows √μ I and the linear term."""
+        nothing = theta.new_zeros(0)
+        return self.shift(Dense(theta.new_zeros(0, len(theta)), torch.zeros_like(theta), 0.0, {}, nothing), theta)
+
+
+@final
 class FasProblem(LeastSquares):
     """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖².
 
@@ -39,9 +90,7 @@ class FasProblem(LeastSquares):
 
     Attributes:
         coarse: The coarse network's objective, its points drawn.
-        start: θ₀ `[P_coarse]`.
-        tau: `[P_coarse]`.
-        mu: μ.
+        added: μ‖θ − θ₀‖² − τᵀ(θ − θ₀).
     """
 
     is_correction = True
@@ -49,9 +98,7 @@ class FasProblem(LeastSquares):
     def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
         self.coarse = coarse
         self.backbone = coarse.backbone
-        self.start = start
-        self.tau = tau
-        self.mu = mu
+        self.added = Proximal(coarse, start, tau, mu)
 
     @classmethod
     def pose(
@@ -74,12 +121,12 @@ class FasProblem(LeastSquares):
         return cls(coarse, start, tau, 0.0 if radius is None else float(tau.norm()) / (2 * radius * size))
 
     @property
-    def points(self) -> Tensor:  # type: ignore[override]
+    def points(self) -> Tensor:
         """The coarse objective's points `[N, d]`."""
         return self.coarse.points
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         """The coarse objective's version."""
         return self.coarse.version
 
@@ -87,60 +134,33 @@ class FasProblem(LeastSquares):
         """The coarse network."""
         return self.coarse, theta
 
-    def _extra(self, theta: Tensor) -> float:
-        d = theta - self.start
-        return self.mu * float(d @ d) - float(self.tau @ d)
-
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         """f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖², which may be negative, and the terms of f_c."""
         loss, terms = self.coarse.loss(theta)
-        return loss + self._extra(theta), terms
+        return loss + self.added.loss(theta)[0], terms
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         """The shifted loss, its gradient and the terms of f_c."""
         loss, gradient, terms = self.coarse.loss_and_gradient(theta)
-        slope = 2 * self.mu * (theta - self.start) - self.tau
-        return loss + self._extra(theta), gradient + slope, terms
+        more, slope, _ = self.added.loss_and_gradient(theta)
+        return loss + more, gradient + slope, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """The coarse Jacobian, with rows √μ I below it, and half the shifted gradient."""
-        found = self.coarse.linearize(theta)
-        jacobian, residual = found.jacobian, found.residual
-        if self.mu:
-            jacobian = torch.cat([jacobian, math.sqrt(self.mu) * self._identity(theta)])
-            residual = torch.cat([residual, math.sqrt(self.mu) * (theta - self.start)])
-        gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
-        loss = found.loss + self._extra(theta)
-        return Linearization(jacobian, gradient, loss, found.terms, residual, -self.tau / 2)
+        """The coarse Jacobian, with rows √μ I below it, and the linear term."""
+        return self.added.shift(self.coarse.linearize(theta), theta)
 
-    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:
-        """The coarse problem's parts, then rows √μ I with the linear term."""
+    def parts(self, rows: int | None) -> Iterator[LeastSquares]:
+        """Itself for no number of rows, else the coarse problem's parts and the quadratic."""
         if rows is None:
-            yield self.linearize(theta)
-            return
-        yield from self.coarse.linearizations(theta, rows)
-        d, root = theta - self.start, math.sqrt(self.mu)
-        gradient = self.mu * d - self.tau / 2
-        yield Linearization(root * self._identity(theta), gradient, self._extra(theta), {}, root * d, -self.tau / 2)
-
-    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:
-        """The shifted loss, from the coarse problem's parts."""
-        loss, terms = self.coarse.loss_by_parts(theta, rows)
-        return loss + self._extra(theta), terms
-
-    @staticmethod
-    def _identity(theta: Tensor) -> Tensor:
-        return torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-
-    def products(self, theta: Tensor) -> Products:
-        """Products with what `linearize` stores."""
-        found = self.coarse.products(theta)
-        gradient = found.gradient + self.mu * (theta - self.start) - self.tau / 2
-        return ShiftedProducts(found, gradient, self.mu, found.loss + self._extra(theta))
+            yield self
+        else:
+            yield from self.coarse.parts(rows)
+            yield self.added
 
 
+@final
 class GalerkinProblem(LeastSquares):
-    """The fine loss on an affine coarse space: f(θ_f + P d) as a function of d `[P_coarse]`, from d = 0.
+    """A loss on an affine subspace: f(θ_f + P d) as a function of d `[P_coarse]`, from d = 0.
 
     Its Gauss–Newton system is the Galerkin one, Pᵀ(JᵀJ)P d = −Pᵀg. It costs a fine evaluation but a coarse solve.
 
@@ -161,24 +181,26 @@ class GalerkinProblem(LeastSquares):
         self.backbone = transfer.coarse
 
     @property
-    def points(self) -> Tensor:  # type: ignore[override]
+    def points(self) -> Tensor:
         """The fine problem's points `[N, d]`."""
         return self.fine.points
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         """The fine problem's version."""
         return self.fine.version
 
-    def _prolong(self, d: Tensor) -> Tensor:
-        return self.transfer.prolong(d if self.free is None else d * self.free)
+    def prolong(self, theta: Tensor) -> Tensor:
+        """P with fixed parameters left out: `[..., P_coarse]` to `[..., P_fine]`."""
+        return self.transfer.prolong(theta if self.free is None else theta * self.free)
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """Its transpose: `[..., P_fine]` to `[..., P_coarse]`."""
+        coarse = self.transfer.prolong_transpose(gradient)
+        return coarse if self.free is None else coarse * self.free
 
     def _fine(self, d: Tensor) -> Tensor:
-        return self.base + self._prolong(d)
-
-    def _restrict(self, g: Tensor) -> Tensor:
-        coarse = self.transfer.prolong_transpose(g)
-        return coarse if self.free is None else coarse * self.free
+        return self.base + self.prolong(d)
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
         """The finest network at θ_f + P d."""
@@ -191,28 +213,16 @@ class GalerkinProblem(LeastSquares):
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         """f(θ_f + P d), Pᵀ∇f there, and its terms."""
         loss, gradient, terms = self.fine.loss_and_gradient(self._fine(theta))
-        return loss, self._restrict(gradient), terms
+        return loss, self.prolong_transpose(gradient), terms
 
     def linearize(self, theta: Tensor) -> Linearization:
         """J P and Pᵀg at θ_f + P d."""
-        return self._restricted(self.fine.linearize(self._fine(theta)))
+        return self.fine.linearize(self._fine(theta)).restricted(self)
 
-    def linearizations(self, theta: Tensor, rows: int | None) -> Iterator[Linearization]:
-        """The fine problem's parts, restricted."""
-        return map(self._restricted, self.fine.linearizations(self._fine(theta), rows))
-
-    def loss_by_parts(self, theta: Tensor, rows: int | None) -> tuple[float, dict[str, float]]:
-        """f(θ_f + P d), from the fine problem's parts."""
-        return self.fine.loss_by_parts(self._fine(theta), rows)
-
-    def _restricted(self, found: Linearization) -> Linearization:
-        linear = None if found.linear is None else self._restrict(found.linear)
-        jacobian, gradient = self._restrict(found.jacobian), self._restrict(found.gradient)
-        return Linearization(jacobian, gradient, found.loss, found.terms, found.residual, linear)
-
-    def products(self, theta: Tensor) -> Products:
-        """Products with J P at θ_f + P d."""
-        return RestrictedProducts(self.fine.products(self._fine(theta)), self._prolong, self._restrict)
+    def parts(self, rows: int | None) -> Iterator[LeastSquares]:
+        """The fine problem's parts on the same subspace."""
+        for part in self.fine.parts(rows):
+            yield GalerkinProblem(part, self.base, self.transfer, self.free)
 
 
 @dataclass(frozen=True)

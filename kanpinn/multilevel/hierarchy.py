@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.least_squares.base import LeastSquares
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.state import State, check_size, tensor
@@ -131,7 +130,7 @@ class Hierarchy:
             if isinstance(problem, Objective):
                 problems.append({"kind": "network", "objective": problem.state()})
             elif isinstance(problem, FasProblem):
-                known = {"start": problem.start, "tau": problem.tau, "mu": problem.mu}
+                known = {"start": problem.added.start, "tau": problem.added.tau, "mu": problem.added.mu}
                 problems.append({"kind": "fas", "objective": problem.coarse.state(), **known})
             else:
                 assert isinstance(problem, GalerkinProblem)
@@ -177,8 +176,8 @@ class Hierarchy:
             if k:
                 check_size(waiting[k - 1][1], problem.size)
             if isinstance(problem, FasProblem):
-                check_size(problem.start, problem.size)
-                check_size(problem.tau, problem.size)
+                check_size(problem.added.start, problem.size)
+                check_size(problem.added.tau, problem.size)
         self.suspended = [Suspended(problem, *known) for problem, known in zip(problems, waiting, strict=False)]
         self.problem = problems[-1]
 

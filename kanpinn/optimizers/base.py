@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.state import State
-
-SINGULAR = "the damped system is singular in rounding for all of {} dampings"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.least_squares.jacobian import Products
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.least_squares.linearization import Linearization
 
 
 class Solution(NamedTuple):
@@ -74,11 +73,11 @@ class Preconditioner(ABC):
     """What approximates (JᵀJ + shift I)⁻¹."""
 
     @abstractmethod
-    def measure(self, products: Products) -> float:
+    def measure(self, found: Linearization) -> float:
         """Look at J once, in blocks of rows.
 
         Args:
-            products: Products with J `[M, P]`.
+            found: J `[M, P]`.
 
         Returns:
             The mean of diag JᵀJ, the unit of damping.
@@ -92,13 +91,30 @@ class Preconditioner(ABC):
 class Identity(Preconditioner):
     """None: M = I."""
 
-    def measure(self, products: Products) -> float:
+    def measure(self, found: Linearization) -> float:
         """The mean of diag JᵀJ."""
-        return sum(float(block.square().sum()) for block in products.blocks()) / len(products.gradient)
+        total = sum(float(block.square().sum()) for block in found.blocks())
+        return float(found.summed(torch.tensor(total, dtype=torch.float64))) / len(found.gradient)
 
     def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
         """The identity."""
         return torch.clone
+
+
+class _Prolongation(NamedTuple):
+    """Prolongation between two neighbouring networks."""
+
+    coarse: Backbone
+    fine: Backbone
+
+    def prolong(self, theta: Tensor) -> Tensor:
+        """P: `[..., P_coarse]` to `[..., P_fine]`."""
+        return self.coarse.refine(theta)
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """Pᵀ: `[..., P_fine]` to `[..., P_coarse]`."""
+        nestings = self.coarse.nestings()
+        return self.fine.transferred(gradient, nestings, lambda nesting, g: nesting.prolong_transpose(g))
 
 
 class Multilevel(Preconditioner):
@@ -121,22 +137,22 @@ class Multilevel(Preconditioner):
         self.levels = [] if backbone is None else [backbone]
         while self.levels and (coarser := self.levels[-1].coarsened()) is not None:
             self.levels.append(coarser)
-        self._transfers = [Transfer(coarse, fine) for fine, coarse in pairwise(self.levels)]
+        self._prolongations = [_Prolongation(coarse, fine) for fine, coarse in pairwise(self.levels)]
         self._overlaps = [prolongation_diagonal(self.levels[: k + 1]) for k in range(1, len(self.levels))]
         self._diagonals: list[Tensor] = []
 
-    def measure(self, products: Products) -> float:
+    def measure(self, found: Linearization) -> float:
         """The mean of diag JᵀJ; the diagonals of all levels on the way."""
-        sums = [torch.zeros_like(products.gradient)]
-        sums += [products.gradient.new_zeros(level.size) for level in self.levels[1:]]
-        for rows in products.blocks():
+        sums = [torch.zeros_like(found.gradient)]
+        sums += [found.gradient.new_zeros(level.size) for level in self.levels[1:]]
+        for rows in found.blocks():
             block = rows
             sums[0] += block.square().sum(0)
-            for total, transfer in zip(sums[1:], self._transfers, strict=True):
-                block = transfer.prolong_transpose(block)
+            for total, prolongation in zip(sums[1:], self._prolongations, strict=True):
+                block = prolongation.prolong_transpose(block)
                 total += block.square().sum(0)
-        self._diagonals = sums
-        return float(sums[0].mean())
+        self._diagonals = [found.summed(total) for total in sums]
+        return float(self._diagonals[0].mean())
 
     def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
         """The sum over levels, for one shift."""
@@ -147,12 +163,12 @@ class Multilevel(Preconditioner):
 
         def apply(r: Tensor) -> Tensor:
             parts = []
-            for inverse, transfer in zip(inverses, self._transfers, strict=False):
+            for inverse, prolongation in zip(inverses, self._prolongations, strict=False):
                 parts.append(inverse * r)
-                r = transfer.prolong_transpose(r)
+                r = prolongation.prolong_transpose(r)
             z = inverses[-1] * r
-            for part, transfer in zip(reversed(parts), reversed(self._transfers), strict=True):
-                z = part + transfer.prolong(z)
+            for part, prolongation in zip(reversed(parts), reversed(self._prolongations), strict=True):
+                z = part + prolongation.prolong(z)
             return z
 
         return apply

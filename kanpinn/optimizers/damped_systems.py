@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares.base import Linearization, gram
-
-
-class NormalEquations(NamedTuple):
-    """A linearisation, or a part of one, whose JᵀJ is known already: what `LeastSquares.normal_equations` returns."""
-
-    matrix: Tensor
-    gradient: Tensor
-    loss: float
-    terms: dict[str, float]
+from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
+from kanpinn.optimizers.damped_step import Proposal
 
 
 class DampedSystem(ABC):
@@ -34,26 +26,34 @@ class DampedSystem(ABC):
         terms: Each term's part of ‖r‖².
     """
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         """Add up the parts of a linearisation.
 
         Args:
-            parts: At least one; their gradients, losses and terms are sums over some of the rows. Only systems that
-                are `Normal` take normal equations.
+            parts: At least one; their gradients, losses and terms are sums over some of the rows.
         """
         for k, part in enumerate(parts):
-            self._add(part)
+            found = self._add(part)
             if k == 0:
-                self.gradient, self.loss, self.terms = part.gradient, part.loss, dict(part.terms)
+                self.gradient, self.loss, self.terms = found.gradient, found.loss, dict(found.terms)
             else:
-                self.gradient = self.gradient + part.gradient
-                self.loss += part.loss
-                for name, value in part.terms.items():
+                self.gradient = self.gradient + found.gradient
+                self.loss += found.loss
+                for name, value in found.terms.items():
                     self.terms[name] = self.terms.get(name, 0.0) + value
 
     @abstractmethod
-    def _add(self, part: Linearization | NormalEquations) -> None:
-        """Take in some rows."""
+    def _add(self, part: Linearization) -> NormalEquations | Dense:
+        """Take in some rows; returns what it has formed of them."""
+
+    def propose(self, shift: float, last: Tensor | None, momentum: float) -> Proposal | None:
+        """The minimiser δ of ‖r + J δ‖² + s ‖δ − μ p‖²; see `Model.propose`."""
+        right = -self.gradient if last is None else torch.add(-self.gradient, last, alpha=shift * momentum)
+        delta = self.solve(shift, right, None if last is None else momentum * last)
+        if delta is None:
+            return None
+        # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ, where JᵀJ δ = right − shift δ.
+        return Proposal(delta, float(delta @ (shift * delta - right - 2 * self.gradient)))
 
     @abstractmethod
     def mean(self) -> float:
@@ -74,18 +74,17 @@ class DampedSystem(ABC):
 
 
 class Normal(DampedSystem, ABC):
-    """What keeps JᵀJ: half the work of a QR factorisation of J, but the square of its condition number."""
+    """System that keeps JᵀJ: half the work of a QR factorisation of J, but the square of its condition number."""
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         self._matrix: Tensor | None = None
         super().__init__(parts)
         self._mean = float(self.matrix.diagonal().mean())
 
-    def _add(self, part: Linearization | NormalEquations) -> None:
-        if isinstance(part, Linearization):
-            self._matrix = gram(part.jacobian, self._matrix)
-        else:
-            self._matrix = part.matrix if self._matrix is None else self._matrix.add_(part.matrix)
+    def _add(self, part: Linearization) -> NormalEquations:
+        found = part.gram()
+        self._matrix = found.matrix if self._matrix is None else self._matrix.add_(found.matrix)
+        return found
 
     def mean(self) -> float:
         return self._mean
@@ -101,7 +100,7 @@ class Normal(DampedSystem, ABC):
 class Cholesky(Normal):
     """JᵀJ + s I = L Lᵀ, anew for every damping: P³/3 operations each."""
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         super().__init__(parts)
         self._plain = self.matrix.diagonal().clone()
 
@@ -117,7 +116,7 @@ class Cholesky(Normal):
 class Eigen(Normal):
     """JᵀJ = V Λ Vᵀ once, about 9 P³ operations; every damping is then two products with V."""
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         super().__init__(parts)
         self._found: tuple[Tensor, Tensor] | None = None
 
@@ -133,25 +132,26 @@ class Eigen(Normal):
 
 
 class _Triangular(DampedSystem, ABC):
-    """What keeps R and z = Qᵀr of J = Q R, found from [J r] part by part (Golub and Van Loan 2013, sec. 5.3.5).
+    """System that keeps R and z = Qᵀr of J = Q R, found from [J r] part by part (Golub and Van Loan 2013, sec. 5.3.5).
 
     Where the gradient is g = Jᵀr + h (a coarse problem's linear term, a sketch's full gradient), h enters through the
     damping: s v − h takes the place of s v.
     """
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         self._factor: Tensor | None = None  # [R z], [≤ P + 1, P + 1]
         self._linear: Tensor | None = None
         super().__init__(parts)
 
-    def _add(self, part: Linearization | NormalEquations) -> None:
-        assert isinstance(part, Linearization)
-        rows = torch.cat([part.jacobian, part.residual[:, None]], dim=1)
+    def _add(self, part: Linearization) -> Dense:
+        found = part.dense()
+        rows = torch.cat([found.jacobian, found.residual[:, None]], dim=1)
         if self._factor is not None:
             rows = torch.cat([self._factor, rows])
         self._factor = torch.linalg.qr(rows, mode="r")[1]
-        if part.linear is not None:
-            self._linear = part.linear if self._linear is None else self._linear + part.linear
+        if found.linear is not None:
+            self._linear = found.linear if self._linear is None else self._linear + found.linear
+        return found
 
     @property
     def triangle(self) -> tuple[Tensor, Tensor]:
@@ -192,7 +192,7 @@ class Svd(_Triangular):
     δ = W (Σ² + s)⁻¹ (−Σ Uᵀz + s Wᵀv) (Golub and Van Loan 2013, secs. 5.4.5 and 6.1.4).
     """
 
-    def __init__(self, parts: Iterable[Linearization | NormalEquations]) -> None:
+    def __init__(self, parts: Iterable[Linearization]) -> None:
         super().__init__(parts)
         self._found: tuple[Tensor, Tensor, Tensor] | None = None
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.relu_kan import map_splines, maps_splines
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.splines.power_relu import relu_gradient, spline_coefficients
 from kanpinn.state import State

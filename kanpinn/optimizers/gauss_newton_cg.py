@@ -12,14 +12,48 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.linearization import Linearization
+from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
+from kanpinn.optimizers.damped_step import Landing, Proposal, damped_step, refusal
 from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.state import State
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")
 FORCINGS = ("eisenstat_walker", "fixed")
+
+
+class _InexactModel:
+    """Quadratic model whose steps are found by conjugate gradients, without momentum.
+
+    Attributes:
+        loss: The loss at the parameters.
+        iterations: Of conjugate gradients so far.
+    """
+
+    def __init__(self, found: Linearization, preconditioner: Preconditioner, tolerance: float, steps: int) -> None:
+        self._found, self._preconditioner, self._tolerance, self._steps = found, preconditioner, tolerance, steps
+        self._mean = preconditioner.measure(found)
+        self.loss, self.iterations = found.loss, 0
+
+    def mean(self) -> float:
+        """The mean of diag JᵀJ."""
+        return self._mean
+
+    def propose(self, shift: float, last: Tensor | None, momentum: float) -> Proposal:
+        """A step δ with (JᵀJ + s I) δ = −g − residual."""
+        found, gradient = self._found, self._found.gradient
+
+        def apply(v: Tensor) -> Tensor:
+            return found.vjp(found.jvp(v)).add_(v, alpha=shift)
+
+        precondition = self._preconditioner.shifted(shift)
+        solution = conjugate_gradient(apply, -gradient, precondition, self._tolerance, self._steps)
+        self.iterations += solution.iterations
+        delta = solution.x
+        # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ.
+        return Proposal(delta, float(delta @ (shift * delta - gradient + solution.residual)))
 
 
 @dataclass
@@ -99,36 +133,23 @@ class GaussNewtonCg(Optimizer):
         return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        found = objective.products(theta)
-        loss, terms, gradient = found.loss, found.terms, found.gradient
-        size = float(gradient.norm())
-        if not (math.isfinite(loss) and math.isfinite(size)):
-            return Step(theta, math.nan, terms, "loss is not finite")
+        found = objective.linearize(theta)
+        size = float(found.gradient.norm())
+        if not (math.isfinite(found.loss) and math.isfinite(size)):
+            return Step(theta, math.nan, found.terms, "loss is not finite")
         if size == 0.0:
-            return Step(theta, loss, terms, "the gradient is zero: at a stationary point")
-        preconditioner = self._preconditioner(objective)
-        mean = preconditioner.measure(found)
-        tolerance = self._tolerance(size)
-        for _ in range(self.trials):
-            shift = self._damping.value * mean
+            return Step(theta, found.loss, found.terms, "the gradient is zero: at a stationary point")
+        model = _InexactModel(found, self._preconditioner(objective), self._tolerance(size), self.cg_steps)
 
-            def apply(v: Tensor, shift: float = shift) -> Tensor:
-                return found.vjp(found.jvp(v)).add_(v, alpha=shift)
+        def land(change: Tensor) -> Landing:
+            trial = theta + change
+            return Landing(trial, *objective.loss(trial))
 
-            solution = conjugate_gradient(apply, -gradient, preconditioner.shifted(shift), tolerance, self.cg_steps)
-            self.iterations += solution.iterations
-            delta = solution.x
-            trial = theta + delta
-            new_loss, new_terms = objective.loss(trial)
-            # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ, with (JᵀJ + shift) δ = −g − residual.
-            predicted = float(delta @ (shift * delta - gradient + solution.residual))
-            ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0
-            if math.isfinite(new_loss) and ratio > 0:
-                self._damping.accept(ratio)
-                return Step(trial, new_loss, new_terms)
-            self._damping.reject()
-        self._damping.reset()
-        return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")
+        outcome = damped_step(model, land, self._damping, self.trials, below=found.loss)
+        self.iterations += model.iterations
+        if outcome.landing is None:
+            return refusal(theta, found.loss, found.terms, self.trials)
+        return Step(*outcome.landing)
 
     def _tolerance(self, size: float) -> float:
         """How small the relative residual of the system has to become at a gradient of norm `size`."""

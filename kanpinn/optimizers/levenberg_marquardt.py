@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares.base import LeastSquares
-from kanpinn.least_squares.jacobian import SMALLEST_BLOCK
-from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
-from kanpinn.optimizers.damped_systems import SOLVERS, DampedSystem, Normal, NormalEquations
+from kanpinn.least_squares.linearization import SMALLEST_BLOCK, Linearization
+from kanpinn.least_squares.objective import LeastSquares, total_loss
+from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
+from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.state import State, tensor
@@ -89,20 +90,17 @@ class LevenbergMarquardt(Optimizer):
             return None
         return max(SMALLEST_BLOCK, int(self.memory_mib * 2**20 / (width * size)))
 
-    def _system(self, objective: LeastSquares, theta: Tensor, rows: int | None) -> DampedSystem:
-        """The Gauss–Newton system at theta `[P]`, or a sketch of it."""
-        solver = SOLVERS[self.solver]
-        if self.sketch != "none":
-            generator = np.random.default_rng([*self.stream, self._steps])
-            kept = math.ceil(self.sketch_rows * len(theta))
-            if self.sketch == "countsketch":
-                return solver([count_sketch(objective.linearizations(theta, rows), kept, generator)])
-            found = sample_points(objective, theta, kept, generator)
-            if found is not None:
-                return solver([found])
-        if issubclass(solver, Normal):
-            return solver(NormalEquations(*part) for part in objective.normal_equations_by_parts(theta, rows))
-        return solver(objective.linearizations(theta, rows))
+    def _linearizations(self, objective: LeastSquares, theta: Tensor, rows: int | None) -> Iterable[Linearization]:
+        """The linearised problem at theta `[P]` in parts, or a sketch of it."""
+        parts = (part.linearize(theta) for part in objective.parts(rows))
+        if self.sketch == "none":
+            return parts
+        generator = np.random.default_rng([*self.stream, self._steps])
+        kept = math.ceil(self.sketch_rows * len(theta))
+        if self.sketch == "countsketch":
+            return [count_sketch((part.dense() for part in parts), kept, generator)]
+        found = sample_points(objective, theta, kept, generator)
+        return parts if found is None else [found]
 
     def state(self) -> State:
         return {"damping": self._damping.state(), "last": self._last, "steps": self._steps}
@@ -119,35 +117,20 @@ class LevenbergMarquardt(Optimizer):
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
         rows = self.rows(len(theta), theta.element_size())
-        system = self._system(objective, theta, rows)
+        system = SOLVERS[self.solver](self._linearizations(objective, theta, rows))
         self._steps += 1
-        gradient, loss, terms = system.gradient, system.loss, system.terms
-        if not math.isfinite(loss):
-            return Step(theta, loss, terms, "loss is not finite")
-        mean = system.mean()
-        last, solvable = self._last, False
-        for _ in range(self.trials):
-            shift = self._damping.value * mean
-            right = -gradient if last is None else torch.add(-gradient, last, alpha=shift * self.momentum)
-            delta = system.solve(shift, right, None if last is None else self.momentum * last)
-            if delta is not None:
-                solvable = True
-                trial = theta + delta
-                new_loss, new_terms = objective.loss_by_parts(trial, rows)
-                # Predicted fall of ‖r‖²: −2 gᵀδ − δᵀJᵀJδ, where JᵀJ δ = right − shift δ.
-                predicted = float(delta @ (shift * delta - right - 2 * gradient))
-                ratio = (loss - new_loss) / predicted if predicted > 0 else -1.0
-                if math.isfinite(new_loss) and new_loss < loss and ratio > self._damping.least:
-                    self._damping.accept(ratio)
-                    self._last = delta if self.momentum else None
-                    return Step(trial, new_loss, new_terms)
-            if last is not None:
-                last = None
-                continue
-            self._damping.reject()
-        self._damping.reset()
-        self._last = None
-        if not solvable:
-            why = f"{SINGULAR.format(self.trials)}; try optimizer.solver=qr, more damping or dtype=float64"
-            return Step(theta, loss, terms, why, failed=True)
-        return Step(theta, loss, terms, f"no damping of {self.trials} lowers the loss (a minimum, or rounding)")
+        if not math.isfinite(system.loss):
+            return Step(theta, system.loss, system.terms, "loss is not finite")
+
+        def land(change: Tensor) -> Landing:
+            trial = theta + change
+            return Landing(trial, *total_loss(objective.parts(rows), trial))
+
+        found = damped_step(
+            system, land, self._damping, self.trials, below=system.loss, last=self._last, momentum=self.momentum
+        )
+        self._last = found.change if self.momentum else None
+        if found.landing is None:
+            advice = None if found.solvable else "optimizer.solver=qr, more damping or dtype=float64"
+            return refusal(theta, system.loss, system.terms, self.trials, advice)
+        return Step(*found.landing)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from kanpinn.least_squares.base import LeastSquares
+from kanpinn.least_squares.objective import LeastSquares
 
 ARMIJO = 1e-4
 CURVATURE = 0.9

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.least_squares.base import LeastSquares, gram
+from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.state import State
 
@@ -94,7 +95,7 @@ class Relaxation(Optimizer):
         return False  # every step is a fresh one, and halved until the loss falls
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        found = objective.linearize(theta)
+        found = objective.linearize(theta).dense()
         if not (math.isfinite(found.loss) and bool(torch.isfinite(found.gradient).all())):
             return Step(theta, math.nan, found.terms, "loss is not finite")
         sweep = self._jacobi if self.smoother == "jacobi" else self._by_matrix

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares.base import LeastSquares, Linearization
+from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.objective import LeastSquares
 
 SKETCHES = ("none", "points", "countsketch")
 
 
-def sample_points(
-    objective: LeastSquares, theta: Tensor, rows: int, generator: np.random.Generator
-) -> Linearization | None:
+def sample_points(objective: LeastSquares, theta: Tensor, rows: int, generator: np.random.Generator) -> Dense | None:
     """Linearise on a random part of the points, with the gradient and loss of all of them.
 
     The Jacobian at the other points is never computed.
@@ -39,13 +38,13 @@ def sample_points(
     part = objective.sampled(rows / len(objective.points), generator)
     if part is objective:
         return None
-    found = part.linearize(theta)
+    found = part.linearize(theta).dense()
     loss, gradient, terms = objective.loss_and_gradient(theta)
     half = gradient / 2
-    return Linearization(found.jacobian, half, loss, terms, found.residual, half - found.gradient)
+    return Dense(found.jacobian, half, loss, terms, found.residual, half - found.gradient)
 
 
-def count_sketch(parts: Iterable[Linearization], rows: int, generator: np.random.Generator) -> Linearization:
+def count_sketch(parts: Iterable[Dense], rows: int, generator: np.random.Generator) -> Dense:
     """Add every row, with a random sign, to one of a few random rows (Clarkson and Woodruff 2013, sec. 2).
 
     Args:
@@ -72,4 +71,4 @@ def count_sketch(parts: Iterable[Linearization], rows: int, generator: np.random
             terms[name] = terms.get(name, 0.0) + value
     assert sketch is not None and gradient is not None
     jacobian, residual = sketch[:, :-1], sketch[:, -1]
-    return Linearization(jacobian, gradient, loss, terms, residual, gradient - jacobian.T @ residual)
+    return Dense(jacobian, gradient, loss, terms, residual, gradient - jacobian.T @ residual)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError, invalid, unknown_choice
-from kanpinn.least_squares.base import LeastSquares
-from kanpinn.least_squares.gram_local import mirror
+from kanpinn.least_squares.gram import mirror
+from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
 from kanpinn.state import State, tensor

@@ -5,34 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
-from kanpinn.least_squares.base import LeastSquares, gram
-from kanpinn.optimizers.base import SINGULAR, Optimizer, Step
+from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.objective import LeastSquares
+from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
+from kanpinn.optimizers.damped_systems import Cholesky
 from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.state import State, tensor
 
 LINEAR = 1e-8
 """Second difference of the residuals, relative to the first, up to which they count as linear."""
-
-
-class _Eliminated(NamedTuple):
-    """The problem with the last layer at its best: what remains for the others.
-
-    Attributes:
-        matrix: J_KᵀJ_K of Kaufman's Jacobian, `[P − L, P − L]`.
-        gradient: J_Kᵀr_K `[P − L]`.
-        loss: ‖r_K‖².
-    """
-
-    matrix: Tensor
-    gradient: Tensor
-    loss: float
 
 
 @dataclass
@@ -86,8 +74,7 @@ class VariableProjection(Optimizer):
         change = torch.zeros_like(theta)
         drawn = np.random.default_rng(0).standard_normal(where.stop - where.start)
         change[where] = torch.from_numpy(drawn).to(theta)
-        with torch.no_grad():
-            left, here, right = (objective.residual_vector(theta + k * change) for k in (-1, 0, 1))
+        left, here, right = (objective.linearize(theta + k * change).residual for k in (-1, 0, 1))
         second = float((left + right - 2 * here).abs().max())
         if not second <= LINEAR * float((right - left).abs().max()) + LINEAR * float(here.abs().max()):
             raise UserError(
@@ -119,7 +106,7 @@ class VariableProjection(Optimizer):
         return True
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        found = objective.linearize(theta)
+        found = objective.linearize(theta).dense()
         if found.linear is not None:
             raise UserError(
                 "optimizer=variable_projection: coarse problems by the full approximation scheme are no sums of "
@@ -130,46 +117,28 @@ class VariableProjection(Optimizer):
         where = objective.backbone.last_layer
         other = torch.ones(len(theta), dtype=torch.bool, device=theta.device)
         other[where] = False
-        rest = self._eliminate(found.jacobian[:, where], found.jacobian[:, other], found.residual)
-        diagonal = rest.matrix.diagonal()
-        mean = float(diagonal.mean())
-        plain = diagonal.clone()
+        system = Cholesky([self._eliminate(found.jacobian[:, where], found.jacobian[:, other], found)])
+
+        def land(change: Tensor) -> Landing:
+            trial = theta.clone()
+            trial[other] += change
+            trial = self._solved(objective, trial)
+            return Landing(trial, *objective.loss(trial))
+
         last = None if self._last is None else self._last[other]
-        solvable = False
-        for _ in range(self.trials):
-            shift = self._damping.value * mean
-            diagonal.copy_(plain + shift)
-            factor, info = torch.linalg.cholesky_ex(rest.matrix)
-            if int(info) == 0:
-                solvable = True
-                right = -rest.gradient
-                if last is not None:
-                    right = torch.add(right, last, alpha=shift * self.momentum)
-                delta = torch.cholesky_solve(right[:, None], factor)[:, 0]
-                trial = theta.clone()
-                trial[other] += delta
-                trial = self._solved(objective, trial)
-                new_loss, new_terms = objective.loss(trial)
-                predicted = float(delta @ (shift * delta - right - 2 * rest.gradient))
-                ratio = (rest.loss - new_loss) / predicted if predicted > 0 else -1.0
-                if math.isfinite(new_loss) and new_loss < found.loss and ratio > 0:
-                    self._damping.accept(ratio)
-                    self._last = trial - theta if self.momentum else None
-                    return Step(trial, new_loss, new_terms)
-            if last is not None:
-                last = None
-                continue
-            self._damping.reject()
-        self._damping.reset()
+        outcome = damped_step(
+            system, land, self._damping, self.trials, below=found.loss, last=last, momentum=self.momentum
+        )
+        if outcome.landing is not None:
+            self._last = outcome.landing.theta - theta if self.momentum else None
+            return Step(*outcome.landing)
         self._last = None
         alone = self._solved(objective, theta)
         new_loss, new_terms = objective.loss(alone)
         if new_loss < found.loss:
             return Step(alone, new_loss, new_terms)
-        why = f"no damping of {self.trials} lowers the loss (a minimum, or rounding)"
-        if not solvable:
-            why = f"{SINGULAR.format(self.trials)}; try more damping or dtype=float64"
-        return Step(theta, found.loss, found.terms, why, failed=not solvable)
+        advice = None if outcome.solvable else "more damping or dtype=float64"
+        return refusal(theta, found.loss, found.terms, self.trials, advice)
 
     def _ridge_rows(self, a: Tensor) -> Tensor:
         """√(ρ m) I for A `[M, L]`, `[L, L]`."""
@@ -177,17 +146,18 @@ class VariableProjection(Optimizer):
         root = math.sqrt(self.ridge * float(a.square().sum()) / size) or 1.0
         return root * torch.eye(size, dtype=a.dtype, device=a.device)
 
-    def _eliminate(self, a: Tensor, j: Tensor, r: Tensor) -> _Eliminated:
-        """Project the columns A `[M, L]` of the last layer out of the others' `[M, P − L]` and of r `[M]`."""
+    def _eliminate(self, a: Tensor, j: Tensor, found: Dense) -> Dense:
+        """Project the columns A `[M, L]` of the last layer out of the others' `[M, P − L]` and of r: J_K and r_K."""
         basis = torch.linalg.qr(torch.cat([a, self._ridge_rows(a)]))[0]
-        rows = torch.cat([torch.cat([j, r[:, None]], dim=1), j.new_zeros(a.shape[1], j.shape[1] + 1)])
+        rows = torch.cat([torch.cat([j, found.residual[:, None]], dim=1), j.new_zeros(a.shape[1], j.shape[1] + 1)])
         rows = torch.addmm(rows, basis, basis.T @ rows, alpha=-1)
         kept, residual = rows[:, :-1], rows[:, -1]
-        return _Eliminated(gram(kept), kept.T @ residual, float(residual.square().sum()))
+        return Dense(kept, kept.T @ residual, float(residual.square().sum()), found.terms, residual)
 
     def _solved(self, objective: LeastSquares, theta: Tensor) -> Tensor:
         """Theta `[P]` with the best parameters of the last layer."""
-        a, r = objective.last_layer(theta)
+        found = objective.linearize(theta)
+        a, r = found.columns(objective.backbone.last_layer), found.residual
         if not (bool(torch.isfinite(r).all()) and bool(torch.isfinite(a).all())):
             return theta
         size = a.shape[1]

@@ -19,7 +19,7 @@ from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import output_names
 from kanpinn.settings.config import validate
 from kanpinn.settings.discovery import packaged, problem_file
@@ -223,14 +223,14 @@ def configuration_of(
     return validate(config)
 
 
-def network(checkpoint: Checkpoint) -> tuple[Objective, Tensor]:
+def network(checkpoint: Checkpoint) -> tuple[Residuals, Tensor]:
     """Rebuild the network of a checkpoint on the CPU.
 
     Args:
         checkpoint: The checkpoint.
 
     Returns:
-        Its objective, without points, and its parameters `[P]`.
+        Its residuals and its parameters `[P]`.
 
     Raises:
         UserError: If the checkpoint is not one of a run.
@@ -258,23 +258,23 @@ def network(checkpoint: Checkpoint) -> tuple[Objective, Tensor]:
     backbone = bodies[0] if len(bodies) == 1 else in_sequence(embedding, tuple(bodies))
     if len(theta) != backbone.size:
         raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
-    return setup.objective(backbone), theta
+    return setup.residuals(backbone), theta
 
 
-def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
+def restore(folder: Path) -> tuple[Residuals, Tensor, dict[str, Any]]:
     """Rebuild the network of a run.
 
     Args:
         folder: The run folder.
 
     Returns:
-        Its objective (without points), its parameters `[P]` and the content of metrics.json.
+        Its residuals, its parameters `[P]` and the content of metrics.json.
 
     Raises:
         UserError: If the folder is not a run or a file in it is damaged.
     """
     checkpoint = newest(folder)
-    objective, theta = network(checkpoint)
+    residuals, theta = network(checkpoint)
     metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:
         text = (
@@ -282,4 +282,4 @@ def restore(folder: Path) -> tuple[Objective, Tensor, dict[str, Any]]:
             f"`kanpinn resume {folder}` brings them together."
         )
         warnings.warn(text, KanpinnWarning, stacklevel=2)
-    return objective, theta, metrics
+    return residuals, theta, metrics

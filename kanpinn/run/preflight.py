@@ -132,9 +132,9 @@ def probe(setup: Setup) -> None:
         raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
-    check_symmetry(objective, theta)
-    points = objective.term_points()["interior"].double().cpu()
-    reference_values(problem, points)
+    points = objective.collocation.by_term()["interior"]
+    check_symmetry(objective.residuals, theta, points)
+    reference_values(problem, points.double().cpu())
 
 
 def small_network(setup: Setup) -> Backbone:

@@ -54,10 +54,10 @@ def write_results(
 ) -> tuple[Solution, str, list[OSError]]:
     """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
     backbone, theta = solver.network()
-    objective = solver.training.objective
-    if backbone is not solver.training.backbone or objective.problem is not configuration.setup.problem:
-        objective = configuration.setup.objective(backbone)
-    fields = solution_fields(objective, theta, grid)
+    residuals = solver.training.objective.residuals
+    if backbone is not residuals.backbone or residuals.problem is not configuration.setup.problem:
+        residuals = configuration.setup.residuals(backbone)
+    fields = solution_fields(residuals, theta, grid)
     metrics = _metrics(configuration, solver, end, grid.errors(fields))
     model = (model_arrays(backbone, theta), model_attributes(backbone))
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
@@ -83,7 +83,7 @@ def write_results(
     missing = configuration.setup.schedule.slabs - len(solver.done)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(objective, theta, metrics, folder), message, failures
+    return Solution(residuals, theta, metrics, folder), message, failures
 
 
 def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _solution_file(
 def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
     """The estimate of the error, from the last level of every time slab."""
     last = {record.slab: record.change for record in done[0].levels}
-    norms = [t.grid.norms(grid_values(t.objective, t.theta, t.grid)) for t in done]
+    norms = [t.grid.norms(grid_values(t.objective.residuals, t.theta, t.grid)) for t in done]
     return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
 
 

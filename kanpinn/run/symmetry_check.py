@@ -7,13 +7,13 @@ from torch import Tensor
 
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.residuals import INTERIOR, Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Condition, Coordinates, inside
 
 OTHER_END = {"-": "+", "+": "-"}
 
 
-def check_symmetry(objective: Objective, theta: Tensor) -> None:
+def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
     """Refuse claims of symmetry that do not hold at the collocation points and at their images on the faces.
 
     With a network that has the symmetry, residuals at mirrored points are the same but for their signs; so are those of
@@ -21,16 +21,16 @@ def check_symmetry(objective: Objective, theta: Tensor) -> None:
     are not looked at.
 
     Args:
-        objective: Problem and network, with points.
+        residuals: Problem and network.
         theta: Parameters `[P]`.
+        points: Collocation points inside the domain, `[N, d]`.
 
     Raises:
         UserError: Naming what is not mirrored: inputs, domain, equations, conditions, or a condition that symmetry is
             said to imply and does not.
     """
-    problem, embedding = objective.problem, objective.backbone.embedding
+    problem, embedding = residuals.problem, residuals.backbone.embedding
     who, names = f"problem={type(problem).__name__}", problem.domain.names
-    points = objective.term_points()[INTERIOR]
     for name, parity in embedding.symmetry.items():
         claim = f'{who}: symmetry={{"{name}": "{parity}"}} does not hold'
         column, total = names.index(name), sum(problem.domain.interval(name))
@@ -43,23 +43,23 @@ def check_symmetry(objective: Objective, theta: Tensor) -> None:
         space = JetSpace(names, ())
         if not _same(embedding.forward(points, space)[0], embedding.forward(mirrored(points), space)[0]):
             raise UserError(f"{claim}: inputs are others at mirrored points")
-        if not torch.equal(*(_inside(objective, p) for p in (points, mirrored(points)))):
+        if not torch.equal(*(_inside(residuals, p) for p in (points, mirrored(points)))):
             raise UserError(f"{claim}: the domain is another at mirrored points")
-        for equation, here in objective.interior_residual(theta, points).items():
-            there = objective.interior_residual(theta, mirrored(points))[equation]
+        for equation, here in residuals.interior(theta, points).items():
+            there = residuals.interior(theta, mirrored(points))[equation]
             if not _same(here.abs(), there.abs()):
                 raise UserError(f"{claim}: the equations are others at mirrored points")
         for face in [end + sign for end in names for sign in OTHER_END]:
             image = name + OTHER_END[face[1]] if face[0] == name else face
-            on_face = _onto(objective, points, face)
-            here, there = _on(objective, theta, face, on_face), _on(objective, theta, image, mirrored(on_face))
+            on_face = _onto(residuals, points, face)
+            here, there = _on(residuals, theta, face, on_face), _on(residuals, theta, image, mirrored(on_face))
             if here.shape != there.shape or not _same(here, there):
                 raise UserError(f"{claim}: the conditions on {face} are others at mirrored points")
     for condition in problem.conditions():
         if condition.symmetry not in embedding.symmetry:
             continue
         for face in condition.faces:
-            if "=" not in face and not _vanishes(objective, theta, condition, _onto(objective, points, face)):
+            if "=" not in face and not _vanishes(residuals, theta, condition, _onto(residuals, points, face)):
                 claim = f"implied by the symmetry in {condition.symmetry}"
                 raise UserError(f"{who}: condition {condition.name} on {face} is not {claim}")
 
@@ -77,36 +77,36 @@ def _same(one: Tensor, two: Tensor) -> bool:
     return not float((one - two).abs().max()) > relative * float(one.abs().max()) + absolute
 
 
-def _onto(objective: Objective, points: Tensor, face: str) -> Tensor:
+def _onto(residuals: Residuals, points: Tensor, face: str) -> Tensor:
     """Points `[N, d]` moved onto a face, `"x-"`."""
-    domain, out = objective.problem.domain, points.clone()
+    domain, out = residuals.problem.domain, points.clone()
     out[:, domain.names.index(face[0])] = domain.interval(face[0])["-+".index(face[1])]
     return out
 
 
-def _inside(objective: Objective, points: Tensor) -> Tensor:
+def _inside(residuals: Residuals, points: Tensor) -> Tensor:
     """Which points belong to the domain, `[N]`."""
-    found = inside(objective.problem, points)
+    found = inside(residuals.problem, points)
     return torch.ones(len(points), dtype=torch.bool, device=points.device) if found is None else found
 
 
-def _on(objective: Objective, theta: Tensor, face: str, points: Tensor) -> Tensor:
+def _on(residuals: Residuals, theta: Tensor, face: str, points: Tensor) -> Tensor:
     """Sizes of all residuals that conditions have on a face, ascending at every point, `[N, equations]`; −1 if none."""
-    columns, coordinates = [], Coordinates(objective.problem.domain.names, points.unbind(1))
-    for condition in objective.conditions.values():
+    columns, coordinates = [], Coordinates(residuals.problem.domain.names, points.unbind(1))
+    for condition in residuals.conditions.values():
         if condition.periodic or face not in condition.faces:
             continue
         held = condition.where(coordinates) if condition.where else None
-        for value in objective.condition_residual(condition, theta, points).values():
+        for value in residuals.condition(condition, theta, points).values():
             size = value.abs()
             columns.append(size if held is None else torch.where(held, size, -torch.ones_like(size)))
     return torch.stack(columns, 1).sort(1).values if columns else points.new_empty(len(points), 0)
 
 
-def _vanishes(objective: Objective, theta: Tensor, condition: Condition, points: Tensor) -> bool:
+def _vanishes(residuals: Residuals, theta: Tensor, condition: Condition, points: Tensor) -> bool:
     """Whether a condition that is no term of the loss holds at points `[N, d]` by construction."""
     with torch.no_grad():
-        size = max(float(jet.data.abs().max()) for jet in objective.fields(theta, points).values())
+        size = max(float(jet.data.abs().max()) for jet in residuals.fields(theta, points).values())
     relative, absolute = _loose(points)
-    values = objective.condition_residual(condition, theta, points).values()
+    values = residuals.condition(condition, theta, points).values()
     return all(float(value.abs().max()) <= relative * size + absolute for value in values)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
 from kanpinn.samplers.base import Draw
 from kanpinn.solver.setup import Setup
 from kanpinn.state import State, generator_of, generator_state
@@ -42,7 +42,7 @@ class Collocation:
         cells = objective.backbone.cells
 
         def residual(points: Tensor) -> Tensor:
-            values = objective.interior_residual(theta, points).values()
+            values = objective.residuals.interior(theta, points).values()
             return torch.stack([v.square() for v in values]).sum(0).sqrt()
 
         # Points that are never drawn anew are the same on all levels that ask for as many.

@@ -12,7 +12,8 @@ import torch
 from kanpinn.backbones import BACKBONES, Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.errors import UserError
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import WEIGHTINGS, Fixed, Weighting
 from kanpinn.multilevel import SCHEDULES, Schedule, Stage
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
@@ -110,6 +111,11 @@ class Setup:
         """Return the network on its coarsest level, without parameters."""
         return self.backbone.build(self.embedding(), len(output_names(self.problem)))
 
+    def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
+        """Return the residuals of a network, of a level's problem or (None) the problem itself."""
+        problem = self.problem if level is None else self.problem_on(level)
+        return Residuals(problem, backbone, exact=self.exact)
+
     def objective(self, backbone: Backbone, level: int | None = None) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.
 
@@ -120,8 +126,7 @@ class Setup:
         Returns:
             The objective.
         """
-        problem = self.problem if level is None else self.problem_on(level)
-        return Objective(problem, backbone, deepcopy(self.weighting), exact=self.exact)
+        return Objective(self.residuals(backbone, level), deepcopy(self.weighting))
 
     def slab(self, number: int, before: Fields | None) -> Setup:
         """Return the setup of one time slab of the schedule.

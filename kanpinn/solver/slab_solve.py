@@ -15,9 +15,8 @@ from kanpinn.backbones import Backbone
 from kanpinn.errors import DivergedError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra
-from kanpinn.least_squares.base import LeastSquares
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
 from kanpinn.multilevel.hierarchy import Hierarchy
@@ -190,13 +189,13 @@ class Training:
             found = h.ascend()
             self._record(stage, began, level=h.level, entered="correct", correction=found.length)
         elif not self.backbone.refinable:
-            self.below = evaluate(self.objective, self.theta, self.grid.points)
+            self.below = evaluate(self.objective.residuals, self.theta, self.grid.points)
             h.problem = self._objective(self.backbone)  # so that the level's own number of points is drawn
             self._record(stage, began, level=stage.level, entered="refine")
         else:
-            before = self.below = evaluate(self.objective, self.theta, self.grid.points)
+            before = self.below = evaluate(self.objective.residuals, self.theta, self.grid.points)
             h.refine()
-            after = evaluate(self.objective, self.theta, self.grid.points)
+            after = evaluate(self.objective.residuals, self.theta, self.grid.points)
             gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
             self._record(stage, began, level=h.level, entered="refine", transfer_gap=gap)
 
@@ -368,7 +367,7 @@ class Training:
 
     def _measure(self, record: LevelRecord) -> None:
         """Keep the error of the network under work on the output grid, its spectrum, and its change since below."""
-        grid, values = self.grid, grid_values(self.objective, self.theta, self.grid)
+        grid, values = self.grid, grid_values(self.objective.residuals, self.theta, self.grid)
         record.relative_l2 = grid.errors(values)[0]
         record.change = None if self.below is None else grid.change(self.below, values)
         periodic = self.setup.problem.periodic
@@ -409,7 +408,7 @@ class Training:
         row.update({f"term_{name}": value for name, value in step.terms.items()})
         row.update({f"weight_{name}": self.setup.weighting.term(name) for name in step.terms})
         if self._monitor_reference:
-            values = evaluate(objective, own, self._monitor)
+            values = evaluate(objective.residuals, own, self._monitor)
             for name, reference in self._monitor_reference.items():
                 norm = float(np.linalg.norm(reference)) or math.nan
                 row[f"relative_l2_{name}"] = float(np.linalg.norm(values[name] - reference)) / norm

@@ -18,7 +18,7 @@ from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
 from kanpinn.jets.jet import Jet
-from kanpinn.least_squares.residuals import Objective
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.multilevel import Stage
 from kanpinn.pde.time_slab import Fields
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd, rows_of, rows_state
@@ -131,7 +131,7 @@ class Solver:
     def _begin_slab(self) -> None:
         """Set the next time slab up, from the end of the one before."""
         before = self.done[-1] if self.done else None
-        start = None if before is None else frozen_fields(before.objective, before.theta)
+        start = None if before is None else frozen_fields(before.objective.residuals, before.theta)
         own = self.setup.slab(len(self.done), start)
         grid = OutputGrid(own.problem, self.setup.points, self.setup.schedule.slabs)
         self.done.append(Training(own, grid, before))
@@ -271,11 +271,11 @@ def best_of(trials: Sequence[StageEnd]) -> StageEnd:
     return min(trials, key=lambda end: end.loss if end.reason != "diverged" and math.isfinite(end.loss) else math.inf)
 
 
-def frozen_fields(objective: Objective, theta: Tensor) -> Fields:
+def frozen_fields(residuals: Residuals, theta: Tensor) -> Fields:
     """Return the unknowns of a network that stays as it is, at any points.
 
     Args:
-        objective: Problem and network.
+        residuals: Problem and network.
         theta: Parameters `[P]`.
 
     Returns:
@@ -284,6 +284,6 @@ def frozen_fields(objective: Objective, theta: Tensor) -> Fields:
 
     def at(points: Tensor) -> Mapping[str, Jet]:
         with torch.no_grad():
-            return objective.fields(theta, points)
+            return residuals.fields(theta, points)
 
     return at

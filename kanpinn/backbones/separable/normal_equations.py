@@ -27,11 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.layers import Linear
 from kanpinn.backbones.separable.network import Factors, body_rows, pulled_back, table
 from kanpinn.backbones.separable.tensor_product_points import Piece, SharedValues
-from kanpinn.least_squares.forward_pass import Recording
 
 SLICE_BYTES = 2**23
 """Memory for rows of J at a time."""
@@ -44,6 +43,25 @@ MOST_CUTS = 8
 # Work in halves of a multiplication of a large product, as in `sparse_gram`, as measured on one core (EPYC, AVX-512).
 _LARGE, _SMALL, _MOVED, _ENTRY, _CALL = 2.0, 7.5, 60.0, 230.0, 3e6
 """Per multiplication of large and of batched small products, number moved, entry of J or of a table, piece and cut."""
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation's weighted residuals at one term's points.
+
+    Attributes:
+        points: The term's points among all.
+        residual: `[n]`, with the graph that leads to the network's outputs.
+        shared: Which of the points share values, in the order of the factor networks.
+        declined: Numbers of the term's equations for which shared values were found to save no work; added to.
+        number: The equation's own number.
+    """
+
+    points: slice
+    residual: Tensor
+    shared: SharedValues
+    declined: set[int]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -288,57 +306,67 @@ def _by_rows(first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
     return torch.bmm(first.view(g, h * often, m).transpose(1, 2), found)
 
 
+def is_separable(backbone: Backbone) -> bool:
+    """Whether a network is a sum of products, perhaps with linear layers behind."""
+    factors, *behind = backbone.layers
+    return isinstance(factors, Factors) and all(isinstance(layer, Linear) for layer in behind)
+
+
 def products(
-    backbone: Backbone, theta: Tensor, record: Recording, shared: Callable[[str], SharedValues]
+    backbone: Backbone, theta: Tensor, tape: Tape, passes: Sequence[Sequence[Equation]]
 ) -> tuple[Tensor, Tensor] | None:
     """JᵀJ and Jᵀr of a separable network, a term and an equation at a time.
 
     Args:
         backbone: The network.
         theta: Parameters `[P]`.
-        record: Of its forward pass, no term of which compares two points.
-        shared: Which points of a term share values, in the order of the bodies.
+        tape: Of its forward pass.
+        passes: Equations, none of which compares two points, by the backward pass that serves them: those of different
+            points.
 
     Returns:
-        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work, and for other networks.
+        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
     """
-    factors, *behind = backbone.layers
-    if not isinstance(factors, Factors) or not all(isinstance(layer, Linear) for layer in behind):
+    factors = backbone.layers[0]
+    assert isinstance(factors, Factors)
+    equations = [equation for members in passes for equation in members]
+    if _too_many([e for e in equations if e.number in e.declined], equations, factors):
         return None
-    grids = {term.name: shared(term.name) for term, _ in record.rows}
-    declined = [len(term.coordinates) for k, (term, _) in enumerate(record.rows) if k in grids[term.name].declined]
-    if _too_many(declined, record, factors):
+    grids = {id(e.shared): e.shared for e in equations}.values()
+    promising = [len(grid.points) for grid in grids if _promises(grid, factors)]
+    if 4 * sum(promising) < sum(len(grid.points) for grid in grids):
         return None
-    promising = [len(grid.points) for grid in grids.values() if _promises(grid, factors)]
-    if 4 * sum(promising) < sum(len(grid.points) for grid in grids.values()):
-        return None
-    pulled = [backbone.cotangents(record.tape, record.scalar(members), retain=True) for members in record.passes]
+    pulled = [backbone.cotangents(tape, sum_of(members), retain=True) for members in passes]
     blocks = []
-    for members, cotangents in zip(record.passes, pulled, strict=True):
-        for m in members:
-            term, row = record.rows[m]
-            place = _Place(backbone, theta, record.tape.features, [c[:, term.points] for c in cotangents], term.points)
-            blocks.append((place.block(grids[term.name], m), row.detach()))
-    if _too_many(
-        [len(row) for block, row in blocks if not block.tables or (factors.local and block.loose)], record, factors
-    ):
-        for m, (block, _) in zip((m for members in record.passes for m in members), blocks, strict=True):
+    for members, cotangents in zip(passes, pulled, strict=True):
+        for e in members:
+            place = _Place(backbone, theta, tape.features, [c[:, e.points] for c in cotangents], e.points)
+            blocks.append((e, place.block(e)))
+    if _too_many([e for e, block in blocks if not block.tables or (factors.local and block.loose)], equations, factors):
+        for e, block in blocks:
             if block.loose:
-                grids[record.rows[m][0].name].declined.add(m)
+                e.declined.add(e.number)
         return None
     matrix, gradient = theta.new_zeros(len(theta), len(theta)), torch.zeros_like(theta)
-    for block, row in blocks:
-        block.add(matrix, gradient, row)
+    for e, block in blocks:
+        block.add(matrix, gradient, e.residual.detach())
     return matrix, gradient
 
 
-def _too_many(plain: Sequence[int], record: Recording, factors: Factors) -> bool:
-    """Whether equations without tables of all bodies, at so many points each, are better left to another way.
+def sum_of(equations: Sequence[Equation]) -> Tensor:
+    """Σ_n r_n over equations of different points."""
+    return sum((e.residual.sum() for e in equations), start=equations[0].residual.new_zeros(()))
 
-    If no equation has any, the whole J is as good. Where all bodies act locally, `sparse_gram` does better, which is
-    worth a quarter of the points.
+
+def _too_many(plain: Sequence[Equation], equations: Sequence[Equation], factors: Factors) -> bool:
+    """Whether equations without tables of all factor networks are better left to another way.
+
+    If no equation has any, the whole J is as good. Where all factor networks act locally, `gram_local` does better,
+    which is worth a quarter of the points.
     """
-    return len(plain) == len(record.rows) or (factors.local and 4 * sum(plain) > sum(len(r) for _, r in record.rows))
+    if len(plain) == len(equations):
+        return True
+    return factors.local and 4 * sum(len(e.residual) for e in plain) > sum(len(e.residual) for e in equations)
 
 
 def _promises(grid: SharedValues, factors: Factors) -> bool:
@@ -376,17 +404,17 @@ class _Place:
         self.columns = [numbers[end - body.size : end] for body, end in zip(self.bodies, ends, strict=True)]
         self.last = numbers[ends[-1] :]
 
-    def block(self, shared: SharedValues, equation: int) -> _Block:
-        """Its part of J, in tables of as many bodies as can have them, if these are less work than rows alone.
+    def block(self, equation: Equation) -> _Block:
+        """Its part of J, in tables of as many factor networks as can have them, if these are less work than rows alone.
 
         Args:
-            shared: Which of the points share values; remembers for which equations tables are more work.
-            equation: The equation's number.
+            equation: The equation; remembers where tables are more work.
 
         Returns:
             The part.
         """
-        if equation in shared.declined:
+        shared = equation.shared
+        if equation.number in equation.declined:
             return _Block(shared, [], self._rest(range(len(self.bodies))), loose=True)
         tables: list[_Table] = []
         loose: list[int] = []
@@ -405,8 +433,8 @@ class _Place:
         found = _Block(shared, tables, self._rest(loose), loose=bool(loose))
         if found.work() < found.dense_work():
             return found
-        shared.declined.add(equation)
-        return self.block(shared, equation)
+        equation.declined.add(equation.number)
+        return self.block(equation)
 
     def _table(self, k: int, alive: list[int], first: Tensor, kind: Tensor) -> _Table:
         """The table of body k, of the derivatives that the equation sees."""

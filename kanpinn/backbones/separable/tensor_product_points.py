@@ -95,12 +95,10 @@ class SharedValues:
         points: `[N, d]`.
         kinds: Per coordinate, the position of one point of each kind `[n]` and which kind each point is `[N]`; see
             `distinct`.
-        declined: Numbers of the equations for which that was found to save no work.
     """
 
     points: Tensor
     kinds: list[tuple[Tensor, Tensor]] = field(init=False)
-    declined: set[int] = field(init=False, default_factory=set)
     _known: dict[tuple[int, int], list[Piece] | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,351 @@
+"""Linearised least-squares problems: residual and Jacobian as one operator, and what is made of such operators.
+
+Near parameters θ the loss is loss + 2 gᵀδ + ‖J δ‖² to second order in J. An operator forms of J what it is asked for:
+products with J and Jᵀ, rows some at a time, the whole matrix, or JᵀJ. Restricted, shifted and sharded operators are
+operators again.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol, final
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from kanpinn.least_squares.gram import gram
+
+BLOCK_BYTES = 2**25
+"""Memory of one block of rows of the Jacobian."""
+
+SMALLEST_BLOCK = 32
+"""Rows of a block, however long they are."""
+
+
+def block_rows(size: int) -> int:
+    """Return how many rows of `size` float64 numbers make a block."""
+    return max(SMALLEST_BLOCK, BLOCK_BYTES // (8 * size))
+
+
+class LinearMap(Protocol):
+    """A matrix P by its products, along the last axis of tensors."""
+
+    def prolong(self, theta: Tensor) -> Tensor:
+        """P v, `[..., P_coarse]` to `[..., P_fine]`."""
+        ...
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """Pᵀ w, `[..., P_fine]` to `[..., P_coarse]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Diagonal matrix of ones and zeros, which holds some parameters fixed.
+
+    Attributes:
+        free: 1 where a parameter may change, else 0, `[P]`.
+    """
+
+    free: Tensor
+
+    def prolong(self, theta: Tensor) -> Tensor:
+        """The parameters with zeros for fixed ones, `[..., P]`."""
+        return theta * self.free
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """The same of gradients, `[..., P]`."""
+        return gradient * self.free
+
+
+class NormalEquations(NamedTuple):
+    """The Gauss–Newton system JᵀJ δ = −g.
+
+    Attributes:
+        matrix: JᵀJ `[P, P]`.
+        gradient: g `[P]`.
+        loss: The loss.
+        terms: Each term's part of ‖r‖².
+    """
+
+    matrix: Tensor
+    gradient: Tensor
+    loss: float
+    terms: dict[str, float]
+
+
+class Linearization(ABC):
+    """Weighted residual r and its Jacobian J = ∂r/∂θ at parameters θ `[P]`.
+
+    What `dense` and `gram` return holds the gradient and the loss as they come with it, equal to these up to rounding.
+
+    Attributes:
+        residual: r `[M]`.
+        gradient: g `[P]`, half the gradient of the loss: Jᵀr + `linear`.
+        loss: The loss at θ.
+        terms: Each term's part of ‖r‖².
+        linear: Half the gradient of what the loss has beside ‖r‖², `[P]`; None where it has nothing.
+    """
+
+    residual: Tensor
+    gradient: Tensor
+    loss: float
+    terms: dict[str, float]
+    linear: Tensor | None = None
+
+    @abstractmethod
+    def jvp(self, tangent: Tensor) -> Tensor:
+        """J v `[M]` for v `[P]`."""
+
+    @abstractmethod
+    def vjp(self, weights: Tensor) -> Tensor:
+        """Jᵀw `[P]` for w `[M]`."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Tensor]:
+        """The rows of J in any order, some `[B, P]` at a time; for sums over rows, such as the diagonal of JᵀJ."""
+
+    @abstractmethod
+    def dense(self) -> Dense:
+        """The same with J stored."""
+
+    def gram(self) -> NormalEquations:
+        """The normal equations; from the stored J where nothing better is known."""
+        return self.dense().gram()
+
+    def columns(self, where: slice) -> Tensor:
+        """Some columns of J, `[M, L]`."""
+        return self.dense().jacobian[:, where]
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Sums over all rows, from sums over the rows that `blocks` gives here."""
+        return values
+
+    def restricted(self, prolongation: LinearMap) -> Linearization:
+        """The linearisation in a subspace: J P and Pᵀg for a matrix P `[P, P_coarse]`."""
+        return Restricted(self, prolongation)
+
+    def shifted(self, mu: float, change: Tensor, linear: Tensor) -> Linearization:
+        """The linearisation of loss + μ‖d‖² + 2 hᵀd.
+
+        Args:
+            mu: μ, at least 0.
+            change: d = θ − θ₀ `[P]`.
+            linear: h `[P]`.
+        """
+        return Shifted(self, mu, change, linear)
+
+    def sharded(self, group: dist.ProcessGroup | None = None) -> Linearization:
+        """The linearisation whose rows are those of all processes of a group (None: of all)."""
+        return Sharded(self, group)
+
+
+@final
+@dataclass(frozen=True)
+class Dense(Linearization):
+    """Linearisation with a stored Jacobian.
+
+    Attributes:
+        jacobian: J `[M, P]`.
+    """
+
+    jacobian: Tensor
+    gradient: Tensor
+    loss: float
+    terms: dict[str, float]
+    residual: Tensor
+    linear: Tensor | None = None
+
+    def jvp(self, tangent: Tensor) -> Tensor:
+        """J v `[M]` for v `[P]`."""
+        return self.jacobian @ tangent
+
+    def vjp(self, weights: Tensor) -> Tensor:
+        """Jᵀw `[P]` for w `[M]`."""
+        return self.jacobian.T @ weights
+
+    def blocks(self) -> Iterator[Tensor]:
+        """J in blocks of rows."""
+        yield from self.jacobian.split(block_rows(self.jacobian.shape[1]))
+
+    def dense(self) -> Dense:
+        """Itself."""
+        return self
+
+    def gram(self) -> NormalEquations:
+        """The normal equations by a dense product."""
+        return NormalEquations(gram(self.jacobian), self.gradient, self.loss, self.terms)
+
+
+@final
+class Restricted(Linearization):
+    """Linearisation in a subspace, J P."""
+
+    def __init__(self, inner: Linearization, prolongation: LinearMap) -> None:
+        self._inner, self._map = inner, prolongation
+        self.residual, self.loss, self.terms = inner.residual, inner.loss, inner.terms
+        self.linear = None if inner.linear is None else prolongation.prolong_transpose(inner.linear)
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Pᵀg."""
+        return self._map.prolong_transpose(self._inner.gradient)
+
+    def jvp(self, tangent: Tensor) -> Tensor:
+        """J P v `[M]`."""
+        return self._inner.jvp(self._map.prolong(tangent))
+
+    def vjp(self, weights: Tensor) -> Tensor:
+        """PᵀJᵀw."""
+        return self._map.prolong_transpose(self._inner.vjp(weights))
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The rows of J P."""
+        return (self._map.prolong_transpose(block) for block in self._inner.blocks())
+
+    def dense(self) -> Dense:
+        """J P stored."""
+        found, down = self._inner.dense(), self._map.prolong_transpose
+        jacobian, gradient = down(found.jacobian), down(found.gradient)
+        return Dense(jacobian, gradient, found.loss, found.terms, found.residual, self.linear)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Sums over all rows."""
+        return self._inner.summed(values)
+
+
+@final
+class Shifted(Linearization):
+    """Linearisation with rows √μ I below J where μ is not 0, and a linear term."""
+
+    def __init__(self, inner: Linearization, mu: float, change: Tensor, linear: Tensor) -> None:
+        self._inner, self._mu, self._change, self._own = inner, mu, change, linear
+        self._root = math.sqrt(mu)
+        self.terms = inner.terms
+        self.residual = torch.cat([inner.residual, self._root * change]) if mu else inner.residual
+        self.linear = linear if inner.linear is None else inner.linear + linear
+        self.loss = inner.loss + self._extra
+
+    @property
+    def _extra(self) -> float:
+        return self._mu * float(self._change @ self._change) + 2 * float(self._own @ self._change)
+
+    def _slope(self, gradient: Tensor) -> Tensor:
+        return gradient + self._mu * self._change + self._own
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The inner gradient + μ d + h."""
+        return self._slope(self._inner.gradient)
+
+    def jvp(self, tangent: Tensor) -> Tensor:
+        """(J v, √μ v) `[M + P]` for v `[P]`."""
+        product = self._inner.jvp(tangent)
+        return torch.cat([product, self._root * tangent]) if self._mu else product
+
+    def vjp(self, weights: Tensor) -> Tensor:
+        """Jᵀw₁ + √μ w₂ `[P]` for w `[M + P]`."""
+        if not self._mu:
+            return self._inner.vjp(weights)
+        split = len(weights) - len(self._change)
+        return self._inner.vjp(weights[:split]) + self._root * weights[split:]
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The rows of J, then those of √μ I."""
+        yield from self._inner.blocks()
+        if self._mu:
+            yield torch.diag(torch.full_like(self._change, self._root))
+
+    def dense(self) -> Dense:
+        """J with √μ I below it."""
+        found, jacobian, change = self._inner.dense(), None, self._change
+        jacobian = found.jacobian
+        if self._mu:
+            unit = torch.eye(len(change), dtype=change.dtype, device=change.device)
+            jacobian = torch.cat([jacobian, self._root * unit])
+        loss = found.loss + self._extra
+        return Dense(jacobian, self._slope(found.gradient), loss, found.terms, self.residual, self.linear)
+
+
+@final
+class Sharded(Linearization):
+    """Linearisation whose rows are spread over processes: rows are this process's, sums over rows those of all.
+
+    `residual`, `jvp` and `blocks` have this process's rows, and so has the argument of `vjp`; `dense` gathers all.
+    """
+
+    def __init__(self, inner: Linearization, group: dist.ProcessGroup | None) -> None:
+        self._inner, self._group = inner, group
+        self.residual, self.linear = inner.residual, None
+        if inner.linear is not None:
+            self.linear = self.summed(inner.linear)
+        self.loss, self.terms = summed_loss(inner.loss, inner.terms, inner.residual, group)
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The gradient of the whole loss, `[P]`."""
+        return self.summed(self._inner.gradient)
+
+    def jvp(self, tangent: Tensor) -> Tensor:
+        """This process's rows of J v."""
+        return self._inner.jvp(tangent)
+
+    def vjp(self, weights: Tensor) -> Tensor:
+        """Jᵀw `[P]` over the rows of all processes."""
+        return self.summed(self._inner.vjp(weights))
+
+    def blocks(self) -> Iterator[Tensor]:
+        """This process's rows of J."""
+        return self._inner.blocks()
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Sums over the rows of all processes."""
+        total = values.clone()
+        dist.all_reduce(total, group=self._group)
+        return total
+
+    def gram(self) -> NormalEquations:
+        """The normal equations of all rows: a sum of the processes' own."""
+        found = self._inner.gram()
+        loss, terms = summed_loss(found.loss, found.terms, found.gradient, self._group)
+        return NormalEquations(self.summed(found.matrix), self.summed(found.gradient), loss, terms)
+
+    def dense(self) -> Dense:
+        """The rows of all processes, stored in each."""
+        own = self._inner.dense()
+        rows = torch.cat([own.jacobian, own.residual[:, None]], dim=1)
+        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size(self._group))]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device), group=self._group)
+        most = max(int(count) for count in counts)
+        padded = rows.new_zeros(most, rows.shape[1])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded, group=self._group)
+        whole = torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+        loss, terms = summed_loss(own.loss, own.terms, rows, self._group)
+        return Dense(whole[:, :-1], self.summed(own.gradient), loss, terms, whole[:, -1], self.linear)
+
+
+def summed_loss(
+    loss: float, terms: dict[str, float], like: Tensor, group: dist.ProcessGroup | None
+) -> tuple[float, dict[str, float]]:
+    """Add up losses over processes.
+
+    Args:
+        loss: This process's part.
+        terms: That of each term; the same names in every process.
+        like: Gives device and precision.
+        group: The processes; None for all.
+
+    Returns:
+        The loss and its terms.
+    """
+    total = torch.tensor([loss, *terms.values()], dtype=like.dtype, device=like.device)
+    dist.all_reduce(total, group=group)
+    first, *others = total.tolist()
+    return first, dict(zip(terms, others, strict=True))

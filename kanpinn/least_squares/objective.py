@@ -1,0 +1,300 @@
+"""Least-squares problems over a flat parameter vector: what optimisers see, and the one of a network's residuals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.base import Backbone, Inputs, Tape
+from kanpinn.errors import unknown_choice
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.forward_pass import ForwardPass
+from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
+from kanpinn.least_squares.linearization import Linearization, block_rows
+from kanpinn.least_squares.points import (
+    INTERIOR,
+    CollocationPoints,
+    Term,
+    collocation_points,
+    relative_times,
+)
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.weighting import Weighting
+from kanpinn.samplers.base import Draw
+from kanpinn.state import State
+
+
+class LeastSquares(ABC):
+    """What optimisers minimise: ‖r(theta)‖², perhaps with a linear term, over a flat parameter vector.
+
+    Attributes:
+        backbone: The network whose parameters theta is shaped like.
+        is_correction: Whether it is a coarse problem, posed to correct a finer level.
+    """
+
+    backbone: Backbone
+    is_correction: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """Number of parameters P."""
+        return self.backbone.size
+
+    @property
+    @abstractmethod
+    def points(self) -> Tensor:
+        """Collocation points of all terms, `[N, d]`."""
+
+    @property
+    @abstractmethod
+    def version(self) -> int:
+        """Number of changes so far that made the loss another function of theta."""
+
+    @abstractmethod
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The network that parameters `[P]` of this problem stand for: its own objective and parameters."""
+
+    @abstractmethod
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The loss at theta `[P]` and each term's part of ‖r‖²."""
+
+    @abstractmethod
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The loss at theta `[P]`, its gradient `[P]` and each term's part of ‖r‖²."""
+
+    @abstractmethod
+    def linearize(self, theta: Tensor) -> Linearization:
+        """The residual and its Jacobian at theta `[P]`, formed as far as they are asked for."""
+
+    def parts(self, rows: int | None) -> Iterator[LeastSquares]:  # noqa: ARG002
+        """Problems whose losses, gradients and JᵀJ add up to this one's.
+
+        Args:
+            rows: About how many rows of J a part may have, where the problem can be taken apart; None for one part.
+
+        Yields:
+            The parts.
+        """
+        yield self
+
+    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:  # noqa: ARG002
+        """A problem on a random part of the points, whose loss and JᵀJ have this one's as their expectation.
+
+        Args:
+            share: Of the points, above 0 and below 1.
+            generator: Draws them.
+
+        Returns:
+            The problem; itself where its points cannot be taken apart.
+        """
+        return self
+
+
+def total_loss(parts: Iterable[LeastSquares], theta: Tensor) -> tuple[float, dict[str, float]]:
+    """Return the sum of the losses of parts at theta `[P]`, and of each term's part of ‖r‖²."""
+    total, terms = 0.0, {}
+    for part in parts:
+        loss, losses = part.loss(theta)
+        total += loss
+        for name, value in losses.items():
+            terms[name] = terms.get(name, 0.0) + value
+    return total, terms
+
+
+def _check_weights(residuals: Residuals, weighting: Weighting) -> None:
+    """Refuse weights of terms that do not exist; those of conditions that are built in do no harm."""
+    for key, given in (("terms", weighting.terms), ("base", weighting.base), ("only", getattr(weighting, "only", ()))):
+        for name in given:
+            if name not in (INTERIOR, *residuals.names):
+                raise unknown_choice(f"weighting.{key}", name, (INTERIOR, *residuals.names))
+
+
+@final
+class Objective(LeastSquares):
+    """Least-squares problem of a network's weighted residuals at collocation points.
+
+    Attributes:
+        residuals: Problem and network.
+        backbone: The network.
+        weighting: Term weights and multipliers.
+        collocation: The points.
+    """
+
+    def __init__(
+        self, residuals: Residuals, weighting: Weighting, collocation: CollocationPoints | None = None
+    ) -> None:
+        """Join residuals, weights and points; raises UserError for weights of terms that do not exist."""
+        _check_weights(residuals, weighting)
+        self.residuals = residuals
+        self.backbone = residuals.backbone
+        self.weighting = weighting
+        empty = torch.empty(0, len(residuals.problem.domain))
+        self.collocation = CollocationPoints(empty) if collocation is None else collocation
+        self._sample: Draw | None = None
+        self._plan = GramPlan()
+        self._inputs: Inputs | None = None  # of the network at these points, once they have been met
+        self._version = 0
+
+    @property
+    def points(self) -> Tensor:
+        """The points of all terms, `[N, d]`."""
+        return self.collocation.points
+
+    @property
+    def version(self) -> int:
+        """Number of changes of points and multipliers."""
+        return self._version
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """Itself and theta `[P]`."""
+        return self, theta
+
+    def set_points(self, sample: Draw) -> None:
+        """Take new collocation points; multipliers of the weighting scheme start anew.
+
+        Args:
+            sample: From a sampler.
+        """
+        problem = self.residuals.problem
+        self.collocation = collocation_points(problem, self.residuals.conditions, sample, self.weighting)
+        self._sample, self._plan, self._inputs = sample, GramPlan(), None
+        self.weighting.reset(relative_times(problem, self.collocation))
+        self._version += 1
+
+    def at(self, collocation: CollocationPoints) -> Objective:
+        """The same residuals and weights on some of its points."""
+        return Objective(self.residuals, self.weighting, collocation)
+
+    def state(self) -> State:
+        """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
+        return {
+            "sample": None if self._sample is None else self._sample.state(),
+            "weighting": self.weighting.state(),
+            "declined": {name: sorted(found) for name, found in self._plan.declined.items()},
+        }
+
+    def load_state(self, state: State, device: torch.device) -> None:
+        """Take points and multipliers from a state.
+
+        Args:
+            state: What `state` returned, arrays in place of tensors.
+            device: Where tensors go.
+        """
+        if state["sample"] is not None:
+            self.set_points(Draw.from_state(state["sample"], device))
+        self.weighting.load_state(state["weighting"], device)
+        self._plan = GramPlan({str(name): {int(k) for k in found} for name, found in state["declined"].items()})
+        self._version += 1
+
+    def _raw(self, theta: Tensor, tape: Tape | None = None) -> Jet:
+        """The network's outputs at its points: steps and trial steps meet them often before they are drawn anew."""
+        if self._inputs is None:
+            self._inputs = self.backbone.inputs(self.points, self.residuals.space)
+        return self.backbone.forward(theta, self.points, self.residuals.space, tape, self._inputs)
+
+    def rows(self, theta: Tensor, tape: Tape | None = None) -> Iterator[tuple[Term, str, Tensor]]:
+        """Every equation's term, name and unweighted residual `[n]` at the points."""
+        fields = self.residuals.rebuilt(self._raw(theta, tape), self.points)
+        return self.residuals.rows(self.collocation, fields)
+
+    def _weighted(self, theta: Tensor, tape: Tape | None = None) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
+        """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
+        rows, losses = [], dict.fromkeys(self.residuals.terms, 0.0)
+        for term, equation, value in self.rows(theta, tape):
+            multipliers = self.weighting.multipliers(term.name, equation)
+            if term.part is not None and isinstance(multipliers, Tensor):
+                multipliers = multipliers[term.part]
+            row = value * (term.scale * multipliers)
+            losses[term.name] += float(row.detach().square().sum())
+            rows.append((term, row))
+        return rows, losses
+
+    def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The weighted residual vector.
+
+        Args:
+            theta: Parameters `[P]`.
+
+        Returns:
+            `[M]`, term by term and equation by equation, and each term's part of the loss.
+        """
+        rows, losses = self._weighted(theta)
+        return torch.cat([row for _, row in rows]), losses
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The loss ‖r‖² and each term's part."""
+        with torch.no_grad():
+            r, losses = self.residual(theta)
+        return float(r.square().sum()), losses
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The loss ‖r‖², its gradient `[P]` and each term's part, by one backward pass."""
+        theta = theta.detach().requires_grad_(True)
+        r, losses = self.residual(theta)
+        loss = r.square().sum()
+        if not loss.requires_grad:  # residuals in which no unknown occurs
+            return float(loss), torch.zeros_like(theta, requires_grad=False), losses
+        (gradient,) = torch.autograd.grad(loss, theta)
+        return float(loss.detach()), gradient, losses
+
+    def forward_pass(self, theta: Tensor) -> ForwardPass:
+        """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
+        tape = Tape()
+        return ForwardPass.of(tape, *self._weighted(theta.detach(), tape))
+
+    def linearize(self, theta: Tensor) -> NetworkLinearization:
+        """The weighted residual vector and its Jacobian at theta `[P]`, after one forward pass."""
+        theta = theta.detach()
+
+        def blocks() -> Iterator[Tensor]:
+            for part in self.pieces(block_rows(self.size)):
+                yield part.linearize(theta).dense().jacobian
+
+        return NetworkLinearization(
+            self.backbone, theta, self.collocation, self._plan, lambda: self.forward_pass(theta), blocks
+        )
+
+    def pieces(self, rows: int) -> Iterator[Objective]:
+        """At most `rows` points of one term after the other, as problems of their own."""
+        return map(self.at, self.collocation.pieces(rows))
+
+    def parts(self, rows: int | None) -> Iterator[Objective]:
+        """Itself if it has at most that many points (None: any), else its pieces."""
+        if rows is None or len(self.points) <= rows:
+            yield self
+        else:
+            yield from self.pieces(rows)
+
+    def sampled(self, share: float, generator: np.random.Generator) -> Objective:
+        """This problem at random points, as large a share of every term's, weighted up to all."""
+        return self.at(self.collocation.sampled(share, generator))
+
+    def plain_loss(self, theta: Tensor) -> float:
+        """The loss with every multiplier taken as 1: weights of terms only, comparable between points and levels."""
+        total = 0.0
+        with torch.no_grad():
+            for term, _, value in self.rows(theta):
+                total += float((value * term.scale).square().sum())
+        return total
+
+    def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
+        """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
+        total: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for term, _, value in self.rows(theta):
+                total[term.name] = total.get(term.name, torch.zeros_like(value)) + value.square()
+        return {name: value.sqrt() for name, value in total.items()}
+
+    def update_multipliers(self, theta: Tensor) -> None:
+        """Let the weighting scheme see the current residuals, where it wants to."""
+        if not self.weighting.adapts:
+            return
+        with torch.no_grad():
+            for term, equation, value in self.rows(theta):
+                self.weighting.update(term.name, equation, value)
+        self._version += 1
