@@ -1,4 +1,4 @@
-"""How fast and how accurate four ways of evaluating a spline layer are, over degree, intervals and precision.
+"""Speed and accuracy of four ways to evaluate a spline layer, over degree, intervals and precision.
 
     python benchmarks/bases.py [--points 2048]
 

@@ -1,4 +1,4 @@
-"""What checkpoints cost: processor seconds in writing them over those of the whole process, default solves.
+"""Cost of checkpoints: processor seconds in writing them over those of the whole process, default solves.
 
     python benchmarks/checkpoints.py [PROBLEM…]
 

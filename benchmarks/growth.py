@@ -1,4 +1,4 @@
-"""How a Levenberg–Marquardt step grows: seconds and peak memory against parameters, points, depth and dimension.
+"""Growth of a Levenberg–Marquardt step: seconds and peak memory against parameters, points, depth and dimension.
 
     python benchmarks/growth.py [--threads 1] [--rounds 5]      # a minute, on a machine of its own
 

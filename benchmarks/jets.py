@@ -1,4 +1,4 @@
-"""How much faster jets are than nested reverse-mode autograd, and one-pass Jacobians than torch.func.
+"""Jets against nested reverse-mode autograd, and one-pass Jacobians against torch.func: time and memory.
 
     python benchmarks/jets.py [--threads 1] [--points 2048]
 
@@ -63,7 +63,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Timing:
-    """What one method took.
+    """Time and memory of one method.
 
     Attributes:
         method: Its name.

@@ -1,4 +1,4 @@
-"""Where a Levenberg–Marquardt step of a default network spends its time, beside the matrix products it contains.
+"""Seconds of the parts of a Levenberg–Marquardt step of a default network, beside its bare matrix products.
 
     python benchmarks/layer.py [--problem burgers] [--rounds 7]      # a minute, one thread
 
@@ -50,7 +50,7 @@ def bare_products(objective: Objective) -> Callable[[], None]:
 
 
 def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Return the parts that are timed, by name."""
     problem, theta = training.objective, training.theta
     jacobian = problem.linearize(theta).dense().jacobian
     matrix = gram(jacobian)

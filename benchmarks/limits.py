@@ -1,4 +1,4 @@
-"""What limits the error of a default run: the network, the points, or the way to the minimum.
+"""Limits of the error of a default run: the network, the points, or the way to the minimum.
 
     python benchmarks/limits.py [--problems burgers allen_cahn] [--seeds 0 1 2] [-- schedule.levels=5 …]
 

@@ -1,4 +1,4 @@
-"""On what a benchmark ran."""
+"""The machine a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def cpu_model() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float | None:
-    """How many processes wanted to run in the last minute, on average; None where the system does not say."""
+    """Average number of processes that wanted to run in the last minute; None where the system does not say."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:

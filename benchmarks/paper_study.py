@@ -27,7 +27,7 @@ class Variant:
     paper: float | None = None
 
     def overrides(self, scale: float) -> list[str]:
-        """What the command line says, with all steps multiplied by a factor (at least one step each)."""
+        """Overrides of the command line, with all steps multiplied by a factor (at least one step each)."""
         steps = self.steps
         if not steps:
             steps = () if scale == 1 else (100,)
@@ -54,13 +54,13 @@ class Reading:
     ours: bool = False
 
     def covers(self, variant: Variant) -> bool:
-        """Whether a variant is run under this reading."""
+        """Return whether a variant is run under this reading."""
         if variant.kind in ("ours", "default"):
             return self.ours
         return variant.kind != "mlp" or not self.spline
 
     def overrides(self, variant: Variant) -> list[str]:
-        """What this reading adds to the variant's command line."""
+        """Overrides that this reading adds to the variant's command line."""
         own = {"spline": (*self.words, *self.spline), "relu": (*self.words, *self.spline), "mlp": self.words}
         return [*(() if variant.kind == "default" else self.common), *own.get(variant.kind, ())]
 

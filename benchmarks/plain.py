@@ -114,7 +114,7 @@ class Plain:
 
 
 def _constants(layer: SplineLayer, spline: str) -> Tensor:
-    """What a spline layer evaluates with: its polynomial pieces `[k + 1, k + 1]` (power, piece), or its knots."""
+    """Constants of a spline layer: its polynomial pieces `[k + 1, k + 1]` (power, piece), or its knots."""
     if spline == "cox_de_boor":
         return knots(layer.n, layer.degree)
     rows = [[float(c) for c in row] for row in piece_polynomials(layer.degree)]

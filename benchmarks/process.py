@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process cost.
+    """Cost of a process.
 
     Attributes:
         exit_code: Of the process; negative for a signal.

@@ -1,4 +1,4 @@
-"""What factoring JᵀJ by dimension saves separable networks, and which points their problems want.
+"""Factoring JᵀJ of separable networks by dimension: what it saves, and which points their problems want.
 
     python benchmarks/separable.py steps [--cases "problem=poisson sampler=grid" …] [--dense]
     python benchmarks/separable.py samplers [--problems poisson …] [--samplers adaptive grid …] [--seeds 0 1 2]

@@ -1,4 +1,4 @@
-"""How accurate the solvers of the damped Gauss–Newton system are, what they cost, and what that is worth.
+"""Solvers of the damped Gauss–Newton system: their accuracy, their cost and what that is worth.
 
     python benchmarks/solvers.py [--parts accuracy networks products runs] [--seeds 0]
 

@@ -1,4 +1,4 @@
-"""What each technique buys: the error after 60 s of training with it and without, over five seeds.
+"""Techniques one by one: the error after 60 s of training with it and without, over five seeds.
 
     python benchmarks/techniques.py [--only momentum slabs] [--seeds 0 1 2 3 4] [--seconds 60] [--threads 1] [--jobs 1]
 
