@@ -48,6 +48,11 @@ def test_a_circle_of_imports_is_seen_wherever_the_import_stands(tmp_path):
         graphlib.TopologicalSorter(imports_in(tmp_path)).prepare()
 
 
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py")))
+def test_every_script_finds_what_it_imports(module, name):
+    module(name)
+
+
 def run_of(default_run: types.ModuleType, seed: int = 0, **changes):
     counts = {"exit_code": 0, "parameters": 840, "cores": 2, "threads": 2}
     errors = {"relative_l2": 1e-9, "linf": 1e-9, "transfer_gap": 1e-15}
