@@ -1,13 +1,13 @@
 """README, docs and CONTRIBUTING as a reader takes them: every block of code in them runs, in the order of the page.
 
-How long things take is cut by one rule (`shortened`): one step per stage, two levels, some hundred points, a coarse
-output grid, no figures. A block whose first line is a comment with a path is written to that file; a command or a kind
-of block that this test does not know fails it.
+How long things take is cut by one rule (`shortened.py`). A block whose first line is a comment with a path is written
+to that file; a command or a kind of block that this test does not know fails it.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import runpy
 import shlex
@@ -15,44 +15,24 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shortened import ALWAYS, LEVELS, POINTS, shortened, shortened_solve
 
 import kanpinn
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "docs" / "examples").glob("*.ipynb"))
 SHOWN = {"text", "json"}
 """Kinds of blocks that show something and are not run."""
 
-ALWAYS = ["threads=1", "output.points=11", "output.figures=false", "output.progress=false"]
-LEVELS = ["schedule.levels=2", "schedule.steps=1"]
-CYCLES = ["schedule.pre=1", "schedule.post=1", "schedule.coarsest=1"]
-RUN = ["problem=heat", *ALWAYS, *LEVELS, "sampler.interior=300"]
+RUN = ["problem=heat", *ALWAYS, *LEVELS, *POINTS]
 """The run that stands for RUN, RUN1, … in a page."""
-
-
-def shortened(overrides: list[str]) -> list[str]:
-    """The same solve with the steps, levels and points of a test."""
-    given = dict(text.partition("=")[::2] for text in overrides)
-    schedule = given.get("schedule", "nested")
-    extra = list(ALWAYS)
-    if schedule == "custom":
-        overrides = [re.sub(r"steps: ?\d+", "steps:1", text) for text in overrides]
-    elif schedule in ("v_cycle", "w_cycle"):
-        extra += ["schedule.levels=2", "schedule.cycles=1", *CYCLES]
-    else:
-        extra += [*LEVELS, *(CYCLES if schedule == "fmg" else [])]
-    if given.get("sampler") not in ("grid", "gauss_legendre") and given.get("problem") != "kdv":
-        extra += ["sampler.interior=300", "sampler.boundary=50"]
-    if "schedule.slabs" in given or given.get("problem") == "kdv":
-        extra += ["schedule.slabs=2", "backbone.grid=8"]
-    cut = {text.partition("=")[0] for text in extra}
-    return [text for text in overrides if text.partition("=")[0] not in cut] + extra
 
 
 def blocks(page: Path) -> Iterator[tuple[int, str, str]]:
@@ -96,15 +76,7 @@ def shelf(folder: Path, run_folder: Path) -> Path:
 @pytest.fixture
 def solve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `kanpinn.solve` take as long as a test may."""
-    full = kanpinn.solve
-
-    def short(problem: Any = (), *overrides: Any, **options: Any) -> Any:
-        if isinstance(problem, list | tuple):
-            return full(shortened(list(problem)), *overrides, **options)
-        texts = [item for item in overrides if isinstance(item, str)]
-        return full(problem, *[item for item in overrides if not isinstance(item, str)], *shortened(texts), **options)
-
-    monkeypatch.setattr(kanpinn, "solve", short, raising=False)
+    monkeypatch.setattr(kanpinn, "solve", shortened_solve(kanpinn.solve), raising=False)
 
 
 @pytest.fixture
@@ -186,6 +158,41 @@ def short_words(words: list[str]) -> list[str]:
 def test_every_example_runs(script, folder, solve, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+def test_every_example_reaches_what_it_shows(script, folder):
+    names = runpy.run_path(str(script), run_name="__main__")
+    assert REACHED[script.stem](names)
+
+
+REACHED: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "first_solve": lambda names: names["solution"].metrics["relative_l2"]["u"] < 1e-9,
+    "own_pde": lambda names: names["solution"].metrics["relative_l2"]["u"] < 1e-4,
+    "sweep": lambda names: names["error"] < 1e-6,  # the last network, the separable one
+    "read_with_xarray": lambda names: float(names["error"].max()) < 1e-9,
+    "boundary_layer": lambda names: names["relative"](names["u"], names["truth"]) < 1e-4,
+}
+"""Facts about the names an example leaves, run in full; a script without one fails."""
+
+
+def test_every_notebook_runs(folder):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        short = f"""
+            import sys
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            import kanpinn
+            from shortened import shortened_solve
+            kanpinn.solve = shortened_solve(kanpinn.solve)
+        """
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(inspect.cleandoc(short)))
+        client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+        shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        assert any("image/png" in output.get("data", {}) for output in shown), path.name
 
 
 def inline(page: Path) -> Iterator[tuple[str, str]]:

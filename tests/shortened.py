@@ -1,0 +1,47 @@
+"""The one rule by which tests shorten what docs and examples solve.
+
+One step per stage, two levels, some hundred points, a coarse output grid, no figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+ALWAYS = ["threads=1", "output.points=11", "output.figures=false", "output.progress=false"]
+LEVELS = ["schedule.levels=2", "schedule.steps=1"]
+CYCLES = ["schedule.pre=1", "schedule.post=1", "schedule.coarsest=1"]
+POINTS = ["sampler.interior=300", "sampler.boundary=50"]
+
+
+def shortened(overrides: list[str]) -> list[str]:
+    """The same solve with the steps, levels and points of a test."""
+    given = dict(text.partition("=")[::2] for text in overrides)
+    schedule = given.get("schedule", "nested")
+    extra = list(ALWAYS)
+    if schedule == "custom":
+        overrides = [re.sub(r"steps: ?\d+", "steps:1", text) for text in overrides]
+    elif schedule in ("v_cycle", "w_cycle"):
+        extra += ["schedule.levels=2", "schedule.cycles=1", *CYCLES]
+    else:
+        extra += [*LEVELS, *(CYCLES if schedule == "fmg" else [])]
+    if given.get("sampler") not in ("grid", "gauss_legendre") and given.get("problem") != "kdv":
+        extra += POINTS
+    if "schedule.slabs" in given or given.get("problem") == "kdv":
+        extra += ["schedule.slabs=2", "backbone.grid=8"]
+    cut = {text.partition("=")[0] for text in extra}
+    return [text for text in overrides if text.partition("=")[0] not in cut] + extra
+
+
+def shortened_solve(solve: Callable[..., Any]) -> Callable[..., Any]:
+    """`kanpinn.solve` with every call shortened."""
+
+    def short(problem: Any = (), *overrides: Any, **options: Any) -> Any:
+        if isinstance(problem, list | tuple):
+            return solve(shortened(list(problem)), *overrides, **options)
+        texts = [item for item in overrides if isinstance(item, str)]
+        objects = [item for item in overrides if not isinstance(item, str)]
+        return solve(problem, *objects, *shortened(texts), **options)
+
+    return short
