@@ -18,7 +18,7 @@ from test_objective import NONE, System, build, draw_for
 from test_sparse_gram import agree
 
 from kanpinn.backbones import Kan, Separable
-from kanpinn.backbones.separable import normal_equations
+from kanpinn.backbones.separable import khatri_rao, normal_equations
 from kanpinn.backbones.separable.tensor_product_points import SharedValues, pieces
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -82,8 +82,8 @@ def test_normal_equations_equal_those_of_the_jacobian(
 ) -> None:
     objective, theta = placed(problem, options, sampler, counts, exact=exact)
     if work == "every table":  # of the faces too, where few points make it dear
-        monkeypatch.setattr(normal_equations._Block, "dense_work", lambda _: float("inf"))
-        monkeypatch.setattr(normal_equations, "SLICE_BYTES", 2**14)
+        monkeypatch.setattr(khatri_rao.Block, "dense_work", lambda _: float("inf"))
+        monkeypatch.setattr(khatri_rao, "SLICE_BYTES", 2**14)
         assert found(objective, theta) is not None
     agree(objective, theta, 1e-12)
 
@@ -108,7 +108,7 @@ def test_multipliers_of_points_are_seen() -> None:
 def test_both_ways_of_summing_over_pairs_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, theta = placed(PoissonNd(dim=3), SINGLE, "grid", (1728, 10), exact=True)
     for often in (True, False):
-        monkeypatch.setattr(normal_equations, "_pairwise", lambda *_, often=often: often)
+        monkeypatch.setattr(khatri_rao, "pairwise_is_less", lambda *_, often=often: often)
         agree(objective, theta, 1e-12)
 
 
@@ -125,7 +125,7 @@ def test_elsewhere_the_whole_jacobian_is_taken(case: str, monkeypatch: pytest.Mo
     objective, theta = scattered()[case]
     assert found(objective, theta) is None
     # What tables would cost is not asked again at the same points, nor by a run that is resumed there.
-    monkeypatch.setattr(normal_equations._Block, "work", lambda _: pytest.fail("asked again"))
+    monkeypatch.setattr(khatri_rao.Block, "work", lambda _: pytest.fail("asked again"))
     assert found(objective, theta) is None
     agree(objective, theta, 1e-12)
     other = Objective(
@@ -199,22 +199,22 @@ def test_a_hundred_thousand_points_need_little_work_and_memory(monkeypatch: pyte
     assert len(objective.points) >= 99_000
     assert len(theta) == 568
     counted: list[float] = []
-    add = normal_equations._Block.add
+    add = khatri_rao.Block.add
 
-    def watched(block: normal_equations._Block, *arguments: torch.Tensor) -> None:
+    def watched(block: khatri_rao.Block, *arguments: torch.Tensor) -> None:
         counted.append(block.work() / block.dense_work())
         add(block, *arguments)
 
     sizes: list[int] = []
-    for name in ("_by_rows", "_by_pairs"):
-        combine: Callable[..., torch.Tensor] = getattr(normal_equations, name)
+    for name in ("sums_by_rows", "sums_by_pairs"):
+        combine: Callable[..., torch.Tensor] = getattr(khatri_rao, name)
 
         def measured(*arguments: torch.Tensor, combine: Callable[..., torch.Tensor] = combine) -> torch.Tensor:
             sizes.extend(a.numel() for a in arguments)
             return combine(*arguments)
 
-        monkeypatch.setattr(normal_equations, name, measured)
-    monkeypatch.setattr(normal_equations._Block, "add", watched)
+        monkeypatch.setattr(khatri_rao, name, measured)
+    monkeypatch.setattr(khatri_rao.Block, "add", watched)
     matrix, _, _, _ = objective.linearize(theta).gram()
     assert bool(matrix.isfinite().all())
     assert counted[0] < 0.1

@@ -17,6 +17,7 @@ from torch import Tensor, cos
 from kanpinn import api
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.network import LEGENDRE
 from kanpinn.backbones.spline_layer import SplineLayer
@@ -194,7 +195,7 @@ def test_products_of_any_parts_are_those_of_the_jacobian(
     count = len(objective.points)
     mixed = torch.from_numpy(np.random.default_rng(8).permutation(count))
     monkeypatch.setattr(gram_local, "parts", lambda *_: [p.sort().values for p in mixed.tensor_split(many)])
-    found = gram_local.products(objective.backbone, theta, objective.forward_pass(theta), objective.points)
+    found = gram_local.products(objective.backbone, theta, objective.forward_pass(theta), objective.points, CostTable())
     assert found is not None
     jacobian = objective.linearize(theta).dense().jacobian
     expected, right = jacobian.T @ jacobian, jacobian.T @ objective.residual(theta)[0]

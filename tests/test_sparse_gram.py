@@ -10,6 +10,7 @@ import torch
 from test_objective import NONE, System, Wave, build, draw_for
 
 from kanpinn.backbones import Backbone, Kan, Mlp
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.multkan import MultKan
 from kanpinn.least_squares.gram_local import parts
@@ -33,7 +34,7 @@ def fine(problem: Problem, options: Options, *, exact: bool = False) -> tuple[Ob
 def cut(objective: Objective, theta: torch.Tensor) -> list[torch.Tensor] | None:
     """The parts into which the objective's points fall."""
     tape = objective.forward_pass(theta).tape
-    return parts(objective.points, objective.backbone.supports(tape), objective.size)
+    return parts(objective.points, objective.backbone.supports(tape), objective.size, CostTable())
 
 
 LOCAL = {

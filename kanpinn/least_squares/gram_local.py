@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Support
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.gram import GRAM_BLOCK, mirror
 
@@ -26,16 +27,6 @@ LARGEST = 512
 
 SEEN = 128
 """About how many of a part's points are looked at to find where to cut it."""
-
-
-def _dense_work(points: int, columns: int) -> float:
-    """The work of a dense Jacobian and its product, in multiplications, as measured: an entry takes as long as 230."""
-    return points * columns * (columns + 230.0)
-
-
-def _part_work(points: int, columns: int) -> float:
-    """The work of one part likewise: its product, its places (as much as of 100 points), its entries, its calls."""
-    return 1.3 * (points + 100.0) * columns**2 + 360.0 * points * columns + 1.6e7
 
 
 @dataclass(frozen=True)
@@ -71,48 +62,54 @@ class _Runs:
         """Columns that one point sees."""
         return self.rest + int((self.length * self.copies).sum())
 
-    def work(self, points: np.ndarray) -> float:
-        """The work of one part, from some of its points."""
+    def columns(self, points: np.ndarray) -> int:
+        """The number of columns that points see together, from some of them."""
         first = self.first[points[:: max(1, len(points) // SEEN)]]
-        columns = self.rest + int(((first.max(0) - first.min(0) + self.length) * self.copies).sum())
-        return _part_work(len(points), columns)
+        return self.rest + int(((first.max(0) - first.min(0) + self.length) * self.copies).sum())
 
 
-def parts(points: Tensor, supports: Sequence[Support | int], size: int) -> list[Tensor] | None:
+def parts(points: Tensor, supports: Sequence[Support | int], size: int, costs: CostTable) -> list[Tensor] | None:
     """Points in parts that see few parameters each.
 
     Args:
         points: `[N, d]`.
         supports: Of every layer with parameters; its number of parameters where every point sees them all.
         size: Number of parameters.
+        costs: Of the device.
 
     Returns:
         Indices of the points of each part; None where the dense product is less work.
     """
     if not any(isinstance(s, Support) for s in supports):
         return None
-    runs, dense = _Runs.of(supports), _dense_work(len(points), size)
-    if _part_work(len(points), runs.fewest) > dense:
+    runs, dense = _Runs.of(supports), costs.dense_work(len(points), size)
+    if costs.part_work(len(points), runs.fewest) > dense:
         return None
     found: list[np.ndarray] = []
-    if _bisect(points.cpu().numpy(), runs, np.arange(len(points)), found) > dense:
+    if _bisect(points.cpu().numpy(), runs, costs, np.arange(len(points)), found) > dense:
         return None
     return [torch.from_numpy(np.sort(part)).to(points.device) for part in found]
 
 
-def _bisect(coordinates: np.ndarray, runs: _Runs, points: np.ndarray, found: list[np.ndarray]) -> float:
+def _bisect(
+    coordinates: np.ndarray, runs: _Runs, costs: CostTable, points: np.ndarray, found: list[np.ndarray]
+) -> float:
     """Append the parts of some points and return their work: cut at the median of whichever coordinate saves most."""
-    whole, half = runs.work(points), len(points) // 2
+
+    def work(chosen: np.ndarray) -> float:
+        return costs.part_work(len(chosen), runs.columns(chosen))
+
+    whole, half = work(points), len(points) // 2
     best, sides = math.inf, (points, points)
     for column in range(coordinates.shape[1] if half else 0):
         order = points[np.argpartition(coordinates[points, column], half)]
-        work = runs.work(order[:half]) + runs.work(order[half:])
-        if work < best:
-            best, sides = work, (order[:half], order[half:])
+        both = work(order[:half]) + work(order[half:])
+        if both < best:
+            best, sides = both, (order[:half], order[half:])
     if best >= whole and len(points) <= LARGEST:
         found.append(points)
         return whole
-    return sum(_bisect(coordinates, runs, side, found) for side in sides)
+    return sum(_bisect(coordinates, runs, costs, side, found) for side in sides)
 
 
 def compact(
@@ -124,7 +121,7 @@ def compact(
         values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
         supports: As of `parts`, points in the order of `values`.
         part: Which points.
-        columns: From `_columns`.
+        columns: From `columns_of`.
 
     Returns:
         Which columns, ascending, `[a]`, and the rows there, `[n, a]`, points last in memory.
@@ -177,7 +174,9 @@ def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
         flat.scatter_add_(0, places, product.view(-1))
 
 
-def products(backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tensor) -> tuple[Tensor, Tensor] | None:
+def products(
+    backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tensor, costs: CostTable
+) -> tuple[Tensor, Tensor] | None:
     """JᵀJ and Jᵀr, part by part.
 
     Args:
@@ -185,15 +184,16 @@ def products(backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tens
         theta: Parameters `[P]`.
         known: Its forward pass, no term of which compares two points.
         points: Those of all terms, `[N, d]`.
+        costs: Of the device.
 
     Returns:
         JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
     """
     supports, size = backbone.supports(known.tape), len(theta)
-    chosen = parts(points, supports, size)
+    chosen = parts(points, supports, size, costs)
     if chosen is None:
         return None
-    columns = _columns(supports, theta.device)
+    columns = columns_of(supports, theta.device)
     order = torch.cat(chosen)
     ends = np.cumsum([0, *(len(part) for part in chosen)]).tolist()
     supports = [s.at(order) if isinstance(s, Support) else s for s in supports]
@@ -213,7 +213,7 @@ def products(backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tens
     return matrix, gradient
 
 
-def _columns(supports: Sequence[Support | int], device: torch.device) -> list[Tensor]:
+def columns_of(supports: Sequence[Support | int], device: torch.device) -> list[Tensor]:
     """Of every part of the parameters, which of them each place that its support knows is, `[size]` each."""
     found, start = [], 0
     for s in supports:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.separable import normal_equations
 from kanpinn.least_squares import gram_local
 from kanpinn.least_squares.forward_pass import ForwardPass
@@ -27,9 +28,11 @@ class GramPlan:
     """Choices of how JᵀJ is formed at some points; kept, since every choice has a rounding of its own.
 
     Attributes:
+        costs: Of the device.
         declined: By term, numbers of the equations for which shared coordinate values were found to save no work.
     """
 
+    costs: CostTable
     declined: dict[str, set[int]] = field(default_factory=dict)
 
 
@@ -201,8 +204,8 @@ class NetworkLinearization(Linearization):
             for m, (term, row) in enumerate(known.rows)
         ]
         passes = [[equations[m] for m in members] for members in known.passes]
-        return normal_equations.products(self._backbone, self._theta, known.tape, passes)
+        return normal_equations.products(self._backbone, self._theta, known.tape, passes, self._plan.costs)
 
     def _by_neighbours(self, known: ForwardPass) -> tuple[Tensor, Tensor] | None:
         """JᵀJ and Jᵀr of a network whose parameters act locally."""
-        return gram_local.products(self._backbone, self._theta, known, self._points.points)
+        return gram_local.products(self._backbone, self._theta, known, self._points.points, self._plan.costs)

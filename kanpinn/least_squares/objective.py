@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.errors import unknown_choice
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.forward_pass import ForwardPass
+from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
 from kanpinn.least_squares.points import (
@@ -126,9 +128,23 @@ class Objective(LeastSquares):
     """
 
     def __init__(
-        self, residuals: Residuals, weighting: Weighting, collocation: CollocationPoints | None = None
+        self,
+        residuals: Residuals,
+        weighting: Weighting,
+        collocation: CollocationPoints | None = None,
+        costs: CostTable | None = None,
     ) -> None:
-        """Join residuals, weights and points; raises UserError for weights of terms that do not exist."""
+        """Join residuals and weights.
+
+        Args:
+            residuals: Problem and network.
+            weighting: Term weights and multipliers.
+            collocation: The points; none if None.
+            costs: Of the points' device; None looks them up once there are points.
+
+        Raises:
+            UserError: For weights of terms that do not exist.
+        """
         _check_weights(residuals, weighting)
         self.residuals = residuals
         self.backbone = residuals.backbone
@@ -136,7 +152,8 @@ class Objective(LeastSquares):
         empty = torch.empty(0, len(residuals.problem.domain))
         self.collocation = CollocationPoints(empty) if collocation is None else collocation
         self._sample: Draw | None = None
-        self._plan = GramPlan()
+        self._costs = costs
+        self._plan = GramPlan(costs or CostTable())
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self._version = 0
 
@@ -162,13 +179,14 @@ class Objective(LeastSquares):
         """
         problem = self.residuals.problem
         self.collocation = collocation_points(problem, self.residuals.conditions, sample, self.weighting)
-        self._sample, self._plan, self._inputs = sample, GramPlan(), None
+        self._plan = GramPlan(self._costs or cost_table(self.points.device))
+        self._sample, self._inputs = sample, None
         self.weighting.reset(relative_times(problem, self.collocation))
         self._version += 1
 
     def at(self, collocation: CollocationPoints) -> Objective:
         """The same residuals and weights on some of its points."""
-        return Objective(self.residuals, self.weighting, collocation)
+        return Objective(self.residuals, self.weighting, collocation, self._plan.costs)
 
     def state(self) -> State:
         """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
@@ -188,7 +206,7 @@ class Objective(LeastSquares):
         if state["sample"] is not None:
             self.set_points(Draw.from_state(state["sample"], device))
         self.weighting.load_state(state["weighting"], device)
-        self._plan = GramPlan({str(name): {int(k) for k in found} for name, found in state["declined"].items()})
+        self._plan.declined = {str(name): {int(k) for k in found} for name, found in state["declined"].items()}
         self._version += 1
 
     def _raw(self, theta: Tensor, tape: Tape | None = None) -> Jet:

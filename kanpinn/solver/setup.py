@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import BACKBONES, Backbone
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.least_squares.objective import Objective
@@ -116,17 +117,18 @@ class Setup:
         problem = self.problem if level is None else self.problem_on(level)
         return Residuals(problem, backbone, exact=self.exact)
 
-    def objective(self, backbone: Backbone, level: int | None = None) -> Objective:
+    def objective(self, backbone: Backbone, level: int | None = None, costs: CostTable | None = None) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.
 
         Args:
             backbone: The network.
             level: The level whose problem it solves; None for the problem itself.
+            costs: Of the device; None looks them up.
 
         Returns:
             The objective.
         """
-        return Objective(self.residuals(backbone, level), deepcopy(self.weighting))
+        return Objective(self.residuals(backbone, level), deepcopy(self.weighting), costs=costs)
 
     def slab(self, number: int, before: Fields | None) -> Setup:
         """Return the setup of one time slab of the schedule.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.cost_table import CostTable
 from kanpinn.errors import DivergedError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
+from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.correction import FasProblem
@@ -53,6 +56,7 @@ class Training:
         history: One row per step kept.
         underway: The stage under way; None between stages.
         events: What happened on the way that the log should tell.
+        costs: Of the device, by which it is decided how JᵀJ is formed.
         spectra: Power spectra of the error at the end of each visit, by its place among `levels`.
     """
 
@@ -63,6 +67,7 @@ class Training:
         self._before = before
         self.slab = 0 if before is None else before.slab + 1
         self.started = time.perf_counter() if before is None else before.started
+        self.costs = cost_table(setup.device) if before is None else before.costs
         self.levels: list[LevelRecord] = [] if before is None else before.levels
         self.history: list[Row] = [] if before is None else before.history
         self.events: list[str] = [] if before is None else before.events
@@ -127,7 +132,7 @@ class Training:
 
     def _objective(self, backbone: Backbone) -> Objective:
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
-        return self.setup.objective(backbone, self._level(backbone))
+        return self.setup.objective(backbone, self._level(backbone), self.costs)
 
     def _level(self, backbone: Backbone) -> int:
         """The level a network is trained on: its own, or the stage's where it has none."""
@@ -435,6 +440,7 @@ class Training:
             "collocation": self.collocation.state(),
             "work": self._work,
             "below": self.below,
+            "costs": asdict(self.costs),
             "initial": generator_state(self._initial),
             "underway": underway,
         }
@@ -452,6 +458,7 @@ class Training:
         self._stage = None if stage is None else self._plan[int(stage)]
         if not 1 <= int(state["hierarchy"]["levels"]) <= schedule.levels:
             raise ValueError(f"{state['hierarchy']['levels']} levels of {schedule.levels}")
+        self.costs = CostTable(**{str(name): float(value) for name, value in state["costs"].items()})
         self.hierarchy.load_state(state["hierarchy"], self.setup.device)
         self.optimizers.load_state(state["optimizers"], self.setup.device)
         self.collocation.load_state(state["collocation"])
