@@ -18,7 +18,8 @@ from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.multilevel.correction import ARMIJO, FasProblem, GalerkinProblem, correct
+from kanpinn.least_squares.wrapped import SubspaceProblem
+from kanpinn.multilevel.correction import ARMIJO, FasProblem, correct
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.pde.problem import Box, Condition, Point, Problem
@@ -113,7 +114,7 @@ def test_the_galerkin_system_is_the_projected_one() -> None:
     levels.descend("galerkin")
     matrix, half, _, _ = levels.problem.linearize(levels.theta).gram()
     assert torch.allclose(matrix, p.T @ (j.T @ j) @ p, rtol=1e-9, atol=1e-10)
-    assert isinstance(levels.problem, GalerkinProblem)
+    assert isinstance(levels.problem, SubspaceProblem)
     assert levels.problem.network(levels.theta)[0].backbone is levels.backbones[1]
     assert half.shape == (levels.backbones[0].size,)
 

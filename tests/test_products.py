@@ -19,7 +19,7 @@ from kanpinn.least_squares import linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import ResidualAttention
-from kanpinn.multilevel.correction import FasProblem, GalerkinProblem
+from kanpinn.multilevel.correction import FasProblem, galerkin
 from kanpinn.multilevel.transfer import Transfer
 
 RELU = ReluKan(width=[2], degree=4, grid=4, base=True, bias=True)
@@ -109,7 +109,7 @@ def test_coarse_problems_have_products_too(radius: float | None) -> None:
     free[coarse.backbone.last_layer] = 1.0
     d = torch.linspace(-0.1, 0.1, len(theta), dtype=torch.float64)
     for chosen in (None, free):
-        agree(GalerkinProblem(fine, at, transfer, chosen), d)
+        agree(galerkin(fine, at, transfer, chosen), d)
     start = transfer.restrict(at)
     agree(FasProblem.pose(coarse, start, fine.loss_and_gradient(at)[1], transfer, radius), start + d)
 

@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.linear_maps import LinearMap
 
 BLOCK_BYTES = 2**25
 """Memory of one block of rows of the Jacobian."""
@@ -30,37 +31,6 @@ SMALLEST_BLOCK = 32
 def block_rows(size: int) -> int:
     """Return how many rows of `size` float64 numbers make a block."""
     return max(SMALLEST_BLOCK, BLOCK_BYTES // (8 * size))
-
-
-class LinearMap(Protocol):
-    """A matrix P by its products, along the last axis of tensors."""
-
-    def prolong(self, theta: Tensor) -> Tensor:
-        """P v, `[..., P_coarse]` to `[..., P_fine]`."""
-        ...
-
-    def prolong_transpose(self, gradient: Tensor) -> Tensor:
-        """Pᵀ w, `[..., P_fine]` to `[..., P_coarse]`."""
-        ...
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Diagonal matrix of ones and zeros, which holds some parameters fixed.
-
-    Attributes:
-        free: 1 where a parameter may change, else 0, `[P]`.
-    """
-
-    free: Tensor
-
-    def prolong(self, theta: Tensor) -> Tensor:
-        """The parameters with zeros for fixed ones, `[..., P]`."""
-        return theta * self.free
-
-    def prolong_transpose(self, gradient: Tensor) -> Tensor:
-        """The same of gradients, `[..., P]`."""
-        return gradient * self.free
 
 
 class NormalEquations(NamedTuple):
@@ -146,7 +116,7 @@ class Linearization(ABC):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dense(Linearization):
     """Linearisation with a stored Jacobian.
 
@@ -263,7 +233,7 @@ class Shifted(Linearization):
 
     def dense(self) -> Dense:
         """J with √μ I below it."""
-        found, jacobian, change = self._inner.dense(), None, self._change
+        found, change = self._inner.dense(), self._change
         jacobian = found.jacobian
         if self._mu:
             unit = torch.eye(len(change), dtype=change.dtype, device=change.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, final
+from typing import final
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from kanpinn.state import State
 
 
 class LeastSquares(ABC):
-    """What optimisers minimise: ‖r(theta)‖², perhaps with a linear term, over a flat parameter vector.
+    """Least-squares problem: ‖r(theta)‖², perhaps with a linear term, over a flat parameter vector.
 
     Attributes:
         backbone: The network whose parameters theta is shaped like.
@@ -40,7 +40,7 @@ class LeastSquares(ABC):
     """
 
     backbone: Backbone
-    is_correction: ClassVar[bool] = False
+    is_correction: bool = False
 
     @property
     def size(self) -> int:

@@ -16,8 +16,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from kanpinn.least_squares.linear_maps import Chain, Mask
 from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.transfer import Transfer
 
 ARMIJO = 1e-4
@@ -158,76 +160,25 @@ class FasProblem(LeastSquares):
             yield self.added
 
 
-@final
-class GalerkinProblem(LeastSquares):
-    """A loss on an affine subspace: f(θ_f + P d) as a function of d `[P_coarse]`, from d = 0.
+def galerkin(fine: LeastSquares, base: Tensor, transfer: Transfer, free: Tensor | None = None) -> SubspaceProblem:
+    """Pose the fine problem on the affine coarse space θ_f + P d: a fine evaluation but a coarse solve.
 
-    Its Gauss–Newton system is the Galerkin one, Pᵀ(JᵀJ)P d = −Pᵀg. It costs a fine evaluation but a coarse solve.
-
-    Attributes:
+    Args:
         fine: The finer level's problem.
         base: θ_f `[P_fine]`.
         transfer: Carries P.
         free: 1 where d may change, else 0, `[P_coarse]`; None where all of it may.
+
+    Returns:
+        The problem, from d = 0.
     """
-
-    is_correction = True
-
-    def __init__(self, fine: LeastSquares, base: Tensor, transfer: Transfer, free: Tensor | None = None) -> None:
-        self.fine = fine
-        self.base = base
-        self.transfer = transfer
-        self.free = free
-        self.backbone = transfer.coarse
-
-    @property
-    def points(self) -> Tensor:
-        """The fine problem's points `[N, d]`."""
-        return self.fine.points
-
-    @property
-    def version(self) -> int:
-        """The fine problem's version."""
-        return self.fine.version
-
-    def prolong(self, theta: Tensor) -> Tensor:
-        """P with fixed parameters left out: `[..., P_coarse]` to `[..., P_fine]`."""
-        return self.transfer.prolong(theta if self.free is None else theta * self.free)
-
-    def prolong_transpose(self, gradient: Tensor) -> Tensor:
-        """Its transpose: `[..., P_fine]` to `[..., P_coarse]`."""
-        coarse = self.transfer.prolong_transpose(gradient)
-        return coarse if self.free is None else coarse * self.free
-
-    def _fine(self, d: Tensor) -> Tensor:
-        return self.base + self.prolong(d)
-
-    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """The finest network at θ_f + P d."""
-        return self.fine.network(self._fine(theta))
-
-    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """f(θ_f + P d) and its terms."""
-        return self.fine.loss(self._fine(theta))
-
-    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """f(θ_f + P d), Pᵀ∇f there, and its terms."""
-        loss, gradient, terms = self.fine.loss_and_gradient(self._fine(theta))
-        return loss, self.prolong_transpose(gradient), terms
-
-    def linearize(self, theta: Tensor) -> Linearization:
-        """J P and Pᵀg at θ_f + P d."""
-        return self.fine.linearize(self._fine(theta)).restricted(self)
-
-    def parts(self, rows: int | None) -> Iterator[LeastSquares]:
-        """The fine problem's parts on the same subspace."""
-        for part in self.fine.parts(rows):
-            yield GalerkinProblem(part, self.base, self.transfer, self.free)
+    prolongation = transfer if free is None else Chain(transfer, Mask(free))
+    return SubspaceProblem(fine, base, prolongation, transfer.coarse, is_correction=True)
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a coarse correction did.
+    """Result of a coarse correction.
 
     Attributes:
         theta: Fine parameters afterwards, `[P]`.

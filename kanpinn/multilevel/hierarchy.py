@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.least_squares.objective import LeastSquares, Objective
-from kanpinn.multilevel.correction import Correction, FasProblem, GalerkinProblem, correct
+from kanpinn.least_squares.wrapped import SubspaceProblem
+from kanpinn.multilevel.correction import Correction, FasProblem, correct, galerkin
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.state import State, check_size, tensor
 
@@ -114,14 +115,14 @@ class Hierarchy:
         self.problem, self.theta = problem, start
         self.level -= 1
 
-    def _galerkin(self, fine: LeastSquares, base: Tensor, level: int, layers: str) -> GalerkinProblem:
+    def _galerkin(self, fine: LeastSquares, base: Tensor, level: int, layers: str) -> SubspaceProblem:
         """The Galerkin problem on a level, of the next finer one's problem at its parameters `[P_fine]`."""
         transfer = self.transfer(level)
         free = None
         if layers == "last":
             free = base.new_zeros(transfer.coarse.size)
             free[transfer.coarse.last_layer] = 1.0
-        return GalerkinProblem(fine, base, transfer, free)
+        return galerkin(fine, base, transfer, free)
 
     def state(self) -> State:
         """The levels, their problems from the finest, and the parameters of each."""
@@ -133,8 +134,9 @@ class Hierarchy:
                 known = {"start": problem.added.start, "tau": problem.added.tau, "mu": problem.added.mu}
                 problems.append({"kind": "fas", "objective": problem.coarse.state(), **known})
             else:
-                assert isinstance(problem, GalerkinProblem)
-                problems.append({"kind": "galerkin", "layers": "all" if problem.free is None else "last"})
+                assert isinstance(problem, SubspaceProblem)
+                whole = isinstance(problem.prolongation, Transfer)
+                problems.append({"kind": "galerkin", "layers": "all" if whole else "last"})
         suspended = [{"theta": waiting.theta, "start": waiting.start} for waiting in self.suspended]
         known = {"level": self.level, "levels": len(self.backbones), "theta": self.theta}
         return {**known, "problems": problems, "suspended": suspended}

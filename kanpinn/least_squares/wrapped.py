@@ -1,0 +1,156 @@
+"""Least-squares problems made of others: in a subspace, with fixed parameters, or with rows spread over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import numpy as np
+from torch import Tensor
+from torch import distributed as dist
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.least_squares.linear_maps import LinearMap, Mask
+from kanpinn.least_squares.linearization import Linearization, summed_loss
+from kanpinn.least_squares.objective import LeastSquares, Objective
+
+
+@final
+class SubspaceProblem(LeastSquares):
+    """A loss on an affine subspace: f(θ₀ + P d) as a function of d `[P_coarse]`.
+
+    Its Gauss–Newton system is the Galerkin one, Pᵀ(JᵀJ)P d = −Pᵀg.
+
+    Attributes:
+        inner: The problem with the loss f.
+        base: θ₀ `[P]`.
+        prolongation: P.
+        backbone: The network whose parameters d is shaped like.
+        is_correction: Whether d is a coarse correction, else all parameters.
+    """
+
+    def __init__(
+        self, inner: LeastSquares, base: Tensor, prolongation: LinearMap, backbone: Backbone, *, is_correction: bool
+    ) -> None:
+        self.inner, self.base, self.prolongation, self.backbone = inner, base, prolongation, backbone
+        self.is_correction = is_correction
+
+    @property
+    def points(self) -> Tensor:
+        """Those of the inner problem, `[N, d]`."""
+        return self.inner.points
+
+    @property
+    def version(self) -> int:
+        """That of the inner problem."""
+        return self.inner.version
+
+    def _moved(self, theta: Tensor) -> Tensor:
+        return self.base + self.prolongation.prolong(theta)
+
+    def _with(self, inner: LeastSquares) -> SubspaceProblem:
+        return SubspaceProblem(inner, self.base, self.prolongation, self.backbone, is_correction=self.is_correction)
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The inner problem's network at θ₀ + P d."""
+        return self.inner.network(self._moved(theta))
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """f(θ₀ + P d) and its terms."""
+        return self.inner.loss(self._moved(theta))
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """f(θ₀ + P d), Pᵀ∇f there, and its terms."""
+        loss, gradient, terms = self.inner.loss_and_gradient(self._moved(theta))
+        return loss, self.prolongation.prolong_transpose(gradient), terms
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        """J P and Pᵀg at θ₀ + P d."""
+        return self.inner.linearize(self._moved(theta)).restricted(self.prolongation)
+
+    def parts(self, rows: int | None) -> Iterator[LeastSquares]:
+        """The inner problem's parts on the same subspace."""
+        return map(self._with, self.inner.parts(rows))
+
+    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
+        """The inner problem's random part on the same subspace; itself where that cannot be taken apart."""
+        part = self.inner.sampled(share, generator)
+        return self if part is self.inner else self._with(part)
+
+
+def frozen(problem: LeastSquares, theta: Tensor, free: Tensor) -> SubspaceProblem:
+    """Hold some parameters where they are.
+
+    Args:
+        problem: The problem.
+        theta: Its parameters `[P]`.
+        free: 1 where a parameter may change, else 0, `[P]`.
+
+    Returns:
+        The same problem of parameters `[P]`, in which the others have no effect.
+    """
+    return SubspaceProblem(
+        problem, theta * (1 - free), Mask(free), problem.backbone, is_correction=problem.is_correction
+    )
+
+
+@final
+class ShardedProblem(LeastSquares):
+    """A least-squares problem whose points are shared out among processes, which take the same steps.
+
+    Every process holds the whole problem, evaluates its own share of the points and adds up with the others, so that
+    all see the same loss, gradient and JᵀJ.
+
+    Attributes:
+        whole: The problem with all points.
+        backbone: Its network.
+        group: The processes; None for all.
+    """
+
+    def __init__(self, whole: Objective, group: dist.ProcessGroup | None = None) -> None:
+        self.whole, self.backbone, self.group = whole, whole.backbone, group
+        self._share = self._cut()
+
+    def _cut(self) -> tuple[object, Objective]:
+        points = self.whole.collocation
+        own = points.shard(dist.get_rank(self.group), dist.get_world_size(self.group))
+        if not len(own):
+            raise ValueError(f"{len(points)} points are too few for {dist.get_world_size(self.group)} processes")
+        return points, self.whole.at(own)
+
+    @property
+    def share(self) -> Objective:
+        """This process's share, of the points drawn last."""
+        if self._share[0] is not self.whole.collocation:
+            self._share = self._cut()
+        return self._share[1]
+
+    @property
+    def points(self) -> Tensor:
+        """Those of all processes, `[N, d]`."""
+        return self.whole.points
+
+    @property
+    def version(self) -> int:
+        """That of the whole problem."""
+        return self.whole.version
+
+    def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
+        """The whole problem and theta `[P]`."""
+        return self.whole, theta
+
+    def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
+        """The loss over the points of all processes and each term's part."""
+        return summed_loss(*self.share.loss(theta), theta, self.group)
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        """The loss over the points of all processes, its gradient `[P]` and each term's part."""
+        loss, gradient, terms = self.share.loss_and_gradient(theta)
+        gradient = gradient.clone()
+        dist.all_reduce(gradient, group=self.group)
+        total, terms = summed_loss(loss, terms, gradient, self.group)
+        return total, gradient, terms
+
+    def linearize(self, theta: Tensor) -> Linearization:
+        """The linearisation over the points of all processes."""
+        return self.share.linearize(theta).sharded(self.group)
