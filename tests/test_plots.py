@@ -1,7 +1,11 @@
 """Figures: what a reader may trust in them (limits, scales, labels), for every shape a solution can have."""
 
+import os
 import re
 import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +41,11 @@ from kanpinn.plots import (
     spectrum_figure,
 )
 from kanpinn.plots.activations import edge_layers
-from kanpinn.plots.frames import _line_frames, _map_frames
+from kanpinn.plots.frames import line_frames, map_frames
 from kanpinn.plots.history import coarse_steps
 from kanpinn.plots.spectrum import banded, shown_visits
-from kanpinn.plots.style import axis_label, formula, number, relative_l2
+from kanpinn.plots.style import relative_l2
+from kanpinn.plots.text import axis_label, formula, number
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -529,7 +534,7 @@ def test_an_animation_has_a_frame_per_time_on_scales_that_stay(tmp_path: Path, a
         assert film.n_frames == len(data.coordinates["t"]) == 5
         total = sum(film.info["duration"] for k in range(5) if film.seek(k) is None)
     assert total == pytest.approx(6000, rel=0.02)
-    figure, show = (_line_frames if axes == "xt" else _map_frames)(data, "u")
+    figure, show = (line_frames if axes == "xt" else map_frames)(data, "u")
     show(3)
     if axes == "xt":
         np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), data.fields["u"][3])
@@ -741,3 +746,42 @@ def test_a_problem_in_two_space_coordinates_and_time_is_solved_and_drawn(folder,
     )} | {"animation_u.gif"}  # fmt: skip
     with Image.open(folder / "run" / "figures" / "animation_u.gif") as film:
         assert film.n_frames == 4
+
+
+HEAT = solution("xt")
+ODD_SETTINGS = {"text.usetex": True, "axes.grid": True, "font.size": 31.0, "savefig.dpi": 7, "figure.autolayout": True}
+
+
+def test_figures_look_the_same_whatever_the_callers_settings_are(tmp_path):
+    plot_all(HEAT, tmp_path / "plain")
+    with mpl.rc_context(ODD_SETTINGS):
+        before = dict(mpl.rcParams)
+        plot_all(HEAT, tmp_path / "odd")
+        assert dict(mpl.rcParams) == before
+    for file in (tmp_path / "plain").iterdir():
+        assert file.read_bytes() == (tmp_path / "odd" / file.name).read_bytes(), file.name
+
+
+def test_threads_that_draw_at_once_leave_the_settings_as_they_were():
+    before = dict(mpl.rcParams)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: history_figure(HEAT), range(8)))
+    assert dict(mpl.rcParams) == before
+
+
+def test_dollar_signs_in_labels_are_dollar_signs(tmp_path):
+    labels = {**HEAT.labels, "u": ("price in US$", "$"), "x": ("strike $K", "$/unit")}
+    history = {**HEAT.history, "term_cost_$": HEAT.history["loss"]}
+    assert plot_all(replace(HEAT, labels=labels, history=history, equation="$x = u"), tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "module://no_such.backend"])
+def test_a_backend_that_is_not_there_keeps_no_figure_from_being_drawn(backend, tmp_path):
+    write_solution(tmp_path / "solution.h5", HEAT)
+    command, environment = (
+        [sys.executable, "-m", "kanpinn", "plot", str(tmp_path)],
+        {**os.environ, "MPLBACKEND": backend},
+    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "figures" / "solution_u.png").is_file()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+try:
+    from matplotlib.figure import Figure
+except ValueError:  # the environment names a backend that is not there; figures here are drawn without one
+    del os.environ["MPLBACKEND"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[name]
+    from matplotlib.figure import Figure
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.activations import activations_figure
 from kanpinn.plots.cycle import cycle_figure
 from kanpinn.plots.history import history_figure, level_changes
-from kanpinn.plots.maps import nearest_times, residual_figure, solution_figure
+from kanpinn.plots.maps import solution_figure
+from kanpinn.plots.panels import nearest_times
+from kanpinn.plots.residual import residual_figure
 from kanpinn.plots.slices import relative_l2_slices, slices_figure
 from kanpinn.plots.spectrum import spectrum_figure
 from kanpinn.plots.style import save
@@ -36,15 +45,12 @@ __all__ = [
 def figures(
     data: SolutionFile, times: Sequence[float] | None = None, every: bool = True
 ) -> dict[str, Callable[[], Figure | None]]:
-    """Name the figures that a solution may give.
+    """Name the figures that a solution may give, each with its builder, which returns None for one it does not give.
 
     Args:
         data: The solution.
-        times: At which times to cut; None leaves the choice to the figures.
-        every: Whether to include those that a run does not draw by itself.
-
-    Returns:
-        What builds each figure, by its name; None comes of one that this solution does not give.
+        times: Times to cut at; None leaves the choice to the figures.
+        every: False leaves out those that a run does not draw by itself.
     """
     found: dict[str, Callable[[], Figure | None]] = {}
     for unknown in data.unknowns:
@@ -73,8 +79,8 @@ def plot_all(
         data: The solution.
         folder: Where the figures go; created where missing.
         dpi: Dots per inch.
-        times: At which times to cut; None leaves the choice to the figures.
-        every: Whether to draw those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`,
+        times: Times to cut at; None leaves the choice to the figures.
+        every: False leaves out those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`,
             `activations.png`.
 
     Returns:

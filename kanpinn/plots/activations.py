@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
+from kanpinn.plots.style import COLOURS, new_figure, styled
+from kanpinn.plots.text import formula, heading
 
 _COLUMNS = 8
 _POINTS = 401
@@ -23,14 +24,14 @@ class EdgeLayer:
     """A layer's activations φ[q, p], from input p to output q.
 
     Attributes:
-        body: The part of the network it belongs to: "" for all of it, a coordinate in a separable network.
+        factor: The factor network it belongs to, a coordinate; "" in a network that is not separable.
         number: Its place there, from 1.
         x: Points on the range of the knots `[n]`.
         values: `[out, in, n]`.
         knots: The knots within the range; empty for polynomials.
     """
 
-    body: str
+    factor: str
     number: int
     x: np.ndarray
     values: np.ndarray
@@ -51,7 +52,7 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
         place = found[1]
         if re.search(r"slab_[1-9]", place):
             continue
-        body = [part for part in place.split("/")[:-1] if not re.match(r"(layer|slab)_\d+$", part)]
+        factor = [part for part in place.split("/")[:-1] if not re.match(r"(layer|slab)_\d+$", part)]
         if found[3] == "chebyshev_":
             layer = _polynomials(data.model[found[0]])
         else:
@@ -62,7 +63,7 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
             silu = x / (1 + np.exp(-x))
             values = values * data.model[f"{place}/spline_scale"][..., None]
             values = values + data.model[f"{place}/base_weight"][..., None] * silu
-        yield EdgeLayer("/".join(body), int(found[2]) + 1, x, values, inner)
+        yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner)
 
 
 def _polynomials(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,11 +149,11 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
     shown = (
         f"{len(order)} largest of {outputs * inputs} {edges}" if most < outputs * inputs else f"{len(order)} {edges}"
     )
-    body = f"factor in {formula(layer.body)}, " if layer.body else ""
+    factor = f"factor in {formula(layer.factor)}, " if layer.factor else ""
     intervals = len(layer.knots) - 1
     knots = f", {intervals} knot interval{'s' * (intervals != 1)}" if len(layer.knots) else ", polynomials"
     part.suptitle(
-        f"{body}layer {layer.number}:  {inputs} → {outputs}{knots},  {shown}", fontsize=9.5, x=0.01, ha="left"
+        f"{factor}layer {layer.number}:  {inputs} → {outputs}{knots},  {shown}", fontsize=9.5, x=0.01, ha="left"
     )
     grid = part.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     limit = 1.1 * float(np.abs(values).max()) or 1.0

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.compare.comparison import Run
-from kanpinn.plots.style import COLOURS, new_figure, plain, problem_title, styled
+from kanpinn.plots.style import COLOURS, grid_lines, new_figure, styled
+from kanpinn.plots.text import plain, problem_title
 
 _PREFIX = "relative_l2_"
 _WIDE = 20.0  # a logarithmic axis of seconds where the longest run took so many times the shortest
@@ -19,14 +20,7 @@ _DASHES: tuple = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 @styled
 def comparison_figure(runs: Sequence[Run]) -> Figure | None:
-    """Draw the largest relative L2 error of a run's unknowns against its seconds; the loss where none has a reference.
-
-    Args:
-        runs: The runs.
-
-    Returns:
-        The figure; None where no run has a history.
-    """
+    """Draw each run's largest error against seconds, its loss where none has a reference; None without a history."""
     curves = {id(run): curve for run in runs if (curve := error_curve(run)) is not None}
     losses = not curves
     if losses:
@@ -36,7 +30,7 @@ def comparison_figure(runs: Sequence[Run]) -> Figure | None:
         return None
     columns = min(3, len(problems))
     rows = -(-len(problems) // columns)
-    legends = [_legend_rows([run for run in runs if run.problem == problem]) for problem in problems]
+    legends = [sum(run.problem == problem for run in runs) for problem in problems]
     figure = new_figure(4.1 * columns + 0.9, rows * (3.0 + 0.19 * max(legends)) + 0.2)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=False)
     for axes, problem in zip(grid.flat, problems, strict=False):
@@ -52,14 +46,7 @@ def comparison_figure(runs: Sequence[Run]) -> Figure | None:
 
 
 def error_curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    """Seconds and error after each step of a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Both `[n_steps]`, the error the largest of all unknowns; None without a reference or a history.
-    """
+    """Return seconds and largest error after each step, both `[n_steps]`; None without a reference or a history."""
     columns = [values for name, values in run.history.items() if name.startswith(_PREFIX)]
     columns = [np.asarray(values, float) for values in columns if np.isfinite(np.asarray(values, float)).any()]
     if not columns or "wall_time" not in run.history:
@@ -72,10 +59,6 @@ def _curve(run: Run, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     if "wall_time" not in run.history or not (np.isfinite(values) & (values > 0)).any():
         return None
     return np.asarray(run.history["wall_time"], float), values
-
-
-def _legend_rows(runs: Sequence[Run]) -> int:
-    return len(runs)
 
 
 def _draw(axes: Axes, runs: Sequence[Run], curves: dict, final: bool) -> None:
@@ -104,8 +87,7 @@ def _draw(axes: Axes, runs: Sequence[Run], curves: dict, final: bool) -> None:
         axes.set_xscale("log")
     elif ends:
         axes.set_xlim(0, 1.02 * max(ends))
-    axes.grid(color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid_lines(axes)
     handles, labels = axes.get_legend_handles_labels()
     for run in missing:
         handles.append(Line2D([], [], linestyle="none"))

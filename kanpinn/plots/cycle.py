@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, formula, heading, log_ticks, new_figure, styled
+from kanpinn.plots.history import coarse_visits
+from kanpinn.plots.style import COLOURS, grid_lines, log_ticks, new_figure, styled
+from kanpinn.plots.text import formula, heading, level_name
 
 _FULL, _COARSE = COLOURS[0], COLOURS[1]
 _MOST = 60  # visits with their numbers of steps beside them
@@ -18,14 +20,7 @@ _MOST = 60  # visits with their numbers of steps beside them
 
 @styled
 def cycle_figure(data: SolutionFile) -> Figure | None:
-    """Draw the visits of levels in their order, as the multigrid literature draws cycles, with the errors they left.
-
-    Args:
-        data: The solution.
-
-    Returns:
-        The figure; None where the file has no level records.
-    """
+    """Draw the visits of levels as the multigrid literature does, with the errors they left; None without levels."""
     records = [record for record in data.levels if record.get("slab", 0) == 0]
     if not records:
         return None
@@ -62,18 +57,9 @@ def _errors(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {name: values for name, values in table.items() if np.isfinite(values).any()}
 
 
-def _coarse(records: list[dict[str, Any]]) -> list[bool]:
-    """Which visits work on a coarse problem, while a finer level waits for its correction."""
-    waiting, out = 0, []
-    for record in records:
-        waiting += {"restrict": 1, "correct": -1}.get(str(record.get("entered")), 0)
-        out.append(waiting > 0)
-    return out
-
-
 def _draw_visits(axes: Axes, records: list[dict[str, Any]], levels: np.ndarray) -> None:
     """Draw one dot per visit, joined in their order; steps beside the dots."""
-    coarse = _coarse(records)
+    coarse = coarse_visits(records)
     place = np.arange(1, len(records) + 1)
     axes.plot(place, levels, color="0.6", linewidth=1.0, zorder=1)
     steps = [int(record.get("steps") or 0) for record in records]
@@ -87,14 +73,13 @@ def _draw_visits(axes: Axes, records: list[dict[str, Any]], levels: np.ndarray) 
             )
     grids = {int(record["level"]): record.get("grid") for record in records}
     ticks = range(levels.min(), levels.max() + 1)
-    names = [f"level {k}" + ("" if grids.get(k) is None else f",  $G$ = {grids[k]}") for k in ticks]
+    names = [f"level {k}" + ("" if grids.get(k) is None else f",  {level_name(k, grids[k])}") for k in ticks]
     axes.set_yticks(list(ticks), names)
     axes.set_ylim(levels.min() - 0.4, levels.max() + 0.65)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid_lines(axes, "y")
     axes.set_title("numbers: optimiser steps", loc="left", fontsize=8.5, color="0.3")
-    if any(coarse):
+    if coarse.any():
         handles = [
             Line2D([], [], color=colour, marker="o", linestyle="none", markersize=5.5, label=label)
             for colour, label in ((_FULL, "network of this level"), (_COARSE, "coarse problem"))
@@ -112,5 +97,4 @@ def _draw_errors(axes: Axes, records: list[dict[str, Any]], errors: dict[str, np
         axes.semilogy(place[known], values[known], color=colour, marker="o", markersize=3, label=formula(name))
     if len(everything):
         log_ticks(axes.yaxis, float(np.log10(everything.max() / everything.min())))
-    axes.grid(axis="y", color="0.92", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid_lines(axes, "y")

@@ -15,17 +15,8 @@ from PIL import Image
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.maps import error_of, solution_figure
-from kanpinn.plots.style import (
-    COLOURS,
-    axis_label,
-    finite,
-    fit_horizontally,
-    formula,
-    heading,
-    new_figure,
-    styled,
-    symmetric_limit,
-)
+from kanpinn.plots.style import COLOURS, finite, fit_horizontally, new_figure, styled, symmetric_limit
+from kanpinn.plots.text import axis_label, formula, heading, places, unit
 
 Show = Callable[[int], None]
 """Puts the k-th time of the output grid into a figure."""
@@ -36,29 +27,17 @@ _MARGIN = 0.06  # of the range of values, above and below lines
 
 @styled
 def save_animation(
-    data: SolutionFile,
-    unknown: str,
-    path: str | os.PathLike[str],
-    dpi: int = 100,
-    seconds: float = 6.0,
+    data: SolutionFile, unknown: str, path: str | os.PathLike[str], dpi: int = 100, seconds: float = 6.0
 ) -> bool:
     """Write an unknown's evolution as an animated GIF of at most `MOST_FRAMES` evenly spaced times, in one atomic step.
 
-    Args:
-        data: The solution.
-        unknown: Which unknown.
-        path: The file.
-        dpi: Dots per inch.
-        seconds: How long one round takes.
-
-    Returns:
-        Whether there was something to write: False for a problem without time or without space.
+    One round takes some seconds. Returns False, with nothing written, for a problem without time or without space.
     """
     if data.axes[0] != "t" or len(data.axes) < 2:
         return False
     times = data.coordinates["t"]
     frames = np.unique(np.round(np.linspace(0, len(times) - 1, min(MOST_FRAMES, len(times)))).astype(int))
-    figure, show = (_line_frames if len(data.axes) == 2 else _map_frames)(data, unknown)
+    figure, show = (line_frames if len(data.axes) == 2 else map_frames)(data, unknown)
     figure.set_dpi(dpi)
     show(int(frames[0]))
     figure.canvas.draw()
@@ -80,11 +59,10 @@ def _image(figure: Figure, show: Show, k: int) -> Image.Image:
 
 
 def _time(data: SolutionFile, k: int) -> str:
-    unit = data.label("t")[1]
-    return f"{formula('t')} = {data.coordinates['t'][k]:.3f}" + ("" if unit in ("", "1") else f" {unit}")
+    return f"{formula('t')} = {data.coordinates['t'][k]:.3f} {unit(data, 't')}".rstrip()
 
 
-def _line_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
+def line_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
     """One space coordinate: lines of network and reference, the error beneath."""
     name = data.axes[1]
     x, values, reference = data.coordinates[name], data.fields[unknown], data.fields.get(f"{unknown}_ref")
@@ -117,7 +95,7 @@ def _line_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
     return figure, show
 
 
-def _map_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
+def map_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
     """Two space coordinates, or two with the middle of any further ones: maps side by side."""
     middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1:-2])
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
@@ -134,12 +112,10 @@ def _map_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
     meshes = [next(c for c in axes.collections if isinstance(c, QuadMesh)) for axes in panels]
     for axes, title in zip(panels, (f"network {formula(unknown)}", "reference", "error"), strict=False):
         axes.set_title(title)
-    held = "".join(
-        f",  {formula(axis)} = {data.coordinates[axis][k]:.3g}" for axis, k in zip(data.axes[1:-2], middle, strict=True)
-    )
+    held = places(data, dict(zip(data.axes[1:-2], middle, strict=True)))
 
     def show(k: int) -> None:
-        figure.suptitle(f"{heading(data)}{held},   {_time(data, k)}")
+        figure.suptitle(",   ".join(filter(None, (heading(data), held, _time(data, k)))))
         for mesh, table in zip(meshes, tables.values(), strict=True):
             mesh.set_array(np.ma.masked_invalid(table[k]))
 

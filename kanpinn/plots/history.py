@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -9,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, formula, heading, log_ticks, new_figure, styled
+from kanpinn.plots.style import COLOURS, grid_lines, log_ticks, new_figure, styled
+from kanpinn.plots.text import formula, heading, level_name, plain
 
 _CROWDED = 0.045  # level labels closer than this share of the axis are left out
 _FEW = 12  # more level changes than this are not marked by lines
@@ -18,57 +22,36 @@ _STAIRS = 0.3  # height of the staircase, in panels
 
 
 def level_changes(data: SolutionFile) -> list[tuple[int, str]]:
-    """Find where each level begins and what to call it.
-
-    Args:
-        data: The solution.
-
-    Returns:
-        Row of the history and label of each level's beginning: its grid as "G = 8", else "level 1".
-    """
+    """Find each level's beginning: its row of the history and its name."""
     levels = np.asarray(data.history.get("level", []))
     if not levels.size:
         return []
     grids = {record.get("level"): record.get("grid") for record in data.levels}
     starts = [0, *(np.flatnonzero(np.diff(levels)) + 1)]
+    return [(int(k), level_name(int(levels[k]), grids.get(int(levels[k])))) for k in starts]
 
-    def name(level: int) -> str:
-        grid = grids.get(level)
-        return f"level {level}" if grid is None else f"$G$ = {grid}"
 
-    return [(int(k), name(int(levels[k]))) for k in starts]
+def coarse_visits(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Mask of the visits of a coarse problem, while a finer level waits for its correction, `[n_visits]`."""
+    change = {"restrict": 1, "correct": -1}
+    return np.cumsum([change.get(str(record.get("entered")), 0) for record in records], dtype=int) > 0
 
 
 def coarse_steps(data: SolutionFile) -> np.ndarray:
-    """Find the steps made on a coarse problem, while a finer level waits for its correction.
-
-    Args:
-        data: The solution; its level records say how each visit was entered.
-
-    Returns:
-        `[n_steps]` bool; all False where the records do not account for every step.
-    """
+    """Mask of the steps on a coarse problem, `[n_steps]`; all False where the levels do not account for every step."""
     many = len(data.history.get("step", []))
     visits = [int(record.get("steps") or 0) for record in data.levels]
     if sum(visits) != many:
         return np.zeros(many, bool)
-    change = {"restrict": 1, "correct": -1}
-    waiting = np.cumsum([change.get(str(record.get("entered")), 0) for record in data.levels], dtype=int)
-    return np.repeat(waiting > 0, visits)
+    return np.repeat(coarse_visits(data.levels), visits)
 
 
 @styled
 def history_figure(data: SolutionFile) -> Figure | None:
     """Draw loss, loss terms and relative L2 errors on logarithmic axes, against steps and against seconds.
 
-    Where there are several levels, a staircase below shows which one was under work; what was reached on coarse
-    problems in between is drawn pale.
-
-    Args:
-        data: The solution.
-
-    Returns:
-        The figure; None where the history is empty.
+    Where there are several levels, a staircase below shows the one under work; steps on coarse problems in between are
+    drawn pale. None where the history is empty.
     """
     history = data.history
     if not len(history.get("step", [])) or "loss" not in history:
@@ -131,7 +114,7 @@ def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], pale: 
             np.where(pale, np.nan, values)[keep],
             color=colour,
             zorder=3 if bold else 2,
-            label=name.replace("_", " ") if total else name,
+            label=plain(name.replace("_", " ")) if total else name,
             **style,
         )
         if pale.any():
@@ -147,12 +130,11 @@ def _draw(axes: Axes, abscissa: np.ndarray, lines: dict[str, np.ndarray], pale: 
     log_ticks(axes.yaxis, float(np.log10(high / low)))
     if len(abscissa) > 1 and abscissa[-1] > abscissa[0]:
         axes.set_xlim(min(float(abscissa[0]), 0.0), float(abscissa[-1]))
-    axes.grid(axis="y", color="0.9", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid_lines(axes, "y", grey="0.9")
 
 
 def _changes(data: SolutionFile, abscissa: np.ndarray, low: float) -> list[tuple[float, str]]:
-    """Where on an axis each level begins, halfway between the old level's last step and its first; and its name."""
+    """Beginning of each level on an axis, halfway between the old level's last step and its first, and its name."""
     return [(low if k == 0 else 0.5 * float(abscissa[k - 1] + abscissa[k]), name) for k, name in level_changes(data)]
 
 

@@ -10,31 +10,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.maps import error_of, nearest_times
+from kanpinn.plots.maps import error_of
+from kanpinn.plots.panels import nearest_times
 from kanpinn.plots.style import (
-    axis_label,
     finite,
     fit_horizontally,
-    formula,
-    heading,
     log_ticks,
     new_figure,
     note_not_finite,
     relative_l2,
     styled,
 )
+from kanpinn.plots.text import axis_label, formula, heading, places, unit, with_unit
 
 
 def relative_l2_slices(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The relative L2 error of each time slice; NaN where the reference vanishes or something is not finite.
-
-    Args:
-        values: `[n_t, ...]`.
-        reference: The same shape.
-
-    Returns:
-        One error per time, `[n_t]`.
-    """
+    """Relative L2 error of each time slice `[n_t]`; NaN where the reference vanishes or a value is not finite."""
     errors = np.array([relative_l2(a, b) for a, b in zip(values, reference, strict=True)])
     return np.where(np.isfinite(errors), errors, np.nan)
 
@@ -72,15 +63,12 @@ def slices_figure(
     shades = mpl.colormaps["viridis"](np.linspace(0.12, 0.95, len(chosen)))
     with_error = error is not None and reference is not None
     figure = new_figure(7.6 if with_error else 5.2, 4.8 if with_error else 3.4)
-    held = [
-        f"{formula(axis)} = {data.coordinates[axis][k]:.3g}" for axis, k in zip(data.axes[1:-1], middle, strict=True)
-    ]
-    figure.suptitle(heading(data) + (f"  (at {', '.join(held)})" if held else ""))
+    held = places(data, dict(zip(data.axes[1:-1], middle, strict=True)))
+    figure.suptitle(heading(data) + (f"  (at {held})" if held else ""))
     mosaic: Any = [["values", "over time"], ["error", "over time"]] if with_error else [["values"]]
     panels = figure.subplot_mosaic(mosaic, width_ratios=[1.5, 1] if with_error else [1])
-    unit = data.label("t")[1]
     for k, shade in zip(chosen, shades, strict=True):
-        label = f"{formula('t')} = {times[k]:.3g}" + (f" {unit}" if unit not in ("", "1") else "")
+        label = f"{formula('t')} = {times[k]:.3g} {unit(data, 't')}".rstrip()
         panels["values"].plot(x, values[(k, *middle)], color=shade, linewidth=3, alpha=0.75, label=label)
     panels["values"].set_ylabel(axis_label(data, unknown))
     fit_horizontally(panels["values"], x)
@@ -105,16 +93,7 @@ def slices_figure(
 def _draw_errors(
     data: SolutionFile, unknown: str, figure: Figure, chosen: np.ndarray, shades: np.ndarray, line: np.ndarray
 ) -> None:
-    """Fill the error panels: |error| at the chosen times, and the relative error of every time slice.
-
-    Args:
-        data: The solution.
-        unknown: Which unknown.
-        figure: The figure with the panels "error" and "over time".
-        chosen: Indices of the times `[n]`.
-        shades: A colour for each `[n, 4]`.
-        line: The error along the line shown, `[n_t, n_x]`.
-    """
+    """Fill the panels "error", |error| along a line `[n_t, n_x]` at chosen times, and "over time", of all slices."""
     panels = {axes.get_label(): axes for axes in figure.axes}
     x, times = data.coordinates[data.axes[-1]], data.coordinates["t"]
     for k, shade in zip(chosen, shades, strict=True):
@@ -126,8 +105,7 @@ def _draw_errors(
     lowest = min((float(np.percentile(size, 10)) for size in sizes), default=highest)
     panels["error"].set(ylim=(max(lowest / 4, highest * 1e-6), highest * 2))
     fit_horizontally(panels["error"], x)
-    units = data.label(unknown)[1]
-    panels["error"].set_ylabel(r"$|\,\mathrm{error}\,|$" + ("" if units in ("", "1") else f" ({units})"))
+    panels["error"].set_ylabel(with_unit(r"$|\,\mathrm{error}\,|$", data, unknown))
     relative = relative_l2_slices(data.fields[unknown], data.fields[f"{unknown}_ref"])
     drawn = np.where(relative > 0, relative, np.nan)
     panels["over time"].semilogy(times, drawn, color="0.35", linewidth=1)

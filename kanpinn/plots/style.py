@@ -1,13 +1,13 @@
-"""How figures look: fonts, colours, labels, colour limits; drawn on their own canvas, never through pyplot."""
+"""Style of figures: fonts, colours, colour limits, ticks; drawn on a canvas of their own, never through pyplot."""
 
 from __future__ import annotations
 
 import functools
 import io
 import os
-import re
+import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -16,11 +16,9 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from kanpinn.io.atomic import atomic_path
-from kanpinn.io.solution import SolutionFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,40 +45,29 @@ STYLE: Any = {
     "axes.grid": False,
 }
 SEQUENTIAL, DIVERGING, ERROR, RESIDUAL = "viridis", "RdBu_r", "PuOr_r", "magma"
-GREEK = "alpha|beta|gamma|delta|epsilon|kappa|lambda|mu|nu|rho|sigma|tau|omega"
 # Okabe and Ito's palette, told apart by colour-blind readers and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
 _NOT_FINITE_GREY = "0.75"
+_OWN: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")} | STYLE
+_DRAWING = threading.RLock()
 
 
 def styled(build: Callable[P, R]) -> Callable[P, R]:
-    """Run a function under the house style, leaving matplotlib's settings as they were.
+    """Run a function that draws under the house style alone; the caller's settings of matplotlib count for nothing.
 
-    Args:
-        build: A function that builds or draws a figure.
-
-    Returns:
-        The same function under the style.
+    They are left as they were. Matplotlib has one set of them per process, so one thread draws at a time.
     """
 
     @functools.wraps(build)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(STYLE):
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _DRAWING, mpl.rc_context(_OWN):
             return build(*args, **kwargs)
 
-    return wrapped
+    return drawn
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure with constrained layout and a canvas of its own.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-
-    Returns:
-        The figure.
-    """
+    """Make an empty figure, of a size in inches, with constrained layout and a canvas of its own."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -88,15 +75,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 @styled
 def png(figure: Figure, dpi: int) -> bytes:
-    """Draw a figure as PNG.
-
-    Args:
-        figure: The figure.
-        dpi: Dots per inch.
-
-    Returns:
-        The file's content.
-    """
+    """Draw a figure as PNG: the content of the file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
@@ -104,161 +83,25 @@ def png(figure: Figure, dpi: int) -> bytes:
 
 @styled
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
-    """Write a figure as PNG in one atomic step.
-
-    Args:
-        figure: The figure.
-        path: The file.
-        dpi: Dots per inch.
-    """
+    """Write a figure as PNG in one atomic step."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
-@functools.cache
-def _parses(text: str) -> bool:
-    """Say whether matplotlib can typeset a formula."""
-    try:
-        MathTextParser("path").parse(text)
-    except (ValueError, RuntimeError):
-        return False
-    return True
-
-
-def formula(text: str) -> str:
-    """Typeset one line of plain text as a formula: subscripts, upright functions, Greek letters (`u_t = nu u_xx`).
-
-    Args:
-        text: A name such as `u_xx`, or an equation.
-
-    Returns:
-        Text for matplotlib: the formula where it can be typeset, else the text as it is.
-    """
-    tex = re.sub(r"[²³]", lambda match: {"²": "^2", "³": "^3"}[match.group()], text)
-    tex = re.sub(r"_(\w+)", r"_{\1}", tex)
-    tex = re.sub(r"_\{(ref|\w{4,})\}", r"_{\\mathrm{\1}}", tex)
-    tex = re.sub(r"\b(sin|cos|tan|tanh|sinh|cosh|exp|log)\b", r"\\\1", tex)
-    tex = re.sub(rf"(?<![\\\w])({GREEK})\b", r"\\\1", tex)
-    tex = re.sub(r"(?<![\\{\w])([A-Za-z]{3,})\b(?!_)", r"\\mathrm{\1}", tex)
-    tex = re.sub(r"(?<=[\w})]) (?=[\w\\(])", r"\\,", tex.replace("·", r"\cdot "))
-    tex = f"${tex}$"
-    return tex if "$" not in text and _parses(tex) else text.replace("$", r"\$")
-
-
-def number(value: float) -> str:
-    """Write a number with two digits, powers of ten typeset.
-
-    Args:
-        value: The number.
-
-    Returns:
-        Text for matplotlib.
-    """
-    if not np.isfinite(value):
-        return "not finite"
-    if value == 0 or 1e-2 <= abs(value) < 1e3:
-        return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return rf"${digits}\times10^{{{int(exponent)}}}$"
-
-
-def axis_label(data: SolutionFile, name: str) -> str:
-    """Label an axis or colour bar: "position $x$ (m)"; a bare symbol where nothing more is known.
-
-    Args:
-        data: The solution.
-        name: A coordinate or field.
-
-    Returns:
-        Text for matplotlib.
-    """
-    long_name, units = data.label(name)
-    symbol = formula(name)
-    text = symbol if long_name in ("", name) else f"{long_name} {symbol}"
-    return text if units in ("", "1") else f"{text} ({units})"
-
-
-_TITLES = {
-    "allen_cahn": "Allen–Cahn",
-    "kdv": "Korteweg–de Vries",
-    "poisson_lshape": "Poisson on an L-shaped domain",
-    "poisson_nd": "Poisson in several dimensions",
-}
-"""Names of problems that do not follow from their files'."""
-
-
-def heading(data: SolutionFile) -> str:
-    """The line above a figure: the problem and its equation.
-
-    Args:
-        data: The solution.
-
-    Returns:
-        Text for matplotlib.
-    """
-    title = problem_title(data.problem)
-    return f"{title}:  {formula(data.equation)}" if data.equation else title
-
-
-def problem_title(name: str) -> str:
-    """A problem's name as a title.
-
-    Args:
-        name: Its name, such as "allen_cahn".
-
-    Returns:
-        Text for matplotlib.
-    """
-    return _TITLES.get(name, " ".join(word.capitalize() for word in plain(name).split("_")))
-
-
-def plain(text: str) -> str:
-    """Keep matplotlib from reading a formula into somebody's text.
-
-    Args:
-        text: The text.
-
-    Returns:
-        The same with every dollar sign escaped.
-    """
-    return text.replace("$", r"\$")
-
-
 def colours(name: str) -> Colormap:
-    """Take a colour map in which values that are not finite show grey.
-
-    Args:
-        name: Its name.
-
-    Returns:
-        The colour map.
-    """
+    """Take a colour map by its name; values that are not finite show grey."""
     return mpl.colormaps[name].with_extremes(bad=_NOT_FINITE_GREY)
 
 
 def finite(*arrays: np.ndarray) -> np.ndarray:
-    """Join the finite values of some arrays.
-
-    Args:
-        arrays: Arrays of any shape.
-
-    Returns:
-        Their finite values `[N]`; a single zero where there are none.
-    """
+    """Join the finite values of some arrays, `[N]`; a single zero where there are none."""
     values = np.concatenate([np.ravel(array) for array in arrays])
     values = values[np.isfinite(values)]
     return values if values.size else np.zeros(1)
 
 
 def solution_colours(*arrays: np.ndarray) -> tuple[Normalize, Colormap]:
-    """Choose limits and colours for a solution: diverging about 0 where both signs matter, else sequential.
-
-    Args:
-        arrays: Everything that shares the colour scale.
-
-    Returns:
-        The norm and the colour map.
-    """
+    """Choose limits and colours shared by some arrays: diverging about 0 where both signs matter, else sequential."""
     values = finite(*arrays)
     low, high = float(values.min()), float(values.max())
     if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):
@@ -270,14 +113,7 @@ def solution_colours(*arrays: np.ndarray) -> tuple[Normalize, Colormap]:
 
 
 def symmetric_limit(values: np.ndarray) -> float:
-    """The largest modulus of the finite values, for limits ±it; tiny but positive where all of them vanish.
-
-    Args:
-        values: Errors, any shape.
-
-    Returns:
-        The limit.
-    """
+    """Largest modulus of the finite values, for limits ±it; tiny but positive where all of them vanish."""
     return float(np.abs(finite(values)).max()) or 1e-16
 
 
@@ -304,15 +140,7 @@ def residual_norm(*arrays: np.ndarray) -> LogNorm:
 
 
 def relative_l2(values: np.ndarray, reference: np.ndarray) -> float:
-    """‖values − reference‖₂ / ‖reference‖₂ over all points with a reference; NaN where that cannot be said.
-
-    Args:
-        values: Any shape.
-        reference: The same shape.
-
-    Returns:
-        The relative error.
-    """
+    """Return ‖values − reference‖₂/‖reference‖₂ over all points with a reference; NaN where that cannot be said."""
     inside = ~np.isnan(reference)
     values, reference = values[inside], reference[inside]
     with np.errstate(all="ignore"):
@@ -320,51 +148,31 @@ def relative_l2(values: np.ndarray, reference: np.ndarray) -> float:
 
 
 def fit_horizontally(axes: Axes, values: np.ndarray) -> None:
-    """Let the horizontal axis end where the values do; a single value keeps matplotlib's margins.
-
-    Args:
-        axes: The panel.
-        values: Coordinates `[n]`.
-    """
+    """Let the horizontal axis end where the values `[n]` do; a single value keeps matplotlib's margins."""
     if values.min() < values.max():
         axes.set_xlim(values.min(), values.max())
 
 
 def log_ticks(axis: Axis, decades: float) -> None:
-    """Label a logarithmic axis: whole decades where there are several, else 1, 2 and 5 as well.
-
-    Args:
-        axis: The axis.
-        decades: How many decades it shows.
-    """
+    """Label a logarithmic axis of some decades: whole decades where there are several, else 1, 2 and 5 as well."""
     axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
     axis.set_minor_formatter(NullFormatter())
     if decades <= 2:  # matplotlib's own would label the decades only
         axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
 
 
-def note_not_finite(axes: Axes, values: np.ndarray, outside: np.ndarray | None = None) -> None:
-    """Say on a panel how much of what it shows is NaN or infinite, if any is.
+def grid_lines(axes: Axes, which: Literal["both", "x", "y"] = "both", grey: str = "0.92") -> None:
+    """Draw thin lines at the ticks, behind everything else."""
+    axes.grid(axis=which, color=grey, linewidth=0.6)
+    axes.set_axisbelow(True)
 
-    Args:
-        axes: The panel.
-        values: What it shows.
-        outside: Which of the values lie outside the domain and do not count, if any do.
-    """
-    if outside is not None:
-        values = values[~outside]
-    backing = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+
+def note_not_finite(axes: Axes, values: np.ndarray, outside: np.ndarray) -> None:
+    """Say on a panel how much of what it shows is NaN or infinite, if any is, without what lies outside the domain."""
+    values = values[~outside]
     share = 1 - np.isfinite(values).mean() if values.size else 0.0
     if share > 0:
         text = f"{max(share * 100, 0.1):.2g}% not finite"
-        axes.text(
-            0.5,
-            0.02,
-            text,
-            transform=axes.transAxes,
-            ha="center",
-            va="bottom",
-            fontsize=8,
-            color="crimson",
-            bbox=backing,
-        )
+        backing = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        look: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8, "color": "crimson", "bbox": backing}
+        axes.text(0.5, 0.02, text, transform=axes.transAxes, **look)

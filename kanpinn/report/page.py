@@ -129,7 +129,7 @@ def equation(text: str) -> Markup:
     """
     from markupsafe import Markup, escape
 
-    from kanpinn.plots.style import GREEK
+    from kanpinn.plots.text import GREEK
 
     safe = str(escape(text))
     safe = re.sub(rf"(?<![\w&])({GREEK})(?!\w)", lambda found: _GREEK[found[1]], safe)

@@ -96,7 +96,7 @@ _CHOICES = ("problem", "backbone", "sampler", "schedule", "optimizer", "weightin
 
 
 def _title(problem: str) -> str:
-    from kanpinn.plots.style import problem_title
+    from kanpinn.plots.text import problem_title
 
     return problem_title(problem).replace(r"\$", "$")
 
