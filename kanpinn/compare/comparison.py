@@ -97,8 +97,8 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
 
     Args:
         path: The run folder, or its solution.h5.
-        history: Whether the steps are wanted, which takes reading the whole solution file.
-        message: Why there is no result, if that is known.
+        history: False spares reading the whole solution file.
+        message: Reason that there is no result, if known.
 
     Returns:
         The run, named by its folder.
@@ -152,14 +152,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def named(runs: Sequence[Run]) -> list[Run]:
-    """Give every run a short name of its own: by what tells the configs apart, or else by its folder.
-
-    Args:
-        runs: The runs.
-
-    Returns:
-        The same runs with names, each once.
-    """
+    """Give every run a short name of its own: by what tells the configs apart, or else by its folder."""
     from dataclasses import replace
 
     keys: list[str] = []
@@ -249,15 +242,7 @@ def _size(value: Any) -> float:
 
 
 def csv_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as CSV.
-
-    Args:
-        head: Column names.
-        rows: Plain values.
-
-    Returns:
-        Its text, numbers in full precision.
-    """
+    """Write a table of plain values as CSV, numbers in full precision."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([head, *([cell(value) for value in row] for row in rows)])
     return stream.getvalue()

@@ -87,23 +87,13 @@ def remove_leftovers(folder: str | os.PathLike[str], names: Sequence[str], age_s
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write bytes to a file in one atomic step.
-
-    Args:
-        path: The file.
-        content: What it shall hold.
-    """
+    """Write bytes to a file in one atomic step."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text to a file in one atomic step.
-
-    Args:
-        path: The file.
-        text: What it shall hold.
-    """
+    """Write UTF-8 text to a file in one atomic step."""
     write_bytes(path, text.encode())
 
 
@@ -136,10 +126,5 @@ def jsonable(value: Any, finite: bool = True) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write strict JSON (NaN and infinities as null) to a file in one atomic step.
-
-    Args:
-        path: The file.
-        value: Nested mappings, sequences and scalars; numpy ones too.
-    """
+    """Write strict JSON (NaN and infinities as null, numpy's values too) to a file in one atomic step."""
     write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")

@@ -77,14 +77,7 @@ def check(path: Path) -> list[str]:
 
 
 def checked(path: Path) -> list[Path]:
-    """The files that `check` looks at.
-
-    Args:
-        path: A run folder, or one file.
-
-    Returns:
-        Those of a folder that are there.
-    """
+    """List the files that `check` looks at: those of a run folder that are there, or the one file."""
     if not path.is_dir():
         return [path]
     files = [file for file in (path / name for name in RESULTS) if file.exists()]

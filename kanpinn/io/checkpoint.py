@@ -90,7 +90,7 @@ def read_meta(file: h5py.File) -> dict[str, Any]:
 
 
 def _plain_size(item: h5py.Dataset) -> int:
-    """The bytes of an array that lies in the file as it is; raises ValueError for any other."""
+    """Bytes of an array that lies in the file as it is; raises ValueError for any other."""
     shape = item.shape
     plain = item.dtype.kind in "biufc" and item.chunks is None and not item.is_virtual and not item.external
     if shape is None or not plain:

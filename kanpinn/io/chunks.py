@@ -26,15 +26,7 @@ _HEADER = b"\x78\x01"  # deflate, window of 32 KiB, fastest level
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Choose chunks of at most `CHUNK_BYTES`: whole last axes, as many as fit, and equal parts of the one before.
-
-    Args:
-        shape: The array's shape, no axis empty.
-        itemsize: Bytes of one value.
-
-    Returns:
-        The shape of a chunk.
-    """
+    """Choose chunks of at most `CHUNK_BYTES`: whole last axes, as many as fit, and equal parts of the one before."""
     room = CHUNK_BYTES // itemsize
     chunk: list[int] = []
     for length in reversed(shape):
@@ -45,14 +37,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def deflated(values: np.ndarray) -> bytes:
-    """Shuffle and compress values as HDF5's shuffle and gzip filters would, in a fraction of the time.
-
-    Args:
-        values: Numbers, C-contiguous.
-
-    Returns:
-        A zlib stream of their bytes: first bytes of all values, then second ones, …
-    """
+    """Shuffle and compress C-contiguous numbers as HDF5's shuffle and gzip filters would, in a fraction of the time."""
     planes = np.ascontiguousarray(values.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T)
     parts = [_HEADER]
     for k, plane in enumerate(planes):

@@ -40,7 +40,7 @@ def _version(package: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what numbers in a file depend on, by package."""
+    """Versions of what numbers in a file depend on, by package."""
     packages = ("kanpinn", "torch", "numpy", "scipy", "h5py")
     return {**{name: _version(name) for name in packages}, "python": platform.python_version()}
 

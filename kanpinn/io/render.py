@@ -45,16 +45,7 @@ def clip(text: str, width: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], indent: int = 2) -> list[str]:
-    """Lay out a table: numbers to the right, words to the left, a rule under the head.
-
-    Args:
-        head: Column names.
-        rows: Plain values, one per column.
-        indent: Spaces before each line.
-
-    Returns:
-        Its lines.
-    """
+    """Lay out a table of plain values as lines: numbers to the right, words to the left, a rule under the head."""
     rows = [list(row) for row in rows]
     cells = [[short(value) for value in row] for row in rows]
     widths = [max(len(line[k]) for line in [list(head), *cells]) for k in range(len(head))]

@@ -24,6 +24,7 @@ from kanpinn.io.arrays import (
 )
 from kanpinn.io.hdf5 import existing_file, new_file
 from kanpinn.io.metrics import check_metrics
+from kanpinn.io.solution_checks import check_columns, check_grid, check_levels, check_model, check_spectra
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
@@ -267,31 +268,22 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
             model=model,
             model_attributes=read_record(group_of(file, "model")),
         )
-        _check_shapes(data)
+        _check(data)
         return data
 
 
-def _check_shapes(data: SolutionFile) -> None:
-    """Raise a ValueError for arrays that do not fit together as those of a solution do."""
-    for name, values in data.coordinates.items():
-        if len(name) != 1 or values.dtype.kind != "f" or values.ndim != 1 or not np.all(np.diff(values) > 0):
-            raise ValueError(f"coordinate '{name}' is not a rising sequence of numbers")
-    shape = tuple(len(data.coordinates[name]) for name in data.axes)
-    if not data.coordinates or 0 in shape or not data.fields:
-        raise ValueError("no coordinates or no fields")
-    for name, values in data.fields.items():
-        if values.dtype.kind != "f" or values.shape != shape:
-            raise ValueError(
-                f"field '{name}' of type {values.dtype} and shape {values.shape} is not numbers on the grid"
-            )
+def _check(data: SolutionFile) -> None:
+    """Raise ValueError for arrays and records that do not fit together as those of a solution do."""
+    check_grid(data.coordinates, data.axes, data.fields)
     for title, columns in (("history", data.history), *data.points.items()):
-        lengths = {values.shape for values in columns.values()}
-        if len(lengths) > 1 or any(len(length) != 1 for length in lengths):
-            raise ValueError(f"columns of '{title}' differ in length")
+        check_columns(title, columns)
     for title, wanted, record in (("metrics", dict, data.metrics), ("levels", list, data.levels)):
         if not isinstance(record, wanted):
             raise ValueError(f"{title} is a {type(record).__name__}")
     check_metrics({**data.metrics, "levels": data.levels})
+    check_levels(data.levels)
+    check_spectra(data.spectra, len(data.levels))
+    check_model(data.model, data.model_attributes)
 
 
 def _field_order(item: tuple[str, np.ndarray]) -> tuple[bool, str, int]:

@@ -14,7 +14,7 @@ from kanpinn.errors import UserError, invalid
 
 
 class Logger(ABC):
-    """Somebody who is told what a solve does; its options are a dataclass's fields.
+    """Follower of a solve; its options are a dataclass's fields.
 
     Whatever a method raises is caught by `Report`: a logger never stops a solve.
 
@@ -38,45 +38,24 @@ class Logger(ABC):
 
     @abstractmethod
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """A solve begins.
-
-        Args:
-            config: The resolved config, plain values.
-            folder: The run folder.
-        """
+        """Hear that a solve begins, with its resolved config of plain values, in its run folder."""
 
     @abstractmethod
     def step(self, number: int, row: Mapping[str, float]) -> None:
-        """A step is done.
-
-        Args:
-            number: Steps done so far, those of discarded random starts included.
-            row: Its row of the history: `loss`, `level`, `wall_time`, `term_…`, `relative_l2_…`, …
-        """
+        """Hear of a step: the number done so far, discarded random starts included, and its row of the history."""
 
     @abstractmethod
     def level(self, number: int, record: Mapping[str, Any]) -> None:
-        """A stage of a level has ended.
-
-        Args:
-            number: Steps done so far.
-            record: The level's record so far, as in `levels` of metrics.json.
-        """
+        """Hear that a stage has ended after so many steps, with its level's record as in metrics.json."""
 
     @abstractmethod
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
-        """The solve has ended; told always, and last.
-
-        Args:
-            number: Steps done.
-            metrics: The content of metrics.json; None if the solve ended without.
-            figures: The PNG files drawn.
-        """
+        """Hear that the solve has ended, always and last: steps, content of metrics.json or None, PNG files drawn."""
 
 
 @dataclass
 class NoLogger(Logger):
-    """Nobody."""
+    """No logger."""
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         pass

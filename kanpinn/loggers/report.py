@@ -1,4 +1,4 @@
-"""The one place that tells loggers: counts steps, and keeps their failures from the solve."""
+"""Messages to loggers, sent from one place that counts steps and keeps their failures from the solve."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Report:
         self._finished = False
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """A solve begins, with its resolved config, in its folder."""
+        """Tell that a solve begins, with its resolved config, in its folder."""
         self._tell(lambda listener: listener.start(config, folder))
 
     def step(self, row: Mapping[str, float]) -> None:
-        """A step is done; its row of the history."""
+        """Tell of a step, by its row of the history."""
         self._steps += 1
         number = self._steps
         self._tell(lambda listener: listener.step(number, row), lambda one: number == 1 or number % one.every == 0)
 
     def level(self, record: Mapping[str, Any]) -> None:
-        """A stage has ended; its level's record."""
+        """Tell that a stage has ended, by its level's record."""
         self._tell(lambda listener: listener.level(self._steps, record))
 
     def finish(self, metrics: Mapping[str, Any] | None, folder: Path | None = None) -> None:
-        """The solve has ended, with its metrics and the folder of its figures; only the first call counts."""
+        """Tell that the solve has ended, with its metrics and the folder of its figures; only the first call counts."""
         if not self._finished:
             self._finished = True
             figures = sorted(folder.glob("*.png")) if folder is not None and folder.is_dir() else []

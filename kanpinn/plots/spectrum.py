@@ -86,6 +86,7 @@ def spectrum_figure(data: SolutionFile, unknown: str) -> Figure | None:
     None where the file holds no spectrum of that unknown.
     """
     names = [name for name in reversed(data.axes) if f"{unknown}_{name}" in data.spectra]
+    names = [name for name in names if len(data.spectra[f"wave_number_{name}"]) > 1]
     visits = {
         label: rows
         for label, rows in shown_visits(data).items()

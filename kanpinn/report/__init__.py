@@ -13,19 +13,7 @@ __all__ = ["write_report"]
 
 
 def write_report(path: Path, output: Path | None = None, dpi: int = 130) -> Path:
-    """Write the page of a run or of a sweep, in one atomic step.
-
-    Args:
-        path: A run folder, its solution.h5, or a sweep's folder.
-        output: The file; `report.html` in the folder by default.
-        dpi: Dots per inch of the figures.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: If the path is neither, or its files are damaged.
-    """
+    """Write the page of a run, a solution.h5 or a sweep in one atomic step, by default `report.html` in its folder."""
     from kanpinn.io.atomic import write_text
     from kanpinn.io.inspect import is_run
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WIDTH = 720.0
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Digits as exponents, for `str.translate`."""
 COLOURS = 8
 """As many colours has the page's style."""
 SHAPES = (
@@ -27,10 +29,10 @@ class Axis:
     Attributes:
         title: What it is.
         ticks: Position from 0 to 1, and text, ascending.
-        logarithmic: Whether it is.
+        logarithmic: True for a logarithmic one.
         low: The value (or its logarithm) at 0.
         high: The value (or its logarithm) at 1.
-        words: The values in order, where they are no numbers.
+        words: The values in order, if they are no numbers.
     """
 
     title: str
@@ -41,7 +43,7 @@ class Axis:
     words: tuple[str, ...] = ()
 
     def place(self, value: Any) -> float | None:
-        """Where a value stands, from 0 to 1; None for one that has no place."""
+        """Position of a value, from 0 to 1; None for one that has no place."""
         if self.words:
             text = str(value)
             return self.ticks[self.words.index(text)][0] if text in self.words else None
@@ -61,32 +63,19 @@ def as_number(value: Any) -> float | None:
 
 
 def log_axis(title: str, values: Sequence[float]) -> Axis:
-    """A logarithmic axis over positive values, whole decades where it spans more than one.
-
-    Args:
-        title: What it shows.
-        values: At least one positive number.
-
-    Returns:
-        The axis, with ticks at powers of ten, or at 1, 2 and 5 on a short one.
-    """
+    """Make a logarithmic axis over positive values: ticks at powers of ten, at 1, 2 and 5 too where it is short."""
     low, high = math.log10(min(values)), math.log10(max(values))
     margin = 0.06 * (high - low) or 0.15
     low, high = low - margin, high + margin
     every = max(1, math.ceil((high - low) / 7))
     exponents = range(math.floor(low), math.ceil(high) + 1)
-    at = [(float(k), _power(k)) for k in exponents if k % every == 0]
+    powers = {k: f"{10.0**k:g}" if -1 <= k <= 3 else f"10{str(k).translate(RAISED)}" for k in exponents}
+    at = [(float(k), text) for k, text in powers.items() if k % every == 0]
     for mantissas in ((1, 2, 5), (1, 2, 3, 4, 5, 7)):
         if sum(low <= place <= high for place, _ in at) < 3:
             at = [(k + math.log10(m), f"{m * 10.0**k:.4g}") for k in exponents for m in mantissas]
     ticks = tuple(((place - low) / (high - low), text) for place, text in at if low <= place <= high)
     return Axis(title, ticks, True, low, high)
-
-
-def _power(k: int) -> str:
-    if -1 <= k <= 3:
-        return f"{10.0**k:g}"
-    return "10" + str(k).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def key_axis(title: str, values: Sequence[Any], inset: float = 0.0) -> Axis:
@@ -124,9 +113,9 @@ class Chart:
         width: Its width.
         height: Its height.
         axes: The axes; of a scatter chart x and y.
-        marks: What stands for the jobs.
+        marks: Marks of the jobs.
         legend: Value, the number of its colour (None for all colours) and its shape.
-        places: Where the axes stand from left to right (parallel coordinates).
+        places: Places of the axes from left to right (parallel coordinates).
     """
 
     width: float

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kanpinn
+from kanpinn.report.charts import RAISED
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOLDER = Path(__file__).parent
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _GREEK: dict[str, str] = dict(
     zip(
         ("alpha", "beta", "gamma", "delta", "epsilon", "kappa", "lambda", "mu", "nu", "rho", "sigma", "tau", "omega"),
@@ -38,10 +38,10 @@ class Picture:
         source: Its PNG as a data URI.
         width: Its width in CSS pixels.
         height: Its height in CSS pixels.
-        title: What it is, in two or three words.
-        caption: What is to be seen.
+        title: Its name, in two or three words.
+        caption: Its content.
         alt: The same for those who cannot see it.
-        wide: Whether it takes the whole width.
+        wide: True if it takes the whole width.
     """
 
     source: str
@@ -54,18 +54,7 @@ class Picture:
 
 
 def picture(figure: Figure, title: str, caption: str, alt: str, dpi: int) -> Picture:
-    """Turn a figure into one that a page can hold.
-
-    Args:
-        figure: The figure.
-        title: What it is.
-        caption: What is to be seen.
-        alt: The same for those who cannot see it.
-        dpi: Dots per inch.
-
-    Returns:
-        The picture, 96 CSS pixels to the inch.
-    """
+    """Turn a figure with its words into one that a page can hold, 96 CSS pixels to the inch."""
     from kanpinn.plots.style import png
 
     content = png(figure, dpi)
@@ -75,15 +64,7 @@ def picture(figure: Figure, title: str, caption: str, alt: str, dpi: int) -> Pic
 
 
 def paired(pictures: Sequence[Picture], narrow: int = 620) -> list[Picture]:
-    """Let narrow pictures that follow each other stand side by side.
-
-    Args:
-        pictures: The pictures in their order.
-        narrow: The width in CSS pixels up to which one is narrow.
-
-    Returns:
-        The same, those that have a neighbour not wide.
-    """
+    """Let narrow pictures that follow each other, of so many CSS pixels at most, stand side by side."""
     out = list(pictures)
     k = 0
     while k + 1 < len(out):
@@ -95,15 +76,7 @@ def paired(pictures: Sequence[Picture], narrow: int = 620) -> list[Picture]:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number for a table: "1.23×10⁻⁷", "0.5", "12 345"; a dash for None, other values as they are.
-
-    Args:
-        value: A plain value.
-        digits: Significant digits of a float.
-
-    Returns:
-        Its text.
-    """
+    """Write a number for a table: "1.23×10⁻⁷", "0.5", "12 345"; a dash for None, other values as they are."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -115,18 +88,11 @@ def number(value: Any, digits: int = 3) -> str:
     if not math.isfinite(value):
         return "not finite"
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
+    return f"{mantissa}×10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
 
 
 def equation(text: str) -> Markup:
-    """Set one line of plain text as a formula: subscripts, Greek letters (`u_t = nu u_xx`); everything is escaped.
-
-    Args:
-        text: The equation.
-
-    Returns:
-        HTML.
-    """
+    """Set a line such as `u_t = nu u_xx` in HTML: subscripts, Greek letters; everything in it is escaped."""
     from markupsafe import Markup, escape
 
     from kanpinn.plots.text import GREEK
@@ -138,14 +104,7 @@ def equation(text: str) -> Markup:
 
 
 def seconds(value: Any) -> str:
-    """Write a duration: "8.1 s", "2 min 5 s", "1 h 3 min"; a dash for None.
-
-    Args:
-        value: Seconds.
-
-    Returns:
-        Its text.
-    """
+    """Write a duration in seconds: "8.1 s", "2 min 5 s", "1 h 3 min"; a dash for None."""
     if not isinstance(value, int | float):
         return "–"
     if value < 99.95:

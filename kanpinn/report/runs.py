@@ -1,4 +1,4 @@
-"""What the page of one run shows."""
+"""Content of the page of one run."""
 
 from __future__ import annotations
 
@@ -50,18 +50,7 @@ _LEVEL = (
 
 
 def run_content(path: Path, dpi: int) -> dict[str, Any]:
-    """Gather what the template of a run asks for.
-
-    Args:
-        path: The run folder, or its solution.h5.
-        dpi: Dots per inch of the figures.
-
-    Returns:
-        The content.
-
-    Raises:
-        UserError: If a file is damaged.
-    """
+    """Gather the content of a run's page, from its folder or solution.h5; raises UserError if a file is damaged."""
     run = read_run(path)
     file = path if path.is_file() else path / "solution.h5"
     data = pictures = provenance = None
@@ -166,7 +155,7 @@ def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]
 
 
 def _provenance(file: Path) -> dict[str, str]:
-    """What the solution file says of its making."""
+    """Versions and time of the solution file."""
     from kanpinn.io.hdf5 import existing_file
 
     with existing_file(file) as content:

@@ -1,4 +1,4 @@
-"""What the page of a sweep shows."""
+"""Content of the page of a sweep."""
 
 from __future__ import annotations
 
@@ -27,14 +27,7 @@ _DONE = ("converged", "step_limit", "time_limit")
 
 
 def is_sweep(folder: Path) -> bool:
-    """Say whether a folder holds a sweep's jobs: a summary, or folders of runs.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        True if there is something to report on.
-    """
+    """Say whether a folder holds a sweep's jobs: a summary, or folders of runs."""
     return folder.is_dir() and ((folder / "summary.csv").is_file() or bool(_runs_in(folder)))
 
 

@@ -1,0 +1,98 @@
+"""Checks of a solution file's arrays and records against each other: a forged or damaged file is refused in a line.
+
+Every function raises ValueError that names the first part that cannot be right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_LAYER = re.compile(r"(.*layer_\d+)/(relu_|chebyshev_)?coefficients")
+_MOST_DEGREE = 7
+
+
+def _rising(values: np.ndarray) -> bool:
+    """Say whether an array is finite numbers, each above the one before."""
+    numbers = values.dtype.kind == "f" and values.ndim == 1 and bool(np.isfinite(values).all())
+    return numbers and bool((np.diff(values) > 0).all())
+
+
+def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], fields: Mapping[str, np.ndarray]) -> None:
+    """Check that coordinates rise and every field is numbers on their grid."""
+    for name, values in coordinates.items():
+        rising = (
+            values.dtype.kind == "f" and values.ndim == 1 and np.isfinite(values).all() and (np.diff(values) > 0).all()
+        )
+        if len(name) != 1 or not rising:
+            raise ValueError(f"coordinate '{name}' is not a rising sequence of numbers")
+    shape = tuple(len(coordinates[name]) for name in axes)
+    if not coordinates or 0 in shape or not fields:
+        raise ValueError("no coordinates or no fields")
+    for name, values in fields.items():
+        if values.dtype.kind != "f" or values.shape != shape:
+            raise ValueError(
+                f"field '{name}' of type {values.dtype} and shape {values.shape} is not numbers on the grid"
+            )
+
+
+def check_columns(title: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Check that the columns of a table are one-dimensional, of one length and numbers or texts."""
+    if len({values.shape for values in columns.values()}) > 1 or any(values.ndim != 1 for values in columns.values()):
+        raise ValueError(f"columns of '{title}' differ in length")
+    for name in ("step", "level", "slab", "wall_time", "loss", "residual"):
+        if name in columns and columns[name].dtype.kind not in "iuf":
+            raise ValueError(f"column '{name}' of '{title}' is not numbers")
+
+
+def check_levels(levels: Sequence[Mapping[str, Any]]) -> None:
+    """Check that every record has a whole number as its level, and numbers or nothing as its grid and slab."""
+    for record in levels:
+        if not isinstance(record.get("level"), int):
+            raise ValueError("a level is not a whole number")
+        if not all(isinstance(record.get(key), int | float | None) for key in ("grid", "slab")):
+            raise ValueError("the grid or slab of a level is not a number")
+
+
+def check_spectra(spectra: Mapping[str, np.ndarray], visits: int) -> None:
+    """Check that wave numbers rise from 0, and every spectrum has a row per visit and a column per wave number."""
+    for name, values in spectra.items():
+        kind, _, axis = name.rpartition("_")
+        if kind == "wave_number":
+            right = _rising(values) and len(values) > 0 and values[0] == 0
+        else:
+            known = spectra.get(f"wave_number_{axis}")
+            right = known is not None and values.shape == (visits, known.size)
+        if values.dtype.kind != "f" or not right:
+            raise ValueError(f"spectrum '{name}' of shape {values.shape} does not fit its wave numbers")
+
+
+def check_model(model: Mapping[str, np.ndarray], attributes: Any) -> None:
+    """Check that every layer of splines has coefficients `[out, in, n]` and rising knots of some degree for them."""
+    if not isinstance(attributes, Mapping) or not isinstance(attributes.get("degree", 1), int):
+        raise ValueError("the model's degree is not a whole number")
+    for name, values in model.items():
+        found = _LAYER.fullmatch(name)
+        if found is None:
+            continue
+        if values.dtype.kind != "f" or values.ndim != 3 or not values.size:
+            raise ValueError(f"'{name}' of shape {values.shape} is not coefficients of edges")
+        if found[2] != "chebyshev_":
+            _check_knots(f"{found[1]}/knots", model.get(f"{found[1]}/knots"), values.shape[2], attributes.get("degree"))
+        for part in ("base_weight", "spline_scale"):
+            if model.get(f"{found[1]}/{part}", values[..., 0]).shape != values.shape[:2]:
+                raise ValueError(f"'{found[1]}/{part}' does not fit its coefficients")
+
+
+def _check_knots(name: str, knots: np.ndarray | None, count: int, known: int | None) -> None:
+    """Check the knots of so many basis functions; periodic ones, of one period, have the model's degree."""
+    if knots is None or not _rising(knots):
+        raise ValueError(f"'{name}' is not a rising sequence of numbers")
+    degree = len(knots) - count - 1
+    if not degree:
+        degree, count = known or 0, 2 * (known or 0) + count  # n coefficients of a periodic spline stand for n + k
+    if not (1 <= degree <= _MOST_DEGREE and count > degree):
+        raise ValueError(f"{len(knots)} knots in '{name}' do not fit their {count} coefficients")
