@@ -57,7 +57,10 @@ def data() -> SolutionFile:
         levels=levels,
         points={"interior": {"t": t, "y": t, "x": t, "residual": t**2}, "initial": {"x": x, "residual": x}},
         metrics={"schema_version": 1, "status": "converged", "relative_l2": {"u": 1e-4}, "linf": {"u": None}},
-        model={"layer_0/coefficients": np.random.default_rng(0).normal(size=(2, 3, 8)), "layer_0/knots": x},
+        model={
+            "layer_0/coefficients": np.random.default_rng(0).normal(size=(2, 3, 8)),
+            "layer_0/knots": np.linspace(-2.2, 2.2, 12),
+        },
         model_attributes={"degree": 4, "width": [5, 5], "base": False, "outside": "extrapolate"},
     )
 
@@ -398,3 +401,48 @@ def test_a_config_that_is_none_of_ours_is_refused_in_a_line(text: str, reason: s
     with pytest.raises(ValueError, match=reason) as refused:
         read_config(text)
     assert len(str(refused.value).splitlines()) == 1
+
+
+FORGED = {
+    "knots reversed": ("model/layer_0/knots", lambda v: v[::-1], "rising"),
+    "knots missing some": ("model/layer_0/knots", lambda v: v[:-5], "do not fit"),
+    "knots not finite": ("model/layer_0/knots", lambda v: v * np.inf, "rising"),
+    "coefficients empty": ("model/layer_0/coefficients", lambda v: v[:0], "coefficients of edges"),
+    "coefficients flat": ("model/layer_0/coefficients", lambda v: v.ravel(), "coefficients of edges"),
+    "coefficients a text": ("model/layer_0/coefficients", lambda _: "many", "coefficients of edges"),
+    "spectrum a number": ("spectrum/u_x", lambda v: v[0, 0], "does not fit its wave numbers"),
+    "spectrum of other visits": ("spectrum/u_x", lambda v: v[:1], "does not fit its wave numbers"),
+    "wave numbers falling": ("spectrum/wave_number_x", lambda v: v[::-1], "does not fit its wave numbers"),
+    "coordinate without end": ("x", lambda v: np.append(v[:-1], np.inf), "rising"),
+    "history of texts": ("history/loss", lambda v: v.astype(str).astype(object), "not numbers"),
+    "history a number": ("history/loss", lambda v: v[0], "differ in length"),
+    "points of other length": ("points/interior/residual", lambda v: v[:-1], "differ in length"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_files_with_a_right_checksum_are_refused_in_a_line(
+    case: str, data: SolutionFile, tmp_path: Path
+) -> None:
+    place, change, reason = FORGED[case]
+    k = np.arange(len(data.coordinates["x"]), dtype=float)
+    spectra = {"wave_number_x": k, "u_x": np.ones((len(data.levels), len(k)))}
+    path = tmp_path / "solution.h5"
+    write_solution(path, replace(data, spectra=spectra))
+    with h5py.File(path, "r+") as file:
+        values, attributes, scale = file[place][()], dict(file[place].attrs), file[place].is_scale
+        del file[place]
+        forged = file.create_dataset(place, data=change(values))
+        forged.attrs.update({name: attributes[name] for name in ("long_name", "units") if name in attributes})
+        if scale:
+            forged.make_scale(place.rpartition("/")[2])
+    seal(path)
+    with pytest.raises(UserError, match=reason) as refused:
+        read_solution(path)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_level_records_without_a_level_are_refused(data: SolutionFile, tmp_path: Path) -> None:
+    write_solution(tmp_path / "solution.h5", replace(data, levels=[{"grid": 4}]))
+    with pytest.raises(UserError, match="a level is not a whole number"):
+        read_solution(tmp_path / "solution.h5")
