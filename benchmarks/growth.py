@@ -31,9 +31,10 @@ from sources import ROOT
 from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.io.atomic import write_text
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.solver.slab_solve import Training

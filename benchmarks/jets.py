@@ -26,8 +26,8 @@ from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.mlp import Mlp
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde.problem import Box
 
 AGREEMENT = 1e-10
 Call = tuple[Callable[[], Tensor], float]

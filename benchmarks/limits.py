@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import OutputGrid, grid_values
-from kanpinn.pde.problem import Coordinates, Problem
+from kanpinn.geometry import Coordinates
+from kanpinn.pde import Problem
 from kanpinn.samplers.quasi import Sobol
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

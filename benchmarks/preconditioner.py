@@ -24,12 +24,13 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
-from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

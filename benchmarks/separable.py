@@ -22,8 +22,8 @@ import torch
 
 from kanpinn.backbones.separable import normal_equations
 from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.geometry import Coordinates
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.pde.problem import Coordinates
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.solver.slab_solve import Training

@@ -20,12 +20,13 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer, Relaxation
-from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 
 SIZES = (16, 32, 64, 128, 256)
@@ -48,7 +49,7 @@ class FirstOrder(Problem):
         return p.u_x
 
     def conditions(self) -> list[Condition]:
-        return [Condition("boundary", ("x-",), lambda p: p.u)]
+        return [Condition("boundary", "x-", lambda p: p.u)]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from math import pi
 
 from torch import Tensor, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Advection(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - sin(p.x)),
-            Condition("periodic", ("x-",), lambda p, q: p.u - q.u, periodic="x"),
+            Condition("initial", "t-", lambda p: p.u - sin(p.x)),
+            Condition("periodic", "x-", lambda p, q: p.u - q.u, periodic="x"),
         ]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet:

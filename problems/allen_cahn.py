@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, cos, erfc, exp
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.references.allen_cahn import allen_cahn
 
 
@@ -36,8 +37,8 @@ class AllenCahn(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - p.x**2 * cos(pi * p.x)),
-            Condition("periodic", ("x-",), lambda p, q: {"u": p.u - q.u, "u_x": p.u_x - q.u_x}, periodic="x"),
+            Condition("initial", "t-", lambda p: p.u - p.x**2 * cos(pi * p.x)),
+            Condition("periodic", "x-", lambda p, q: {"u": p.u - q.u, "u_x": p.u_x - q.u_x}, periodic="x"),
         ]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet:

@@ -5,8 +5,9 @@ from math import pi
 
 from torch import Tensor, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.references.cole_hopf import cole_hopf
 
 
@@ -36,7 +37,7 @@ class Burgers(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u + sin(pi * p.x)),
+            Condition("initial", "t-", lambda p: p.u + sin(pi * p.x)),
             Condition("boundary", ("x-", "x+"), lambda p: p.u, symmetry="x"),
         ]
 

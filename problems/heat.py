@@ -5,8 +5,9 @@ from math import pi
 
 from torch import Tensor, exp, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Heat(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - sin(self.k * pi * p.x)),
+            Condition("initial", "t-", lambda p: p.u - sin(self.k * pi * p.x)),
             Condition("boundary", ("x-", "x+"), lambda p: p.u),
         ]
 

@@ -6,8 +6,9 @@ from math import pi
 
 from torch import Tensor, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)

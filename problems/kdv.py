@@ -5,8 +5,9 @@ from math import pi
 
 from torch import Tensor, cos
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.references.kdv import kdv
 
 
@@ -38,8 +39,8 @@ class Kdv(Problem):
             return {"u": p.u - q.u, "u_x": p.u_x - q.u_x, "u_xx": p.u_xx - q.u_xx}
 
         return [
-            Condition("initial", ("t-",), lambda p: p.u - cos(pi * p.x)),
-            Condition("periodic", ("x-",), wraps, periodic="x"),
+            Condition("initial", "t-", lambda p: p.u - cos(pi * p.x)),
+            Condition("periodic", "x-", wraps, periodic="x"),
         ]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet:

@@ -5,8 +5,9 @@ from math import pi
 
 from torch import Tensor, sin, where
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class PoissonInterface(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("interface", ("x=0",), lambda p, q: 1.0 * p.u_x - 0.5 * q.u_x),
+            Condition("interface", "x=0", lambda p, q: 1.0 * p.u_x - 0.5 * q.u_x),
             Condition("boundary", ("x-", "x+", "y-", "y+"), lambda p: p.u),
         ]
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class PoissonLshape(Problem):
         return [
             Condition("outer", ("x-", "x+", "y-", "y+"), lambda p: p.u - self.reference(p)),
             # The domain lies to the left of the one edge and above the other.
-            Condition("edge_x", ("x=0",), lambda p, _: p.u, where=lambda p: p.y < 0),
-            Condition("edge_y", ("y=0",), lambda _, q: q.u, where=lambda p: p.x > 0),
+            Condition("edge_x", "x=0", lambda p, _: p.u, where=lambda p: p.y < 0),
+            Condition("edge_y", "y=0", lambda _, q: q.u, where=lambda p: p.x > 0),
         ]
 
     @property

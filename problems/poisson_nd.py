@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, sin
 
 from kanpinn.errors import invalid
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 NAMES = "xyzwvs"
 """Coordinates in their order; one letter each, u being taken."""
@@ -55,8 +56,7 @@ class PoissonNd(Problem):
         return laplacian + self.dim * (self.k * pi) ** 2 * self.reference(p)
 
     def conditions(self) -> list[Condition]:
-        faces = tuple(name + end for name in NAMES[: self.dim] for end in "-+")
-        return [Condition("boundary", faces, lambda p: p.u)]
+        return [Condition("boundary", tuple(self.domain.pieces), lambda p: p.u)]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Jet:
         return self.product(p, lambda x: 4 * x * (1 - x)) * raw.u

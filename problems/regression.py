@@ -7,7 +7,8 @@ from math import cos, pi, sin
 import torch
 from torch import Tensor
 
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.geometry import Box, Coordinates
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, cos, sin
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Wave(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - self.start(p)),
-            Condition("initial_velocity", ("t-",), lambda p: p.u_t),
+            Condition("initial", "t-", lambda p: p.u - self.start(p)),
+            Condition("initial_velocity", "t-", lambda p: p.u_t),
             Condition("boundary", ("x-", "x+"), lambda p: p.u),
         ]
 

@@ -19,8 +19,8 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.layers import Multiply
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays, model_attributes
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde.problem import Box
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 WIDE = Kan(width=[3, 2], degree=4, grid=3, scale=1.0)

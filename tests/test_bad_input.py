@@ -6,7 +6,8 @@ from kanpinn.settings.discovery import choices
 
 PROBLEM = """
 from dataclasses import dataclass
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 @dataclass(frozen=True)
 class Decay(Problem):
@@ -18,7 +19,7 @@ class Decay(Problem):
         return p.u_t + self.rate * p.u
 
     def conditions(self):
-        return [Condition("initial", ("t-",), lambda p: p.u - 1)]
+        return [Condition("initial", "t-", lambda p: p.u - 1)]
 """
 
 OVERRIDES = [
@@ -178,7 +179,7 @@ OWN_PROBLEMS = [
     (PROBLEM.replace("derivatives =", "derivative ="), ["class Decay lacks derivatives"]),
     (PROBLEM.replace("rate: float = 1.0", "tuned: float = 1.0\n    rate: float = 1.0"), ["tuned", "taken"]),
     (PROBLEM.replace("rate: float = 1.0", "rate: float"), ["problem.rate: missing; expected a finite number"]),
-    (PROBLEM.replace("t=(0, 1)", "t=(1, 0)"), ["problems/mine.py: line 8", "lower < upper"]),
+    (PROBLEM.replace("t=(0, 1)", "t=(1, 0)"), ["problems/mine.py: line 9", "lower < upper"]),
 ]
 
 

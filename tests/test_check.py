@@ -46,7 +46,7 @@ def test_slabs_several_equations_and_no_reference_keep_to_the_schema(folder: Pat
     (folder / "conf" / "problem" / "pair.yaml").write_text("name: pair\nconditions: soft\n")
     (folder / "problems" / "pair.py").write_text(
         "from dataclasses import dataclass\n"
-        "from kanpinn.pde.problem import Box, Condition, Problem\n"
+        "from kanpinn.geometry import Box\nfrom kanpinn.pde import Condition, Problem\n"
         "@dataclass(frozen=True)\n"
         "class Pair(Problem):\n"
         "    domain = Box(t=(0, 1), x=(0, 1), y=(0, 1), z=(0, 1))\n"
@@ -55,7 +55,7 @@ def test_slabs_several_equations_and_no_reference_keep_to_the_schema(folder: Pat
         "    def residual(self, p):\n"
         "        return {'one': p.u_t - p.v_x, 'two': p.v_t - p.u_x}\n"
         "    def conditions(self):\n"
-        "        return [Condition('start', ('t-',), lambda p: {'u': p.u - p.x, 'v': p.v})]\n"
+        "        return [Condition('start', 't-', lambda p: {'u': p.u - p.x, 'v': p.v})]\n"
     )
     run = solved(folder, "problem=pair", "backbone=kan", "schedule.slabs=2", "schedule.levels=1")
     assert check(run) == []

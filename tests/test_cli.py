@@ -16,7 +16,7 @@ import pytest
 from kanpinn.cli.list import TITLES
 from kanpinn.cli.main import COMMANDS
 from kanpinn.errors import UserError
-from kanpinn.pde.problem import Box
+from kanpinn.geometry import Box
 from kanpinn.settings.discovery import choices
 from kanpinn.settings.registry import REGISTRY
 

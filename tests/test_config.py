@@ -21,7 +21,8 @@ from kanpinn.settings.registry import REGISTRY
 
 PROBLEM = '''
 from dataclasses import dataclass
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Decay(Problem):
         return p.u_t + self.rate * p.u
 
     def conditions(self):
-        return [Condition("initial", ("t-",), lambda p: p.u - 1)]
+        return [Condition("initial", "t-", lambda p: p.u - 1)]
 '''
 
 

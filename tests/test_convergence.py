@@ -15,12 +15,13 @@ from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.schedules import Nested
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES
+from kanpinn.geometry import Box
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -22,7 +23,7 @@ from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.correction import ARMIJO, FasProblem, correct
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
-from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -43,7 +44,7 @@ class Nonlinear(Problem):
         return p.u_t + p.u * p.u_x - torch.sin(3 * p.x)
 
     def conditions(self) -> list[Condition]:
-        return [Condition("initial", ("t-",), lambda p: p.u - p.x**2)]
+        return [Condition("initial", "t-", lambda p: p.u - p.x**2)]
 
 
 def hierarchy(level: int = 1, seed: int = 0, backbone: str = "kan") -> Hierarchy:
@@ -171,7 +172,7 @@ class Inconsistent(Problem):
         return p.u_x - torch.cos(3 * p.x)
 
     def conditions(self) -> list[Condition]:
-        return [Condition("boundary", ("x-",), lambda p: p.u)]
+        return [Condition("boundary", "x-", lambda p: p.u)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,7 @@ from kanpinn.problems.burgers import Burgers
 
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.pde.problem import Box
+from kanpinn.geometry import Box
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import check_curriculum, validate
 from kanpinn.settings.options import Configuration

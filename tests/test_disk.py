@@ -36,7 +36,8 @@ MINE = """
 import os, shutil, time
 from dataclasses import dataclass
 from pathlib import Path
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 @dataclass(frozen=True)
 class Mine(Problem):
@@ -50,7 +51,7 @@ class Mine(Problem):
         return p.u_t + p.u_x
 
     def conditions(self):
-        return [Condition("initial", ("t-",), lambda p: p.u - p.x)]
+        return [Condition("initial", "t-", lambda p: p.u - p.x)]
 """
 
 

@@ -13,20 +13,22 @@ import kanpinn
 from kanpinn.backbones import Backbone, Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import DivergedError, UserError
+from kanpinn.geometry import Box
 from kanpinn.least_squares.diagnosis import what_is_wrong
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.pde import Condition, Problem
 from kanpinn.run.run import resume
-from kanpinn.samplers.base import Draw, PointSet
+from kanpinn.samplers import CollocationSample, PointSet
 
 SOURCE = """
 from dataclasses import dataclass
 
 import torch
 
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Plain(Problem):
         return torch.sqrt(torch.abs(p.u))
 
     def conditions(self):
-        return [Condition("end", ("x+",), lambda p: p.u)]
+        return [Condition("end", "x+", lambda p: p.u)]
 
 
 class Late(Plain):
@@ -122,7 +124,7 @@ def objective(problem: Problem, points: list[float]) -> tuple[Objective, torch.T
     at = torch.tensor(points, dtype=torch.float64)[:, None]
     end = torch.ones(1, 1, dtype=torch.float64)
     interior = PointSet(at, torch.ones(len(at), dtype=torch.float64) / max(1, len(at)))
-    found.set_points(Draw(interior, {"end": PointSet(end, end[:, 0])}, {}))
+    found.set_points(CollocationSample(interior, {"end": PointSet(end, end[:, 0])}, {}))
     return found, torch.zeros(network.size, dtype=torch.float64)
 
 

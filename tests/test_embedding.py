@@ -13,11 +13,12 @@ from torch import Tensor
 from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 
 NETWORKS = {"kan": Kan(width=[3], degree=4, grid=4), "mlp": Mlp(width=[5])}
@@ -35,8 +36,8 @@ class Joint(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("joint", ("x=0.5",), lambda p, q: {"flux": p.u_x - 3 * q.u_x, "value": p.u - q.u}),
-            Condition("initial", ("t-",), lambda p: p.u),
+            Condition("joint", "x=0.5", lambda p, q: {"flux": p.u_x - 3 * q.u_x, "value": p.u - q.u}),
+            Condition("initial", "t-", lambda p: p.u),
         ]
 
     def inputs(self, p: Coordinates) -> list[Jet]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kanpinn as package
-from kanpinn.samplers import Draw
+from kanpinn.samplers import CollocationSample
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.discovery import choices, load_problem_class
@@ -55,7 +55,7 @@ def sizes(configuration: Configuration) -> list[int]:
     return found
 
 
-def drawn(configuration: Configuration) -> Draw:
+def drawn(configuration: Configuration) -> CollocationSample:
     return configuration.setup.sampler.draw(configuration.setup.problem, 0, np.random.default_rng(0))
 
 

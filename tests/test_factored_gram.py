@@ -20,11 +20,12 @@ from test_sparse_gram import agree
 from kanpinn.backbones import Kan, Separable
 from kanpinn.backbones.separable import khatri_rao, normal_equations
 from kanpinn.backbones.separable.tensor_product_points import SharedValues, pieces
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.state import join, split
 

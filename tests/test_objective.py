@@ -19,13 +19,14 @@ from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention, Weighting
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
-from kanpinn.samplers import SAMPLERS, Draw, PointSet
+from kanpinn.pde import Condition, Point, Problem
+from kanpinn.samplers import SAMPLERS, CollocationSample, PointSet
 from kanpinn.settings.discovery import load_problem_class, problem_names
 
 Unknowns = Callable[[Tensor], dict[str, Tensor]]
@@ -44,7 +45,7 @@ class Wave(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - torch.cos(p.x)),
+            Condition("initial", "t-", lambda p: p.u - torch.cos(p.x)),
             Condition("walls", ("x-", "x+"), lambda p: p.u_x * p.u),
         ]
 
@@ -76,8 +77,8 @@ class System(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - p.v),
-            Condition("periodic", ("x-",), lambda p, q: {"u": p.u - q.u, "v": p.v_x * q.v - q.u_x}, periodic="x"),
+            Condition("initial", "t-", lambda p: p.u - p.v),
+            Condition("periodic", "x-", lambda p, q: {"u": p.u - q.u, "v": p.v_x * q.v - q.u_x}, periodic="x"),
         ]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> dict[str, Jet]:
@@ -96,7 +97,9 @@ class System(Problem):
         return {"u": p[0] + (p[1] - 0.5) * raw["u"], "v": raw["v"] * raw["u"] + p[0]}
 
 
-def draw_for(problem: Problem, name: str = "uniform", counts: tuple[int, int] = (7, 6), seed: int = 0) -> Draw:
+def draw_for(
+    problem: Problem, name: str = "uniform", counts: tuple[int, int] = (7, 6), seed: int = 0
+) -> CollocationSample:
     """Points with weights that are not all equal."""
     generator = np.random.default_rng(seed)
     draw = SAMPLERS[name](interior=counts[0], boundary=counts[1]).draw(problem, 0, generator)
@@ -106,12 +109,12 @@ def draw_for(problem: Problem, name: str = "uniform", counts: tuple[int, int] = 
         return PointSet(chosen.points, w * chosen.weights.sum() / w.sum())
 
     conditions = {n: uneven(s) for n, s in draw.conditions.items()}
-    return Draw(uneven(draw.interior), conditions, draw.partners)
+    return CollocationSample(uneven(draw.interior), conditions, draw.paired)
 
 
 def build(
     problem: Problem, options: SplineOptions | Mlp, weighting: Weighting | None = None, *, exact: bool = False
-) -> tuple[Objective, Tensor, Draw]:
+) -> tuple[Objective, Tensor, CollocationSample]:
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))
     generator = np.random.default_rng(1)
@@ -126,7 +129,12 @@ def build(
 
 
 def plain(
-    problem: Wave | System, options: Kan | Mlp, backbone: Backbone, draw: Draw, weights: dict[str, float], exact: bool
+    problem: Wave | System,
+    options: Kan | Mlp,
+    backbone: Backbone,
+    draw: CollocationSample,
+    weights: dict[str, float],
+    exact: bool,
 ) -> Callable[[Tensor], Tensor]:
     """The documented residual vector √(w q/|set|) r, from the plain network and nested derivatives."""
     names = problem.domain.names
@@ -148,7 +156,7 @@ def plain(
                 if condition.periodic in backbone.embedding.periodic:
                     continue
                 pairs = vmap(lambda p, q: torch.stack(problem.plain_pair(at(p), at(q))))  # type: ignore[union-attr]
-                rows.append((pairs(chosen.points, draw.partners[condition.name]), chosen, condition.name))
+                rows.append((pairs(chosen.points, draw.paired[condition.name]), chosen, condition.name))
             elif not exact:
                 name = condition.name
                 faces = vmap(lambda p, name=name: torch.stack(problem.plain_conditions(name, at(p), p)))
@@ -301,7 +309,7 @@ def test_the_loss_is_the_quadrature_of_the_squared_residual() -> None:
             return p.u_x
 
         def conditions(self) -> list[Condition]:
-            return [Condition("left", ("x-",), lambda p: p.u)]
+            return [Condition("left", "x-", lambda p: p.u)]
 
     problem, options = Linear(), Kan(width=[], degree=3, grid=4)
     backbone = options.build(options.embedding.build(problem.domain, (), np.random.default_rng(0)), 1)
@@ -382,7 +390,7 @@ def changed(**members) -> Problem:
             r"residual raised ZeroDivisionError: division by zero \(.*line \d+\)",
         ),
         (
-            changed(conditions=lambda self: [Condition("initial", ("t-",), lambda p: p.u[None])]),
+            changed(conditions=lambda self: [Condition("initial", "t-", lambda p: p.u[None])]),
             r"condition 'initial' returned \(1, 6\)",
         ),
     ],
@@ -414,11 +422,11 @@ def test_conditions_need_names_of_their_own() -> None:
     def zero(p: Point) -> Tensor:
         return p.u
 
-    twice = [Condition("wall", ("x-",), zero), Condition("wall", ("x+",), zero)]
+    twice = [Condition("wall", "x-", zero), Condition("wall", "x+", zero)]
     with pytest.raises(UserError, match=r"Mine: two conditions are called 'wall'"):
         build(changed(conditions=lambda self: twice), WIDE)
     with pytest.raises(UserError, match=r"Mine: a condition cannot be called 'interior'"):
-        build(changed(conditions=lambda self: [Condition("interior", ("x-",), zero)]), WIDE)
+        build(changed(conditions=lambda self: [Condition("interior", "x-", zero)]), WIDE)
 
 
 def test_weights_of_terms_that_do_not_exist_are_refused() -> None:

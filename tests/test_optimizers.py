@@ -20,13 +20,13 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares as Protocol
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
-from kanpinn.pde.problem import Box
 from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
 
 

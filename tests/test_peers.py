@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from kanpinn.pde.problem import Coordinates
+from kanpinn.geometry import Coordinates
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.discovery import problem_names

@@ -22,13 +22,14 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.network import LEGENDRE
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box
 from kanpinn.io.solution import read_solution
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.plots.activations import edge_layers
 from kanpinn.samplers import GaussLegendre
 from kanpinn.splines.periodic import PeriodicNesting, folded, periodic_nesting, wrapped
@@ -154,7 +155,7 @@ class Around(Problem):
         return p.u_t + p.u * p.u_x - 0.1 * p.u_xx
 
     def conditions(self) -> list[Condition]:
-        return [Condition("initial", ("t-",), lambda p: p.u - cos(pi * p.x))]
+        return [Condition("initial", "t-", lambda p: p.u - cos(pi * p.x))]
 
 
 AROUND = Separable(

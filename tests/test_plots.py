@@ -24,9 +24,9 @@ from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
 from kanpinn.backbones.separable.network import Factors
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays
+from kanpinn.geometry import Box
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.jets.jet import JetSpace
-from kanpinn.pde.problem import Box
 from kanpinn.plots import (
     activations_figure,
     animate,
@@ -698,7 +698,8 @@ from math import pi
 
 from torch import Tensor, exp, sin
 
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 
 @dataclass(frozen=True)

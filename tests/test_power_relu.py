@@ -19,8 +19,8 @@ from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
-from kanpinn.pde.problem import Box
 from kanpinn.splines import power_relu
 from kanpinn.splines.nesting import dyadic_nesting
 from kanpinn.splines.power_relu import (

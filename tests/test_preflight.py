@@ -6,12 +6,16 @@ import pytest
 import torch
 
 from kanpinn.errors import UserError
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 from kanpinn.run import preflight
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 
-HEAD = "from dataclasses import dataclass\nimport torch\nfrom kanpinn.pde.problem import Box, Condition, Problem\n\n\n"
+HEAD = (
+    "from dataclasses import dataclass\nimport torch\n"
+    "from kanpinn.geometry import Box\nfrom kanpinn.pde import Condition, Problem\n\n\n"
+)
 CLASS = """@dataclass(frozen=True)
 class Bad(Problem):
     domain = Box(x=(0, 1), y=(0, 1))
@@ -34,7 +38,7 @@ GOOD = {
     "derivatives": '("xx", "yy")',
     "unknowns": '("u",)',
     "residual": "p.u_xx + p.u_yy",
-    "conditions": '[Condition("edge", ("x-",), lambda p: p.u)]',
+    "conditions": '[Condition("edge", "x-", lambda p: p.u)]',
     "exact": "p.x * raw.u",
     "reference": "p.x",
 }
@@ -61,7 +65,7 @@ def write(folder, mode="soft", **parts):
         ({"conditions": "1 / 0"}, "conditions raised ZeroDivisionError"),
         ({"conditions": "None"}, "conditions must return a list of Condition objects"),
         ({"conditions": '[Condition("a/b", ("x-",), lambda p: p.u)]'}, "condition name 'a/b' must be letters"),
-        ({"conditions": '[Condition("a", ("q-",), lambda p: p.u)]'}, "face=q-: unknown"),
+        ({"conditions": '[Condition("a", "q-", lambda p: p.u)]'}, "on=q-: unknown"),
         ({"derivatives": '("xx", "yz")'}, "'yz' is not made of the coordinates x, y"),
         ({"derivatives": '"xx"'}, "derivatives must be a tuple of names"),
         ({"unknowns": '("history",)'}, "unknown 'history' must be"),

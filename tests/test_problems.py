@@ -23,11 +23,12 @@ from torch import Tensor, cos, sin
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.problem_calls import network_fields
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class
@@ -133,7 +134,7 @@ def reference_point(problem: Problem, points: Tensor) -> Point:
 def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> list[Tensor]:
     """The condition's residuals on its faces; `at` makes a `Point` of points `[N, d]`."""
     out = []
-    for face in condition.faces:
+    for face in condition.supports:
         there = within(problem, on_face(problem, points, face), condition)
         assert 10 < len(there) <= len(points)
         if condition.inner:
@@ -348,8 +349,8 @@ class AcousticSystem(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: {"u": p.u - sin(math.pi * p.x), "v": p.v}),
-            Condition("periodic", ("x-",), lambda p, q: {"u": p.u - q.u, "v": p.v - q.v}, periodic="x"),
+            Condition("initial", "t-", lambda p: {"u": p.u - sin(math.pi * p.x), "v": p.v}),
+            Condition("periodic", "x-", lambda p, q: {"u": p.u - q.u, "v": p.v - q.v}, periodic="x"),
         ]
 
     def exact(self, p: Coordinates, raw: Coordinates) -> dict[str, Jet]:
@@ -449,7 +450,7 @@ def test_dimensions_are_a_coefficient():
     problem = load_problem_class("poisson_nd")(dim=4, k=3)
     assert problem.domain.names == ("x", "y", "z", "w")
     assert problem.derivatives == ("xx", "yy", "zz", "ww")
-    assert len(problem.conditions()[0].faces) == 8
+    assert len(problem.conditions()[0].supports) == 8
     half = torch.full((1, 4), 1 / 6, dtype=torch.float64)
     assert problem.reference(Coordinates(problem.domain.names, half.unbind(1))).item() == pytest.approx(1.0)
 

@@ -11,9 +11,10 @@ import yaml
 from scipy.stats import qmc
 
 from kanpinn.errors import DivergedError, UserError
-from kanpinn.pde.problem import Box, Condition, Problem
-from kanpinn.samplers import SAMPLERS, Draw, adaptive
-from kanpinn.samplers.faces import share
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
+from kanpinn.samplers import SAMPLERS, CollocationSample, adaptive
+from kanpinn.samplers.placing import share
 from kanpinn.samplers.tensor import gauss_legendre_rule, grid_shape
 
 CONF = Path(__file__).parents[1] / "conf" / "sampler"
@@ -35,9 +36,9 @@ class Slab(Problem):
 
     def conditions(self):
         return [
-            Condition("initial", ("t-",), nothing),
+            Condition("initial", "t-", nothing),
             Condition("walls", ("x-", "x+", "y+"), nothing),
-            Condition("wrap", ("y-",), nothing, periodic="y"),
+            Condition("wrap", "y-", nothing, periodic="y"),
         ]
 
 
@@ -52,7 +53,7 @@ class Layers(Problem):
         return p.u_t
 
     def conditions(self):
-        return [Condition("planes", ("x=0", "y=0.1"), lambda p, q: p.u - q.u), Condition("initial", ("t-",), nothing)]
+        return [Condition("planes", ("x=0", "y=0.1"), lambda p, q: p.u - q.u), Condition("initial", "t-", nothing)]
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ class Rod(Problem):
 
     domain = Box(x=(-1, 3))
     derivatives = ("x",)
-    faces: tuple[str, ...] = ("x-", "x+")
+    on: str | tuple[str, ...] = ("x-", "x+")
     periodic_in: str | None = None
 
     def residual(self, p):
         return p.u_x
 
     def conditions(self):
-        return [Condition("ends", self.faces, nothing, periodic=self.periodic_in)]
+        return [Condition("ends", self.on, nothing, periodic=self.periodic_in)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Square(Problem):
         return []
 
 
-def draw(name: str, problem: Problem, seed: int = 0, level: int = 0, cells=None, residual=None, **options) -> Draw:
+def draw(
+    name: str, problem: Problem, seed: int = 0, level: int = 0, cells=None, residual=None, **options
+) -> CollocationSample:
     sampler = SAMPLERS[name](**options)
     return sampler.draw(problem, level, np.random.default_rng(seed), cells=cells, residual=residual)
 
@@ -129,10 +132,10 @@ def test_as_many_points_as_asked_for(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_periodic_partners_are_opposite(name):
+def test_periodic_points_are_paired_with_opposite_ones(name):
     found = draw(name, Slab(), boundary=20)
-    below, above = found.conditions["wrap"].points, found.partners["wrap"]
-    assert list(found.partners) == ["wrap"]
+    below, above = found.conditions["wrap"].points, found.paired["wrap"]
+    assert list(found.paired) == ["wrap"]
     assert (below[:, 1] == 0).all() and (above[:, 1] == 0.5).all()
     assert torch.equal(below[:, [0, 2]], above[:, [0, 2]])
 
@@ -142,8 +145,8 @@ def test_periodic_partners_are_opposite(name):
 def test_points_beside_inner_planes_are_next_to_them(name, dtype):
     sampler = SAMPLERS[name](interior=100, boundary=90)
     found = sampler.draw(Layers(), 0, np.random.default_rng(0), residual=peaked, dtype=dtype)
-    below, above = found.conditions["planes"].points, found.partners["planes"]
-    assert list(found.partners) == ["planes"]
+    below, above = found.conditions["planes"].points, found.paired["planes"]
+    assert list(found.paired) == ["planes"]
     assert below.dtype == above.dtype == dtype
     apart = below != above
     assert apart.sum(1).tolist() == [1] * len(below)
@@ -163,10 +166,10 @@ def test_points_beside_inner_planes_are_next_to_them(name, dtype):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_plane_inside_a_line_is_a_single_point(name):
-    problem = Rod(faces=("x=1.5",))
+    problem = Rod(on="x=1.5")
     found = draw(name, problem, interior=10)
     assert found.conditions["ends"].points.item() == math.nextafter(1.5, 0)
-    assert found.partners["ends"].item() == math.nextafter(1.5, 2)
+    assert found.paired["ends"].item() == math.nextafter(1.5, 2)
 
 
 def test_conditions_may_have_their_own_numbers_of_points():
@@ -192,7 +195,7 @@ def test_ends_of_a_line_are_single_points(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_generator_alone_decides(name):
-    def both(found: Draw) -> torch.Tensor:
+    def both(found: CollocationSample) -> torch.Tensor:
         return torch.cat([found.interior.points, found.conditions["walls"].points])
 
     first, again, other = (draw(name, Slab(), seed, interior=50, residual=peaked) for seed in (1, 1, 2))
@@ -434,18 +437,18 @@ def test_bad_options_are_refused_in_one_line(name, options, message):
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
-        (Rod(faces=("z-",)), "condition ends: face=z-: unknown.*x-"),
-        (Rod(faces=("x",)), "condition ends: face=x: unknown"),
-        (Rod(faces=()), "condition ends: has no faces"),
-        (Rod(periodic_in="x"), r"periodic in x needs faces \('x-',\)"),
-        (Rod(faces=("z=0",)), "condition ends: face z=0: coordinate=z: unknown.*x"),
-        (Rod(faces=("x=3",)), "condition ends: face x=3: expected a number between -1 and 3"),
-        (Rod(faces=("x=nan",)), "condition ends: face x=nan: expected a number between -1 and 3"),
-        (Rod(faces=("x=left",)), "condition ends: face x=left: expected a number between -1 and 3"),
-        (Rod(faces=("x=0", "x-")), "condition ends: faces .*: ends and inner planes need conditions of their own"),
+        (Rod(on="z-"), "condition ends: on=z-: unknown.*x-"),
+        (Rod(on="x"), "condition ends: on=x: unknown"),
+        (Rod(on=()), r"condition ends: on=\(\): expected a piece of the boundary"),
+        (Rod(periodic_in="x"), "periodic in x needs on='x-'"),
+        (Rod(on="z=0"), "condition ends: plane z=0: coordinate=z: unknown.*x"),
+        (Rod(on="x=3"), "condition ends: plane x=3: expected a number between -1 and 3"),
+        (Rod(on="x=nan"), "condition ends: plane x=nan: expected a number between -1 and 3"),
+        (Rod(on="x=left"), "condition ends: plane x=left: expected a number between -1 and 3"),
+        (Rod(on=("x=0", "x-")), "condition ends: on=.*: inner planes need conditions of their own"),
     ],
 )
-def test_wrong_faces_are_refused_in_one_line(problem, message):
+def test_wrong_supports_are_refused_in_one_line(problem, message):
     with pytest.raises(UserError, match=message):
         draw("sobol", problem)
 
@@ -481,8 +484,8 @@ class Ell(Problem):
     def conditions(self):
         return [
             Condition("outer", ("x-", "x+", "y-", "y+"), nothing),
-            Condition("edge", ("x=0",), lambda p, _: p.u, where=lambda p: p.y < 0),
-            Condition("top", ("y+",), nothing, where=lambda p: p.x > 0.5),
+            Condition("edge", "x=0", lambda p, _: p.u, where=lambda p: p.y < 0),
+            Condition("top", "y+", nothing, where=lambda p: p.x > 0.5),
         ]
 
 
@@ -500,7 +503,7 @@ def test_part_of_a_box_is_filled_alone_and_evenly(name):
         assert [len(points.points) for points in (interior, outer, edge, top)] == [3000, 240, 240, 240]
         lengths = [(outer.points[:, k] == end).sum() for k, end in ((0, -1), (0, 1), (1, -1), (1, 1))]
         assert lengths == [80, 40, 40, 80]
-    assert (edge.points[:, 0] < 0).all() and (found.partners["edge"][:, 0] > 0).all()
+    assert (edge.points[:, 0] < 0).all() and (found.paired["edge"][:, 0] > 0).all()
     assert (edge.points[:, 1] < 0).all() and (top.points[:, 0] > 0.5).all()
     # ∫ x = -1/2 and ∫ x² = 1 over the three squares.
     x = interior.points[:, 0]
@@ -525,7 +528,7 @@ class Missed(Ell):
     """A condition on a part of its face that is outside the domain."""
 
     def conditions(self):
-        return [Condition("ghost", ("y-",), nothing, where=lambda p: p.x > 0.5)]
+        return [Condition("ghost", "y-", nothing, where=lambda p: p.x > 0.5)]
 
 
 @dataclass(frozen=True)
@@ -547,7 +550,7 @@ class Numbers(Ell):
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
-        (Missed(), "condition ghost: no point of its faces lies inside the domain"),
+        (Missed(), "condition ghost: no point of its support lies inside the domain"),
         (Nowhere(), "no point of the box lies inside the domain"),
         (Numbers(), r"inside returned \(1,\) of torch.float64, expected booleans of shape \(1,\)"),
     ],

@@ -20,8 +20,8 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.network import Factors, distinct
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays, model_attributes
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde.problem import Box, Coordinates
 
 DOMAIN = Box(x=(-1.0, 1.0), y=(0.0, 3.0), t=(0.5, 2.0))
 SPACE = JetSpace(DOMAIN.names, ("xx", "yy", "xt"))

@@ -22,12 +22,13 @@ from kanpinn.backbones.time_slabs import in_sequence, slab_networks
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.geometry import Box
 from kanpinn.io.check import check
 from kanpinn.io.inspect import inspect
 from kanpinn.io.render import render
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.problem import Box, Condition, Point
+from kanpinn.pde import Condition, Point
 from kanpinn.pde.time_slab import TimeSlab
 from kanpinn.run.checkpoints import files
 from kanpinn.run.preflight import check_slabs
@@ -204,7 +205,7 @@ def test_a_condition_at_a_later_time_is_refused() -> None:
 
     class Two(Wave):
         def conditions(self):
-            return [*super().conditions(), Condition("end", ("t+",), lambda p: p.u)]
+            return [*super().conditions(), Condition("end", "t+", lambda p: p.u)]
 
     with pytest.raises(UserError, match=r"^schedule\.slabs=2: expected 1 \(condition end holds at a time of its own"):
         check_slabs(replace(configuration.setup, problem=Two()))

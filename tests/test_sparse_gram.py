@@ -16,7 +16,7 @@ from kanpinn.backbones.multkan import MultKan
 from kanpinn.least_squares.gram_local import parts
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Problem
+from kanpinn.pde import Problem
 
 Options = SplineOptions | Mlp
 

@@ -33,7 +33,8 @@ DEADLY = '''
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from kanpinn.pde.problem import Box, Condition, Problem
+from kanpinn.geometry import Box
+from kanpinn.pde import Condition, Problem
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Deadly(Problem):
         return p.u_t + p.u
 
     def conditions(self):
-        return [Condition("initial", ("t-",), lambda p: p.u - 1)]
+        return [Condition("initial", "t-", lambda p: p.u - 1)]
 
     def reference(self, p):
         return (-p.t).exp()

@@ -17,11 +17,12 @@ from kanpinn.backbones import Kan, Mlp, Separable
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.time_slabs import in_sequence
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde.problem import Box, Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.run.preflight import check_class
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.samplers import SAMPLERS
@@ -63,7 +64,7 @@ class Wave(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u + sin(math.pi * p.x) + self.start * cos(math.pi * p.x)),
+            Condition("initial", "t-", lambda p: p.u + sin(math.pi * p.x) + self.start * cos(math.pi * p.x)),
             Condition("boundary", ("x-", "x+"), lambda p: p.u, symmetry="x"),
         ]
 
@@ -233,8 +234,8 @@ class Plate(Problem):
     def conditions(self) -> list[Condition]:
         where = (lambda p: p.x < 1) if self.half else None
         return [
-            Condition("left", ("x-",), lambda p: p.u - self.left),
-            Condition("right", ("x+",), lambda p: p.u),
+            Condition("left", "x-", lambda p: p.u - self.left),
+            Condition("right", "x+", lambda p: p.u),
             Condition("sides", ("y-", "y+"), lambda p: p.u, where=where),
         ]
 

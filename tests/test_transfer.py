@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.multilevel.transfer import Transfer
-from kanpinn.pde.problem import Box
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 BASIC = Kan(width=[3], degree=4, grid=3, scale=1.0)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from kanpinn.backbones import Kan, Separable
 from kanpinn.errors import UserError
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.optimizers import LevenbergMarquardt, VariableProjection
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Diffusion(Problem):
 
     def conditions(self) -> list[Condition]:
         return [
-            Condition("initial", ("t-",), lambda p: p.u - torch.cos(p.x)),
+            Condition("initial", "t-", lambda p: p.u - torch.cos(p.x)),
             Condition("walls", ("x-", "x+"), lambda p: p.u_x),
         ]
 

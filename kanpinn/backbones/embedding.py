@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde.problem import Box, Coordinates, Problem
+from kanpinn.pde import Problem
 
 KINDS = ("auto", "none", "periodic", "fourier")
 PERIODIC = ("angle", "spline")

@@ -13,10 +13,12 @@ from torch import Tensor
 from kanpinn.axes import field_axes
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
+from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.problem import Coordinates, Problem, inside
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import inside
 from kanpinn.pde.problem_calls import ask
 
 CHUNK = 20_000

@@ -18,10 +18,10 @@ from kanpinn.backbones import Kan
 from kanpinn.backbones.base import Support, Tape
 from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.gram_local import add_product, columns_of, compact
-from kanpinn.pde.problem import Box
 
 REPEATS = 7
 POINTS, COLUMNS = 512, 384

@@ -27,7 +27,7 @@ from kanpinn.least_squares.points import (
 )
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Weighting
-from kanpinn.samplers.base import Draw
+from kanpinn.samplers import CollocationSample
 from kanpinn.state import State
 
 
@@ -151,7 +151,7 @@ class Objective(LeastSquares):
         self.weighting = weighting
         empty = torch.empty(0, len(residuals.problem.domain))
         self.collocation = CollocationPoints(empty) if collocation is None else collocation
-        self._sample: Draw | None = None
+        self._sample: CollocationSample | None = None
         self._costs = costs
         self._plan = GramPlan(costs or CostTable())
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
@@ -171,7 +171,7 @@ class Objective(LeastSquares):
         """Itself and theta `[P]`."""
         return self, theta
 
-    def set_points(self, sample: Draw) -> None:
+    def set_points(self, sample: CollocationSample) -> None:
         """Take new collocation points; multipliers of the weighting scheme start anew.
 
         Args:
@@ -204,7 +204,7 @@ class Objective(LeastSquares):
             device: Where tensors go.
         """
         if state["sample"] is not None:
-            self.set_points(Draw.from_state(state["sample"], device))
+            self.set_points(CollocationSample.from_state(state["sample"], device))
         self.weighting.load_state(state["weighting"], device)
         self._plan.declined = {str(name): {int(k) for k in found} for name, found in state["declined"].items()}
         self._version += 1

@@ -19,9 +19,9 @@ from torch import Tensor
 from kanpinn.backbones.separable.tensor_product_points import SharedValues
 from kanpinn.errors import UserError, invalid
 from kanpinn.least_squares.weighting import Weighting
-from kanpinn.pde.problem import Problem
+from kanpinn.pde import Problem
 from kanpinn.pde.problem_calls import problem_name
-from kanpinn.samplers.base import Draw
+from kanpinn.samplers import CollocationSample
 
 INTERIOR = "interior"
 
@@ -137,7 +137,7 @@ def _within(part: slice | Tensor, which: slice | Tensor) -> Tensor:
 
 
 def collocation_points(
-    problem: Problem, conditions: Iterable[str], sample: Draw, weighting: Weighting
+    problem: Problem, conditions: Iterable[str], sample: CollocationSample, weighting: Weighting
 ) -> CollocationPoints:
     """Lay out a collocation sample: its terms one after the other, with the scales of their residuals.
 
@@ -173,7 +173,7 @@ def collocation_points(
         if name == INTERIOR and weighting.growth:
             scale = scale * torch.exp(-weighting.growth * _elapsed(problem, chosen.points, weighting.growth))
         where = place(chosen.points)
-        paired = place(sample.partners[name]) if name in sample.partners else None
+        paired = place(sample.paired[name]) if name in sample.paired else None
         terms.append(Term(name, where, paired, scale, chosen.points))
     return CollocationPoints(torch.cat(blocks), tuple(terms))
 

@@ -12,7 +12,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
-from kanpinn.pde.problem import Condition, Point, Problem
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.problem_calls import ask, checked, network_fields, problem_name
 
 

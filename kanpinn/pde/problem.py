@@ -1,123 +1,24 @@
-"""What a PDE problem is: a box, unknowns, residuals, conditions and, where one is known, a reference solution."""
+"""Problems: a domain, unknowns, residuals, conditions and, where one is known, a reference solution."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid
+from kanpinn.errors import invalid
+from kanpinn.geometry import Box, Coordinates, Region, Restricted
+from kanpinn.geometry.chart import Array
 from kanpinn.jets.jet import Jet
-
-Terms = Tensor | Mapping[str, Tensor]
-
-
-class Box:
-    """A product of intervals, one per named coordinate: `Box(x=(-1, 1), t=(0, 1))`.
-
-    Attributes:
-        names: Coordinate names, in the order of the columns of every points array.
-        lower: Lower ends, one per coordinate.
-        upper: Upper ends, one per coordinate.
-
-    Raises:
-        ValueError: If an interval is empty or not finite, or a name is not one letter.
-    """
-
-    def __init__(self, **intervals: tuple[float, float]) -> None:
-        self.names = tuple(intervals)
-        self.lower = tuple(float(a) for a, _ in intervals.values())
-        self.upper = tuple(float(b) for _, b in intervals.values())
-        for name, a, b in zip(self.names, self.lower, self.upper, strict=True):
-            if len(name) != 1 or not (math.isfinite(a) and math.isfinite(b) and a < b):
-                raise ValueError(
-                    f"Box({name}=({a}, {b})): expected a one-letter name and finite ends with lower < upper"
-                )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def interval(self, name: str) -> tuple[float, float]:
-        """The interval of one coordinate; raises ValueError for an unknown name."""
-        k = self.names.index(name)
-        return self.lower[k], self.upper[k]
-
-    @property
-    def measure(self) -> float:
-        """The product of the interval lengths."""
-        return math.prod(b - a for a, b in zip(self.lower, self.upper, strict=True))
-
-
-@dataclass(frozen=True)
-class Condition:
-    """An equation that holds on faces of the box: initial, boundary or (between opposite faces) periodic.
-
-    Or on planes inside it, where two media meet: such a condition compares the limits from both sides.
-
-    Attributes:
-        name: The name of its loss term.
-        faces: Faces it holds on, such as `("t-",)` for the initial time or `("x-", "x+")` for both ends in x; or inner
-            planes only, such as `("x=0.5",)`.
-        residual: What vanishes there, from a `Point`; for a periodic condition from the two opposite `Point`s; on an
-            inner plane from the `Point`s just below and just above it, apart from each other by rounding only.
-        periodic: The coordinate whose opposite faces are compared, or None. Such a condition is dropped when the
-            network is periodic in that coordinate by construction. `faces` is then the lower face.
-        symmetry: The coordinate whose symmetry implies it, or None. Such a condition is dropped when the network has
-            that symmetry by construction; otherwise it stays a loss term, whatever `Problem.exact` builds in.
-        where: The part of the faces it holds on, `[N]` booleans from coordinates `[N]`; all of them without one. It is
-            asked about points on the faces and planes themselves.
-    """
-
-    name: str
-    faces: tuple[str, ...]
-    residual: Callable[..., Terms]
-    periodic: str | None = None
-    symmetry: str | None = None
-    where: Callable[[Coordinates], Tensor] | None = None
-
-    @property
-    def inner(self) -> bool:
-        """Whether it holds on planes inside the box."""
-        return any("=" in face for face in self.faces)
-
-
-class Point:
-    """Coordinates, unknowns and their derivatives at N points, by name: `p.x`, `p.u`, `p.u_xx`; each `[N]`."""
-
-    def __init__(self, names: tuple[str, ...], points: Tensor, fields: Mapping[str, Jet]) -> None:
-        self._values: dict[str, Tensor] = {name: points[:, k] for k, name in enumerate(names)}
-        self._fields = fields
-
-    def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in self._values:
-            return self._values[name]
-        unknown, _, derivative = name.partition("_")
-        if unknown in self._fields:
-            try:
-                return self._fields[unknown][derivative]
-            except KeyError:
-                raise UserError(f"p.{name} is not computed: add '{derivative}' to the problem's derivatives") from None
-        raise UserError(
-            f"p.{name}: no such coordinate or unknown; known are {', '.join([*self._values, *self._fields])}"
-        )
-
-
-class Coordinates:
-    """Coordinates (or raw outputs) by name, as jets (in `Problem.exact`) or tensors `[N]` (in `Problem.reference`)."""
-
-    def __init__(self, names: tuple[str, ...], values: Any) -> None:
-        for name, value in zip(names, values, strict=True):
-            setattr(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        raise UserError(f"p.{name}: no such name; known are {', '.join(vars(self))}")
+from kanpinn.pde.condition import Condition, Terms, checked_part
+from kanpinn.pde.point import Point
 
 
 def _is_number(value: Any) -> bool:
@@ -182,17 +83,17 @@ class Problem(ABC):
 
     @abstractmethod
     def residual(self, p: Point) -> Terms:
-        """What vanishes inside the box: `[N]`, or a mapping from equation names to `[N]` for several equations."""
+        """Residual of the equation, 0 in the domain: `[N]`, or a mapping from equation names to `[N]` for several."""
 
     @abstractmethod
     def conditions(self) -> list[Condition]:
         """The initial and boundary conditions."""
 
     def inside(self, p: Coordinates) -> Tensor | None:  # noqa: ARG002
-        """Which points of the box belong to the domain, its boundary included; None for all of them.
+        """Domain as a part of the box, by booleans at its points, the boundary included; None for the whole box.
 
         Points are placed, fields written and errors measured there only, and conditions hold on the parts of their
-        faces there. Edges of the domain within the box are inner planes.
+        supports there. Edges of the domain within the box are inner planes.
 
         Args:
             p: The coordinates, tensors `[N]`.
@@ -258,7 +159,7 @@ def output_names(problem: Problem) -> tuple[str, ...]:
 
 
 def inside(problem: Problem, points: Tensor) -> Tensor | None:
-    """Which points `[N, d]` belong to the problem's domain, `[N]`; None where it fills its box.
+    """Tell which points `[N, d]` belong to the problem's domain, `[N]`; None where it fills its box.
 
     Raises:
         UserError: If `Problem.inside` gives anything but booleans `[N]`.
@@ -267,9 +168,13 @@ def inside(problem: Problem, points: Tensor) -> Tensor | None:
     return None if found is None else checked_part(f"problem={type(problem).__name__}: inside", found, len(points))
 
 
-def checked_part(who: str, found: Any, count: int) -> Tensor:
-    """The answer of `Problem.inside` or `Condition.where`, once it is known to be booleans `[count]`."""
-    if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != (count,):
-        got = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-        raise UserError(f"{who} returned {got}, expected booleans of shape ({count},), such as p.x < 0")
-    return found
+def region_of(problem: Problem) -> Region:
+    """Return the region on which a problem's equations hold: its box, or the part of it that `Problem.inside` says."""
+    if inside(problem, torch.tensor([problem.domain.lower], dtype=torch.float64)) is None:
+        return problem.domain
+
+    def part(points: Array) -> NDArray[np.bool_]:
+        found = inside(problem, torch.from_numpy(points))
+        return np.ones(len(points), bool) if found is None else found.cpu().numpy()
+
+    return Restricted(problem.domain, part)

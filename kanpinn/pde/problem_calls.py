@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
+from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Coordinates, Problem, output_names
+from kanpinn.pde.problem import Problem, output_names
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -55,7 +56,7 @@ def _source(problem: Problem) -> str | None:
 
 
 def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
-    """What a residual returned, by equation name ("" for a single one).
+    """Return a residual's terms by equation name ("" for a single one), once their shapes are right.
 
     Args:
         problem: The problem, for its name.
@@ -115,7 +116,7 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
 
 
 def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
-    """What `exact` or `ansatz` returned, in the order of the unknowns, once it is known to be a jet for each."""
+    """Return the result of `exact` or `ansatz` in the order of the unknowns, once it is a jet for each."""
     rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
     if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
         raise UserError(

@@ -10,8 +10,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.problem import Box, Condition, Coordinates, Point, Problem, Terms
+from kanpinn.pde.condition import Condition, Terms
+from kanpinn.pde.point import Point
+from kanpinn.pde.problem import Problem
 
 START = ("t-",)
 
@@ -53,7 +56,7 @@ class TimeSlab(Problem):
         given = self.whole.conditions()
         if self.before is None:
             return given
-        return [replace(c, residual=self._continuity(c)) if c.faces == START else c for c in given]
+        return [replace(c, residual=self._continuity(c)) if c.supports == START else c for c in given]
 
     def _continuity(self, condition: Condition) -> Callable[[Point], Terms]:
         names, before = self.domain.names, self.before
@@ -61,7 +64,7 @@ class TimeSlab(Problem):
 
         def difference(p: Point) -> Terms:
             points = torch.stack([getattr(p, name) for name in names], dim=1)
-            here, there = condition.residual(p), condition.residual(Point(names, points, before(points)))
+            here, there = condition.residual(p), condition.residual(p.with_fields(before(points)))
             if isinstance(here, Mapping) and isinstance(there, Mapping):
                 return {name: value - there[name] for name, value in here.items()}
             assert isinstance(here, Tensor) and isinstance(there, Tensor)

@@ -15,9 +15,11 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
-from kanpinn.pde.problem import Box, Condition, Problem, output_names
+from kanpinn.pde import Condition, Problem
+from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
 from kanpinn.run.symmetry_check import check_symmetry
@@ -101,13 +103,13 @@ def check_slabs(setup: Setup) -> None:
     if count == 1:
         return
     conditions = problem.conditions()
-    if "t" not in problem.domain.names or not any(c.faces == START for c in conditions):
+    if "t" not in problem.domain.names or not any(c.supports == START for c in conditions):
         name = problem_name(problem)
         raise invalid("schedule.slabs", count, f"1 (problem={name} has no initial condition at the first time)")
     for condition in conditions:
-        if condition.faces != START and any(face.startswith("t") for face in condition.faces):
+        if condition.supports != START and any(on[0] == "t" for on in condition.supports if isinstance(on, str)):
             raise invalid(
-                "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.faces})"
+                "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.on})"
             )
     if setup.exact:
         raise UserError(

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError
+from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.problem import Condition, Coordinates, inside
+from kanpinn.pde import Condition
+from kanpinn.pde.problem import inside
 
 OTHER_END = {"-": "+", "+": "-"}
 
@@ -49,7 +51,7 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
             there = residuals.interior(theta, mirrored(points))[equation]
             if not _same(here.abs(), there.abs()):
                 raise UserError(f"{claim}: the equations are others at mirrored points")
-        for face in [end + sign for end in names for sign in OTHER_END]:
+        for face in problem.domain.pieces:
             image = name + OTHER_END[face[1]] if face[0] == name else face
             on_face = _onto(residuals, points, face)
             here, there = _on(residuals, theta, face, on_face), _on(residuals, theta, image, mirrored(on_face))
@@ -58,8 +60,8 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
     for condition in problem.conditions():
         if condition.symmetry not in embedding.symmetry:
             continue
-        for face in condition.faces:
-            if "=" not in face and not _vanishes(residuals, theta, condition, _onto(residuals, points, face)):
+        for face in (face for face in problem.domain.pieces if face in condition.supports):
+            if not _vanishes(residuals, theta, condition, _onto(residuals, points, face)):
                 claim = f"implied by the symmetry in {condition.symmetry}"
                 raise UserError(f"{who}: condition {condition.name} on {face} is not {claim}")
 
@@ -94,7 +96,7 @@ def _on(residuals: Residuals, theta: Tensor, face: str, points: Tensor) -> Tenso
     """Sizes of all residuals that conditions have on a face, ascending at every point, `[N, equations]`; −1 if none."""
     columns, coordinates = [], Coordinates(residuals.problem.domain.names, points.unbind(1))
     for condition in residuals.conditions.values():
-        if condition.periodic or face not in condition.faces:
+        if condition.periodic or face not in condition.supports:
             continue
         held = condition.where(coordinates) if condition.where else None
         for value in residuals.condition(condition, theta, points).values():

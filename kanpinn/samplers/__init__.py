@@ -1,8 +1,9 @@
 """Collocation points: the rules a config may choose with `sampler=<name>`."""
 
 from kanpinn.samplers.adaptive import Adaptive
-from kanpinn.samplers.base import Draw, PointSet, Sampler
+from kanpinn.samplers.base import Sampler
 from kanpinn.samplers.quasi import Halton, LatinHypercube, Sobol, Uniform
+from kanpinn.samplers.sample import CollocationSample, PointSet
 from kanpinn.samplers.tensor import GaussLegendre, Grid
 
 SAMPLERS: dict[str, type[Sampler]] = {
@@ -15,4 +16,4 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "adaptive": Adaptive,
 }
 
-__all__ = ["SAMPLERS", "Draw", "PointSet", "Sampler"]
+__all__ = ["SAMPLERS", "CollocationSample", "PointSet", "Sampler"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from kanpinn.errors import DivergedError, invalid
-from kanpinn.samplers.base import ArrayResidual, Sampler, check_number, check_whole
-from kanpinn.samplers.faces import Array, Region
+from kanpinn.errors import invalid
+from kanpinn.geometry.chart import Array, Chart
+from kanpinn.samplers.base import Sampler, check_number, check_whole
+from kanpinn.samplers.placing import Request
 from kanpinn.samplers.quasi import equal, sobol_points
 
 
 def density(residual: Array, exponent: float, offset: float) -> Array:
-    """How much likelier than the others each point is: |r|^k / mean(|r|^k) + c (Wu et al. 2023, eq. 2).
+    """Return the density of points, |r|^k / mean(|r|^k) + c (Wu et al. 2023, eq. 2).
 
     Args:
         residual: |r| `[M]`, finite.
@@ -23,7 +23,7 @@ def density(residual: Array, exponent: float, offset: float) -> Array:
         offset: c.
 
     Returns:
-        The density, not normalised, `[M]`; constant where every residual is zero.
+        Likelihoods relative to each other, not normalised, `[M]`; constant where every residual is zero.
     """
     largest = residual.max()
     # Scaled by the largest first, so that no power of a large or tiny residual leaves the floating-point range.
@@ -84,7 +84,7 @@ def systematic_choice(probabilities: Array, generator: np.random.Generator) -> n
 class Adaptive(Sampler):
     """Residual-based adaptive points: drawn in proportion to |r|^k / mean|r|^k + c (RAD, Wu et al. 2023).
 
-    The candidates are scrambled Sobol points, and so are the points on faces and, without a residual, those inside.
+    The candidates are scrambled Sobol points, and so are those on pieces and, without a residual, those inside.
     They follow the residual only when drawn anew, hence a `resample_every` that is not 0.
 
     Attributes:
@@ -113,17 +113,12 @@ class Adaptive(Sampler):
         if self.unbiased and self.offset == 0:
             raise invalid("sampler.offset", self.offset, "a number above 0 with sampler.unbiased=true")
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        if residual is None:
-            return equal(region, sobol_points(region, count, generator))
-        pool = sobol_points(region, self.candidates * count, generator)
-        values = residual(pool)
-        if not math.isfinite(values.max()):
-            raise DivergedError("the residual is not finite at a candidate point of sampler=adaptive")
-        probabilities = inclusion(density(values, self.exponent, self.offset), count)
-        kept = systematic_choice(probabilities, generator)
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        if request.residual is None:
+            return equal(chart, sobol_points(chart, count, request.generator))
+        pool = sobol_points(chart, self.candidates * count, request.generator)
+        probabilities = inclusion(density(request.residual(pool), self.exponent, self.offset), count)
+        kept = systematic_choice(probabilities, request.generator)
         if not self.unbiased:
-            return equal(region, pool[kept])
-        return pool[kept], region.measure / len(pool) / probabilities[kept]
+            return equal(chart, pool[kept])
+        return pool[kept], chart.measure / len(pool) / probabilities[kept]

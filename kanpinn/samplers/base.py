@@ -1,8 +1,7 @@
-"""What a sampler is: from a problem and a level to weighted points inside the box and on its conditions' faces."""
+"""Samplers: rules that place weighted points inside a problem's domain and on the supports of its conditions."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,64 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import DivergedError, UserError, invalid, unknown_choice
-from kanpinn.pde.problem import Condition, Coordinates, Problem, checked_part, inside
-from kanpinn.samplers.faces import Array, Face, Part, Region, faces_of, share
-from kanpinn.state import State, tensor
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.geometry.chart import Array, Chart
+from kanpinn.pde import Problem
+from kanpinn.pde.condition import pieces_of
+from kanpinn.pde.problem import region_of
+from kanpinn.samplers.placing import Request, finite_residual, joined, on_piece, share
+from kanpinn.samplers.sample import CollocationSample, PointSet
 
 MOST_POINTS = 10**8
-Residual = Callable[[Tensor], Tensor]
-ArrayResidual = Callable[[Array], Array]
-
-
-@dataclass(frozen=True)
-class PointSet:
-    """Points with quadrature weights.
-
-    Attributes:
-        points: The points `[N, d]`, columns in the order of the domain's names.
-        weights: Their weights `[N]`; they sum to the measure of the set, |Ω| or the total area of the faces (a lone
-            end point of a 1-D domain counts 1). Only `adaptive` with `unbiased` meets this sum in the mean instead.
-    """
-
-    points: Tensor
-    weights: Tensor
-
-
-@dataclass(frozen=True)
-class Draw:
-    """All points of one objective.
-
-    Attributes:
-        interior: Points inside the domain.
-        conditions: By condition, points on its faces; for one on inner planes, those just below them.
-        partners: By periodic condition, the points across `[N, d]`, in the order of its points on the lower face; by
-            condition on inner planes, those just above.
-    """
-
-    interior: PointSet
-    conditions: dict[str, PointSet]
-    partners: dict[str, Tensor]
-
-    def state(self) -> State:
-        """All points and weights."""
-        sets = {name: {"points": s.points, "weights": s.weights} for name, s in self.conditions.items()}
-        interior = {"points": self.interior.points, "weights": self.interior.weights}
-        return {"interior": interior, "conditions": sets, "partners": self.partners}
-
-    @staticmethod
-    def from_state(state: State, device: torch.device) -> Draw:
-        """The draw whose `state` this is, arrays in place of tensors."""
-
-        def placed(part: State) -> PointSet:
-            return PointSet(tensor(part["points"], device), tensor(part["weights"], device))
-
-        conditions = {str(name): placed(part) for name, part in state["conditions"].items()}
-        partners = {str(name): tensor(points, device) for name, points in state["partners"].items()}
-        return Draw(placed(state["interior"]), conditions, partners)
 
 
 def check_whole(key: str, value: Any, least: int, most: int = MOST_POINTS) -> None:
@@ -82,57 +34,17 @@ def check_number(key: str, value: Any, least: float, most: float) -> None:
         raise invalid(f"sampler.{key}", value, f"a number from {least:g} to {most:g}")
 
 
-def beside(values: Tensor, side: int) -> Tensor:
-    """The next floating-point numbers below or above, for limits from one side.
-
-    Args:
-        values: Numbers `[N]`.
-        side: −1 for below, 1 for above.
-
-    Returns:
-        `[N]`. No result is subnormal: a processor that flushes those to zero would lose the side.
-    """
-    found = torch.nextafter(values, torch.full_like(values, side * math.inf))
-    tiny = torch.finfo(values.dtype).tiny
-    return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)
-
-
-def part_inside(problem: Problem) -> Part | None:
-    """Which points `[N, d]` belong to the problem's domain; None where it fills its box."""
-    if inside(problem, torch.tensor([problem.domain.lower], dtype=torch.float64)) is None:
-        return None
-
-    def part(points: Array) -> NDArray[np.bool_]:
-        found = inside(problem, torch.from_numpy(points))
-        return np.ones(len(points), bool) if found is None else found.cpu().numpy()
-
-    return part
-
-
-def part_of(condition: Condition, problem: Problem) -> Part | None:
-    """Which points `[N, d]` of its faces a condition holds on; None for all of them."""
-    where = condition.where
-    if where is None:
-        return None
-
-    def part(points: Array) -> NDArray[np.bool_]:
-        found = where(Coordinates(problem.domain.names, torch.from_numpy(points).unbind(1)))
-        return checked_part(f"condition {condition.name}: where", found, len(points)).cpu().numpy()
-
-    return part
-
-
 def _per_level(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 @dataclass
 class Sampler(ABC):
-    """A rule that places points; subclasses are final and say how one box is filled.
+    """A rule that places points; subclasses are final and say how one region or piece is filled.
 
     Attributes:
-        interior: Points inside the box: one number, or one per level.
-        boundary: Points per condition, shared among its faces by their measure: one number, or one per level; or
+        interior: Points inside the domain: one number, or one per level.
+        boundary: Points per condition, shared among its pieces by their measure: one number, or one per level; or
             one of these by condition's name, for every condition.
         resample_every: Optimiser steps after which new points are drawn; 0 never.
         growth: Where a single number of points is given, it is that of level 0 and grows by this factor per level.
@@ -250,16 +162,13 @@ class Sampler(ABC):
         return points, weights
 
     @abstractmethod
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        """Fill one region, the domain or a face.
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        """Fill a region or a piece.
 
         Args:
-            region: The region, of d ≥ 1 coordinates.
+            chart: Its map, of k ≥ 1 parameters.
             count: Points asked for; a tensor rule takes the nearest number it can.
-            generator: The source of randomness; nothing else may be one.
-            residual: |residual| `[M]` at points `[M, d]` of the domain; None on faces and before there is a network.
+            request: The source of randomness and what points may follow.
 
         Returns:
             Points `[N, d]` and their weights `[N]`.
@@ -272,10 +181,10 @@ class Sampler(ABC):
         generator: np.random.Generator,
         *,
         cells: Mapping[str, int] | None = None,
-        residual: Residual | None = None,
+        residual: Callable[[Tensor], Tensor] | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
-    ) -> Draw:
+    ) -> CollocationSample:
         """Draw every point a problem needs at one level.
 
         Args:
@@ -285,75 +194,44 @@ class Sampler(ABC):
             cells: Spline intervals per coordinate, for rules that follow the spline.
             residual: The network's |residual| `[M]` at points `[M, d]`, for rules that follow the residual.
             dtype: Type of the points.
-            device: Where the points go.
+            device: Device of the points.
 
         Returns:
-            Interior points, points of each condition, and partners of those that compare two points.
+            Interior points, points of each condition, and paired points of those that compare two.
 
         Raises:
             DivergedError: If a rule looks at a residual that is not finite.
-            UserError: If the level or a condition has no number of points, or a condition names no face, or none that
-                touches the domain.
+            UserError: If the level or a condition has no number of points, or a condition holds nowhere in the domain.
         """
-        whole = Region.of(problem.domain, cells, part_inside(problem))
-        if whole.measure == 0:
+        region, posed = region_of(problem), problem.conditions()
+        if region.measure == 0:
             raise UserError(f"problem={type(problem).__name__}: no point of the box lies inside the domain.")
         interior, _ = self.counts(level)
-        posed = problem.conditions()
         counts = self.condition_counts([condition.name for condition in posed], level)
 
         def to_tensor(values: Array) -> Tensor:
             return torch.as_tensor(values, dtype=dtype, device=device)
 
-        def array_residual(points: Array) -> Array:
-            assert residual is not None
-            values = residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
-            bad = np.flatnonzero(~np.isfinite(values))
-            if len(bad):
-                at = ", ".join(f"{n}={v:.6g}" for n, v in zip(problem.domain.names, points[bad[0]], strict=True))
-                raise DivergedError(
-                    f"the residual is not finite at {len(bad)} of {len(points)} candidate points, the first at {at}"
-                )
-            return values
-
-        points, weights = self.place(whole, interior, generator, array_residual if residual is not None else None)
+        follows = None if residual is None else finite_residual(residual, region.names, to_tensor)
+        points, weights = self._filled(region.chart, interior, Request(generator, cells or {}, follows))
         points, weights = self.moved(problem, points, weights)
-        conditions: dict[str, PointSet] = {}
-        partners: dict[str, Tensor] = {}
+        request, conditions, paired = Request(generator, cells or {}), {}, {}
         for condition in posed:
-            faces = faces_of(condition, problem.domain)
-            regions = [whole.without(face, part_of(condition, problem)) for face in faces]
-            if not any(region.measure for region in regions):
-                raise UserError(f"condition {condition.name}: no point of its faces lies inside the domain.")
-            on_faces, face_weights, columns = self._cover(faces, regions, counts[condition.name], generator)
-            placed = to_tensor(on_faces)
-            if condition.inner:
-                # Only in their final precision are the next numbers known.
-                fixed = torch.as_tensor(columns, device=device)[:, None]
-                values = placed.gather(1, fixed)
-                partners[condition.name] = placed.scatter(1, fixed, beside(values, 1))
-                placed = placed.scatter(1, fixed, beside(values, -1))
-            conditions[condition.name] = PointSet(placed, to_tensor(face_weights))
-            if condition.periodic is not None:
-                across = on_faces.copy()
-                across[:, faces[0].column] = faces[0].opposite
-                partners[condition.name] = to_tensor(across)
-        return Draw(PointSet(to_tensor(points), to_tensor(weights)), conditions, partners)
+            pieces, periodic = pieces_of(condition, region), condition.periodic is not None
+            shares = share(counts[condition.name], [piece.chart.measure for piece in pieces])
+            placed = [
+                on_piece(piece, *self._filled(piece.chart, many, request), to_tensor, periodic=periodic)
+                for piece, many in zip(pieces, shares, strict=True)
+                if piece.chart.measure
+            ]
+            conditions[condition.name], pairs = joined(placed)
+            if pairs is not None:
+                paired[condition.name] = pairs
+        return CollocationSample(PointSet(to_tensor(points), to_tensor(weights)), conditions, paired)
 
-    def _cover(
-        self, faces: Sequence[Face], regions: Sequence[Region], count: int, generator: np.random.Generator
-    ) -> tuple[Array, Array, np.ndarray]:
-        """Points `[N, d]` on several faces, their weights `[N]`, and the coordinate that does not vary there `[N]`."""
-        counts = share(count, [region.measure for region in regions])
-        points, weights, columns = [], [], []
-        for face, region, part in zip(faces, regions, counts, strict=True):
-            if region.measure == 0:
-                continue
-            if region.dimension == 0:
-                flat, weight = np.empty((1, 0)), np.ones(1)
-            else:
-                flat, weight = self.place(region, part, generator, None)
-            points.append(np.insert(flat, face.column, face.value, axis=1))
-            weights.append(weight)
-            columns.append(np.full(len(weight), face.column))
-        return np.concatenate(points), np.concatenate(weights), np.concatenate(columns)
+    def _filled(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        """Points `[N, d]` and weights `[N]` of any set; of a finite one always all its points."""
+        if chart.dimension:
+            return self.place(chart, count, request)
+        points = chart.all_points()
+        return points, np.ones(len(points))

@@ -11,9 +11,11 @@ from typing import Any, final
 import numpy as np
 
 from kanpinn.errors import invalid
-from kanpinn.pde.problem import Problem
-from kanpinn.samplers.base import ArrayResidual, Sampler, check_number, part_inside
-from kanpinn.samplers.faces import Array, Region
+from kanpinn.geometry.chart import Array, Chart
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import region_of
+from kanpinn.samplers.base import Sampler, check_number
+from kanpinn.samplers.placing import Request
 
 
 def _engine(name: str, dimension: int, generator: np.random.Generator, **options: Any) -> Any:
@@ -27,46 +29,46 @@ def _engine(name: str, dimension: int, generator: np.random.Generator, **options
     return kind(dimension, **{source: generator}, **options)
 
 
-def equal(region: Region, points: Array) -> tuple[Array, Array]:
-    """Give points `[N, d]` of a region the equal weights `[N]` that sum to its measure."""
-    return points, np.full(len(points), region.measure / len(points))
+def equal(chart: Chart, points: Array) -> tuple[Array, Array]:
+    """Give points `[N, d]` of a set the equal weights `[N]` that sum to its measure."""
+    return points, np.full(len(points), chart.measure / len(points))
 
 
-def fill(region: Region, count: int, draw: Callable[[int], Array]) -> Array:
-    """Fill a region by a rule for the unit cube; where the region is part of a box, by rejection.
+def fill(chart: Chart, count: int, draw: Callable[[int], Array]) -> Array:
+    """Fill a set by a rule for the unit cube; where only a part of it counts, by rejection.
 
     Args:
-        region: The region, of d coordinates.
+        chart: Its map, of k parameters.
         count: Points wanted.
-        draw: Gives any number of points `[n, d]` of the unit cube, new ones on every call.
+        draw: Gives any number of points `[n, k]` of the unit cube, new ones on every call.
 
     Returns:
-        `[count, d]`: a leading part of the rule's points that lie in the region.
+        `[count, d]`: a leading part of the rule's points that count.
     """
-    part = region.part
+    part = chart.part
     if part is None:
-        return region.stretch(draw(count))
-    asked = math.ceil(count / region.share)
+        return chart.stretched(draw(count))
+    asked = math.ceil(count / chart.share)
     while True:
-        points = region.stretch(draw(asked))
+        points = chart.stretched(draw(asked))
         points = points[part(points)]
         if len(points) >= count:
             return points[:count]
         asked += max(2, asked // 20)
 
 
-def sobol_points(region: Region, count: int, generator: np.random.Generator) -> Array:
-    """The first `count` points `[count, d]` of a scrambled Sobol sequence (Owen 1998), stretched into a region.
+def sobol_points(chart: Chart, count: int, generator: np.random.Generator) -> Array:
+    """Return the first `count` points `[count, d]` of a scrambled Sobol sequence (Owen 1998), mapped onto a set.
 
     A power of two is drawn and cut: a Sobol sequence is balanced over its leading powers of two, and any leading part
-    of it fills the box as evenly as the sequence does.
+    of it fills the cube as evenly as the sequence does.
     """
 
     def draw(n: int) -> Array:
-        engine = _engine("Sobol", region.dimension, generator, scramble=True)
+        engine = _engine("Sobol", chart.dimension, generator, scramble=True)
         return engine.random_base2((n - 1).bit_length())[:n]
 
-    return fill(region, count, draw)
+    return fill(chart, count, draw)
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Even(Sampler):
         super().check_problem(problem)
         if self.early and "t" not in problem.domain.names:
             raise invalid("sampler.early", self.early, "0 for a problem without a time t")
-        if self.early and part_inside(problem) is not None:
+        if self.early and region_of(problem).chart.part is not None:
             raise invalid("sampler.early", self.early, "0 for a problem on a part of its box")
 
     def moved(self, problem: Problem, points: Array, weights: Array) -> tuple[Array, Array]:
@@ -120,10 +122,8 @@ class Even(Sampler):
 class Uniform(Even):
     """Independent uniform random points (plain Monte Carlo)."""
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        return equal(region, fill(region, count, lambda n: generator.random((n, region.dimension))))
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        return equal(chart, fill(chart, count, lambda n: request.generator.random((n, chart.dimension))))
 
 
 @final
@@ -131,11 +131,9 @@ class Uniform(Even):
 class LatinHypercube(Even):
     """Latin hypercube: in every coordinate, one random point in each of N equal strata."""
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        engine = _engine("LatinHypercube", region.dimension, generator)
-        return equal(region, fill(region, count, engine.random))
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        engine = _engine("LatinHypercube", chart.dimension, request.generator)
+        return equal(chart, fill(chart, count, engine.random))
 
 
 @final
@@ -143,10 +141,8 @@ class LatinHypercube(Even):
 class Sobol(Even):
     """Scrambled Sobol points, evenly spread; best balanced when the number is a power of two."""
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        return equal(region, sobol_points(region, count, generator))
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        return equal(chart, sobol_points(chart, count, request.generator))
 
 
 @final
@@ -154,8 +150,6 @@ class Sobol(Even):
 class Halton(Even):
     """Scrambled Halton points, evenly spread for any number of them."""
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        engine = _engine("Halton", region.dimension, generator, scramble=True)
-        return equal(region, fill(region, count, engine.random))
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        engine = _engine("Halton", chart.dimension, request.generator, scramble=True)
+        return equal(chart, fill(chart, count, engine.random))

@@ -12,13 +12,14 @@ from typing import ClassVar, final
 import numpy as np
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.pde.problem import Problem
-from kanpinn.samplers.base import MOST_POINTS, ArrayResidual, Sampler, check_whole
-from kanpinn.samplers.faces import Array, Region
+from kanpinn.geometry.chart import Array, Chart
+from kanpinn.pde import Problem
+from kanpinn.samplers.base import MOST_POINTS, Sampler, check_whole
+from kanpinn.samplers.placing import Request
 
 
 def tensor_product(points: Sequence[Array], weights: Sequence[Array]) -> tuple[Array, Array]:
-    """Combine one rule per coordinate into one rule for the box, the last coordinate running fastest.
+    """Combine one rule per coordinate into one rule for a box, the last coordinate running fastest.
 
     Args:
         points: Points `[N_k]` of each of d coordinates.
@@ -100,16 +101,14 @@ class Grid(Sampler):
         if self.aspect not in ("equal", "box"):
             raise unknown_choice("sampler.aspect", self.aspect, ("equal", "box"))
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        lengths = region.lengths if self.aspect == "equal" else (1.0,) * region.dimension
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        lengths = chart.lengths if self.aspect == "equal" else (1.0,) * chart.dimension
         points, weights = [], []
-        for a, b, cells in zip(region.lower, region.upper, grid_shape(lengths, count), strict=True):
+        for a, b, cells in zip(chart.lower, chart.upper, grid_shape(lengths, count), strict=True):
             spacing = (b - a) / cells
             points.append(a + spacing * (np.arange(cells) + 0.5))
             weights.append(np.full(cells, spacing))
-        return region.keep(*tensor_product(points, weights))
+        return chart.kept(*tensor_product(points, weights))
 
 
 @final
@@ -117,7 +116,7 @@ class Grid(Sampler):
 class GaussLegendre(Sampler):
     """Gauss-Legendre points with quadrature weights in every spline interval; nothing random.
 
-    The number of points is `order` times the spline's intervals in each coordinate, inside and on the faces; `interior`
+    The number of points is `order` times the spline's intervals in each coordinate, inside and on pieces; `interior`
     and `boundary` count only in coordinates without a spline grid, which get ceil(n^(1/d) / order) intervals each.
 
     Attributes:
@@ -146,29 +145,27 @@ class GaussLegendre(Sampler):
         interior, boundary = self.counts(level)
         faces = [[name for name in names if name != left_out] for left_out in names]
         inside, *sides = (
-            math.prod(order * many for order, many in self._rule(chosen, [cells.get(name) for name in chosen], asked))
+            math.prod(order * many for order, many in self._rule(chosen, cells, asked))
             for chosen, asked in [(names, interior), *((face, boundary) for face in faces)]
         )
         return inside, max(sides)
 
-    def _rule(self, names: Sequence[str], cells: Sequence[int | None], count: int) -> list[tuple[int, int]]:
+    def _rule(self, names: Sequence[str], cells: Mapping[str, int], count: int) -> list[tuple[int, int]]:
         """Points per interval and intervals of every coordinate; without a spline grid those that `count` asks for."""
         orders = [self.orders.get(name, self.order) for name in names]
         # The shift keeps the root of 64³, 63.999… or 64.000…1, from asking for one interval more.
         return [
-            (order, given or math.ceil(count ** (1 / len(names)) / order - 1e-9))
-            for order, given in zip(orders, cells, strict=True)
+            (order, cells.get(name) or math.ceil(count ** (1 / len(names)) / order - 1e-9))
+            for name, order in zip(names, orders, strict=True)
         ]
 
-    def place(
-        self, region: Region, count: int, generator: np.random.Generator, residual: ArrayResidual | None
-    ) -> tuple[Array, Array]:
-        rule = self._rule(region.names, region.cells, count)
+    def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
+        rule = self._rule(chart.axes, request.cells, count)
         if math.prod(order * many for order, many in rule) > MOST_POINTS:
             intervals = [many for _, many in rule]
             raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
         rules = [
             gauss_legendre_rule(a, b, many, order)
-            for a, b, (order, many) in zip(region.lower, region.upper, rule, strict=True)
+            for a, b, (order, many) in zip(chart.lower, chart.upper, rule, strict=True)
         ]
-        return region.keep(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))
+        return chart.kept(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))

@@ -14,7 +14,7 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
-from kanpinn.pde.problem import Problem
+from kanpinn.pde import Problem
 from kanpinn.settings.checking import build, conform, shown, unknown_key
 from kanpinn.settings.config_limits import check_interpolations, check_resolved
 from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
@@ -131,7 +131,7 @@ def check_curriculum(setup: Setup) -> None:
         for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry"):
             if getattr(other, key) != getattr(problem, key):
                 raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
-        if vars(other.domain) != vars(problem.domain):
+        if other.domain != problem.domain:
             raise UserError(f"schedule.curriculum: on level {level} the problem has another domain")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kanpinn.errors import UserError, unknown_choice
 
 if TYPE_CHECKING:
-    from kanpinn.pde.problem import Problem
+    from kanpinn.pde import Problem
 
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "logger", "experiment")
 """The config groups, each a folder of `conf/`."""
@@ -149,7 +149,7 @@ def where(error: Exception, file: Path) -> str:
 
 def _only_problem(module: ModuleType, file: str) -> type[Problem]:
     """The one problem class a module defines, checked to be complete."""
-    from kanpinn.pde.problem import Problem
+    from kanpinn.pde import Problem
 
     found = [
         value

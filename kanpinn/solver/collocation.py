@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.least_squares.objective import Objective
-from kanpinn.samplers.base import Draw
+from kanpinn.samplers import CollocationSample
 from kanpinn.solver.setup import Setup
 from kanpinn.state import State, generator_of, generator_state
 
@@ -25,7 +25,7 @@ class Collocation:
         """Begin with a generator of random points."""
         self.setup = setup
         self._generator = generator
-        self._kept: dict[Any, Draw] = {}  # points that stay, by what they depend on
+        self._kept: dict[Any, CollocationSample] = {}  # points that stay, by what they depend on
 
     def draw(self, objective: Objective, theta: Tensor, level: int) -> None:
         """Give an objective new points, as many as a level asks for.
@@ -71,7 +71,7 @@ class Collocation:
     def load_state(self, state: State) -> None:
         """Go on where `state` was taken; raises KeyError, TypeError or ValueError if it is none."""
         self._kept = {
-            (tuple(known["key"][0]), known["key"][1]): Draw.from_state(known["draw"], self.setup.device)
+            (tuple(known["key"][0]), known["key"][1]): CollocationSample.from_state(known["draw"], self.setup.device)
             for known in state["kept"]
         }
         self._generator = generator_of(state["generator"])

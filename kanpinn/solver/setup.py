@@ -18,7 +18,8 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import WEIGHTINGS, Fixed, Weighting
 from kanpinn.multilevel import SCHEDULES, Schedule, Stage
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
-from kanpinn.pde.problem import Problem, output_names
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import output_names
 from kanpinn.pde.time_slab import Fields, time_slab
 from kanpinn.samplers import SAMPLERS, Sampler
 

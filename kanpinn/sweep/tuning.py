@@ -21,7 +21,7 @@ from kanpinn.cli.main import complain
 from kanpinn.errors import DivergedError, UserError, invalid
 from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
-from kanpinn.pde.problem import Problem
+from kanpinn.pde import Problem
 from kanpinn.settings.compose import compose, free, parse
 from kanpinn.settings.config import one_line, validate
 from kanpinn.settings.options import Configuration

@@ -1,0 +1,141 @@
+"""Regions: sets of points with named coordinates, whose boundary comes in named pieces."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kanpinn.errors import invalid, unknown_choice
+from kanpinn.geometry.chart import Array, Chart, Part
+
+
+@final
+@dataclass(frozen=True)
+class Piece:
+    """A set of points that a condition holds on: a piece of a boundary, a plane inside, or a region.
+
+    Attributes:
+        name: Its name in messages.
+        chart: The map that places points on it.
+        normal: Gives the outward unit normals `[N, d]` at points `[N, d]` on it, on an inner plane those of the side
+            below; None where there is none.
+        across: Moves points `[N, d]` to the opposite piece, for periodic conditions; None where there is none.
+        beside: Moves points `[N, d]` just off an inner plane, to the side below (−1) or above (1); None elsewhere.
+    """
+
+    name: str
+    chart: Chart
+    normal: Callable[[Array], Array] | None = None
+    across: Callable[[Array], Array] | None = None
+    beside: Callable[[Tensor, int], Tensor] | None = None
+
+    def restricted(self, part: Part) -> Piece:
+        """Return the part of it where the rule `part` holds."""
+        return replace(self, chart=self.chart.restricted(part))
+
+
+class Region(ABC):
+    """A set of points with named coordinates.
+
+    Attributes:
+        names: Coordinate names, in the order of the columns of every points array.
+        lower: Lower ends of a box around it, one per coordinate.
+        upper: Upper ends of that box.
+    """
+
+    names: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    @property
+    @abstractmethod
+    def chart(self) -> Chart:
+        """The map that places points in it."""
+
+    @property
+    @abstractmethod
+    def pieces(self) -> Mapping[str, Piece]:
+        """The pieces of its boundary, by name."""
+
+    @abstractmethod
+    def contains(self, points: Array) -> NDArray[np.bool_]:
+        """Tell which of some points `[N, d]` belong to it, its boundary included; `[N]`."""
+
+    @property
+    def measure(self) -> float:
+        """Length, area or volume; of a finite set the number of its points."""
+        return self.chart.measure
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return the ends of the box around it in one coordinate; raises ValueError for an unknown name."""
+        k = self.names.index(name)
+        return self.lower[k], self.upper[k]
+
+    def piece(self, name: str) -> Piece:
+        """Return a piece of the boundary, or the inner plane that a name such as "x=0.5" stands for.
+
+        Raises:
+            UserError: If there is no such piece, listing those there are, or the plane does not meet the region.
+        """
+        if "=" in name:
+            return self._plane(name)
+        if name not in self.pieces:
+            raise unknown_choice("on", name, self.pieces)
+        return self.pieces[name]
+
+    def _plane(self, name: str) -> Piece:
+        coordinate, _, text = name.partition("=")
+        if coordinate not in self.names:
+            raise unknown_choice(f"plane {name}: coordinate", coordinate, self.names)
+        lower, upper = self.interval(coordinate)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not lower < value < upper:
+            raise invalid(f"plane {coordinate}", text, f"a number between {lower:g} and {upper:g}")
+        column = self.names.index(coordinate)
+
+        def beside(points: Tensor, side: int) -> Tensor:
+            moved = points.clone()
+            moved[:, column] = next_number(points[:, column], side)
+            return moved
+
+        return Piece(name, self.chart.section(column, value), axis_normal(column, 1), beside=beside)
+
+
+def axis_normal(column: int, sign: int) -> Callable[[Array], Array]:
+    """Return the normals `[N, d]` at points `[N, d]` that are ± the unit vector of one coordinate."""
+
+    def normal(points: Array) -> Array:
+        found = np.zeros_like(points)
+        found[:, column] = sign
+        return found
+
+    return normal
+
+
+def next_number(values: Tensor, side: int) -> Tensor:
+    """Return the next floating-point numbers below or above, for limits from one side.
+
+    Args:
+        values: Numbers `[N]`.
+        side: −1 for below, 1 for above.
+
+    Returns:
+        `[N]`. No result is subnormal: a processor that flushes those to zero would lose the side.
+    """
+    found = torch.nextafter(values, torch.full_like(values, side * math.inf))
+    tiny = torch.finfo(values.dtype).tiny
+    return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)

@@ -1,0 +1,139 @@
+"""Conditions: residuals that vanish on a piece of the boundary, on a plane inside, or on a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kanpinn.errors import UserError
+from kanpinn.geometry import Coordinates, Piece, Region
+from kanpinn.geometry.chart import Array
+
+Terms = Tensor | Mapping[str, Tensor]
+Support = str | Region
+
+
+@final
+@dataclass(frozen=True)
+class Condition:
+    """An initial, boundary, interface or other condition: a support and the residual that vanishes on it.
+
+    Attributes:
+        name: The name of its loss term.
+        on: Its support: a piece of the boundary such as "x-" or "t-", an inner plane such as "x=0.5", a region, or a
+            tuple of these.
+        residual: The residual of a `Point`. A periodic condition gets two, on the piece and on the opposite one; a
+            condition on inner planes gets those just below and just above, apart from each other by rounding only.
+        periodic: The coordinate whose opposite faces are compared, or None; `on` is then the lower face. Such a
+            condition is dropped when the network is periodic in that coordinate by construction.
+        symmetry: The coordinate whose symmetry implies it, or None. Such a condition is dropped when the network has
+            that symmetry by construction; otherwise it stays a loss term, whatever `Problem.exact` builds in.
+        where: The part of the support it holds on, `[N]` booleans from coordinates `[N]`; None for all of it. Inner
+            planes are asked at their own points.
+
+    Raises:
+        UserError: If `on` is none of these.
+    """
+
+    name: str
+    on: Support | tuple[Support, ...]
+    residual: Callable[..., Terms]
+    periodic: str | None = None
+    symmetry: str | None = None
+    where: Callable[[Coordinates], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.supports or not all(isinstance(support, str | Region) for support in self.supports):
+            raise UserError(
+                f"condition {self.name}: on={self.on!r}: expected a piece of the boundary such as 'x-', an inner plane "
+                "such as 'x=0.5', a region, or a tuple of these"
+            )
+
+    @property
+    def supports(self) -> tuple[Support, ...]:
+        """The support as a tuple."""
+        return tuple(self.on) if isinstance(self.on, tuple | list) else (self.on,)
+
+    @property
+    def inner(self) -> bool:
+        """True for a condition on planes inside the domain."""
+        return any(isinstance(support, str) and "=" in support for support in self.supports)
+
+
+def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
+    """Return the pieces that a condition holds on, cut to the domain and to where it holds.
+
+    Args:
+        condition: The condition.
+        domain: The region whose pieces are meant.
+
+    Returns:
+        The pieces, in the condition's order.
+
+    Raises:
+        UserError: If a name is no piece of the domain, a region does not fit it, boundary and inner planes are mixed,
+            a periodic condition is not on its lower face, or no point is left.
+    """
+    who = f"condition {condition.name}"
+    try:
+        pieces = [
+            domain.piece(support) if isinstance(support, str) else _within(support, domain)
+            for support in condition.supports
+        ]
+    except UserError as error:
+        raise UserError(f"{who}: {error}") from None
+    if condition.periodic is not None and condition.supports != (f"{condition.periodic}-",):
+        raise UserError(
+            f"{who}: periodic in {condition.periodic} needs on='{condition.periodic}-', not {condition.on!r}."
+        )
+    if condition.periodic is not None and any(piece.across is None for piece in pieces):
+        raise UserError(f"{who}: periodic: nothing lies opposite on={condition.on!r}")
+    if len({piece.beside is None for piece in pieces}) > 1:
+        raise UserError(
+            f"{who}: on={condition.on!r}: inner planes need conditions of their own; their residual takes two points, "
+            "others take one."
+        )
+    where = condition.where
+    if where is not None:
+
+        def part(points: Array) -> NDArray[np.bool_]:
+            found = where(Coordinates(domain.names, torch.from_numpy(points).unbind(1)))
+            return checked_part(f"{who}: where", found, len(points)).cpu().numpy()
+
+        pieces = [piece.restricted(part) for piece in pieces]
+    if not any(piece.chart.measure for piece in pieces):
+        raise UserError(f"{who}: no point of its support lies inside the domain.")
+    return pieces
+
+
+def _within(region: Region, domain: Region) -> Piece:
+    """Return a region as a piece: columns in the order of the domain's, points outside the domain rejected."""
+    if set(region.names) != set(domain.names):
+        raise UserError(f"its region has the coordinates {', '.join(region.names)}, not {', '.join(domain.names)}")
+    columns, own = [region.names.index(name) for name in domain.names], region.chart
+    part = own.part
+    chart = replace(
+        own,
+        points=lambda parameters: own.points(parameters)[:, columns],
+        part=None if part is None else lambda points: part(points[:, np.argsort(columns)]),
+    )
+    if not chart.dimension:
+        outside = ~domain.contains(chart.all_points())
+        if outside.any():
+            at = zip(domain.names, chart.all_points()[outside.argmax()], strict=True)
+            raise UserError(f"its point {', '.join(f'{n}={v:.6g}' for n, v in at)} lies outside the domain")
+    return Piece(type(region).__name__, chart.restricted(domain.contains))
+
+
+def checked_part(who: str, found: Any, count: int) -> Tensor:
+    """Return the answer of `Problem.inside` or `Condition.where`; raises UserError unless it is booleans `[count]`."""
+    if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != (count,):
+        got = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"{who} returned {got}, expected booleans of shape ({count},), such as p.x < 0")
+    return found
