@@ -257,6 +257,14 @@ def test_lines_of_prose_are_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_the_words_are_those_of_textbooks():
+    """Words that meant something only in this project's own code."""
+    house = re.compile(r"\b(bodies|partners?|rivals?|retreats?|Underway|anew|comes? along|told)\b")
+    for page in PAGES:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
+        assert not house.findall(text), page.name
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

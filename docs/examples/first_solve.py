@@ -1,4 +1,4 @@
-"""Solve a problem that comes along, look at the errors, evaluate the solution anywhere."""
+"""Solve a shipped problem, look at the errors, evaluate the solution anywhere."""
 
 import numpy as np
 
