@@ -142,7 +142,9 @@ def short_words(words: list[str]) -> list[str]:
     """The arguments of a `kanpinn` command as a test calls it; a sweep takes two values of its first list."""
     if words[0] == "tune":
         trials = words.index("--trials") + 1
-        return [*words[:trials], "2", *words[trials + 1 :], *shortened([])]
+        return [*words[:trials], "1", *words[trials + 1 :], *shortened([])]
+    if words[0] == "plot":
+        return [*words, "--dpi", "40"]
     if words[0] != "solve" or "--help" in words:
         return words
     options = [word for word in words if word.startswith("-")]
