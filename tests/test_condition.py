@@ -1,16 +1,22 @@
 """Conditions: their supports, and normals and normal derivatives of a point, against closed forms."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box, Points
 from kanpinn.jets.jet import JetSpace
-from kanpinn.pde import Condition, Point
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.condition import pieces_of
+from kanpinn.samplers import SAMPLERS, CollocationSample
 
 DOMAIN = Box(x=(-1, 2), y=(0, 0.5), t=(1, 4))
 SPACE = JetSpace(DOMAIN.names, ("x", "y", "t"))
@@ -127,3 +133,103 @@ def test_measure_is_kept_by_charts():
         sides = chart.stretched(np.vstack([np.zeros(chart.dimension), np.eye(chart.dimension)]))
         lengths = np.linalg.norm(sides[1:] - sides[0], axis=1)
         assert math.prod(lengths) == pytest.approx(chart.measure)
+
+
+@dataclass(frozen=True)
+class Fluxes(Problem):
+    """Conditions on the normal derivative: on every face, at both ends in x, across a plane, at given points."""
+
+    domain = DOMAIN
+    derivatives = ("x", "y", "t")
+
+    def residual(self, p):
+        return p.u_t
+
+    def conditions(self):
+        return [
+            Condition("all", tuple(DOMAIN.pieces), lambda p: p.u_n),
+            Condition("wrap", "x-", lambda p, q: {"p": p.u_n, "q": q.u_n, "n": p.n_x - q.n_x}, periodic="x"),
+            Condition("planes", ("x=0.5", "y=0.25"), lambda p, q: {"jump": p.u_n + q.u_n, "below": p.u_n}),
+            Condition("gauge", Points(x=[0.5, 1.5], y=[0.1, 0.2], t=[2, 3]), lambda p: p.u - p.x),
+        ]
+
+
+@pytest.fixture(scope="module")
+def fluxes():
+    problem, rng = Fluxes(), np.random.default_rng(0)
+    options = Kan(width=[3], degree=4, grid=3)
+    backbone = options.build(options.embedding.build(DOMAIN, (), rng), 1)
+    objective = Objective(Residuals(problem, backbone), Fixed())
+    objective.set_points(SAMPLERS["sobol"](interior=16, boundary=60).draw(problem, 0, rng))
+    return objective, backbone.initial(rng)
+
+
+def test_normal_derivatives_of_a_network_have_the_sign_of_their_face(fluxes):
+    objective, theta = fluxes
+    points = objective.collocation
+    fields = objective.residuals.fields(theta, points.points)
+    rows = {(term.name, equation): row for term, equation, row in objective.residuals.rows(points, fields)}
+    terms = {term.name: term for term in points.terms}
+    u = {name: fields["u"][name] for name in ("", "x", "y", "t")}
+
+    x, y, t = points.points[terms["all"].points].T
+    expected = torch.full_like(x, torch.nan)
+    for values, end, sign, slope in [
+        (x, -1, -1, "x"), (x, 2, 1, "x"), (y, 0, -1, "y"), (y, 0.5, 1, "y"), (t, 1, -1, "t"), (t, 4, 1, "t"),
+    ]:  # fmt: skip
+        expected = torch.where(values == end, sign * u[slope][terms["all"].points], expected)
+    assert torch.equal(rows["all", ""], expected)
+
+    below, above = terms["wrap"].points, terms["wrap"].paired
+    assert torch.equal(rows["wrap", "p"], -u["x"][below])
+    assert torch.equal(rows["wrap", "q"], u["x"][above])
+    assert (rows["wrap", "n"] == -2).all()
+
+    below = terms["planes"].points
+    on_x = (points.points[below, 0] - 0.5).abs() < 1e-12
+    assert 0 < on_x.sum() < len(on_x)
+    assert torch.equal(rows["planes", "below"], torch.where(on_x, u["x"][below], u["y"][below]))
+    assert rows["planes", "jump"].abs().max() < 1e-12
+
+    gauge = points.points[terms["gauge"].points]
+    assert gauge.tolist() == [[0.5, 0.1, 2], [1.5, 0.2, 3]]
+    assert torch.equal(rows["gauge", ""], u[""][terms["gauge"].points] - gauge[:, 0])
+
+
+def test_normals_go_with_their_points_into_parts_and_jacobians(fluxes):
+    objective, theta = fluxes
+    found = objective.linearize(theta).dense()
+    start = theta.clone().requires_grad_()
+    rows = objective.residual(start)[0]
+    expected = torch.stack([torch.autograd.grad(row, start, retain_graph=True)[0] for row in rows])
+    assert found.jacobian.numpy() == pytest.approx(expected.numpy(), abs=1e-12)
+    parts = [part.loss(theta)[0] for part in objective.pieces(7)]
+    assert len(parts) > 10
+    assert sum(parts) == pytest.approx(objective.loss(theta)[0], rel=1e-12)
+
+
+def test_normals_are_saved_with_their_points():
+    sample = SAMPLERS["sobol"](interior=8, boundary=20).draw(Fluxes(), 0, np.random.default_rng(0))
+    again = CollocationSample.from_state(sample.state(), torch.device("cpu"))
+    for name, chosen in sample.conditions.items():
+        normals = again.conditions[name].normals
+        assert (chosen.normals is None) == (normals is None) == (name == "gauge")
+        assert normals is None or torch.equal(normals, chosen.normals)
+        assert normals is None or (normals.norm(dim=1) == 1).all()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_places_all_given_points(name):
+    points = np.random.default_rng(0).random((5, 3)) * [3, 0.5, 3] + DOMAIN.lower
+
+    class Gauges(Fluxes):
+        def conditions(self):
+            return [Condition("given", (Points(x=points[:, 0], y=points[:, 1], t=points[:, 2]), "t-"), value)]
+
+    sample = SAMPLERS[name](interior=8, boundary=30).draw(Gauges(), 0, np.random.default_rng(0))
+    given = sample.conditions["given"]
+    assert given.points[:5].numpy() == pytest.approx(points, abs=0)
+    assert (given.points[5:, 2] == 1).all()
+    assert (given.weights[:5] == 1).all()
+    assert given.weights[5:].sum() == pytest.approx(1.5)
+    assert given.normals is None

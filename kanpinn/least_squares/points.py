@@ -39,6 +39,7 @@ class Term:
         paired: Those across, of a condition that compares two.
         scale: √(w q/|set|), `[n]`.
         coordinates: `[n, d]`.
+        normals: Outward unit normals there `[n, d]`, the opposite ones at paired points; None without.
         part: Which of the points drawn for the term these are; None for all.
     """
 
@@ -47,6 +48,7 @@ class Term:
     paired: slice | None
     scale: Tensor
     coordinates: Tensor
+    normals: Tensor | None = None
     part: slice | Tensor | None = None
 
 
@@ -127,7 +129,9 @@ class CollocationPoints:
                     end += len(coordinates)
             scale = term.scale[which] if factor == 1.0 else term.scale[which] * factor
             own = which if term.part is None else _within(term.part, which)
-            terms.append(Term(term.name, places[0], places[1] if len(places) > 1 else None, scale, coordinates, own))
+            normals = None if term.normals is None else term.normals[which]
+            paired = places[1] if len(places) > 1 else None
+            terms.append(Term(term.name, places[0], paired, scale, coordinates, normals, own))
         return CollocationPoints(torch.cat(sides) if sides else self.points[:0], tuple(terms))
 
 
@@ -174,7 +178,7 @@ def collocation_points(
             scale = scale * torch.exp(-weighting.growth * _elapsed(problem, chosen.points, weighting.growth))
         where = place(chosen.points)
         paired = place(sample.paired[name]) if name in sample.paired else None
-        terms.append(Term(name, where, paired, scale, chosen.points))
+        terms.append(Term(name, where, paired, scale, chosen.points, chosen.normals))
     return CollocationPoints(torch.cat(blocks), tuple(terms))
 
 

@@ -84,16 +84,18 @@ class Residuals:
         """
         names = self.problem.domain.names
 
-        def at(where: slice) -> Point:
+        def at(where: slice, normals: Tensor | None) -> Point:
             part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
-            return Point(names, points.points[where], part)
+            return Point(names, points.points[where], part, normals)
 
         for term in points.terms:
             if term.name == INTERIOR:
                 who = "residual"
-                result = ask(self.problem, who, self.problem.residual, at(term.points))
+                result = ask(self.problem, who, self.problem.residual, at(term.points, None))
             else:
-                arguments = [at(term.points)] + ([at(term.paired)] if term.paired else [])
+                arguments = [at(term.points, term.normals)]
+                if term.paired:
+                    arguments.append(at(term.paired, None if term.normals is None else -term.normals))
                 who = f"condition '{term.name}'"
                 result = ask(self.problem, who, self.conditions[term.name].residual, *arguments)
             count = term.points.stop - term.points.start
@@ -102,14 +104,18 @@ class Residuals:
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
-        return self._residual("residual", self.problem.residual, theta, points)
+        return self._residual("residual", self.problem.residual, theta, points, None)
 
-    def condition(self, condition: Condition, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """The same of a condition that does not compare points, whether it is a term of the loss or not."""
-        return self._residual(f"condition '{condition.name}'", condition.residual, theta, points)
+    def condition(
+        self, condition: Condition, theta: Tensor, points: Tensor, normals: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The same of a condition that does not compare points, in the loss or not, with the normals `[N, d]` there."""
+        return self._residual(f"condition '{condition.name}'", condition.residual, theta, points, normals)
 
-    def _residual(self, who: str, method: Callable[..., Any], theta: Tensor, points: Tensor) -> dict[str, Tensor]:
+    def _residual(
+        self, who: str, method: Callable[..., Any], theta: Tensor, points: Tensor, normals: Tensor | None
+    ) -> dict[str, Tensor]:
         with torch.no_grad():
-            point = Point(self.problem.domain.names, points, self.fields(theta, points))
+            point = Point(self.problem.domain.names, points, self.fields(theta, points), normals)
             result = ask(self.problem, who, method, point)
         return checked(self.problem, who, result, len(points))

@@ -61,7 +61,7 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
         if condition.symmetry not in embedding.symmetry:
             continue
         for face in (face for face in problem.domain.pieces if face in condition.supports):
-            if not _vanishes(residuals, theta, condition, _onto(residuals, points, face)):
+            if not _vanishes(residuals, theta, condition, face, _onto(residuals, points, face)):
                 claim = f"implied by the symmetry in {condition.symmetry}"
                 raise UserError(f"{who}: condition {condition.name} on {face} is not {claim}")
 
@@ -86,6 +86,12 @@ def _onto(residuals: Residuals, points: Tensor, face: str) -> Tensor:
     return out
 
 
+def _normals(residuals: Residuals, face: str, points: Tensor) -> Tensor | None:
+    """Outward normals `[N, d]` at points `[N, d]` of a face."""
+    normal = residuals.problem.domain.piece(face).normal
+    return None if normal is None else torch.from_numpy(normal(points.cpu().numpy())).to(points)
+
+
 def _inside(residuals: Residuals, points: Tensor) -> Tensor:
     """Which points belong to the domain, `[N]`."""
     found = inside(residuals.problem, points)
@@ -99,16 +105,16 @@ def _on(residuals: Residuals, theta: Tensor, face: str, points: Tensor) -> Tenso
         if condition.periodic or face not in condition.supports:
             continue
         held = condition.where(coordinates) if condition.where else None
-        for value in residuals.condition(condition, theta, points).values():
+        for value in residuals.condition(condition, theta, points, _normals(residuals, face, points)).values():
             size = value.abs()
             columns.append(size if held is None else torch.where(held, size, -torch.ones_like(size)))
     return torch.stack(columns, 1).sort(1).values if columns else points.new_empty(len(points), 0)
 
 
-def _vanishes(residuals: Residuals, theta: Tensor, condition: Condition, points: Tensor) -> bool:
-    """Whether a condition that is no term of the loss holds at points `[N, d]` by construction."""
+def _vanishes(residuals: Residuals, theta: Tensor, condition: Condition, face: str, points: Tensor) -> bool:
+    """Tell whether a condition that is no term of the loss holds at points `[N, d]` of a face by construction."""
     with torch.no_grad():
         size = max(float(jet.data.abs().max()) for jet in residuals.fields(theta, points).values())
     relative, absolute = _loose(points)
-    values = residuals.condition(condition, theta, points).values()
+    values = residuals.condition(condition, theta, points, _normals(residuals, face, points)).values()
     return all(float(value.abs().max()) <= relative * size + absolute for value in values)
