@@ -294,7 +294,7 @@ def test_a_sketched_step_is_the_dense_solution_with_the_whole_gradient(sketch: s
     assert step.loss == pytest.approx(objective.loss(step.theta)[0], rel=1e-12)
     assert min(float((step.theta - c).abs().max()) for c in candidates) < 1e-6 * float(theta.abs().max())
     # The next step draws another sketch.
-    assert lm._steps == 1
+    assert lm.state()["steps"] == 1
 
 
 def thirty(objective: Objective, theta: Tensor) -> Objective:
@@ -346,7 +346,7 @@ def test_target_ratio_takes_no_step_below_its_target_and_finds_the_minimum() -> 
     lm = LevenbergMarquardt(damping=0.3, damping_rule="target_ratio")
     lm.start(6, 10)
     lm.step(linear()[0], torch.zeros(6, dtype=torch.float64))  # type: ignore[arg-type]
-    assert lm._damping.value == pytest.approx(0.06)
+    assert lm.state()["damping"]["value"] == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, Levenbe
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
 from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
+from kanpinn.state import join, split
 
 
 class LeastSquares(Protocol):
@@ -383,7 +384,7 @@ def test_the_step_with_momentum_is_the_dense_solution_drawn_towards_the_last_one
     before.start(2, 10)
     before.step(objective, START)  # type: ignore[arg-type]
     j, r = torch.func.jacrev(objective.r)(first.theta).numpy(), objective.r(first.theta).numpy()
-    shift = before._damping.value * np.mean(np.sum(j**2, axis=0))
+    shift = damping_of(before) * np.mean(np.sum(j**2, axis=0))
     # [J; √shift I] δ = [−r; √shift μ p]
     last = (first.theta - START).numpy()
     stacked = np.vstack([j, np.sqrt(shift) * np.eye(2)])
@@ -392,7 +393,7 @@ def test_the_step_with_momentum_is_the_dense_solution_drawn_towards_the_last_one
     # The damping that follows knows what the quadratic model predicted.
     fall = first.loss - float(np.sum((r + j @ delta) ** 2))
     ratio = (first.loss - second.loss) / fall
-    assert lm._damping.value == pytest.approx(before._damping.value * max(1 / 3, 1 - (2 * ratio - 1) ** 3), rel=1e-9)
+    assert damping_of(lm) == pytest.approx(damping_of(before) * max(1 / 3, 1 - (2 * ratio - 1) ** 3), rel=1e-9)
 
 
 def test_momentum_takes_the_directions_that_damping_slows_down_faster_by_one_over_one_minus_mu() -> None:
@@ -404,7 +405,7 @@ def test_momentum_takes_the_directions_that_damping_slows_down_faster_by_one_ove
         lm.start(6, 400)
         distances, theta = [], solution + direction
         for _ in range(400):
-            lm._damping.value = 1.0  # held where steps are short
+            hold(lm, damping={"first": 1.0, "value": 1.0, "factor": 2.0})  # where steps are short
             theta = lm.step(objective, theta).theta  # type: ignore[arg-type]
             distances.append(abs(float((theta - solution) @ direction)))
         rates[momentum] = math.log(distances[100] / distances[-1])
@@ -416,7 +417,7 @@ def test_a_step_that_momentum_spoils_is_taken_without_it() -> None:
     plain, spoiled = LevenbergMarquardt(momentum=0.0), LevenbergMarquardt(momentum=0.99)
     for lm in (plain, spoiled):
         lm.start(2, 10)
-    spoiled._last = torch.full((2,), 1e6, dtype=torch.float64)
+    hold(spoiled, last=np.full(2, 1e6))
     expected, found = (lm.step(objective, START) for lm in (plain, spoiled))  # type: ignore[arg-type]
     assert torch.equal(found.theta, expected.theta)
 
@@ -437,7 +438,7 @@ def test_levenberg_marquardts_damping_follows_nielsen() -> None:
     lm.start(6, 10)
     step = lm.step(objective, torch.zeros(6, dtype=torch.float64))  # type: ignore[arg-type]
     # A linear model predicts exactly: the gain ratio is 1 and damping falls by 3.
-    assert lm._damping.value == pytest.approx(0.1)
+    assert damping_of(lm) == pytest.approx(0.1)
     assert step.stop is None
 
 
@@ -505,6 +506,16 @@ def test_senseless_options_are_refused(make, message: str) -> None:
         make()
 
 
+def damping_of(optimizer: Optimizer) -> float:
+    """The damping that the next step will begin with."""
+    return optimizer.state()["damping"]["value"]
+
+
+def hold(optimizer: Optimizer, **changed: object) -> None:
+    """Put a part of an optimiser's state in the place of another."""
+    optimizer.load_state(join(*split({**optimizer.state(), **changed}, "")), torch.device("cpu"))
+
+
 def carried(
     optimizer: Optimizer, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
 ) -> Optimizer:
@@ -523,23 +534,25 @@ def test_lbfgs_pairs_keep_their_curvature_under_prolongation() -> None:
     optimizer = Lbfgs()
     iterate(optimizer, rosenbrock(), START, 6)
     fine = carried(optimizer, lambda s: P @ s, lambda y: R.T @ y)
-    assert len(fine._pairs) == len(optimizer._pairs) > 2
-    for (s, y, rho), (s_fine, y_fine, rho_fine) in zip(optimizer._pairs, fine._pairs, strict=True):
-        assert torch.equal(s_fine, P @ s) and torch.equal(y_fine, R.T @ y)
-        assert rho_fine == pytest.approx(rho, rel=1e-12)
+    before, after = optimizer.state(), fine.state()
+    (steps, changes), (fine_steps, fine_changes) = before["pairs"], after["pairs"]
+    assert len(fine_steps) == len(steps) > 2
+    assert torch.allclose(fine_steps, steps @ P.T, rtol=1e-14) and torch.allclose(fine_changes, changes @ R, rtol=1e-14)
+    assert after["inverse_curvatures"] == pytest.approx(before["inverse_curvatures"], rel=1e-12)
 
 
 def test_adam_moments_and_damping_are_carried() -> None:
     adam = Adam(lr=0.01)
     iterate(adam, rosenbrock(), START, 5)
     fine = carried(adam, lambda s: P @ s, lambda y: 0.5 * (P @ y))
-    assert torch.equal(fine._m, 0.5 * (P @ adam._m))
-    assert torch.allclose(fine._v.sqrt(), 0.5 * (P @ adam._v.sqrt()))
-    assert fine._taken == 5
+    before, after = adam.state()["moments"], fine.state()["moments"]
+    assert torch.equal(after["m"], 0.5 * (P @ before["m"]))
+    assert torch.allclose(after["v"].sqrt(), 0.5 * (P @ before["v"].sqrt()))
+    assert after["taken"] == 5
     lm = LevenbergMarquardt()
     iterate(lm, rosenbrock(), START, 5)
-    assert lm._damping.value != lm.damping
-    assert carried(lm, lambda s: s, lambda y: y)._damping.value == lm._damping.value
+    assert damping_of(lm) != lm.damping
+    assert damping_of(carried(lm, lambda s: s, lambda y: y)) == damping_of(lm)
 
 
 def test_carrying_to_the_same_level_goes_on_as_if_never_stopped() -> None:

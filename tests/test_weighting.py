@@ -118,10 +118,10 @@ def test_causal_weights_sharpen_once_all_times_are_solved() -> None:
     weighting = Causal(bins=3, epsilon=1.0, largest=50.0)
     weighting.reset({"interior": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)})
     weighting.update("interior", "", torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
-    assert weighting._epsilon == 1.0
+    assert weighting.state()["epsilon"] == 1.0
     for expected in (10.0, 50.0, 50.0):
         weighting.update("interior", "", torch.full((3,), 1e-4, dtype=torch.float64))
-        assert weighting._epsilon == expected
+        assert weighting.state()["epsilon"] == expected
 
 
 def test_causal_weights_need_a_time() -> None:

@@ -139,7 +139,7 @@ class GaussNewtonCg(Optimizer):
             return Step(theta, math.nan, found.terms, "loss is not finite")
         if size == 0.0:
             return Step(theta, found.loss, found.terms, "the gradient is zero: at a stationary point")
-        model = _InexactModel(found, self._preconditioner(objective), self._tolerance(size), self.cg_steps)
+        model = _InexactModel(found, self._preconditioner(objective), self.forcing_term(size), self.cg_steps)
 
         def land(change: Tensor) -> Landing:
             trial = theta + change
@@ -151,8 +151,8 @@ class GaussNewtonCg(Optimizer):
             return refusal(theta, found.loss, found.terms, self.trials)
         return Step(*outcome.landing)
 
-    def _tolerance(self, size: float) -> float:
-        """How small the relative residual of the system has to become at a gradient of norm `size`."""
+    def forcing_term(self, size: float) -> float:
+        """Relative residual at which the system counts as solved, at a gradient of norm `size`."""
         if self.forcing == "fixed":
             return self.tolerance
         eta = self.tolerance
