@@ -14,6 +14,7 @@ from kanpinn.backbones import Backbone, Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import DivergedError, UserError
 from kanpinn.geometry import Box
+from kanpinn.io.solution import read_solution
 from kanpinn.least_squares.diagnosis import what_is_wrong
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -84,6 +85,16 @@ def test_a_residual_that_breaks_is_rolled_back_from_with_shorter_steps(brittle) 
     assert "of level 0: the residual of 'interior' is not finite at" in log
     assert "the first at x=0." in log and "back to the best state" in log
     assert np.isfinite(m["loss"])
+
+
+def test_what_is_gone_back_to_is_the_best_state_not_the_last_one(brittle) -> None:
+    # The first step raises the loss, the second one leaves the interval of u in which the square root is real.
+    wall = "r + 0 * torch.sqrt(1.0 - (p.u / 0.4).square())"
+    steps = [*ADAM, "optimizer.lr=0.3", "sampler.resample_every=0", "schedule.steps=4"]
+    assert brittle(wall, *steps, source="-1.0").metrics["levels"][0]["rollbacks"] == 1
+    losses = read_solution(Path("run/solution.h5")).history["loss"]  # each of the state before its step
+    assert losses[1] > 2 * losses[0]
+    assert losses[2] == losses[0]
 
 
 @pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])

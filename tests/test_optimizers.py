@@ -25,6 +25,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares as Protocol
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Optimizer, Relaxation
+from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
 from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
@@ -442,6 +443,11 @@ def test_levenberg_marquardts_damping_follows_nielsen() -> None:
     assert step.stop is None
 
 
+@pytest.mark.parametrize(("ratio", "factor"), [(0.1, 1.512), (0.5, 1.0), (0.6, 0.992), (0.75, 0.875), (1.0, 1 / 3)])
+def test_nielsens_factor_is_one_minus_a_cube(ratio: float, factor: float) -> None:
+    assert NielsenDamping(1.0).shrink(ratio) == pytest.approx(factor, rel=1e-12)
+
+
 def test_levenberg_marquardt_says_why_it_stopped_and_keeps_the_parameters() -> None:
     objective, _, _, solution = linear()
     steps = iterate(LevenbergMarquardt(), objective, solution, 50)
@@ -553,6 +559,8 @@ def test_adam_moments_and_damping_are_carried() -> None:
     iterate(lm, rosenbrock(), START, 5)
     assert damping_of(lm) != lm.damping
     assert damping_of(carried(lm, lambda s: s, lambda y: y)) == damping_of(lm)
+    # The last step is a step, not a gradient.
+    assert torch.equal(carried(lm, lambda s: P @ s, lambda y: R.T @ y).state()["last"], P @ lm.state()["last"])
 
 
 def test_carrying_to_the_same_level_goes_on_as_if_never_stopped() -> None:
