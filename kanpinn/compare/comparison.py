@@ -71,15 +71,7 @@ class Run:
 
 
 def flat_config(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Join a config's keys by dots; the name of a group's choice stands under the group's own.
-
-    Args:
-        config: Nested mappings.
-        prefix: What stands before every key.
-
-    Returns:
-        One flat mapping; lists are kept as they are.
-    """
+    """Join a config's keys by dots; lists stay, the name of a group's choice stands under the group's own."""
     out: dict[str, Any] = {}
     for key, value in (config or {}).items() if isinstance(config, Mapping) else ():
         name = f"{prefix}{key}"
@@ -134,14 +126,7 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """The config keys whose values are not the same in all runs, the most telling first; null is as good as missing.
-
-    Args:
-        runs: The runs.
-
-    Returns:
-        Choices of groups and the seed first, then all others in the order of the config.
-    """
+    """List the config keys that differ between runs, groups' choices and the seed first; null is as good as missing."""
     keys = dict.fromkeys(key for run in runs if run.config for key in run.config)
     found = [
         key

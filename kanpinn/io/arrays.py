@@ -149,14 +149,9 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table_columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn records into columns of plain values.
+    """Turn records such as the levels in metrics.json into columns of plain values, by flattened key.
 
-    Args:
-        records: Nested mappings, such as the levels in metrics.json.
-
-    Returns:
-        One value per record under each of their flattened keys, None where a record lacks it; a mapping that is null in
-        some records has columns for its keys only.
+    None stands where a record lacks a key; a mapping that is null in some records has columns for its keys only.
     """
     rows = [flatten(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))

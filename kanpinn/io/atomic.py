@@ -98,17 +98,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def jsonable(value: Any, finite: bool = True) -> Any:
-    """Turn a value into what the json module writes: numpy scalars and arrays, paths and tuples included.
+    """Turn a value into what the json module writes, numpy scalars and arrays, paths and tuples included.
 
-    Args:
-        value: Nested mappings, sequences and scalars.
-        finite: Whether NaN and infinities become None, as strict JSON demands.
-
-    Returns:
-        The same with only dict, list, str, bool, int, float and None.
-
-    Raises:
-        TypeError: If a value has no JSON form.
+    NaN and infinities become None, as strict JSON demands, or stay. Raises TypeError if a value has no JSON form.
     """
     if value is None or isinstance(value, str | bool | int):
         return value

@@ -186,14 +186,7 @@ def _mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
 
 
 def check_metrics(metrics: Any) -> Iterator[str]:
-    """Violations of what metrics.json must hold.
-
-    Args:
-        metrics: Its content.
-
-    Yields:
-        One line per violation, the key first.
-    """
+    """Yield violations of what metrics.json must hold, one line each, the key first."""
     if not isinstance(metrics, dict):
         yield f": expected an object; found a {type(metrics).__name__}"
         return

@@ -65,16 +65,7 @@ def _compressor(plane: np.ndarray) -> Any:
 
 
 def write_compressed(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
-    """Write an array in compressed chunks; beside it in memory there is never more than a few chunks.
-
-    Args:
-        group: Where to write it.
-        name: Its name.
-        array: Numbers, at least one axis, none empty.
-
-    Returns:
-        The dataset, with HDF5's shuffle and gzip filters.
-    """
+    """Write an array with values in compressed chunks; beside it in memory there is never more than a few of them."""
     chunk = chunk_shape(array.shape, array.itemsize)
     dataset = group.create_dataset(
         name, array.shape, array.dtype, chunks=chunk, compression="gzip", compression_opts=1, shuffle=True

@@ -151,14 +151,7 @@ class _Unfailing:
 
 
 def seal(path: Path) -> None:
-    """Write its checksum into a file of ours: SHA-256 of all its bytes, those of the checksum's digits taken as zeros.
-
-    Args:
-        path: The file, with a checksum in it or with the zeros where it shall be.
-
-    Raises:
-        ValueError: If there is no place for it.
-    """
+    """Write its checksum into a file of ours: SHA-256 of all its bytes, with the checksum's digits taken as zeros."""
     with path.open("rb+", buffering=0) as stream:
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             place, _, digest = _checksums(content)

@@ -18,17 +18,7 @@ _BY_UNKNOWN = ("relative_l2", "linf", "error_estimate")
 
 
 def read_metrics(path: Path) -> dict[str, Any] | None:
-    """Read metrics.json.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content; None where there is no such file.
-
-    Raises:
-        UserError: If it is no JSON of the kind that a run writes.
-    """
+    """Read metrics.json, None where there is none; raises UserError if it is no JSON of the kind that a run writes."""
     if not path.exists():
         return None
     try:

@@ -128,14 +128,7 @@ class SolutionFile:
         return missing & ~missing.all()
 
     def label(self, name: str) -> tuple[str, str]:
-        """Long name and units of a coordinate or field; those of a reference or error follow from its unknown's.
-
-        Args:
-            name: Its name.
-
-        Returns:
-            Long name and units, "1" for a pure number.
-        """
+        """Long name and units ("1" for a number) of a coordinate or field; a reference or error has its unknown's."""
         if name in self.labels:
             long_name, units = self.labels[name]
             return long_name, units

@@ -16,14 +16,10 @@ from kanpinn.io.lock import held
 
 
 def unfinished(folder: Path) -> dict[str, Any]:
-    """Find the progress of a run.
+    """Find the progress of a run without results, as a mapping that json can write.
 
-    Args:
-        folder: A run folder without results.
-
-    Returns:
-        A mapping that json can write: `under_way` (whether a process holds the folder; None where that cannot be told),
-        `checkpoint` (its file's name), and of it `problem`, `level`, `step` and `loss`; None for what is not known.
+    `under_way` (None where that cannot be told), `checkpoint` (its file's name), and of it `problem`, `level`, `step`
+    and `loss`; None for what is not known.
     """
     found: dict[str, Any] = dict.fromkeys(("checkpoint", "problem", "level", "step", "loss"))
     found["under_way"] = held(folder)

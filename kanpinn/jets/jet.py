@@ -313,16 +313,9 @@ def chain_cotangent(
 
 
 def product_cotangent(other: Jet, cotangent: Tensor) -> Tensor:
-    """Pull a cotangent back through the product rule.
+    """Pull a cotangent λ `[C, ...]` back through the product rule with a factor g, to that of f.
 
     With (f g)_a = Σ count · f_b g_c, the component f_b collects Σ count · λ_a g_c.
-
-    Args:
-        other: The factor g, `[C, ...]`.
-        cotangent: λ, `[C, ...]`.
-
-    Returns:
-        The cotangent of f, `[C, ...]`.
     """
     out = torch.zeros_like(other.data)
     for a, terms in enumerate(other.space.leibniz):

@@ -103,16 +103,7 @@ def plot_all(
 
 
 def animate(data: SolutionFile, folder: str | os.PathLike[str], dpi: int = 100) -> list[Path]:
-    """Write the evolution of every unknown as an animated GIF.
-
-    Args:
-        data: The solution.
-        folder: Where the files go; created where missing.
-        dpi: Dots per inch.
-
-    Returns:
-        The files written, `animation_<u>.gif`; none for a problem without time or without space.
-    """
+    """Write every unknown's evolution as `animation_<u>.gif`; returns the files, none without time or without space."""
     from kanpinn.plots.frames import save_animation
 
     paths = {unknown: Path(folder) / f"animation_{unknown}.gif" for unknown in data.unknowns}

@@ -39,14 +39,7 @@ class EdgeLayer:
 
 
 def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
-    """Evaluate the activations of all layers that have some, from the stored knots and coefficients.
-
-    Args:
-        data: The solution.
-
-    Yields:
-        The layers with splines or polynomials on their edges; of a solution by time slabs those of the first slab.
-    """
+    """Evaluate the activations of all layers of splines or polynomials; with time slabs those of the first slab."""
     paths = [re.fullmatch(r"(.*layer_(\d+))/(relu_|chebyshev_)?coefficients", name) for name in data.model]
     for found in sorted(filter(None, paths), key=lambda found: (found[1].count("/"), found[1])):
         place = found[1]

@@ -36,19 +36,8 @@ def slices_figure(
 ) -> Figure | None:
     """Draw an unknown and its reference against the last coordinate at a few times, the error beneath.
 
-    Further space coordinates are held at their middle; the relative L2 error is over the whole slice.
-
-    Args:
-        data: The solution.
-        unknown: Which unknown.
-        count: How many times, where none are asked for.
-        asked: At which times; each becomes the nearest of the output grid.
-
-    Returns:
-        The figure; None where the problem has no time or no space.
-
-    Raises:
-        UserError: If a time asked for lies outside the time interval.
+    Times asked for become the nearest of the output grid. Further space coordinates are held at their middle; the
+    relative L2 error is over the whole slice. None where the problem has no time or no space.
     """
     if data.axes[0] != "t" or len(data.axes) < 2:
         return None

@@ -121,12 +121,6 @@ def residual_norm(*arrays: np.ndarray) -> LogNorm:
     """Logarithmic limits in whole decades for moduli: at most five decades, the lowest twentieth cut off.
 
     A few points a thousand times above all others, such as corners where the data jump, do not set the scale.
-
-    Args:
-        arrays: Residuals, any shape and sign.
-
-    Returns:
-        The norm.
     """
     values = np.abs(finite(*arrays))
     highest, common = float(values.max()) or 1e-16, float(np.percentile(values, 99.9))

@@ -79,15 +79,9 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
 
 
 def key_axis(title: str, values: Sequence[Any], inset: float = 0.0) -> Axis:
-    """An axis over the values of a config key: its numbers as ticks, words evenly spaced.
+    """Make an axis over the values of a config key, with room at both ends: numbers as ticks, words evenly spaced.
 
-    Args:
-        title: The key.
-        values: Its values, repeated ones too.
-        inset: Room below the first and above the last one, as a share of the axis.
-
-    Returns:
-        The axis; logarithmic where all are positive and span more than a factor of twenty.
+    Logarithmic where all are positive and span more than a factor of twenty.
     """
     found = [as_number(value) for value in values]
     numbers = sorted({value for value in found if value is not None})

@@ -129,14 +129,9 @@ def _environment() -> Environment:
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
-    """Fill a template.
+    """Fill a template; texts in its content are escaped.
 
-    Args:
-        template: Its file.
-        content: What it asks for; strings are escaped.
-
-    Returns:
-        The page. Its content security policy allows its own script, its styles and images within it, and nothing else.
+    The page's security policy allows its own script, its styles and images within it, and nothing else.
     """
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -42,18 +42,9 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def sweep_content(folder: Path, base: Path, dpi: int) -> dict[str, Any]:
-    """Gather what the template of a sweep asks for.
+    """Gather the content of a sweep's page; links to runs start at the folder `base` that it will lie in.
 
-    Args:
-        folder: The sweep's folder.
-        base: The folder the page will lie in; links to runs start there.
-        dpi: Dots per inch of the figure.
-
-    Returns:
-        The content.
-
-    Raises:
-        UserError: If the summary or a run's file is damaged.
+    Raises UserError if the summary or a run's file is damaged.
     """
     jobs, keys = _summarised(folder) if (folder / "summary.csv").is_file() else _collected(folder)
     for job in jobs:

@@ -304,17 +304,7 @@ def local_basis_on(
 
 
 def check_options(key: str, n: int, degree: int, outside: str) -> None:
-    """Refuse spline options that make no sense.
-
-    Args:
-        key: Prefix of the config keys, such as "backbone".
-        n: Number of intervals.
-        degree: Spline degree.
-        outside: Policy for inputs outside the knots.
-
-    Raises:
-        UserError: Naming the key, the value and what is valid.
-    """
+    """Refuse spline options that make no sense, by a UserError with their config key, such as "backbone.grid"."""
     if n < 1:
         raise invalid(f"{key}.grid", n, "an integer of at least 1")
     if not 1 <= degree <= MAX_DEGREE:

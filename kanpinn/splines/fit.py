@@ -37,15 +37,7 @@ def mass_matrix(knots: Knots, degree: int) -> np.ndarray:
 
 
 def greville(knots: Knots, degree: int) -> np.ndarray:
-    """The Greville abscissae, the means of k consecutive knots (coefficients of the identity).
-
-    Args:
-        knots: n + 2k + 1 knots, not necessarily all different.
-        degree: Spline degree k, at least 1.
-
-    Returns:
-        `[n + k]` float64.
-    """
+    """Greville abscissae `[n + k]`, the means of k consecutive knots (coefficients of the identity); k at least 1."""
     return np.lib.stride_tricks.sliding_window_view(np.asarray(knots)[1:-1], degree).mean(1)
 
 

@@ -234,15 +234,9 @@ class KnotInsertion(SplineNesting):
 
 
 def _blossoms(t: np.ndarray, tau: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of P for knots t and τ.
+    """Rows of P for coarse knots t and fine knots τ.
 
-    Args:
-        t: Coarse knots.
-        tau: Fine knots.
-        degree: Spline degree k.
-
-    Returns:
-        The first coarse coefficient of each row, `[fine]`, and the weights of the k + 1 from there on, `[k + 1, fine]`.
+    Returns the first coarse coefficient of each row, `[fine]`, and the weights of k + 1 from there, `[k + 1, fine]`.
     """
     k = degree
     arguments = np.lib.stride_tricks.sliding_window_view(tau[1:-1], k)  # (fine, k)

@@ -47,17 +47,7 @@ def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor
 
 
 def from_pieces(gradient: Tensor, spacing: str, n: int, degree: int) -> Tensor:
-    """The transpose of `to_pieces`: a gradient by its table becomes one by the B-spline coefficients.
-
-    Args:
-        gradient: `[k + 1, out, in·n]`.
-        spacing: One of `bspline.KNOTS`.
-        n: Number of intervals.
-        degree: Spline degree k.
-
-    Returns:
-        `[out, in, n + k]`.
-    """
+    """Gradient by B-spline coefficients `[out, in, n + k]` from one by their table: the transpose of `to_pieces`."""
     pieces = _basis_pieces(spacing, n, degree, gradient.dtype, gradient.device)
     by_interval = gradient.view(*gradient.shape[:2], -1, n)
     windows = torch.einsum("iqpm,ji->jqpm" if pieces.dim() == 2 else "iqpm,mji->jqpm", by_interval, pieces)
@@ -68,15 +58,7 @@ def from_pieces(gradient: Tensor, spacing: str, n: int, degree: int) -> Tensor:
 
 
 def gather(table: Tensor, rows: Tensor) -> Tensor:
-    """The coefficients at work at each input.
-
-    Args:
-        table: From `to_pieces`, `[k + 1, out, in·n]`.
-        rows: The interval m of input p as p·n + m, int64 `[in, N]`.
-
-    Returns:
-        `[k + 1, out, in, N]`.
-    """
+    """Coefficients at work at each input, `[k + 1, out, in, N]`: interval m of input p for rows p·n + m, `[in, N]`."""
     flat = table.view(-1, table.shape[2])
     index = rows.reshape(1, -1).expand(flat.shape[0], -1)
     return torch.gather(flat, 1, index).view(*table.shape[:2], *rows.shape)
