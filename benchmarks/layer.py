@@ -35,7 +35,7 @@ def bare_products(objective: Objective) -> Callable[[], None]:
     points, channels = len(objective.points), len(objective.residuals.space)
     triples = []
     for k, layer in enumerate(layer for layer in objective.backbone.layers if isinstance(layer, SplineLayer)):
-        width = layer.inputs * (layer.degree + 1)
+        width = layer.inputs * (layer.spec.degree + 1)
         jets, local, out = ((channels, width), (width, layer.outputs), (channels, layer.outputs))
         triples.append((k, *(torch.rand(points, *shape, dtype=torch.float64) for shape in (jets, local, out))))
 

@@ -45,9 +45,8 @@ class Plain:
         columns = []
         if self.backbone.embedding.symmetry:
             raise TypeError("no plain form of a symmetric embedding")
-        domain, periodic = self.backbone.embedding.domain, self.backbone.embedding.periodic
-        for k, name in enumerate(domain.names):
-            a, b = domain.interval(name)
+        intervals, periodic = self.backbone.embedding.intervals, self.backbone.embedding.periodic
+        for k, (name, (a, b)) in enumerate(intervals.items()):
             unit = (points[:, k] - (a + b) / 2) * (2 / (b - a))
             columns += [torch.cos(math.pi * unit), torch.sin(math.pi * unit)] if name in periodic else [unit]
         x = torch.stack(columns, dim=-1)
@@ -116,8 +115,8 @@ class Plain:
 def _constants(layer: SplineLayer, spline: str) -> Tensor:
     """Constants of a spline layer: its polynomial pieces `[k + 1, k + 1]` (power, piece), or its knots."""
     if spline == "cox_de_boor":
-        return knots(layer.n, layer.degree)
-    rows = [[float(c) for c in row] for row in piece_polynomials(layer.degree)]
+        return knots(layer.spec.intervals, layer.spec.degree)
+    rows = [[float(c) for c in row] for row in piece_polynomials(layer.spec.degree)]
     return torch.tensor(rows, dtype=torch.float64).T.contiguous()
 
 
@@ -135,7 +134,7 @@ def piecewise(x: Tensor, coefficients: Tensor, layer: SplineLayer, pieces: Tenso
     Returns:
         `[N, out]`.
     """
-    n, k = layer.n, layer.degree
+    n, k = layer.spec.intervals, layer.spec.degree
     position = (x + 1) * (n / 2)
     cell = position.detach().floor().clamp(0, n - 1)
     s = position - cell - 0.5
@@ -162,7 +161,7 @@ def cox_de_boor(x: Tensor, coefficients: Tensor, layer: SplineLayer, knots: Tens
     """
     x = x[..., None]
     basis = ((x >= knots[:-1]) & (x < knots[1:])).to(x.dtype)
-    for d in range(1, layer.degree + 1):
+    for d in range(1, layer.spec.degree + 1):
         rising = (x - knots[: -d - 1]) / (knots[d:-1] - knots[: -d - 1])
         falling = (knots[d + 1 :] - x) / (knots[d + 1 :] - knots[1:-d])
         basis = rising * basis[..., :-1] + falling * basis[..., 1:]

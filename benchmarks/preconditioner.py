@@ -22,7 +22,7 @@ from two_grid import PROBLEMS as DERIVATIVES
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
@@ -79,10 +79,9 @@ def iterations(objective: Objective, theta: Tensor, name: str, *, damping: float
 
 def linear(problem: Problem, degree: int, intervals: int) -> tuple[Objective, Tensor]:
     """A one-layer network at random parameters, whose residual is a random function of the spline space."""
-    layer = SplineLayer(
-        1, 1, intervals, degree, base=False, bias=False, outside="extrapolate", scale=0.5, knots="uniform"
-    )
-    objective = Objective(Residuals(problem, Backbone(Embedding(problem.domain), [layer], grid=intervals)), Fixed())
+    layer = SplineLayer(1, 1, SplineSpec(intervals, degree))
+    backbone = Backbone(Embedding({"x": problem.domain.interval("x")}), (layer,), grid=intervals)
+    objective = Objective(Residuals(problem, backbone), Fixed())
     sampler = SAMPLERS["gauss_legendre"](order=degree + 1)
     objective.set_points(sampler.draw(problem, 0, np.random.default_rng(0), cells={"x": intervals}))
     return objective, objective.backbone.initial(np.random.default_rng(1))

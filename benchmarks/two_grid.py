@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -78,10 +78,8 @@ def hierarchy(problem: Problem, degree: int, intervals: int, seed: int = 0) -> H
         cells = {"x": objective.backbone.grid or 1}
         objective.set_points(sampler.draw(problem, 0, generator, cells=cells, dtype=theta.dtype, device=theta.device))
 
-    layer = SplineLayer(
-        1, 1, intervals // 2, degree, base=False, bias=False, outside="extrapolate", scale=0.5, knots="uniform"
-    )
-    coarsest = Backbone(Embedding(problem.domain), [layer], grid=intervals // 2)
+    layer = SplineLayer(1, 1, SplineSpec(intervals // 2, degree))
+    coarsest = Backbone(Embedding({"x": problem.domain.interval("x")}), (layer,), grid=intervals // 2)
     levels = Hierarchy(coarsest, lambda backbone: Objective(Residuals(problem, backbone), Fixed()), draw)
     levels.begin(1, lambda backbone: backbone.initial(np.random.default_rng(seed)))
     draw(*levels.problem.network(levels.theta))

@@ -62,8 +62,8 @@ def power_relu(x: Tensor, n: int, degree: int, outside: str = "extrapolate") -> 
 def embed(backbone: Backbone, point: Tensor) -> Tensor:
     """One point `[d]` to the inputs of the first layer."""
     embedding, columns, scaled = backbone.embedding, [], []
-    for k, name in enumerate(embedding.domain.names):
-        a, b = embedding.domain.interval(name)
+    for k, name in enumerate(embedding.names):
+        a, b = embedding.intervals[name]
         unit = (2 * point[k] - a - b) / (b - a)
         scaled.append(unit)
         periodic = name in embedding.periodic
@@ -120,7 +120,7 @@ def network(options: Options, backbone: Backbone, theta: Tensor, point: Tensor) 
     arrays, z = [a for a in backbone.arrays(theta) if a], embed(backbone, point)
     if not isinstance(options, Separable):
         return layers(options, backbone.level, arrays, z)
-    total, names = torch.ones(()), backbone.embedding.domain.names
+    total, names = torch.ones(()), backbone.embedding.names
     for name in names:
         own = [{}, {}, {}]
         for path, values in arrays[0].items():

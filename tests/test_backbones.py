@@ -15,6 +15,7 @@ from torch import Tensor
 from kanpinn.backbones import BACKBONES, Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.chebykan import ChebyshevLayer
+from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.layers import Multiply
 from kanpinn.errors import UserError
@@ -161,7 +162,7 @@ def test_refinement_changes_neither_output_nor_derivatives(options: Options) -> 
     x, space = points(200), JetSpace(DOMAIN.names, ("t", "xx"))
     before = backbone.forward(theta, x, space).data
     for level in (1, 2, 3):
-        theta, backbone = backbone.refine(theta), backbone.refined()
+        theta, backbone = refinement(backbone)(theta), backbone.refined()
         assert (backbone.level, backbone.grid) == (level, coarsest * 2**level)
         assert len(theta) == backbone.size
         after = backbone.forward(theta, x, space).data
@@ -238,7 +239,7 @@ def test_a_linear_first_layer_is_a_matrix_without_bias() -> None:
 def test_solution_files_hold_knots_and_coefficients_that_give_the_splines() -> None:
     options = replace(WIDE, width=[1], knots="cosine", grid=4, first="linear", squash="none", outside="clamp")
     backbone, theta = build(options, outputs=1)
-    model = model_arrays(backbone.refined(), backbone.refine(theta))
+    model = model_arrays(backbone.refined(), refinement(backbone)(theta))
     assert set(model) == {"layer_0/weight", "layer_1/knots", "layer_1/coefficients"}
     x = points(20)
     z = np.stack([x[:, 0], (x[:, 1] - 1.25) / 0.75], axis=1) @ model["layer_0/weight"][0]

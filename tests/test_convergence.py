@@ -14,6 +14,7 @@ import pytest
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan
+from kanpinn.backbones.edits import refinement
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.objective import Objective
@@ -70,7 +71,7 @@ def errors_by_level(
     errors, losses = [], []
     for stage in Nested(levels=levels, steps=steps).plan():
         while backbone.level < stage.level:
-            theta, backbone = backbone.refine(theta), backbone.refined()
+            theta, backbone = refinement(backbone)(theta), backbone.refined()
         objective = Objective(Residuals(problem, backbone, exact=exact), Fixed({"boundary": 100.0}))
         n, order = backbone.grid or 1, options.degree
         sampler = SAMPLERS["gauss_legendre"](

@@ -207,7 +207,7 @@ def dense_change(backbone: Backbone) -> Tensor:
         for name, values in arrays.items():
             if name == "coefficients":
                 assert isinstance(layer, SplineLayer)
-                blocks += [change_of_basis(layer.n, layer.degree)] * (layer.inputs * layer.outputs)
+                blocks += [change_of_basis(layer.spec.intervals, layer.spec.degree)] * (layer.inputs * layer.outputs)
             else:
                 blocks.append(torch.eye(values.numel(), dtype=torch.float64))
     return torch.block_diag(*blocks)

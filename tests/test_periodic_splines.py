@@ -18,9 +18,10 @@ from kanpinn import api
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.separable.network import LEGENDRE
-from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.separable.factors import LEGENDRE
+from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.io.solution import read_solution
@@ -96,10 +97,8 @@ def test_wrapping_and_folding_are_transposes() -> None:
 def layer_network(n: int = 7, degree: int = 4) -> tuple[Backbone, Tensor]:
     """One layer of periodic splines of x alone, with three outputs."""
     embedding = EmbeddingOptions(periodic="spline").build(Box(x=(0.0, 3.0)), ("x",), np.random.default_rng(0))
-    layer = SplineLayer(
-        1, 3, n, degree, knots="uniform", base=False, bias=False, outside="extrapolate", scale=1.0, periodic=True
-    )
-    backbone = Backbone(embedding, [layer], grid=n)
+    layer = SplineLayer(1, 3, SplineSpec(n, degree, scale=1.0, periodic=True))
+    backbone = Backbone(embedding, (layer,), grid=n)
     return backbone, backbone.initial(np.random.default_rng(1))
 
 
@@ -232,7 +231,7 @@ def test_refined_networks_are_the_same_function() -> None:
     backbone, space = objective.backbone, objective.residuals.space
     points = torch.from_numpy(np.random.default_rng(4).uniform([-1, 0], [1, 0.5], (200, 2)))
     before = backbone.forward(theta, points, space).data
-    after = backbone.refined().forward(backbone.refine(theta), points, space).data
+    after = backbone.refined().forward(refinement(backbone)(theta), points, space).data
     assert torch.allclose(before, after, rtol=0, atol=1e-11 * float(before.abs().max()))
 
 
@@ -245,7 +244,7 @@ def test_networks_begin_as_zero_with_legendre_polynomials_in_time() -> None:
     space, time = backbone.arrays(theta)[0].values()
     assert not space.any()
     t = torch.linspace(-1, 1, 33, dtype=torch.float64)
-    body = backbone.layers[0].bodies[1]
+    body = backbone.layers[0].networks[1]
     values = body.carry(time.reshape(-1), t[None, :, None], JetSpace(("t",), ()))[0]
     expected = LEGENDRE * legendre.legvander(t.numpy(), 4)
     assert np.abs(values.numpy() - expected).max() < 1e-9
@@ -257,7 +256,7 @@ def test_a_resumed_network_holds_what_was_last() -> None:
     backbone, x = objective.backbone, torch.linspace(-1, 1, 41, dtype=torch.float64)
     theta = theta + 0.1 * random(len(theta))
     held = backbone.resumed(theta)
-    none = JetSpace(backbone.embedding.domain.names, ())
+    none = JetSpace(backbone.embedding.names, ())
     last = backbone.forward(theta, torch.stack([x, torch.full_like(x, 0.5)], 1), none).value
     for t in (0.0, 0.2, 0.5):
         now = backbone.forward(held, torch.stack([x, torch.full_like(x, t)], 1), none).value

@@ -21,7 +21,7 @@ from PIL import Image
 
 from kanpinn.axes import field_axes
 from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
-from kanpinn.backbones.separable.network import Factors
+from kanpinn.backbones.separable.factors import Factors
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays
 from kanpinn.geometry import Box
@@ -490,7 +490,7 @@ def test_activations_add_up_to_what_the_layers_compute(options):
     found = list(edge_layers(replace(solution("x"), model=model_arrays(backbone, theta))))
     bodies = [backbone]
     if isinstance(backbone.layers[0], Factors):
-        bodies = list(backbone.layers[0].bodies)[::-1]  # t before x, as the file has them
+        bodies = list(backbone.layers[0].networks)[::-1]  # t before x, as the file has them
         thetas = backbone.layers[0].thetas(backbone.arrays(theta)[0])[::-1]
     else:
         thetas = [theta]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, ReluKan
 from kanpinn.backbones.base import Tape
+from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.errors import UserError
@@ -299,7 +300,7 @@ def test_refining_a_relu_kan_keeps_its_function_as_far_as_the_basis_allows(optio
     space = JetSpace(DOMAIN.names, ("x",))
     before = relu.forward(theta, points(100), space).data[0]
     for _ in range(2):
-        theta, relu = relu.refine(theta), relu.refined()
+        theta, relu = refinement(relu)(theta), relu.refined()
         assert len(theta) == relu.size
         after = relu.forward(theta, points(100), space).data[0]
         # The fine coefficients are exact but for their rounding, which the fine basis magnifies.

@@ -13,8 +13,8 @@ from test_objective import CASES, NONE, System, build, draw_for
 from torch import Tensor
 
 from kanpinn.backbones import Kan, Mlp, ReluKan, Separable
-from kanpinn.backbones.base import Layer
-from kanpinn.backbones.separable.network import Factors
+from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.separable.factors import Factors
 from kanpinn.least_squares import linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.residuals import Residuals

@@ -17,7 +17,8 @@ from torch import Tensor
 from kanpinn.backbones import Backbone, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.separable.network import Factors, distinct
+from kanpinn.backbones.separable.factors import Factors
+from kanpinn.backbones.separable.tensor_product_points import distinct
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays, model_attributes
 from kanpinn.geometry import Box, Coordinates
@@ -99,7 +100,7 @@ def test_bodies_see_each_coordinates_distinct_values_only(options: Separable, mo
     carry = Backbone.carry
 
     def record(body: Backbone, parameters: Tensor, data: Tensor, *rest: Any, **named: Any) -> Tensor:
-        if body in factors.bodies:
+        if body in factors.networks:
             seen.append(data)
         return carry(body, parameters, data, *rest, **named)
 
@@ -129,8 +130,8 @@ def test_a_single_term_is_the_product_of_its_bodies() -> None:
     factors, x = backbone.layers[0], tensor_grid((2, 3, 2))
     assert isinstance(factors, Factors)
     expected, start = torch.ones(len(x), dtype=torch.float64), 0
-    for k, body in enumerate(factors.bodies):
-        own = JetSpace(body.embedding.domain.names, ())
+    for k, body in enumerate(factors.networks):
+        own = JetSpace(body.embedding.names, ())
         values = body.forward(theta[start : start + body.size], x[:, k : k + 1], own)
         expected, start = expected * values.value[:, 0], start + body.size
     assert start == backbone.size

@@ -11,6 +11,7 @@ from naive_network import Options
 from torch import Tensor
 
 from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
+from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
@@ -121,7 +122,7 @@ def test_transfer_over_two_levels_is_the_product(options: Kan) -> None:
     low, high, across = Transfer(coarse, middle), Transfer(middle, fine), Transfer(coarse, fine)
     c, f = random(coarse.size), random(fine.size, seed=1)
     assert torch.equal(across.prolong(c), high.prolong(low.prolong(c)))
-    assert torch.equal(across.prolong(c), middle.refine(coarse.refine(c)))
+    assert torch.equal(across.prolong(c), refinement(middle)(refinement(coarse)(c)))
     assert torch.equal(across.restrict_transpose(c), high.restrict_transpose(low.restrict_transpose(c)))
     assert torch.equal(across.prolong_transpose(f), low.prolong_transpose(high.prolong_transpose(f)))
     assert torch.equal(across.restrict(f), low.restrict(high.restrict(f)))

@@ -1,4 +1,4 @@
-"""What a backbone is: a description of a network whose parameters live outside it, in one flat vector.
+"""Backbones: networks whose parameters live outside them, in one flat vector.
 
 A backbone maps points to jets of its outputs. Every layer with parameters is linear in its effective weights, so the
 Jacobian of any per-point residual is an outer product of the layer's features and the cotangent at its output; a `Tape`
@@ -7,217 +7,28 @@ keeps both, and one backward pass fills them for all layers and all points.
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.backbones.blocks import Blocks, packed
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.layer import Layer, Support
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.splines.nesting import Nesting
 
-Parameters = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Support:
-    """Which of a layer's parameters each point sees, where those are few.
-
-    The parameters are `copies` × K × `width`: K groups in a row, the row as often as there are copies. Of every group a
-    point sees a run of equal length, the same in all copies.
-
-    Attributes:
-        first: Where in its group the run begins, int64 `[N, K]`.
-        length: Of the runs.
-        width: Parameters in a group.
-        copies: How often the row stands.
-        places: Which of its copy's own parameters each of the K × `width` is, `[K·width]`, where several are one; None
-            where each is its own.
-    """
-
-    first: Tensor
-    length: int
-    width: int
-    copies: int
-    places: Tensor | None = None
-
-    def at(self, points: Tensor) -> Support:
-        """That of some points, int64 `[n]`; points last in memory."""
-        return replace(self, first=torch.gather(self.first.T, 1, points.expand(self.first.shape[1], -1)).T)
-
-
-class Layer(ABC):
-    """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`."""
-
-    @abstractmethod
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each parameter array, in the order they stand in the flat vector; empty for none."""
-
-    @abstractmethod
-    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        """Random starting values for each array of `shapes`."""
-
-    def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
-        """Arrays to begin with on the time interval after the one they have been found on: themselves, for most."""
-        return dict(parameters)
-
-    def prepare(self, data: Tensor, space: JetSpace) -> Any:
-        """What `forward` finds out about its input alone, whatever the parameters; None where that is nothing.
-
-        Args:
-            data: `[C, N, in]`.
-            space: The derivatives the first axis runs over.
-        """
-        return None
-
-    @abstractmethod
-    def forward(
-        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
-    ) -> tuple[Tensor, Any]:
-        """Carry jets through the layer.
-
-        Args:
-            parameters: The layer's own arrays by name.
-            data: `[C, N, in]`.
-            space: The derivatives the first axis runs over.
-            prepared: What `prepare` returned for these data, if it was asked.
-
-        Returns:
-            `[C, N, out]` and the features `jacobian` needs.
-        """
-
-    @abstractmethod
-    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
-        """Write ∂r_n/∂(this layer's parameters).
-
-        Args:
-            parameters: The layer's own arrays by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            out: `[N, number of parameters of the layer]`, overwritten.
-        """
-
-    def support(self, features: Any) -> Support | None:
-        """Which parameters each point sees, from what `forward` returned; None where every point sees all of them."""
-        return None
-
-    def supports(self, features: Any) -> list[Support | int]:
-        """The same of the layer's parts, whose parameters follow each other; their number where there is none."""
-        return [self.support(features) or self.size]
-
-    def local_jacobians(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> list[Tensor]:
-        """`local_jacobian` of every part of `supports`; arguments as there."""
-        return [self.local_jacobian(parameters, features, cotangent, order)]
-
-    def local_jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> Tensor:
-        """∂r_n/∂(the parameters that point n sees).
-
-        Args:
-            parameters: The layer's own arrays by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            order: Which point's numbers come first and so on, int64 `[N]`.
-
-        Returns:
-            `[N, copies, K·length]` of the layer's `support`, or `[N, number of parameters]` where it has none.
-        """
-        block = cotangent.new_empty(cotangent.shape[1], self.size)
-        self.jacobian(parameters, features, cotangent, block)
-        return block[order]
-
-    def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
-        """∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
-
-        Args:
-            parameters: The layer's own arrays by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            tangent: A change of each array.
-
-        Returns:
-            `[N]`.
-        """
-        block = cotangent.new_empty(cotangent.shape[1], self.size)
-        self.jacobian(parameters, features, cotangent, block)
-        return block @ torch.cat([tangent[name].reshape(-1) for name in self.shapes()])
-
-    def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Σ over points of weight · ∂r_n/∂(this layer's parameters), by its dense Jacobian unless a layer knows better.
-
-        Args:
-            parameters: The layer's own arrays by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            weights: `[N]`.
-
-        Returns:
-            By array name, each of its array's shape.
-        """
-        block = cotangent.new_empty(cotangent.shape[1], self.size)
-        self.jacobian(parameters, features, cotangent, block)
-        flat, out, start = weights @ block, {}, 0
-        for name, shape in self.shapes().items():
-            count = math.prod(shape)
-            out[name] = flat[start : start + count].view(shape)
-            start += count
-        return out
-
-    def refined(self) -> Layer:
-        """The same layer on the next finer level; itself for a layer without levels."""
-        return self
-
-    def coarsened(self) -> Layer | None:
-        """The layer that `refined` makes this one of; itself for a layer without levels, None where there is none."""
-        return None if self.nesting() else self
-
-    def nesting(self) -> dict[str, Nesting]:
-        """By array name, the operators between this layer and `refined()`, which act on the array's last axis.
-
-        Arrays without one have the same meaning and shape in both layers.
-        """
-        return {}
-
-    def constants(self) -> dict[str, np.ndarray]:
-        """Arrays without which the parameters mean nothing, such as knots, by name; empty for most layers."""
-        return {}
-
-    def attributes(self) -> dict[str, Any]:
-        """Plain values that say what the functions on the edges are; empty for layers without such."""
-        return {}
-
-    @property
-    @abstractmethod
-    def kept(self) -> int:
-        """About how many numbers a pass keeps per point and derivative carried, for estimates of memory."""
-
-    @property
-    def intervals(self) -> int | None:
-        """Equal intervals into which knots divide each input; None without knots or with others."""
-        return None
-
-    def cells(self, embedding: Embedding) -> dict[str, int]:
-        """The same by coordinate, of those that a first layer gets from the embedding only scaled."""
-        if self.intervals is None:
-            return {}
-        return {name: self.intervals for name in embedding.domain.names if embedding.scaled(name)}
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return sum(math.prod(shape) for shape in self.shapes().values())
-
 
 class Inputs(NamedTuple):
-    """What a backbone knows about points before it knows its parameters.
+    """Everything about some points that does not depend on the parameters.
 
     Attributes:
         data: The embedded points, `[C, N, width]`.
-        prepared: What the first layer's `Layer.prepare` says about them.
+        prepared: `Layer.prepare` of the first layer at them.
         factor: `Embedding.factor`.
     """
 
@@ -228,47 +39,73 @@ class Inputs(NamedTuple):
 
 @dataclass
 class Tape:
-    """What one forward pass leaves for the Jacobian: per parametrised layer its features and its output jets."""
+    """Record of one forward pass for the Jacobian: features and output jets of each layer with parameters."""
 
     features: list[Any] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
 class Backbone:
-    """A stack of layers behind an input embedding.
+    """A stack of layers behind an input embedding; two are equal if they are the same function of θ and points.
 
     Attributes:
         embedding: Maps coordinates to the inputs of the first layer.
         layers: The layers in order.
-        level: How often the network has been refined.
         grid: Spline intervals per edge on this level, or the degree of polynomials; None for a network without levels.
+        level: Number of refinements since the coarsest level.
+        edits: Changes of width, depth or rank since the network was built, such as ("widen", 2); see `edits`.
     """
 
-    def __init__(self, embedding: Embedding, layers: list[Layer], grid: int | None = None, level: int = 0) -> None:
-        self.embedding = embedding
-        self.layers = layers
-        self.grid = grid
-        self.level = level
-        self._slices: list[slice] = []
-        start = 0
-        for layer in layers:
-            self._slices.append(slice(start, start + layer.size))
+    embedding: Embedding
+    layers: tuple[Layer, ...]
+    grid: int | None = None
+    level: int = 0
+    edits: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The parameter blocks, named by layers with parameters: "layer_0/coefficients"."""
+        sized = ((k, layer.blocks.shapes.items()) for k, layer in self._sized)
+        return Blocks({f"layer_{k}/{name}": shape for k, shapes in sized for name, shape in shapes})
+
+    @property
+    def _sized(self) -> Iterator[tuple[int, Layer]]:
+        """The layers with parameters, counted."""
+        return enumerate(layer for layer in self.layers if layer.size)
+
+    @cached_property
+    def _slices(self) -> list[slice]:
+        """The part of the flat vector that each layer has."""
+        slices, start = [], 0
+        for layer in self.layers:
+            slices.append(slice(start, start + layer.size))
             start += layer.size
-        self.size = start
+        return slices
+
+    @cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        """Names of each layer's own blocks."""
+        return [tuple(layer.blocks.shapes) for layer in self.layers]
+
+    @cached_property
+    def size(self) -> int:
+        """Number of parameters P."""
+        return self.blocks.size
 
     @property
     def cells(self) -> dict[str, int]:
-        """Equal intervals into which the first layer's knots divide coordinates; without those that have no such."""
-        return self.layers[0].cells(self.embedding) if self.layers else {}
+        """Number of equal intervals into which the first layer's knots divide coordinates, of those that have such."""
+        return self.layers[0].cells(filter(self.embedding.scaled, self.embedding.names)) if self.layers else {}
 
     @property
     def last_layer(self) -> slice:
-        """Where the parameters of the last layer stand in the flat vector."""
+        """Slice of the last layer's parameters in the flat vector."""
         return self._slices[-1]
 
     @property
     def refinable(self) -> bool:
-        """Whether a finer level exists that contains this network's functions."""
+        """True if a finer level exists that contains this network's functions."""
         return self.grid is not None
 
     def initial(self, generator: np.random.Generator) -> Tensor:
@@ -279,22 +116,23 @@ class Backbone:
     def resumed(self, theta: Tensor) -> Tensor:
         """`Layer.resumed` of every layer, `[P]`."""
         pairs = zip(self.layers, self.arrays(theta), strict=True)
-        return torch.cat([values.flatten() for layer, own in pairs for values in layer.resumed(own).values()])
+        return packed(values for layer, own in pairs for values in layer.resumed(own).values())
 
     def arrays(self, theta: Tensor) -> list[dict[str, Tensor]]:
-        """The flat parameter vector `[..., P]` as named views `[..., *shape]`, one dictionary per layer."""
-        out = []
-        for layer, part in zip(self.layers, self._slices, strict=True):
-            vector, named, start = theta[..., part], {}, 0
-            for name, shape in layer.shapes().items():
-                count = math.prod(shape)
-                named[name] = vector[..., start : start + count].reshape(*theta.shape[:-1], *shape)
-                start += count
-            out.append(named)
-        return out
+        """Return the flat parameter vector `[..., P]` as named views `[..., *shape]`, one dictionary per layer."""
+        views = iter(self.blocks.view(theta).values())
+        return [{name: next(views) for name in names} for names in self._names]
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """`Layer.constants` of every layer, named as the blocks are."""
+        return {f"layer_{k}/{name}": values for k, layer in self._sized for name, values in layer.constants().items()}
+
+    def nestings(self) -> dict[str, Nesting]:
+        """`Layer.nesting` of every layer, by block name."""
+        return {f"layer_{k}/{name}": found for k, layer in self._sized for name, found in layer.nesting().items()}
 
     def inputs(self, points: Tensor, space: JetSpace) -> Inputs:
-        """What of `forward` at points `[N, d]` does not depend on parameters, for points that it meets again."""
+        """Return the part of `forward` at points `[N, d]` that does not depend on the parameters, to use it again."""
         data = self.embedding.forward(points, space)
         prepared = self.layers[0].prepare(data, space) if self.layers else None
         return Inputs(data, prepared, self.embedding.factor(points, space))
@@ -307,7 +145,7 @@ class Backbone:
         tape: Tape | None = None,
         inputs: Inputs | None = None,
     ) -> Jet:
-        """Evaluate the network with derivatives.
+        """Return the outputs with their derivatives.
 
         Args:
             theta: Parameters `[P]`.
@@ -366,8 +204,7 @@ class Backbone:
 
     def supports(self, tape: Tape) -> list[Support | int]:
         """`Layer.supports` of every layer with parameters, one after the other."""
-        layers = [layer for layer in self.layers if layer.size]
-        return [s for layer, known in zip(layers, tape.features, strict=True) for s in layer.supports(known)]
+        return [s for (_, layer), known in zip(self._sized, tape.features, strict=True) for s in layer.supports(known)]
 
     def local_jacobian(
         self, theta: Tensor, tape: Tape, scalar: Tensor, order: Tensor, *, retain: bool = False
@@ -434,47 +271,19 @@ class Backbone:
                 yield layer, parameters, arrays, *next(entries)
 
     def coarsened(self) -> Backbone | None:
-        """The network on the next coarser level, whose `refined()` is this one; None where there is none."""
-        layers = [layer.coarsened() for layer in self.layers]
-        found = [layer for layer in layers if layer is not None]
-        if self.grid is None or self.grid % 2 or len(found) < len(layers):
+        """Return the network on the next coarser level, whose `refined()` is this one; None if there is none."""
+        layers = tuple(coarser for layer in self.layers if (coarser := layer.coarsened()) is not None)
+        if self.grid is None or self.grid % 2 or len(layers) < len(self.layers):
             return None
-        return Backbone(self.embedding, found, self.grid // 2, self.level - 1)
+        return replace(self, layers=layers, grid=self.grid // 2, level=self.level - 1)
 
     def refined(self) -> Backbone:
-        """The network on the next finer level: spline intervals halved or degrees doubled, width and depth kept.
+        """Return the network on the next finer level: spline intervals halved or degrees doubled.
 
         Raises:
             ValueError: If the network has no levels.
         """
         if self.grid is None:
             raise ValueError("this backbone has no finer level")
-        return Backbone(self.embedding, [layer.refined() for layer in self.layers], 2 * self.grid, self.level + 1)
-
-    def nestings(self) -> list[dict[str, Nesting]]:
-        """`Layer.nesting` of every layer."""
-        return [layer.nesting() for layer in self.layers]
-
-    def transferred(
-        self, theta: Tensor, nestings: Sequence[Mapping[str, Nesting]], apply: Callable[[Nesting, Tensor], Tensor]
-    ) -> Tensor:
-        """Apply one operator of each array's nesting, array by array; arrays without a nesting are copied.
-
-        Args:
-            theta: Parameters of this network, `[..., P]`.
-            nestings: From `nestings` of this network to go up, of the next coarser one to go down.
-            apply: Which of the operators.
-
-        Returns:
-            Parameters of the next finer or coarser network, `[..., P']`.
-        """
-        parts = []
-        for parameters, operators in zip(self.arrays(theta), nestings, strict=True):
-            for name, values in parameters.items():
-                moved = apply(operators[name], values) if name in operators else values
-                parts.append(moved.flatten(start_dim=theta.dim() - 1))
-        return torch.cat(parts, dim=-1)
-
-    def refine(self, theta: Tensor) -> Tensor:
-        """Parameters `[..., P_fine]` of `refined()` with exactly the same function as `theta` `[..., P]`."""
-        return self.transferred(theta, self.nestings(), lambda nesting, c: nesting.prolong(c))
+        layers = tuple(layer.refined() for layer in self.layers)
+        return replace(self, layers=layers, grid=2 * self.grid, level=self.level + 1)

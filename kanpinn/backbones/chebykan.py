@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.basis import basis_jets, input_cotangent
+from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.kan import check_width
+from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets.jet import JetSpace
@@ -53,7 +54,7 @@ class _Expand(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Pull cotangents `[C, N, out]` back to the input jets and the coefficients."""
         (weights,) = ctx.saved_tensors
         features: ChebyshevFeatures = ctx.features
@@ -66,6 +67,7 @@ class _Expand(torch.autograd.Function):
         return grad_data, grad_weights, None, None
 
 
+@dataclass(frozen=True)
 class ChebyshevLayer(Layer):
     """A layer of polynomials on edges: y_q = Σ_p Σ_i C[q,p,i] T_i(x_p), i = 0 … K (SS et al. 2024, arXiv:2405.07200).
 
@@ -76,10 +78,12 @@ class ChebyshevLayer(Layer):
         scale: Standard deviation of an output's values at the start.
     """
 
-    def __init__(self, inputs: int, outputs: int, degree: int, scale: float) -> None:
-        self.inputs, self.outputs, self.degree, self.scale = inputs, outputs, degree, scale
+    inputs: int
+    outputs: int
+    degree: int
+    scale: float
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         return {"chebyshev_coefficients": (self.outputs, self.inputs, self.degree + 1)}
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -109,16 +113,18 @@ class ChebyshevLayer(Layer):
         return 2 * self.inputs * (self.degree + 1)
 
     def refined(self) -> ChebyshevLayer:
-        finer = copy(self)
-        finer.degree = 2 * self.degree
-        return finer
+        return replace(self, degree=2 * self.degree)
 
     def coarsened(self) -> ChebyshevLayer | None:
-        if self.degree % 2:
-            return None
-        coarser = copy(self)
-        coarser.degree = self.degree // 2
-        return coarser
+        return None if self.degree % 2 else replace(self, degree=self.degree // 2)
+
+    def resized(self, inputs: int, outputs: int) -> ChebyshevLayer:
+        return replace(self, inputs=inputs, outputs=outputs)
+
+    def identity(self) -> dict[str, np.ndarray]:
+        out = {name: np.zeros(shape) for name, shape in self.blocks.shapes.items()}
+        np.fill_diagonal(out["chebyshev_coefficients"][:, :, 1], 1.0)  # T_1(x) = x
+        return out
 
     def nesting(self) -> dict[str, Nesting]:
         return {"chebyshev_coefficients": chebyshev_nesting(self.degree, 2 * self.degree)}
@@ -162,4 +168,4 @@ class ChebyKan:
             if k:
                 layers.append(Activation(self.squash))
             layers.append(ChebyshevLayer(inputs, out, self.degree, self.scale))
-        return Backbone(embedding, layers, grid=self.degree)
+        return Backbone(embedding, tuple(layers), grid=self.degree)

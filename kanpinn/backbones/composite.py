@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from copy import copy
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.blocks import Parameters, Shape
+from kanpinn.backbones.layer import Layer
 from kanpinn.splines.nesting import Nesting
 
 
+@dataclass(frozen=True)
 class Composite(Layer, ABC):
     """A layer made of networks, each with a name; all refine together.
 
     Attributes:
-        bodies: The networks.
+        networks: The networks.
     """
 
-    bodies: tuple[Backbone, ...]
+    networks: tuple[Backbone, ...]
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """One name per network, under which its arrays stand."""
+        """One name per network, under which its blocks stand."""
 
-    def _places(self) -> list[tuple[str, Layer]]:
-        """Path and layer of every layer with parameters, in the order of the parameters."""
-        return [
-            (f"{name}/layer_{k}", layer)
-            for name, body in zip(self.names, self.bodies, strict=True)
-            for k, layer in enumerate(layer for layer in body.layers if layer.size)
-        ]
+    def _named(self) -> zip[tuple[str, Backbone]]:
+        return zip(self.names, self.networks, strict=True)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{path}/{name}": shape for path, layer in self._places() for name, shape in layer.shapes().items()}
+    def shapes(self) -> dict[str, Shape]:
+        return {f"{name}/{block}": shape for name, one in self._named() for block, shape in one.blocks.shapes.items()}
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values
-            for path, layer in self._places()
-            for name, values in layer.initial(generator).items()
-        }
+        drawn = [one.blocks.view(one.initial(generator)) for one in self.networks]
+        values = chain.from_iterable(views.values() for views in drawn)
+        return {name: array.numpy() for name, array in zip(self.shapes(), values, strict=True)}
 
     def constants(self) -> dict[str, np.ndarray]:
-        return {
-            f"{path}/{name}": values for path, layer in self._places() for name, values in layer.constants().items()
-        }
+        return {f"{name}/{key}": values for name, one in self._named() for key, values in one.constants().items()}
 
     def nesting(self) -> dict[str, Nesting]:
-        return {f"{path}/{name}": found for path, layer in self._places() for name, found in layer.nesting().items()}
+        return {f"{name}/{block}": found for name, one in self._named() for block, found in one.nestings().items()}
 
     def described(self) -> dict[str, Any]:
         """`Layer.attributes` of the first layer of any network that has some."""
-        return next((known for _, layer in self._places() if (known := layer.attributes())), {})
+        every = chain.from_iterable(one.layers for one in self.networks)
+        return next((known for layer in every if (known := layer.attributes())), {})
 
     def thetas(self, parameters: Parameters) -> list[Tensor]:
         """Each network's flat parameters `[P_k]`."""
@@ -66,13 +62,8 @@ class Composite(Layer, ABC):
         ]
 
     def refined(self) -> Self:
-        return self._of(tuple(body.refined() for body in self.bodies))
+        return replace(self, networks=tuple(one.refined() for one in self.networks))
 
     def coarsened(self) -> Self | None:
-        found = [coarse for body in self.bodies if (coarse := body.coarsened()) is not None]
-        return self._of(tuple(found)) if len(found) == len(self.bodies) else None
-
-    def _of(self, bodies: tuple[Backbone, ...]) -> Self:
-        other = copy(self)
-        other.bodies = bodies
-        return other
+        found = tuple(coarse for one in self.networks if (coarse := one.coarsened()) is not None)
+        return replace(self, networks=found) if len(found) == len(self.networks) else None

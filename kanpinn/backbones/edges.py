@@ -16,7 +16,7 @@ from kanpinn.splines import bspline, piecewise
 
 
 class SplineFeatures(NamedTuple):
-    """Where inputs lie among the knots, and their jets in the local coordinate s, points last.
+    """Places of inputs among the knots, and their jets in the local coordinate s, points last.
 
     Attributes:
         space: The derivatives carried.
@@ -38,6 +38,10 @@ class SplineFeatures(NamedTuple):
     def s(self) -> Tensor:
         """The places of the inputs in their intervals, `[in, N]`."""
         return self.jets[0]
+
+    def cells(self, n: int) -> Tensor:
+        """Interval of every input among n, `[N, in]`."""
+        return self.rows.T - torch.arange(0, len(self.rows) * n, n, device=self.rows.device)
 
     def at(self, points: Tensor) -> SplineFeatures:
         """Those at some points, int64 `[n]`, without what only backward passes and base terms need."""
@@ -140,11 +144,33 @@ def edge_cotangents(features: SplineFeatures, cotangent: Tensor) -> list[Tensor]
     return totals
 
 
+def contracted(features: SplineFeatures, table: Tensor, *, keep: bool = False) -> tuple[Tensor, list[Tensor]]:
+    """Return Σ over inputs of the edges' splines.
+
+    Args:
+        features: From `spline_features`.
+        table: The edges' polynomials by interval, `[k + 1, out, in·n]`.
+        keep: True to keep the edges' derivatives for a backward pass, one order more than carried.
+
+    Returns:
+        Output jets `[C, out, N]`, and what is kept, one per block of points.
+    """
+    out = features.jets.new_empty(len(features.space), table.shape[1], features.rows.shape[1])
+    kept = []
+    for block in blocks_of_points(features, table.shape[0] - 1, table.shape[1]):
+        part = features.part(block)
+        edges = edge_derivatives(part, table, features.space.order + keep)
+        sum_over_inputs(part, edges, out[..., block])
+        if keep:
+            kept.append(edges)
+    return out, kept
+
+
 class Contract(torch.autograd.Function):
     """Σ over inputs of the edges' splines, with the closed-form cotangent of the input jets."""
 
     @staticmethod
-    def forward(ctx: Any, data: Tensor, table: Tensor, features: SplineFeatures) -> Tensor:
+    def forward(ctx: Any, data: Tensor, table: Tensor, features: SplineFeatures) -> Tensor:  # noqa: ARG004
         """Evaluate edges.
 
         Args:
@@ -156,24 +182,16 @@ class Contract(torch.autograd.Function):
         Returns:
             Output jets `[C, N, out]`.
         """
-        order = features.space.order
-        out = data.new_empty(len(features.space), table.shape[1], features.rows.shape[1])
         # Derivatives of an edge take the room of its out values where its k + 1 coefficients would do as well.
         keep = ctx.needs_input_grad[0] and table.shape[1] <= 2 * table.shape[0]
-        blocks, kept = blocks_of_points(features, table.shape[0] - 1, table.shape[1]), []
-        for block in blocks:
-            part = features.part(block)
-            edges = edge_derivatives(part, table, order + keep)
-            sum_over_inputs(part, edges, out[..., block])
-            if keep:
-                kept.append(edges)
+        out, ctx.kept = contracted(features, table, keep=keep)
         ctx.save_for_backward(table)
-        ctx.features, ctx.blocks, ctx.kept = features, blocks, kept
+        ctx.features = features
         return out.transpose(1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Pull cotangents `[C, N, out]` back to the input jets and the polynomials."""
         (table,) = ctx.saved_tensors
         features: SplineFeatures = ctx.features
@@ -183,7 +201,7 @@ class Contract(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # λ_a f⁽ᵈ⁾, d = 1 … |a| + 1, for every derivative a
             scaled = [cotangent.new_empty(len(name) + 1, *features.rows.shape) for name in space.indices]
-            for k, block in enumerate(ctx.blocks):
+            for k, block in enumerate(blocks_of_points(features, table.shape[0] - 1, table.shape[1])):
                 edges = ctx.kept[k] if ctx.kept else edge_derivatives(features.part(block), table, space.order + 1)
                 for given, found in zip(cotangent[:, :, None, block].unbind(0), scaled, strict=True):
                     torch.sum(edges[1 : found.shape[0] + 1] * given, 1, out=found[..., block])

@@ -15,16 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
-from kanpinn.geometry import Box, Coordinates
+from kanpinn.jets.functions import FUNCTIONS
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde import Problem
 
 KINDS = ("auto", "none", "periodic", "fourier")
 PERIODIC = ("angle", "spline")
@@ -32,12 +32,26 @@ PARITIES = ("even", "odd")
 PROBE = 5
 """Points per coordinate at which the range of a problem's further inputs is looked at."""
 
-Inputs = Callable[[Coordinates], Sequence[Jet]]
+Inputs = Callable[[Any], Sequence[Jet]]
+"""Further inputs as jets, from an object that has the coordinates' jets as attributes."""
+
+
+class Domain(Protocol):
+    """A domain, as far as networks know one: named coordinates and their intervals."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Coordinate names, in the order of the columns of points."""
+        ...
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Interval of one coordinate."""
+        ...
 
 
 @dataclass
 class EmbeddingOptions:
-    """How coordinates enter the network.
+    """Input embedding of the coordinates.
 
     Attributes:
         kind: "auto" builds in the periodicity and the symmetry the problem declares, if any; "none" scales to [−1, 1]
@@ -45,9 +59,9 @@ class EmbeddingOptions:
             (Tancik et al. 2020, arXiv:2006.10739) to the scaled coordinates.
         features: Number of random frequencies ("fourier").
         scale: Standard deviation of the frequencies, in radians per half-width of the box ("fourier").
-        inputs: Whether the further inputs that a problem may offer are appended.
+        inputs: True to append the further inputs that a problem may offer.
         rounding: Radius ε within which a built-in symmetry rounds the kink at its mirror, in half-widths of the box.
-        periodic: How a periodic coordinate without symmetry enters: "angle", as cos and sin; "spline", scaled as others
+        periodic: Form of a periodic coordinate without symmetry: "angle", as cos and sin; "spline", scaled as others
             are, for first layers of periodic splines.
     """
 
@@ -70,13 +84,13 @@ class EmbeddingOptions:
         if not 1e-3 <= self.rounding <= 1:  # below, derivatives at the mirror are lost to rounding
             raise invalid("backbone.embedding.rounding", self.rounding, "a number from 0.001 to 1")
 
-    def of(self, problem: Problem, generator: np.random.Generator) -> Embedding:
-        """The embedding for a problem, as `build`."""
+    def of(self, problem: Any, generator: np.random.Generator) -> Embedding:
+        """Return the embedding for anything that has `domain`, `periodic`, `inputs` and `symmetry`, as `build`."""
         return self.build(problem.domain, problem.periodic, generator, problem.inputs, problem.symmetry)
 
     def build(
         self,
-        domain: Box,
+        domain: Domain,
         periodic: tuple[str, ...],
         generator: np.random.Generator,
         inputs: Inputs | None = None,
@@ -85,7 +99,7 @@ class EmbeddingOptions:
         """The embedding for one domain; random frequencies are drawn here and then stay.
 
         Args:
-            domain: The domain, of d coordinates.
+            domain: The d coordinates and their intervals.
             periodic: Coordinates in which the problem is periodic.
             generator: Draws the frequencies.
             inputs: The problem's further inputs, `Problem.inputs`.
@@ -104,30 +118,31 @@ class EmbeddingOptions:
             coordinates = tuple(name for name in domain.names if name != "t")
         frequencies = None
         if self.kind == "fourier":
-            frequencies = torch.from_numpy(self.scale * generator.standard_normal((len(domain), self.features)))
+            frequencies = torch.from_numpy(self.scale * generator.standard_normal((len(domain.names), self.features)))
         symmetry = symmetry if self.kind == "auto" else None
         further = inputs if self.inputs else None
         wrapped = self.periodic == "spline"
-        return Embedding(domain, coordinates, frequencies, further, symmetry, self.rounding, wrapped=wrapped)
+        intervals = {name: domain.interval(name) for name in domain.names}
+        return Embedding(intervals, coordinates, frequencies, further, symmetry, self.rounding, wrapped=wrapped)
 
 
 class Embedding:
     """Coordinates `[N, d]` to jets `[C, N, width]`, each in [−1, 1].
 
     Attributes:
-        domain: The box whose intervals are scaled to [−1, 1].
+        intervals: By coordinate, the interval that is scaled to [−1, 1].
         periodic: Coordinates in which outputs have the period of the box; one without symmetry enters as (cos, sin).
         symmetry: "even" or "odd" by coordinate: outputs are so about the middle of its interval.
         rounding: Radius ε of the symmetric coordinates.
         frequencies: `[d, features]` or None.
         inputs: The problem's further inputs, or None.
-        wrapped: Whether periodic coordinates without symmetry enter scaled only, for periodic splines.
+        wrapped: True if periodic coordinates without symmetry enter scaled only, for periodic splines.
         width: Number of inputs the first layer sees.
     """
 
     def __init__(
         self,
-        domain: Box,
+        intervals: Mapping[str, tuple[float, float]],
         periodic: tuple[str, ...] = (),
         frequencies: Tensor | None = None,
         inputs: Inputs | None = None,
@@ -136,52 +151,56 @@ class Embedding:
         *,
         wrapped: bool = False,
     ) -> None:
-        self.domain = domain
+        self.intervals = dict(intervals)
         self.periodic = periodic
         self.frequencies = frequencies
         self.inputs = inputs
         self.symmetry = dict(symmetry or {})
         self.rounding = rounding
         self.wrapped = wrapped
-        self.width = sum(map(self.count, domain.names)) + (0 if frequencies is None else 2 * frequencies.shape[1])
+        self.width = sum(map(self.count, self.names)) + (0 if frequencies is None else 2 * frequencies.shape[1])
         self.width += self._checked_inputs()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Coordinate names, in the order of the columns of points."""
+        return tuple(self.intervals)
+
     def count(self, name: str) -> int:
-        """With how many inputs a coordinate enters."""
+        """Number of inputs per coordinate."""
         return 2 if self._turned(name) else 1
 
     def scaled(self, name: str) -> bool:
-        """Whether a coordinate enters scaled to [−1, 1] and nothing else."""
+        """True if a coordinate enters scaled to [−1, 1] and nothing else."""
         return name not in self.symmetry and not self._turned(name)
 
     def around(self, name: str) -> bool:
-        """Whether a coordinate is periodic and enters scaled, so that splines of it have to be periodic."""
+        """True if a coordinate is periodic and enters scaled, so that splines of it have to be periodic."""
         return self.wrapped and name in self.periodic and name not in self.symmetry
 
     def refuse_splines(self) -> None:
         """For networks without periodic splines; raises UserError where the coordinates want them."""
-        if any(map(self.around, self.domain.names)):
+        if any(map(self.around, self.names)):
             raise invalid("backbone.embedding.periodic", "spline", "angle, unless backbone=separable")
 
     def _turned(self, name: str) -> bool:
-        """Whether a coordinate enters as cos and sin."""
+        """True if a coordinate enters as cos and sin."""
         return not self.wrapped and name in self.periodic and name not in self.symmetry
 
     def alone(self, name: str) -> Embedding:
-        """That of one of the coordinates, without frequencies and further inputs."""
+        """Return the embedding of one of the coordinates, without frequencies and further inputs."""
         periodic = (name,) if name in self.periodic else ()
         symmetry = {name: self.symmetry[name]} if name in self.symmetry else {}
-        box = Box(**{name: self.domain.interval(name)})
-        return Embedding(box, periodic, None, None, symmetry, self.rounding, wrapped=self.wrapped)
+        own = {name: self.intervals[name]}
+        return Embedding(own, periodic, None, None, symmetry, self.rounding, wrapped=self.wrapped)
 
     def _checked_inputs(self) -> int:
         """The number of further inputs, once they are seen to stay within [−1, 1] on a grid over the box."""
         if self.inputs is None:
             return 0
-        ends = zip(self.domain.lower, self.domain.upper, strict=True)
-        axes = [torch.linspace(a, b, PROBE, dtype=torch.float64) for a, b in ends]
+        axes = [torch.linspace(a, b, PROBE, dtype=torch.float64) for a, b in self.intervals.values()]
         points = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-        jets = self._further(points, JetSpace(self.domain.names, ()))
+        jets = self._further(points, JetSpace(self.names, ()))
         for jet in jets:
             if not isinstance(jet, Jet):
                 raise UserError(f"inputs of the problem: expected jets, got {type(jet).__name__}")
@@ -194,7 +213,7 @@ class Embedding:
         """The problem's further inputs at points `[N, d]`."""
         if self.inputs is None:
             return []
-        return list(self.inputs(Coordinates(self.domain.names, space.variables(points))))
+        return list(self.inputs(SimpleNamespace(**dict(zip(self.names, space.variables(points), strict=True)))))
 
     def forward(self, points: Tensor, space: JetSpace) -> Tensor:
         """Embed points.
@@ -213,19 +232,19 @@ class Embedding:
             if name in self.symmetry:
                 columns.append(self._folded(unit, name).data)
             elif self._turned(name):
-                columns += [torch.cos(unit * math.pi).data, torch.sin(unit * math.pi).data]  # type: ignore[arg-type]
+                columns += [_apply(name, unit * math.pi).data for name in ("cos", "sin")]
             else:
                 columns.append(unit.data)
         if self.frequencies is not None:
             frequencies = self.frequencies.to(points)
             for k in range(frequencies.shape[1]):
                 phase = sum((unit * frequencies[d, k].item() for d, unit in enumerate(scaled)), start=scaled[0] * 0.0)
-                columns += [torch.cos(phase).data, torch.sin(phase).data]  # type: ignore[arg-type]
+                columns += [_apply(name, phase).data for name in ("cos", "sin")]
         columns += [jet.data for jet in self._further(points, space)]
         return torch.stack(columns, dim=-1)
 
     def factor(self, points: Tensor, space: JetSpace) -> Jet | None:
-        """What the network's outputs are multiplied by so that they are odd where they have to be.
+        """Return the factor that makes the network's outputs odd where they have to be.
 
         Args:
             points: `[N, d]`.
@@ -243,22 +262,25 @@ class Embedding:
 
     def _units(self, points: Tensor, space: JetSpace) -> Iterator[tuple[Jet, str]]:
         """Every coordinate scaled to [−1, 1], with its name."""
-        for jet, name in zip(space.variables(points), self.domain.names, strict=True):
-            a, b = self.domain.interval(name)
+        for jet, (name, (a, b)) in zip(space.variables(points), self.intervals.items(), strict=True):
             yield (jet - (a + b) / 2) * (2 / (b - a)), name
 
     def _folded(self, unit: Jet, name: str) -> Jet:
         """The even input g of a symmetric coordinate, scaled to [−1, 1]."""
         if name in self.periodic:
             kappa = 1 / math.hypot(1, math.pi * self.rounding)
-            folded: Any = torch.asin(torch.cos(unit * math.pi) * kappa)  # type: ignore[arg-type]
-            return folded * (1 / math.asin(kappa))
+            return _apply("asin", _apply("cos", unit * math.pi) * kappa) * (1 / math.asin(kappa))
         low, high = self.rounding, math.hypot(1, self.rounding)
         return ((unit * unit + low**2) ** 0.5 - (low + high) / 2) * (2 / (high - low))
 
     def _sign(self, unit: Jet, name: str) -> Jet:
         """The odd factor s of a symmetric coordinate, ±1 half-way to the next mirror or at the end."""
         if name in self.periodic:
-            s: Any = torch.sin(unit * math.pi)  # type: ignore[arg-type]
+            s = _apply("sin", unit * math.pi)
             return s * (s * s + (math.pi * self.rounding) ** 2) ** -0.5 * math.hypot(1, math.pi * self.rounding)
         return unit * (unit * unit + self.rounding**2) ** -0.5 * math.hypot(1, self.rounding)
+
+
+def _apply(name: str, jet: Jet) -> Jet:
+    """A function of `FUNCTIONS` of a jet."""
+    return jet.compose(FUNCTIONS[name](jet.value, jet.space.order))

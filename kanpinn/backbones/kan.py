@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from kanpinn.backbones.base import Backbone, Layer
+from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
-from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.splines import bspline
 
@@ -38,7 +39,7 @@ class SplineOptions(ABC):
     """
 
     one_coordinate: ClassVar[bool] = False
-    """Whether first layers see one coordinate each."""
+    """True if first layers see one coordinate each."""
 
     width: list[int] = field(default_factory=lambda: [5, 5])
     degree: int = 5
@@ -100,18 +101,8 @@ class SplineOptions(ABC):
 
     def splines(self, inputs: int, outputs: int, *, periodic: bool = False) -> SplineLayer:
         """A layer of B-splines on the coarsest level, with these options."""
-        return SplineLayer(
-            inputs,
-            outputs,
-            self.grid,
-            self.degree,
-            knots=self.knots,
-            base=self.base,
-            bias=self.bias,
-            outside=self.outside,
-            scale=self.scale,
-            periodic=periodic,
-        )
+        options = {name: getattr(self, name) for name in ("degree", "knots", "base", "bias", "outside", "scale")}
+        return SplineLayer(inputs, outputs, SplineSpec(self.grid, **options, periodic=periodic))
 
     def stack(self, embedding: Embedding, outputs: int, products: Sequence[int] = ()) -> Backbone:
         """Layers of splines on top of each other, on the coarsest level.
@@ -124,7 +115,7 @@ class SplineOptions(ABC):
         Returns:
             The backbone, without parameters.
         """
-        periodic = any(embedding.around(name) for name in embedding.domain.names)
+        periodic = any(embedding.around(name) for name in embedding.names)
         if not self.one_coordinate:
             embedding.refuse_splines()
         layers: list[Layer] = []
@@ -137,7 +128,7 @@ class SplineOptions(ABC):
                 layers.append(Activation(self.squash))
             inputs = width + many
         layers.append(self._layer(len(self.width), inputs, outputs, periodic=not self.width and periodic))
-        return Backbone(embedding, layers, grid=self.grid)
+        return Backbone(embedding, tuple(layers), grid=self.grid)
 
     def _layer(self, k: int, inputs: int, outputs: int, *, periodic: bool) -> Layer:
         """Layer k of the network."""

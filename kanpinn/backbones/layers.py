@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,26 +11,27 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kanpinn.backbones.base import Layer, Parameters
+from kanpinn.backbones.blocks import Parameters, Shape
+from kanpinn.backbones.layer import Layer
 from kanpinn.jets.functions import FUNCTIONS
 from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent, product_cotangent
 
 
+@dataclass(frozen=True)
 class Linear(Layer):
-    """y = W x + b, with W `[out, in]` and b `[out]`; only the value sees the bias.
+    """Linear layer y = W x + b, with W `[out, in]` and b `[out]`; only the value sees the bias.
 
     Attributes:
         inputs: Width of the input.
         outputs: Width of the output.
-        bias: Whether b is there.
+        bias: True if b is there.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
-        self.bias = bias
+    inputs: int
+    outputs: int
+    bias: bool = True
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         weight = {"weight": (self.outputs, self.inputs)}
         return {**weight, "bias": (self.outputs,)} if self.bias else dict(weight)
 
@@ -40,6 +42,9 @@ class Linear(Layer):
         if self.bias:
             out["bias"] = np.zeros(self.outputs)
         return out
+
+    def resized(self, inputs: int, outputs: int) -> Linear:
+        return replace(self, inputs=inputs, outputs=outputs)
 
     @property
     def kept(self) -> int:
@@ -85,22 +90,29 @@ class _Compose(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         """Pull the cotangent `[C, ...]` back."""
         return chain_cotangent(ctx.jet, lambda a, d: grad_output[a] * ctx.derivatives[d]), None, None
 
 
-class Activation(Layer):
-    """An element-wise function from `kanpinn.jets.jet.FUNCTIONS`, without parameters."""
+class _Fixed(Layer):
+    """A layer without parameters."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         return {}
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         return {}
+
+    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
+        raise AssertionError("a layer without parameters has no Jacobian")
+
+
+@dataclass(frozen=True)
+class Activation(_Fixed):
+    """An element-wise function from `kanpinn.jets.functions.FUNCTIONS`, without parameters."""
+
+    name: str
 
     @property
     def kept(self) -> int:
@@ -110,9 +122,6 @@ class Activation(Layer):
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
     ) -> tuple[Tensor, Any]:
         return _Compose.apply(data, space, self.name), None
-
-    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
-        raise AssertionError("an activation has no parameters")
 
 
 class _Products(torch.autograd.Function):
@@ -127,13 +136,14 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
         """Pull the cotangent `[C, ...]` back to both factors."""
         left, right = (Jet(ctx.space, data) for data in ctx.saved_tensors)
         return product_cotangent(right, grad_output), product_cotangent(left, grad_output), None
 
 
-class Multiply(Layer):
+@dataclass(frozen=True)
+class Multiply(_Fixed):
     """Multiplication nodes (Liu et al. 2024, KAN 2.0, arXiv:2408.10205, sec. 2): some inputs pass, the rest are paired.
 
     Inputs x_1 … x_{a + 2m} become x_1, …, x_a, x_{a+1} x_{a+2}, …, x_{a+2m−1} x_{a+2m}. No parameters.
@@ -143,15 +153,8 @@ class Multiply(Layer):
         products: Pairs that are multiplied, m.
     """
 
-    def __init__(self, additions: int, products: int) -> None:
-        self.additions = additions
-        self.products = products
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {}
-
-    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return {}
+    additions: int
+    products: int
 
     @property
     def kept(self) -> int:
@@ -166,6 +169,3 @@ class Multiply(Layer):
             data[..., self.additions + 1 :: 2],
         )
         return torch.cat([passed, _Products.apply(left, right, space)], dim=-1), None
-
-    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
-        raise AssertionError("a multiplication has no parameters")

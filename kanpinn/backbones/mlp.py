@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from kanpinn.backbones.base import Backbone, Layer
+from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.kan import check_width
+from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear
 from kanpinn.errors import unknown_choice
 
@@ -45,4 +46,4 @@ class Mlp:
             if k:
                 layers.append(Activation(self.activation))
             layers.append(Linear(inputs, out))
-        return Backbone(embedding, layers)
+        return Backbone(embedding, tuple(layers))

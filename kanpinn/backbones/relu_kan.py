@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Backbone, Layer, Parameters
+from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.edges import SplineFeatures
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
@@ -21,6 +23,7 @@ from kanpinn.splines.nesting import Nesting
 from kanpinn.splines.power_relu import power_relu_nesting, relu_coefficients, relu_gradient, spline_coefficients
 
 
+@dataclass(frozen=True)
 class ReluLayer(Layer):
     """The functions of a spline layer, with coefficients of ψ_j(x) = ReLU(x − t_j)^k (Southworth et al. 2026, eq. 7).
 
@@ -33,19 +36,13 @@ class ReluLayer(Layer):
         spline: The same layer in the B-spline basis, on uniform knots.
     """
 
-    def __init__(self, spline: SplineLayer) -> None:
-        self.spline = spline
+    spline: SplineLayer
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         return {_RENAMED.get(name, name): shape for name, shape in self.spline.shapes().items()}
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        arrays = self.spline.initial(generator)
-        coefficients = torch.from_numpy(arrays.pop("coefficients"))
-        return {
-            "relu_coefficients": relu_coefficients(coefficients, self.spline.n, self.spline.degree).numpy(),
-            **arrays,
-        }
+        return self._relu(self.spline.initial(generator))
 
     def prepare(self, data: Tensor, space: JetSpace) -> SplineFeatures:
         return self.spline.prepare(data, space)
@@ -57,9 +54,9 @@ class ReluLayer(Layer):
 
     def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
         self.spline.jacobian(self._splines(parameters), features, cotangent, out)
-        edges, width = self.spline.outputs * self.spline.inputs, self.spline.n + self.spline.degree
-        block = out[:, : edges * width].view(len(out), edges, width)  # the coefficients come first
-        block.copy_(relu_gradient(block, self.spline.n, self.spline.degree))
+        edges, spec = self.spline.outputs * self.spline.inputs, self.spline.spec
+        block = out[:, : edges * spec.width].view(len(out), edges, spec.width)  # the coefficients come first
+        block.copy_(relu_gradient(block, spec.intervals, spec.degree))
 
     def constants(self) -> dict[str, np.ndarray]:
         return self.spline.constants()
@@ -78,12 +75,11 @@ class ReluLayer(Layer):
         self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
         found = self.spline.vjp(self._splines(parameters), features, cotangent, weights)
-        gradient = relu_gradient(found.pop("coefficients"), self.spline.n, self.spline.degree)
-        return {"relu_coefficients": gradient, **found}
+        spec = self.spline.spec
+        return {"relu_coefficients": relu_gradient(found.pop("coefficients"), spec.intervals, spec.degree), **found}
 
-    @property
-    def intervals(self) -> int | None:
-        return self.spline.intervals
+    def cells(self, names: Iterable[str]) -> dict[str, int]:
+        return self.spline.cells(names)
 
     def refined(self) -> ReluLayer:
         return ReluLayer(self.spline.refined())
@@ -93,13 +89,24 @@ class ReluLayer(Layer):
         return None if coarser is None else ReluLayer(coarser)
 
     def nesting(self) -> dict[str, Nesting]:
-        return {"relu_coefficients": power_relu_nesting(self.spline.n, self.spline.degree)}
+        return {"relu_coefficients": power_relu_nesting(self.spline.spec.intervals, self.spline.spec.degree)}
+
+    def resized(self, inputs: int, outputs: int) -> ReluLayer:
+        return ReluLayer(self.spline.resized(inputs, outputs))
+
+    def identity(self) -> dict[str, np.ndarray]:
+        return self._relu(self.spline.identity())
+
+    def _relu(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of the spline layer in the power-ReLU basis."""
+        spec, coefficients = self.spline.spec, torch.from_numpy(arrays.pop("coefficients"))
+        return {"relu_coefficients": relu_coefficients(coefficients, spec.intervals, spec.degree).numpy(), **arrays}
 
     def _splines(self, parameters: Parameters) -> dict[str, Tensor]:
-        """The spline layer's arrays."""
+        """The spline layer's blocks."""
         rest = {name: values for name, values in parameters.items() if name != "relu_coefficients"}
-        coefficients = spline_coefficients(parameters["relu_coefficients"], self.spline.n, self.spline.degree)
-        return {"coefficients": coefficients, **rest}
+        spec, given = self.spline.spec, parameters["relu_coefficients"]
+        return {"coefficients": spline_coefficients(given, spec.intervals, spec.degree), **rest}
 
 
 _RENAMED = {"coefficients": "relu_coefficients"}
@@ -124,8 +131,8 @@ class ReluKan(SplineOptions):
 
 
 def maps_splines(backbone: Backbone) -> bool:
-    """Whether the network has layers in the B-spline basis, all of them on uniform knots."""
-    spacings = {layer.knots for layer in backbone.layers if isinstance(layer, SplineLayer)}
+    """True if the network has layers in the B-spline basis, all of them on uniform knots."""
+    spacings = {layer.spec.knots for layer in backbone.layers if isinstance(layer, SplineLayer)}
     return spacings == {"uniform"}
 
 
@@ -144,5 +151,6 @@ def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, 
     for layer, arrays in zip(backbone.layers, backbone.arrays(out), strict=True):
         if isinstance(layer, SplineLayer):
             # A view into `out`. With base terms W alone changes its basis, not the effective w_s W.
-            arrays["coefficients"].copy_(function(arrays["coefficients"], layer.n, layer.degree))
+            own = arrays["coefficients"]
+            own.copy_(function(own, layer.spec.intervals, layer.spec.degree))
     return out

@@ -3,31 +3,103 @@
 from __future__ import annotations
 
 import math
-from copy import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.base import Layer, Parameters, Support
+from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.edges import (
     Contract,
     SplineFeatures,
     blocks_of_points,
+    contracted,
     edge_cotangents,
-    edge_derivatives,
     spline_features,
-    sum_over_inputs,
     table_gradient,
 )
+from kanpinn.backbones.layer import Layer, Support
 from kanpinn.backbones.layers import Activation
+from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines import bspline, piecewise
+from kanpinn.splines.fit import greville
 from kanpinn.splines.nesting import Nesting, dyadic_nesting, knot_insertion
 from kanpinn.splines.periodic import folded, periodic_nesting, wrapped
 
 
+@dataclass(frozen=True)
+class SplineSpec:
+    """The splines of a layer's edges.
+
+    Attributes:
+        intervals: Spline intervals n on [−1, 1].
+        degree: Spline degree k.
+        knots: Spacing of the knots, one of `bspline.KNOTS`.
+        base: True if the SiLU term w_b and the spline scale w_s are there.
+        bias: True if b is there.
+        outside: Policy for inputs outside [−1, 1].
+        scale: Standard deviation of an edge's values at the start.
+        periodic: True for functions with the period 2 of [−1, 1]: uniform knots, and coefficients B_i, B_{i+n} that are
+            one, so that there are n of them per edge.
+    """
+
+    intervals: int
+    degree: int
+    knots: str = "uniform"
+    base: bool = False
+    bias: bool = False
+    outside: str = "extrapolate"
+    scale: float = 0.5
+    periodic: bool = False
+
+    @property
+    def width(self) -> int:
+        """Coefficients per edge."""
+        return self.intervals if self.periodic else self.intervals + self.degree
+
+    def knot_vector(self, refinements: int = 0) -> bspline.Knots:
+        """The extended knots, those of finer levels too."""
+        return bspline.knot_vector(self.knots, self.intervals * 2**refinements, self.degree)
+
+    def pieces(self, weights: Tensor) -> Tensor:
+        """Return the polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
+        extended = wrapped(weights, self.degree) if self.periodic else weights
+        return piecewise.to_pieces(extended, self.knots, self.intervals, self.degree)
+
+    def pieces_transpose(self, gradient: Tensor) -> Tensor:
+        """Return the transpose of `pieces`: `[k + 1, out, in·n]` to `[out, in, width]`."""
+        effective = piecewise.from_pieces(gradient, self.knots, self.intervals, self.degree)
+        return folded(effective, self.intervals) if self.periodic else effective
+
+    def nesting(self) -> Nesting:
+        """Operators between these splines and those on halved intervals."""
+        if self.periodic:
+            return periodic_nesting(self.intervals, self.degree)
+        if self.knots == "uniform":
+            return dyadic_nesting(self.intervals, self.degree)
+        return knot_insertion(self.knot_vector(), self.knot_vector(1), self.degree)
+
+    def identity(self) -> np.ndarray:
+        """Coefficients of x, `[width]`, by Marsden's identity (J. Approx. Theory 3 (1970) 7; de Boor 2001, ch. IX).
+
+        Raises:
+            UserError: If x is none of these splines, or rounding could carry it past the last knot.
+        """
+        if self.periodic:
+            raise invalid(
+                "backbone.embedding.periodic", "spline", "angle to deepen (no periodic spline is the identity)"
+            )
+        if self.outside != "extrapolate":
+            expected = "extrapolate to deepen (values of a layer that is the identity may round past the last knot)"
+            raise invalid("backbone.outside", self.outside, expected)
+        return greville(self.knot_vector(), self.degree)
+
+
+@dataclass(frozen=True)
 class SplineLayer(Layer):
     """A layer of splines on edges: y_q = Σ_p w_s[q,p] Σ_i W[q,p,i] B_i(x_p) + w_b[q,p] SiLU(x_p) + b_q.
 
@@ -36,94 +108,68 @@ class SplineLayer(Layer):
     Attributes:
         inputs: Width of the input.
         outputs: Width of the output.
-        n: Spline intervals on [−1, 1].
-        degree: Spline degree k.
-        knots: Spacing of the knots, one of `bspline.KNOTS`.
-        base: Whether the SiLU term w_b and the spline scale w_s are there.
-        bias: Whether b is there.
-        outside: Policy for inputs outside [−1, 1].
-        scale: Standard deviation of an edge's values at the start.
-        periodic: Whether the functions have the period 2 of [−1, 1]: uniform knots, and coefficients B_i, B_{i+n} that
-            are one, so that there are n of them per edge.
+        spec: The splines.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        n: int,
-        degree: int,
-        *,
-        knots: str,
-        base: bool,
-        bias: bool,
-        outside: str,
-        scale: float,
-        periodic: bool = False,
-    ) -> None:
-        self.inputs, self.outputs, self.n, self.degree, self.knots = inputs, outputs, n, degree, knots
-        self.base, self.bias, self.outside, self.scale, self.periodic = base, bias, outside, scale, periodic
+    inputs: int
+    outputs: int
+    spec: SplineSpec
 
-    @property
-    def width(self) -> int:
-        """Coefficients per edge."""
-        return self.n if self.periodic else self.n + self.degree
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {"coefficients": (self.outputs, self.inputs, self.width)}
-        if self.base:
+    def shapes(self) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {"coefficients": (self.outputs, self.inputs, self.spec.width)}
+        if self.spec.base:
             shapes["spline_scale"] = (self.outputs, self.inputs)
             shapes["base_weight"] = (self.outputs, self.inputs)
-        if self.bias:
+        if self.spec.bias:
             shapes["bias"] = (self.outputs,)
         return shapes
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        shapes = self.shapes()
+        shapes, base = self.blocks.shapes, self.spec.base
         # Independent coefficients c_i make an edge's values Σ c_i B_i, whose variance is Σ B_i² ≈ 1/2 of theirs.
-        edge = (0.1 if self.base else self.scale) / (1.0 if self.base else math.sqrt(self.inputs))
+        edge = (0.1 if base else self.spec.scale) / (1.0 if base else math.sqrt(self.inputs))
         out = {"coefficients": edge * generator.standard_normal(shapes["coefficients"])}
-        if self.base:
+        if base:
             # Liu et al. 2024, sec. 2.2: w_s = 1/√n_in, spline ≈ 0, w_b Xavier.
             bound = math.sqrt(6.0 / (self.inputs + self.outputs))
             out["spline_scale"] = np.full(shapes["spline_scale"], 1.0 / math.sqrt(self.inputs))
             out["base_weight"] = generator.uniform(-bound, bound, shapes["base_weight"])
-        if self.bias:
+        if self.spec.bias:
             out["bias"] = np.zeros(self.outputs)
         return out
 
     def prepare(self, data: Tensor, space: JetSpace) -> SplineFeatures:
-        return spline_features(
-            data.detach(), space, self.n, self.degree, knots=self.knots, outside=self.outside, base=self.base
-        )
+        spec = self.spec
+        options = {"knots": spec.knots, "outside": spec.outside, "base": spec.base}
+        return spline_features(data.detach(), space, spec.intervals, spec.degree, **options)
 
     def forward(
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: SplineFeatures | None = None
     ) -> tuple[Tensor, SplineFeatures]:
         features = self.prepare(data, space) if prepared is None else prepared
         out = Contract.apply(data, self._table(parameters), features)
-        if self.base:
+        if self.spec.base:
             silu, _ = Activation("silu").forward({}, data, space)
             out = out + silu @ parameters["base_weight"].T
-        if self.bias:
+        if self.spec.bias:
             out = torch.cat([out[:1] + parameters["bias"], out[1:]])
         return out, features
 
     def jacobian(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, out: Tensor) -> None:
-        points, width = cotangent.shape[1], self.width
+        points, width = cotangent.shape[1], self.spec.width
         edges = self.outputs * self.inputs
         # ∂r_n/∂(effective coefficients w_s·W): zero but for the k + 1 at work on each edge.
         block = out[:, : edges * width].view(points, self.outputs, self.inputs * width)
         local = self._local_products(features, cotangent.transpose(1, 2).contiguous())
-        # Rows are p·n + m; the first coefficient at work on interval m of input p is its m-th.
+        # The first coefficient at work on interval m of an input is its m-th.
         device = features.rows.device
         inputs = torch.arange(self.inputs, device=device)[:, None]
-        at_work = self._cells(features)[..., None] + torch.arange(self.degree + 1, device=device)
-        if self.periodic:
-            at_work %= self.n
+        at_work = features.cells(self.spec.intervals)[..., None] + torch.arange(self.spec.degree + 1, device=device)
+        if self.spec.periodic:
+            at_work %= self.spec.intervals
         columns = (at_work + inputs * width).reshape(points, 1, -1)
         block.zero_().scatter_(2, columns.expand_as(local), local)
-        if self.base:
+        if self.spec.base:
             edgewise = block.view(points, self.outputs, self.inputs, width)
             start = edges * width
             out[:, start : start + edges] = (edgewise * parameters["coefficients"]).sum(-1).reshape(points, -1)
@@ -131,63 +177,55 @@ class SplineLayer(Layer):
             assert features.silu is not None
             silu = torch.bmm(cotangent.permute(1, 2, 0), features.silu.permute(1, 0, 2))
             out[:, start + edges : start + 2 * edges] = silu.reshape(points, -1)
-        if self.bias:
+        if self.spec.bias:
             out[:, -self.outputs :] = cotangent[0]
 
-    def support(self, features: SplineFeatures) -> Support | None:
+    def supports(self, features: SplineFeatures) -> list[Support | int]:
         # With a base term every point sees its weights and the scales of the splines.
-        if self.base or self.bias:
-            return None
-        extended = self.n + self.degree
+        if self.spec.base or self.spec.bias:
+            return [self.size]
+        n, extended = self.spec.intervals, self.spec.intervals + self.spec.degree
         places = None
-        if self.periodic:
-            each = torch.arange(extended, device=features.rows.device) % self.n
-            places = (each + torch.arange(self.inputs, device=each.device)[:, None] * self.n).view(-1)
-        return Support(self._cells(features), self.degree + 1, extended, self.outputs, places)
+        if self.spec.periodic:
+            each = torch.arange(extended, device=features.rows.device) % n
+            places = (each + torch.arange(self.inputs, device=each.device)[:, None] * n).view(-1)
+        return [Support(features.cells(n), self.spec.degree + 1, extended, self.outputs, places)]
 
-    def _cells(self, features: SplineFeatures) -> Tensor:
-        """The interval of every input, `[N, in]`."""
-        rows = features.rows
-        return rows.T - torch.arange(0, self.inputs * self.n, self.n, device=rows.device)
-
-    def local_jacobian(
+    def local_jacobians(
         self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, order: Tensor
-    ) -> Tensor:
-        if self.base or self.bias:
-            return super().local_jacobian(parameters, features, cotangent, order)
+    ) -> list[Tensor]:
+        if self.spec.base or self.spec.bias:
+            return super().local_jacobians(parameters, features, cotangent, order)
         across = piecewise.taken(cotangent.transpose(1, 2), order)
-        return self._local_products(features.at(order), across)
+        return [self._local_products(features.at(order), across)]
 
     def _local_products(self, features: SplineFeatures, across: Tensor) -> Tensor:
         """∂r_n/∂(the effective coefficients at work), `[N, out, in·(k + 1)]`, from cotangents `[C, out, N]`."""
-        points = across.shape[2]
-        out = across.new_empty(self.outputs, self.inputs, self.degree + 1, points)
-        for block in blocks_of_points(features, self.degree, self.outputs):
+        points, spec = across.shape[2], self.spec
+        n, degree = spec.intervals, spec.degree
+        out = across.new_empty(self.outputs, self.inputs, degree + 1, points)
+        for block in blocks_of_points(features, degree, self.outputs):
             part, here = features.part(block), out[..., block]
-            cells = part.rows if self.knots == "uniform" else part.rows % self.n
-            basis = piecewise.basis_derivatives(cells, part.s, self.knots, self.n, self.degree, features.space.order)
+            cells = part.rows if spec.knots == "uniform" else part.rows % n
+            basis = piecewise.basis_derivatives(cells, part.s, spec.knots, n, degree, features.space.order)
             first, *rest = basis.transpose(1, 2).unbind(0)  # (in, k + 1, n) each
             given = [weight[:, :, None] for weight in edge_cotangents(part, across[..., block])]
             torch.mul(first, given[0], out=here)
             for values, weight in zip(rest, given[1:], strict=True):
                 here.addcmul_(values, weight)
-        return out.view(self.outputs, self.inputs * (self.degree + 1), points).permute(2, 0, 1)
+        return out.view(self.outputs, self.inputs * (degree + 1), points).permute(2, 0, 1)
 
     def jvp(self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, tangent: Parameters) -> Tensor:
         weights = tangent["coefficients"]
-        if self.base:
+        if self.spec.base:
             weights = weights * parameters["spline_scale"][..., None]
             weights = weights + parameters["coefficients"] * tangent["spline_scale"][..., None]
-        table = self._pieces(weights)
-        out = cotangent.new_empty(len(features.space), self.outputs, cotangent.shape[1])
-        for block in blocks_of_points(features, self.degree, self.outputs):
-            part = features.part(block)
-            sum_over_inputs(part, edge_derivatives(part, table, features.space.order), out[..., block])
+        out, _ = contracted(features, self.spec.pieces(weights))
         total = (out * cotangent.transpose(1, 2)).sum((0, 1))
-        if self.base:
+        if self.spec.base:
             assert features.silu is not None
             total += (cotangent * (features.silu @ tangent["base_weight"].T)).sum((0, 2))
-        if self.bias:
+        if self.spec.bias:
             total += cotangent[0] @ tangent["bias"]
         return total
 
@@ -195,64 +233,61 @@ class SplineLayer(Layer):
         self, parameters: Parameters, features: SplineFeatures, cotangent: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
         scaled = cotangent * weights[:, None]
-        gradient = table_gradient(features, scaled.transpose(1, 2), self.n, self.degree)
-        effective = piecewise.from_pieces(gradient, self.knots, self.n, self.degree)
-        effective = folded(effective, self.n) if self.periodic else effective
+        gradient = table_gradient(features, scaled.transpose(1, 2), self.spec.intervals, self.spec.degree)
+        effective = self.spec.pieces_transpose(gradient)
         out = {"coefficients": effective}
-        if self.base:
+        if self.spec.base:
             assert features.silu is not None
             out["coefficients"] = effective * parameters["spline_scale"][..., None]
             out["spline_scale"] = (effective * parameters["coefficients"]).sum(-1)
             out["base_weight"] = scaled.flatten(0, 1).T @ features.silu.flatten(0, 1)
-        if self.bias:
+        if self.spec.bias:
             out["bias"] = scaled[0].sum(0)
         return out
 
     def _table(self, parameters: Parameters) -> Tensor:
         """The edges' polynomials by interval, `[k + 1, out, in·n]`."""
         weights = parameters["coefficients"]
-        if self.base:
+        if self.spec.base:
             weights = weights * parameters["spline_scale"][..., None]
-        return self._pieces(weights)
-
-    def _pieces(self, weights: Tensor) -> Tensor:
-        """The polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
-        extended = wrapped(weights, self.degree) if self.periodic else weights
-        return piecewise.to_pieces(extended, self.knots, self.n, self.degree)
+        return self.spec.pieces(weights)
 
     def constants(self) -> dict[str, np.ndarray]:
-        if self.periodic:  # one period of them
-            return {"knots": np.linspace(-1, 1, self.n + 1)}
-        return {"knots": np.asarray(bspline.knot_vector(self.knots, self.n, self.degree))}
+        if self.spec.periodic:  # one period of them
+            return {"knots": np.linspace(-1, 1, self.spec.intervals + 1)}
+        return {"knots": np.asarray(self.spec.knot_vector())}
 
     def attributes(self) -> dict[str, Any]:
-        spacing = "periodic" if self.periodic else self.knots
-        return {"grid": self.n, "degree": self.degree, "spacing": spacing, "outside": self.outside}
+        spec = self.spec
+        spacing = "periodic" if spec.periodic else spec.knots
+        return {"grid": spec.intervals, "degree": spec.degree, "spacing": spacing, "outside": spec.outside}
 
     @property
     def kept(self) -> int:
-        return 2 * self.inputs * (self.degree + 1)
+        return 2 * self.inputs * (self.spec.degree + 1)
 
-    @property
-    def intervals(self) -> int | None:
-        return self.n if self.knots == "uniform" else None
+    def cells(self, names: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(names, self.spec.intervals) if self.spec.knots == "uniform" else {}
 
     def refined(self) -> SplineLayer:
-        finer = copy(self)
-        finer.n = 2 * self.n
-        return finer
+        return replace(self, spec=replace(self.spec, intervals=2 * self.spec.intervals))
 
     def coarsened(self) -> SplineLayer | None:
-        if self.n % 2 or (self.periodic and self.n // 2 <= self.degree):
+        half, odd = divmod(self.spec.intervals, 2)
+        if odd or (self.spec.periodic and half <= self.spec.degree):
             return None
-        coarser = copy(self)
-        coarser.n = self.n // 2
-        return coarser
+        return replace(self, spec=replace(self.spec, intervals=half))
 
     def nesting(self) -> dict[str, Nesting]:
-        if self.periodic:
-            return {"coefficients": periodic_nesting(self.n, self.degree)}
-        if self.knots == "uniform":
-            return {"coefficients": dyadic_nesting(self.n, self.degree)}
-        coarse, fine = (bspline.knot_vector(self.knots, n, self.degree) for n in (self.n, 2 * self.n))
-        return {"coefficients": knot_insertion(coarse, fine, self.degree)}
+        return {"coefficients": self.spec.nesting()}
+
+    def resized(self, inputs: int, outputs: int) -> SplineLayer:
+        return replace(self, inputs=inputs, outputs=outputs)
+
+    def identity(self) -> dict[str, np.ndarray]:
+        out = {name: np.zeros(shape) for name, shape in self.blocks.shapes.items()}
+        nodes = np.arange(self.inputs)
+        out["coefficients"][nodes, nodes] = self.spec.identity()
+        if self.spec.base:
+            out["spline_scale"][:] = 1.0
+        return out

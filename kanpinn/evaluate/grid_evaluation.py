@@ -226,14 +226,8 @@ def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     if backbone.embedding.frequencies is not None:
         out["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
-    index = 0
-    for layer, arrays in zip(backbone.layers, backbone.arrays(theta), strict=True):
-        if not arrays:
-            continue
-        stored = {name: values.detach().cpu().numpy() for name, values in arrays.items()}
-        out.update({f"layer_{index}/{name}": values for name, values in {**layer.constants(), **stored}.items()})
-        index += 1
-    return out
+    stored = {name: values.numpy() for name, values in backbone.blocks.view(theta.detach().cpu()).items()}
+    return {**out, **backbone.constants(), **stored}
 
 
 def model_attributes(backbone: Backbone) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Kan
-from kanpinn.backbones.base import Support, Tape
+from kanpinn.backbones.base import Tape
 from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.geometry import Box
+from kanpinn.backbones.layer import Support
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.gram_local import add_product, columns_of, compact
@@ -99,13 +99,13 @@ def _spline_costs(
     seconds: Callable[[Callable[[], object]], float], device: torch.device, dtype: torch.dtype
 ) -> tuple[float, float, float]:
     """Seconds per entry of a spline network's J, per entry of the rows of parts of it, and per part."""
-    box = Box(x=(0.0, 1.0), t=(0.0, 1.0))
-    backbone = Kan(width=[3, 3], degree=3, grid=32).build(Embedding(box), 1)
+    embedding = Embedding({"x": (0.0, 1.0), "t": (0.0, 1.0)})
+    backbone = Kan(width=[3, 3], degree=3, grid=32).build(embedding, 1)
     drawn = np.random.default_rng(0)
     theta = backbone.initial(drawn).to(device, dtype)
     points = torch.from_numpy(np.sort(drawn.random((POINTS, 2)), axis=0)).to(device, dtype)
     tape, out = Tape(), theta.new_empty(POINTS, backbone.size)
-    scalar = backbone.forward(theta, points, JetSpace(box.names, ("t", "xx")), tape).data.sum()
+    scalar = backbone.forward(theta, points, JetSpace(embedding.names, ("t", "xx")), tape).data.sum()
     entry = seconds(lambda: backbone.jacobian(theta, tape, scalar, out, retain=True)) / out.numel()
     every = torch.arange(POINTS, device=device)
     supports = [s.at(every) if isinstance(s, Support) else s for s in backbone.supports(tape)]

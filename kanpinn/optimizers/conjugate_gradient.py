@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.edits import refinement
 from kanpinn.least_squares.linearization import Linearization
 
 
@@ -101,22 +102,6 @@ class Identity(Preconditioner):
         return torch.clone
 
 
-class _Prolongation(NamedTuple):
-    """Prolongation between two neighbouring networks."""
-
-    coarse: Backbone
-    fine: Backbone
-
-    def prolong(self, theta: Tensor) -> Tensor:
-        """P: `[..., P_coarse]` to `[..., P_fine]`."""
-        return self.coarse.refine(theta)
-
-    def prolong_transpose(self, gradient: Tensor) -> Tensor:
-        """Pᵀ: `[..., P_fine]` to `[..., P_coarse]`."""
-        nestings = self.coarse.nestings()
-        return self.fine.transferred(gradient, nestings, lambda nesting, g: nesting.prolong_transpose(g))
-
-
 class Multilevel(Preconditioner):
     """M⁻¹ = Σ_l P_l D_l⁻¹ P_lᵀ with D_l the diagonal of P_lᵀ(JᵀJ + shift I)P_l (Bramble, Pasciak and Xu 1990).
 
@@ -137,7 +122,7 @@ class Multilevel(Preconditioner):
         self.levels = [] if backbone is None else [backbone]
         while self.levels and (coarser := self.levels[-1].coarsened()) is not None:
             self.levels.append(coarser)
-        self._prolongations = [_Prolongation(coarse, fine) for fine, coarse in pairwise(self.levels)]
+        self._prolongations = [refinement(coarse, fine) for fine, coarse in pairwise(self.levels)]
         self._overlaps = [prolongation_diagonal(self.levels[: k + 1]) for k in range(1, len(self.levels))]
         self._diagonals: list[Tensor] = []
 
@@ -149,7 +134,7 @@ class Multilevel(Preconditioner):
             block = rows
             sums[0] += block.square().sum(0)
             for total, prolongation in zip(sums[1:], self._prolongations, strict=True):
-                block = prolongation.prolong_transpose(block)
+                block = prolongation.transpose(block)
                 total += block.square().sum(0)
         self._diagonals = [found.summed(total) for total in sums]
         return float(self._diagonals[0].mean())
@@ -165,10 +150,10 @@ class Multilevel(Preconditioner):
             parts = []
             for inverse, prolongation in zip(inverses, self._prolongations, strict=False):
                 parts.append(inverse * r)
-                r = prolongation.prolong_transpose(r)
+                r = prolongation.transpose(r)
             z = inverses[-1] * r
             for part, prolongation in zip(reversed(parts), reversed(self._prolongations), strict=True):
-                z = part + prolongation.prolong(z)
+                z = part + prolongation.linear(z)
             return z
 
         return apply
@@ -185,13 +170,12 @@ def prolongation_diagonal(levels: list[Backbone]) -> Tensor:
     """
     parts = []
     nestings = [level.nestings() for level in levels[1:]]  # each leads to the network before it
-    for k, layer in enumerate(levels[-1].layers):
-        for name, shape in layer.shapes().items():
-            diagonal = torch.zeros(shape[-1], dtype=torch.float64)
-            if name in nestings[-1][k]:
-                columns = torch.eye(shape[-1], dtype=torch.float64)
-                for nesting in reversed(nestings):
-                    columns = nesting[k][name].prolong(columns)
-                diagonal = columns.square().sum(1)
-            parts.append(diagonal.expand(shape).reshape(-1))
+    for name, shape in levels[-1].blocks.shapes.items():
+        diagonal = torch.zeros(shape[-1], dtype=torch.float64)
+        if name in nestings[-1]:
+            columns = torch.eye(shape[-1], dtype=torch.float64)
+            for nesting in reversed(nestings):
+                columns = nesting[name].prolong(columns)
+            diagonal = columns.square().sum(1)
+        parts.append(diagonal.expand(shape).reshape(-1))
     return torch.cat(parts)

@@ -17,8 +17,9 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.layers import Linear
+from kanpinn.backbones.separable.factors import Factors, factor_rows, table
 from kanpinn.backbones.separable.khatri_rao import SLICE_BYTES, Block, Cut, Rest, Table
-from kanpinn.backbones.separable.network import Factors, body_rows, pulled_back, table
+from kanpinn.backbones.separable.product import pulled_back
 from kanpinn.backbones.separable.tensor_product_points import SharedValues
 
 FEWEST = 8
@@ -136,7 +137,7 @@ class _Place:
         self.parameters = arrays[1:]
         lines, values, product = features[0]
         product = product._replace(indices=tuple(index[where] for index in product.indices))
-        self.bodies, self.lines, self.indices = factors.bodies, lines, product.indices
+        self.bodies, self.lines, self.indices = factors.networks, lines, product.indices
         self.thetas = factors.thetas(arrays[0])
         self.seeds = pulled_back(product, values, cotangents[0])
         self.inner = [(x[:, where], c) for x, c in zip(features[1:], cotangents[1:], strict=True)]
@@ -206,7 +207,7 @@ class _Place:
             for k in loose:
                 body, line = self.bodies[k], self.lines[k]
                 inputs, here = line.data[:, self.indices[k][points]], out[:, start : start + body.size]
-                body_rows(body, self.thetas[k], inputs, line.space, self.seeds[k][:, points], here)
+                factor_rows(body, self.thetas[k], inputs, line.space, self.seeds[k][:, points], here)
                 start += body.size
             for layer, own, (x, cotangent) in zip(self.behind, self.parameters, self.inner, strict=True):
                 layer.jacobian(own, x[:, points], cotangent[:, points], out[:, start : start + layer.size])

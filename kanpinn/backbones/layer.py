@@ -1,0 +1,205 @@
+"""Layers: maps of jets that are linear in their own parameters, which live outside in one flat vector.
+
+So the Jacobian of any per-point residual is an outer product of the layer's features and the cotangent at its output.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.blocks import Blocks, Parameters, Shape
+from kanpinn.errors import UserError
+from kanpinn.jets.jet import JetSpace
+from kanpinn.splines.nesting import Nesting
+
+
+@dataclass(frozen=True)
+class Support:
+    """The few parameters of a layer that each point sees.
+
+    The parameters are `copies` × K × `width`: K groups in a row, the row as often as there are copies. Of every group a
+    point sees a run of equal length, the same in all copies.
+
+    Attributes:
+        first: Start of the run in its group, int64 `[N, K]`.
+        length: Length of the runs.
+        width: Parameters in a group.
+        copies: Number of rows.
+        places: The parameter of its copy that each of the K × `width` is, `[K·width]`, if several are one; None if each
+            is its own.
+    """
+
+    first: Tensor
+    length: int
+    width: int
+    copies: int
+    places: Tensor | None = None
+
+    def at(self, points: Tensor) -> Support:
+        """Return the support of some points, int64 `[n]`; points last in memory."""
+        return replace(self, first=torch.gather(self.first.T, 1, points.expand(self.first.shape[1], -1)).T)
+
+
+class Layer(ABC):
+    """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`; a frozen dataclass of its options."""
+
+    @abstractmethod
+    def shapes(self) -> dict[str, Shape]:
+        """Name and shape of each parameter block, in the order of the flat vector; empty for none.
+
+        The first block of a layer that joins nodes is `[out, in, ...]`.
+        """
+
+    @abstractmethod
+    def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return random starting values for each block."""
+
+    def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
+        """Return the blocks to begin with on the next time interval: those found so far, for most layers."""
+        return dict(parameters)
+
+    def prepare(self, data: Tensor, space: JetSpace) -> Any:
+        """Return the part of `forward` that depends on the input only; None if there is none.
+
+        Args:
+            data: `[C, N, in]`.
+            space: The derivatives the first axis runs over.
+        """
+        return None
+
+    @abstractmethod
+    def forward(
+        self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Carry jets through the layer.
+
+        Args:
+            parameters: The layer's own blocks by name.
+            data: `[C, N, in]`.
+            space: The derivatives the first axis runs over.
+            prepared: What `prepare` returned for these data, if it was asked.
+
+        Returns:
+            `[C, N, out]` and the features `jacobian` needs.
+        """
+
+    @abstractmethod
+    def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
+        """Write ∂r_n/∂(this layer's parameters).
+
+        Args:
+            parameters: The layer's own blocks by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            out: `[N, number of parameters of the layer]`, overwritten.
+        """
+
+    def supports(self, features: Any) -> list[Support | int]:
+        """Return the support of each part of the parameters, in order; the part's size if every point sees it all."""
+        return [self.size]
+
+    def local_jacobians(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> list[Tensor]:
+        """Return ∂r_n/∂(the parameters that point n sees) of each part of `supports`.
+
+        Args:
+            parameters: The layer's own blocks by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            order: Numbers of the points in the order wanted, int64 `[N]`.
+
+        Returns:
+            `[N, copies, K·length]` of a support, or `[N, number of parameters]`.
+        """
+        return [self._dense(parameters, features, cotangent)[order]]
+
+    def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
+        """Return ∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
+
+        Args:
+            parameters: The layer's own blocks by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            tangent: A change of each block.
+
+        Returns:
+            `[N]`.
+        """
+        return self._dense(parameters, features, cotangent) @ self.blocks.pack(tangent)
+
+    def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Return Σ over points of weight · ∂r_n/∂(parameters), by the dense Jacobian unless a layer knows better.
+
+        Args:
+            parameters: The layer's own blocks by name.
+            features: What `forward` returned.
+            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
+            weights: `[N]`.
+
+        Returns:
+            By block name, each of its block's shape.
+        """
+        return self.blocks.view(weights @ self._dense(parameters, features, cotangent))
+
+    def _dense(self, parameters: Parameters, features: Any, cotangent: Tensor) -> Tensor:
+        """The whole Jacobian, `[N, number of parameters]`; arguments as of `jacobian`."""
+        block = cotangent.new_empty(cotangent.shape[1], self.size)
+        self.jacobian(parameters, features, cotangent, block)
+        return block
+
+    def refined(self) -> Self:
+        """Return the same layer on the next finer level; itself for a layer without levels."""
+        return self
+
+    def coarsened(self) -> Self | None:
+        """Return the layer that `refined` makes this one of; itself without levels, None if there is none."""
+        return None if self.nesting() else self
+
+    def nesting(self) -> dict[str, Nesting]:
+        """By block name, the operators between this layer and `refined()`, which act on the block's last axis.
+
+        Blocks without one have the same meaning and shape in both layers.
+        """
+        return {}
+
+    def resized(self, inputs: int, outputs: int) -> Self:
+        """Return the same layer with other numbers of inputs and outputs."""
+        raise UserError(f"layers of type {type(self).__name__} cannot be widened")
+
+    def identity(self) -> dict[str, np.ndarray] | None:
+        """Return the blocks with which a layer of equal width changes nothing; None if there are none."""
+        return None
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Arrays that give the parameters their meaning, such as knots, by name; empty for most layers."""
+        return {}
+
+    def attributes(self) -> dict[str, Any]:
+        """Plain values that say what the functions on the edges are; empty for layers without such."""
+        return {}
+
+    @property
+    @abstractmethod
+    def kept(self) -> int:
+        """Approximate count of numbers that a pass keeps per point and derivative carried, for estimates of memory."""
+
+    def cells(self, names: Iterable[str]) -> dict[str, int]:
+        """Number of equal intervals into which a first layer's knots divide the coordinates that enter scaled only."""
+        return {}
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The layer's parameter blocks, from `shapes`."""
+        return Blocks(self.shapes())
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.blocks.size
