@@ -21,7 +21,6 @@ from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.objective import Objective
-from kanpinn.optimizers import Step
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.solver.slab_solve import Training
@@ -55,7 +54,7 @@ def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
     jacobian = problem.linearize(theta).dense().jacobian
     matrix = gram(jacobian)
     matrix.diagonal().add_(1e-3 * matrix.diagonal().mean())
-    step, order = Step(theta, 1.0, {"interior": 1.0}), torch.randperm(len(problem.points))
+    order = torch.randperm(len(problem.points))
 
     def local() -> object:
         record = problem.forward_pass(theta)
@@ -64,12 +63,11 @@ def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
     return {
         "bare products": bare_products(problem),
         "forward, backward, Jacobian at work": local,
-        "the same with J written out": lambda: problem.jacobian(theta),
+        "the same with J written out": lambda: problem.linearize(theta).dense(),
         "JᵀJ of the whole J": lambda: gram(jacobian),
         "normal equations": lambda: problem.linearize(theta).gram(),
         "Cholesky": lambda: torch.linalg.cholesky_ex(matrix),
         "new loss": lambda: problem.loss(theta),
-        "history": lambda: training._row(step, theta),
         "new points (every 5 steps)": lambda: training.resample(theta),
     }
 

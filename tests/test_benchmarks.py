@@ -6,6 +6,8 @@ import ast
 import graphlib
 import importlib
 import math
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -51,6 +53,30 @@ def test_a_circle_of_imports_is_seen_wherever_the_import_stands(tmp_path):
 @pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py")))
 def test_every_script_finds_what_it_imports(module, name):
     module(name)
+
+
+SMALL = (
+    "layer.py --problem poisson_lshape --rounds 1",
+    "separable.py steps --cases problem=heat",
+    "separable.py steps --dense --cases problem=heat",
+    "separable.py samplers --problems heat --samplers grid --seeds 0 --overrides schedule.levels=1",
+    "preconditioner.py --degrees 3 --intervals 8",
+    "two_grid.py --degrees 1",
+    "solvers.py --parts accuracy",
+    "limits.py --problems burgers -- schedule.levels=2 schedule.steps=2",
+    "coarse_share.py --problems poisson --optimizers levenberg_marquardt",
+)
+"""The scripts that use the solver's own objects, at their smallest."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SMALL, ids=lambda words: " ".join(words.split()[:2]))
+def test_a_small_run_of_a_script_prints_its_table(words):
+    script, *arguments = words.split()
+    command = [sys.executable, str(FOLDER / script), *arguments]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("|") for line in done.stdout.splitlines())
 
 
 def run_of(default_run: types.ModuleType, seed: int = 0, **changes):
