@@ -336,22 +336,23 @@ def test_the_first_start_is_the_only_one_of_a_single_start(tmp_path: Path) -> No
     assert history(tmp_path / "one", "loss")[0] == pytest.approx(first, rel=1e-3)
 
 
+def started(command: list[str], folder: Path, sign: str) -> subprocess.Popen[str]:
+    """Start Python with a command, and wait half a second longer than until a file is in the run folder."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder.parent, env=environment, **pipes)
+    deadline = time.monotonic() + 60
+    while not (folder / sign).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return process
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     overrides = [*TINY, "schedule.steps=1000000", "optimizer=adam", f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kanpinn", "solve", *overrides],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 60
-    while not (folder / "log.txt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    process = started(["-m", "kanpinn", "solve", *overrides], folder, "log.txt")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
@@ -372,18 +373,7 @@ def test_a_second_signal_ends_the_run_at_once_and_all_files_can_be_read(tmp_path
         "step = M.step; M.step = lambda *a: (M.n < 3 or time.sleep(100), setattr(M, 'n', M.n + 1), step(*a))[2]; "
         "M.n = 0; sys.exit(main(['solve', *sys.argv[1:]]))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", slow, *overrides],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoints/checkpoint_00004.h5").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    process = started(["-c", slow, *overrides], folder, "checkpoints/checkpoint_00004.h5")
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
     assert any("stopping after this step" in line for line in process.stderr)

@@ -147,10 +147,10 @@ def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
 
 def draw(folder: Path) -> None:
     """Draw the figures from the file just written, so that they show what a reader of it sees; a fault is only told."""
-    from kanpinn.io.solution import read_solution
-    from kanpinn.plots import plot_all
-
     try:
+        from kanpinn.io.solution import read_solution
+        from kanpinn.plots import plot_all
+
         plot_all(read_solution(folder / "solution.h5"), folder / "figures", every=False)
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
