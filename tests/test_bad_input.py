@@ -1,26 +1,9 @@
 """Every mistake a user can make gives exit code 2 and one line that names the key and what would be right."""
 
 import pytest
+from support.user_problems import DECAY
 
 from kanpinn.settings.discovery import choices
-
-PROBLEM = """
-from dataclasses import dataclass
-from kanpinn.geometry import Box
-from kanpinn.pde import Condition, Problem
-
-@dataclass(frozen=True)
-class Decay(Problem):
-    rate: float = 1.0
-    domain = Box(t=(0, 1))
-    derivatives = ("t",)
-
-    def residual(self, p):
-        return p.u_t + self.rate * p.u
-
-    def conditions(self):
-        return [Condition("initial", "t-", lambda p: p.u - 1)]
-"""
 
 OVERRIDES = [
     # unknown choices of a group
@@ -172,14 +155,14 @@ OWN_PROBLEMS = [
     ("def broken(:", ["problems/mine.py: line 1: SyntaxError"]),
     ("import no_such_module", ["problems/mine.py: line 1: ModuleNotFoundError"]),
     ("x = 1", ["problems/mine.py", "exactly one class", "found none"]),
-    (PROBLEM + PROBLEM.replace("Decay", "Other"), ["problems/mine.py", "found Decay, Other"]),
-    (PROBLEM.replace("@dataclass(frozen=True)\n", ""), ["class Decay needs @dataclass(frozen=True)"]),
-    (PROBLEM.replace("def residual", "def residuals"), ["class Decay lacks residual"]),
-    (PROBLEM.replace("domain =", "box ="), ["class Decay lacks domain"]),
-    (PROBLEM.replace("derivatives =", "derivative ="), ["class Decay lacks derivatives"]),
-    (PROBLEM.replace("rate: float = 1.0", "tuned: float = 1.0\n    rate: float = 1.0"), ["tuned", "taken"]),
-    (PROBLEM.replace("rate: float = 1.0", "rate: float"), ["problem.rate: missing; expected a finite number"]),
-    (PROBLEM.replace("t=(0, 1)", "t=(1, 0)"), ["problems/mine.py: line 9", "lower < upper"]),
+    (DECAY + DECAY.replace("Decay", "Other"), ["problems/mine.py", "found Decay, Other"]),
+    (DECAY.replace("@dataclass(frozen=True)\n", ""), ["class Decay needs @dataclass(frozen=True)"]),
+    (DECAY.replace("def residual", "def residuals"), ["class Decay lacks residual"]),
+    (DECAY.replace("domain =", "box ="), ["class Decay lacks domain"]),
+    (DECAY.replace("derivatives =", "derivative ="), ["class Decay lacks derivatives"]),
+    (DECAY.replace("rate: float = 1.0", "tuned: float = 1.0\n    rate: float = 1.0"), ["tuned", "taken"]),
+    (DECAY.replace("rate: float = 1.0", "rate: float"), ["problem.rate: missing; expected a finite number"]),
+    (DECAY.replace("t=(0, 1)", "t=(1, 0)"), ["problems/mine.py: line 13", "lower < upper"]),
 ]
 
 
@@ -195,7 +178,7 @@ def test_a_problem_file_that_is_wrong(source, words, kanpinn, recorded_run, fold
 
 def test_a_problem_with_only_one_of_its_two_files(kanpinn, folder):
     (folder / "problems").mkdir()
-    (folder / "problems/mine.py").write_text(PROBLEM)
+    (folder / "problems/mine.py").write_text(DECAY)
     refused(kanpinn("solve", "problem=mine"), ["conf/problem/mine.yaml is missing", "poisson"])
     (folder / "problems/mine.py").unlink()
     (folder / "conf/problem").mkdir(parents=True)
@@ -213,7 +196,7 @@ def test_a_config_file_that_is_wrong(kanpinn, folder):
     (folder / "conf/problem").mkdir(parents=True)
     file = folder / "conf/problem/mine.yaml"
     (folder / "problems").mkdir()
-    (folder / "problems/mine.py").write_text(PROBLEM)
+    (folder / "problems/mine.py").write_text(DECAY)
     file.write_text("name: mine\nrate: [1\n")
     refused(kanpinn("solve", "problem=mine"), ["mine.yaml: line 3", "not valid YAML"])
     file.write_text("name: mine\nraet: 1\n")

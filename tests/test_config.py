@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 from omegaconf import OmegaConf
+from support.user_problems import DECAY
 
 from kanpinn.errors import UserError
 from kanpinn.settings.checking import build, conform, describe
@@ -19,35 +20,13 @@ from kanpinn.settings.config import COMPONENTS, load_problem_class, validate
 from kanpinn.settings.discovery import choices
 from kanpinn.settings.registry import REGISTRY
 
-PROBLEM = '''
-from dataclasses import dataclass
-from kanpinn.geometry import Box
-from kanpinn.pde import Condition, Problem
-
-
-@dataclass(frozen=True)
-class Decay(Problem):
-    """Decay u_t + rate u = 0."""
-
-    rate: float = 1.0
-
-    domain = Box(t=(0, 1))
-    derivatives = ("t",)
-
-    def residual(self, p):
-        return p.u_t + self.rate * p.u
-
-    def conditions(self):
-        return [Condition("initial", "t-", lambda p: p.u - 1)]
-'''
-
 
 @pytest.fixture
 def own_problem(folder: Path) -> Path:
     (folder / "conf/problem").mkdir(parents=True)
     (folder / "problems").mkdir()
     (folder / "conf/problem/decay.yaml").write_text("name: decay\nrate: 2\ntuned: {kan: {width: [3], grid: 2}}\n")
-    (folder / "problems/decay.py").write_text(PROBLEM)
+    (folder / "problems/decay.py").write_text(DECAY)
     return folder
 
 
@@ -121,7 +100,7 @@ def test_own_problem_is_found_and_its_whole_numbers_become_floats(own_problem):
 
 
 def test_own_files_win_over_packaged_ones(own_problem):
-    (own_problem / "problems/poisson.py").write_text(PROBLEM)
+    (own_problem / "problems/poisson.py").write_text(DECAY)
     (own_problem / "conf/problem/poisson.yaml").write_text("name: poisson\nrate: 5\n")
     checked = validate(compose(["problem=poisson"])[0])
     assert type(checked.setup.problem).__name__ == "Decay"

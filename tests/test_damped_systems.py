@@ -12,10 +12,10 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from test_backbones import WIDE
-from test_correction import hierarchy
-from test_objective import CASES, NONE, System, build
-from test_optimizers import START, iterate, linear, rosenbrock
+from support.hierarchies import hierarchy
+from support.minimisation import START, iterate, linear, rosenbrock
+from support.networks import WIDE
+from support.problems import CASES, NONE, System, build
 from torch import Tensor
 
 from kanpinn import solve
@@ -299,7 +299,7 @@ def test_a_sketched_step_is_the_dense_solution_with_the_whole_gradient(sketch: s
 
 def thirty(objective: Objective, theta: Tensor) -> Objective:
     """The same with more points than parameters."""
-    from test_objective import draw_for
+    from support.problems import draw_for
 
     objective.set_points(draw_for(objective.residuals.problem, counts=(3 * len(theta), len(theta))))
     return objective

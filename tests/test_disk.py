@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import child
 import h5py
 import numpy as np
 import pytest
+from support import child
 
 import kanpinn as package
 from kanpinn.cli.main import main

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shortened import ALWAYS, LEVELS, POINTS, shortened, shortened_solve
+from support.shortened import ALWAYS, LEVELS, POINTS, shortened, shortened_solve
 
 import kanpinn
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import child
 import h5py
 import numpy as np
 import pytest
+from support import child
 
 from kanpinn import load
 from kanpinn.cli.main import main

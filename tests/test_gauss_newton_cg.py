@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import torch
-from test_backbones import NETWORKS
-from test_objective import CASES, build
-from test_optimizers import START, LeastSquares, carried, damping_of, iterate, linear, rosenbrock
+from support.minimisation import START, LeastSquares, carried, damping_of, iterate, linear, rosenbrock
+from support.networks import NETWORKS
+from support.problems import CASES, build
 from torch import Tensor
 
 import kanpinn

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from naive_network import at_points
+from support.naive_network import at_points
 from torch import Tensor
 
 from kanpinn.jets.functions import FUNCTIONS

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.polynomial import legendre
 from scipy.interpolate import BSpline
-from test_sparse_gram import agree, cut
+from support.gram import agree, cut
 from torch import Tensor, cos
 
 from kanpinn import api

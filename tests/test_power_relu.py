@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_network import at_points, network
 from scipy.interpolate import BSpline
+from support.naive_network import at_points, network
 from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, ReluKan

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_comparison import run_folder
+from support.run_folders import run_folder
 
 from kanpinn.report import write_report
 from kanpinn.report.charts import SHAPES, key_axis, log_axis, parallel, scatter

@@ -8,8 +8,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-import child
 import pytest
+from support import child
 
 import kanpinn
 from kanpinn.cli.main import main

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from test_optimizers import START, LeastSquares, P, carried, hold, iterate, linear, regression, rosenbrock
+from support.minimisation import START, LeastSquares, P, carried, hold, iterate, linear, regression, rosenbrock
 from torch import Tensor
 
 from kanpinn.backbones import Mlp

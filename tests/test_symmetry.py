@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.polynomial import chebyshev
-from test_sparse_gram import agree
+from support.gram import agree
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan, Mlp, Separable

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_backbones import WIDE
-from test_objective import CASES, NONE, System, build
-from test_optimizers import LeastSquares, iterate
+from support.minimisation import LeastSquares, iterate
+from support.networks import WIDE
+from support.problems import CASES, NONE, System, build
 from torch import Tensor
 
 from kanpinn.backbones import Kan, Separable
@@ -101,7 +101,7 @@ def test_a_step_is_kaufmans_and_its_last_layer_the_least_squares_solution(is_exa
 
 def many_points(objective, theta: Tensor):
     """The same with several times as many points as parameters."""
-    from test_objective import draw_for
+    from support.problems import draw_for
 
     objective.set_points(draw_for(objective.residuals.problem, counts=(4 * len(theta), len(theta))))
     return objective, theta

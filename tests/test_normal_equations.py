@@ -14,8 +14,8 @@ from kanpinn.problems.helmholtz import Helmholtz
 from kanpinn.problems.poisson import Poisson
 from kanpinn.problems.poisson_nd import PoissonNd
 from kanpinn.problems.wave import Wave
-from test_objective import NONE, System, build, draw_for
-from test_sparse_gram import agree
+from support.gram import agree
+from support.problems import NONE, System, build, draw_for
 
 from kanpinn.backbones import Kan, Separable
 from kanpinn.backbones.separable import khatri_rao, normal_equations

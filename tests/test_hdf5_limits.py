@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import child
 import h5py
 import numpy as np
 import pytest
+from support import child
 
 from kanpinn.cli.evaluate import read_table
 from kanpinn.cli.main import main

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_backbones import NETWORKS, WIDE
-from test_backbones import build as build_network
-from test_objective import CASES, NONE, System, build, draw_for
+from support.networks import NETWORKS, WIDE
+from support.networks import build as build_network
+from support.problems import CASES, NONE, System, build, draw_for
 from torch import Tensor
 
 from kanpinn.backbones import Kan, Mlp, ReluKan, Separable

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_objective import NONE, System, Wave, build, draw_for
+from support.gram import agree, cut
+from support.problems import NONE, System, Wave, build, draw_for
 
 from kanpinn.backbones import Backbone, Kan, Mlp
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.multkan import MultKan
-from kanpinn.least_squares.gram_local import parts
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
@@ -29,12 +28,6 @@ def fine(problem: Problem, options: Options, *, exact: bool = False) -> tuple[Ob
     objective, theta, _ = build(problem, options, Fixed({"interior": 0.7, "initial": 3.0}), exact=exact)
     objective.set_points(draw_for(problem, "uniform", POINTS))
     return objective, theta
-
-
-def cut(objective: Objective, theta: torch.Tensor) -> list[torch.Tensor] | None:
-    """The parts into which the objective's points fall."""
-    tape = objective.forward_pass(theta).tape
-    return parts(objective.points, objective.backbone.supports(tape), objective.size, CostTable())
 
 
 LOCAL = {
@@ -54,19 +47,6 @@ DENSE = {
     "no splines": (Wave(), Mlp(width=[4]), False),
 }
 """Networks whose points see most or all parameters."""
-
-
-def agree(objective: Objective, theta: torch.Tensor, tolerance: float) -> None:
-    """JᵀJ, Jᵀr, loss and terms of the normal equations are those of the whole Jacobian."""
-    stored = objective.linearize(theta).dense()
-    r, jacobian, losses = stored.residual, stored.jacobian, stored.terms
-    matrix, gradient, loss, terms = objective.linearize(theta).gram()
-    expected, right = jacobian.T @ jacobian, jacobian.T @ r
-    assert torch.equal(matrix, matrix.T)
-    assert float((matrix - expected).abs().max() / expected.abs().max()) < tolerance
-    assert float((gradient - right).abs().max() / right.abs().max()) < tolerance
-    assert loss == pytest.approx(float(r.square().sum()), rel=1e-13)
-    assert terms == pytest.approx(losses, rel=1e-13)
 
 
 @pytest.mark.parametrize(("problem", "options", "exact"), [*LOCAL.values(), *DENSE.values()], ids=[*LOCAL, *DENSE])
