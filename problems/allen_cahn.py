@@ -58,7 +58,7 @@ class AllenCahn(Problem):
 
 
 def rounding(x: Any, t: Any, diffusion: float) -> Any:
-    """What diffusion alone adds to kinks 2|s| at x = ±1 and their images: 2ℓ ierfc(|s|/ℓ) each, with ℓ = √(4Dt).
+    """Rounding of kinks 2|s| at x = ±1 and their images by diffusion alone: 2ℓ ierfc(|s|/ℓ) each, with ℓ = √(4Dt).
 
     Carslaw and Jaeger, Conduction of Heat in Solids, §2.9; ierfc(z) = exp(−z²)/√π − z erfc(z).
 

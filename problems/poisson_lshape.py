@@ -32,6 +32,10 @@ class PoissonLshape(Problem):
     derivatives = ("xx", "yy")
     equation = "u_xx + u_yy = f"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adapt(outputs=("u", "strength") if self.enrichment else ("u",))
+
     def inside(self, p: Coordinates) -> Tensor:
         return (p.x <= 0) | (p.y >= 0)
 
@@ -45,10 +49,6 @@ class PoissonLshape(Problem):
             Condition("edge_x", "x=0", lambda p, _: p.u, where=lambda p: p.y < 0),
             Condition("edge_y", "y=0", lambda _, q: q.u, where=lambda p: p.x > 0),
         ]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return ("u", "strength") if self.enrichment else ("u",)
 
     def ansatz(self, p: Coordinates, raw: Coordinates) -> Jet | None:
         return raw.u + corner(p.x, p.y) * raw.strength if self.enrichment else None

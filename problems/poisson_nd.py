@@ -31,6 +31,8 @@ class PoissonNd(Problem):
     dim: int = 5
     k: int = 1
 
+    domain = Box(x=(0, 1), y=(0, 1))  # in two dimensions; adapted below to others
+    derivatives = ("xx", "yy")
     equation = "div grad u = f"
     positive = ("dim", "k")
 
@@ -38,14 +40,8 @@ class PoissonNd(Problem):
         super().__post_init__()
         if not 2 <= self.dim <= len(NAMES):
             raise invalid("problem.dim", self.dim, f"a whole number from 2 to {len(NAMES)}")
-
-    @property
-    def domain(self) -> Box:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return Box(**dict.fromkeys(NAMES[: self.dim], (0, 1)))
-
-    @property
-    def derivatives(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return tuple(2 * name for name in NAMES[: self.dim])
+        names = NAMES[: self.dim]
+        self.adapt(domain=Box(**dict.fromkeys(names, (0, 1))), derivatives=tuple(2 * name for name in names))
 
     def product(self, p: Coordinates | Point, factor: Any) -> Any:
         """The product of a function of one coordinate over all of them."""

@@ -106,9 +106,9 @@ def test_senseless_curricula_are_refused(words: list[str], message: str) -> None
 class Growing(Burgers):
     """On a domain that depends on the coefficient."""
 
-    @property
-    def domain(self) -> Box:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return Box(x=(-1, 1), t=(0, self.nu))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adapt(domain=Box(x=(-1, 1), t=(0, self.nu)))
 
 
 def test_a_curriculum_changes_neither_whole_numbers_nor_the_domain() -> None:

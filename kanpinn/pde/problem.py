@@ -39,7 +39,7 @@ def _is_finite(value: Any) -> bool:
 class Problem(ABC):
     """A PDE problem; subclasses are frozen dataclasses whose fields are the coefficients a config may set.
 
-    Class attributes, or properties where they depend on a coefficient:
+    Class attributes, or set by `adapt` where they depend on a coefficient:
         domain: The box on which the equations hold, or around where they do (`inside`).
         unknowns: Names of the unknown functions, no underscore in them.
         outputs: Names of the network's outputs, the unknowns by default; others need `ansatz`.
@@ -80,6 +80,10 @@ class Problem(ABC):
                 kind = "whole number" if whole else "number"
                 expected = f"a {'positive' if positive else 'finite'} {kind}" if numeric else "finite numbers"
                 raise invalid(f"problem.{field.name}", value, expected)
+
+    def adapt(self, **attributes: Any) -> None:
+        """Set class attributes to values that depend on a coefficient; for `__post_init__`, after that of `super()`."""
+        vars(self).update(attributes)
 
     @abstractmethod
     def residual(self, p: Point) -> Terms:

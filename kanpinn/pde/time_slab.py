@@ -43,11 +43,10 @@ class TimeSlab(Problem):
     before: Fields | None = None
 
     def __post_init__(self) -> None:
-        # Set past the frozen class: what the whole has, whether as class attributes or as properties.
-        vars(self).update({name: getattr(self.whole, name) for name in Problem.__annotations__})
+        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__})
         box = self.whole.domain
         intervals = {n: (self.start, self.end) if n == "t" else box.interval(n) for n in box.names}
-        vars(self)["domain"] = Box(**intervals)
+        self.adapt(domain=Box(**intervals))
 
     def residual(self, p: Point) -> Terms:
         return self.whole.residual(p)

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Resolution:
-    """How finely the reference is computed; the defaults are right to 1e-9 (tests/test_references.py compares).
+    """Resolution of the reference; the defaults are right to 1e-9 (tests/test_references.py compares).
 
     Attributes:
         degree: Polynomial degree of the elements in x.
@@ -45,7 +45,7 @@ class Resolution:
 
 
 def kink(x: Tensor, t: Tensor, diffusion: float) -> Tensor:
-    """What diffusion alone makes of the kinks of x² cos πx at x = ±1, where its periodic continuation has slope ∓2.
+    """Kinks of x² cos πx at x = ±1, where its periodic continuation has slope ∓2, once diffusion alone rounds them.
 
     Each kink |s| becomes |s| + ℓ ierfc(|s|/ℓ) with ℓ = √(4Dt) (Carslaw and Jaeger, Conduction of Heat in Solids,
     §2.9); this is the added part, for both ends.

@@ -28,7 +28,7 @@ Spectrum = NDArray[np.complex128]
 
 @dataclass(frozen=True)
 class Resolution:
-    """How finely the reference is computed; the defaults are right to 1e-9 for δ ≥ 0.02, 2e-8 at 0.01.
+    """Resolution of the reference; the defaults are right to 1e-9 for δ ≥ 0.02, 2e-8 at 0.01.
 
     Attributes:
         modes: Fourier modes at δ = 0.022; solitons are about δ wide, so their number grows as 1/δ.

@@ -55,7 +55,7 @@ def check(setup: Setup) -> None:
 def check_class(problem: Problem) -> None:
     """Refuse class attributes and conditions that make no sense; raises UserError."""
     who = f"problem={type(problem).__name__}"
-    if not isinstance(problem.domain, Box) or not len(problem.domain):
+    if not isinstance(getattr(problem, "domain", None), Box) or not len(problem.domain):
         raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
     names = problem.domain.names
     for key in ("unknowns", "outputs", "derivatives", "periodic"):
