@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 EXIT_DONE = 0
 EXIT_USER_ERROR = 2
@@ -34,6 +35,17 @@ class Interrupted(KeyboardInterrupt):
         self.signal = int(signal)
 
 
+def shown(value: Any) -> str:
+    """A value as it is written in a config: null, true, [5,5]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{','.join(shown(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
 def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:
     """Build the error for a value that is not among the valid ones, nearest valid one first.
 
@@ -48,8 +60,7 @@ def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserEr
     names = sorted(str(choice) for choice in choices)
     nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    shown = str(value).replace("\n", " ")
-    return UserError(f"{key}={shown[:80]}: unknown.{hint} Valid choices: {', '.join(names)}.")
+    return UserError(f"{key}={_short(value)}: unknown.{hint} Valid choices: {', '.join(names)}.")
 
 
 def invalid(key: str, value: object, expected: str) -> UserError:
@@ -63,5 +74,8 @@ def invalid(key: str, value: object, expected: str) -> UserError:
     Returns:
         The error, to be raised by the caller.
     """
-    shown = str(value).replace("\n", " ")
-    return UserError(f"{key}={shown[:80]}: expected {expected}.")
+    return UserError(f"{key}={_short(value)}: expected {expected}.")
+
+
+def _short(value: object) -> str:
+    return shown(value).replace("\n", " ")[:80]

@@ -272,17 +272,3 @@ def test_fitting_a_smooth_function_converges_at_order_degree_plus_one(degree: in
     errors = [float((fit - y).square().mean().sqrt()) for fit in fits]
     slopes = -np.diff(np.log(errors)) / np.diff(np.log(counts))
     assert np.all(np.abs(slopes - (degree + 1)) < 0.2), slopes
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ((0, 3, "clamp"), r"^backbone\.grid=0: expected an integer of at least 1"),
-        ((4, 0, "clamp"), r"^backbone\.degree=0: expected an integer from 1 to 7"),
-        ((4, 8, "clamp"), r"^backbone\.degree=8: expected an integer from 1 to 7"),
-        ((4, 3, "clmp"), r"^backbone\.outside=clmp: unknown\. Did you mean 'clamp'\?"),
-    ],
-)
-def test_senseless_options_are_refused(options: tuple, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        bspline.check_options("backbone", *options)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from support.user_problems import DECAY
 
 from kanpinn.errors import UserError
-from kanpinn.settings.checking import build, conform, describe
+from kanpinn.options import build, conform, describe
 from kanpinn.settings.compose import check_folder, compose, expand
 from kanpinn.settings.config import COMPONENTS, load_problem_class, validate
 from kanpinn.settings.discovery import choices

@@ -198,10 +198,10 @@ def test_it_trains_networks_and_coarse_problems(schedule: str, tmp_path) -> None
     [
         ({"preconditioner": "bpxx"}, r"^optimizer\.preconditioner=bpxx: unknown\. Did you mean 'bpx'\?"),
         ({"forcing": "fix"}, r"^optimizer\.forcing=fix: unknown\. Did you mean 'fixed'\?"),
-        ({"cg_steps": 0}, r"^optimizer\.cg_steps=0: expected an integer of at least 1"),
+        ({"cg_steps": 0}, r"^optimizer\.cg_steps=0: expected a whole number of at least 1"),
         ({"tolerance": 1.0}, r"^optimizer\.tolerance=1\.0: expected a number between 0 and 1"),
         ({"damping": 0.0}, r"^optimizer\.damping=0\.0: expected a number above 0"),
-        ({"trials": 0}, r"^optimizer\.trials=0: expected an integer of at least 1"),
+        ({"trials": 0}, r"^optimizer\.trials=0: expected a whole number of at least 1"),
     ],
 )
 def test_senseless_options_are_refused(options: dict, message: str) -> None:

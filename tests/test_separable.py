@@ -170,7 +170,7 @@ def _kink(p: Coordinates) -> list[Jet]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: replace(BASIC, rank=0), r"^backbone\.rank=0: expected an integer of at least 1"),
+        (lambda: replace(BASIC, rank=0), r"^backbone\.rank=0: expected a whole number of at least 1"),
         (lambda: replace(BASIC, last="sume"), r"^backbone\.last=sume: unknown\. Did you mean 'sum'\?"),
         (
             lambda: replace(BASIC, embedding=EmbeddingOptions("fourier")),

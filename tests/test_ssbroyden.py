@@ -235,7 +235,7 @@ def test_too_fine_a_level_is_refused_before_any_work() -> None:
     ("options", "message"),
     [
         ({"update": "sbfgs"}, r"^optimizer\.update=sbfgs: unknown\. Did you mean 'ssbfgs'\?"),
-        ({"evaluations": 0}, r"^optimizer\.evaluations=0: expected an integer of at least 1"),
+        ({"evaluations": 0}, r"^optimizer\.evaluations=0: expected a whole number of at least 1"),
     ],
 )
 def test_senseless_options_are_refused(options: dict, message: str) -> None:

@@ -167,7 +167,7 @@ def test_a_linear_equation_is_solved(kanpinn) -> None:
         ({"damping": 0.0}, r"^optimizer\.damping=0\.0: expected a number above 0"),
         ({"ridge": -1.0}, r"^optimizer\.ridge=-1\.0: expected a number above 0"),
         ({"momentum": 1.0}, r"^optimizer\.momentum=1\.0: expected a number from 0 to below 1"),
-        ({"trials": 0}, r"^optimizer\.trials=0: expected an integer of at least 1"),
+        ({"trials": 0}, r"^optimizer\.trials=0: expected a whole number of at least 1"),
     ],
 )
 def test_senseless_options_are_refused(options: dict, message: str) -> None:

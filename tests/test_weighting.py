@@ -75,7 +75,7 @@ def test_residuals_of_zero_leave_finite_multipliers() -> None:
     [
         (
             lambda: Fixed({"boundary": -1.0}),
-            r"^weighting\.terms\.boundary=-1\.0: expected a finite number of at least 0",
+            r"^weighting\.terms\.boundary=-1\.0: expected a number of at least 0",
         ),
         (lambda: Fixed({"boundary": float("nan")}), r"^weighting\.terms\.boundary=nan"),
         (lambda: ResidualAttention(decay=1.0), r"^weighting\.decay=1\.0: expected a number from 0 to below 1"),

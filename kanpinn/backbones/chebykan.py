@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.basis import basis_jets, input_cotangent
 from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
-from kanpinn.backbones.kan import check_width
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation
-from kanpinn.errors import invalid, unknown_choice
 from kanpinn.jets.jet import JetSpace
+from kanpinn.options import Options, option
 from kanpinn.splines.chebyshev import chebyshev_basis, chebyshev_nesting
 from kanpinn.splines.nesting import Nesting
 
@@ -131,31 +130,16 @@ class ChebyshevLayer(Layer):
 
 
 @dataclass
-class ChebyKan:
-    """Kolmogorov–Arnold network of Chebyshev polynomials (SS et al. 2024, arXiv:2405.07200), nested by degree.
+class ChebyKan(Options):
+    """Kolmogorov–Arnold network of Chebyshev polynomials (SS et al. 2024, arXiv:2405.07200), nested by degree."""
 
-    Attributes:
-        width: Hidden widths, one per hidden layer.
-        degree: Polynomial degree on the coarsest level; every finer level doubles it.
-        squash: What keeps hidden values within [−1, 1]: tanh or sin.
-        scale: Size of the random polynomials at the start.
-        embedding: How coordinates enter.
-    """
+    key: ClassVar[str] = "backbone"
 
-    width: list[int] = field(default_factory=lambda: [5, 5])
-    degree: int = 4
-    squash: str = "tanh"
-    scale: float = 0.5
-    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
-
-    def __post_init__(self) -> None:
-        check_width(self.width)
-        if self.degree < 1:
-            raise invalid("backbone.degree", self.degree, "an integer of at least 1")
-        if self.squash not in SQUASHES:
-            raise unknown_choice("backbone.squash", self.squash, SQUASHES)
-        if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise invalid("backbone.scale", self.scale, "a number above 0")
+    width: list[int] = option([5, 5], "hidden widths, one per hidden layer", at_least=1)
+    degree: int = option(4, "polynomial degree on the coarsest level; every finer level doubles it", at_least=1)
+    squash: str = option("tanh", "what keeps hidden values within [−1, 1]", one_of=SQUASHES)
+    scale: float = option(0.5, "size of the random polynomials at the start", above=0)
+    embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check_order(self, order: int) -> None:
         """Nothing to refuse: polynomials are smooth."""

@@ -16,15 +16,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import UserError, invalid
 from kanpinn.jets.functions import FUNCTIONS
 from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.options import Options, option
 
 KINDS = ("auto", "none", "periodic", "fourier")
 PERIODIC = ("angle", "spline")
@@ -50,39 +51,32 @@ class Domain(Protocol):
 
 
 @dataclass
-class EmbeddingOptions:
-    """Input embedding of the coordinates.
+class EmbeddingOptions(Options):
+    """Input embedding of the coordinates."""
 
-    Attributes:
-        kind: "auto" builds in the periodicity and the symmetry the problem declares, if any; "none" scales to [−1, 1]
-            only; "periodic" makes every coordinate but time periodic; "fourier" appends random Fourier features
-            (Tancik et al. 2020, arXiv:2006.10739) to the scaled coordinates.
-        features: Number of random frequencies ("fourier").
-        scale: Standard deviation of the frequencies, in radians per half-width of the box ("fourier").
-        inputs: True to append the further inputs that a problem may offer.
-        rounding: Radius ε within which a built-in symmetry rounds the kink at its mirror, in half-widths of the box.
-        periodic: Form of a periodic coordinate without symmetry: "angle", as cos and sin; "spline", scaled as others
-            are, for first layers of periodic splines.
-    """
+    key: ClassVar[str] = "backbone.embedding"
 
-    kind: str = "auto"
-    features: int = 8
-    scale: float = 2.0
-    inputs: bool = True
-    rounding: float = 0.01
-    periodic: str = "angle"
-
-    def __post_init__(self) -> None:
-        if self.periodic not in PERIODIC:
-            raise unknown_choice("backbone.embedding.periodic", self.periodic, PERIODIC)
-        if self.kind not in KINDS:
-            raise unknown_choice("backbone.embedding.kind", self.kind, KINDS)
-        if self.features < 1:
-            raise invalid("backbone.embedding.features", self.features, "an integer of at least 1")
-        if not self.scale > 0:
-            raise invalid("backbone.embedding.scale", self.scale, "a number above 0")
-        if not 1e-3 <= self.rounding <= 1:  # below, derivatives at the mirror are lost to rounding
-            raise invalid("backbone.embedding.rounding", self.rounding, "a number from 0.001 to 1")
+    kind: str = option(
+        "auto",
+        "auto: the problem's periodicity and symmetry built in; periodic: all but time; fourier: random features; none",
+        one_of=KINDS,
+    )
+    features: int = option(8, "fourier: number of random frequencies", at_least=1)
+    scale: float = option(
+        2.0, "fourier: standard deviation of the frequencies, in radians per half-width of the box", above=0
+    )
+    inputs: bool = option(True, "append the further inputs that a problem may offer")
+    rounding: float = option(
+        0.01,
+        "radius within which a built-in symmetry rounds the kink at its mirror, in half-widths",
+        at_least=1e-3,
+        at_most=1,
+    )
+    periodic: str = option(
+        "angle",
+        "a periodic coordinate enters as cos and sin (angle), or by periodic splines of itself",
+        one_of=PERIODIC,
+    )
 
     def of(self, problem: Any, generator: np.random.Generator) -> Embedding:
         """Return the embedding for anything that has `domain`, `periodic`, `inputs` and `symmetry`, as `build`."""

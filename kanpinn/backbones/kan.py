@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from kanpinn.backbones.base import Backbone
@@ -13,7 +12,8 @@ from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
-from kanpinn.errors import invalid, unknown_choice
+from kanpinn.errors import invalid
+from kanpinn.options import Options, option
 from kanpinn.splines import bspline
 
 SQUASHES = ("tanh", "sin", "none")
@@ -21,51 +21,34 @@ FIRST = ("spline", "linear")
 
 
 @dataclass
-class SplineOptions(ABC):
-    """A network of spline activations on every edge, on exactly nested grids, in whatever basis its layers use.
+class SplineOptions(Options, ABC):
+    """A network of spline activations on every edge, on exactly nested grids, in whatever basis its layers use."""
 
-    Attributes:
-        width: Hidden widths, one per hidden layer.
-        degree: Spline degree k, 1 … 7; at least one above the highest derivative order a problem uses.
-        grid: Spline intervals per edge on the coarsest level.
-        first: What the first layer is: spline, or linear (a matrix without bias, as Southworth et al. 2026, sec. 5).
-        knots: Spacing of the knots: uniform or cosine (closer towards both ends).
-        base: Add SiLU base terms and spline scales as Liu et al. 2024.
-        bias: Add a bias to each spline layer (splines already contain the constants).
-        squash: What keeps hidden values inside the knots: tanh, sin or none.
-        outside: What happens to inputs outside the knots: extrapolate, clamp or error.
-        scale: Size of the random splines at the start.
-        embedding: How coordinates enter.
-    """
-
+    key: ClassVar[str] = "backbone"
     one_coordinate: ClassVar[bool] = False
     """True if first layers see one coordinate each."""
 
-    width: list[int] = field(default_factory=lambda: [5, 5])
-    degree: int = 5
-    grid: int = 4
-    first: str = "spline"
-    knots: str = "uniform"
-    base: bool = False
-    bias: bool = False
-    squash: str = "tanh"
-    outside: str = "extrapolate"
-    scale: float = 0.5
-    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    width: list[int] = option([5, 5], "hidden widths, one per hidden layer", at_least=1)
+    degree: int = option(
+        5,
+        "spline degree; at least one above the highest derivative of the problem",
+        at_least=1,
+        at_most=bspline.MAX_DEGREE,
+    )
+    grid: int = option(4, "spline intervals per edge on the coarsest level", at_least=1)
+    first: str = option("spline", "first layer: spline, or linear (a matrix without bias)", one_of=FIRST)
+    knots: str = option("uniform", "spacing of the knots; cosine: closer towards both ends", one_of=bspline.KNOTS)
+    base: bool = option(False, "add SiLU base terms and spline scales, as Liu et al. 2024")
+    bias: bool = option(False, "add a bias to each spline layer (splines already contain the constants)")
+    squash: str = option("tanh", "what keeps hidden values inside the knots", one_of=SQUASHES)
+    outside: str = option("extrapolate", "what happens to inputs outside the knots", one_of=bspline.OUTSIDE)
+    scale: float = option(0.5, "size of the random splines at the start", above=0)
+    embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
-    def __post_init__(self) -> None:
-        check_width(self.width)
-        bspline.check_options("backbone", self.grid, self.degree, self.outside)
-        if self.squash not in SQUASHES:
-            raise unknown_choice("backbone.squash", self.squash, SQUASHES)
-        if self.first not in FIRST:
-            raise unknown_choice("backbone.first", self.first, FIRST)
+    def check(self) -> None:
+        """Refuse a linear first layer without a hidden one; raises UserError."""
         if self.first == "linear" and not self.width:
             raise invalid("backbone.width", self.width, "at least one hidden width with backbone.first=linear")
-        if self.knots not in bspline.KNOTS:
-            raise unknown_choice("backbone.knots", self.knots, bspline.KNOTS)
-        if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise invalid("backbone.scale", self.scale, "a number above 0")
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int) -> Layer:
@@ -150,9 +133,3 @@ class Kan(SplineOptions):
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level; see `SplineOptions.build`."""
         return self.stack(embedding, outputs)
-
-
-def check_width(width: list[int]) -> None:
-    """Refuse hidden widths that are not positive; raises UserError."""
-    if any(w < 1 for w in width):
-        raise invalid("backbone.width", list(width), "hidden widths of at least 1, such as [5,5]")

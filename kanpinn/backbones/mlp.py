@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
-from kanpinn.backbones.kan import check_width
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear
-from kanpinn.errors import unknown_choice
+from kanpinn.options import Options, option
 
 ACTIVATIONS = ("tanh", "silu", "sin")
 
 
 @dataclass
-class Mlp:
-    """Multilayer perceptron with tanh, SiLU or sin activations.
+class Mlp(Options):
+    """Multilayer perceptron with tanh, SiLU or sin activations."""
 
-    Attributes:
-        width: Hidden widths, one per hidden layer.
-        activation: tanh, silu or sin.
-        embedding: How coordinates enter.
-    """
+    key: ClassVar[str] = "backbone"
 
-    width: list[int] = field(default_factory=lambda: [20, 20, 20])
-    activation: str = "tanh"
-    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
-
-    def __post_init__(self) -> None:
-        check_width(self.width)
-        if self.activation not in ACTIVATIONS:
-            raise unknown_choice("backbone.activation", self.activation, ACTIVATIONS)
+    width: list[int] = option([20, 20, 20], "hidden widths, one per hidden layer", at_least=1)
+    activation: str = option("tanh", "function after each hidden layer", one_of=ACTIVATIONS)
+    embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check_order(self, order: int) -> None:
         """Nothing to refuse: the activations are smooth."""

@@ -9,6 +9,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
+from kanpinn.options import option
 
 
 @dataclass
@@ -17,23 +18,21 @@ class MultKan(SplineOptions):
 
     A hidden layer of `width` additions and `mult` multiplications has width + 2 mult spline sums, the last 2 mult of
     which are multiplied in pairs; what follows sees width + mult values, squashed after the product.
-
-    Attributes:
-        mult: Multiplication nodes in every hidden layer, or a list with one number per hidden layer.
     """
 
-    mult: int | list[int] = 2
+    mult: int | list[int] = option(
+        2, "multiplication nodes in every hidden layer, or a list with one number per hidden layer", at_least=0
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse a network without hidden layers, and numbers that are not one per hidden layer; raises UserError."""
+        super().check()
         if not self.width:
             raise invalid("backbone.width", self.width, "at least one hidden width (multiplications are hidden nodes)")
         if isinstance(self.mult, list) and len(self.mult) != len(self.width):
             raise invalid(
                 "backbone.mult", self.mult, f"one number, or one for each of the {len(self.width)} hidden layers"
             )
-        if any(many < 0 for many in self._products):
-            raise invalid("backbone.mult", self.mult, "numbers of at least 0")
 
     @property
     def _products(self) -> list[int]:

@@ -116,8 +116,9 @@ _RENAMED = {"coefficients": "relu_coefficients"}
 class ReluKan(SplineOptions):
     """The functions of `kan` in the power-ReLU basis of multichannel perceptrons, on uniform knots."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse knots that are not uniform; raises UserError."""
+        super().check()
         if self.knots != "uniform":
             raise invalid("backbone.knots", self.knots, "uniform (backbone=relu_kan has equal intervals only)")
 

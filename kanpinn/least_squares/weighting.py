@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kanpinn.errors import invalid
+from kanpinn.options import Options, option
 from kanpinn.state import State, tensor
 
 
 @dataclass
-class Weighting(ABC):
-    """Weights of the loss terms.
+class Weighting(Options, ABC):
+    """Weights of the loss terms."""
 
-    Attributes:
-        terms: Weight by term name ("interior" and the names of the problem's conditions).
-        base: Weights of the terms not named there, by default what the problem recommends; 1 where neither names one.
-        growth: Rate λ per unit of time at which the problem's errors grow. Interior residuals are multiplied by
-            exp(−λ (t − t₀)): by Duhamel's principle the error at time T is ∫ exp(λ (T − s)) r(s) ds, so that residuals
-            count by what they lead to. 0 weighs all times alike.
-    """
+    key: ClassVar[str] = "weighting"
 
-    terms: dict[str, float] = field(default_factory=dict)
-    base: dict[str, float] = field(default_factory=dict)
-    growth: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.growth):
-            raise invalid("weighting.growth", self.growth, "a finite number")
-        for key, weights in (("terms", self.terms), ("base", self.base)):
-            for name, weight in weights.items():
-                if not (weight >= 0 and math.isfinite(weight)):
-                    raise invalid(f"weighting.{key}.{name}", weight, "a finite number of at least 0")
-        self.check()
-
-    def check(self) -> None:  # noqa: B027
-        """Validate the scheme's own options; raises UserError."""
+    terms: dict[str, float] = option({}, "weight by loss term, as weighting.terms.initial=100", at_least=0)
+    base: dict[str, float] = option({}, "weights of the terms not named there: what the problem recommends", at_least=0)
+    growth: float = option(0.0, "rate λ at which errors grow; residuals count as exp(−λ t)")
 
     def term(self, name: str) -> float:
         """The weight of one term."""
@@ -110,30 +93,16 @@ class ResidualAttention(Weighting):
     """Residual-based attention: multipliers grow where residuals stay large (Anagnostopoulos et al. 2024).
 
     m_n ← decay · m_n + rate · |r_n| / max |r|, from m = rate/(1 − decay) · start (arXiv:2307.00379, eq. 6).
-
-    Attributes:
-        decay: γ in [0, 1).
-        rate: η above 0.
-        start: First multiplier, as a fraction of its largest possible value η/(1 − γ).
-        only: Terms it acts on; every term if empty.
     """
 
-    decay: float = 0.999
-    rate: float = 0.01
-    start: float = 0.1
-    only: list[str] = field(default_factory=list)
+    decay: float = option(0.999, "decay γ of the multipliers per step", at_least=0, below=1)
+    rate: float = option(0.01, "rate η at which they follow the residuals", above=0)
+    start: float = option(0.1, "first multiplier, in units of its largest value η/(1 − γ)", above=0, at_most=1)
+    only: list[str] = option([], "terms it acts on; all if empty")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._m: dict[tuple[str, str], Tensor] = {}
-
-    def check(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise invalid("weighting.decay", self.decay, "a number from 0 to below 1")
-        if not self.rate > 0:
-            raise invalid("weighting.rate", self.rate, "a number above 0")
-        if not 0 < self.start <= 1:
-            raise invalid("weighting.start", self.start, "a number above 0 and at most 1")
 
     @property
     def adapts(self) -> bool:
@@ -174,18 +143,12 @@ class Causal(Weighting):
     The time interval is cut into equal bins with mean squares L_k of the interior residuals; points of bin i get
     m² = exp(−ε Σ_{k<i} L_k) (arXiv:2203.07404, eq. 3.5; with several equations L_k is their sum). Whenever every weight
     is above `threshold`, ε grows tenfold, as their list of tolerances does. Weights outlive a change of points.
-
-    Attributes:
-        bins: Number of time bins, at least 2.
-        epsilon: ε at the start of a level.
-        threshold: Between 0 and 1; their δ.
-        largest: ε is not raised above it.
     """
 
-    bins: int = 32
-    epsilon: float = 1.0
-    threshold: float = 0.99
-    largest: float = 1e8
+    bins: int = option(32, "time bins", at_least=2)
+    epsilon: float = option(1.0, "ε at the start of a level: how fast a bin waits for those before it", above=0)
+    threshold: float = option(0.99, "ε grows tenfold once every weight is above this", above=0, below=1)
+    largest: float = option(1e8, "largest ε", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,12 +157,6 @@ class Causal(Weighting):
         self._bin: Tensor | None = None
 
     def check(self) -> None:
-        if self.bins < 2:
-            raise invalid("weighting.bins", self.bins, "an integer of at least 2")
-        if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
-            raise invalid("weighting.epsilon", self.epsilon, "a number above 0")
-        if not 0 < self.threshold < 1:
-            raise invalid("weighting.threshold", self.threshold, "a number between 0 and 1")
         if not self.largest >= self.epsilon:
             raise invalid("weighting.largest", self.largest, f"a number of at least weighting.epsilon={self.epsilon:g}")
 

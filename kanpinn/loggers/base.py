@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kanpinn.errors import UserError, invalid
+from kanpinn.errors import UserError
+from kanpinn.options import Options
 
 
-class Logger(ABC):
+class Logger(Options, ABC):
     """Follower of a solve; its options are a dataclass's fields.
 
     Whatever a method raises is caught by `Report`: a logger never stops a solve.
@@ -24,6 +25,7 @@ class Logger(ABC):
         every: Of how many steps it is told one.
     """
 
+    key: ClassVar[str] = "logger"
     package: ClassVar[str] = ""
     extra: ClassVar[str] = ""
     every: int = 1
@@ -68,12 +70,6 @@ class NoLogger(Logger):
 
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
         pass
-
-
-def check_every(every: int) -> None:
-    """Raise UserError unless a logger's `every` is a number of steps."""
-    if every < 1:
-        raise invalid("logger.every", every, "a whole number of at least 1")
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

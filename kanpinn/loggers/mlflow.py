@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kanpinn.loggers.base import Logger, check_every, leaves, numbers
+from kanpinn.loggers.base import Logger, leaves, numbers
+from kanpinn.options import option
 
 _LONGEST = 500
 """Characters of a parameter that every store takes."""
@@ -24,23 +25,14 @@ _MOST = 100
 
 @dataclass
 class Mlflow(Logger):
-    """MLflow, in a SQLite file beside the runs or in any other of its stores.
-
-    Attributes:
-        every: Of how many steps one is logged.
-        uri: Address of the store: `sqlite:///FILE` (a file's name relative to the current folder), `http://HOST`.
-        experiment: The experiment there.
-    """
+    """MLflow, in a SQLite file beside the runs or in any other of its stores."""
 
     package: ClassVar[str] = "mlflow"
     extra: ClassVar[str] = "mlflow"
 
-    every: int = 1
-    uri: str = "sqlite:///outputs/mlflow.db"
-    experiment: str = "kanpinn"
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
+    every: int = option(1, "every how many steps one is logged", at_least=1)
+    uri: str = option("sqlite:///outputs/mlflow.db", "address of the store: sqlite:///FILE, http://HOST")
+    experiment: str = option("kanpinn", "experiment in the store")
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

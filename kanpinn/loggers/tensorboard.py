@@ -8,26 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kanpinn.io.atomic import jsonable
-from kanpinn.loggers.base import Logger, check_every, numbers
+from kanpinn.loggers.base import Logger, numbers
+from kanpinn.options import option
 
 
 @dataclass
 class TensorBoard(Logger):
-    """Event files for TensorBoard, in the run folder.
-
-    Attributes:
-        every: Of how many steps one is logged.
-        folder: Where the event file goes; None for `tensorboard` in the run folder.
-    """
+    """Event files for TensorBoard, in the run folder."""
 
     package: ClassVar[str] = "tensorboard"
     extra: ClassVar[str] = "tensorboard"
 
-    every: int = 1
-    folder: str | None = None
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
+    every: int = option(1, "every how many steps one is logged", at_least=1)
+    folder: str | None = option(None, "folder of the event files; null: tensorboard in the run folder")
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         import yaml

@@ -10,28 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from kanpinn.loggers.base import Logger, check_every, numbers
+from kanpinn.loggers.base import Logger, numbers
+from kanpinn.options import option
 
 
 @dataclass
 class WeightsAndBiases(Logger):
-    """Weights & Biases, kept on this machine unless told otherwise.
-
-    Attributes:
-        every: Of how many steps one is logged.
-        mode: offline writes to the run folder only; online uploads too.
-        project: The project there.
-    """
+    """Weights & Biases, kept on this machine unless told otherwise."""
 
     package: ClassVar[str] = "wandb"
     extra: ClassVar[str] = "wandb"
 
-    every: int = 1
-    mode: Literal["offline", "online"] = "offline"
-    project: str = "kanpinn"
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
+    every: int = option(1, "every how many steps one is logged", at_least=1)
+    mode: Literal["offline", "online"] = option(
+        "offline", "offline: nothing leaves this machine; online: runs are uploaded"
+    )
+    project: str = option("kanpinn", "project at Weights & Biases")
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         import wandb

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from kanpinn.errors import invalid, unknown_choice
-from kanpinn.settings.checking import shown
+from kanpinn.options import Options, option
 
 MAX_LEVELS = 12
 MAX_CYCLES = 10_000
@@ -70,11 +69,11 @@ class Stage:
     optimizer: Any = None
 
 
-def _per_level(key: str, value: Any, levels: int, least: int = 1) -> list[int]:
+def _per_level(key: str, value: int | list[int], levels: int) -> list[int]:
     """One number per level from a number or a list whose last entry serves all further levels; raises UserError."""
-    values: list[Any] = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * levels
-    if not values or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in values):
-        raise invalid(key, value, f"an integer of at least {least}, or a list of them, one per level")
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise invalid(key, value, "one number, or one per level")
     return [values[min(level, len(values) - 1)] for level in range(levels)]
 
 
@@ -96,48 +95,32 @@ def visits(top: int, branches: int) -> list[int]:
 
 
 @dataclass
-class Schedule(ABC):
-    """What all schedules share.
+class Schedule(Options, ABC):
+    """What all schedules share."""
 
-    Attributes:
-        levels: Number of levels; level l has grid · 2^l spline intervals per edge.
-        tolerance: Stop a level once its loss is at most this.
-        plateau: Stop a level once `patience` steps lower the loss by less than this fraction.
-        patience: See `plateau`.
-        optimizers: The optimiser of each level from the coarsest, the last of which serves all further levels: names,
-            or mappings with `name` and options; None for the run's optimiser on all levels.
-        optimizer_state: At a level change, "reset" the optimiser, or "transfer" its moments, correction pairs or
-            damping.
-        slabs: Equal parts of the time interval; each has its own network, trained by all stages, from the end of the
-            part before.
-        warm: Whether a later part's network starts from the one before, projected to the coarsest level, and not from
-            random parameters.
-    """
+    key: ClassVar[str] = "schedule"
 
-    levels: int = 3
-    slabs: int = 1
-    warm: bool = True
-    tolerance: float | None = None
-    plateau: float | None = None
-    patience: int = 20
-    optimizers: list[Any] | None = None
-    optimizer_state: str = "reset"
+    levels: int = option(
+        3, "number of levels; level l has grid · 2^l spline intervals per edge", at_least=1, at_most=MAX_LEVELS
+    )
+    slabs: int = option(
+        1, "equal parts of the time interval, solved one after the other", at_least=1, at_most=MAX_SLABS
+    )
+    warm: bool = option(True, "a time slab starts from the network of the one before")
+    tolerance: float | None = option(None, "loss at which a stage ends; null: none", above=0)
+    plateau: float | None = option(
+        None, "a stage ends when patience steps lower the loss by less than this share; null: never", above=0
+    )
+    patience: int = option(20, "steps that plateau looks back", at_least=1)
+    optimizers: list[Any] | None = option(None, "optimizer of each level, coarsest first; null: that of the run")
+    optimizer_state: str = option(
+        "reset", "what becomes of the state of the optimizer at a level change", one_of=OPTIMIZER_STATES
+    )
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.levels <= MAX_LEVELS:
-            raise invalid("schedule.levels", self.levels, f"an integer from 1 to {MAX_LEVELS}")
-        if not 1 <= self.slabs <= MAX_SLABS:
-            raise invalid("schedule.slabs", self.slabs, f"an integer from 1 to {MAX_SLABS}")
-        if self.patience < 1:
-            raise invalid("schedule.patience", self.patience, "an integer of at least 1")
-        for key in ("tolerance", "plateau"):
-            value = getattr(self, key)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise invalid(f"schedule.{key}", value, "null or a number above 0")
-        if self.optimizer_state not in OPTIMIZER_STATES:
-            raise unknown_choice("schedule.optimizer_state", self.optimizer_state, OPTIMIZER_STATES)
-        if self.optimizers is not None and not self.optimizers:
-            raise invalid("schedule.optimizers", "[]", "null, or a list of optimizers, one per level")
+    def check(self) -> None:
+        """Refuse options without a plan; raises UserError."""
+        if self.optimizers == []:
+            raise invalid("schedule.optimizers", [], "null, or a list of optimizers, one per level")
         self.plan()
 
     @abstractmethod
@@ -159,28 +142,24 @@ class Schedule(ABC):
         return Stage(level, steps, StopRule(self.tolerance, self.plateau, self.patience), optimizer=chosen)
 
     def _trials(self, level: int, starts: int, steps: int) -> list[Stage]:
-        if not 1 <= starts <= MAX_STARTS:
-            raise invalid("schedule.starts", starts, f"an integer from 1 to {MAX_STARTS}")
-        if steps < 1:
-            raise invalid("schedule.start_steps", steps, "an integer of at least 1")
         plain = replace(self._stage(level, steps), stop=StopRule())
         return [replace(plain, trial=k) for k in range(starts if starts > 1 else 0)]
 
 
 @dataclass
 class Ascending(Schedule, ABC):
-    """Schedules that never go down.
+    """Schedules that never go down."""
 
-    Attributes:
-        steps: Optimiser steps per level: one number for all, or one per level from the coarsest, the last of which
-            serves all further levels.
-        starts: Random networks tried on the first level trained; the one with the lowest loss goes on.
-        start_steps: Steps each of them gets.
-    """
-
-    steps: Any = 100
-    starts: int = 1
-    start_steps: int = 20
+    steps: int | list[int] = option(
+        100, "optimiser steps per level: one number, or one per level from the coarsest", at_least=1
+    )
+    starts: int = option(
+        1,
+        "random networks tried on the first level; the one with the lowest loss goes on",
+        at_least=1,
+        at_most=MAX_STARTS,
+    )
+    start_steps: int = option(20, "steps that each of them gets", at_least=1)
 
     def _ascend(self, levels: Sequence[int]) -> list[Stage]:
         steps = _per_level("schedule.steps", self.steps, self.levels)
@@ -198,67 +177,54 @@ class Single(Ascending):
 
 @dataclass
 class Nested(Ascending):
-    """Coarse to fine: train on the coarsest level, refine exactly, train on, up to the finest.
+    """Coarse to fine: train on the coarsest level, refine exactly, train on, up to the finest."""
 
-    Attributes:
-        curriculum: By coefficient of the problem, its values on the levels from the coarsest; further levels, among
-            them the finest, have the problem's own. Continuation in a coefficient, such as a viscosity from large to
-            small (Krishnapriyan et al. 2021, arXiv:2109.01050, sec. 4). Errors are always those of the problem itself.
-    """
+    curriculum: dict[str, list[float]] | None = option(
+        None, "other values of a coefficient on levels from the coarsest, as {nu: [0.1, 0.03]}"
+    )
 
-    curriculum: dict[str, list[float]] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        super().check()
         for name, values in (self.curriculum or {}).items():
             if not 1 <= len(values) < self.levels:
                 expected = f"one value per level but the finest, 1 to {self.levels - 1} of them"
                 if self.levels == 1:
                     expected = "null, or schedule.levels of at least 2: the only level is the finest"
-                raise invalid(f"schedule.curriculum.{name}", shown(values), expected)
+                raise invalid(f"schedule.curriculum.{name}", values, expected)
 
     def plan(self) -> list[Stage]:
         return self._ascend(range(self.levels))
 
 
-def _check_coarse(coarse: str, radius: float | None, layers: str) -> None:
-    """Refuse coarse problems and layers that do not exist and radii that are not above 0; raises UserError."""
-    if coarse not in COARSE_PROBLEMS:
-        raise unknown_choice("schedule.coarse", coarse, COARSE_PROBLEMS)
-    if radius is not None and not (radius > 0 and math.isfinite(radius)):
-        raise invalid("schedule.radius", radius, "null or a number above 0")
-    if layers not in LAYERS:
-        raise unknown_choice("schedule.layers", layers, LAYERS)
+@dataclass
+class Correcting(Schedule, ABC):
+    """Schedules that go down again for coarse corrections."""
+
+    coarse: str = option(
+        "galerkin",
+        "coarse problem: galerkin, the finer network restricted; or fas, the coarse network on its own points",
+        one_of=COARSE_PROBLEMS,
+    )
+    radius: float | None = option(
+        0.01, "fas: share of the norm of the parameters that its linear term may move; null: any", above=0
+    )
+    layers: str = option("all", "galerkin: layers that coarse problems change", one_of=LAYERS)
 
 
 @dataclass
-class Cycling(Schedule, ABC):
-    """Schedules that go down again for coarse corrections.
+class Cycling(Correcting, ABC):
+    """Multigrid cycles (Trottenberg et al. 2001, sec. 2.4)."""
 
-    Attributes:
-        pre: Steps on a level before going down: one number, or one per level from the coarsest.
-        post: Steps on a level after its correction, likewise.
-        coarsest: Steps on level 0.
-        coarse: The coarse problem: "fas", the coarse network with the full approximation scheme's linear term, on its
-            own points; or "galerkin", the finer network restricted to changes in the coarse space.
-        radius: fas only: share of the parameters' norm that the linear term may move; None sets no bound.
-        layers: galerkin only: which layers coarse problems change, "all" or the "last".
-    """
-
-    pre: Any = 5
-    post: Any = 5
-    coarsest: int = 20
-    coarse: str = "galerkin"
-    radius: float | None = 0.01
-    layers: str = "all"
+    pre: int | list[int] = option(
+        5, "steps before going down: one number, or one per level from the coarsest", at_least=0
+    )
+    post: int | list[int] = option(5, "steps after a correction, likewise", at_least=0)
+    coarsest: int = option(20, "steps on level 0 within a cycle", at_least=1)
 
     def _cycle(self, top: int, branches: int) -> list[Stage]:
         """The stages of one cycle from level `top` down to 0 and back."""
-        pre = _per_level("schedule.pre", self.pre, self.levels, least=0)
-        post = _per_level("schedule.post", self.post, self.levels, least=0)
-        if self.coarsest < 1:
-            raise invalid("schedule.coarsest", self.coarsest, "an integer of at least 1")
-        _check_coarse(self.coarse, self.radius, self.layers)
+        pre = _per_level("schedule.pre", self.pre, self.levels)
+        post = _per_level("schedule.post", self.post, self.levels)
         levels = visits(top, branches)
         out = []
         for k, level in enumerate(levels):
@@ -282,100 +248,66 @@ def joined(stages: Sequence[Stage]) -> list[Stage]:
 
 @dataclass
 class VCycle(Cycling):
-    """V-cycles on the finest level, from a random start.
+    """V-cycles on the finest level, from a random start."""
 
-    Attributes:
-        cycles: How many.
-    """
-
-    cycles: int = 10
+    cycles: int = option(10, "number of cycles", at_least=1, at_most=MAX_CYCLES)
 
     def plan(self) -> list[Stage]:
-        return joined(_times("schedule.cycles", self.cycles) * self._cycle(self.levels - 1, 1))
+        return joined(self.cycles * self._cycle(self.levels - 1, 1))
 
 
 @dataclass
 class WCycle(Cycling):
-    """W-cycles on the finest level, from a random start: two coarse corrections per visit of every level.
+    """W-cycles on the finest level, from a random start: two coarse corrections per visit of every level."""
 
-    Attributes:
-        cycles: How many.
-    """
-
-    cycles: int = 10
+    cycles: int = option(10, "number of cycles", at_least=1, at_most=MAX_CYCLES)
 
     def plan(self) -> list[Stage]:
-        return joined(_times("schedule.cycles", self.cycles) * self._cycle(self.levels - 1, 2))
-
-
-def _times(key: str, value: int) -> int:
-    if not 1 <= value <= MAX_CYCLES:
-        raise invalid(key, value, f"an integer from 1 to {MAX_CYCLES}")
-    return value
+        return joined(self.cycles * self._cycle(self.levels - 1, 2))
 
 
 @dataclass
-class Fmg(Cycling):
-    """Full multigrid: coarse to fine like `nested`, with V-cycles on each new level before the next.
+class Fmg(Ascending, Cycling):
+    """Full multigrid: coarse to fine like `nested`, with V-cycles on each new level before the next."""
 
-    Attributes:
-        steps: Steps on each level when it is reached, as in `nested`.
-        cycles: V-cycles on each level after that: one number, or one per level from the coarsest (level 0 has none).
-        starts: Random networks tried on level 0.
-        start_steps: Steps each of them gets.
-    """
-
-    steps: Any = 100
-    cycles: Any = 1
-    starts: int = 1
-    start_steps: int = 20
+    cycles: int | list[int] = option(
+        1, "V-cycles on each new level: one number, or one per level", at_least=0, at_most=MAX_CYCLES
+    )
 
     def plan(self) -> list[Stage]:
         steps = _per_level("schedule.steps", self.steps, self.levels)
-        cycles = _per_level("schedule.cycles", self.cycles, self.levels, least=0)
-        if max(cycles) > MAX_CYCLES:
-            raise invalid("schedule.cycles", self.cycles, f"at most {MAX_CYCLES}")
+        cycles = _per_level("schedule.cycles", self.cycles, self.levels)
         out = self._trials(0, self.starts, self.start_steps)
         for level in range(self.levels):
             out.append(self._stage(level, steps[level]))
-            cycle = self._cycle(level, 1)  # also where none is asked for, so that its options are checked
-            out += cycle * (cycles[level] if level else 0)
+            out += self._cycle(level, 1) * cycles[level] if level else []
         return joined(out)
 
 
 @dataclass
-class Custom(Schedule):
-    """A free list of stages: any levels in any order; `levels` is set to one more than the highest of them.
+class Custom(Correcting):
+    """A free list of stages: any levels in any order; `levels` is one more than the highest of them."""
 
-    Attributes:
-        stages: Mappings with `level`, `steps` and, if wanted, `optimizer`.
-        coarse: The coarse problem wherever the list goes down: fas or galerkin, as in cycles.
-        radius: As in cycles.
-        layers: As in cycles.
-    """
+    levels: int = field(default=0, init=False)
+    stages: list[Any] = option([], "stages as {level: 0, steps: 100}, with an optimizer if wanted, in any order")
 
-    stages: list[Any] = field(default_factory=list)
-    coarse: str = "galerkin"
-    radius: float | None = 0.01
-    layers: str = "all"
-
-    def __post_init__(self) -> None:
-        _check_coarse(self.coarse, self.radius, self.layers)
+    def check(self) -> None:
+        """Refuse stages that are none; raises UserError."""
         if not self.stages:
             raise invalid("schedule.stages", "[]", "a list such as [{level:0,steps:100},{level:1,steps:50}]")
         for k, stage in enumerate(self.stages):
             key = f"schedule.stages[{k}]"
             if not isinstance(stage, Mapping):
-                raise invalid(key, shown(stage), "a mapping such as {level:0,steps:100}")
+                raise invalid(key, stage, "a mapping such as {level:0,steps:100}")
             for name in stage:
                 if name not in ("level", "steps", "optimizer"):
                     raise unknown_choice(key, name, ("level", "steps", "optimizer"))
             for name, least, most in (("level", 0, MAX_LEVELS - 1), ("steps", 0, 10**9)):
                 value = stage.get(name)
                 if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                    raise invalid(f"{key}.{name}", shown(value), f"a whole number from {least} to {most}")
+                    raise invalid(f"{key}.{name}", value, f"a whole number from {least} to {most}")
         self.levels = 1 + max(stage["level"] for stage in self.stages)
-        super().__post_init__()
+        super().check()
 
     def plan(self) -> list[Stage]:
         plain = [self._stage(stage["level"], stage["steps"]) for stage in self.stages]

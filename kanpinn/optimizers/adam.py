@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
 from kanpinn.optimizers.first_order import FirstOrder
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 Map = Callable[[Tensor], Tensor]
@@ -17,24 +17,11 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass
 class Adam(FirstOrder):
-    """Adam (Kingma and Ba 2015, algorithm 1); with `weight_decay` AdamW (Loshchilov and Hutter 2019, algorithm 2).
+    """Adam (Kingma and Ba 2015, algorithm 1); with `weight_decay` AdamW (Loshchilov and Hutter 2019, algorithm 2)."""
 
-    Attributes:
-        beta1: Decay of the mean of gradients.
-        beta2: Decay of the mean of squared gradients.
-        epsilon: Added to the root of the second moment.
-    """
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def check_rule(self) -> None:
-        for key in ("beta1", "beta2"):
-            if not 0 <= getattr(self, key) < 1:
-                raise invalid(f"optimizer.{key}", getattr(self, key), "a number from 0 to below 1")
-        if not 0 < self.epsilon < float("inf"):
-            raise invalid("optimizer.epsilon", self.epsilon, "a number above 0")
+    beta1: float = option(0.9, "decay of the mean of gradients", at_least=0, below=1)
+    beta2: float = option(0.999, "decay of the mean of squared gradients", at_least=0, below=1)
+    epsilon: float = option(1e-8, "added to the root of the second moment", above=0)
 
     def forget(self) -> None:
         self._m: Tensor | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.least_squares.objective import LeastSquares
+from kanpinn.options import Options
 from kanpinn.state import State
 
 
@@ -36,13 +37,14 @@ class Step:
     failed: bool = False
 
 
-class Optimizer(ABC):
+class Optimizer(Options, ABC):
     """An optimiser; its options are dataclass fields, its state is reset by `start`.
 
     Attributes:
         stream: Seeds its random numbers, if it draws any; the run's seed and what tells the stage from all others.
     """
 
+    key: ClassVar[str] = "optimizer"
     stream: Sequence[int] = ()
 
     def check_backbone(self, backbone: Backbone) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.relu_kan import map_splines, maps_splines
-from kanpinn.errors import invalid, unknown_choice
+from kanpinn.errors import invalid
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.options import option
 from kanpinn.splines.power_relu import relu_gradient, spline_coefficients
 from kanpinn.state import State
 
@@ -31,54 +32,24 @@ class FirstOrder(Optimizer):
     Southworth et al. 2026, Table 1, with A of their Lemma 3: `gradient=relu` shows the rule g A^{-T} instead of the
     gradient g, and `geometry=relu` takes its answer d for a step in W_relu, which is d A^{-1} in W_spline. With both,
     the rule runs on W_relu = W_spline A; plain gradient descent is then preconditioned by (A Aᵀ)^{-1}.
-
-    Attributes:
-        lr: Learning rate after the ramp.
-        ramp_from: Learning rate at the first step.
-        ramp_steps: Steps over which it grows linearly to the first rate of the decay.
-        decay: none; exponential or cosine, from `lr` to `lr_end` over the rest of the stage; cyclic, see `decayed`.
-        lr_end: Learning rate at the last step of the stage; for cyclic the lower end of every cycle.
-        period: Steps of one cycle (cyclic only).
-        gamma: Factor by which the cycles' height shrinks per step (cyclic only).
-        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019), per unit learning rate; none in coarse
-            problems.
-        gradient: Basis of the gradient the rule sees: spline (the network's own parameters) or relu.
-        geometry: Basis in which the rule's answer is a step: spline (the network's own parameters) or relu.
     """
 
-    lr: float = 1e-2
-    ramp_from: float = 1e-4
-    ramp_steps: int = 10
-    decay: str = "exponential"
-    lr_end: float = 1e-4
-    period: int = 100
-    gamma: float = 0.9995
-    weight_decay: float = 0.0
-    gradient: str = "spline"
-    geometry: str = "spline"
-
-    def __post_init__(self) -> None:
-        for key in ("lr", "ramp_from", "lr_end"):
-            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
-                raise invalid(f"optimizer.{key}", getattr(self, key), "a number above 0")
-        if self.ramp_steps < 0:
-            raise invalid("optimizer.ramp_steps", self.ramp_steps, "an integer of at least 0")
-        if self.period < 2:
-            raise invalid("optimizer.period", self.period, "an integer of at least 2")
-        if not 0 < self.gamma <= 1:
-            raise invalid("optimizer.gamma", self.gamma, "a number above 0 and up to 1")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise invalid("optimizer.weight_decay", self.weight_decay, "a number of at least 0")
-        if self.decay not in DECAYS:
-            raise unknown_choice("optimizer.decay", self.decay, DECAYS)
-        for key in ("gradient", "geometry"):
-            if getattr(self, key) not in BASES:
-                raise unknown_choice(f"optimizer.{key}", getattr(self, key), BASES)
-        self.check_rule()
-
-    @abstractmethod
-    def check_rule(self) -> None:
-        """Refuse senseless options of the rule itself; raises UserError."""
+    lr: float = option(1e-2, "learning rate after the ramp", above=0)
+    ramp_from: float = option(1e-4, "learning rate at the first step", above=0)
+    ramp_steps: int = option(10, "steps over which it grows linearly to the first rate of the decay", at_least=0)
+    decay: str = option(
+        "exponential", "exponential or cosine, from lr to lr_end over the stage; cyclic; none", one_of=DECAYS
+    )
+    lr_end: float = option(1e-4, "learning rate at the last step; cyclic: lower end of every cycle", above=0)
+    period: int = option(100, "cyclic: steps of one cycle", at_least=2)
+    gamma: float = option(
+        0.9995, "cyclic: factor by which the height of the cycles shrinks per step", above=0, at_most=1
+    )
+    weight_decay: float = option(
+        0.0, "decoupled weight decay per unit learning rate; none in coarse problems", at_least=0
+    )
+    gradient: str = option("spline", "basis of the gradient: spline, the parameters themselves; or relu", one_of=BASES)
+    geometry: str = option("spline", "basis of the step: spline, the parameters themselves; or relu", one_of=BASES)
 
     @abstractmethod
     def forget(self) -> None:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.errors import invalid, unknown_choice
+from kanpinn.errors import invalid
 from kanpinn.least_squares.linearization import Linearization
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
 from kanpinn.optimizers.damped_step import Landing, Proposal, damped_step, refusal
 from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.options import option
 from kanpinn.state import State
 
 PRECONDITIONERS = ("none", "jacobi", "bpx")
@@ -63,37 +64,20 @@ class GaussNewtonCg(Optimizer):
     m, λ and what is accepted are those of `LevenbergMarquardt` without momentum. Beside the gradient a step needs one
     pass over the rows of J in blocks, for m and the preconditioner, and then a product with J and one with Jᵀ per
     iteration; memory grows with points times edges, not with points times parameters.
-
-    Attributes:
-        preconditioner: none; jacobi, the diagonal; bpx, the diagonals of all coarser spline levels too.
-        cg_steps: Most iterations of conjugate gradients per damping tried; then the step is taken as it is.
-        forcing: How small the system's residual has to become, relative to the gradient: fixed, or eisenstat_walker:
-            0.9 (‖g‖/‖g_before‖)² with the safeguard (Eisenstat and Walker 1996, choice 2), at most `tolerance`.
-        tolerance: The fixed relative residual, or the largest.
-        damping: λ at the start of a stage.
-        trials: How many dampings one step may try.
     """
 
-    preconditioner: str = "jacobi"
-    cg_steps: int = 200
-    forcing: str = "eisenstat_walker"
-    tolerance: float = 0.1
-    damping: float = 1e-3
-    trials: int = 12
-
-    def __post_init__(self) -> None:
-        if self.preconditioner not in PRECONDITIONERS:
-            raise unknown_choice("optimizer.preconditioner", self.preconditioner, PRECONDITIONERS)
-        if self.forcing not in FORCINGS:
-            raise unknown_choice("optimizer.forcing", self.forcing, FORCINGS)
-        if self.cg_steps < 1:
-            raise invalid("optimizer.cg_steps", self.cg_steps, "an integer of at least 1")
-        if not 0 < self.tolerance < 1:
-            raise invalid("optimizer.tolerance", self.tolerance, "a number between 0 and 1")
-        if not (self.damping > 0 and math.isfinite(self.damping)):
-            raise invalid("optimizer.damping", self.damping, "a number above 0")
-        if self.trials < 1:
-            raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
+    preconditioner: str = option(
+        "jacobi", "jacobi: the diagonal; bpx: the diagonals of coarser spline levels too", one_of=PRECONDITIONERS
+    )
+    cg_steps: int = option(200, "most iterations of conjugate gradients per damping tried", at_least=1)
+    forcing: str = option(
+        "eisenstat_walker",
+        "how small the linear residual gets: fixed, or 0.9 (‖g‖/‖g_before‖)² (Eisenstat and Walker 1996, choice 2)",
+        one_of=FORCINGS,
+    )
+    tolerance: float = option(0.1, "the fixed relative residual, or the largest", above=0, below=1)
+    damping: float = option(1e-3, "damping λ at the start of a stage", above=0)
+    trials: int = option(12, "dampings that one step may try", at_least=1)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Refuse the multilevel preconditioner for a network without levels.

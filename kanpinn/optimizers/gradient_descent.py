@@ -8,24 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
 from kanpinn.optimizers.first_order import FirstOrder
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 
 @dataclass
 class GradientDescent(FirstOrder):
-    """Gradient descent with heavy-ball momentum m ← momentum · m + g, theta ← theta − rate · m (Polyak 1964).
+    """Gradient descent with heavy-ball momentum m ← momentum · m + g, theta ← theta − rate · m (Polyak 1964)."""
 
-    Attributes:
-        momentum: 0 for plain gradient descent.
-    """
-
-    momentum: float = 0.0
-
-    def check_rule(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
+    momentum: float = option(0.0, "heavy-ball momentum; 0: plain gradient descent", at_least=0, below=1)
 
     def forget(self) -> None:
         self._m: Tensor | None = None

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 LINE_SEARCHES = ("strong_wolfe", "none")
@@ -24,29 +24,14 @@ class Lbfgs(Optimizer):
     """L-BFGS with a strong Wolfe line search.
 
     Nocedal and Wright 2006, algorithm 7.5; the first direction is scaled to length one.
-
-    Attributes:
-        memory: Number of correction pairs kept.
-        evaluations: Loss evaluations one line search may spend.
-        iterations: Accepted directions per step; torch.optim.LBFGS calls this max_iter and takes 20.
-        line_search: "strong_wolfe"; or "none": every direction is taken at full length, as torch.optim.LBFGS does by
-            default with lr = 1, even if the loss rises.
     """
 
-    memory: int = 50
-    evaluations: int = 25
-    iterations: int = 1
-    line_search: str = "strong_wolfe"
-
-    def __post_init__(self) -> None:
-        if self.memory < 1:
-            raise invalid("optimizer.memory", self.memory, "an integer of at least 1")
-        if self.evaluations < 1:
-            raise invalid("optimizer.evaluations", self.evaluations, "an integer of at least 1")
-        if self.iterations < 1:
-            raise invalid("optimizer.iterations", self.iterations, "an integer of at least 1")
-        if self.line_search not in LINE_SEARCHES:
-            raise unknown_choice("optimizer.line_search", self.line_search, LINE_SEARCHES)
+    memory: int = option(50, "correction pairs kept", at_least=1)
+    evaluations: int = option(25, "loss evaluations that one line search may spend", at_least=1)
+    iterations: int = option(1, "accepted directions per step; torch.optim.LBFGS takes 20", at_least=1)
+    line_search: str = option(
+        "strong_wolfe", "none: every direction at full length, even if the loss rises", one_of=LINE_SEARCHES
+    )
 
     def start(self, size: int, steps: int) -> None:
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)

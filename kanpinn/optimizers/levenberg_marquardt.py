@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares.linearization import SMALLEST_BLOCK, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.optimizers.base import Optimizer, Step
@@ -18,6 +17,7 @@ from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 
@@ -30,46 +30,29 @@ class LevenbergMarquardt(Optimizer):
     m). Directions the residual hardly sees, which damping makes slow, are thus taken 1/(1 − μ) times as fast; μ = 0 is
     plain Levenberg–Marquardt. A step is accepted if the loss falls, and by as much as the damping rule asks for; the
     first trial after a failure drops p.
-
-    Attributes:
-        damping: λ at the start of a stage.
-        momentum: μ, at least 0 and below 1.
-        trials: How many dampings one step may try.
-        solver: cholesky or eigen, of JᵀJ; qr or svd, of J (`damped_systems`).
-        damping_rule: nielsen, or target_ratio (`damping`).
-        target_ratio: The share of the predicted fall of the loss that target_ratio aims at.
-        memory_mib: About how many MiB rows of J may take at a time; None stores J whole. Losses are then added up
-            some points at a time too.
-        sketch: none; points, a random part of the points; countsketch, all rows added up in a few (`sketching`).
-        sketch_rows: Rows that a sketch keeps, in multiples of the number of parameters.
     """
 
-    damping: float = 1e-3
-    momentum: float = 0.5
-    trials: int = 12
-    solver: str = "cholesky"
-    damping_rule: str = "nielsen"
-    target_ratio: float = 0.25
-    memory_mib: float | None = None
-    sketch: str = "none"
-    sketch_rows: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not (self.damping > 0 and math.isfinite(self.damping)):
-            raise invalid("optimizer.damping", self.damping, "a number above 0")
-        if not 0 <= self.momentum < 1:
-            raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
-        if self.trials < 1:
-            raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
-        for key, known in (("solver", SOLVERS), ("damping_rule", RULES), ("sketch", SKETCHES)):
-            if getattr(self, key) not in known:
-                raise unknown_choice(f"optimizer.{key}", getattr(self, key), known)
-        if not 0 < self.target_ratio < 1:
-            raise invalid("optimizer.target_ratio", self.target_ratio, "a number between 0 and 1")
-        if self.memory_mib is not None and not (self.memory_mib > 0 and math.isfinite(self.memory_mib)):
-            raise invalid("optimizer.memory_mib", self.memory_mib, "null or a number above 0")
-        if not (self.sketch_rows >= 1 and math.isfinite(self.sketch_rows)):
-            raise invalid("optimizer.sketch_rows", self.sketch_rows, "a number of at least 1")
+    damping: float = option(1e-3, "damping λ at the start of a stage", above=0)
+    momentum: float = option(
+        0.5, "share of the last step that damping does not hold back; 0: none", at_least=0, below=1
+    )
+    trials: int = option(12, "dampings that one step may try", at_least=1)
+    solver: str = option(
+        "cholesky", "cholesky or eigen, of JᵀJ; qr or svd, of J: slower, without squaring its condition", one_of=SOLVERS
+    )
+    damping_rule: str = option(
+        "nielsen", "nielsen; or target_ratio, as little damping as still gains target_ratio", one_of=RULES
+    )
+    target_ratio: float = option(
+        0.25, "share of the predicted fall of the loss that target_ratio aims at", above=0, below=1
+    )
+    memory_mib: float | None = option(
+        None, "MiB that rows of the Jacobian may take at a time; null: all of it is stored", above=0
+    )
+    sketch: str = option(
+        "none", "curvature from fewer rows: points, a random part; countsketch, sums of rows", one_of=SKETCHES
+    )
+    sketch_rows: float = option(2.0, "rows a sketch keeps, in multiples of the number of parameters", at_least=1)
 
     def start(self, size: int, steps: int) -> None:
         self._damping = damping(self.damping_rule, self.damping, self.target_ratio)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid, unknown_choice
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.options import option
 from kanpinn.state import State
 
 SMOOTHERS = ("jacobi", "gauss_seidel", "schwarz")
@@ -53,34 +53,17 @@ class Relaxation(Optimizer):
 
     Sweeps damp the part of the error that varies from knot to knot and leave the smooth part to coarser levels
     (Trottenberg, Oosterlee and Schüller 2001, sec. 2.1). Jacobi needs products with J only, not JᵀJ.
-
-    Attributes:
-        smoother: "jacobi", damped so that the upper half of the spectrum of D⁻¹A shrinks to at most 1/3 (4/(3 λ_max),
-            ibid. sec. 2.1.2 for λ_max = 2); "gauss_seidel"; "schwarz", exact solves on blocks of neighbouring
-            parameters, each of which overlaps half of the next, one after the other.
-        sweeps: Sweeps per step.
-        direction: In which order Gauss–Seidel and Schwarz go through the parameters: forward or backward.
-        block: Parameters per block ("schwarz").
-        damping: λ, in units of m, the mean of diag JᵀJ.
     """
 
-    smoother: str = "gauss_seidel"
-    sweeps: int = 1
-    direction: str = "forward"
-    block: int = 16
-    damping: float = 1e-12
-
-    def __post_init__(self) -> None:
-        if self.smoother not in SMOOTHERS:
-            raise unknown_choice("optimizer.smoother", self.smoother, SMOOTHERS)
-        if self.direction not in DIRECTIONS:
-            raise unknown_choice("optimizer.direction", self.direction, DIRECTIONS)
-        if self.sweeps < 1:
-            raise invalid("optimizer.sweeps", self.sweeps, "an integer of at least 1")
-        if self.block < 2:
-            raise invalid("optimizer.block", self.block, "an integer of at least 2")
-        if not (self.damping > 0 and math.isfinite(self.damping)):
-            raise invalid("optimizer.damping", self.damping, "a number above 0")
+    smoother: str = option(
+        "gauss_seidel", "jacobi, damped; or gauss_seidel; or schwarz, blocks one after the other", one_of=SMOOTHERS
+    )
+    sweeps: int = option(1, "sweeps per step", at_least=1)
+    direction: str = option(
+        "forward", "order in which gauss_seidel and schwarz go through the parameters", one_of=DIRECTIONS
+    )
+    block: int = option(16, "schwarz: parameters per block", at_least=2)
+    damping: float = option(1e-12, "damping λ, in units of the mean of diag JᵀJ", above=0)
 
     def start(self, size: int, steps: int) -> None:
         return

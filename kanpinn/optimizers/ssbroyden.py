@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import UserError
 from kanpinn.least_squares.gram import mirror
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 UPDATES = ("ssbroyden", "ssbfgs", "bfgs")
@@ -94,20 +95,10 @@ class SsBroyden(Optimizer):
     Urbán, Stefanou and Pons 2024 (arXiv:2405.04230); Kiyani et al. 2025 (arXiv:2501.16371). The inverse Hessian
     outlives a change of points: both gradients of a pair are always those of one function. It does not move between
     levels (no dense operator is worth its cost there), so that every stage starts from the identity.
-
-    Attributes:
-        update: ssbroyden, ssbfgs or bfgs; see `update_parameters`.
-        evaluations: Loss evaluations one line search may spend.
     """
 
-    update: str = "ssbroyden"
-    evaluations: int = 25
-
-    def __post_init__(self) -> None:
-        if self.update not in UPDATES:
-            raise unknown_choice("optimizer.update", self.update, UPDATES)
-        if self.evaluations < 1:
-            raise invalid("optimizer.evaluations", self.evaluations, "an integer of at least 1")
+    update: str = option("ssbroyden", "ssbroyden; or ssbfgs, bfgs, without its convex combination", one_of=UPDATES)
+    evaluations: int = option(25, "loss evaluations that one line search may spend", at_least=1)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Refuse a network too large for a dense matrix.

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid
+from kanpinn.errors import UserError
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
 from kanpinn.optimizers.damped_systems import Cholesky
 from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.options import option
 from kanpinn.state import State, tensor
 
 LINEAR = 1e-8
@@ -32,27 +33,14 @@ class VariableProjection(Optimizer):
     Pereyra 1973; Kaufman 1975, BIT 15, 49; Golub and Pereyra 2003, Inverse Problems 19, R1, sec. 3). Directions of c
     that A hardly sees are held: c minimises ‖A (c − c₀) + r₀‖² + ρ m ‖c − c₀‖², with c₀ the values before and m the
     mean of diag AᵀA. Damping, momentum and what is accepted are those of `LevenbergMarquardt`.
-
-    Attributes:
-        damping: λ at the start of a stage.
-        momentum: μ, at least 0 and below 1.
-        trials: How many dampings one step may try.
-        ridge: ρ.
     """
 
-    damping: float = 1e-3
-    momentum: float = 0.5
-    trials: int = 12
-    ridge: float = 1e-12
-
-    def __post_init__(self) -> None:
-        for key in ("damping", "ridge"):
-            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
-                raise invalid(f"optimizer.{key}", getattr(self, key), "a number above 0")
-        if not 0 <= self.momentum < 1:
-            raise invalid("optimizer.momentum", self.momentum, "a number from 0 to below 1")
-        if self.trials < 1:
-            raise invalid("optimizer.trials", self.trials, "an integer of at least 1")
+    damping: float = option(1e-3, "damping λ at the start of a stage", above=0)
+    momentum: float = option(
+        0.5, "share of the last step that damping does not hold back; 0: none", at_least=0, below=1
+    )
+    trials: int = option(12, "dampings that one step may try", at_least=1)
+    ridge: float = option(1e-12, "ridge ρ that holds directions of the last layer no residual sees", above=0)
 
     def check_objective(self, objective: LeastSquares, theta: Tensor) -> None:
         """Refuse residuals that are not linear in the last layer.

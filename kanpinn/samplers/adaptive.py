@@ -9,7 +9,8 @@ import numpy as np
 
 from kanpinn.errors import invalid
 from kanpinn.geometry.chart import Array, Chart
-from kanpinn.samplers.base import Sampler, check_number, check_whole
+from kanpinn.options import option
+from kanpinn.samplers.base import MOST_POINTS, Sampler
 from kanpinn.samplers.placing import Request
 from kanpinn.samplers.quasi import equal, sobol_points
 
@@ -86,30 +87,18 @@ class Adaptive(Sampler):
 
     The candidates are scrambled Sobol points, and so are those on pieces and, without a residual, those inside.
     They follow the residual only when drawn anew, hence a `resample_every` that is not 0.
-
-    Attributes:
-        resample_every: Optimiser steps after which new points are drawn; 0 never.
-        candidates: Candidate points per point kept; it also bounds how much denser than even the points can get.
-        exponent: k; 0 makes the points uniform.
-        offset: c; the larger, the more even.
-        unbiased: False weighs all points equally, as is usual, so that sums stress where points are dense. True
-            divides by each point's probability (Horvitz-Thompson): weighted sums are unbiased estimates of integrals
-            over the box, and the weights sum to its measure in the mean.
     """
 
-    resample_every: int = 100
-    candidates: int = 5
-    exponent: float = 1.0
-    offset: float = 1.0
-    unbiased: bool = False
+    resample_every: int = option(
+        100, "optimiser steps after which new points are drawn; 0: never", at_least=0, at_most=MOST_POINTS
+    )
+    candidates: int = option(5, "candidate points per point kept", at_least=1, at_most=10_000)
+    exponent: float = option(1.0, "k in |r|^k / mean|r|^k + c; 0: uniform points", at_least=0, at_most=100)
+    offset: float = option(1.0, "c in |r|^k / mean|r|^k + c; the larger, the more even", at_least=0, at_most=1e12)
+    unbiased: bool = option(False, "weigh points so that sums estimate integrals over the box")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_whole("candidates", self.candidates, 1, 10_000)
-        check_number("exponent", self.exponent, 0, 100)
-        check_number("offset", self.offset, 0, 1e12)
-        if not isinstance(self.unbiased, bool):
-            raise invalid("sampler.unbiased", self.unbiased, "true or false")
+    def check(self) -> None:
+        super().check()
         if self.unbiased and self.offset == 0:
             raise invalid("sampler.offset", self.offset, "a number above 0 with sampler.unbiased=true")
 

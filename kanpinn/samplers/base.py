@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.geometry.chart import Array, Chart
+from kanpinn.options import Options, option
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.problem import region_of
@@ -22,53 +23,38 @@ from kanpinn.samplers.sample import CollocationSample, PointSet
 MOST_POINTS = 10**8
 
 
-def check_whole(key: str, value: Any, least: int, most: int = MOST_POINTS) -> None:
-    """Refuse what is not a whole number from `least` to `most`; raises UserError naming `sampler.<key>`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise invalid(f"sampler.{key}", value, f"a whole number from {least} to {most}")
-
-
-def check_number(key: str, value: Any, least: float, most: float) -> None:
-    """Refuse what is not a number from `least` to `most`; raises UserError naming `sampler.<key>`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise invalid(f"sampler.{key}", value, f"a number from {least:g} to {most:g}")
-
-
 def _per_level(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 @dataclass
-class Sampler(ABC):
-    """A rule that places points; subclasses are final and say how one region or piece is filled.
+class Sampler(Options, ABC):
+    """A rule that places points; subclasses are final and say how one region or piece is filled."""
 
-    Attributes:
-        interior: Points inside the domain: one number, or one per level.
-        boundary: Points per condition, shared among its pieces by their measure: one number, or one per level; or
-            one of these by condition's name, for every condition.
-        resample_every: Optimiser steps after which new points are drawn; 0 never.
-        growth: Where a single number of points is given, it is that of level 0 and grows by this factor per level.
-    """
+    key: ClassVar[str] = "sampler"
 
-    interior: Any = 2048
-    boundary: Any = 256
-    resample_every: int = 0
-    growth: float = 1.0
+    interior: int | list[int] = option(
+        2048, "points inside the domain: one number, or one per level", at_least=1, at_most=MOST_POINTS
+    )
+    boundary: int | list[int] | dict[str, int | list[int]] = option(
+        256,
+        "points per condition: one number, or one per level; or these by condition",
+        at_least=1,
+        at_most=MOST_POINTS,
+    )
+    resample_every: int = option(
+        0, "optimiser steps after which new points are drawn; 0: never", at_least=0, at_most=MOST_POINTS
+    )
+    growth: float = option(1.0, "factor per level by which a single number of points grows", at_least=0.01, at_most=100)
 
     follows_knots: ClassVar[bool] = False
     """Whether the points depend on the spline's intervals."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse empty lists; raises UserError."""
         for key, value in self._numbers():
-            if not _per_level(value):
-                check_whole(key, value, 1)
-                continue
-            if not value:
+            if _per_level(value) and not value:
                 raise invalid(f"sampler.{key}", value, "one number of points per level")
-            for count in value:
-                check_whole(key, count, 1)
-        check_whole("resample_every", self.resample_every, 0)
-        check_number("growth", self.growth, 0.01, 100)
 
     def _numbers(self) -> list[tuple[str, Any]]:
         """Every number of points, or list of them, with its key."""

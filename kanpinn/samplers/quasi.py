@@ -12,9 +12,10 @@ import numpy as np
 
 from kanpinn.errors import invalid
 from kanpinn.geometry.chart import Array, Chart
+from kanpinn.options import option
 from kanpinn.pde import Problem
 from kanpinn.pde.problem import region_of
-from kanpinn.samplers.base import Sampler, check_number
+from kanpinn.samplers.base import Sampler
 from kanpinn.samplers.placing import Request
 
 
@@ -73,24 +74,14 @@ def sobol_points(chart: Chart, count: int, generator: np.random.Generator) -> Ar
 
 @dataclass
 class Even(Sampler):
-    """Points of equal density; of an evolution equation some of them early, where errors have most time to grow.
+    """Points of equal density; of an evolution equation some of them early, where errors have most time to grow."""
 
-    Attributes:
-        early: Share of the interior points whose times have the density ∝ exp(−early_rate · (t − t₀)); weights make up
-            for it, so sums estimate the same integrals.
-        early_rate: That rate, per unit of time; 2λ is the natural one beside `weighting.growth` λ, which lets squared
-            residuals count by exp(−2λt).
-    """
-
-    early: float = 0.0
-    early_rate: float = 6.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("early", self.early, 0, 1)
-        check_number("early_rate", self.early_rate, 1e-3, 1e3)
-        if self.early == 1:
-            raise invalid("sampler.early", self.early, "a number from 0 to below 1")
+    early: float = option(
+        0.0, "share of the interior points drawn early, for equations whose errors grow", at_least=0, below=1
+    )
+    early_rate: float = option(
+        6.0, "rate at which the density of those falls, per unit of time", at_least=1e-3, at_most=1e3
+    )
 
     def check_problem(self, problem: Problem) -> None:
         super().check_problem(problem)

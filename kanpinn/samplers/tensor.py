@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from typing import ClassVar, final
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.geometry.chart import Array, Chart
+from kanpinn.options import option
 from kanpinn.pde import Problem
-from kanpinn.samplers.base import MOST_POINTS, Sampler, check_whole
+from kanpinn.samplers.base import MOST_POINTS, Sampler
 from kanpinn.samplers.placing import Request
 
 
@@ -88,18 +89,11 @@ class Grid(Sampler):
 
     Midpoints rather than cell corners: the weights are equal (the midpoint rule), and no interior point falls on a
     face, where the conditions have their own.
-
-    Attributes:
-        aspect: `equal` gives nearly square cells, so that more points lie along a longer side; `box` gives every
-            coordinate the same number of points up to rounding, whatever the units they are measured in.
     """
 
-    aspect: str = "equal"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.aspect not in ("equal", "box"):
-            raise unknown_choice("sampler.aspect", self.aspect, ("equal", "box"))
+    aspect: str = option(
+        "equal", "equal: nearly square cells; box: as many points in every coordinate", one_of=("equal", "box")
+    )
 
     def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
         lengths = chart.lengths if self.aspect == "equal" else (1.0,) * chart.dimension
@@ -118,22 +112,12 @@ class GaussLegendre(Sampler):
 
     The number of points is `order` times the spline's intervals in each coordinate, inside and on pieces; `interior`
     and `boundary` count only in coordinates without a spline grid, which get ceil(n^(1/d) / order) intervals each.
-
-    Attributes:
-        order: Points per interval and coordinate.
-        orders: The same of coordinates that have others, by name.
     """
 
-    order: int = 3
-    orders: dict[str, int] = field(default_factory=dict)
+    order: int = option(3, "points per spline interval and coordinate", at_least=1, at_most=64)
+    orders: dict[str, int] = option({}, "the same of coordinates that have others, by name", at_least=1, at_most=64)
 
     follows_knots: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_whole("order", self.order, 1, 64)
-        for name, order in self.orders.items():
-            check_whole(f"orders.{name}", order, 1, 64)
 
     def check_problem(self, problem: Problem) -> None:
         super().check_problem(problem)

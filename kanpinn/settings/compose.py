@@ -23,9 +23,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import UserError, invalid, shown, unknown_choice
 from kanpinn.io import lock
-from kanpinn.settings.checking import shown, unknown_key
+from kanpinn.options import unknown_key
 from kanpinn.settings.config import one_line
 from kanpinn.settings.config_limits import check_files, check_hydra, check_interpolations, check_overrides
 from kanpinn.settings.discovery import GROUPS, choices, problem_file, users

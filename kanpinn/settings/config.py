@@ -14,8 +14,8 @@ from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
+from kanpinn.options import build, conform, unknown_key
 from kanpinn.pde import Problem
-from kanpinn.settings.checking import build, conform, shown, unknown_key
 from kanpinn.settings.config_limits import check_interpolations, check_resolved
 from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
 from kanpinn.settings.options import Configuration, Settings
@@ -116,13 +116,10 @@ def check_curriculum(setup: Setup) -> None:
     real = [item.name for item in fields(problem) if item.type in (float, "float")]
     for name in given:
         if name not in real:
-            raise (
-                unknown_choice("schedule.curriculum", name, real)
-                if real
-                else invalid(
-                    "schedule.curriculum", shown(given), "null (the problem has no coefficient that is a real number)"
-                )
-            )
+            if real:
+                raise unknown_choice("schedule.curriculum", name, real)
+            none = "null (the problem has no coefficient that is a real number)"
+            raise invalid("schedule.curriculum", given, none)
     for level in range(schedule.levels - 1):
         try:
             other = setup.problem_on(level)
@@ -176,7 +173,7 @@ def optimizer_of(
     if isinstance(chosen, str):
         chosen = {"name": chosen}
     if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
-        raise invalid(key, shown(chosen), "the name of an optimizer, or a mapping with name and options")
+        raise invalid(key, chosen, "the name of an optimizer, or a mapping with name and options")
     name = chosen["name"]
     if name not in REGISTRY["optimizer"]:
         raise unknown_choice(key, name, REGISTRY["optimizer"])
@@ -236,7 +233,7 @@ def _group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
     if value is None:
         raise UserError(f"{group}: missing; valid choices: {', '.join(choices(group))}.")
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise invalid(group, shown(value), f"one of {', '.join(choices(group))}")
+        raise invalid(group, value, f"one of {', '.join(choices(group))}")
     return value
 
 

@@ -2,83 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from kanpinn.errors import UserError, invalid
 from kanpinn.loggers import Logger
-from kanpinn.settings.checking import shown
+from kanpinn.options import Options, option
 from kanpinn.solver.setup import Setup
 
 
 @dataclass(frozen=True)
-class Output:
-    """What is written and shown besides the numbers.
+class Output(Options):
+    """What is written and shown besides the numbers."""
 
-    Attributes:
-        points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
-        figures: Whether figures are drawn.
-        progress: Whether a progress bar is shown.
-    """
+    key: ClassVar[str] = "output"
 
-    points: int | list[int] | None = None
-    figures: bool = True
-    progress: bool = True
+    points: int | list[int] | None = option(
+        None, "points per coordinate of the output grid, or one number for each; null: chosen by dimension", at_least=2
+    )
+    figures: bool = option(True, "draw figures")
+    progress: bool = option(True, "show a progress bar")
 
-    def __post_init__(self) -> None:
-        counts = self.points if isinstance(self.points, list) else [2 if self.points is None else self.points]
-        if not counts or min(counts) < 2:
-            raise invalid("output.points", shown(self.points), "at least 2 points per coordinate")
+    def check(self) -> None:
+        """Refuse an empty list of points; raises UserError."""
+        if self.points == []:
+            raise invalid("output.points", self.points, "at least 2 points per coordinate")
 
 
 @dataclass(frozen=True)
-class CheckpointOptions:
-    """How often a run writes what it could be resumed from; at stage ends it does so anyway.
+class CheckpointOptions(Options):
+    """When a run writes what it could be resumed from, besides the ends of stages."""
 
-    Attributes:
-        every_s: Seconds between two checkpoints; 0 writes one before every step, whatever it costs.
-        keep: How many of the last ones are kept.
-    """
+    key: ClassVar[str] = "checkpoint"
 
-    every_s: float = 60.0
-    keep: int = 2
-
-    def __post_init__(self) -> None:
-        if self.every_s < 0:
-            raise invalid("checkpoint.every_s", self.every_s, "a number of seconds of at least 0")
-        if not 1 <= self.keep <= 10_000:
-            raise invalid("checkpoint.keep", self.keep, "a whole number from 1 to 10000")
+    every_s: float = option(60.0, "seconds between two checkpoints; 0: one before every step", at_least=0)
+    keep: int = option(2, "how many of the last checkpoints are kept", at_least=1, at_most=10_000)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The top-level keys that belong to no group.
+class Settings(Options):
+    """Top-level keys that belong to no group."""
 
-    Attributes:
-        seed: Seeds every random choice.
-        dtype: Floating point type of points and network.
-        device: Where torch computes.
-        threads: CPU threads of torch; None leaves torch's own choice.
-        time_limit_s: Seconds after which the run stops; None sets no limit.
-        output: What is written and shown.
-        checkpoint: When the state is written.
-    """
+    seed: int = option(help="seed of every random choice", at_least=0)
+    dtype: Literal["float64", "float32"] = option("float64", "floating point type of points and network")
+    device: Literal["cpu", "cuda"] = option("cpu", "where torch computes")
+    threads: int | None = option(None, "CPU threads of torch; null: torch's own choice", at_least=1, at_most=4096)
+    time_limit_s: float | None = option(None, "seconds after which the run stops; null: no limit", above=0)
+    output: Output = option(factory=Output)
+    checkpoint: CheckpointOptions = option(factory=CheckpointOptions)
 
-    seed: int
-    dtype: Literal["float64", "float32"] = "float64"
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = None
-    time_limit_s: float | None = None
-    output: Output = field(default_factory=Output)
-    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise invalid("seed", self.seed, "a whole number of at least 0 and below 2^63")
-        if self.threads is not None and not 1 <= self.threads <= 4096:
-            raise invalid("threads", self.threads, "a whole number from 1 to 4096, or null")
-        if self.time_limit_s is not None and self.time_limit_s <= 0:
-            raise invalid("time_limit_s", self.time_limit_s, "a positive number of seconds, or null")
+    def check(self) -> None:
+        """Refuse a device that is not there; raises UserError."""
         if self.device == "cuda":
             import torch
 

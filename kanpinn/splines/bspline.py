@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import UserError, unknown_choice
 
 OUTSIDE = ("extrapolate", "clamp", "error")
 """What may happen to inputs outside [a, b]: continue the last polynomial piece; hold the end value; refuse."""
@@ -301,13 +301,3 @@ def local_basis_on(
     if outside == "clamp" and order:
         values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
     return cell, values
-
-
-def check_options(key: str, n: int, degree: int, outside: str) -> None:
-    """Refuse spline options that make no sense, by a UserError with their config key, such as "backbone.grid"."""
-    if n < 1:
-        raise invalid(f"{key}.grid", n, "an integer of at least 1")
-    if not 1 <= degree <= MAX_DEGREE:
-        raise invalid(f"{key}.degree", degree, f"an integer from 1 to {MAX_DEGREE}")
-    if outside not in OUTSIDE:
-        raise unknown_choice(f"{key}.outside", outside, OUTSIDE)

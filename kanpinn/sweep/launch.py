@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kanpinn.cli.main import complain
 from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
 from kanpinn.io.lock import held
-from kanpinn.settings.checking import build
+from kanpinn.options import Options, build, option
 from kanpinn.settings.compose import (
     CONFIG_MODULE,
     CONFIG_NAME,
@@ -52,20 +52,13 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Options:
-    """The keys under `sweep`.
+class SweepOptions(Options):
+    """Keys under `sweep`."""
 
-    Attributes:
-        jobs: How many jobs run at a time; None is one, or what a launcher chosen by `hydra/launcher` says.
-        resume: Whether to go on with an earlier sweep and run only what is missing or failed there.
-    """
+    key: ClassVar[str] = "sweep"
 
-    jobs: int | None = None
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        if self.jobs is not None and self.jobs < 1:
-            raise invalid("sweep.jobs", self.jobs, "a whole number of at least 1, or null")
+    jobs: int | None = option(None, "jobs at a time; null: one, or what the launcher says", at_least=1)
+    resume: bool = option(False, "run only what is missing or failed in an earlier sweep")
 
 
 @dataclass(frozen=True)
@@ -140,10 +133,10 @@ def _is_hydras(override: Override) -> bool:
     return key == "hydra" or key.startswith(("hydra.", "hydra/", "sweep.")) or key == "sweep"
 
 
-def _steering(overrides: list[str]) -> tuple[Options, str, list[str]]:
+def _steering(overrides: list[str]) -> tuple[SweepOptions, str, list[str]]:
     """What steers the sweep: its options, the launcher's name, and Hydra's own overrides with the launcher in them."""
     cfg, _ = compose(overrides, keep_sweep=True)
-    options = build(Options, OmegaConf.to_container(cfg.sweep, resolve=True), "sweep")  # type: ignore[arg-type]
+    options = build(SweepOptions, OmegaConf.to_container(cfg.sweep, resolve=True), "sweep")  # type: ignore[arg-type]
     values = {o.key_or_group: str(o.value()) for o in parse(overrides)}
     overrides = [text for text in overrides if not text.lstrip("+~").startswith("sweep")]
     launcher = values.get("hydra/launcher", "basic")
@@ -182,7 +175,7 @@ def _sweeper_params(master: DictConfig, own: Sequence[Override]) -> list[Overrid
     return [o for o in parse([f"{key}={value}" for key, value in params.items()]) if o.key_or_group not in known]
 
 
-def _folder(master: DictConfig, options: Options, steering: Sequence[str], overrides: Sequence[str]) -> Path:
+def _folder(master: DictConfig, options: SweepOptions, steering: Sequence[str], overrides: Sequence[str]) -> Path:
     """The sweep's folder: that of `hydra.sweep.dir`; to resume without one, the newest with the same overrides."""
     try:
         folder = Path(str(master.hydra.sweep.dir)).absolute()
@@ -357,7 +350,7 @@ def _stopped_midway(sweep: Path, job: Job) -> bool:
 
 
 def _launch_all(
-    hydra: Any, master: DictConfig, name: str, options: Options, ledger: Ledger, jobs: Sequence[Job]
+    hydra: Any, master: DictConfig, name: str, options: SweepOptions, ledger: Ledger, jobs: Sequence[Job]
 ) -> list[int]:
     """Launch what waits, and again what still waits after a launcher has failed; returns the signals caught."""
     numbers = [job.number for job in jobs]
@@ -431,7 +424,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def at_a_time(name: str, launcher: DictConfig, options: Options, waiting: int) -> int:
+def at_a_time(name: str, launcher: DictConfig, options: SweepOptions, waiting: int) -> int:
     """How many jobs a launcher has at work on one machine.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kanpinn.backbones.base import Backbone
@@ -12,6 +12,7 @@ from kanpinn.backbones.layers import Linear
 from kanpinn.backbones.separable.factors import STARTS, Factors
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid, unknown_choice
+from kanpinn.options import option
 
 LAST = ("sum", "linear")
 
@@ -35,29 +36,27 @@ class Separable(SplineOptions):
 
     one_coordinate: ClassVar[bool] = True
 
-    width: list[int] = field(default_factory=lambda: [5])
-    rank: int = 8
-    last: str = "sum"
-    grids: dict[str, int] = field(default_factory=dict)
-    start: str = "random"
+    width: list[int] = option([5], "hidden widths of each factor network; none: a single layer of splines", at_least=1)
+    rank: int = option(8, "number of products that are added", at_least=1)
+    last: str = option("sum", "sum: own products for every unknown; linear: all share them, with weights", one_of=LAST)
+    grids: dict[str, int] = option(
+        {}, "spline intervals on the coarsest level of coordinates that have others than grid", at_least=1
+    )
+    start: str = option(
+        "random",
+        "random; or legendre: functions of time begin as Legendre polynomials, those of space as zero",
+        one_of=STARTS,
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start not in STARTS:
-            raise unknown_choice("backbone.start", self.start, STARTS)
+    def check(self) -> None:
+        """Refuse a start without meaning for these layers, and random features; raises UserError."""
+        super().check()
         if self.start == "legendre" and (self.width or self.base or self.bias or self.knots != "uniform"):
             raise invalid(
                 "backbone.start",
                 self.start,
                 "random, unless backbone.width=[], without base and bias, on uniform knots",
             )
-        for name, grid in self.grids.items():
-            if isinstance(grid, bool) or not isinstance(grid, int) or grid < 1:
-                raise invalid(f"backbone.grids.{name}", grid, "an integer of at least 1")
-        if self.rank < 1:
-            raise invalid("backbone.rank", self.rank, "an integer of at least 1")
-        if self.last not in LAST:
-            raise unknown_choice("backbone.last", self.last, LAST)
         if self.embedding.kind == "fourier":
             raise invalid(
                 "backbone.embedding.kind", "fourier", "auto, none or periodic (backbone=separable sees one coordinate)"
