@@ -9,7 +9,7 @@ import torch
 
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
-from kanpinn.geometry import Box, Points
+from kanpinn.geometry import Box, Points, Restricted
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -99,6 +99,8 @@ def test_supports_are_faces_planes_regions_or_several_of_them():
     assert part.chart.measure == pytest.approx(2 * 0.5 * 1)
     # Parameters are in the order of the region's coordinates, points in that of the domain's.
     assert part.chart.stretched(np.array([[0.25, 0.5, 0.125]])).tolist() == [[2.0, 0.125, 1.25]]
+    ranged = Restricted(Box(t=(1, 2), x=(0, 4), y=(0, 1)), lambda p: p[:, 0] < 1.5)
+    assert supports(ranged)[0].chart.measure == pytest.approx(2 * 0.5 * 0.5)
     (half,) = supports("x-", where=lambda p: p.t < 2.5)
     assert half.chart.measure == pytest.approx(0.5 * 1.5)
 

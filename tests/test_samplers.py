@@ -220,6 +220,17 @@ def test_dtype_is_kept_and_single_precision_stays_in_the_box():
     assert (found.interior.points >= ends[0]).all() and (found.interior.points <= ends[1]).all()
 
 
+def test_intervals_that_single_precision_cannot_resolve_are_refused():
+    @dataclass(frozen=True)
+    class Late(Square):
+        domain = Box(x=(0, 1), t=(1.7e9, 1.7e9 + 60))
+
+    sampler = SAMPLERS["sobol"](interior=64)
+    assert len(sampler.draw(Late(), 0, np.random.default_rng(0)).interior.points[:, 1].unique()) == 64
+    with pytest.raises(UserError, match=r"dtype=float32: numbers lie 2e\+02 apart in t from 1.7e\+09 to 1.7e\+09"):
+        sampler.draw(Late(), 0, np.random.default_rng(0), dtype=torch.float32)
+
+
 def test_points_per_level():
     assert SAMPLERS["sobol"](interior=100, boundary=[8, 16, 32], growth=1.5).counts(2) == (225, 32)
     found = draw("sobol", Rod(), level=1, interior=[16, 64])

@@ -17,7 +17,7 @@ from kanpinn.options import Options, option
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.problem import region_of
-from kanpinn.samplers.placing import Request, finite_residual, joined, on_piece, share
+from kanpinn.samplers.placing import Request, check_precision, finite_residual, joined, on_piece, share
 from kanpinn.samplers.sample import CollocationSample, PointSet
 
 MOST_POINTS = 10**8
@@ -187,11 +187,13 @@ class Sampler(Options, ABC):
 
         Raises:
             DivergedError: If a rule looks at a residual that is not finite.
-            UserError: If the level or a condition has no number of points, or a condition holds nowhere in the domain.
+            UserError: If the level or a condition has no number of points, a condition holds nowhere in the domain, or
+                points cannot be told apart.
         """
         region, posed = region_of(problem), problem.conditions()
         if region.measure == 0:
             raise UserError(f"problem={type(problem).__name__}: no point of the box lies inside the domain.")
+        check_precision(region, dtype)
         interior, _ = self.counts(level)
         counts = self.condition_counts([condition.name for condition in posed], level)
 

@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.errors import DivergedError
-from kanpinn.geometry import Piece
+from kanpinn.errors import DivergedError, UserError
+from kanpinn.geometry import Piece, Region
 from kanpinn.geometry.chart import Array
 from kanpinn.samplers.sample import PointSet
 
 ToTensor = Callable[[Array], Tensor]
 Placed = tuple[PointSet, Tensor | None]
 """Points of a condition and, where it compares two, the paired ones `[N, d]`."""
+
+FEWEST_NUMBERS = 2**10
+"""Floating-point numbers of the points' type that an interval must hold."""
 
 
 @final
@@ -35,6 +38,18 @@ class Request:
     generator: np.random.Generator
     cells: Mapping[str, int]
     residual: Callable[[Array], Array] | None = None
+
+
+def check_precision(region: Region, dtype: torch.dtype) -> None:
+    """Refuse intervals whose points a floating-point type cannot tell apart; raises UserError."""
+    epsilon = torch.finfo(dtype).eps
+    for name, a, b in zip(region.names, region.lower, region.upper, strict=True):
+        apart = epsilon * max(abs(a), abs(b))
+        if b - a < FEWEST_NUMBERS * apart:
+            raise UserError(
+                f"dtype={str(dtype).removeprefix('torch.')}: numbers lie {apart:.2g} apart in {name} from {a:g} to "
+                f"{b:g}; shift or scale {name}, or use a type with more digits"
+            )
 
 
 def finite_residual(
