@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserEr
 
     Args:
         key: The config key or argument the user gave.
-        value: The value they gave.
+        value: What they gave.
         choices: Everything that would have been valid.
 
     Returns:
@@ -68,8 +69,8 @@ def invalid(key: str, value: object, expected: str) -> UserError:
 
     Args:
         key: The config key or argument the user gave.
-        value: The value they gave.
-        expected: The valid values, in words ("an integer of at least 1").
+        value: What they gave.
+        expected: What would have been valid, in words ("an integer of at least 1").
 
     Returns:
         The error, to be raised by the caller.
@@ -79,3 +80,19 @@ def invalid(key: str, value: object, expected: str) -> UserError:
 
 def _short(value: object) -> str:
     return shown(value).replace("\n", " ")[:80]
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def complain(kind: str, error: BaseException | str) -> None:
+    """Print one line on stderr, whatever line breaks the message has."""
+    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, by which a file could steer the terminal; line breaks stay."""
+    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -74,8 +74,10 @@ def recorded_run(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
     def run(cfg, folder):
         from kanpinn.errors import DivergedError, Interrupted, UserError
+        from kanpinn.settings.compose import check_folder
         from kanpinn.settings.config import validate
 
+        check_folder(folder)
         resolved = validate(cfg).resolved
         seed = resolved["seed"]
         asked.append({"folder": folder, **resolved})

@@ -1,7 +1,9 @@
 """The command line: commands, exit codes, sweeps and what they leave behind."""
 
 import csv
+import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +14,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from kanpinn.cli.list import TITLES
 from kanpinn.cli.main import COMMANDS
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
+from kanpinn.settings.compose import compose
 from kanpinn.settings.discovery import choices
 from kanpinn.settings.registry import REGISTRY
 
@@ -105,14 +109,41 @@ def test_every_command_has_help(name, folder):
     assert f"usage: kanpinn {name}" in done.stdout
 
 
-def test_solve_help_shows_the_config_and_does_nothing_else(kanpinn, folder):
-    result = kanpinn("solve", "--help")
+def test_solve_help_explains_every_key_and_does_nothing_else(kanpinn, folder):
+    result = kanpinn("solve", "--help", "backbone=kan")
     assert result.code == 0
-    assert "backbone: chebykan, kan, mlp" in result.out  # the choices
-    assert "name: separable" in result.out  # and what poisson takes
-    assert "seed: 0" in result.out
-    assert "${tuned:" not in result.out  # but what it stands for
+    assert "  backbone=kan\n      one of chebykan, kan, mlp" in result.out  # the choices
+    assert "  backbone.width=[8]\n      hidden widths" in result.out  # what the problem recommends for this one
+    assert "  seed=0\n      seed of every random choice; a whole number of at least 0\n" in result.out
+    assert "  problem.kx=1.0\n      Half-waves per unit length in x" in result.out
+    assert "${" not in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [(title, name) for title, group in TITLES.items() for name in choices(group)]
+)
+def test_list_explains_the_options_of_every_choice(title, name, kanpinn):
+    """Every key a user may give in this group is there, with a line of help."""
+    result = kanpinn("list", title, name)
+    assert result.code == 0
+    assert max(map(len, result.out.splitlines())) <= 80
+    if title == "experiments":
+        return
+    cfg, _ = compose([f"{TITLES[title]}={name}"])
+    chosen = OmegaConf.to_container(cfg, resolve=True)[TITLES[title]]
+    keys = {f"{TITLES[title]}.{key}" for key in chosen if key not in ("name", "tuned", "embedding")}
+    told = [line.strip().partition("=")[0] for line in result.out.splitlines() if re.match(r"  \w+\.", line)]
+    assert keys <= set(told)
+    for line, after in itertools.pairwise(result.out.splitlines()):
+        if re.match(r"  \w+\.", line):
+            assert after.startswith("      ") and after.strip()
+
+
+def test_list_refuses_an_unknown_choice(kanpinn):
+    result = kanpinn("list", "optimizers", "levenberg")
+    assert result.code == 2 and "Did you mean 'levenberg_marquardt'?" in result.err
 
 
 def test_version(kanpinn):

@@ -1,5 +1,6 @@
 """The config: what a problem recommends, what a user's folder adds, and strict types."""
 
+import dataclasses
 import re
 import resource
 import subprocess
@@ -14,11 +15,13 @@ from omegaconf import OmegaConf
 from support.user_problems import DECAY
 
 from kanpinn.errors import UserError
-from kanpinn.options import build, conform, describe
-from kanpinn.settings.compose import check_folder, compose, expand
+from kanpinn.options import build, conform, declared_options, describe, explained
+from kanpinn.settings.compose import check_folder, compose
 from kanpinn.settings.config import COMPONENTS, load_problem_class, validate
 from kanpinn.settings.discovery import choices
+from kanpinn.settings.options import Settings
 from kanpinn.settings.registry import REGISTRY
+from kanpinn.sweep.launch import SweepOptions
 
 
 @pytest.fixture
@@ -139,14 +142,6 @@ def test_folders_that_hold_something_are_refused(folder):
         check_folder(folder / "metrics.json")
 
 
-def test_a_sweep_is_checked_one_value_at_a_time():
-    jobs = expand(["seed=0,1,2", "backbone=kan,mlp", "dtype=float32"])
-    assert jobs[0] == ["seed=0", "backbone=kan", "dtype=float32"]
-    assert sorted(jobs[1:]) == sorted(
-        [["seed=1", *jobs[0][1:]], ["seed=2", *jobs[0][1:]], ["seed=0", "backbone=mlp", "dtype=float32"]]
-    )
-
-
 @dataclass
 class Inner:
     size: int = 1
@@ -212,3 +207,33 @@ def test_import_and_compose_take_less_than_four_seconds(folder):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Processor seconds: those on the clock depend on what else runs.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in REGISTRY for name in choices(group)])
+def test_a_config_file_holds_the_declared_options_with_their_defaults(group, name):
+    """Where a problem recommends nothing, `kanpinn solve` and a class made in Python agree, key by key."""
+    cfg = OmegaConf.create({"problem": {"name": "none"}, "backbone": {"name": "none"}})
+    cfg[group] = compose([f"{group}={name}"])[0][group]
+    found = OmegaConf.to_container(cfg, resolve=True)[group]
+    assert found.pop("name") == name
+    given = {"stages": found["stages"]} if name == "custom" else {}  # it has none by default
+    declared = dataclasses.asdict(REGISTRY[group][name](**given))
+    assert found == {key: declared[key] for key in declared_options(REGISTRY[group][name])}
+
+
+def test_the_top_level_keys_have_their_declared_defaults():
+    values = OmegaConf.to_container(compose([], keep_sweep=True)[0])
+    assert values["sweep"] == dataclasses.asdict(SweepOptions())
+    declared = dataclasses.asdict(Settings(seed=0))
+    assert {key: values[key] for key in declared} == declared
+    assert set(values) == {*declared, "sweep", "problem", *COMPONENTS}
+
+
+def test_every_option_has_help():
+    classes = [cls for names in REGISTRY.values() for cls in names.values()]
+    for cls in (*classes, Settings, SweepOptions):
+        fields = [field.name for field in dataclasses.fields(cls) if field.init]
+        assert set(fields) == set(declared_options(cls)), cls
+        for key, words, text in explained(cls, ""):
+            assert words and text, (cls, key)
+            assert text == text.strip(" .") and "\n" not in text, (cls, key)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from kanpinn.cli.main import Parser, complain
-from kanpinn.errors import EXIT_DONE, UserError
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE, UserError, complain
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser, complain, printable
-from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from kanpinn.cli.main import Parser
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, printable
 
 
 def run(argv: Sequence[str]) -> int:

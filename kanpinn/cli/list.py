@@ -1,4 +1,4 @@
-"""`kanpinn list [group]`: what can be chosen, one line each, without loading torch."""
+"""`kanpinn list [group [choice]]`: what can be chosen, one line each without loading torch; options of a choice."""
 
 from __future__ import annotations
 
@@ -25,17 +25,29 @@ TITLES = {
 
 
 def run(argv: Sequence[str]) -> int:
-    """Print the choices of one group or of all; raises UserError for an unknown group."""
-    parser = Parser(prog="kanpinn list", description="List what can be chosen, one line each.")
+    """Print the choices of one group or of all, or the options of one choice; raises UserError for an unknown one."""
+    parser = Parser(prog="kanpinn list", description="List what can be chosen; of one choice, list the options.")
     parser.add_argument("group", nargs="?", help=", ".join(TITLES))
-    asked = parser.parse_args(argv).group
+    parser.add_argument("choice", nargs="?", help="a choice of the group: its options, with ranges and defaults")
+    arguments = parser.parse_args(argv)
+    asked = arguments.group
     if asked is not None and asked not in TITLES:
         raise unknown_choice("group", asked, TITLES)
+    if asked is not None and arguments.choice is not None:
+        known = choices(TITLES[asked])
+        if arguments.choice not in known:
+            raise unknown_choice(TITLES[asked], arguments.choice, known)
+        from kanpinn.cli.explain import choice
+
+        print(choice(TITLES[asked], arguments.choice))
+        return EXIT_DONE
     for title in [asked] if asked else [title for title in TITLES if choices(TITLES[title])]:
         if asked is None:
             print(f"{title} ({TITLES[title]}=…)")
         for line in described(TITLES[title]):
             print(line if asked else f"  {line}")
+    if asked is None:
+        print("options of a choice: kanpinn list GROUP CHOICE, as in kanpinn list optimizers adam")
     return EXIT_DONE
 
 

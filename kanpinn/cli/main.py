@@ -20,6 +20,7 @@ from kanpinn.errors import (
     Interrupted,
     KanpinnWarning,
     UserError,
+    complain,
 )
 
 COMMANDS = {
@@ -88,16 +89,6 @@ def script() -> NoReturn:
     # Until a run begins there is nothing to save: leave at once and quietly, also in the middle of an import.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     sys.exit(main())
-
-
-def complain(kind: str, error: BaseException | str) -> None:
-    """Print one line on stderr, whatever line breaks the message has."""
-    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """A text without the control characters by which a file's content could steer the terminal; line breaks stay."""
-    return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _dispatch(argv: list[str]) -> int:

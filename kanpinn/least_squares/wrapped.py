@@ -37,12 +37,12 @@ class SubspaceProblem(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """Points of the inner problem, `[N, d]`."""
+        """Those of the inner problem, `[N, d]`."""
         return self.inner.points
 
     @property
     def version(self) -> int:
-        """Version of the inner problem."""
+        """That of the inner problem."""
         return self.inner.version
 
     def _moved(self, theta: Tensor) -> Tensor:
@@ -127,12 +127,12 @@ class ShardedProblem(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """Points of all processes, `[N, d]`."""
+        """Those of all processes, `[N, d]`."""
         return self.whole.points
 
     @property
     def version(self) -> int:
-        """Version of the whole problem."""
+        """That of the whole problem."""
         return self.whole.version
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:

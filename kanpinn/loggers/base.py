@@ -20,9 +20,9 @@ class Logger(Options, ABC):
     Whatever a method raises is caught by `Report`: a logger never stops a solve.
 
     Attributes:
-        package: Package that it imports, "" for none.
+        package: What it imports, "" for nothing.
         extra: The extra of kanpinn that installs it.
-        every: Number of steps from one message to the next.
+        every: Of how many steps it is told one.
     """
 
     key: ClassVar[str] = "logger"

@@ -111,9 +111,6 @@ class SsBroyden(Optimizer):
         """
         _check_size(backbone.size)
 
-    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
-        return parameters**2
-
     def start(self, size: int, steps: int) -> None:
         """Begin anew.
 
@@ -143,7 +140,7 @@ class SsBroyden(Optimizer):
         self._inverse = None if state["inverse"] is None else tensor(state["inverse"], device)
         self._updates = int(state["updates"])
 
-    def back_off(self) -> bool:
+    def retreat(self) -> bool:
         self._inverse = None
         return False
 

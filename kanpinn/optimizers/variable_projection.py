@@ -71,9 +71,6 @@ class VariableProjection(Optimizer):
                 "gauss_newton_cg, lbfgs, ssbroyden"
             )
 
-    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
-        return points * parameters + 3 * parameters**2
-
     def start(self, size: int, steps: int) -> None:
         self._damping = NielsenDamping(self.damping)
         self._last: Tensor | None = None  # the last step accepted in all parameters, [P]
@@ -91,8 +88,8 @@ class VariableProjection(Optimizer):
         self._damping.load_state(state["damping"])
         self._last = None if state["last"] is None else tensor(state["last"], device)
 
-    def back_off(self) -> bool:
-        self._damping.back_off()
+    def retreat(self) -> bool:
+        self._damping.retreat()
         self._last = None
         return True
 

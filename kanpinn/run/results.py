@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from kanpinn.api import Solution
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
@@ -25,6 +23,7 @@ from kanpinn.io.atomic import write_json
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.run.progress import warn
 from kanpinn.settings.options import Configuration
+from kanpinn.settings.resolving import yaml_text
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import Training
 from kanpinn.solver.time_marching import Solver
@@ -119,7 +118,7 @@ def _solution_file(
     return SolutionFile(
         problem=metrics["problem"],
         equation=problem.equation,
-        config=OmegaConf.to_yaml(OmegaConf.create(configuration.resolved)),
+        config=yaml_text(configuration.resolved),
         seed=metrics["seed"],
         dtype=configuration.settings.dtype,
         status=metrics["status"],

@@ -13,14 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from hydra.core.override_parser.types import OverrideType
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from kanpinn import __version__
 from kanpinn.api import Solution, load
-from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, invalid
+from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
 )
@@ -35,9 +31,10 @@ from kanpinn.run.progress import RunLog, summary, warn
 from kanpinn.run.results import draw, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.watch import RunWatch
-from kanpinn.settings.compose import check_folder, parse
-from kanpinn.settings.config import COMPONENTS, one_line, validate
+from kanpinn.settings.compose import check_folder, parse, single_value
+from kanpinn.settings.config import COMPONENTS, validate
 from kanpinn.settings.options import Configuration
+from kanpinn.settings.resolving import read_config, yaml_text
 from kanpinn.solver.time_marching import Solver
 
 FINISHED = ("converged", "step_limit", "diverged")
@@ -54,7 +51,7 @@ LEFT_ALONE_S = 3600.0
 """Seconds after which a temporary file of anything else is one that nobody finishes."""
 
 
-def run(config: DictConfig | Mapping[str, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
+def run(config: Mapping[Any, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
     """Solve one problem and write one run folder.
 
     Args:
@@ -252,12 +249,9 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     """Overrides of a resumed run by dotted key; raises UserError for one that may not change."""
     changed = {}
     for override in parse(overrides):
-        key = override.key_or_group
-        if key not in RESUMABLE:
-            raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
-        if override.type != OverrideType.CHANGE or override.is_sweep_override():
-            raise invalid("resume", override.input_line, f"{key}=… with one value")
-        changed[key] = override.value()
+        if override.key_or_group not in RESUMABLE:
+            raise UserError(f"{override.key_or_group} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
+        changed[override.key_or_group] = single_value(override, "resume")
     return changed
 
 
@@ -266,13 +260,7 @@ def _written_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder}: nothing to resume: neither {checkpoints.FOLDER}/ nor config.yaml is in it")
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: cannot be read as a config ({one_line(error)})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no config")
-    return {str(key): value for key, value in found.items()}
+    return read_config(path)
 
 
 def _same_conditions(checkpoint: checkpoints.Checkpoint, configuration: Configuration) -> None:
@@ -304,7 +292,7 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
 
 
 def _write_config(configuration: Configuration, folder: Path) -> None:
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(configuration.resolved)))
+    write_text(folder / "config.yaml", yaml_text(configuration.resolved))
 
 
 def _now() -> str:

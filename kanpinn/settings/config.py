@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.multilevel import Schedule
@@ -16,10 +15,10 @@ from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform, unknown_key
 from kanpinn.pde import Problem
-from kanpinn.settings.config_limits import check_interpolations, check_resolved
 from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
 from kanpinn.settings.options import Configuration, Settings
 from kanpinn.settings.registry import REGISTRY, options
+from kanpinn.settings.resolving import resolve
 from kanpinn.solver.setup import Setup
 
 COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experiment"))
@@ -27,31 +26,6 @@ COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experi
 
 _RESERVED = ("name", "conditions", "tuned")
 """Keys of the problem group that are not coefficients."""
-
-_ABSENT = object()
-
-
-def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
-    """The resolver `${tuned:schedule.steps,100}`: what the problem recommends, for the chosen backbone or for all.
-
-    Args:
-        path: Where it stands under `problem.tuned.<backbone>`, else under `problem.tuned`.
-        default: What is taken if it stands in neither place.
-        _root_: The whole config.
-
-    Returns:
-        The value.
-    """
-    backbone = OmegaConf.select(_root_, "backbone.name", default="")
-    for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):
-        value = OmegaConf.select(_root_, place, default=_ABSENT)
-        if value is not _ABSENT:
-            return value
-    # Wrapped, because OmegaConf.resolve cannot store a plain list or dict in place of an interpolation.
-    return OmegaConf.create(default) if isinstance(default, list | dict) else default
-
-
-OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
 
 
 def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,12 +36,6 @@ def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[st
     cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: OmegaConf.load(file)})
     plain = OmegaConf.to_container(cfg, resolve=True)
     return plain[group]  # type: ignore[index,return-value]
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message that says something, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
@@ -180,39 +148,6 @@ def optimizer_of(
     base = run if name == run["name"] else _file_options("optimizer", name, values)
     options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
     return build(REGISTRY["optimizer"][name], options, key)
-
-
-def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a config into plain values.
-
-    Args:
-        cfg: The composed config.
-
-    Returns:
-        Nested dicts and lists, every interpolation done.
-
-    Raises:
-        UserError: If an interpolation fails or a mandatory value ("???") is missing.
-    """
-    try:
-        created = OmegaConf.create(cfg)  # type: ignore[arg-type]
-        check_interpolations(created)
-        plain = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
-    except UserError:
-        raise
-    except RecursionError as error:
-        raise UserError("config: nested without end.") from error
-    except (
-        OmegaConfBaseException,
-        AssertionError,
-        TypeError,
-        ValueError,
-    ) as error:  # OmegaConf's, for what it cannot hold
-        raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
-    check_resolved(plain)
-    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:

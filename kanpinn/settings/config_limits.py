@@ -1,35 +1,26 @@
-"""What no config may do, whoever wrote it: name code, read the environment, grow without bound, write just anywhere."""
+"""Limits of every config: it names no code, reads no environment, grows within bounds, writes below its folder."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict, read_write
-from omegaconf.errors import GrammarParseError
-from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
-from omegaconf.grammar_parser import parse
+from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
 
 from kanpinn.errors import UserError
 from kanpinn.settings.discovery import users
+from kanpinn.settings.launchers import TARGETS
 
 RESOLVERS = ("tuned", "now", "hydra", "python_version")
 """Resolvers a config may call. oc.env is not among them: config.yaml and solution.h5 hold the resolved config and are
 passed on, and an environment holds passwords."""
-
-TARGETS = (
-    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
-    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
-    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
-    "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
-)
-"""The classes that Hydra may be asked to make."""
+_FORM = re.compile(rf"\$\{{\s*(?:({'|'.join(RESOLVERS)}):\s*([^${{}},\\]*?)\s*(?=[,}}])|(\.*)([\w.\[\]-]+)\s*\}})")
+"""Interpolations a config may use: a resolver with its first argument, or a key with the dots before it."""
 
 MOST_LETTERS = 1_000_000
 """The longest text, all interpolations replaced."""
@@ -68,7 +59,7 @@ def check_files(folder: Path) -> None:
 
 
 def _expanded(node: yaml.Node, known: dict[int, int], entered: set[int]) -> int:
-    """How many values a YAML node has once every alias is copied out."""
+    """Number of values of a YAML node once every alias is copied out."""
     if id(node) in entered:
         raise RecursionError
     if id(node) not in known:
@@ -106,7 +97,7 @@ def check_overrides(keys: Collection[str]) -> None:
 
 
 def check_interpolations(cfg: Container) -> None:
-    """Refuse interpolations that call an unknown resolver, run in circles or grow without bound; resolves none of them.
+    """Refuse interpolations of other forms than those known, in circles, or that grow without bound; resolves none.
 
     Args:
         cfg: The composed config.
@@ -114,106 +105,82 @@ def check_interpolations(cfg: Container) -> None:
     Raises:
         UserError: Naming the key.
     """
-    sizes = _Sizes(cfg)
-    parts = dict(cfg._value()) if isinstance(cfg._value(), dict) else {"": cfg}  # type: ignore[arg-type]
-    hydra = parts.pop("hydra", None)
-    parts |= {f"hydra.{name}": node for name, node in hydra._value().items()} if hydra is not None else {}
-    parts.pop("hydra.overrides", None)  # the command line word by word, which nothing replaces anything in
-    if sum(sizes.of(node, 0) for node in parts.values()) > MOST_LETTERS:
+    root = _tree(OmegaConf.to_container(cfg, resolve=False))
+    root.get("hydra", {}).pop("overrides", None)  # the command line word by word, which nothing replaces anything in
+    if _Sizes(root).of((), 0) > MOST_LETTERS:
         raise UserError(f"the config is longer than {MOST_LETTERS:,} letters.")
 
 
+def _tree(value: Any) -> Any:
+    """Nested dicts and lists as nested dicts with texts as keys."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {str(name): _tree(item) for name, item in items}
+    return value
+
+
 class _Sizes:
-    """How long the nodes of a config are as text once every interpolation is replaced, found without doing so."""
+    """Lengths of the nodes of a config as text once every interpolation is replaced, found without doing so."""
 
-    def __init__(self, root: Container) -> None:
+    def __init__(self, root: dict[str, Any]) -> None:
         self.root = root
-        self.known: dict[int, int] = {}
-        self.entered: set[int] = set()
+        self.known: dict[tuple[str, ...], int] = {}
+        self.entered: set[tuple[str, ...]] = set()
 
-    def of(self, node: Node | None, depth: int) -> int:
-        if node is None:
-            return 0
-        if id(node) in self.known:
-            return self.known[id(node)]
-        if id(node) in self.entered or depth > DEEPEST:
-            raise UserError(f"{_key(node)}: its interpolations run in a circle, or more than {DEEPEST} deep.")
-        self.entered.add(id(node))
-        value = node._value()
-        if isinstance(value, str):
-            total = len(value) + (self._interpolated(node, value, depth) if "${" in value else 0)
-        elif isinstance(value, dict):
-            total = sum(len(str(name)) + self.of(child, depth + 1) for name, child in value.items())
-        elif isinstance(value, list):
-            total = sum(1 + self.of(child, depth + 1) for child in value)
+    def of(self, path: tuple[str, ...], depth: int) -> int:
+        """The length of the node at a path."""
+        if path in self.known:
+            return self.known[path]
+        key = ".".join(path) or "config"
+        if path in self.entered or depth > DEEPEST:
+            raise UserError(f"{key}: its interpolations run in a circle, or more than {DEEPEST} deep.")
+        self.entered.add(path)
+        value = functools.reduce(lambda node, part: node[part], path, self.root)
+        if isinstance(value, dict):
+            total = sum(len(name) + self.of((*path, name), depth + 1) for name in value)
         else:
-            total = 8
+            total = len(value) if isinstance(value, str) else 8
+            if isinstance(value, str) and "${" in value:
+                total += sum(self.of(target, depth + 1) for target in self._targets(path, key, value))
         if total > MOST_LETTERS:
-            raise UserError(f"{_key(node)}: its interpolations grow to {total:.3g} letters; a config is shorter.")
-        self.entered.discard(id(node))
-        self.known[id(node)] = total
+            raise UserError(f"{key}: its interpolations grow to {total:.3g} letters; a config is shorter.")
+        self.entered.discard(path)
+        self.known[path] = total
         return total
 
-    def _interpolated(self, node: Node, text: str, depth: int) -> int:
-        """The size of everything that the interpolations in a text stand for."""
+    def _targets(self, path: tuple[str, ...], key: str, text: str) -> Iterator[tuple[str, ...]]:
+        """Paths that the interpolations in a text refer to."""
         if "\\${" in text or len(text) > LONGEST_INTERPOLATION:
-            raise UserError(f"{_key(node)}={text[:60]}: interpolations are not escaped here, nor longer than a line.")
-        try:
-            tree = parse(text)
-        except GrammarParseError as error:
-            raise UserError(f"{_key(node)}={text[:60]}: not a valid interpolation: {error}") from error
-        return sum(
-            self.of(target, depth + 1) for path, start in self._targets(node, tree) for target in self._on(path, start)
-        )
+            raise UserError(f"{key}={text[:60]}: interpolations are not escaped here, nor longer than a line.")
+        for start in re.finditer(r"\$\{", text):
+            form = _FORM.match(text, start.start())
+            if form is None:
+                valid = ", ".join(f"${{{name}:…}}" for name in RESOLVERS)
+                raise UserError(f"{key}={text[:60]}: not an interpolation a config may use; valid: ${{key}}, {valid}.")
+            resolver, argument, dots, name = form.groups()
+            if name is not None:
+                base = path[: -len(dots)] if dots else ()
+                yield from self._at((*base, *re.split(r"[.\[\]]+", name.rstrip("]"))))
+            elif resolver == "hydra":
+                yield from self._at(("hydra", *argument.split(".")))
+            elif resolver == "tuned":
+                backbone = self.root.get("backbone")
+                chosen = str(backbone.get("name", "")) if isinstance(backbone, dict) else ""
+                for place in ((chosen,), ()):
+                    yield from self._at(("problem", "tuned", *place, *argument.split(".")))
 
-    def _targets(self, node: Node, tree: Any) -> Iterator[tuple[str, Container | None]]:
-        """Every key that interpolations in a text refer to, with the container it counts from."""
-        if isinstance(tree, OmegaConfGrammarParser.InterpolationNodeContext):
-            path = tree.getText()[2:-1]
-            if "${" in path:
-                raise UserError(f"{_key(node)}=${{{path}}}: a key cannot be put together by another interpolation.")
-            start: Container | None = self.root
-            if path.startswith("."):
-                ups = len(path) - len(path.lstrip("."))
-                start = node._get_parent()  # type: ignore[assignment]
-                for _ in range(ups - 1):
-                    start = None if start is None else start._get_parent()  # type: ignore[assignment]
-            yield path.lstrip("."), start
-        elif isinstance(tree, OmegaConfGrammarParser.InterpolationResolverContext):
-            name, _, rest = tree.getText()[2:-1].partition(":")
-            if name not in RESOLVERS:
-                raise UserError(
-                    f"{_key(node)}: {name} is not a resolver a config may use; valid: {', '.join(RESOLVERS)}."
-                )
-            first = rest.partition(",")[0]
-            if "${" in first:
-                raise UserError(f"{_key(node)}: the first argument of {name} cannot be another interpolation.")
-            if name == "tuned":
-                chosen = next((name._value() for name in self._on("backbone.name", self.root)), "")
-                places = [first, f"{chosen}.{first}"] if isinstance(chosen, str) and "${" not in chosen else [""]
-                yield from ((f"problem.tuned.{path}", self.root) for path in places)
-            elif name == "hydra":
-                yield f"hydra.{first}", self.root
-        for child in getattr(tree, "getChildren", tuple)():  # a leaf has none
-            yield from self._targets(node, child)
-
-    def _on(self, path: str, start: Node | None) -> Iterator[Node]:
-        """The node at a key, or the interpolation on the way to it."""
-        node = start
-        for part in [word for word in re.split(r"[.\[\]]", path) if word]:
-            value = node._value() if isinstance(node, Container) else None
-            if isinstance(value, dict):
-                node = value.get(part)
-            elif isinstance(value, list) and part.isdigit():
-                node = value[int(part)] if int(part) < len(value) else None
-            else:
-                break
-        if node is not None:
-            yield node
-
-
-def _key(node: Node) -> str:
-    return str(node._get_full_key(None)) or "config"
+    def _at(self, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """The path if there is a node, or that of an interpolation on the way to it."""
+        node: Any = self.root
+        for k, part in enumerate(path):
+            if not isinstance(node, dict):
+                if isinstance(node, str) and "${" in node:
+                    yield path[:k]
+                return
+            if part not in node:
+                return
+            node = node[part]
+        yield path
 
 
 def check_resolved(values: Any, key: str = "config") -> None:
@@ -246,8 +213,7 @@ def check_hydra(cfg: DictConfig, own: Collection[str]) -> None:
     Raises:
         UserError: Naming the key.
     """
-    hydra = OmegaConf.to_container(cfg._get_node("hydra"), resolve=False)  # type: ignore[arg-type]
-    assert isinstance(hydra, dict)
+    hydra: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     for key, value in _leaves(hydra, "hydra"):
         if key.rpartition(".")[2] == "_target_" and value not in TARGETS:
             raise UserError(f"{key}={str(value)[:80]}: configs do not name code; valid choices: {', '.join(TARGETS)}.")
@@ -292,7 +258,7 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _given(key: str, own: Collection[str]) -> bool:
-    """Whether a key, or a mapping it stands in, was given on the command line."""
+    """True for a key that was given on the command line, or stands in a mapping that was."""
     return any(key == given or key.startswith(f"{given}.") for given in own)
 
 

@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING
 
 # Whoever unpickles a task in a new process needs the resolvers and the search path that this registers.
 import kanpinn.settings.compose  # noqa: F401
-from kanpinn.cli.main import complain
-from kanpinn.cli.solve import solve_into
-from kanpinn.errors import EXIT_DONE, EXIT_SOLVE_FAILED, EXIT_USER_ERROR, DivergedError, Interrupted, UserError
-from kanpinn.settings.config import one_line
+from kanpinn.errors import (
+    EXIT_DONE,
+    EXIT_SOLVE_FAILED,
+    EXIT_USER_ERROR,
+    DivergedError,
+    Interrupted,
+    UserError,
+    complain,
+    one_line,
+)
 from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth
 from kanpinn.sweep.summary import write_summary
 
@@ -101,7 +107,7 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
 
             resume(folder, [] if cfg.output.progress else ["output.progress=false"])
         else:
-            solve_into(cfg, folder)
+            _solve(cfg, folder)
     except UserError as error:
         code, reason = EXIT_USER_ERROR, str(error)
         complain(f"{name}: error", error)
@@ -122,6 +128,22 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         # Written after every job, so that a stopped sweep has its summary too.
         ledger.finish(replace(job, state="ended", code=code, reason=" ".join(reason.split())))
         write_summary(ledger)
+
+
+def _solve(cfg: DictConfig, folder: Path) -> None:
+    """Solve, and leave no empty folder behind if that is refused: Hydra has made it."""
+    from omegaconf import open_dict
+
+    from kanpinn.run.run import run
+
+    with open_dict(cfg):
+        cfg.pop("sweep", None)
+    try:
+        run(cfg, folder)
+    except (UserError, OSError):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _run_quietly(ledger: Ledger, job: Job, cfg: DictConfig) -> None:

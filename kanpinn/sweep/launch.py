@@ -26,8 +26,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.cli.main import complain
-from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, invalid
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, Interrupted, UserError, complain, invalid, one_line
 from kanpinn.io.lock import held
 from kanpinn.options import Options, build, option
 from kanpinn.settings.compose import (
@@ -40,7 +39,7 @@ from kanpinn.settings.compose import (
     parse,
     quoted,
 )
-from kanpinn.settings.config import one_line, validate
+from kanpinn.settings.config import validate
 from kanpinn.sweep.job import Task
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
 from kanpinn.sweep.summary import NAMES, metrics, write_summary

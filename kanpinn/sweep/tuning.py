@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
-from kanpinn.cli.main import complain
-from kanpinn.errors import DivergedError, UserError, invalid
+from kanpinn.errors import DivergedError, UserError, complain, invalid, one_line
 from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
 from kanpinn.settings.compose import compose, free, parse
-from kanpinn.settings.config import one_line, validate
+from kanpinn.settings.config import validate
 from kanpinn.settings.options import Configuration
 from kanpinn.sweep.job import fork
 from kanpinn.sweep.ledger import Job, at_work, birth

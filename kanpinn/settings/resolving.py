@@ -1,0 +1,83 @@
+"""Interpolations of a config replaced: the problem's recommendations, and the config as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from kanpinn.errors import UserError, one_line
+from kanpinn.settings.config_limits import check_interpolations, check_resolved
+
+_ABSENT = object()
+
+
+def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
+    """Resolve `${tuned:schedule.steps,100}`: the problem's recommendation for the chosen backbone, or for all.
+
+    Args:
+        path: Where it stands under `problem.tuned.<backbone>`, else under `problem.tuned`.
+        default: What is taken if it stands in neither place.
+        _root_: The whole config.
+
+    Returns:
+        The value.
+    """
+    backbone = OmegaConf.select(_root_, "backbone.name", default="")
+    for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):
+        value = OmegaConf.select(_root_, place, default=_ABSENT)
+        if value is not _ABSENT:
+            return value
+    # Wrapped, because OmegaConf.resolve cannot store a plain list or dict in place of an interpolation.
+    return OmegaConf.create(default) if isinstance(default, list | dict) else default
+
+
+OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
+
+
+def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a config into plain values.
+
+    Args:
+        cfg: The composed config.
+
+    Returns:
+        Nested dicts and lists, every interpolation done.
+
+    Raises:
+        UserError: If an interpolation fails or a mandatory value ("???") is missing.
+    """
+    try:
+        created = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+        check_interpolations(created)
+        plain: Any = OmegaConf.to_container(created, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}=???: missing; give it as {error.full_key}=VALUE.") from error
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError("config: nested without end.") from error
+    except (OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:  # for what it cannot hold
+        raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
+    check_resolved(plain)
+    return {str(key): value for key, value in plain.items()}
+
+
+def yaml_text(values: Mapping[str, Any]) -> str:
+    """Return plain values as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config file as plain values, its interpolations as they stand; raises UserError if it is none."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: cannot be read as a config ({one_line(error)})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no config")
+    return {str(key): value for key, value in found.items()}
