@@ -16,6 +16,8 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.condition import pieces_of
+from kanpinn.pde.problem_calls import problem_name
+from kanpinn.pde.time_slab import TimeSlab
 from kanpinn.samplers import SAMPLERS, CollocationSample
 
 DOMAIN = Box(x=(-1, 2), y=(0, 0.5), t=(1, 4))
@@ -218,6 +220,15 @@ def test_normals_are_saved_with_their_points():
         assert (chosen.normals is None) == (normals is None) == (name == "gauge")
         assert normals is None or torch.equal(normals, chosen.normals)
         assert normals is None or (normals.norm(dim=1) == 1).all()
+
+
+def test_a_problem_with_a_coefficient_called_whole_keeps_its_name():
+    @dataclass(frozen=True)
+    class Parted(Fluxes):
+        whole: float = 1.0
+
+    assert problem_name(Parted()) == "Parted"
+    assert problem_name(TimeSlab(Parted(), 1, 2)) == "Parted"
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -14,6 +14,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.pde.problem import Problem, output_names
+from kanpinn.pde.time_slab import TimeSlab
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -46,13 +47,16 @@ def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any)
 
 
 def problem_name(problem: Problem) -> str:
-    """The name of a problem's class, also where the problem is a part of another (a time slab)."""
-    return type(getattr(problem, "whole", problem)).__name__
+    """Return the name of a problem's class, for a time slab that of the whole problem."""
+    return _whole(problem).__name__
+
+
+def _whole(problem: Problem) -> type[Problem]:
+    return type(problem.whole if isinstance(problem, TimeSlab) else problem)
 
 
 def _source(problem: Problem) -> str | None:
-    module = sys.modules.get(type(getattr(problem, "whole", problem)).__module__)
-    return getattr(module, "__file__", None)
+    return getattr(sys.modules.get(_whole(problem).__module__), "__file__", None)
 
 
 def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
