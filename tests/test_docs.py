@@ -1,7 +1,7 @@
 """README, docs and CONTRIBUTING as a reader takes them: every block of code in them runs, in the order of the page.
 
-How long things take is cut by one rule (`shortened.py`). A block whose first line is a comment with a path is written
-to that file; a command or a kind of block that this test does not know fails it.
+How long things take is cut by one rule (`support/shortened.py`). A block whose first line is a comment with a path is
+written to that file; a command or a kind of block that this test does not know fails it.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def test_every_notebook_runs(folder):
             import sys
             sys.path.insert(0, {str(Path(__file__).parent)!r})
             import kanpinn
-            from shortened import shortened_solve
+            from support.shortened import shortened_solve
             kanpinn.solve = shortened_solve(kanpinn.solve)
         """
         notebook.cells.insert(0, nbformat.v4.new_code_cell(inspect.cleandoc(short)))
