@@ -8,7 +8,7 @@ import pytest
 
 from kanpinn.multilevel import SCHEDULES, Stage
 from kanpinn.multilevel.diagram import MAX_WIDTH, diagram
-from kanpinn.multilevel.schedules import visits
+from kanpinn.multilevel.stages import visits
 
 
 def grid(level: int) -> int:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from support.naive_network import Options
 from torch import Tensor
 
+import kanpinn
 from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
-from kanpinn.backbones.edits import Edit, edited
+from kanpinn.backbones.edits import Edit, edited, rebuilt, refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.spline_layer import SplineSpec
+from kanpinn.errors import UserError
+from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
-from kanpinn.pde.problem import Box
+from kanpinn.multilevel.diagram import diagram
+from kanpinn.multilevel.schedules import Custom
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 NETWORKS: dict[str, Options] = {
@@ -55,6 +64,12 @@ def edit_of(name: str, kind: str, amount: Any, level: int = 0) -> Edit:
     return edited(network, kind, amount, np.random.default_rng(1))
 
 
+def start(network: Backbone, name: str) -> Tensor:
+    """Random parameters, also of the network that begins as zero."""
+    theta = network.initial(np.random.default_rng(0))
+    return theta + 0.1 * random(len(theta)) if name == "separable, legendre" else theta
+
+
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
@@ -77,9 +92,7 @@ def space_for(network: Backbone, name: str) -> JetSpace:
 def test_edits_keep_values_and_derivatives(name: str, kind: str, amount: Any, dtype: torch.dtype) -> None:
     edit = edit_of(name, kind, amount)
     assert edit.after.size > edit.before.size
-    theta = edit.before.initial(np.random.default_rng(0)).to(dtype)
-    if name == "separable, legendre":  # which begins as zero
-        theta = theta + 0.1 * random(len(theta)).to(dtype)
+    theta = start(edit.before, name).to(dtype)
     new = edit(theta)
     assert new.dtype == dtype
     space, x = space_for(edit.before, name), points().to(dtype)
@@ -90,3 +103,192 @@ def test_edits_keep_values_and_derivatives(name: str, kind: str, amount: Any, dt
         # Each differentiation multiplies rounding of the coefficients by 1/h.
         tolerance = unit * (edit.before.grid or 1) ** len(letters)
         assert float((after[c] - before[c]).abs().max()) <= tolerance * float(before[c].abs().max()), letters
+
+
+@each
+def test_maps_are_affine_and_their_transposes_adjoint(name: str, kind: str, amount: Any) -> None:
+    edit = edit_of(name, kind, amount)
+    a, b, g = random(edit.before.size), random(edit.before.size, seed=1), random(edit.after.size, seed=2)
+    assert torch.equal(edit.linear(2.0 * a - 4.0 * b), 2.0 * edit.linear(a) - 4.0 * edit.linear(b))
+    assert torch.equal(edit(a) - edit.offset, edit(b) - edit.offset + edit.linear(a - b)) or torch.allclose(
+        edit(a) - edit(b), edit.linear(a - b), rtol=1e-14, atol=1e-14
+    )
+    assert float(edit.linear(a) @ g) == pytest.approx(float(a @ edit.transpose(g)), rel=1e-12)
+    # The pairing of a gradient with a change of parameters is kept.
+    assert float(edit.dual(a) @ edit.linear(b)) == pytest.approx(float(a @ b), rel=1e-12)
+    batch = random(2, 3, edit.before.size)
+    assert torch.equal(edit.linear(batch)[1, 2], edit.linear(batch[1, 2]))
+    assert edit.transpose(edit.linear(batch)).shape == batch.shape
+
+
+@each
+def test_gradients_obey_the_chain_rule_and_reach_new_parameters(name: str, kind: str, amount: Any) -> None:
+    edit = edit_of(name, kind, amount)
+    theta = edit.before.initial(np.random.default_rng(0)) + 0.1 * random(edit.before.size)
+    x, space = points(30), JetSpace(DOMAIN.names, ("x",) if space_for(edit.before, name).order else ())
+    weights = random(len(space), len(x), 2, seed=2)
+
+    def gradient(network: Backbone, vector: Tensor) -> Tensor:
+        leaf = vector.clone().requires_grad_(True)
+        loss = (weights * network.forward(leaf, x, space).data.square()).sum()
+        return torch.autograd.grad(loss, leaf)[0]
+
+    new, own = gradient(edit.after, edit(theta)), gradient(edit.before, theta)
+    assert float((edit.transpose(new) - own).abs().max()) <= 1e-10 * float(own.abs().max())
+    added = new.clone()
+    added[edit.linear(torch.ones(edit.before.size)) != 0] = 0.0
+    assert float(added.abs().max()) > 1e-6 * float(own.abs().max())
+
+
+WIDER: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "kan": ("widen", 2, {"width": [5, 4]}),
+    "relu_kan": ("widen", 1, {"width": [4]}),
+    "chebykan": ("widen", [0, 3], {"width": [3, 5]}),
+    "mlp": ("widen", 2, {"width": [5, 4]}),
+    "multkan": ("rank", 2, {"mult": [3, 4]}),
+    "separable": ("widen", 2, {"width": [5]}),
+    "separable, one layer": ("rank", 2, {"rank": 5}),
+    "separable, linear last": ("rank", 1, {"rank": 3}),
+}
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_an_edited_network_is_the_one_of_the_larger_options(name: str) -> None:
+    kind, amount, options = WIDER[name]
+    larger, network = build(replace(NETWORKS[name], **options)), edit_of(name, kind, amount).after
+    assert network.blocks.shapes == larger.blocks.shapes
+    if "separable" not in name:  # whose factors have embeddings of their own
+        assert network.layers == larger.layers
+
+
+@pytest.mark.parametrize(("name", "kind", "amount"), [c for c in CASES if c[0] not in ("mlp", "kan, fine")])
+def test_edits_and_refinement_commute(name: str, kind: str, amount: Any) -> None:
+    first, second = edit_of(name, kind, amount), edit_of(name, kind, amount, level=1)
+    if "separable" not in name:  # whose factors have embeddings of their own
+        assert first.after.refined().layers == second.after.layers
+    assert first.after.refined().blocks.shapes == second.after.blocks.shapes
+    assert second.after.coarsened().blocks.shapes == first.after.blocks.shapes
+    assert rebuilt(build(NETWORKS[name]), first.after.edits).blocks.shapes == first.after.blocks.shapes
+    theta = start(first.before, name)
+    finer = refinement(first.after)
+    x, space = points(), JetSpace(DOMAIN.names, ())
+    before, after = (
+        first.before.forward(theta, x, space).value,
+        finer.after.forward(finer(first(theta)), x, space).value,
+    )
+    unit = 1e-11 if name == "relu_kan" else 1e-12  # whose large coefficients cancel, more so on finer knots
+    assert float((after - before).abs().max()) <= unit * float(before.abs().max())
+
+
+@pytest.mark.parametrize("knots", ["uniform", "cosine"])
+@pytest.mark.parametrize("degree", range(1, 8))
+def test_the_identity_layers_coefficients_are_scipys_of_x(knots: str, degree: int) -> None:
+    spec = SplineSpec(9, degree, knots=knots)
+    x = np.linspace(-1, 1, 200)
+    values = BSpline(np.asarray(spec.knot_vector()), spec.identity(), degree)(x)
+    assert np.abs(values - x).max() < 4e-16 * 2**degree
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "amount", "message"),
+    [
+        (Kan(width=[]), "widen", 2, r"^widen=2: expected a network with hidden layers"),
+        (Separable(width=[]), "widen", 2, r"^widen=2: expected a network with hidden layers"),
+        (Kan(width=[3]), "widen", [1, 2], r"^widen=\[1, ?2\]: expected one number, or one for each of the 1 hidden"),
+        (Mlp(), "deepen", 1, r"^deepen=1: expected a network of splines or polynomials"),
+        (Kan(outside="clamp"), "deepen", 1, r"^backbone\.outside=clamp: expected extrapolate to deepen"),
+        (Kan(), "rank", 1, r"^rank=1: expected backbone=separable or multkan"),
+        (MultKan(width=[3], mult=0), "rank", 1, r"^rank=1: expected backbone=separable or multkan"),
+    ],
+)
+def test_edits_that_a_network_has_not_are_refused_in_one_line(
+    options: Options, kind: str, amount: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        edited(build(options), kind, amount, np.random.default_rng(0))
+
+
+def test_a_network_of_periodic_splines_alone_is_not_deepened() -> None:
+    options = Separable(width=[], grid=8, embedding=EmbeddingOptions(periodic="spline"))
+    network = options.build(options.embedding.build(DOMAIN, ("x",), np.random.default_rng(0)), 1)
+    with pytest.raises(UserError, match=r"^backbone\.embedding\.periodic=spline: expected angle to deepen"):
+        edited(network, "deepen", 1, np.random.default_rng(0))
+
+
+RUNS = {
+    "kan": ["backbone=kan", "backbone.width=[3]"],
+    "multkan": ["backbone=multkan", "backbone.width=[3]", "backbone.mult=1"],
+    "separable": ["backbone=separable", "backbone.width=[]", "backbone.rank=2"],
+}
+STAGES = {
+    "kan": "[{level:0,steps:8},{level:0,steps:8,widen:2},{level:1,steps:8,deepen:1},{level:0,steps:4},"
+    "{level:1,steps:4}]",
+    "multkan": "[{level:0,steps:8},{level:1,steps:8,widen:[1],rank:1}]",
+    "separable": "[{level:0,steps:8},{level:0,steps:8,rank:3},{level:1,steps:8}]",
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "adam", "ssbroyden"])
+def test_stages_change_the_network_and_training_goes_on(name: str, optimizer: str, tmp_path: Path) -> None:
+    words = ["problem=heat", "output.points=9", "output.figures=false", "output.progress=false", "threads=1"]
+    words += [*RUNS[name], "backbone.grid=2", "backbone.degree=4", "schedule=custom", f"schedule.stages={STAGES[name]}"]
+    words += [f"optimizer={optimizer}", "schedule.optimizer_state=transfer", f"hydra.run.dir={tmp_path / 'run'}"]
+    solution = kanpinn.solve(words)
+    levels = solution.metrics["levels"]
+    for before, record in itertools.pairwise(levels):
+        if record["entered"] in ("widen", "rank", "refine"):
+            assert record["transfer_gap"] < 1e-12
+            assert record["parameters"] > before["parameters"]
+            assert record["loss"] < before["loss"] or optimizer == "adam"  # whose loss may rise again
+    assert levels[-1]["loss"] < levels[0]["loss"]
+    x = np.array([[0.3, 0.2], [0.7, 0.9]])
+    assert np.array_equal(kanpinn.load(tmp_path / "run")(x)["u"], solution(x)["u"])
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("[{level:0,steps:1,widen:2}]", r"^schedule\.stages\[0\]\.widen=2: expected no change in the first stage"),
+        ("[{level:0,steps:1},{level:0,steps:1,widen:0}]", r"\.stages\[1\]\.widen=0: expected a whole number from 1"),
+        ("[{level:0,steps:1},{level:0,steps:1,widen:[0,0]}]", r"\.stages\[1\]\.widen=\[0,0\]: expected a whole number"),
+        ("[{level:0,steps:1},{level:0,steps:1,deepen:true}]", r"\.stages\[1\]\.deepen=true: expected a whole number"),
+        ("[{level:0,steps:1},{level:0,steps:1,rank:[1]}]", r"\.stages\[1\]\.rank=\[1\]: expected a whole number"),
+        ("[{level:0,steps:1},{level:0,steps:1,wide:2}]", r"\.stages\[1\]=wide: unknown\. Did you mean 'widen'"),
+        (
+            "[{level:1,steps:1},{level:0,steps:1,widen:2},{level:1,steps:1}]",
+            r"\.stages\[1\]\.widen=2: expected no change on a level below one visited before",
+        ),
+        (
+            "[{level:0,steps:1},{level:0,steps:1,rank:2}]",
+            r"^schedule\.stages\[1\]\.rank=2: expected backbone=separable or multkan",
+        ),
+        (
+            "[{level:0,steps:1},{level:0,steps:1,widen:[1,1,1]}]",
+            r"^schedule\.stages\[1\]\.widen=\[1, ?1, ?1\]: expected one number, or one for each of the 2 hidden",
+        ),
+    ],
+)
+def test_stages_with_edits_that_cannot_be_are_refused_before_any_work(
+    stages: str, message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = ["problem=heat", "backbone=kan", "backbone.width=[3,2]", "schedule=custom", f"schedule.stages={stages}"]
+    with pytest.raises(UserError, match=message) as refused:
+        kanpinn.solve([*words, f"hydra.run.dir={folder}"])
+    assert "\n" not in str(refused.value)
+    assert not folder.exists()
+
+
+def test_time_slabs_refuse_edits() -> None:
+    with pytest.raises(UserError, match=r"widen=2: expected no change of the network with schedule\.slabs above 1"):
+        Custom(slabs=2, stages=[{"level": 0, "steps": 1}, {"level": 0, "steps": 1, "widen": 2}])
+
+
+def test_the_diagram_shows_edits() -> None:
+    stages = [{"level": 0, "steps": 20}, {"level": 0, "steps": 20, "widen": 2}, {"level": 1, "steps": 9, "deepen": 1}]
+    top, joint, bottom = diagram(Custom(stages=stages).plan(), {0: 4, 1: 8}).splitlines()[:3]
+    assert top.split() == ["level", "1", "grid", "8", "[deepen", "1]9"]
+    assert bottom == "level 0  grid 4  20+[widen 2]20"
+    assert joint.index("╱") == len(bottom)
+    assert diagram(Custom(stages=stages[:2]).plan(), {0: 4}) == "level 0  grid 4  40 steps: 20+[widen 2]20"

@@ -47,6 +47,7 @@ TINY = [
 ASCENDING = ["schedule.steps=[5,4]", "schedule.starts=2", "schedule.start_steps=2"]
 CYCLES = ["schedule.cycles=1", "schedule.pre=2", "schedule.post=2", "schedule.coarsest=3"]
 STAGES = "[{level:0,steps:3},{level:1,steps:3},{level:0,steps:3},{level:1,steps:2}]"
+EDITED = "[{level:0,steps:3},{level:0,steps:2,widen:1},{level:1,steps:3,deepen:1},{level:0,steps:2},{level:1,steps:2}]"
 SCHEDULES = {
     "nested": ["schedule=nested", *ASCENDING],
     "single": ["schedule=single", *ASCENDING],
@@ -54,6 +55,7 @@ SCHEDULES = {
     "w_cycle": ["schedule=w_cycle", *CYCLES, "schedule.levels=3", "schedule.coarsest=2", "schedule.layers=last"],
     "fmg": ["schedule=fmg", *CYCLES, "schedule.steps=3", "schedule.optimizer_state=transfer"],
     "custom": ["schedule=custom", f"schedule.stages={STAGES}", "schedule.optimizer_state=transfer"],
+    "edits": ["schedule=custom", f"schedule.stages={EDITED}", "schedule.optimizer_state=transfer"],
     "slabs": ["schedule=nested", "schedule.slabs=3", "schedule.steps=[3,2]"],
     "slabs, cold": ["schedule=nested", "schedule.slabs=2", "schedule.warm=false", *ASCENDING],
 }

@@ -8,7 +8,8 @@ import pytest
 
 from kanpinn.errors import UserError
 from kanpinn.multilevel import SCHEDULES
-from kanpinn.multilevel.schedules import Custom, Fmg, Nested, Single, StopRule, VCycle, WCycle, visits
+from kanpinn.multilevel.schedules import Custom, Fmg, Nested, Single, VCycle, WCycle
+from kanpinn.multilevel.stages import StopRule, visits
 
 
 def plan(schedule) -> list[tuple[int, int, int | None]]:

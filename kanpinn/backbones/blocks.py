@@ -36,7 +36,7 @@ class Blocks:
         """Return the arrays of a vector `[..., P]` as views `[..., *shape]`, by name."""
         batch = vector.shape[:-1]
         return {
-            name: vector[..., part].reshape(*batch, *shape)
+            name: vector[..., part].reshape((*batch, *shape))
             for (name, shape), part in zip(self.shapes.items(), self.slices.values(), strict=True)
         }
 

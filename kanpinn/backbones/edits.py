@@ -31,7 +31,7 @@ from kanpinn.backbones.separable.factors import Factors
 from kanpinn.errors import invalid
 from kanpinn.splines.nesting import Nesting
 
-MOST = 1000
+MOST_ADDED = 1000
 """Largest number of nodes, layers or products that one edit adds."""
 
 Vector = Callable[[Tensor], Tensor]
@@ -149,11 +149,16 @@ def _ends(layer: Layer) -> tuple[int, int]:
     return inputs, outputs
 
 
+def _joining(network: Backbone) -> list[int]:
+    """Numbers of the layers whose parameters join nodes."""
+    shapes = [next(iter(layer.blocks.shapes.values()), ()) for layer in network.layers]
+    return [k for k, shape in enumerate(shapes) if len(shape) > 1]
+
+
 def _hidden(network: Backbone) -> list[tuple[int, int, Multiply]]:
     """Per hidden layer: number of the layer before it and of the one after it, and the multiplications between."""
-    sized = [k for k, layer in enumerate(network.layers) if layer.size]
     found = []
-    for before, after in pairwise(sized):
+    for before, after in pairwise(_joining(network)):
         outputs = _ends(network.layers[before])[1]
         between = [layer for layer in network.layers[before:after] if isinstance(layer, Multiply)]
         found.append((before, after, between[0] if between else Multiply(outputs, 0)))
@@ -195,7 +200,7 @@ def _deepen(network: Backbone, layers: int, key: str) -> _Growth:
     if isinstance(network.layers[0], Factors):
         return _of_factors(network, lambda one: _deepen(one, layers, key), start="random")
     growth = [_Grown(layer, k) for k, layer in enumerate(network.layers)]
-    last = max(k for k, layer in enumerate(network.layers) if layer.size)
+    last = _joining(network)[-1]
     inputs = _ends(network.layers[last])[0]
     same = network.layers[last].resized(inputs, inputs)
     if same.identity() is None:
@@ -258,7 +263,17 @@ EDITS: dict[str, Callable[[Backbone, Any, str], _Growth]] = {
 }
 
 
-def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Generator, key: str = "") -> Edit:
+def _recorded(network: Backbone, growth: _Growth, kind: str, amount: Any) -> Backbone:
+    record = (kind, amount if isinstance(amount, int) else tuple(amount))
+    return replace(_network(network, growth), edits=(*network.edits, record))
+
+
+def enlarged(network: Backbone, kind: str, amount: Any, key: str = "") -> Backbone:
+    """Return the network that `edited` makes of one, without the map of parameters; `key` names it in messages."""
+    return _recorded(network, EDITS[kind](network, amount, key or kind), kind, amount)
+
+
+def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
     """Return one of `EDITS` of a network.
 
     Args:
@@ -266,7 +281,6 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
         kind: "widen", "deepen" or "rank".
         amount: Number of nodes (or a list, one per hidden layer), layers or products to be added.
         generator: Draws what is random.
-        key: Config key for messages.
 
     Returns:
         The edit; at A θ + b the new network is the same function as the old one at θ.
@@ -274,9 +288,8 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
     Raises:
         UserError: If this network has no such edit.
     """
-    growth = EDITS[kind](network, amount, key or kind)
-    record = (kind, amount if isinstance(amount, int) else tuple(amount))
-    after = replace(_network(network, growth), edits=(*network.edits, record))
+    growth = EDITS[kind](network, amount, kind)
+    after = _recorded(network, growth, kind, amount)
     source = torch.full((after.size,), -1)  # number of the old parameter that each new one is
     offset = after.initial(generator)
     numbers, values = after.blocks.view(source), after.blocks.view(offset)
@@ -305,5 +318,5 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
 def rebuilt(network: Backbone, edits: Iterable[tuple[str, Any]]) -> Backbone:
     """Return a network with the edits that another one of the same options has had."""
     for kind, amount in edits:
-        network = edited(network, kind, amount, np.random.default_rng(0)).after
+        network = enlarged(network, kind, amount)
     return network

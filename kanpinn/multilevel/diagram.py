@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kanpinn.multilevel.schedules import Stage
+from kanpinn.multilevel.stages import Stage
 
 MAX_WIDTH = 100
 _UP, _DOWN = "╱", "╲"
@@ -19,7 +19,8 @@ class Visit:
 
     Attributes:
         level: The level.
-        label: Its steps, as shown: "100", "80+20" for two stages, "8×20+100" for eight random starts before them.
+        label: Its steps, as shown: "100", "80+20" for two stages, "8×20+100" for eight random starts before them,
+            "80+[widen 2]20" where the network is changed.
         steps: Steps of all its stages, random starts included.
     """
 
@@ -49,8 +50,10 @@ def visited(stages: Sequence[Stage]) -> list[Visit]:
             if stages[k].trial is not None:
                 same = (s.trial is not None and s.level == level for s in stages[k:])
                 alike = next((n for n, holds in enumerate(same) if not holds), len(stages) - k)
-            if stages[k].steps:
-                labels.append(f"{alike}×{stages[k].steps}" if stages[k].trial is not None else str(stages[k].steps))
+            edits = "".join(f"[{kind} {amount}]".replace("(", "").replace(")", "") for kind, amount in stages[k].edits)
+            if stages[k].steps or edits:
+                times = f"{alike}×" if stages[k].trial is not None else edits
+                labels.append(f"{times}{stages[k].steps}")
             steps += alike * stages[k].steps
             k += alike
         out.append(Visit(level, "+".join(labels) or _NOTHING, steps))
@@ -78,7 +81,8 @@ def diagram(
     trials = [stage for stage in stages if stage.trial is not None]
     starts = f"; {len(trials)} random starts of {trials[0].steps} steps, the best goes on" if trials else ""
     if len(visits) == 1:
-        return f"{names[visits[0].level]}  {total}{starts}"
+        edits = f": {visits[0].label}" if any(stage.edits for stage in stages) else ""
+        return f"{names[visits[0].level]}  {total}{edits}{starts}"
     indent = max(map(len, names.values())) + 2
     shown, rest = _fitting(visits, min(width, MAX_WIDTH) - indent)
     low, high = min(v.level for v in visits), max(v.level for v in visits)

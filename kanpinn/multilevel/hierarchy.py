@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.edits import Edit, edited, rebuilt
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.correction import Correction, FasProblem, correct, galerkin
@@ -29,6 +32,16 @@ class Suspended:
     problem: LeastSquares
     theta: Tensor
     start: Tensor
+
+
+def levels_to(network: Backbone) -> list[Backbone]:
+    """Return a network and all that it is a refinement of, the coarsest first."""
+    levels = [network]
+    while levels[0].level:
+        coarser = levels[0].coarsened()
+        assert coarser is not None
+        levels.insert(0, coarser)
+    return levels
 
 
 class Hierarchy:
@@ -90,6 +103,23 @@ class Hierarchy:
         self.level += 1
         self.problem = self._objective(self.backbone)
 
+    def edit(self, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
+        """Change the network under work, and all coarser levels with it, without changing its function.
+
+        Args:
+            kind: "widen", "deepen" or "rank" (see `kanpinn.backbones.edits`).
+            amount: Number of nodes, layers or products added.
+            generator: Draws what is random.
+
+        Returns:
+            The edit.
+        """
+        found = edited(self.backbone, kind, amount, generator)
+        self.theta = found(self.theta)
+        self.backbones = levels_to(found.after)
+        self.problem = self._objective(self.backbone)
+        return found
+
     def descend(self, kind: str, radius: float | None = None, layers: str = "all") -> None:
         """Suspend the level under work and pose its coarse problem.
 
@@ -139,19 +169,22 @@ class Hierarchy:
                 problems.append({"kind": "galerkin", "layers": "all" if whole else "last"})
         suspended = [{"theta": waiting.theta, "start": waiting.start} for waiting in self.suspended]
         known = {"level": self.level, "levels": len(self.backbones), "theta": self.theta}
+        known["edits"] = [list(edit) for edit in self.backbone.edits]
         return {**known, "problems": problems, "suspended": suspended}
 
-    def load_state(self, state: State, device: torch.device) -> None:
+    def load_state(self, state: State, edits: Sequence[tuple[str, Any]], device: torch.device) -> None:
         """Stand where another hierarchy of the same coarsest network stood.
 
         Args:
             state: What `state` returned there, arrays in place of tensors.
+            edits: Those of its networks, checked.
             device: Where tensors go.
 
         Raises:
             ValueError: If the state does not fit the network.
         """
         levels, self.level = int(state["levels"]), int(state["level"])
+        self.backbones = [rebuilt(self.backbones[0], edits)]
         while len(self.backbones) < levels and self.backbones[-1].refinable:
             self.backbones.append(self.backbones[-1].refined())
         if len(self.backbones) != levels or not 0 <= self.level <= self.level + len(state["suspended"]) < levels:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from kanpinn.backbones.edits import EDITS, MOST_ADDED
 from kanpinn.errors import invalid, unknown_choice
+from kanpinn.multilevel.stages import Stage, StopRule, joined, visits
 from kanpinn.options import Options, option
 
 MAX_LEVELS = 12
@@ -19,79 +21,12 @@ LAYERS = ("all", "last")
 OPTIMIZER_STATES = ("reset", "transfer")
 
 
-@dataclass(frozen=True)
-class StopRule:
-    """When a stage ends before its steps are used up.
-
-    Attributes:
-        tolerance: Stop once the loss is at most this; None never.
-        plateau: Stop once the lowest loss of the last `patience` steps is not below (1 − plateau) times the lowest
-            before them; None never.
-        patience: Steps the plateau rule looks back.
-    """
-
-    tolerance: float | None = None
-    plateau: float | None = None
-    patience: int = 20
-
-    def met(self, losses: Sequence[float]) -> str | None:
-        """Why a stage with these losses should end ("tolerance" or "plateau"), or None."""
-        if self.tolerance is not None and losses and losses[-1] <= self.tolerance:
-            return "tolerance"
-        if self.plateau is not None and len(losses) > self.patience:
-            recent, before = min(losses[-self.patience :]), min(losses[: -self.patience])
-            if recent > (1 - self.plateau) * before:
-                return "plateau"
-        return None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One uninterrupted training on one level.
-
-    How a stage is entered follows from where the run stands. Going up to a level never visited refines the network;
-    going down suspends the finer level and trains a coarse problem that carries its information; going up again adds
-    the coarse correction to the suspended level.
-
-    Attributes:
-        level: The level, 0 the coarsest.
-        steps: Optimiser steps at most; 0 only passes through.
-        stop: When to end earlier.
-        trial: Number of the random start this stage tries; None for the ordinary stages, the first of which continues
-            from the best trial.
-        optimizer: What trains it: a name, a mapping with `name` and options, or None for the run's optimiser.
-    """
-
-    level: int
-    steps: int
-    stop: StopRule = StopRule()
-    trial: int | None = None
-    optimizer: Any = None
-
-
 def _per_level(key: str, value: int | list[int], levels: int) -> list[int]:
     """One number per level from a number or a list whose last entry serves all further levels; raises UserError."""
     values = value if isinstance(value, list) else [value]
     if not values:
         raise invalid(key, value, "one number, or one per level")
     return [values[min(level, len(values) - 1)] for level in range(levels)]
-
-
-def visits(top: int, branches: int) -> list[int]:
-    """The levels of one multigrid cycle, in the order they are visited (Trottenberg et al. 2001, sec. 2.4).
-
-    Args:
-        top: The finest level.
-        branches: Coarse problems solved per visit, γ: 1 is the V-cycle, 2 the W-cycle.
-
-    Returns:
-        Levels from `top` down to 0 and back; a level visited twice in a row is listed once.
-    """
-    if top == 0:
-        return [0]
-    below = visits(top - 1, branches)
-    inner = below + below[1:] * (branches - 1)  # a repetition goes on where the one before it ended
-    return [top, *inner, top]
 
 
 @dataclass
@@ -129,13 +64,12 @@ class Schedule(Options, ABC):
 
     @property
     def coarse_problem(self) -> tuple[str, float | None, str]:
-        """What is solved on coarser levels while a finer one waits: `coarse`, `radius` and `layers` of `Cycling`."""
-        return getattr(self, "coarse", "galerkin"), getattr(self, "radius", None), getattr(self, "layers", "all")
+        """Coarse problem while a finer level waits: `coarse`, `radius` and `layers` of `Correcting`."""
+        return "galerkin", None, "all"
 
     def coefficients(self, level: int) -> dict[str, float]:
-        """The problem's coefficients that a level has other values of than the problem, `Nested.curriculum`."""
-        given: Mapping[str, Sequence[float]] = getattr(self, "curriculum", None) or {}
-        return {name: values[level] for name, values in given.items() if level < len(values)}
+        """Coefficients of the problem that have other values on a level than in the problem."""
+        return {}
 
     def _stage(self, level: int, steps: int) -> Stage:
         chosen = None if self.optimizers is None else self.optimizers[min(level, len(self.optimizers) - 1)]
@@ -192,6 +126,9 @@ class Nested(Ascending):
                     expected = "null, or schedule.levels of at least 2: the only level is the finest"
                 raise invalid(f"schedule.curriculum.{name}", values, expected)
 
+    def coefficients(self, level: int) -> dict[str, float]:
+        return {name: values[level] for name, values in (self.curriculum or {}).items() if level < len(values)}
+
     def plan(self) -> list[Stage]:
         return self._ascend(range(self.levels))
 
@@ -209,6 +146,10 @@ class Correcting(Schedule, ABC):
         0.01, "fas: share of the norm of the parameters that its linear term may move; null: any", above=0
     )
     layers: str = option("all", "galerkin: layers that coarse problems change", one_of=LAYERS)
+
+    @property
+    def coarse_problem(self) -> tuple[str, float | None, str]:
+        return self.coarse, self.radius, self.layers
 
 
 @dataclass
@@ -233,17 +174,6 @@ class Cycling(Correcting, ABC):
             steps = (pre[level] if down else 0) + (post[level] if up else 0)
             out.append(self._stage(level, self.coarsest if level == 0 else steps))
         return out
-
-
-def joined(stages: Sequence[Stage]) -> list[Stage]:
-    """The same stages with neighbours on one level made one, so that the optimiser is not stopped in between."""
-    out: list[Stage] = []
-    for stage in stages:
-        if out and out[-1].level == stage.level and out[-1].trial is None and stage.trial is None:
-            out[-1] = replace(out[-1], steps=out[-1].steps + stage.steps)
-        else:
-            out.append(stage)
-    return out
 
 
 @dataclass
@@ -289,32 +219,66 @@ class Custom(Correcting):
     """A free list of stages: any levels in any order; `levels` is one more than the highest of them."""
 
     levels: int = field(default=0, init=False)
-    stages: list[Any] = option([], "stages as {level: 0, steps: 100}, with an optimizer if wanted, in any order")
+    stages: list[Any] = option(
+        [], "stages as {level: 0, steps: 100}, if wanted with optimizer, or widen, deepen or rank: 2 before the steps"
+    )
 
     def check(self) -> None:
         """Refuse stages that are none; raises UserError."""
         if not self.stages:
             raise invalid("schedule.stages", "[]", "a list such as [{level:0,steps:100},{level:1,steps:50}]")
         for k, stage in enumerate(self.stages):
-            key = f"schedule.stages[{k}]"
-            if not isinstance(stage, Mapping):
-                raise invalid(key, stage, "a mapping such as {level:0,steps:100}")
-            for name in stage:
-                if name not in ("level", "steps", "optimizer"):
-                    raise unknown_choice(key, name, ("level", "steps", "optimizer"))
-            for name, least, most in (("level", 0, MAX_LEVELS - 1), ("steps", 0, 10**9)):
-                value = stage.get(name)
-                if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                    raise invalid(f"{key}.{name}", value, f"a whole number from {least} to {most}")
+            self._check_stage(f"schedule.stages[{k}]", stage)
+        self._check_edits()
         self.levels = 1 + max(stage["level"] for stage in self.stages)
         super().check()
+
+    @staticmethod
+    def _check_stage(key: str, stage: Any) -> None:
+        """Refuse a stage with unknown keys or values out of range; raises UserError."""
+        if not isinstance(stage, Mapping):
+            raise invalid(key, stage, "a mapping such as {level:0,steps:100}")
+        for name in stage:
+            if name not in ("level", "steps", "optimizer", *EDITS):
+                raise unknown_choice(key, name, ("level", "steps", "optimizer", *EDITS))
+        ranges = {"level": (0, MAX_LEVELS - 1), "steps": (0, 10**9), **dict.fromkeys(EDITS, (1, MOST_ADDED))}
+        for name, (least, most) in ranges.items():
+            value = stage.get(name)
+            if name in EDITS and name not in stage:
+                continue
+            each = value if name == "widen" and isinstance(value, list | tuple) and any(value) else [value]
+            least -= len(each) > 1  # a hidden layer may stay as it is
+            if not all(type(one) is int and least <= one <= most for one in each):
+                lists = ", or a list of them, one per hidden layer" if name == "widen" else ""
+                raise invalid(f"{key}.{name}", value, f"a whole number from {least} to {most}{lists}")
+
+    def _check_edits(self) -> None:
+        """Refuse edits where there is no trained network, or a finer one waits for it; raises UserError."""
+        for k, stage in enumerate(self.stages):
+            for name in (name for name in EDITS if name in stage):
+                key, value = f"schedule.stages[{k}].{name}", stage[name]
+                if not k:
+                    raise invalid(key, value, "no change in the first stage, whose network is new")
+                if stage["level"] < max(before["level"] for before in self.stages[:k]):
+                    raise invalid(key, value, "no change on a level below one visited before, which waits for it")
+                if self.slabs > 1:
+                    raise invalid(key, value, "no change of the network with schedule.slabs above 1")
 
     def plan(self) -> list[Stage]:
         plain = [self._stage(stage["level"], stage["steps"]) for stage in self.stages]
         return [
-            replace(stage, optimizer=stage.optimizer if given.get("optimizer") is None else given["optimizer"])
+            replace(
+                stage,
+                optimizer=stage.optimizer if given.get("optimizer") is None else given["optimizer"],
+                edits=tuple((name, _plain(given[name])) for name in EDITS if name in given),
+            )
             for stage, given in zip(plain, self.stages, strict=True)
         ]
+
+
+def _plain(amount: Any) -> Any:
+    """An edit's amount, a tuple in place of a list."""
+    return tuple(amount) if isinstance(amount, Sequence) else amount
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

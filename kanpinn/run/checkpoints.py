@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.edits import rebuilt
 from kanpinn.backbones.time_slabs import in_sequence, slab_networks
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
@@ -107,7 +108,8 @@ class Checkpoints:
         self._number += 1
         meta = {
             "config": self._configuration.resolved,
-            "levels": [body.level for body in slab_networks(backbone)],
+            "levels": [one.level for one in slab_networks(backbone)],
+            "edits": [list(edit) for edit in slab_networks(backbone)[0].edits],
             "problem_file": self._problem[0],
             "problem_source": self._problem[1],
             "threads": torch.get_num_threads(),
@@ -239,23 +241,28 @@ def network(checkpoint: Checkpoint) -> tuple[Residuals, Tensor]:
     configuration = configuration_of(checkpoint, changed={"device": "cpu"})
     try:
         levels = [int(level) for level in checkpoint.meta["levels"]]
+        edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]
         theta = tensor(arrays["theta"], "cpu")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
     setup, schedule = configuration.setup, configuration.setup.schedule
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its levels {levels} are not those of its schedule")
+    planned = [edit for stage in schedule.plan() for edit in stage.edits]
+    if edits != planned[: len(edits)]:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: its edits are not those of its schedule")
     embedding = setup.embedding()
     if embedding.frequencies is not None:
         stored = arrays.get("embedding/frequencies", np.empty(0))
         if stored.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
         embedding.frequencies = torch.from_numpy(stored)
-    bodies = [setup.backbone.build(embedding, len(output_names(setup.problem))) for _ in levels]
+    coarsest = rebuilt(setup.backbone.build(embedding, len(output_names(setup.problem))), edits)
+    networks = [coarsest for _ in levels]
     for k, level in enumerate(levels):
-        while bodies[k].level < level:
-            bodies[k] = bodies[k].refined()
-    backbone = bodies[0] if len(bodies) == 1 else in_sequence(embedding, tuple(bodies))
+        while networks[k].level < level:
+            networks[k] = networks[k].refined()
+    backbone = networks[0] if len(networks) == 1 else in_sequence(embedding, tuple(networks))
     if len(theta) != backbone.size:
         raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
     return setup.residuals(backbone), theta

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import Backbone
+from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
@@ -164,11 +165,23 @@ def check_stages(setup: Setup, backbone: Backbone) -> None:
     trials = sum(stage.trial is not None for stage in stages)
     if trials and torch.equal(*(backbone.initial(np.random.default_rng(seed)) for seed in range(2))):
         raise invalid("schedule.starts", trials, "1 for a network that begins the same whatever the seed")
-    levels = [backbone]
-    while levels[-1].refinable and len(levels) <= max(stage.level for stage in stages):
-        levels.append(levels[-1].refined())
-    for level, chosen in {(stage.level, repr(stage.optimizer)): stage.optimizer for stage in stages}.items():
-        chosen.check_backbone(levels[min(level[0], len(levels) - 1)])
+    pairs = {
+        (network, repr(one.optimizer)): one for one, network in zip(stages, networks(setup, backbone), strict=True)
+    }
+    for (network, _), stage in pairs.items():
+        stage.optimizer.check_backbone(network)
+
+
+def networks(setup: Setup, coarsest: Backbone) -> list[Backbone]:
+    """Return the network of each stage; raises UserError where it cannot be changed as the stage asks for."""
+    levels, found = [coarsest], []
+    for k, stage in enumerate(setup.plan()):
+        for kind, amount in stage.edits:
+            levels = [enlarged(levels[0], kind, amount, f"schedule.stages[{k}].{kind}")]
+        while levels[-1].refinable and len(levels) <= stage.level:
+            levels.append(levels[-1].refined())
+        found.append(levels[min(stage.level, len(levels) - 1)])
+    return found
 
 
 def available_memory(device: str) -> int:
@@ -195,9 +208,7 @@ def check_memory(setup: Setup, available: int) -> None:
         UserError: Naming levels, grid and the memory it would take.
     """
     options, schedule, sampler, problem = setup.backbone, setup.schedule, setup.sampler, setup.problem
-    coarsest = finest = small_network(setup)
-    for _ in range(schedule.levels - 1 if coarsest.refinable else 0):
-        finest = finest.refined()
+    finest = max(networks(setup, small_network(setup)), key=lambda network: network.size)
     parameters = finest.size
     interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
     points = interior + boundary * len(problem.conditions())

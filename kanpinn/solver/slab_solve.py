@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.edits import Edit
 from kanpinn.errors import DivergedError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra
@@ -167,7 +168,7 @@ class Training:
                 self._record(stage, began, level=h.level, entered="restrict")
             else:
                 self._rise(stage, began)
-        self._prepare(stage)
+        self._prepare(stage, [self._edit(stage, *edit) for edit in stage.edits])
         return None
 
     def _unposed(self, error: DivergedError) -> StageEnd:
@@ -198,11 +199,28 @@ class Training:
             h.problem = self._objective(self.backbone)  # so that the level's own number of points is drawn
             self._record(stage, began, level=stage.level, entered="refine")
         else:
-            before = self.below = evaluate(self.objective.residuals, self.theta, self.grid.points)
+            self.below = evaluate(self.objective.residuals, self.theta, self.grid.points)
             h.refine()
-            after = evaluate(self.objective.residuals, self.theta, self.grid.points)
-            gap = max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
-            self._record(stage, began, level=h.level, entered="refine", transfer_gap=gap)
+            self._record(stage, began, level=h.level, entered="refine", transfer_gap=self._gap(self.below))
+
+    def _gap(self, before: dict[str, np.ndarray]) -> float:
+        """Largest change of the output since `before`, relative to its largest value."""
+        after = evaluate(self.objective.residuals, self.theta, self.grid.points)
+        return max(float(np.abs(after[n] - before[n]).max() / (np.abs(before[n]).max() or 1.0)) for n in before)
+
+    def _edit(self, stage: Stage, kind: str, amount: Any) -> Edit:
+        """Change the network under work without changing its function."""
+        began, before = time.perf_counter(), evaluate(self.objective.residuals, self.theta, self.grid.points)
+        edit = self.hierarchy.edit(kind, amount, self._initial)
+        gap, record = self._gap(before), self.levels[-1]
+        if record.steps or not math.isnan(record.loss):
+            self._record(stage, began, entered=kind, transfer_gap=gap)
+        else:  # the visit of the level begins with it
+            record.parameters, record.transfer_gap = edit.after.size, max(gap, record.transfer_gap or 0.0)
+            record.wall_time_s += time.perf_counter() - began
+        sizes = f"{edit.before.size} to {edit.after.size} parameters"
+        self.events.append(f"level {stage.level}, {kind} by {amount}: {sizes}, the output changes by {gap:.1e}")
+        return edit
 
     def _record(self, stage: Stage, began: float, level: int | None = None, **known: Any) -> None:
         """Open the record of a visit."""
@@ -213,11 +231,11 @@ class Training:
         record.wall_time_s = time.perf_counter() - began
         self.levels.append(record)
 
-    def _prepare(self, stage: Stage) -> None:
+    def _prepare(self, stage: Stage, edits: list[Edit]) -> None:
         """Start the stage's optimiser, its random numbers apart from those of all other stages."""
         trial = 0 if stage.trial is None else stage.trial + 1
         stream = self.setup.stream("sketches", self.slab, len(self.levels), trial, len(self.history))
-        self.optimizers.start(stage, stream, corrected=self.levels[-1].entered == "correct")
+        self.optimizers.start(stage, stream, corrected=self.levels[-1].entered == "correct", edits=edits)
 
     def unwind(self) -> None:
         """Add the corrections that finer levels still wait for, so that the network is the finest one."""
@@ -459,7 +477,11 @@ class Training:
         if not 1 <= int(state["hierarchy"]["levels"]) <= schedule.levels:
             raise ValueError(f"{state['hierarchy']['levels']} levels of {schedule.levels}")
         self.costs = CostTable(**{str(name): float(value) for name, value in state["costs"].items()})
-        self.hierarchy.load_state(state["hierarchy"], self.setup.device)
+        edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in state["hierarchy"]["edits"]]
+        planned = [edit for stage in self._plan for edit in stage.edits]
+        if edits != planned[: len(edits)]:
+            raise ValueError(f"edits {edits} of {planned}")
+        self.hierarchy.load_state(state["hierarchy"], edits, self.setup.device)
         self.optimizers.load_state(state["optimizers"], self.setup.device)
         self.collocation.load_state(state["collocation"])
         self._work = float(state["work"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
+from torch import Tensor
 
+from kanpinn.backbones.edits import Edit
 from kanpinn.multilevel import Stage
-from kanpinn.multilevel.hierarchy import Hierarchy
+from kanpinn.multilevel.hierarchy import Hierarchy, levels_to
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers import Optimizer
 from kanpinn.solver.setup import Setup
@@ -35,24 +38,27 @@ class StageOptimizers:
         """That of the level under work."""
         return self._by_level[self._hierarchy.level]
 
-    def start(self, stage: Stage, stream: list[int], *, corrected: bool) -> None:
+    def start(self, stage: Stage, stream: list[int], *, corrected: bool, edits: Sequence[Edit] = ()) -> None:
         """Start a stage's optimiser, with the state of the level it comes from where the schedule asks for that.
 
         Args:
             stage: A stage of the plan, on the level under work.
             stream: Seeds the optimiser's random numbers.
             corrected: Whether the level goes on after a correction, with what its own last visit left.
+            edits: Changes of the network on this level since the last stage.
         """
         hierarchy = self._hierarchy
         optimizer: Optimizer = copy(stage.optimizer)
         optimizer.start(hierarchy.problem.size, stage.steps)
         optimizer.stream = stream
         if self._transfers and stage.trial is None:
-            self._carry(optimizer, corrected=corrected)
+            self._carry(optimizer, edits, corrected=corrected)
+        if edits:  # states of other levels belong to the network before
+            self.forget()
         self.last = hierarchy.level
         self._by_level[self.last], self._stages[self.last] = optimizer, stage
 
-    def _carry(self, optimizer: Optimizer, *, corrected: bool) -> None:
+    def _carry(self, optimizer: Optimizer, edits: Sequence[Edit], *, corrected: bool) -> None:
         """Give an optimiser the state of its own last visit, or that of the level the run comes from."""
         level, before = self._hierarchy.level, self.last
         if corrected and level in self._by_level:
@@ -60,15 +66,14 @@ class StageOptimizers:
         other = None if before is None else self._by_level[before]
         if before is None or other is None or type(other) is not type(optimizer):
             return
-        if before == level:
-            optimizer.carry(other, lambda v: v, lambda v: v)
-            return
-        backbones = self._hierarchy.backbones
-        transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
-        if level > before:
-            optimizer.carry(other, transfer.prolong, transfer.restrict_transpose)
-        else:
-            optimizer.carry(other, transfer.restrict, transfer.prolong_transpose)
+        backbones = levels_to(edits[0].before) if edits else self._hierarchy.backbones
+        vector, covector = [edit.linear for edit in edits], [edit.dual for edit in edits]
+        if before != level:
+            transfer = Transfer(backbones[min(before, level)], backbones[max(before, level)])
+            up = level > before
+            vector.insert(0, transfer.prolong if up else transfer.restrict)
+            covector.insert(0, transfer.restrict_transpose if up else transfer.prolong_transpose)
+        optimizer.carry(other, _chained(vector), _chained(covector))
 
     def forget(self) -> None:
         """Free the state of all of them."""
@@ -116,3 +121,14 @@ class StageOptimizers:
     def __contains__(self, level: object) -> bool:
         """Whether a level has one."""
         return level in self._by_level
+
+
+def _chained(maps: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """One map after the other."""
+
+    def apply(vector: Tensor) -> Tensor:
+        for one in maps:
+            vector = one(vector)
+        return vector
+
+    return apply
