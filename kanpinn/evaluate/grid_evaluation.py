@@ -15,7 +15,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.objective import Objective, pointwise
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
 from kanpinn.pde.problem import inside
@@ -212,7 +212,7 @@ def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str,
     """
     blocks: dict[str, dict[str, list[np.ndarray]]] = {}
     for objective, theta in trained:
-        sizes = objective.pointwise(theta)
+        sizes = pointwise(objective, theta)
         for term, points in objective.collocation.by_term().items():
             names = objective.residuals.problem.domain.names
             columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(names)}

@@ -117,7 +117,6 @@ class NetworkLinearization(Linearization):
         return out
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw `[P]` for w `[M]`."""
         tape, passes = self._pulled
         out = torch.zeros_like(self._theta)
         for equations in passes:
@@ -130,11 +129,9 @@ class NetworkLinearization(Linearization):
         return out
 
     def blocks(self) -> Iterator[Tensor]:
-        """J term by term, in blocks of points, each from passes of its own."""
         return self._blocks()
 
     def dense(self) -> Dense:
-        """The whole J."""
         return self._dense(self._pass())
 
     def _dense(self, known: ForwardPass) -> Dense:

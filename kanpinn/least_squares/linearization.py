@@ -132,23 +132,18 @@ class Dense(Linearization):
     linear: Tensor | None = None
 
     def jvp(self, tangent: Tensor) -> Tensor:
-        """J v `[M]` for v `[P]`."""
         return self.jacobian @ tangent
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw `[P]` for w `[M]`."""
         return self.jacobian.T @ weights
 
     def blocks(self) -> Iterator[Tensor]:
-        """J in blocks of rows."""
         yield from self.jacobian.split(block_rows(self.jacobian.shape[1]))
 
     def dense(self) -> Dense:
-        """Itself."""
         return self
 
     def gram(self) -> NormalEquations:
-        """The normal equations by a dense product."""
         return NormalEquations(gram(self.jacobian), self.gradient, self.loss, self.terms)
 
 
@@ -167,25 +162,20 @@ class Restricted(Linearization):
         return self._map.prolong_transpose(self._inner.gradient)
 
     def jvp(self, tangent: Tensor) -> Tensor:
-        """J P v `[M]`."""
         return self._inner.jvp(self._map.prolong(tangent))
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """PᵀJᵀw."""
         return self._map.prolong_transpose(self._inner.vjp(weights))
 
     def blocks(self) -> Iterator[Tensor]:
-        """The rows of J P."""
         return (self._map.prolong_transpose(block) for block in self._inner.blocks())
 
     def dense(self) -> Dense:
-        """J P stored."""
         found, down = self._inner.dense(), self._map.prolong_transpose
         jacobian, gradient = down(found.jacobian), down(found.gradient)
         return Dense(jacobian, gradient, found.loss, found.terms, found.residual, self.linear)
 
     def summed(self, values: Tensor) -> Tensor:
-        """Sums over all rows."""
         return self._inner.summed(values)
 
 
@@ -214,25 +204,21 @@ class Shifted(Linearization):
         return self._slope(self._inner.gradient)
 
     def jvp(self, tangent: Tensor) -> Tensor:
-        """(J v, √μ v) `[M + P]` for v `[P]`."""
         product = self._inner.jvp(tangent)
         return torch.cat([product, self._root * tangent]) if self._mu else product
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw₁ + √μ w₂ `[P]` for w `[M + P]`."""
         if not self._mu:
             return self._inner.vjp(weights)
         split = len(weights) - len(self._change)
         return self._inner.vjp(weights[:split]) + self._root * weights[split:]
 
     def blocks(self) -> Iterator[Tensor]:
-        """The rows of J, then those of √μ I."""
         yield from self._inner.blocks()
         if self._mu:
             yield torch.diag(torch.full_like(self._change, self._root))
 
     def dense(self) -> Dense:
-        """J with √μ I below it."""
         found, change = self._inner.dense(), self._change
         jacobian = found.jacobian
         if self._mu:
@@ -262,31 +248,25 @@ class Sharded(Linearization):
         return self.summed(self._inner.gradient)
 
     def jvp(self, tangent: Tensor) -> Tensor:
-        """This process's rows of J v."""
         return self._inner.jvp(tangent)
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """Jᵀw `[P]` over the rows of all processes."""
         return self.summed(self._inner.vjp(weights))
 
     def blocks(self) -> Iterator[Tensor]:
-        """This process's rows of J."""
         return self._inner.blocks()
 
     def summed(self, values: Tensor) -> Tensor:
-        """Sums over the rows of all processes."""
         total = values.clone()
         dist.all_reduce(total, group=self._group)
         return total
 
     def gram(self) -> NormalEquations:
-        """The normal equations of all rows: a sum of the processes' own."""
         found = self._inner.gram()
         loss, terms = summed_loss(found.loss, found.terms, found.gradient, self._group)
         return NormalEquations(self.summed(found.matrix), self.summed(found.gradient), loss, terms)
 
     def dense(self) -> Dense:
-        """The rows of all processes, stored in each."""
         own = self._inner.dense()
         rows = torch.cat([own.jacobian, own.residual[:, None]], dim=1)
         counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size(self._group))]

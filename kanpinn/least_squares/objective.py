@@ -13,7 +13,6 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.cost_table import CostTable
 from kanpinn.errors import unknown_choice
-from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
@@ -73,7 +72,7 @@ class LeastSquares(ABC):
     def linearize(self, theta: Tensor) -> Linearization:
         """The residual and its Jacobian at theta `[P]`, formed as far as they are asked for."""
 
-    def parts(self, rows: int | None) -> Iterator[LeastSquares]:  # noqa: ARG002
+    def parts(self, rows: int | None) -> Iterator[LeastSquares]:
         """Problems whose losses, gradients and JᵀJ add up to this one's.
 
         Args:
@@ -84,7 +83,7 @@ class LeastSquares(ABC):
         """
         yield self
 
-    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:  # noqa: ARG002
+    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
         """A problem on a random part of the points, whose loss and JᵀJ have this one's as their expectation.
 
         Args:
@@ -159,16 +158,13 @@ class Objective(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """The points of all terms, `[N, d]`."""
         return self.collocation.points
 
     @property
     def version(self) -> int:
-        """Number of changes of points and multipliers."""
         return self._version
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """Itself and theta `[P]`."""
         return self, theta
 
     def set_points(self, sample: CollocationSample) -> None:
@@ -209,16 +205,13 @@ class Objective(LeastSquares):
         self._plan.declined = {str(name): {int(k) for k in found} for name, found in state["declined"].items()}
         self._version += 1
 
-    def _raw(self, theta: Tensor, tape: Tape | None = None) -> Jet:
-        """The network's outputs at its points: steps and trial steps meet them often before they are drawn anew."""
-        if self._inputs is None:
-            self._inputs = self.backbone.inputs(self.points, self.residuals.space)
-        return self.backbone.forward(theta, self.points, self.residuals.space, tape, self._inputs)
-
     def rows(self, theta: Tensor, tape: Tape | None = None) -> Iterator[tuple[Term, str, Tensor]]:
         """Every equation's term, name and unweighted residual `[n]` at the points."""
-        fields = self.residuals.rebuilt(self._raw(theta, tape), self.points)
-        return self.residuals.rows(self.collocation, fields)
+        space = self.residuals.space
+        if self._inputs is None:  # steps and trial steps meet the same points often before they are drawn anew
+            self._inputs = self.backbone.inputs(self.points, space)
+        raw = self.backbone.forward(theta, self.points, space, tape, self._inputs)
+        return self.residuals.rows(self.collocation, self.residuals.rebuilt(raw, self.points))
 
     def _weighted(self, theta: Tensor, tape: Tape | None = None) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
@@ -245,13 +238,11 @@ class Objective(LeastSquares):
         return torch.cat([row for _, row in rows]), losses
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """The loss ‖r‖² and each term's part."""
         with torch.no_grad():
             r, losses = self.residual(theta)
         return float(r.square().sum()), losses
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """The loss ‖r‖², its gradient `[P]` and each term's part, by one backward pass."""
         theta = theta.detach().requires_grad_(True)
         r, losses = self.residual(theta)
         loss = r.square().sum()
@@ -266,7 +257,6 @@ class Objective(LeastSquares):
         return ForwardPass.of(tape, *self._weighted(theta.detach(), tape))
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
-        """The weighted residual vector and its Jacobian at theta `[P]`, after one forward pass."""
         theta = theta.detach()
 
         def blocks() -> Iterator[Tensor]:
@@ -282,14 +272,12 @@ class Objective(LeastSquares):
         return map(self.at, self.collocation.pieces(rows))
 
     def parts(self, rows: int | None) -> Iterator[Objective]:
-        """Itself if it has at most that many points (None: any), else its pieces."""
         if rows is None or len(self.points) <= rows:
             yield self
         else:
             yield from self.pieces(rows)
 
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
-        """This problem at random points, as large a share of every term's, weighted up to all."""
         return self.at(self.collocation.sampled(share, generator))
 
     def plain_loss(self, theta: Tensor) -> float:
@@ -300,14 +288,6 @@ class Objective(LeastSquares):
                 total += float((value * term.scale).square().sum())
         return total
 
-    def pointwise(self, theta: Tensor) -> dict[str, Tensor]:
-        """The unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
-        total: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for term, _, value in self.rows(theta):
-                total[term.name] = total.get(term.name, torch.zeros_like(value)) + value.square()
-        return {name: value.sqrt() for name, value in total.items()}
-
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""
         if not self.weighting.adapts:
@@ -316,3 +296,12 @@ class Objective(LeastSquares):
             for term, equation, value in self.rows(theta):
                 self.weighting.update(term.name, equation, value)
         self._version += 1
+
+
+def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:
+    """Return the unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
+    total: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for term, _, value in objective.rows(theta):
+            total[term.name] = total.get(term.name, torch.zeros_like(value)) + value.square()
+    return {name: value.sqrt() for name, value in total.items()}

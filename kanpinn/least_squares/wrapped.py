@@ -37,12 +37,10 @@ class SubspaceProblem(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """Those of the inner problem, `[N, d]`."""
         return self.inner.points
 
     @property
     def version(self) -> int:
-        """That of the inner problem."""
         return self.inner.version
 
     def _moved(self, theta: Tensor) -> Tensor:
@@ -52,28 +50,22 @@ class SubspaceProblem(LeastSquares):
         return SubspaceProblem(inner, self.base, self.prolongation, self.backbone, is_correction=self.is_correction)
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """The inner problem's network at θ₀ + P d."""
         return self.inner.network(self._moved(theta))
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """f(θ₀ + P d) and its terms."""
         return self.inner.loss(self._moved(theta))
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """f(θ₀ + P d), Pᵀ∇f there, and its terms."""
         loss, gradient, terms = self.inner.loss_and_gradient(self._moved(theta))
         return loss, self.prolongation.prolong_transpose(gradient), terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """J P and Pᵀg at θ₀ + P d."""
         return self.inner.linearize(self._moved(theta)).restricted(self.prolongation)
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
-        """The inner problem's parts on the same subspace."""
         return map(self._with, self.inner.parts(rows))
 
     def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
-        """The inner problem's random part on the same subspace; itself where that cannot be taken apart."""
         part = self.inner.sampled(share, generator)
         return self if part is self.inner else self._with(part)
 
@@ -127,24 +119,19 @@ class ShardedProblem(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """Those of all processes, `[N, d]`."""
         return self.whole.points
 
     @property
     def version(self) -> int:
-        """That of the whole problem."""
         return self.whole.version
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """The whole problem and theta `[P]`."""
         return self.whole, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """The loss over the points of all processes and each term's part."""
         return summed_loss(*self.share.loss(theta), theta, self.group)
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """The loss over the points of all processes, its gradient `[P]` and each term's part."""
         loss, gradient, terms = self.share.loss_and_gradient(theta)
         gradient = gradient.clone()
         dist.all_reduce(gradient, group=self.group)
@@ -152,5 +139,4 @@ class ShardedProblem(LeastSquares):
         return total, gradient, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """The linearisation over the points of all processes."""
         return self.share.linearize(theta).sharded(self.group)

@@ -45,25 +45,20 @@ class Proximal(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """None."""
         return self._coarse.points[:0]
 
     @property
     def version(self) -> int:
-        """Always the same."""
         return 0
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """The coarse network."""
         return self._coarse, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """The quadratic, and no terms."""
         d = theta - self.start
         return self.mu * float(d @ d) - float(self.tau @ d), {}
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """The quadratic and its gradient."""
         return self.loss(theta)[0], 2 * self.mu * (theta - self.start) - self.tau, {}
 
     def shift(self, found: Linearization, theta: Tensor) -> Linearization:
@@ -71,7 +66,6 @@ class Proximal(LeastSquares):
         return found.shifted(self.mu, theta - self.start, -self.tau / 2)
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """Rows √μ I and the linear term."""
         nothing = theta.new_zeros(0)
         return self.shift(Dense(theta.new_zeros(0, len(theta)), torch.zeros_like(theta), 0.0, {}, nothing), theta)
 
@@ -124,35 +118,28 @@ class FasProblem(LeastSquares):
 
     @property
     def points(self) -> Tensor:
-        """The coarse objective's points `[N, d]`."""
         return self.coarse.points
 
     @property
     def version(self) -> int:
-        """The coarse objective's version."""
         return self.coarse.version
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        """The coarse network."""
         return self.coarse, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        """f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖², which may be negative, and the terms of f_c."""
         loss, terms = self.coarse.loss(theta)
         return loss + self.added.loss(theta)[0], terms
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        """The shifted loss, its gradient and the terms of f_c."""
         loss, gradient, terms = self.coarse.loss_and_gradient(theta)
         more, slope, _ = self.added.loss_and_gradient(theta)
         return loss + more, gradient + slope, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        """The coarse Jacobian, with rows √μ I below it, and the linear term."""
         return self.added.shift(self.coarse.linearize(theta), theta)
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
-        """Itself for no number of rows, else the coarse problem's parts and the quadratic."""
         if rows is None:
             yield self
         else:
