@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A stack of layers behind an input embedding; two are equal if they are the same function of θ and points.
+class Structure:
+    """Layers behind an input embedding and their parameter blocks; the part of `Backbone` that evaluates nothing.
 
     Attributes:
         embedding: Maps coordinates to the inputs of the first layer.
@@ -130,6 +130,29 @@ class Backbone:
     def nestings(self) -> dict[str, Nesting]:
         """`Layer.nesting` of every layer, by block name."""
         return {f"layer_{k}/{name}": found for k, layer in self._sized for name, found in layer.nesting().items()}
+
+    def coarsened(self) -> Self | None:
+        """Return the network on the next coarser level, whose `refined()` is this one; None if there is none."""
+        layers = tuple(coarser for layer in self.layers if (coarser := layer.coarsened()) is not None)
+        if self.grid is None or self.grid % 2 or len(layers) < len(self.layers):
+            return None
+        return replace(self, layers=layers, grid=self.grid // 2, level=self.level - 1)
+
+    def refined(self) -> Self:
+        """Return the network on the next finer level: spline intervals halved or degrees doubled.
+
+        Raises:
+            ValueError: If the network has no levels.
+        """
+        if self.grid is None:
+            raise ValueError("this backbone has no finer level")
+        layers = tuple(layer.refined() for layer in self.layers)
+        return replace(self, layers=layers, grid=2 * self.grid, level=self.level + 1)
+
+
+@dataclass(frozen=True)
+class Backbone(Structure):
+    """A stack of layers behind an input embedding; two are equal if they are the same function of θ and points."""
 
     def inputs(self, points: Tensor, space: JetSpace) -> Inputs:
         """Return the part of `forward` at points `[N, d]` that does not depend on the parameters, to use it again."""
@@ -269,21 +292,3 @@ class Backbone:
         for layer, parameters, arrays in zip(self.layers, self.arrays(theta), other, strict=True):
             if layer.size:
                 yield layer, parameters, arrays, *next(entries)
-
-    def coarsened(self) -> Backbone | None:
-        """Return the network on the next coarser level, whose `refined()` is this one; None if there is none."""
-        layers = tuple(coarser for layer in self.layers if (coarser := layer.coarsened()) is not None)
-        if self.grid is None or self.grid % 2 or len(layers) < len(self.layers):
-            return None
-        return replace(self, layers=layers, grid=self.grid // 2, level=self.level - 1)
-
-    def refined(self) -> Backbone:
-        """Return the network on the next finer level: spline intervals halved or degrees doubled.
-
-        Raises:
-            ValueError: If the network has no levels.
-        """
-        if self.grid is None:
-            raise ValueError("this backbone has no finer level")
-        layers = tuple(layer.refined() for layer in self.layers)
-        return replace(self, layers=layers, grid=2 * self.grid, level=self.level + 1)

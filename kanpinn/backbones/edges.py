@@ -74,7 +74,7 @@ def spline_features(
         degree: Spline degree k.
         knots: Spacing of the knots.
         outside: Policy for inputs outside [−1, 1].
-        base: Whether SiLU jets are wanted too.
+        base: True if SiLU jets are wanted too.
 
     Returns:
         The features.

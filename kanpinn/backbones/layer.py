@@ -48,8 +48,8 @@ class Support:
         return replace(self, first=torch.gather(self.first.T, 1, points.expand(self.first.shape[1], -1)).T)
 
 
-class Layer(ABC):
-    """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`; a frozen dataclass of its options."""
+class Described(ABC):
+    """The parameter blocks of a layer and what they mean."""
 
     @abstractmethod
     def shapes(self) -> dict[str, Shape]:
@@ -57,6 +57,37 @@ class Layer(ABC):
 
         The first block of a layer that joins nodes is `[out, in, ...]`.
         """
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Arrays that give the parameters their meaning, such as knots, by name; empty for most layers."""
+        return {}
+
+    def attributes(self) -> dict[str, Any]:
+        """Plain values that say what the functions on the edges are; empty for layers without such."""
+        return {}
+
+    @property
+    @abstractmethod
+    def kept(self) -> int:
+        """Approximate count of numbers that a pass keeps per point and derivative carried, for estimates of memory."""
+
+    def cells(self, names: Iterable[str]) -> dict[str, int]:
+        """Number of equal intervals into which a first layer's knots divide the coordinates that enter scaled only."""
+        return {}
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The layer's parameter blocks, from `shapes`."""
+        return Blocks(self.shapes())
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.blocks.size
+
+
+class Layer(Described):
+    """One layer of a backbone: jets `[C, N, in]` to jets `[C, N, out]`; a frozen dataclass of its options."""
 
     @abstractmethod
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -176,30 +207,3 @@ class Layer(ABC):
     def identity(self) -> dict[str, np.ndarray] | None:
         """Return the blocks with which a layer of equal width changes nothing; None if there are none."""
         return None
-
-    def constants(self) -> dict[str, np.ndarray]:
-        """Arrays that give the parameters their meaning, such as knots, by name; empty for most layers."""
-        return {}
-
-    def attributes(self) -> dict[str, Any]:
-        """Plain values that say what the functions on the edges are; empty for layers without such."""
-        return {}
-
-    @property
-    @abstractmethod
-    def kept(self) -> int:
-        """Approximate count of numbers that a pass keeps per point and derivative carried, for estimates of memory."""
-
-    def cells(self, names: Iterable[str]) -> dict[str, int]:
-        """Number of equal intervals into which a first layer's knots divide the coordinates that enter scaled only."""
-        return {}
-
-    @cached_property
-    def blocks(self) -> Blocks:
-        """The layer's parameter blocks, from `shapes`."""
-        return Blocks(self.shapes())
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return self.blocks.size

@@ -105,7 +105,7 @@ def diagram(
 
 
 def _row_names(stages: Sequence[Stage], levels: Sequence[int], grid: Callable[[int], int | None]) -> dict[int, str]:
-    """What stands before each level's row: level, grid, and the optimisers where not all are the same."""
+    """Label before each level's row: level, grid, and the optimisers where not all are the same."""
     optimizers: dict[int, list[str]] = {level: [] for level in sorted(set(levels))}
     for stage in stages:
         name = _optimizer_name(stage.optimizer)
@@ -142,7 +142,7 @@ def _fitting(visits: Sequence[Visit], width: int) -> tuple[Sequence[Visit], str]
 
 
 def _cycles_from(visits: Sequence[Visit], period: int, fits: int) -> tuple[int, int] | None:
-    """How many visits to show so that only repetitions of the last `period` of them follow, and how many repetitions.
+    """Number of visits to show so that only repetitions of the last `period` of them follow, and of repetitions.
 
     None where there is no such number up to `fits`. The very last visit may have other steps, as no cycle follows it.
     """

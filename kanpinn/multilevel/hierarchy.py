@@ -1,4 +1,4 @@
-"""Where a multilevel solve stands: the level under work, and the finer levels that wait for its correction."""
+"""Hierarchy of a multilevel solve: the level under work, and the finer levels that wait for its correction."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def _per_level(key: str, value: int | list[int], levels: int) -> list[int]:
 
 @dataclass
 class Schedule(Options, ABC):
-    """What all schedules share."""
+    """Options of all schedules."""
 
     key: ClassVar[str] = "schedule"
 
