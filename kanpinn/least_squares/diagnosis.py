@@ -18,7 +18,7 @@ def place(names: Sequence[str], point: Tensor) -> str:
 
 
 def is_stationary(problem: LeastSquares, theta: Tensor) -> bool:
-    """Whether the gradient of the loss at parameters `[P]` is zero to the last bit."""
+    """Return whether the gradient of the loss at parameters `[P]` is zero to the last bit."""
     return not bool(problem.loss_and_gradient(theta)[1].any())
 
 

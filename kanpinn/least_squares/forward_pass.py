@@ -44,5 +44,5 @@ class ForwardPass:
         return sum((self.rows[m][1].sum() for m in members), start=self.rows[0][1].new_zeros(()))
 
     def retained(self, k: int) -> bool:
-        """Whether a backward pass after pass k needs the graph again."""
+        """Return whether a backward pass after pass k needs the graph again."""
         return k < len(self.passes) - 1

@@ -17,10 +17,14 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.separable import normal_equations
+from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
 from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
 from kanpinn.least_squares.points import CollocationPoints
+
+FEW = 4000
+"""About how many points are looked at to foresee how JᵀJ will be formed."""
 
 
 @dataclass
@@ -47,6 +51,25 @@ class Equations:
 
     cotangents: tuple[Tensor, ...]
     places: list[tuple[slice, slice | None, slice]]
+
+
+def stores_jacobian(backbone: Backbone, theta: Tensor, points: CollocationPoints) -> bool:
+    """Return whether JᵀJ is likely to be formed from rows of J, as judged from a few of the points.
+
+    Args:
+        backbone: The network.
+        theta: Some parameters `[P]`.
+        points: Its points.
+    """
+    if points.compares:
+        return True
+    if normal_equations.is_separable(backbone) and normal_equations.promises(
+        backbone, [points.shared(term.name) for term in points.terms]
+    ):
+        return False
+    few, tape = points.points[:: max(1, len(points) // FEW)], Tape()
+    backbone.forward(theta, few, JetSpace(backbone.embedding.domain.names, ()), tape)
+    return gram_local.parts(few, backbone.supports(tape), backbone.size, CostTable()) is None
 
 
 @final

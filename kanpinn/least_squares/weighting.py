@@ -32,7 +32,7 @@ class Weighting(Options, ABC):
     @property
     @abstractmethod
     def adapts(self) -> bool:
-        """Whether `update` does anything."""
+        """True if `update` does anything."""
 
     @abstractmethod
     def reset(self, times: Mapping[str, Tensor]) -> None:
@@ -52,7 +52,7 @@ class Weighting(Options, ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """What residuals seen have left."""
+        """State that residuals seen have left."""
 
     @abstractmethod
     def load_state(self, state: State, device: torch.device) -> None:

@@ -18,7 +18,7 @@ from kanpinn.state import State
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step did.
+    """Result of one optimiser step.
 
     Attributes:
         theta: Parameters after the step, `[P]`.
@@ -70,9 +70,19 @@ class Optimizer(Options, ABC):
         """
         return
 
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        """Numbers held at a time beside those of a forward pass, for estimates of memory.
+
+        Args:
+            points: Number of collocation points.
+            parameters: P.
+            jacobian: Whether JᵀJ is formed from rows of J, not from local parts or shared coordinate values.
+        """
+        return 0
+
     @abstractmethod
     def start(self, size: int, steps: int) -> None:
-        """Begin anew.
+        """Begin anew, with nothing left of earlier steps.
 
         Args:
             size: Number of parameters.
@@ -91,7 +101,7 @@ class Optimizer(Options, ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """What steps have left in the optimiser: all that its next step depends on, given the objective and theta."""
+        """State of the optimiser: all that its next step depends on, given the objective and theta."""
 
     @abstractmethod
     def load_state(self, state: State, device: torch.device) -> None:
@@ -103,7 +113,7 @@ class Optimizer(Options, ABC):
         """
 
     @abstractmethod
-    def retreat(self) -> bool:
+    def back_off(self) -> bool:
         """Forget what led to numbers that are not finite and go on more carefully: more damping or shorter steps.
 
         Returns:

@@ -17,7 +17,7 @@ from kanpinn.least_squares.linearization import Linearization
 
 
 class Solution(NamedTuple):
-    """What conjugate gradients found.
+    """Result of conjugate gradients.
 
     Attributes:
         x: `[P]`.
@@ -71,7 +71,7 @@ def conjugate_gradient(
 
 
 class Preconditioner(ABC):
-    """What approximates (JᵀJ + shift I)⁻¹."""
+    """Preconditioner: an approximation of (JᵀJ + shift I)⁻¹."""
 
     @abstractmethod
     def measure(self, found: Linearization) -> float:

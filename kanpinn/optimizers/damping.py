@@ -1,4 +1,4 @@
-"""How strongly Gauss–Newton steps are damped: Nielsen's rule, and a target for the gain ratio."""
+"""Damping of Gauss–Newton steps: Nielsen's rule, and a target for the gain ratio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Damping(ABC):
 
     @abstractmethod
     def shrink(self, ratio: float) -> float:
-        """By what λ is multiplied after a step with gain ratio ρ."""
+        """Factor of λ after a step with gain ratio ρ."""
 
     def accept(self, ratio: float) -> None:
         """λ after a step with gain ratio ρ."""
@@ -52,7 +52,7 @@ class Damping(ABC):
         self.value *= self.factor
         self.factor *= 2
 
-    def retreat(self) -> None:
+    def back_off(self) -> None:
         """λ ← 100 λ after numbers that were not finite; a later `reset` begins there too."""
         self.first, self.value, self.factor = 100 * self.first, 100 * max(self.value, self.first), 2.0
 

@@ -1,4 +1,4 @@
-"""What Adam and gradient descent share: the learning rate over a stage, and the basis a spline network trains in."""
+"""First-order methods: the learning rate over a stage, and the basis a spline network trains in."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FirstOrder(Optimizer):
 
     @abstractmethod
     def direction(self, gradient: Tensor) -> Tensor:
-        """What the learning rate multiplies.
+        """Direction that the learning rate multiplies.
 
         Args:
             gradient: `[P]`, in the basis `self.gradient`.
@@ -85,7 +85,7 @@ class FirstOrder(Optimizer):
     def start(self, size: int, steps: int) -> None:
         self._steps = steps
         self._done = 0
-        self._scale = 1.0  # of the learning rate; 1/10 per retreat
+        self._scale = 1.0  # of the learning rate; a tenth after every back-off
         self._backbone: Backbone | None = None
         self.forget()
 
@@ -116,13 +116,13 @@ class FirstOrder(Optimizer):
 
     @abstractmethod
     def moments(self) -> State:
-        """What past gradients have left, as part of `state`."""
+        """Moments that past gradients have left, as part of `state`."""
 
     @abstractmethod
     def load_moments(self, state: State, device: torch.device) -> None:
         """Take from a state what `moments` put there."""
 
-    def retreat(self) -> bool:
+    def back_off(self) -> bool:
         self._scale /= 10
         self.forget()
         return True

@@ -111,8 +111,8 @@ class GaussNewtonCg(Optimizer):
         self._before = None if before is None else (float(before[0]), float(before[1]))
         self.iterations = int(state["iterations"])
 
-    def retreat(self) -> bool:
-        self._damping.retreat()
+    def back_off(self) -> bool:
+        self._damping.back_off()
         self._before = None
         return True
 

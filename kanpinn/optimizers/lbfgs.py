@@ -33,6 +33,9 @@ class Lbfgs(Optimizer):
         "strong_wolfe", "none: every direction at full length, even if the loss rises", one_of=LINE_SEARCHES
     )
 
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        return 2 * self.memory * parameters
+
     def start(self, size: int, steps: int) -> None:
         self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.memory)
         self._origin = Origin()
@@ -55,7 +58,7 @@ class Lbfgs(Optimizer):
         self._pairs.extend(zip(*pairs, map(float, state["inverse_curvatures"]), strict=True) if pairs else ())
         self._length = float(state["length"])
 
-    def retreat(self) -> bool:
+    def back_off(self) -> bool:
         self._pairs.clear()
         self._length /= 10
         return self.line_search == "none"

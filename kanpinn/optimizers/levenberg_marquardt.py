@@ -14,7 +14,7 @@ from kanpinn.least_squares.linearization import SMALLEST_BLOCK, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
-from kanpinn.optimizers.damped_systems import SOLVERS
+from kanpinn.optimizers.damped_systems import SOLVERS, Normal
 from kanpinn.optimizers.damping import RULES, damping
 from kanpinn.optimizers.sketching import SKETCHES, count_sketch, sample_points
 from kanpinn.options import option
@@ -68,10 +68,15 @@ class LevenbergMarquardt(Optimizer):
         self._steps = other._steps
 
     def rows(self, size: int, width: int = 8) -> int | None:
-        """How many rows of J, of `size` numbers of `width` bytes each, are held at a time; None for all."""
+        """Number of rows of J, of `size` numbers of `width` bytes each, held at a time; None for all."""
         if self.memory_mib is None:
             return None
         return max(SMALLEST_BLOCK, int(self.memory_mib * 2**20 / (width * size)))
+
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        rows = min(points, self.rows(parameters) or points)
+        jacobian = jacobian or self.sketch != "none" or not issubclass(SOLVERS[self.solver], Normal)
+        return (rows * parameters if jacobian else 0) + 3 * parameters**2
 
     def _linearizations(self, objective: LeastSquares, theta: Tensor, rows: int | None) -> Iterable[Linearization]:
         """The linearised problem at theta `[P]` in parts, or a sketch of it."""
@@ -93,8 +98,8 @@ class LevenbergMarquardt(Optimizer):
         self._last = None if state["last"] is None else tensor(state["last"], device)
         self._steps = int(state["steps"])
 
-    def retreat(self) -> bool:
-        self._damping.retreat()
+    def back_off(self) -> bool:
+        self._damping.back_off()
         self._last = None
         return True
 

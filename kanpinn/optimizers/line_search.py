@@ -25,7 +25,7 @@ class Trial(NamedTuple):
 
 
 class Origin:
-    """Where a line search begins: the trial that the last one ended with, if it is still one of the same function."""
+    """Starting point of a line search: the trial that the last one ended with, while the function is the same."""
 
     def __init__(self) -> None:
         self._known: tuple[Tensor, int, Tensor, Trial] | None = None  # (points, version, theta, trial there)

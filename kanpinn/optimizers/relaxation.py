@@ -65,6 +65,9 @@ class Relaxation(Optimizer):
     block: int = option(16, "schwarz: parameters per block", at_least=2)
     damping: float = option(1e-12, "damping λ, in units of the mean of diag JᵀJ", above=0)
 
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        return points * parameters + 3 * parameters**2
+
     def start(self, size: int, steps: int) -> None:
         return
 
@@ -74,7 +77,7 @@ class Relaxation(Optimizer):
     def load_state(self, state: State, device: torch.device) -> None:
         return
 
-    def retreat(self) -> bool:
+    def back_off(self) -> bool:
         return False  # every step is a fresh one, and halved until the loss falls
 
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:

@@ -111,6 +111,9 @@ class SsBroyden(Optimizer):
         """
         _check_size(backbone.size)
 
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        return parameters**2
+
     def start(self, size: int, steps: int) -> None:
         """Begin anew.
 
@@ -140,7 +143,7 @@ class SsBroyden(Optimizer):
         self._inverse = None if state["inverse"] is None else tensor(state["inverse"], device)
         self._updates = int(state["updates"])
 
-    def retreat(self) -> bool:
+    def back_off(self) -> bool:
         self._inverse = None
         return False
 

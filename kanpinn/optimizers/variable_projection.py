@@ -71,6 +71,9 @@ class VariableProjection(Optimizer):
                 "gauss_newton_cg, lbfgs, ssbroyden"
             )
 
+    def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
+        return points * parameters + 3 * parameters**2
+
     def start(self, size: int, steps: int) -> None:
         self._damping = NielsenDamping(self.damping)
         self._last: Tensor | None = None  # the last step accepted in all parameters, [P]
@@ -88,8 +91,8 @@ class VariableProjection(Optimizer):
         self._damping.load_state(state["damping"])
         self._last = None if state["last"] is None else tensor(state["last"], device)
 
-    def retreat(self) -> bool:
-        self._damping.retreat()
+    def back_off(self) -> bool:
+        self._damping.back_off()
         self._last = None
         return True
 

@@ -18,7 +18,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
-from kanpinn.optimizers import LevenbergMarquardt, Relaxation, SsBroyden, VariableProjection
+from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.pde import Condition, Problem
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
@@ -194,11 +194,28 @@ def available_memory(device: str) -> int:
         return 2**63  # a system that does not say
 
 
+def forms_jacobian(setup: Setup, finest: Backbone) -> bool:
+    """Return whether JᵀJ of a network is formed from stored rows of J at the points of the last level."""
+    generator, problem = np.random.default_rng(0), setup.problem
+    sample = setup.sampler.draw(
+        problem,
+        setup.schedule.levels - 1,
+        generator,
+        cells=finest.cells,
+        residual=lambda points: torch.ones_like(points[:, 0]),
+        dtype=setup.dtype,
+        device=torch.device("cpu"),
+    )
+    objective = setup.objective(finest)
+    objective.set_points(sample)
+    return stores_jacobian(finest, finest.initial(generator).to(setup.dtype), objective.collocation)
+
+
 def check_memory(setup: Setup, available: int) -> None:
     """Refuse a run whose finest level cannot fit into memory.
 
-    The Jacobian `[points, parameters]` and the normal matrix `[parameters, parameters]` dominate with
-    Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge does.
+    The Jacobian `[points, parameters]`, where it is stored, and the normal matrix `[parameters, parameters]` dominate
+    with Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge.
 
     Args:
         setup: Problem and methods.
@@ -215,16 +232,13 @@ def check_memory(setup: Setup, available: int) -> None:
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
-    used = setup.optimizers()
-    kept = [
-        min(points, (optimizer.rows(parameters) if isinstance(optimizer, LevenbergMarquardt) else None) or points)
-        for optimizer in used
-        if isinstance(optimizer, LevenbergMarquardt | Relaxation | VariableProjection)
-    ]
-    if kept:
-        need += 8 * (max(kept) * parameters + 3 * parameters**2)
-    if any(isinstance(optimizer, SsBroyden) for optimizer in used):
-        need += 8 * parameters**2
+
+    def held(*, jacobian: bool) -> int:
+        return 8 * max(o.storage(points, parameters, jacobian=jacobian) for o in setup.optimizers())
+
+    # Whether J is stored takes points to find out, which is worth it only where it would not fit.
+    fits = need + held(jacobian=True) <= 0.8 * available
+    need += held(jacobian=fits or forms_jacobian(setup, finest))
     grid_points = setup.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
     shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)

@@ -338,7 +338,7 @@ class Training:
     def _roll_back(self, run: Underway, message: str) -> bool:
         """Go back to the best state of the stage, more carefully; False where that was tried often enough."""
         optimizer = self.optimizers.current
-        if not math.isfinite(run.best_loss) or run.rollbacks == ROLLBACKS or not (optimizer.retreat() or self._every):
+        if not math.isfinite(run.best_loss) or run.rollbacks == ROLLBACKS or not (optimizer.back_off() or self._every):
             return False
         run.theta, run.due, run.stuck = run.best, bool(self._every), False
         run.rollbacks += 1

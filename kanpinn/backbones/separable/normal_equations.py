@@ -74,9 +74,7 @@ def products(
     equations = [equation for members in passes for equation in members]
     if _too_many([e for e in equations if e.number in e.declined], equations, factors):
         return None
-    grids = {id(e.shared): e.shared for e in equations}.values()
-    promising = [len(grid.points) for grid in grids if _promises(grid, factors)]
-    if 4 * sum(promising) < sum(len(grid.points) for grid in grids):
+    if not promises(backbone, list({id(e.shared): e.shared for e in equations}.values())):
         return None
     pulled = [backbone.cotangents(tape, sum_of(members), retain=True) for members in passes]
     blocks = []
@@ -111,9 +109,14 @@ def _too_many(plain: Sequence[Equation], equations: Sequence[Equation], factors:
     return factors.local and 4 * sum(len(e.residual) for e in plain) > sum(len(e.residual) for e in equations)
 
 
-def _promises(grid: SharedValues, factors: Factors) -> bool:
-    """Return whether the tables of some factor network could be smaller than its rows of J."""
-    return any(n * factors.width <= len(grid.points) for n in grid.counts())
+def promises(backbone: Backbone, grids: Sequence[SharedValues]) -> bool:
+    """Return whether, at a quarter of the points, tables of some factor network could be smaller than its rows of J."""
+    factors = backbone.layers[0]
+    assert isinstance(factors, Factors)
+    promising = [
+        len(grid.points) for grid in grids if any(n * factors.width <= len(grid.points) for n in grid.counts())
+    ]
+    return 4 * sum(promising) >= sum(len(grid.points) for grid in grids)
 
 
 class _Place:

@@ -1,4 +1,4 @@
-"""Which points share coordinate values: tensor grids, their faces, and what is made of such."""
+"""Coordinate values that points share: tensor grids, their faces, and what is made of such."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def pieces(first: Tensor, second: Tensor) -> list[Piece] | None:
 
 @dataclass
 class SharedValues:
-    """Which of some points share values, coordinate by coordinate.
+    """Points that share values, coordinate by coordinate.
 
     Attributes:
         points: `[N, d]`.
