@@ -137,3 +137,30 @@ def test_several_starts_of_a_network_that_begins_the_same_are_refused():
         preflight.check(validate(config).setup)
     config, _ = compose(["problem=kdv", "schedule.starts=2", "backbone.start=random"])
     preflight.check(validate(config).setup)
+
+
+def fits(words: list[str], memory: float) -> bool:
+    """Whether a run is let through with so many bytes of memory."""
+    try:
+        preflight.check_memory(validate(compose(words)[0]).setup, int(memory))
+    except UserError:
+        return False
+    return True
+
+
+def test_a_jacobian_that_is_never_stored_needs_no_memory():
+    # J of 20,000 points on a tensor grid would take more than half a gigabyte.
+    grid = ["problem=poisson", "backbone=separable", "backbone.width=[]", "backbone.rank=32", "backbone.grid=64"]
+    grid += ["schedule.levels=1", "sampler=grid", "sampler.interior=20000", "optimizer=levenberg_marquardt"]
+    setup = validate(compose(grid)[0]).setup
+    whole = 8 * 20_000 * preflight.small_network(setup).size
+    assert fits(grid, 1.2 * whole) and not fits([*grid, "optimizer.solver=qr"], 1.2 * whole)
+    assert not fits([*grid, "sampler=uniform", "optimizer.sketch=countsketch"], 1.2 * whole)
+
+
+@pytest.mark.parametrize(("backbone", "stored"), [("kan", False), ("mlp", True)])
+def test_points_that_see_few_parameters_store_no_jacobian(backbone, stored):
+    words = ["problem=burgers", f"backbone={backbone}", "sampler=uniform", "sampler.interior=3000", "schedule.levels=1"]
+    words += ["backbone.grid=64"] if backbone == "kan" else []
+    setup = validate(compose(words)[0]).setup
+    assert preflight.forms_jacobian(setup, preflight.small_network(setup)) == stored

@@ -68,7 +68,7 @@ def stores_jacobian(backbone: Backbone, theta: Tensor, points: CollocationPoints
     ):
         return False
     few, tape = points.points[:: max(1, len(points) // FEW)], Tape()
-    backbone.forward(theta, few, JetSpace(backbone.embedding.domain.names, ()), tape)
+    backbone.forward(theta, few, JetSpace(backbone.embedding.names, ()), tape)
     return gram_local.parts(few, backbone.supports(tape), backbone.size, CostTable()) is None
 
 

@@ -236,9 +236,10 @@ def check_memory(setup: Setup, available: int) -> None:
     def held(*, jacobian: bool) -> int:
         return 8 * max(o.storage(points, parameters, jacobian=jacobian) for o in setup.optimizers())
 
-    # Whether J is stored takes points to find out, which is worth it only where it would not fit.
-    fits = need + held(jacobian=True) <= 0.8 * available
-    need += held(jacobian=fits or forms_jacobian(setup, finest))
+    without, with_rows = held(jacobian=False), held(jacobian=True)
+    # To find out whether J is stored takes points and parameters: only where that decides.
+    decides = need + without <= 0.8 * available < need + with_rows
+    need += without if decides and not forms_jacobian(setup, finest) else with_rows
     grid_points = setup.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
     shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)

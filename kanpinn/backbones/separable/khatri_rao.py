@@ -206,7 +206,7 @@ def _add_own(one: Table, found: Sequence[Piece], matrix: Tensor) -> None:
 
 
 def pairwise_is_less(one: int, other: int, often: int, seen: float, costs: CostTable) -> bool:
-    """Return whether to sum s_i s_jᵀ over the points of a pair of values first: for m_i, m_j, ρ and the columns seen."""
+    """Return whether to sum s_i s_jᵀ over a pair of values first: for m_i, m_j, ρ and the columns seen."""
     by_rows = often * seen * (one + other) * costs.small
     return often * one * other * costs.small + one * other * (costs.moved + costs.large * seen) < by_rows
 
