@@ -52,7 +52,7 @@ def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserEr
 
     Args:
         key: The config key or argument the user gave.
-        value: What they gave.
+        value: The value they gave.
         choices: Everything that would have been valid.
 
     Returns:
@@ -69,8 +69,8 @@ def invalid(key: str, value: object, expected: str) -> UserError:
 
     Args:
         key: The config key or argument the user gave.
-        value: What they gave.
-        expected: What would have been valid, in words ("an integer of at least 1").
+        value: The value they gave.
+        expected: The valid values, in words ("an integer of at least 1").
 
     Returns:
         The error, to be raised by the caller.

@@ -201,7 +201,7 @@ def by_level(run: Run, count: int) -> list[dict[str, Any]]:
 
     Args:
         run: The run.
-        count: How many levels.
+        count: Number of levels.
 
     Returns:
         Per level `grid`, `error` (the largest of all unknowns after the last visit; with time slabs the mean square of

@@ -44,7 +44,7 @@ def write_array(
     """Write one array with what netCDF readers need: scales on its axes, `long_name`, `units`.
 
     Args:
-        group: Where to write it.
+        group: Its place.
         name: Its name; slashes make groups.
         values: Numbers, booleans or strings, any shape.
         scales: One dimension scale per axis, or none.
@@ -121,7 +121,7 @@ def write_record(group: h5py.Group, record: Any) -> None:
     """Keep a JSON record in a group's attributes: whole as `json`, and each plain value under its own name.
 
     Args:
-        group: Where to keep it.
+        group: Its place.
         record: Nested mappings, sequences and scalars; NaN and infinities become null.
     """
     plain = jsonable(record)

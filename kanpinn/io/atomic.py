@@ -35,7 +35,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path whose file takes the place of `path` when the block ends without an exception.
 
     Args:
-        path: Where the file shall appear; its folder is created where missing.
+        path: Place of the file; its folder is created where missing.
 
     Yields:
         The path of an empty file in the same folder, to be written and closed inside the block.

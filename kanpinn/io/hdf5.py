@@ -53,7 +53,7 @@ def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
     closed. It writes through `_Unfailing`, which keeps the exception until the file is closed.
 
     Args:
-        path: Where the file shall appear.
+        path: Place of the file.
         schema: The file's schema, one of `SCHEMAS`.
 
     Yields:
@@ -217,7 +217,7 @@ def existing_file(
     Args:
         path: The file.
         schema: The schema it must have; None for any of ours.
-        changed: Whether it may have been changed since it was written, for those who ask what is wrong with it.
+        changed: True admits a file that was changed since it was written, to say what is wrong with it.
 
     Yields:
         The open file.

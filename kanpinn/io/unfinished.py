@@ -50,7 +50,7 @@ def told(folder: Path, found: Mapping[str, Any]) -> str:
 
     Args:
         folder: The run folder.
-        found: What was found.
+        found: The mapping that it returned.
 
     Returns:
         Such as "unfinished: last checkpoint at level 2, step 40, loss 1.2e-05; go on with `kanpinn resume run`".

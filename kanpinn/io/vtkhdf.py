@@ -121,7 +121,7 @@ def _write_cells(
         group: The group.
         coordinates: Values of each axis.
         space: The axes of space, slowest first.
-        inside: Which points lie inside at each time, `[times, N]`; one row without time.
+        inside: Mask of the points inside at each time, `[times, N]`; one row without time.
     """
     mesh = np.meshgrid(*(coordinates[name] for name in space), indexing="ij")
     points = np.zeros((mesh[0].size, 3))
@@ -153,7 +153,7 @@ def _cells(inside: np.ndarray) -> np.ndarray:
     """The cells of a grid with all corners inside, as numbers of points `[cells, corners]`, corners in VTK's order.
 
     Args:
-        inside: Which points lie inside, one axis per dimension of the cells.
+        inside: Mask of the points inside, one axis per dimension of the cells.
     """
     number = np.arange(inside.size, dtype=np.int64).reshape(inside.shape)
     parts = [

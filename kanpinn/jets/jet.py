@@ -147,7 +147,7 @@ class Jet:
     """A tensor with its derivatives along the first axis.
 
     Attributes:
-        space: Which derivatives the first axis of `data` runs over.
+        space: The derivatives that the first axis of `data` runs over.
         data: `[C, ...]` with C = len(space).
     """
 

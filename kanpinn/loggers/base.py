@@ -20,9 +20,9 @@ class Logger(Options, ABC):
     Whatever a method raises is caught by `Report`: a logger never stops a solve.
 
     Attributes:
-        package: What it imports, "" for nothing.
+        package: Package that it imports, "" for none.
         extra: The extra of kanpinn that installs it.
-        every: Of how many steps it is told one.
+        every: Number of steps from one message to the next.
     """
 
     key: ClassVar[str] = "logger"

@@ -77,7 +77,7 @@ def plot_all(
 
     Args:
         data: The solution.
-        folder: Where the figures go; created where missing.
+        folder: Place of the figures; created where missing.
         dpi: Dots per inch.
         times: Times to cut at; None leaves the choice to the figures.
         every: False leaves out those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`,

@@ -48,8 +48,8 @@ def solution_figure(
 
     Args:
         data: The solution.
-        unknown: Which unknown.
-        asked: At which times to cut a problem in time and two or more space coordinates.
+        unknown: Name of the unknown.
+        asked: Times to cut at, of a problem in time and two or more space coordinates.
         scales: Whose values set the colour scales; by default those drawn.
 
     Returns:

@@ -60,8 +60,8 @@ def cuts(data: SolutionFile, count: int = 4, asked: Sequence[float] | None = Non
 
     Args:
         data: The solution, of two or more axes.
-        count: How many panels where there is an axis to cut along.
-        asked: At which times, where that axis is time; each becomes the nearest of the output grid.
+        count: Number of panels where there is an axis to cut along.
+        asked: Times to cut at, where that axis is time; each becomes the nearest of the output grid.
 
     Returns:
         The cuts.

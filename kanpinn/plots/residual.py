@@ -35,7 +35,7 @@ def residual_figure(data: SolutionFile, asked: Sequence[float] | None = None) ->
 
     Args:
         data: The solution.
-        asked: At which times to cut a problem in time and two or more space coordinates.
+        asked: Times to cut at, of a problem in time and two or more space coordinates.
 
     Returns:
         The figure, one panel (or one row of cuts) per equation and one of the last collocation points inside, each by

@@ -27,7 +27,7 @@ class Axis:
     """Positions for the values of one quantity.
 
     Attributes:
-        title: What it is.
+        title: Its name.
         ticks: Position from 0 to 1, and text, ascending.
         logarithmic: True for a logarithmic one.
         low: The value (or its logarithm) at 0.
