@@ -138,7 +138,7 @@ def test_list_explains_the_options_of_every_choice(title, name, kanpinn):
     assert keys <= set(told)
     for line, after in itertools.pairwise(result.out.splitlines()):
         if re.match(r"  \w+\.", line):
-            assert after.startswith("      ") and after.strip()
+            assert after.startswith("    ") and after.strip()
 
 
 def test_list_refuses_an_unknown_choice(kanpinn):

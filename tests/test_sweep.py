@@ -21,8 +21,9 @@ from kanpinn.io.check import check
 from kanpinn.io.lock import run_lock
 from kanpinn.settings.compose import LAUNCHERS, parse, quoted
 from kanpinn.sweep.job import _run
-from kanpinn.sweep.launch import Options, at_a_time, combinations, cores, threads
+from kanpinn.sweep.launch import SweepOptions, at_a_time, cores, threads
 from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
+from kanpinn.sweep.plan import combinations
 
 TINY = [
     *("backbone.width=[2]", "schedule.levels=1", "schedule.steps=2", "schedule.starts=1", "sampler.interior=16"),
@@ -499,7 +500,7 @@ def test_quoting_gives_back_the_text(text):
 )
 def test_threads_are_divided_among_jobs(name, config, jobs, waiting, expected):
     launcher = OmegaConf.create(config)
-    beside = at_a_time(name, launcher, Options(jobs), waiting)
+    beside = at_a_time(name, launcher, SweepOptions(jobs), waiting)
     assert (beside, threads(name, launcher, beside)) == expected
 
 

@@ -14,7 +14,9 @@ import pytest
 from kanpinn.errors import UserError
 from kanpinn.io.lock import run_lock
 from kanpinn.settings.compose import parse
-from kanpinn.sweep.tuning import Search, Watch, open_study, points, space, words_of
+from kanpinn.sweep.space import points, space, words_of
+from kanpinn.sweep.study import Search, open_study
+from kanpinn.sweep.tuning import Watch
 
 distributions = pytest.importorskip("optuna.distributions")
 

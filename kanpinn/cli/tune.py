@@ -31,7 +31,8 @@ def run(argv: Sequence[str]) -> int:
         parser.error(f"{unknown[0]}: unknown option; overrides are written key=value")
     if not arguments.study or Path(arguments.study).name != arguments.study or arguments.study in (".", ".."):
         raise UserError(f"--study {arguments.study}: expected a name that a folder can have.")
-    from kanpinn.sweep.tuning import Search, search
+    from kanpinn.sweep.study import Search
+    from kanpinn.sweep.tuning import search
 
     return search(
         Search(
