@@ -96,3 +96,45 @@ def complain(kind: str, error: BaseException | str) -> None:
 def printable(text: str) -> str:
     """Return a text without control characters, by which a file could steer the terminal; line breaks stay."""
     return "".join(letter if letter == "\n" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def nearest(key: str, valid: Iterable[str], others: Iterable[str] = ()) -> str | None:
+    """The full dotted key most like `key`.
+
+    Args:
+        key: The full dotted key the user gave.
+        valid: Last parts that would have been valid in its place.
+        others: Full dotted keys elsewhere, for a key written in the wrong place; they count a little less.
+
+    Returns:
+        The nearest key, or None if none is alike.
+    """
+    prefix, dot, last = key.rpartition(".")
+    scored = [(_likeness(last, name), f"{prefix}{dot}{name}") for name in valid]
+    scored += [(0.95 * _likeness(last, other.rpartition(".")[2]), other) for other in others if other != key]
+    score, best = max(scored, default=(0.0, ""))
+    return best if score >= 0.6 else None
+
+
+def _likeness(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, word.lower(), other.lower()).ratio()
+
+
+def unknown_key(key: str, value: Any, valid: Iterable[str], others: Iterable[str] = ()) -> UserError:
+    """Build the error for a key that does not exist, nearest valid one first.
+
+    Args:
+        key: The full dotted key the user gave.
+        value: Its value.
+        valid: The keys that would have been valid in its place, without the dotted prefix.
+        others: Full dotted keys elsewhere in the config, for a key written in the wrong place.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    prefix = key.rpartition(".")[0]
+    names = sorted(valid)
+    hint = nearest(key, names, others)
+    advice = f" Did you mean '{hint}'?" if hint else ""
+    listed = f" Valid keys{' of ' + prefix if prefix else ''}: {', '.join(names)}." if names else ""
+    return UserError(f"{key}={shown(value)[:80]}: unknown key.{advice}{listed}")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import math
 import numbers
+import re
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from kanpinn.errors import UserError, invalid, shown, unknown_choice
+from kanpinn.errors import UserError, invalid, shown, unknown_choice, unknown_key
 
 T = TypeVar("T")
 
 _OPTION = "option"
 """Key of a field's metadata."""
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 _WORDS = {
     int: ("a whole number", "whole numbers"),
@@ -192,48 +194,6 @@ def explained(cls: type[Any], key: str) -> Iterator[tuple[str, str, str]]:
             yield full, expected(hint, declared), declared.help
 
 
-def nearest(key: str, valid: Iterable[str], others: Iterable[str] = ()) -> str | None:
-    """The full dotted key most like `key`.
-
-    Args:
-        key: The full dotted key the user gave.
-        valid: Last parts that would have been valid in its place.
-        others: Full dotted keys elsewhere, for a key written in the wrong place; they count a little less.
-
-    Returns:
-        The nearest key, or None if none is alike.
-    """
-    prefix, dot, last = key.rpartition(".")
-    scored = [(_likeness(last, name), f"{prefix}{dot}{name}") for name in valid]
-    scored += [(0.95 * _likeness(last, other.rpartition(".")[2]), other) for other in others if other != key]
-    score, best = max(scored, default=(0.0, ""))
-    return best if score >= 0.6 else None
-
-
-def _likeness(word: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, word.lower(), other.lower()).ratio()
-
-
-def unknown_key(key: str, value: Any, valid: Iterable[str], others: Iterable[str] = ()) -> UserError:
-    """Build the error for a key that does not exist, nearest valid one first.
-
-    Args:
-        key: The full dotted key the user gave.
-        value: Its value.
-        valid: The keys that would have been valid in its place, without the dotted prefix.
-        others: Full dotted keys elsewhere in the config, for a key written in the wrong place.
-
-    Returns:
-        The error, to be raised by the caller.
-    """
-    prefix = key.rpartition(".")[0]
-    names = sorted(valid)
-    hint = nearest(key, names, others)
-    advice = f" Did you mean '{hint}'?" if hint else ""
-    listed = f" Valid keys{' of ' + prefix if prefix else ''}: {', '.join(names)}." if names else ""
-    return UserError(f"{key}={shown(value)[:80]}: unknown key.{advice}{listed}")
-
-
 def build(cls: type[T], values: Mapping[str, Any], key: str) -> T:
     """Make a dataclass of config values, each checked against its field's annotation.
 
@@ -385,13 +345,6 @@ def _conform_scalar(annotation: Any, value: Any, key: str) -> Any:
 def _wrong(annotation: Any, value: Any, key: str) -> UserError:
     """The error of a value of the wrong type; a number in quotes is shown with them."""
     words = describe(annotation)
-    if isinstance(value, str) and _is_number(value) and "number" in words:
+    if isinstance(value, str) and _NUMBER.fullmatch(value) and "number" in words:
         return invalid(key, f"'{value}'", f"{words}, without quotes")
     return invalid(key, value, words)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.errors import UserError, invalid, unknown_choice, unknown_key
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
-from kanpinn.options import build, conform, unknown_key
+from kanpinn.options import build, conform
 from kanpinn.pde import Problem
 from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
 from kanpinn.settings.options import Configuration, Settings

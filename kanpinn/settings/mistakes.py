@@ -12,8 +12,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn.errors import UserError, invalid, one_line, unknown_choice
-from kanpinn.options import unknown_key
+from kanpinn.errors import UserError, invalid, one_line, unknown_choice, unknown_key
 from kanpinn.settings.discovery import GROUPS, choices, problem_file
 from kanpinn.settings.launchers import LAUNCHERS
 
