@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 import machine
 import torch
 from cycles_plan import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares.gram import gram
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 DAMPINGS = (1e-3, 1e-9)
 
@@ -34,7 +36,7 @@ def fall(matrix: Tensor, gradient: Tensor, shift: Tensor) -> float:
     return float(gradient @ torch.linalg.solve(matrix + shift, gradient))
 
 
-def shares(training: Training, transfer: Transfer) -> tuple[list[float], list[float]]:
+def shares(training: SlabSolve, transfer: Transfer) -> tuple[list[float], list[float]]:
     """Coarse share and last layer's share at the network under work, one per damping.
 
     Args:
@@ -42,7 +44,7 @@ def shares(training: Training, transfer: Transfer) -> tuple[list[float], list[fl
         transfer: From the level below.
     """
     training.resample(training.hierarchy.theta)
-    found = training.problem.linearize(training.hierarchy.theta).dense()
+    found = training.least_squares.linearize(training.hierarchy.theta).dense()
     matrix, g = gram(found.jacobian), found.gradient
     identity = torch.eye(len(g), dtype=g.dtype)
     restrict, last = transfer.prolong_transpose, training.backbone.last_layer
@@ -76,17 +78,17 @@ def main() -> None:
                     f"seed={seed}",
                 ]
                 configuration = validate(compose([*words, *OPTIMIZERS[name].overrides, *COMMON])[0])
-                training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 101))
+                training = SlabSolve(replace(configuration.setup, points=101))
                 scale = OPTIMIZERS[name].steps
                 for stage in configuration.setup.plan():
-                    training.enter(stage)
+                    enter(training, stage)
                     before = None
                     if stage.level:
                         transfer = training.hierarchy.transfer(stage.level - 1)
                         before, _ = shares(training, transfer)
                     steps = max(1, round(scale * stage.steps))
                     shortened = type(stage)(stage.level, steps, stage.stop)
-                    training.settle(training.train(shortened, lambda _: None, lambda: None))
+                    training.settle(train(training, shortened))
                     if before is not None:
                         after, layer = shares(training, transfer)
                         cells = " | ".join(f"{value:.0%}" for value in (*before, *after, *layer))

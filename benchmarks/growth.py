@@ -30,14 +30,14 @@ from jets import peak_memory
 from sources import ROOT
 from torch import Tensor
 
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.io.atomic import write_text
 from kanpinn.jets.jet import Jet
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
 
 CSV = ROOT / "outputs" / "benchmarks" / "growth.csv"
 FIGURE = ROOT / "benchmarks" / "growth.png"
@@ -162,17 +162,17 @@ def prepare(member: Member, threads: int) -> tuple[Callable[[], object], int]:
         *(f"{key}={value}".replace(" ", "") for key, value in chosen.items()),
     ]
     setup = replace(validate(compose(words)[0]).setup, problem=cube(member.dim))
-    training = Training(setup, OutputGrid(setup.problem, 2))
-    training.enter(setup.plan()[0])
+    training = SlabSolve(replace(setup, points=2))
+    enter(training, setup.plan()[0])
     theta = training.hierarchy.theta
     training.resample(theta)
     optimizer = setup.optimizer
 
     def step() -> object:
-        optimizer.start(training.problem.size, 1)
-        return optimizer.step(training.problem, theta)
+        optimizer.start(training.least_squares.size, 1)
+        return optimizer.step(training.least_squares, theta)
 
-    return step, training.problem.size
+    return step, training.least_squares.size
 
 
 def measure(members: Sequence[Member], rounds: int, threads: int) -> list[Cost]:

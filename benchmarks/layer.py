@@ -18,12 +18,13 @@ import machine
 import torch
 
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.objective import Objective
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 STEPS = 3
 """Steps on every level before it is timed."""
@@ -48,7 +49,7 @@ def bare_products(objective: Objective) -> Callable[[], None]:
     return run
 
 
-def parts_of_a_step(training: Training) -> dict[str, Callable[[], object]]:
+def parts_of_a_step(training: SlabSolve) -> dict[str, Callable[[], object]]:
     """Return the parts that are timed, by name."""
     problem, theta = training.objective, training.theta
     jacobian = problem.linearize(theta).dense().jacobian
@@ -92,13 +93,13 @@ def main() -> None:
     configuration = validate(
         compose([f"problem={arguments.problem}", "backbone=kan", "sampler=adaptive", "schedule.slabs=1"])[0]
     )
-    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, None))
+    training = SlabSolve(configuration.setup)
     columns: dict[str, dict[str, float]] = {}
     for stage in configuration.setup.plan():
         if stage.trial is None:
-            training.enter(replace(stage, steps=STEPS))
-            training.settle(training.train(replace(stage, steps=STEPS), lambda _: None, lambda: None))
-            title = f"P = {training.problem.size}, N = {len(training.problem.points)}"
+            enter(training, replace(stage, steps=STEPS))
+            training.settle(train(training, replace(stage, steps=STEPS)))
+            title = f"P = {training.least_squares.size}, N = {len(training.least_squares.points)}"
             columns[title] = least(parts_of_a_step(training), arguments.rounds)
     print(f"{machine.cpu_model()}, one thread, load {machine.load()}, torch {torch.__version__}; {arguments.problem}\n")
     print("| ms | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), sep="\n")

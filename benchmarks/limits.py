@@ -26,15 +26,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.evaluate.grid_evaluation import OutputGrid, grid_values
+from kanpinn.evaluate.grid_evaluation import grid_values
 from kanpinn.geometry import Coordinates
 from kanpinn.pde import Problem
 from kanpinn.samplers.quasi import Sobol
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.solver.collocation import Collocation
+from kanpinn.solver.level_changes import enter
 from kanpinn.solver.setup import Setup
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 
 def fitting(problem: Problem) -> Problem:
@@ -53,15 +55,15 @@ def fitting(problem: Problem) -> Problem:
     return type("Fit", (type(problem),), body)(**{f.name: getattr(problem, f.name) for f in fields(problem)})
 
 
-def each_level(training: Training, seen: Callable[[int], None]) -> None:
+def each_level(training: SlabSolve, seen: Callable[[int], None]) -> None:
     """Train all stages; `seen` is told of the level after each."""
     for stage in training.setup.plan():
-        training.enter(stage)
-        training.settle(training.train(stage, lambda _: None, lambda: None))
+        enter(training, stage)
+        training.settle(train(training, stage))
         seen(stage.level)
 
 
-def error(training: Training) -> float:
+def error(training: SlabSolve) -> float:
     """The largest relative L2 error over the output grid."""
     values = grid_values(training.objective.residuals, training.theta, training.grid)
     found = training.grid.errors(values)[0]
@@ -69,7 +71,7 @@ def error(training: Training) -> float:
     return max(found.values())
 
 
-def resample(training: Training) -> None:
+def resample(training: SlabSolve) -> None:
     """Give the network under work new Sobol points, whatever points the run draws."""
     options = vars(training.setup.sampler)
     sampler = Sobol(**{f.name: options[f.name] for f in fields(Sobol) if f.name in options})
@@ -79,15 +81,14 @@ def resample(training: Training) -> None:
 
 def study(setup: Setup) -> list[str]:
     """The rows of one run: cells joined by bars."""
-    grid = OutputGrid(setup.problem, setup.points)
     # The fit's errors count alike at all times, and it has no conditions to weigh.
     weighting = replace(setup.weighting, growth=0.0, base={}, terms={})
     fit = replace(setup, problem=fitting(setup.problem), weighting=weighting)
     fitted: list[tuple[float, Tensor]] = []
-    training = Training(fit, grid)
+    training = SlabSolve(fit)
     each_level(training, lambda _: fitted.append((error(training), training.theta.clone())))
 
-    rows, solved = [], Training(setup, grid)
+    rows, solved = [], SlabSolve(setup)
 
     def see(level: int) -> None:
         off, loss = error(solved), solved.objective.plain_loss(solved.theta)
@@ -98,12 +99,12 @@ def study(setup: Setup) -> list[str]:
                      f"{fresh / loss:.2f}", f"{there:.1e}", ""])  # fmt: skip
 
     each_level(solved, see)
-    again = Training(setup, grid)
+    again = SlabSolve(setup)
     stages = setup.plan()
     for stage in stages:
-        again.enter(stage)
+        enter(again, stage)
     again.hierarchy.theta = fitted[-1][1].clone()
-    again.settle(again.train(copy(stages[-1]), lambda _: None, lambda: None))
+    again.settle(train(again, copy(stages[-1])))
     rows[-1][-1] = f"{error(again):.1e}"
     return [" | ".join(row) for row in rows]
 

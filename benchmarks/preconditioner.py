@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import machine
 import numpy as np
@@ -23,7 +23,6 @@ from two_grid import PROBLEMS as DERIVATIVES
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
@@ -34,7 +33,9 @@ from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 INTERVALS = (8, 16, 32, 64, 128)
 FINEST_NETWORK = 32
@@ -99,10 +100,10 @@ def networks(problem: str, intervals: list[int]) -> list[tuple[Objective, Tensor
     ]
     words += ["schedule.levels=1", "schedule.steps=30", "sampler=sobol", "sampler.interior=1000"]
     configuration = validate(compose(words)[0])
-    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 21))
+    training = SlabSolve(replace(configuration.setup, points=21))
     (stage,) = configuration.setup.plan()
-    training.enter(stage)
-    training.settle(training.train(stage, lambda _: None, lambda: None))
+    enter(training, stage)
+    training.settle(train(training, stage))
     coarse, theta = training.backbone, training.theta
     draw = configuration.setup.sampler.draw(configuration.setup.problem, 0, np.random.default_rng(0))
     out, fine = [], coarse

@@ -21,31 +21,32 @@ import numpy as np
 import torch
 
 from kanpinn.backbones.separable import normal_equations
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Coordinates
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver import solve
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
 
 PROBLEMS = ("poisson", "helmholtz", "heat", "wave", "advection", "poisson_nd")
 MANY = "sampler.interior=100000 sampler.growth=1 schedule.levels=1 schedule.steps=[9] backbone.grid=64"
 CASES = (*(f"problem={name}" for name in PROBLEMS), f"problem=poisson sampler=grid {MANY}")
 
 
-def training_of(overrides: list[str]) -> Training:
+def training_of(overrides: list[str]) -> SlabSolve:
     """A training from a command line."""
     configuration = validate(compose(overrides)[0])
-    return Training(configuration.setup, OutputGrid(configuration.setup.problem, 3))
+    return SlabSolve(replace(configuration.setup, points=3))
 
 
-def train(training: Training, steps: int | None = None) -> None:
+def train(training: SlabSolve, steps: int | None = None) -> None:
     """Go through every stage."""
     for stage in training.setup.plan():
         if stage.trial is None:
             part = stage if steps is None else replace(stage, steps=steps)
-            training.enter(part)
-            training.settle(training.train(part, lambda _: None, lambda: None))
+            enter(training, part)
+            training.settle(solve.train(training, part))
 
 
 def steps(cases: list[str]) -> None:
@@ -68,7 +69,7 @@ def steps(cases: list[str]) -> None:
         print(f"| {case} | {numbers} | {memory:.0f} |", flush=True)
 
 
-def error(training: Training) -> float:
+def error(training: SlabSolve) -> float:
     """Relative L2 error at random points."""
     problem = training.setup.problem
     unit = np.random.default_rng(0).random((20000, len(problem.domain)))

@@ -16,6 +16,7 @@ import math
 import tempfile
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import machine
@@ -27,13 +28,14 @@ import torch
 from torch import Tensor
 
 import kanpinn
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 CONDITIONS = (1e2, 1e4, 1e6, 1e8, 1e10)
 DAMPINGS = (1e-6, 1e-12, 1e-18)
@@ -120,11 +122,11 @@ def networks() -> None:
         configuration = validate(
             compose([f"problem={problem}", f"backbone={backbone}", "schedule.levels=3", "schedule.steps=[30,15,15]"])[0]
         )
-        training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 21))
+        training = SlabSolve(replace(configuration.setup, points=21))
         for stage in configuration.setup.plan():
-            training.enter(stage)
-            training.settle(training.train(stage, lambda _: None, lambda: None))
-            found = training.problem.linearize(training.hierarchy.theta).dense()
+            enter(training, stage)
+            training.settle(train(training, stage))
+            found = training.least_squares.linearize(training.hierarchy.theta).dense()
             j, r = found.jacobian, found.residual
             values = torch.linalg.svdvals(j)
             condition = float(values[0] / values[-1].clamp_min(1e-300))

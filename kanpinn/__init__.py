@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,57 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
-    from kanpinn.api import Solution, load, solve
+    from kanpinn import geometry
+    from kanpinn.api import load, resume, solve
+    from kanpinn.backbones import ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
+    from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
+    from kanpinn.geometry import Box, Coordinates
+    from kanpinn.jets.jet import Jet
+    from kanpinn.least_squares.weighting import Causal, Fixed, ResidualAttention
+    from kanpinn.multilevel.schedules import Custom, Fmg, Nested, Single, VCycle, WCycle
+    from kanpinn.optimizers import (
+        Adam,
+        GaussNewtonCg,
+        GradientDescent,
+        Lbfgs,
+        LevenbergMarquardt,
+        Relaxation,
+        SsBroyden,
+        VariableProjection,
+    )
+    from kanpinn.pde import Condition, Point, Problem
+    from kanpinn.samplers import Adaptive, GaussLegendre, Grid, Halton, LatinHypercube, Sobol, Uniform
+    from kanpinn.solution import Solution
 
-__all__ = ["Solution", "load", "solve"]
+_HOMES = {
+    "api": "load resume solve",
+    "backbones": "ChebyKan Kan Mlp MultKan ReluKan Separable",
+    "errors": "DivergedError Interrupted KanpinnWarning UserError",
+    "jets.jet": "Jet",
+    "least_squares.weighting": "Causal Fixed ResidualAttention",
+    "multilevel.schedules": "Custom Fmg Nested Single VCycle WCycle",
+    "optimizers": "Adam GaussNewtonCg GradientDescent Lbfgs LevenbergMarquardt Relaxation SsBroyden VariableProjection",
+    "geometry": "Box Coordinates",
+    "pde": "Condition Point Problem",
+    "samplers": "Adaptive GaussLegendre Grid Halton LatinHypercube Sobol Uniform",
+    "solution": "Solution",
+}
+_PLACES = {name: f"kanpinn.{module}" for module, names in _HOMES.items() for name in names.split()}
+
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python calls when first used: `import kanpinn` alone does not load torch."""
-    if name in __all__:
-        from kanpinn import api
+    """Import a name when it is first used: `import kanpinn` alone does not load torch."""
+    if name == "geometry":
+        return importlib.import_module("kanpinn.geometry")
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+    else:
+        raise AttributeError(f"module 'kanpinn' has no attribute '{name}'")
+    globals()[name] = value
+    return value
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'kanpinn' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

@@ -1,142 +1,82 @@
-"""The Python calls: `kanpinn.solve` and `kanpinn.load`, and the `Solution` both return."""
+"""Python calls: `kanpinn.solve`, `kanpinn.load`, `kanpinn.resume`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
-from kanpinn.errors import UserError, unknown_choice
-from kanpinn.evaluate.grid_evaluation import evaluate
-from kanpinn.least_squares.residuals import Residuals
-
-if TYPE_CHECKING:
-    import xarray
+from kanpinn.errors import UserError
+from kanpinn.pde.problem import Problem
+from kanpinn.run import run as runs
+from kanpinn.solution import Solution
 
 
-class Solution:
-    """A trained network with its numbers.
-
-    Attributes:
-        problem: The PDE problem solved.
-        metrics: The content of metrics.json.
-        folder: The run folder.
-        theta: The network's parameters, `[P]`.
-    """
-
-    def __init__(self, residuals: Residuals, theta: Tensor, metrics: dict[str, Any], folder: Path) -> None:
-        self.problem = residuals.problem
-        self.theta = theta
-        self.metrics = metrics
-        self.folder = folder.absolute()
-        self._residuals = residuals
-
-    def __call__(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Evaluate the unknowns.
-
-        Args:
-            points: `[N, d]`, columns in the order of the problem's coordinates.
-
-        Returns:
-            `[N]` per unknown.
-
-        Raises:
-            UserError: If the points have another shape.
-        """
-        return evaluate(self._residuals, self.theta, self._points(points))
-
-    def derivative(self, points: np.ndarray, unknown: str, coordinates: str) -> np.ndarray:
-        """Evaluate a derivative of one unknown, in closed form.
-
-        Args:
-            points: `[N, d]`.
-            unknown: Its name, such as "u".
-            coordinates: What to differentiate by, such as "xx" or "xt".
-
-        Returns:
-            `[N]`.
-
-        Raises:
-            UserError: If a name is unknown or the points have another shape.
-        """
-        if unknown not in self.problem.unknowns:
-            raise unknown_choice("unknown", unknown, self.problem.unknowns)
-        for letter in coordinates:
-            if letter not in self.problem.domain.names:
-                raise unknown_choice("coordinate", letter, self.problem.domain.names)
-        return evaluate(self._residuals, self.theta, self._points(points), coordinates)[unknown]
-
-    @property
-    def end(self) -> float | None:
-        """The time up to which the solution is known, where a run was ended before its last time slabs; else None."""
-        count = len(slab_networks(self._residuals.backbone))
-        begun = slabs_begun(self._residuals.backbone, self.theta)
-        if begun == count or "t" not in self.problem.domain.names:
-            return None
-        first, last = self.problem.domain.interval("t")
-        return first + (last - first) * begun / count
-
-    def to_xarray(self) -> xarray.Dataset:
-        """The fields of solution.h5 as an xarray dataset.
-
-        Raises:
-            UserError: If xarray or h5netcdf is not installed.
-        """
-        try:
-            import xarray
-
-            return xarray.load_dataset(self.folder / "solution.h5", engine="h5netcdf")
-        except (ImportError, ValueError) as error:
-            raise UserError("to_xarray needs xarray and h5netcdf: pip install 'kanpinn[xarray]'") from error
-
-    def _points(self, points: np.ndarray) -> Tensor:
-        array = np.asarray(points, dtype=np.float64)
-        names = self.problem.domain.names
-        if array.ndim != 2 or array.shape[1] != len(names):
-            raise UserError(f"points of shape {array.shape}: expected (N, {len(names)}), columns {', '.join(names)}")
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def solve(overrides: Sequence[str] = ()) -> Solution:
-    """Compose the config, solve, write a run folder; what `kanpinn solve` does.
+def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | Path | None = None) -> Solution:
+    """Solve a problem.
 
     Args:
-        overrides: Hydra overrides, such as `["problem=burgers", "seed=1"]`.
+        problem: A problem object; or a list of the command line's overrides, such as `["problem=burgers", "seed=1"]`,
+            for what `kanpinn solve` does with them.
+        *overrides: With a problem object: objects such as `kanpinn.Kan(width=[6, 6])` or `kanpinn.Nested(levels=4)`,
+            and texts such as "seed=1" or "backbone.grid=8".
+        folder: The run folder, new or empty; None with a problem object writes nothing.
 
     Returns:
         The solution.
 
     Raises:
         UserError: If the input is wrong.
-        DivergedError: If the solve failed; the best state so far is written.
+        DivergedError: If the solve failed; its `solution` is the best state so far.
+        Interrupted: If a signal stopped it; its `solution` is the state reached.
     """
-    from kanpinn.run.run import run
+    if isinstance(problem, Problem):
+        from kanpinn.settings.objects import configuration_of_objects
+
+        configuration = configuration_of_objects(problem, overrides)
+        return runs.run(configuration, None if folder is None else Path(folder), spoken=False)
+    texts = [] if isinstance(problem, str | type) or not isinstance(problem, Sequence) else list(problem)
+    if overrides or (not texts and problem != ()) or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"solve({problem!r}, …): expected a problem object, or one list of texts, such as "
+            "['problem=burgers', 'seed=1']"
+        )
     from kanpinn.settings.compose import compose
 
-    if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
-        raise UserError(f"overrides={overrides!r}: expected a list of texts, such as ['problem=burgers', 'seed=1']")
-    config, folder = compose(list(overrides))
-    return run(config, folder)
+    config, place = compose(texts)
+    return runs.run(config, place if folder is None else Path(folder))
 
 
-def load(run: str | Path) -> Solution:
+def load(run: str | Path, problem: Problem | None = None) -> Solution:
     """Load the solution in a run folder, from its newest checkpoint.
 
     Args:
         run: The run folder.
+        problem: The problem, where it was given as an object that no file in ./problems defines.
 
     Returns:
         The solution, evaluating to the same numbers as when it was written.
 
     Raises:
-        UserError: If the folder is not a run or its files are damaged.
+        UserError: If the folder is not a run, its files are damaged, or the problem is missing or another one.
     """
-    from kanpinn.run.checkpoints import restore
+    return runs.load(Path(run), problem)
 
-    residuals, theta, metrics = restore(Path(run))
-    return Solution(residuals, theta, metrics, Path(run))
+
+def resume(run: str | Path, *overrides: str, problem: Problem | None = None) -> Solution:
+    """Go on with a run that was stopped, as if it had never been; a finished one is left as it is.
+
+    Args:
+        run: The run folder.
+        *overrides: Texts for what may differ from then on, such as "time_limit_s=null".
+        problem: As for `load`.
+
+    Returns:
+        The solution.
+
+    Raises:
+        UserError: If the folder is not a run, its files are damaged, or an override may not change.
+        DivergedError: As for `solve`.
+        Interrupted: As for `solve`.
+    """
+    return runs.resume(Path(run), overrides, problem=problem, spoken=False)

@@ -21,7 +21,15 @@ class KanpinnWarning(UserWarning):
 
 
 class DivergedError(RuntimeError):
-    """The optimisation left the finite numbers; the message says at which step."""
+    """The optimisation left the finite numbers; the message says at which step.
+
+    Attributes:
+        solution: The best state so far, where a whole solve has ended so.
+    """
+
+    def __init__(self, message: str, solution: Any = None) -> None:
+        super().__init__(message)
+        self.solution = solution
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,11 +37,12 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         signal: The number of the signal, 2 for SIGINT or 15 for SIGTERM.
+        solution: The state reached.
     """
 
-    def __init__(self, signal: int) -> None:
+    def __init__(self, signal: int, solution: Any = None) -> None:
         super().__init__(f"interrupted by signal {signal}")
-        self.signal = int(signal)
+        self.signal, self.solution = int(signal), solution
 
 
 def shown(value: Any) -> str:

@@ -74,7 +74,7 @@ def recorded_run(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
     def run(cfg, folder):
         from kanpinn.errors import DivergedError, Interrupted, UserError
-        from kanpinn.settings.compose import check_folder
+        from kanpinn.io.lock import check_folder
         from kanpinn.settings.config import validate
 
         check_folder(folder)

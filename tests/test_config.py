@@ -15,11 +15,12 @@ from omegaconf import OmegaConf
 from support.user_problems import DECAY
 
 from kanpinn.errors import UserError
+from kanpinn.io.lock import check_folder
 from kanpinn.options import build, conform, declared_options, describe, explained
-from kanpinn.settings.compose import check_folder, compose
+from kanpinn.settings.compose import compose
 from kanpinn.settings.config import COMPONENTS, load_problem_class, validate
+from kanpinn.settings.configuration import Settings
 from kanpinn.settings.discovery import choices
-from kanpinn.settings.options import Settings
 from kanpinn.settings.registry import REGISTRY
 from kanpinn.sweep.launch import SweepOptions
 

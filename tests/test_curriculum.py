@@ -17,8 +17,10 @@ from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Box
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import check_curriculum, validate
-from kanpinn.settings.options import Configuration
-from kanpinn.solver.slab_solve import Training
+from kanpinn.settings.configuration import Configuration
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 BURGERS = ["problem=burgers", "problem.nu=0.02", "backbone.width=[2]", "backbone.degree=3", "sampler.interior=60"]
 CURRICULUM = "schedule.curriculum={nu:[0.3,0.1]}"
@@ -33,13 +35,13 @@ def test_every_level_solves_with_its_own_coefficient_and_is_judged_by_the_true_o
     words = BURGERS if not backbone else ["problem=burgers", "problem.nu=0.02", "backbone=mlp", "sampler.interior=60"]
     words = [*words, "schedule.levels=4", "schedule.steps=2"]
     configuration = validate(compose([*words, CURRICULUM])[0])
-    grid = OutputGrid(configuration.setup.problem, 21)
-    training = Training(configuration.setup, grid)
+    training = SlabSolve(replace(configuration.setup, points=21))
+    grid = training.grid
     points = torch.tensor([[0.3, 0.4], [-0.2, 0.9]], dtype=torch.float64)
     for stage, nu in zip(configuration.setup.plan(), (0.3, 0.1, 0.02, 0.02), strict=True):
-        training.enter(stage)
+        enter(training, stage)
         assert training.objective.residuals.problem == validate(compose([*words, f"problem.nu={nu}"])[0]).setup.problem
-        training.settle(training.train(stage, lambda _: None, lambda: None))
+        training.settle(train(training, stage))
         # u_t + u u_x − ν u_xx with that ν
         jet = training.objective.residuals.fields(training.theta, points)["u"]
         expected = jet["t"] + jet[""] * jet["x"] - nu * jet["xx"]
@@ -48,7 +50,7 @@ def test_every_level_solves_with_its_own_coefficient_and_is_judged_by_the_true_o
         reference = grid.reference["u"]
         own = training.objective.residuals.fields(training.theta, grid.points)["u"].value.reshape(reference.shape)
         error = np.linalg.norm(own.detach().numpy() - reference) / np.linalg.norm(reference)
-        assert training.levels[-1].relative_l2["u"] == pytest.approx(error, rel=1e-9)  # type: ignore[index]
+        assert training.record.levels[-1].relative_l2["u"] == pytest.approx(error, rel=1e-9)  # type: ignore[index]
     true = validate(compose([*words])[0]).setup.problem
     assert np.allclose(grid.reference["u"], OutputGrid(true, 21).reference["u"])
 
@@ -57,10 +59,10 @@ def test_a_curriculum_of_the_true_value_changes_nothing() -> None:
     ends = []
     for words in ([], ["schedule.curriculum={nu:[0.02,0.02]}"]):
         configuration = configured("schedule.levels=3", *words)
-        training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 9))
+        training = SlabSolve(replace(configuration.setup, points=9))
         for stage in configuration.setup.plan():
-            training.enter(stage)
-            training.settle(training.train(stage, lambda _: None, lambda: None))
+            enter(training, stage)
+            training.settle(train(training, stage))
         ends.append(training.theta)
     assert torch.equal(*ends)
 

@@ -13,8 +13,8 @@ import kanpinn as package
 from kanpinn.samplers import CollocationSample
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
+from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.discovery import choices, load_problem_class
-from kanpinn.settings.options import Configuration
 
 PARAMETERS = {
     "paper_regression": [55, 80, 130, 230],

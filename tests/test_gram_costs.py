@@ -11,13 +11,13 @@ from support.problems import Wave, build, draw_for
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.cost_table import CostTable
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares import gram_costs, gram_local
 from kanpinn.least_squares.gram_costs import cost_table, measure
 from kanpinn.least_squares.objective import Objective
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.state import join, split
 
 CPU = torch.device("cpu")
@@ -66,8 +66,8 @@ def test_the_table_decides_how_the_gram_matrix_is_formed(dear: bool, monkeypatch
 
 def test_a_resumed_training_keeps_the_table_it_began_with() -> None:
     setup = validate(compose(["problem=burgers", "backbone=kan", "schedule.levels=1", "sampler.interior=30"])[0]).setup
-    first, second = (Training(setup, OutputGrid(setup.problem, 3)) for _ in range(2))
+    first, second = (SlabSolve(replace(setup, points=3)) for _ in range(2))
     first.costs = CostTable(**{field.name: k + 1.0 for k, field in enumerate(fields(CostTable))})
-    first.enter(setup.plan()[0])
+    enter(first, setup.plan()[0])
     second.load_state(join(*split(first.state(), "")))
     assert second.costs == first.costs

@@ -33,11 +33,12 @@ from kanpinn.run import checkpoints, run
 from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.settings.options import Configuration
+from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import REGISTRY
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
 from kanpinn.solver.setup import Setup
-from kanpinn.solver.time_marching import Solver
+from kanpinn.solver.solve import solve
+from kanpinn.solver.solver import Solver
 
 TINY = [
     *("problem=heat", "problem.conditions=soft", "output.points=5", "output.progress=false", "output.figures=false"),
@@ -133,17 +134,17 @@ class Watcher:
 def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
     """All that a solve leaves, without the times it took; arrays as bytes, so that NaN equals NaN."""
     grid = OutputGrid(solver.setup.problem, solver.setup.points)
-    last = solver.training
+    last, record = solver.slab, solver.record
     fields = solution_fields(last.objective.residuals, last.theta, grid)
-    levels = [{**record.state(), "wall_time_s": 0.0} for record in last.levels]
-    history = [{k: np.float64(v).tobytes() for k, v in row.items() if k != "wall_time"} for row in last.history]
+    levels = [{**visit.state(), "wall_time_s": 0.0} for visit in record.levels]
+    history = [{k: np.float64(v).tobytes() for k, v in row.items() if k != "wall_time"} for row in record.history]
     return {
         "theta": solver.network()[1].numpy().tobytes(),
         "history": history,
         "levels": json.dumps(levels),
         "fields": {name: values.tobytes() for name, values in fields.items()},
         "points": {name: p.numpy().tobytes() for name, p in last.objective.collocation.by_term().items()},
-        "spectra": {name: values.tobytes() for name, values in stacked(last.spectra, len(last.levels)).items()},
+        "spectra": {name: values.tobytes() for name, values in stacked(record.spectra, len(record.levels)).items()},
         "end": (end.reason, end.message, np.float64(end.loss).tobytes()),
     }
 
@@ -151,7 +152,7 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
 def solved(configuration: Configuration) -> tuple[dict[str, Any], int]:
     """The outcome of a solve that is never stopped, and how often it could have been."""
     solver, watch = Solver(configuration.setup), Watcher()
-    return outcome(solver, solver.solve(watch)), watch.steps
+    return outcome(*solve(configuration.setup, watch, solver)), watch.steps
 
 
 def stopped_and_resumed(configuration: Configuration, stops: Sequence[int], folder: Path) -> dict[str, Any]:
@@ -160,12 +161,12 @@ def stopped_and_resumed(configuration: Configuration, stops: Sequence[int], fold
     saved = Checkpoints(folder, configuration)
     before = 0
     for stop in stops:
-        assert solver.solve(Watcher(stop - before, saved)).reason == "interrupted"
+        assert solve(solver.setup, Watcher(stop - before, saved), solver)[1].reason == "interrupted"
         checkpoint = newest(folder)
         solver = Solver(configuration_of(checkpoint, same_source=True).setup)
         solver.load_state(checkpoint.state)
         before = stop
-    return outcome(solver, solver.solve(Watcher()))
+    return outcome(*solve(solver.setup, Watcher(), solver))
 
 
 def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
@@ -444,7 +445,7 @@ def test_what_a_resumed_run_changes_outlives_its_process(stopped: Path, monkeypa
         raise RuntimeError("a power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Solver, "solve", die)
+        patch.setattr(run, "solve", die)
         with pytest.raises(RuntimeError, match="a power cut"):
             run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"])
     assert run.resume(stopped).metrics["status"] in run.FINISHED
@@ -479,16 +480,16 @@ def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: py
         (("slabs", 0, "hierarchy", "levels"), 10**9),
         (("slabs", 0, "hierarchy", "level"), -1),
         (("slabs", 0, "hierarchy", "theta"), np.zeros(3)),
-        (("slabs", 0, "underway", "theta"), np.zeros(3)),
-        (("slabs", 0, "underway", "best"), np.zeros(3)),
+        (("slabs", 0, "stage_state", "theta"), np.zeros(3)),
+        (("slabs", 0, "stage_state", "best"), np.zeros(3)),
         (("slabs", 0, "optimizers", "levels", 0, "state", "last"), np.zeros(3)),
         (("slabs", 0, "optimizers", "levels"), []),
         (("slabs", 0, "stage"), 10**9),
-        (("slabs", 0, "work"), 10**400),
+        (("record", "work"), 10**400),
         (("slabs",), []),
         (("number",), 10**9),
-        (("levels",), []),
-        (("spectra",), {"u_x": np.zeros((1, 3))}),
+        (("record", "levels"), []),
+        (("record", "spectra"), {"u_x": np.zeros((1, 3))}),
     ],
 )
 def test_a_state_that_does_not_fit_its_config_is_refused_in_one_line(
@@ -524,10 +525,11 @@ def test_spectra_of_any_number_of_visits_are_as_many_arrays_and_come_back() -> N
 def test_a_logger_is_told_the_steps_of_discarded_starts_after_a_resumption(tmp_path: Path) -> None:
     configuration = validate(compose([*TINY, *SCHEDULES["nested"]])[0])
     solver = Solver(configuration.setup)
-    assert solver.solve(Watcher(7, Checkpoints(tmp_path, configuration))).reason == "interrupted"
+    watch = Watcher(7, Checkpoints(tmp_path, configuration))
+    assert solve(configuration.setup, watch, solver)[1].reason == "interrupted"
     resumed = Solver(configuration.setup)
     resumed.load_state(newest(tmp_path).state)
     assert resumed.steps == 7  # two starts of two steps, three of the one that goes on
     assert resumed.discarded == 2
-    resumed.solve(Watcher())
+    solve(configuration.setup, Watcher(), resumed)
     assert resumed.steps == 2 * 2 + 5 + 4

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ import pytest
 
 import kanpinn
 from kanpinn.errors import DivergedError, Interrupted, UserError
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.run.checkpoints import restore
-from kanpinn.run.progress import RunLog
+from kanpinn.run.log import RunLog
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.registry import REGISTRY
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
 
 TINY = [
     "output.progress=false",
@@ -151,8 +152,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(poisson: P
 def drawn(seed: int, *overrides: str) -> tuple[bytes, bytes]:
     """The parameters and the points that a run begins with."""
     configuration = validate(compose([*TINY, "problem=heat", *overrides, f"seed={seed}"])[0])
-    training = Training(configuration.setup, OutputGrid(configuration.setup.problem, 3))
-    training.enter(configuration.setup.plan()[0])
+    training = SlabSolve(replace(configuration.setup, points=3))
+    enter(training, configuration.setup.plan()[0])
     training.resample(training.theta)
     points = training.objective.collocation.by_term()
     return training.theta.numpy().tobytes(), b"".join(points[name].numpy().tobytes() for name in sorted(points))
@@ -425,7 +426,7 @@ def test_a_log_that_is_no_text_or_huge_is_gone_on_with(tmp_path: Path, monkeypat
     path.write_bytes(b"first\n\xff\xfe\nlast\n")
     RunLog(path).add("more")
     assert path.read_text() == "first\n\ufffd\ufffd\nlast\nmore\n"
-    monkeypatch.setattr("kanpinn.run.progress.LARGEST_LOG", 12)
+    monkeypatch.setattr("kanpinn.run.log.LARGEST_LOG", 12)
     RunLog(path).add("end")
     assert path.read_text() == "… the first 11 bytes are left out\nlast\nmore\nend\n"
 

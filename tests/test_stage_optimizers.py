@@ -9,24 +9,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solve import train
 
 SMALL = ["problem=burgers", "backbone=kan", "backbone.width=[2]", "backbone.grid=2", "backbone.degree=4"]
 SMALL += ["sampler.interior=40", "sampler.boundary=8", "output.points=5"]
 
 
-def trained(*words: str) -> Training:
+def trained(*words: str) -> SlabSolve:
     """A training whose whole plan has been done."""
     setup = validate(compose([*SMALL, *words])[0]).setup
-    training = Training(setup, OutputGrid(setup.problem, 5))
+    training = SlabSolve(setup)
     for stage in setup.plan():
-        training.enter(stage)
-        training.settle(training.train(stage, lambda _: None, lambda: None))
+        enter(training, stage)
+        training.settle(train(training, stage))
     return training
 
 

@@ -21,7 +21,6 @@ from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.time_slabs import in_sequence, slab_networks
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.geometry import Box
 from kanpinn.io.check import check
 from kanpinn.io.inspect import inspect
@@ -34,8 +33,10 @@ from kanpinn.run.checkpoints import files
 from kanpinn.run.preflight import check_slabs
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.solver.slab_solve import Training
-from kanpinn.solver.time_marching import frozen_fields
+from kanpinn.solver import solve
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solver import frozen_fields
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(1.0, 4.0))
 JOINTS = [1.0, 2.0, 3.0, 4.0]
@@ -168,14 +169,13 @@ def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_pat
     assert found["true"][:2] == found["false"][:2]  # the first slab has nothing to start from
     assert found["true"][2] != found["false"][2]
     configuration = validate(compose([*SMALL, "schedule.slabs=2"])[0])
-    first = Training(configuration.setup.slab(0, None), OutputGrid(configuration.setup.problem, 5))
+    setup = replace(configuration.setup, points=5)
+    first = SlabSolve(setup.slab(0, None))
     plan = configuration.setup.plan()
     for stage in plan:
-        first.enter(stage)
-    second = Training(
-        configuration.setup.slab(1, frozen_fields(first.objective.residuals, first.theta)), first.grid, first
-    )
-    second.enter(plan[0])
+        enter(first, stage)
+    second = SlabSolve(setup.slab(1, frozen_fields(first.objective.residuals, first.theta)), first)
+    enter(second, plan[0])
     # Nothing was trained: the finer network is the coarser one refined, whose projection is itself.
     coarse = first.hierarchy.transfer(0).restrict(first.theta)
     assert torch.equal(second.theta, coarse)
@@ -184,13 +184,13 @@ def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_pat
 
 def test_a_slab_that_was_entered_and_not_trained_is_not_kept(tmp_path: Path, monkeypatch) -> None:
     calls = []
-    train = Training.train
+    train = solve.train
 
-    def stopped(self, stage, tell, halt):
-        calls.append(self.slab)
-        return train(self, stage, tell, halt if self.slab == 0 else lambda: "time_limit")
+    def stopped(slab, stage, tell, halt):
+        calls.append(slab.number)
+        return train(slab, stage, tell, halt if slab.number == 0 else lambda: "time_limit")
 
-    monkeypatch.setattr(Training, "train", stopped)
+    monkeypatch.setattr(solve, "train", stopped)
     words = [*SMALL, "schedule.slabs=3", "schedule.steps=2", f"hydra.run.dir={tmp_path}/run"]
     solution = kanpinn.solve(words)
     assert calls == [0, 0, 1]

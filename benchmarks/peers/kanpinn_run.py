@@ -19,11 +19,10 @@ from stopwatch import MARKS, write
 
 import kanpinn.run.run
 from kanpinn.errors import DivergedError
-from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.solution import read_solution
 from kanpinn.settings.compose import compose
 from kanpinn.solver.setup import Setup
-from kanpinn.solver.slab_solve import Training
+from kanpinn.solver.slab_solve import SlabSolve
 
 
 def curve(seconds: np.ndarray, errors: np.ndarray, marks: tuple[int, ...] = MARKS) -> list[tuple[float, float]]:
@@ -53,13 +52,13 @@ def main() -> None:
 
     begun: list[float] = []
 
-    def timed(setup: Setup, grid: OutputGrid, before: Training | None = None) -> Training:
-        training = Training(setup, grid, before)
-        training.started = began
+    def timed(setup: Setup, before: SlabSolve | None = None) -> SlabSolve:
+        training = SlabSolve(setup, before)
+        training.record.started = began
         begun.append(time.perf_counter() - began)
         return training
 
-    kanpinn.solver.time_marching.Training = timed
+    kanpinn.solver.solver.SlabSolve = timed
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
         folder = Path(temporary) / "run"
         fixed = [f"time_limit_s={given.seconds:g}", f"threads={given.threads}", f"hydra.run.dir={folder}"]

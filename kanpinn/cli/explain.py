@@ -44,8 +44,8 @@ def explain(overrides: Sequence[str]) -> str:
     from omegaconf import OmegaConf
 
     from kanpinn.settings.compose import compose
+    from kanpinn.settings.configuration import Settings
     from kanpinn.settings.discovery import GROUPS, choices
-    from kanpinn.settings.options import Settings
     from kanpinn.sweep.launch import SweepOptions
 
     cfg, folder = compose(overrides, keep_sweep=True)

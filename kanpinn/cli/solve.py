@@ -57,7 +57,8 @@ def _solve(overrides: list[str]) -> None:
     """One run; the line printed first needs no torch, which takes longer to load than a config to compose."""
     from omegaconf import OmegaConf
 
-    from kanpinn.settings.compose import check_folder, compose, parse
+    from kanpinn.io.lock import check_folder
+    from kanpinn.settings.compose import compose, parse
 
     for override in parse(overrides):
         if override.key_or_group.split(".")[0] == "sweep":

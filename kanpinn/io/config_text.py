@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -47,3 +48,15 @@ def read_config(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("not a mapping of keys")
     return found
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """YAML that repeats a value where it occurs twice, instead of naming it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return a config of plain values as YAML."""
+    return yaml.dump(dict(config), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)

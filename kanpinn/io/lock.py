@@ -104,3 +104,16 @@ def _locked(path: Path) -> int:
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
             return descriptor
         os.close(descriptor)  # its holder has just finished and removed it
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a run folder that cannot take a new run; raises UserError if it exists and is not an empty folder."""
+    if folder.is_dir():
+        if any(file.name != NAME for file in folder.iterdir()):
+            holds = "already holds a run" if (folder / "metrics.json").exists() else "is not empty"
+            raise UserError(f"hydra.run.dir={folder}: the folder {holds}; expected a new or an empty one.")
+    elif folder.exists():
+        raise UserError(f"hydra.run.dir={folder}: this is a file; expected a new or an empty folder.")
+    for place in folder.parents:
+        if place.is_file():
+            raise UserError(f"hydra.run.dir={folder}: {place} is a file; expected a new or an empty folder.")

@@ -36,10 +36,12 @@ class LeastSquares(ABC):
     Attributes:
         backbone: The network whose parameters theta is shaped like.
         is_correction: Whether it is a coarse problem, posed to correct a finer level.
+        keeps_points: Whether it would be another problem on other points, so that they must stay.
     """
 
     backbone: Backbone
     is_correction: bool = False
+    keeps_points: bool = False
 
     @property
     def size(self) -> int:

@@ -90,6 +90,7 @@ class FasProblem(LeastSquares):
     """
 
     is_correction = True
+    keeps_points = True
 
     def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
         self.coarse = coarse

@@ -77,6 +77,11 @@ class Hierarchy:
         """The network on the level under work."""
         return self.backbones[self.level]
 
+    @property
+    def keeps_points(self) -> bool:
+        """Whether points stay: a full approximation scheme's linear term belongs to those it was made on."""
+        return any(p.keeps_points for p in (self.problem, *(waiting.problem for waiting in self.suspended)))
+
     def begin(self, level: int, initial: Callable[[Backbone], Tensor]) -> None:
         """Put new parameters on a level; a network without finer levels stays what it is.
 

@@ -21,10 +21,10 @@ from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.problem import output_names
-from kanpinn.settings.config import validate
+from kanpinn.pde.problem import Problem, output_names
+from kanpinn.settings.configuration import Configuration
+from kanpinn.settings.described import OBJECT
 from kanpinn.settings.discovery import packaged, problem_file
-from kanpinn.settings.options import Configuration
 from kanpinn.state import State, join, split, tensor
 
 FOLDER = "checkpoints"
@@ -75,7 +75,7 @@ class Checkpoints:
         self._configuration = configuration
         self._options = configuration.settings.checkpoint
         self._number = max((_number(file) for file in files(folder)), default=0)
-        self._problem = _source(configuration.resolved["problem"]["name"])
+        self._problem = _source(configuration.resolved["problem"])
         self._last, self._cost = time.perf_counter(), 0.0
 
     @property
@@ -170,9 +170,9 @@ def newest(folder: Path) -> Checkpoint:
     raise damaged[0]
 
 
-def _source(name: str) -> tuple[str | None, str | None]:
-    """The file of a user's own problem and a hash of its text; None twice for a packaged one."""
-    file = problem_file(name)
+def _source(problem: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The file of a user's own problem and a hash of its text; None twice for a packaged one or an object's class."""
+    file = None if OBJECT in problem else problem_file(str(problem["name"]))
     if file is None or file.parent.samefile(packaged("problems")):
         return None, None
     return str(file.resolve()), hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
@@ -191,12 +191,17 @@ def changed_config(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dic
 
 
 def configuration_of(
-    checkpoint: Checkpoint, *, same_source: bool = False, changed: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint,
+    problem: Problem | None = None,
+    *,
+    same_source: bool = False,
+    changed: Mapping[str, Any] | None = None,
 ) -> Configuration:
-    """The config a checkpoint was made with.
+    """Return the config a checkpoint was made with.
 
     Args:
         checkpoint: The checkpoint.
+        problem: The problem, where it was given as an object that no file defines.
         same_source: Whether a user's own problem must still be the same text.
         changed: By dotted key, what has another value.
 
@@ -212,7 +217,7 @@ def configuration_of(
         name = str(config["problem"]["name"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
-    made_with, here = (meta.get("problem_file"), meta.get("problem_source")), _source(name)
+    made_with, here = (meta.get("problem_file"), meta.get("problem_source")), _source(config["problem"])
     if made_with[0] != here[0]:
         raise UserError(
             f"{path.parent.parent}: solved with problem={name} from {made_with[0] or 'the package'}, but here it would "
@@ -222,14 +227,17 @@ def configuration_of(
         raise UserError(
             f"{here[0]}: has changed since {path.parent.parent} was begun; put the old text back, or solve anew"
         )
-    return validate(config)
+    from kanpinn.settings.config import validate
+
+    return validate(config, None if problem is None else {"problem": problem})
 
 
-def network(checkpoint: Checkpoint) -> tuple[Residuals, Tensor]:
+def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Residuals, Tensor]:
     """Rebuild the network of a checkpoint on the CPU.
 
     Args:
         checkpoint: The checkpoint.
+        problem: The problem, where it was given as an object that no file defines.
 
     Returns:
         Its residuals and its parameters `[P]`.
@@ -238,7 +246,7 @@ def network(checkpoint: Checkpoint) -> tuple[Residuals, Tensor]:
         UserError: If the checkpoint is not one of a run.
     """
     path, arrays = checkpoint.path, checkpoint.arrays
-    configuration = configuration_of(checkpoint, changed={"device": "cpu"})
+    configuration = configuration_of(checkpoint, problem, changed={"device": "cpu"})
     try:
         levels = [int(level) for level in checkpoint.meta["levels"]]
         edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]
@@ -268,11 +276,12 @@ def network(checkpoint: Checkpoint) -> tuple[Residuals, Tensor]:
     return setup.residuals(backbone), theta
 
 
-def restore(folder: Path) -> tuple[Residuals, Tensor, dict[str, Any]]:
+def restore(folder: Path, problem: Problem | None = None) -> tuple[Residuals, Tensor, dict[str, Any]]:
     """Rebuild the network of a run.
 
     Args:
         folder: The run folder.
+        problem: As for `network`.
 
     Returns:
         Its residuals, its parameters `[P]` and the content of metrics.json.
@@ -281,7 +290,7 @@ def restore(folder: Path) -> tuple[Residuals, Tensor, dict[str, Any]]:
         UserError: If the folder is not a run or a file in it is damaged.
     """
     checkpoint = newest(folder)
-    residuals, theta = network(checkpoint)
+    residuals, theta = network(checkpoint, problem)
     metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:
         text = (

@@ -1,14 +1,15 @@
-"""What a solve has come to: its metrics, its files, its figures, and how that is said."""
+"""Results of a solve: metrics, files, figures, and their summary in words."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kanpinn.api import Solution
+from torch import Tensor
+
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
     collocation_points,
@@ -20,13 +21,14 @@ from kanpinn.evaluate.grid_evaluation import (
 )
 from kanpinn.evaluate.spectrum import stacked
 from kanpinn.io.atomic import write_json
+from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
-from kanpinn.run.progress import warn
-from kanpinn.settings.options import Configuration
-from kanpinn.settings.resolving import yaml_text
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.run.console import warn
+from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
-from kanpinn.solver.slab_solve import Training
-from kanpinn.solver.time_marching import Solver
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solver import Solver
 
 SCHEMA_VERSION = 1
 STATUSES = {
@@ -40,54 +42,81 @@ STATUSES = {
     "refused": "step_limit",
 }
 REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
+RESUME = {
+    "time_limit": "; `kanpinn resume {folder} time_limit_s=null` goes on",
+    "interrupted": "; the state reached is written, `kanpinn resume {folder}` goes on",
+}
 ADVICE = {
     "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
-    "time_limit": "time_limit_s was reached; `kanpinn resume {folder} time_limit_s=null` goes on",
+    "time_limit": "time_limit_s was reached{resume}",
     "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
-    "interrupted": "stopped by a signal; the state reached is written, `kanpinn resume {folder}` goes on",
+    "interrupted": "stopped by a signal{resume}",
 }
 
 
-def write_results(
-    configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path
-) -> tuple[Solution, str, list[OSError]]:
-    """Write solution.h5 and metrics.json; returns the solution, the status in words and what could not be written."""
+@dataclass(frozen=True)
+class Results:
+    """Results of a solve.
+
+    Attributes:
+        residuals: Problem and network on the whole domain.
+        theta: Its parameters `[P]`.
+        metrics: The content of metrics.json.
+        data: The content of solution.h5.
+        message: The status in words, with advice.
+    """
+
+    residuals: Residuals
+    theta: Tensor
+    metrics: dict[str, Any]
+    data: SolutionFile
+    message: str
+
+
+def results_of(
+    configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path | None
+) -> Results:
+    """Evaluate and measure what a solve has reached; the folder is named in its advice."""
+    setup = configuration.setup
     backbone, theta = solver.network()
-    residuals = solver.training.objective.residuals
-    if backbone is not residuals.backbone or residuals.problem is not configuration.setup.problem:
-        residuals = configuration.setup.residuals(backbone)
+    residuals = solver.slab.objective.residuals
+    if backbone is not residuals.backbone or residuals.problem is not setup.problem:
+        residuals = setup.residuals(backbone)
     fields = solution_fields(residuals, theta, grid)
     metrics = _metrics(configuration, solver, end, grid.errors(fields))
     model = (model_arrays(backbone, theta), model_attributes(backbone))
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
+    resume = RESUME.get(metrics["status"], "") if folder is not None else ""
+    advice = ADVICE.get(metrics["status"], "").format(resume=resume.format(folder=shlex.quote(str(folder))))
+    message = end.message or REASONS.get(end.reason) or advice
+    if end.reason == "diverged":
+        message += f"; {ADVICE['diverged']}"
+    missing = setup.schedule.slabs - len(solver.slabs)
+    if missing:
+        message += f"; the last {missing} time slabs were not begun, their values are NaN"
+    return Results(residuals, theta, metrics, data, message)
+
+
+def write_results(results: Results, folder: Path) -> list[OSError]:
+    """Write solution.h5 and metrics.json; returns what could not be written."""
     failures: list[OSError] = []
     try:
-        write_solution(folder / "solution.h5", data)
+        write_solution(folder / "solution.h5", results.data)
     except OSError as error:
         failures.append(error)
     # On a full disk there may be room for the second where there was none for the first. Beside the solution of an
     # earlier state it would tell of another one.
     if not failures or not (folder / "solution.h5").is_file():
         try:
-            write_json(folder / "metrics.json", metrics)
+            write_json(folder / "metrics.json", results.metrics)
         except OSError as error:
             failures.append(error)
-    message = (
-        end.message
-        or REASONS.get(end.reason)
-        or ADVICE.get(metrics["status"], "").format(folder=shlex.quote(str(folder)))
-    )
-    if end.reason == "diverged":
-        message += f"; {ADVICE['diverged']}"
-    missing = configuration.setup.schedule.slabs - len(solver.done)
-    if missing:
-        message += f"; the last {missing} time slabs were not begun, their values are NaN"
-    return Solution(residuals, theta, metrics, folder), message, failures
+    return failures
 
 
 def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any]) -> dict[str, Any]:
-    """What metrics.json holds, with relative L2 and largest errors on the output grid."""
-    resolved, done, levels = configuration.resolved, solver.done, solver.training.levels
+    """The content of metrics.json, with relative L2 and largest errors on the output grid."""
+    resolved, levels = configuration.resolved, solver.record.levels
     slabs = configuration.setup.schedule.slabs
     return {
         "schema_version": SCHEMA_VERSION,
@@ -95,11 +124,11 @@ def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors
         **{group: resolved[group]["name"] for group in ("problem", "backbone", "schedule", "optimizer")},
         "seed": configuration.settings.seed,
         "parameters": solver.network()[0].size,
-        "wall_time_s": solver.training.seconds,
+        "wall_time_s": solver.seconds,
         "loss": end.loss,
         "relative_l2": errors[0],
         "linf": errors[1],
-        "error_estimate": None if len(done) < slabs else _estimate(done),
+        "error_estimate": None if len(solver.slabs) < slabs else _estimate(solver.slabs),
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],
     }
@@ -113,34 +142,34 @@ def _solution_file(
     metrics: dict[str, Any],
     model: tuple[dict[str, Any], dict[str, Any]],
 ) -> SolutionFile:
-    """What solution.h5 holds: fields, history, levels, points and the model's arrays and attributes."""
-    problem, training = configuration.setup.problem, solver.training
+    """The content of solution.h5: fields, history, levels, points and the model's arrays and attributes."""
+    problem, record = configuration.setup.problem, solver.record
     return SolutionFile(
         problem=metrics["problem"],
         equation=problem.equation,
-        config=yaml_text(configuration.resolved),
+        config=config_text(configuration.resolved),
         seed=metrics["seed"],
         dtype=configuration.settings.dtype,
         status=metrics["status"],
         coordinates=grid.coordinates,
         labels=dict(problem.labels),
         fields=fields,
-        history=training.columns(),
+        history=record.columns(),
         levels=metrics["levels"],
-        spectra=stacked(training.spectra, len(training.levels)),
-        points=collocation_points([(t.objective, t.theta) for t in solver.done]),
+        spectra=stacked(record.spectra, len(record.levels)),
+        points=collocation_points([(slab.objective, slab.theta) for slab in solver.slabs]),
         metrics=metrics,
         model=model[0],
         model_attributes=model[1],
         slabs=configuration.setup.schedule.slabs,
-        slabs_begun=len(solver.done),
+        slabs_begun=len(solver.slabs),
     )
 
 
-def _estimate(done: Sequence[Training]) -> dict[str, float] | None:
+def _estimate(slabs: Sequence[SlabSolve]) -> dict[str, float] | None:
     """The estimate of the error, from the last level of every time slab."""
-    last = {record.slab: record.change for record in done[0].levels}
-    norms = [t.grid.norms(grid_values(t.objective.residuals, t.theta, t.grid)) for t in done]
+    last = {record.slab: record.change for record in slabs[0].record.levels}
+    norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
     return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
 
 

@@ -1,9 +1,8 @@
-"""The run: one readable loop from a config to a run folder."""
+"""Run of a solve: from a config to a run folder, or to a solution in memory."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,35 +13,35 @@ from typing import Any
 
 import torch
 
-from kanpinn import __version__
-from kanpinn.api import Solution, load
 from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
-from kanpinn.evaluate.grid_evaluation import (
-    OutputGrid,
-)
+from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import remove_leftovers, write_text
+from kanpinn.io.config_text import config_text, read_config
 from kanpinn.io.hdf5 import versions
-from kanpinn.io.lock import run_lock
+from kanpinn.io.lock import check_folder, run_lock
 from kanpinn.io.metrics import metrics_of
 from kanpinn.io.solution import solution_status
-from kanpinn.loggers import Logger, Report
+from kanpinn.loggers import Logger, NoLogger, Report
+from kanpinn.pde.problem import Problem
 from kanpinn.run import checkpoints, preflight
-from kanpinn.run.progress import RunLog, summary, warn
-from kanpinn.run.results import draw, write_results
+from kanpinn.run.caller_state import caller_state
+from kanpinn.run.console import say, summary, warn
+from kanpinn.run.context import RunContext
+from kanpinn.run.log import RunLog
+from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.watch import RunWatch
-from kanpinn.settings.compose import check_folder, parse, single_value
-from kanpinn.settings.config import COMPONENTS, validate
-from kanpinn.settings.options import Configuration
-from kanpinn.settings.resolving import read_config, yaml_text
-from kanpinn.solver.time_marching import Solver
+from kanpinn.settings.configuration import COMPONENTS, Configuration
+from kanpinn.solution import Solution
+from kanpinn.solver.solve import solve
+from kanpinn.solver.solver import Solver
+from kanpinn.state import State
 
 FINISHED = ("converged", "step_limit", "diverged")
 """Statuses after which nothing is left to resume."""
 
 RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
 """Keys that may have another value in a resumed run: none that its numbers depend on."""
-
 
 WRITTEN = ("config.yaml", "log.txt", "metrics.json", "solution.h5", "checkpoint_*.h5")
 """Files that only a run writes; a plot or a report of it may be writing others at the same time."""
@@ -51,13 +50,20 @@ LEFT_ALONE_S = 3600.0
 """Seconds after which a temporary file of anything else is one that nobody finishes."""
 
 
-def run(config: Mapping[Any, Any], folder: Path, observers: Sequence[Logger] = ()) -> Solution:
+def run(
+    config: Configuration | Mapping[str, Any],
+    folder: Path | None,
+    observers: Sequence[Logger] = (),
+    *,
+    spoken: bool = True,
+) -> Solution:
     """Solve one problem and write one run folder.
 
     Args:
-        config: The composed config.
-        folder: A folder that does not exist yet or is empty.
+        config: The config, checked or as composed.
+        folder: A folder that does not exist yet or is empty; None writes nothing.
         observers: Told what the logger is told; what one of them raises ends the run there.
+        spoken: Whether schedule and summary are printed.
 
     Returns:
         The solution.
@@ -69,30 +75,47 @@ def run(config: Mapping[Any, Any], folder: Path, observers: Sequence[Logger] = (
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
-    configuration = validate(config)
-    check_folder(folder)
-    with _held(folder) as still_there:
-        check_folder(folder)  # once more: another process may have finished a run here just before the lock was ours
-        if configuration.settings.threads:
-            torch.set_num_threads(configuration.settings.threads)
-        try:
-            log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
+    configuration = config if isinstance(config, Configuration) else _checked(config)
+    with caller_state(configuration.settings.threads):
+        if folder is None:
+            if not isinstance(configuration.logger, NoLogger):
+                name = configuration.resolved["logger"]["name"]
+                raise UserError(f"logger={name}: needs a run folder; give folder=…")
+            context = RunContext(configuration, RunLog(None), spoken=spoken)
             _preflight(configuration)
-            grid = OutputGrid(configuration.setup.problem, configuration.setup.points)
-        except UserError:
-            for name in ("config.yaml", "log.txt"):
-                (folder / name).unlink(missing_ok=True)
-            raise
-        return _solve(configuration, folder, log, Solver(configuration.setup), grid, observers, still_there)
+            return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
+        check_folder(folder)
+        with _held(folder) as still_there:
+            check_folder(folder)  # once more: another process may have finished a run here before the lock was ours
+            try:
+                log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
+                _preflight(configuration)
+                grid = _grid(configuration)
+            except UserError:
+                for name in ("config.yaml", "log.txt"):
+                    (folder / name).unlink(missing_ok=True)
+                raise
+            context = RunContext(configuration, log, folder, spoken, still_there)
+            context.saved = checkpoints.Checkpoints(folder, configuration)
+            return _solve(context, Solver(configuration.setup), grid, observers)
 
 
-def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logger] = ()) -> Solution:
+def resume(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Logger] = (),
+    *,
+    problem: Problem | None = None,
+    spoken: bool = True,
+) -> Solution:
     """Go on with a run where its newest checkpoint stands; a run that is finished is left as it is.
 
     Args:
         folder: The run folder.
         overrides: `key=value` for the keys that may differ from then on, `RESUMABLE`.
         observers: As for `run`.
+        problem: The problem, where it was given as an object that no file defines.
+        spoken: As for `run`.
 
     Returns:
         The solution, to the last bit the one of a run that was never stopped: same machine, same number of threads.
@@ -111,38 +134,67 @@ def resume(folder: Path, overrides: Sequence[str] = (), observers: Sequence[Logg
     if finished == "diverged":
         raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
     if finished is not None:
-        print(f"{folder}: finished, status {finished}; nothing to resume", flush=True)
-        return load(folder)
+        if spoken:
+            say(f"{folder}: finished, status {finished}; nothing to resume")
+        return load(folder, problem)
     with _held(folder) as still_there:
         remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
-            configuration = checkpoints.configuration_of(checkpoint, same_source=True, changed=changed)
-            _same_conditions(checkpoint, configuration)
-            _preflight(configuration)
-            solver = Solver(configuration.setup)
-            solver.load_state(checkpoint.state)
-            where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
+            configuration = checkpoints.configuration_of(checkpoint, problem, same_source=True, changed=changed)
         else:
-            configuration = validate(checkpoints.changed_config(_written_config(folder), changed))
-            if configuration.settings.threads:
-                torch.set_num_threads(configuration.settings.threads)
-            _preflight(configuration)
-            solver, where = Solver(configuration.setup), "the beginning"
-        limit = configuration.settings.time_limit_s
-        if limit is not None and solver.seconds >= limit and not solver.over:
-            raise UserError(
-                f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
-                f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
-            )
-        if changed:
-            _write_config(configuration, folder)
-        log = RunLog(folder / "log.txt")
-        line = f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}"
-        log.add(line)
-        print(f"{line}\n", flush=True)
-        grid = OutputGrid(configuration.setup.problem, configuration.setup.points)
-        return _solve(configuration, folder, log, solver, grid, observers, still_there, checkpoint, bool(changed))
+            configuration = _checked(checkpoints.changed_config(_written_config(folder), changed), problem)
+        threads = configuration.settings.threads
+        if checkpoint is not None:
+            threads = threads or _same_conditions(checkpoint)
+        with caller_state(threads):
+            return _go_on(configuration, folder, checkpoint, overrides, observers, still_there, spoken)
+
+
+def _go_on(
+    configuration: Configuration,
+    folder: Path,
+    checkpoint: checkpoints.Checkpoint | None,
+    overrides: Sequence[str],
+    observers: Sequence[Logger],
+    still_there: Callable[[], None],
+    spoken: bool,
+) -> Solution:
+    """Solve the rest after a checkpoint, or all of it where there is none."""
+    _preflight(configuration)
+    solver, where = Solver(configuration.setup), "the beginning"
+    if checkpoint is not None:
+        solver.load_state(checkpoint.state)
+        where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
+    limit = configuration.settings.time_limit_s
+    if limit is not None and solver.seconds >= limit and not solver.over:
+        raise UserError(
+            f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
+            f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
+        )
+    if overrides:
+        _write_config(configuration, folder)
+    context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
+    context.saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
+    context.tell(f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}", "\n")
+    begun = checkpoint.state if checkpoint is not None and overrides else None
+    return _solve(context, solver, _grid(configuration), observers, begun)
+
+
+def load(folder: Path, problem: Problem | None = None) -> Solution:
+    """Load the solution in a run folder, from its newest checkpoint.
+
+    Args:
+        folder: The run folder.
+        problem: The problem, where it was given as an object that no file defines.
+
+    Returns:
+        The solution.
+
+    Raises:
+        UserError: If the folder is no run or a file in it is damaged.
+    """
+    return Solution(*checkpoints.restore(folder, problem), folder)
 
 
 def _preflight(configuration: Configuration) -> None:
@@ -183,75 +235,107 @@ def _held(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def _solve(
-    configuration: Configuration,
-    folder: Path,
-    log: RunLog,
+    context: RunContext,
     solver: Solver,
     grid: OutputGrid,
     observers: Sequence[Logger],
-    still_there: Callable[[], None],
-    checkpoint: checkpoints.Checkpoint | None = None,
-    changed: bool = False,
+    begun: State | None = None,
 ) -> Solution:
-    """Solve, or solve the rest after a checkpoint, and write everything; what has `changed` is written at once."""
-    settings = configuration.settings
-    with stop_signals() as caught, _report(configuration, folder, log, observers, solver.steps) as report:
-        saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
-        watch = RunWatch(configuration, log, report, caught, still_there, saved)
-        if checkpoint is not None and changed:
-            watch.save(solver, checkpoint.state)
-        end = solver.solve(watch)
+    """Solve, or solve the rest, and write everything; a state that the run has `begun` with is written at once."""
+    folder = context.folder
+    with stop_signals() as context.caught, _report(context, observers, solver.steps) as context.report:
+        watch = RunWatch(context)
+        if begun is not None:
+            watch.save(solver, begun)
+        solver, end = solve(context.configuration.setup, watch, solver)
         unsaved = watch.save(solver, watch.stopped, final=True)
         # A signal that comes later finds all but figures written: what is written then says how the solve has ended.
-        interrupted = tuple(caught)
+        interrupted = tuple(context.caught)
         if interrupted:
             end = replace(end, reason="interrupted", message="")
-        still_there()
-        solution, message, failures = write_results(configuration, solver, grid, end, folder)
+        context.still_there()
+        results = results_of(context.configuration, solver, grid, end, folder)
+        failures = [] if folder is None else write_results(results, folder)
         failures += [] if unsaved is None else [unsaved]
-        text = summary(solver.training.levels, solution.metrics, message, folder.absolute())
-        log.add(text)
-        print(text, flush=True)
+        shown = None if folder is None else folder.absolute()
+        context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
         if failures:
             raise failures[0]
-        if settings.output.figures and not interrupted:
-            if caught:
-                warn(f"{folder}: the figures are not drawn (a signal); `kanpinn plot` draws them")
-            else:
-                draw(folder)
-        report.finish(solution.metrics, folder / "figures")
+        if folder is not None:
+            if context.configuration.settings.output.figures and not interrupted:
+                if context.caught:
+                    warn(f"{folder}: the figures are not drawn (a signal); `kanpinn plot` draws them")
+                else:
+                    draw(folder)
+            context.report.finish(results.metrics, folder / "figures")
+    solution = _solution(context, solver, results, watch.stopped)
     if end.reason == "diverged":
-        raise DivergedError(f"the solve diverged at {end.message}; the best state so far is in {folder}")
+        where = "" if folder is None else f"; the best state so far is in {folder}"
+        raise DivergedError(f"the solve diverged at {end.message}{where}", solution)
     if interrupted:
-        raise Interrupted(interrupted[0])
+        raise Interrupted(interrupted[0], solution)
     return solution
 
 
+def _solution(context: RunContext, solver: Solver, results: Results, stopped: State | None) -> Solution:
+    """The solution of a solve, able to write its run folder if none is written."""
+    if context.folder is not None:
+        return Solution(results.residuals, results.theta, results.metrics, context.folder)
+
+    def write(folder: Path) -> None:
+        configuration = context.configuration
+        with _held(folder):
+            log = _open(configuration, folder)
+            log.add(*context.log.lines)
+            saved = checkpoints.Checkpoints(folder, configuration)
+            saved.write(stopped or solver.state(), *solver.network(), final=True)
+            failures = write_results(results, folder)
+            if failures:
+                raise failures[0]
+            if configuration.settings.output.figures:
+                draw(folder)
+
+    return Solution(results.residuals, results.theta, results.metrics, None, results.data, write)
+
+
 @contextmanager
-def _report(
-    configuration: Configuration, folder: Path, log: RunLog, observers: Sequence[Logger], steps: int
-) -> Iterator[Report]:
+def _report(context: RunContext, observers: Sequence[Logger], steps: int) -> Iterator[Report]:
     """Tell the logger and the observers of the run's begin, and of its end whatever ends it."""
 
-    def warn(text: str) -> None:
-        log.add(text)
-        print(f"kanpinn: {text}", file=sys.stderr, flush=True)
+    def complain(text: str) -> None:
+        context.log.add(text)
+        say(f"kanpinn: {text}", error=True)
 
-    report = Report(configuration.logger, warn, observers, steps)
-    report.start(configuration.resolved, folder)
+    report = Report(context.configuration.logger, complain, observers, steps)
+    if context.folder is not None:
+        report.start(context.configuration.resolved, context.folder)
     try:
         yield report
     finally:
         report.finish(None)
 
 
+def _checked(config: Mapping[str, Any], problem: Problem | None = None) -> Configuration:
+    """The config as typed values; raises UserError."""
+    from kanpinn.settings.config import validate
+
+    return validate(config, None if problem is None else {"problem": problem})
+
+
+def _grid(configuration: Configuration) -> OutputGrid:
+    return OutputGrid(configuration.setup.problem, configuration.setup.points)
+
+
 def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     """Overrides of a resumed run by dotted key; raises UserError for one that may not change."""
-    changed = {}
-    for override in parse(overrides):
-        if override.key_or_group not in RESUMABLE:
-            raise UserError(f"{override.key_or_group} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
-        changed[override.key_or_group] = single_value(override, "resume")
+    if not overrides:
+        return {}
+    from kanpinn.settings.overrides import single_values
+
+    changed = single_values(overrides)
+    for key in changed:
+        if key not in RESUMABLE:
+            raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
     return changed
 
 
@@ -260,21 +344,21 @@ def _written_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder}: nothing to resume: neither {checkpoints.FOLDER}/ nor config.yaml is in it")
-    return read_config(path)
+    try:
+        return read_config(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a config ({error})") from error
 
 
-def _same_conditions(checkpoint: checkpoints.Checkpoint, configuration: Configuration) -> None:
-    """Take the number of threads a run had, and warn where another version of something may round otherwise."""
-    threads = checkpoint.meta.get("threads")
-    if configuration.settings.threads:
-        torch.set_num_threads(configuration.settings.threads)
-    elif isinstance(threads, int) and 1 <= threads <= 4096:
-        torch.set_num_threads(threads)
+def _same_conditions(checkpoint: checkpoints.Checkpoint) -> int | None:
+    """The number of threads a run had; warns where another version of something may round otherwise."""
     then, now = checkpoint.meta.get("versions"), versions()
     if then != now and isinstance(then, Mapping):
         names = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
         text = f"{checkpoint.path}: written with other versions ({names}); last digits may differ from here on"
         warnings.warn(text, KanpinnWarning, stacklevel=3)
+    threads = checkpoint.meta.get("threads")
+    return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
 
 
 def _open(configuration: Configuration, folder: Path) -> RunLog:
@@ -285,14 +369,14 @@ def _open(configuration: Configuration, folder: Path) -> RunLog:
     chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *COMPONENTS)]
     chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
     log.add(
-        f"kanpinn {__version__} solve, {_now()}",
+        f"kanpinn {versions()['kanpinn']} solve, {_now()}",
         ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
     )
     return log
 
 
 def _write_config(configuration: Configuration, folder: Path) -> None:
-    write_text(folder / "config.yaml", yaml_text(configuration.resolved))
+    write_text(folder / "config.yaml", config_text(configuration.resolved))
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 import kanpinn.settings.resolving  # noqa: F401  (registers its resolver)
 from kanpinn.errors import UserError, invalid, shown
-from kanpinn.io import lock
 from kanpinn.settings.config_limits import check_files, check_hydra, check_interpolations, check_overrides
 from kanpinn.settings.discovery import users
 from kanpinn.settings.launchers import LAUNCHERS, SWEEPER, TARGETS
@@ -118,19 +118,6 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a run folder that cannot take a new run; raises UserError if it exists and is not an empty folder."""
-    if folder.is_dir():
-        if any(file.name != lock.NAME for file in folder.iterdir()):
-            holds = "already holds a run" if (folder / "metrics.json").exists() else "is not empty"
-            raise UserError(f"hydra.run.dir={folder}: the folder {holds}; expected a new or an empty one.")
-    elif folder.exists():
-        raise UserError(f"hydra.run.dir={folder}: this is a file; expected a new or an empty folder.")
-    for place in folder.parents:
-        if place.is_file():
-            raise UserError(f"hydra.run.dir={folder}: {place} is a file; expected a new or an empty folder.")
-
-
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Read overrides by Hydra's grammar; raises UserError for one that does not follow it."""
     parser = OverridesParser.create()
@@ -169,6 +156,10 @@ def isolate() -> Iterator[None]:
         GlobalHydra.instance().hydra = other  # asked for anew: Hydra has put another instance in its place
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""Hydra composes in a place that all threads of a process share."""
+
+
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    with isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
+    with _ONE_AT_A_TIME, isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
         return hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)

@@ -9,20 +9,18 @@ from typing import Any, Literal
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn.errors import UserError, invalid, unknown_choice, unknown_key
+from kanpinn.errors import UserError, invalid, shown, unknown_choice, unknown_key
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform
 from kanpinn.pde import Problem
-from kanpinn.settings.discovery import GROUPS, choices, load_problem_class
-from kanpinn.settings.options import Configuration, Settings
+from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
+from kanpinn.settings.described import OBJECT, described_problem
+from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.registry import REGISTRY, options
 from kanpinn.settings.resolving import resolve
 from kanpinn.solver.setup import Setup
-
-COMPONENTS = tuple(group for group in GROUPS if group not in ("problem", "experiment"))
-"""Groups whose choices are option dataclasses in the registry."""
 
 _RESERVED = ("name", "conditions", "tuned")
 """Keys of the problem group that are not coefficients."""
@@ -38,11 +36,12 @@ def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[st
     return plain[group]  # type: ignore[index,return-value]
 
 
-def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
+def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Configuration:
     """Check a whole config before any work starts.
 
     Args:
         cfg: The composed config, resolved or not.
+        given: Objects that take the place of a group's own ("problem" among them); the config describes them.
 
     Returns:
         The same as typed values.
@@ -50,14 +49,14 @@ def validate(cfg: DictConfig | Mapping[str, Any]) -> Configuration:
     Raises:
         UserError: At the first mistake, naming key, value and what would have been valid.
     """
-    values = resolve(cfg)
+    values, given = resolve(cfg), given or {}
     names = [item.name for item in fields(Settings)]
     for key, value in values.items():
         if key not in names and key not in ("problem", *COMPONENTS):
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
-    problem, conditions = _problem(_group(values, "problem"))
-    parts = {group: _component(group, _group(values, group)) for group in COMPONENTS}
+    problem, conditions = _problem(_group(values, "problem"), given.get("problem"))
+    parts = {group: given.get(group) or _component(group, _group(values, group)) for group in COMPONENTS}
     logger = parts.pop("logger")
     parts["schedule"] = _with_optimizers(parts["schedule"], parts["optimizer"], values)
     setup = Setup(
@@ -181,15 +180,22 @@ def _component(group: str, values: dict[str, Any]) -> Any:
     return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
 
 
-def _problem(values: dict[str, Any]) -> tuple[Problem, Literal["soft", "exact"]]:
+def _problem(values: dict[str, Any], given: Problem | None) -> tuple[Problem, Literal["soft", "exact"]]:
     """The problem with its coefficients, and how its conditions are met."""
+    if given is not None:
+        return given, _same_problem(given, values)
+    if values.get(OBJECT) is not None:
+        raise UserError(
+            f"problem.name={values['name']}: the class {values[OBJECT]} is in no file of ./problems; give the object, "
+            f"as in kanpinn.load(folder, problem={values['name']}(…))"
+        )
     cls = load_problem_class(values["name"])
     coefficients = [item.name for item in fields(cls)]
     clash = sorted(set(coefficients) & set(_RESERVED))
     if clash:
         raise UserError(f"class {cls.__name__}: a coefficient cannot be called {clash[0]}; that key is taken.")
-    given = {key: value for key, value in values.items() if key not in _RESERVED}
-    for key, value in given.items():
+    coefficients_given = {key: value for key, value in values.items() if key not in _RESERVED}
+    for key, value in coefficients_given.items():
         if key not in coefficients:
             raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])
     conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
@@ -199,4 +205,23 @@ def _problem(values: dict[str, Any]) -> tuple[Problem, Literal["soft", "exact"]]
             f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
             "valid choices: soft."
         )
-    return build(cls, given, "problem"), conditions
+    return build(cls, coefficients_given, "problem"), conditions
+
+
+def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "exact"]:
+    """How the conditions of a problem object are met; raises UserError if it is not the one a config describes."""
+    conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
+    own = described_problem(problem, conditions)
+    for key, value in values.items():
+        if key != "tuned" and own.get(key, _ABSENT) != value:
+            found = shown(own[key]) if key in own else "none"
+            raise UserError(f"problem.{key}={shown(value)}: the problem given has {found}")
+    if conditions == "exact" and type(problem).exact is Problem.exact:
+        raise UserError(
+            f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
+            "valid choices: soft."
+        )
+    return conditions
+
+
+_ABSENT = object()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "logger", "experiment")
 """The config groups, each a folder of `conf/`."""
 
+USER_MODULE = "kanpinn_user_problem_"
+"""Beginning of the module name of a user's own problem file."""
+
 
 def packaged(name: str) -> Path:
     """The installed folder `conf` or `problems`."""
@@ -120,7 +123,7 @@ def _shown(file: Path) -> str:
 
 def _run(file: Path) -> ModuleType:
     """Run a user's Python file as a module of its own name, so that dataclasses find their annotations."""
-    name = f"kanpinn_user_problem_{file.stem}"
+    name = f"{USER_MODULE}{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -81,7 +81,7 @@ def _wrong_launcher(name: str) -> UserError | None:
 def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
     """The mistake in the key of an override, if it does not exist in the composed config."""
     key = override.key_or_group
-    if key.startswith("hydra/"):
+    if key.startswith("hydra/") or key == "hydra.run.dir":
         return None
     if key == "hydra":
         return invalid(key, override.get_value_element_as_str(), "a key of Hydra's own, such as hydra.run.dir")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -65,19 +63,3 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {one_line(error)[:200]}") from error
     check_resolved(plain)
     return {str(key): value for key, value in plain.items()}
-
-
-def yaml_text(values: Mapping[str, Any]) -> str:
-    """Return plain values as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a config file as plain values, its interpolations as they stand; raises UserError if it is none."""
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: cannot be read as a config ({one_line(error)})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no config")
-    return {str(key): value for key, value in found.items()}

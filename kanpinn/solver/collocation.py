@@ -1,4 +1,4 @@
-"""Where a training's collocation points come from: fresh ones when they are due, the same ones where they stay."""
+"""Collocation points of a slab: fresh ones when they are due, the same ones where they stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kanpinn.state import State, generator_of, generator_state
 
 
 class Collocation:
-    """The points of one training.
+    """Source of one slab's collocation points.
 
     Attributes:
         setup: Its sampler draws in its problem's domain.

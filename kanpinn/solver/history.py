@@ -1,8 +1,9 @@
-"""What is kept of a solve: one record per visit of a level, what is known after a step, how a stage ended."""
+"""Records of a solve: visits of levels, steps, the state and the end of a stage."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -14,18 +15,18 @@ from kanpinn.multilevel import Stage
 from kanpinn.state import State, check_types, tensor
 
 Row = dict[str, float]
-"""What the history keeps of a step, by column."""
+"""Numbers the history keeps of a step, by column."""
 
 
 def rows_state(rows: Sequence[Row]) -> State:
-    """History rows as one array `[rows, columns]`."""
+    """Return history rows as one array `[rows, columns]`."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     values = [[row.get(name, math.nan) for name in names] for row in rows]
     return {"columns": names, "values": np.array(values, dtype=np.float64).reshape(len(rows), len(names))}
 
 
 def rows_of(state: State) -> list[Row]:
-    """The rows whose `rows_state` this is."""
+    """Return the rows whose `rows_state` this is."""
     names = [str(name) for name in state["columns"]]
     missing = {"level", "wall_time", "loss", "work"} - set(names)
     if len(state["values"]) and (missing or state["values"].dtype != np.float64):
@@ -35,7 +36,7 @@ def rows_of(state: State) -> list[Row]:
 
 @dataclass
 class LevelRecord:
-    """What one visit of a level cost and reached; the content of `levels` in metrics.json.
+    """Cost and result of one visit of a level; an entry of `levels` in metrics.json.
 
     `steps` counts those of the network that went on; `wall_time_s` is that of all starts together.
 
@@ -90,26 +91,27 @@ class LevelRecord:
 
 @dataclass
 class Progress:
-    """What is known after a step, for progress bars.
+    """Numbers known after a step, for progress bars.
 
     Attributes:
         stage: The stage under way.
         step: Steps done in it.
-        loss: The loss.
-        error: Relative L2 error of the first unknown at the monitor points; None without a reference.
         row: Its row of the history.
     """
 
     stage: Stage
     step: int
-    loss: float
-    error: float | None
-    row: dict[str, float] = field(default_factory=dict)
+    row: Row
+
+    @property
+    def error(self) -> float | None:
+        """Relative L2 error of the first unknown at the monitor points; None without a reference."""
+        return next((value for name, value in self.row.items() if name.startswith("relative_l2")), None)
 
 
 @dataclass
 class StageEnd:
-    """How a stage ended.
+    """End of a stage.
 
     Attributes:
         reason: steps, tolerance, plateau, time_limit, interrupted, diverged, optimizer (it cannot go on) or refused (a
@@ -138,8 +140,8 @@ class StageEnd:
 
 
 @dataclass
-class Underway:
-    """What a stage carries from step to step.
+class StageState:
+    """State of a stage, carried from step to step.
 
     Attributes:
         theta: Parameters `[P]` of the level under work.
@@ -151,6 +153,7 @@ class Underway:
         losses: What was minimised, after every step.
         rollbacks: How often it went back to `best`.
         seconds: Time spent in it before this process took it up.
+        began: Clock reading when this process took it up.
     """
 
     theta: Tensor
@@ -162,16 +165,24 @@ class Underway:
     losses: list[float] = field(default_factory=list)
     rollbacks: int = 0
     seconds: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent in the stage, those of earlier processes included."""
+        return self.seconds + time.perf_counter() - self.began
 
     def state(self) -> State:
         """All attributes."""
-        return {**vars(self), "rows": rows_state(self.rows), "losses": np.array(self.losses, dtype=np.float64)}
+        known = {key: value for key, value in vars(self).items() if key != "began"}
+        losses = np.array(self.losses, dtype=np.float64)
+        return {**known, "rows": rows_state(self.rows), "losses": losses, "seconds": self.elapsed}
 
     @staticmethod
-    def from_state(state: State, device: torch.device) -> Underway:
+    def from_state(state: State, device: torch.device) -> StageState:
         """The stage whose `state` this is, arrays in place of tensors."""
         tensors = {key: tensor(state[key], device) for key in ("theta", "best")}
-        found = Underway(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})
+        found = StageState(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})
         check_types(found)
         if len(found.rows) != len(found.losses):
             raise ValueError(f"{len(found.losses)} losses of {len(found.rows)} steps")

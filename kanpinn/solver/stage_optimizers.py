@@ -1,4 +1,4 @@
-"""The optimisers of a training's stages, and what of their state goes from level to level."""
+"""Optimisers of a slab's stages, and their state from level to level."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
 from kanpinn.settings.compose import compose, free, parse
 from kanpinn.settings.config import validate
-from kanpinn.settings.options import Configuration
+from kanpinn.settings.configuration import Configuration
 from kanpinn.sweep.job import fork
 from kanpinn.sweep.ledger import birth
 from kanpinn.sweep.space import points, space, words_of

@@ -10,6 +10,9 @@ from kanpinn.loggers import Logger
 from kanpinn.options import Options, option
 from kanpinn.solver.setup import Setup
 
+COMPONENTS = ("backbone", "sampler", "schedule", "optimizer", "weighting", "logger")
+"""Groups whose choices are option dataclasses in the registry."""
+
 
 @dataclass(frozen=True)
 class Output(Options):

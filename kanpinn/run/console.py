@@ -1,0 +1,186 @@
+"""Terminal of a solve: lines, warnings, progress bars and tables that can never fail a run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from kanpinn.multilevel import Stage
+from kanpinn.solver.history import LevelRecord, Progress
+
+PAUSE_S = 20.0
+"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+
+
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print a text on stdout or stderr, as far as there is one that takes it.
+
+    Args:
+        text: The text; letters that the stream's encoding lacks are replaced.
+        error: Whether it goes to stderr.
+    """
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A closed pipe or a full device must not decide what is computed.
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+
+
+def warn(text: str) -> None:
+    """Say on stderr, in one line, what a solve could not do though it goes on."""
+    say(f"kanpinn: warning: {text}", error=True)
+
+
+class StageView(Protocol):
+    """Display of one stage while it is trained."""
+
+    def tell(self, progress: Progress) -> None:
+        """Show one step."""
+
+    def close(self) -> None:
+        """Leave the display as it is."""
+
+
+def stage_view(stage: Stage, grid: int | None, *, show: bool) -> StageView:
+    """Return the display that suits stderr: a bar on terminals and in notebooks, else a line every so often."""
+    name = f"level {stage.level}" + (f" (grid {grid})" if grid else "")
+    if stage.trial is not None:
+        name += f" start {stage.trial + 1}"
+    if not show or sys.stderr is None or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false"):
+        return StageLines(stage, name, math.inf)
+    notebook = _in_notebook()
+    with contextlib.suppress(Exception):  # a stream of someone's own that is less than a file
+        if notebook or sys.stderr.isatty():
+            return StageBar(stage, name, widgets=notebook and importlib.util.find_spec("ipywidgets") is not None)
+    return StageLines(stage, name, PAUSE_S)
+
+
+def _in_notebook() -> bool:
+    """Whether this is the process of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _reached(progress: Progress) -> str:
+    """The loss and the error of a step."""
+    error = progress.error
+    return f"loss {progress.row['loss']:.2e}" + ("" if error is None else f", rel. L2 {error:.2e}")
+
+
+class StageBar:
+    """Progress bar of one stage: level, loss, error and the seconds left."""
+
+    def __init__(self, stage: Stage, name: str, *, widgets: bool = False) -> None:
+        bar: Any = tqdm
+        options: dict[str, Any] = {"file": sys.stderr}
+        if widgets:
+            from tqdm.notebook import tqdm as bar
+
+            options = {}
+        else:
+            options["bar_format"] = (
+                "{desc:<22}{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+            )
+        self.bar = bar(total=stage.steps, desc=name, leave=stage.trial is None, mininterval=0.2, **options)
+
+    def tell(self, progress: Progress) -> None:
+        """Show one step."""
+        with contextlib.suppress(OSError, ValueError):
+            self.bar.set_postfix_str(_reached(progress), refresh=False)
+            self.bar.update(progress.step - self.bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        with contextlib.suppress(OSError, ValueError):
+            self.bar.close()
+
+
+class StageLines:
+    """Progress of one stage as a line every so often."""
+
+    def __init__(self, stage: Stage, name: str, pause: float) -> None:
+        self._name, self._steps, self._pause = name, stage.steps, pause
+        self._last = time.monotonic()
+
+    def tell(self, progress: Progress) -> None:
+        """Print a line if the last one is long ago."""
+        if time.monotonic() - self._last >= self._pause:
+            self._last = time.monotonic()
+            say(f"{self._name}: step {progress.step} of {self._steps}, {_reached(progress)}", error=True)
+
+    def close(self) -> None:
+        """Say nothing more."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain text table, columns right-aligned but the first."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), "  ".join("─" * w for w in widths), *(line(row) for row in rows)])
+
+
+def _number(value: float | None, style: str = ".2e") -> str:
+    return "–" if value is None or math.isnan(value) else format(value, style)
+
+
+def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str, folder: Path | None) -> str:
+    """The closing table: what each level reached, the final errors, the status with advice, and where it all is."""
+    names = list((metrics["relative_l2"] or {}).keys())
+    errors = [f"rel. L2 {n}" for n in names]
+    corrected = any(r.correction is not None for r in levels)
+    extra = ["correction"] if corrected else []
+    many = any(r.slab for r in levels)
+    header = [
+        *(["slab"] if many else []),
+        "level",
+        "grid",
+        "parameters",
+        "steps",
+        "loss",
+        *errors,
+        *extra,
+        "transfer gap",
+        "seconds",
+    ]
+    rows = []
+    for r in levels:
+        reached = [_number(r.loss), *(_number((r.relative_l2 or {}).get(n)) for n in names)]
+        grid = "–" if r.grid is None else str(r.grid)
+        cost = [_number(r.correction, ".2g")] if corrected else []
+        cost += [_number(r.transfer_gap, ".0e"), f"{r.wall_time_s:.1f}"]
+        rows.append(
+            [*([str(r.slab)] if many else []), str(r.level), grid, str(r.parameters), str(r.steps), *reached, *cost]
+        )
+    lines = [table(header, rows), ""]
+    if corrected:
+        lines[1:1] = ["correction: length at which the coarse correction was added, 0 where it was refused"]
+    for n in names:
+        lines.append(f"{n}: relative L2 error {metrics['relative_l2'][n]:.2e}, largest error {metrics['linf'][n]:.2e}")
+    if not names:
+        lines.append("no reference: errors not measured")
+        for n, estimate in (metrics.get("error_estimate") or {}).items():
+            lines.append(
+                f"{n}: relative L2 change from the last level but one {estimate:.2e}, an estimate of the error"
+            )
+    lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
+    lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
+    if folder is not None:
+        lines.append(f"folder: {folder}")
+    return "\n".join(lines)

@@ -1,0 +1,44 @@
+"""Surroundings of one solve: config, folder, log, logger, checkpoints, signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kanpinn.loggers import Report
+from kanpinn.run.checkpoints import Checkpoints
+from kanpinn.run.console import say
+from kanpinn.run.log import RunLog
+from kanpinn.settings.configuration import Configuration
+
+
+@dataclass
+class RunContext:
+    """Surroundings of one solve.
+
+    Attributes:
+        configuration: The checked config.
+        log: Its log.
+        folder: The run folder; None where nothing is written.
+        spoken: Whether what is logged for readers is also printed on stdout.
+        still_there: Raises UserError if somebody has removed the folder.
+        report: Logger and observers; None before the solve begins.
+        saved: Writer of checkpoints; None where nothing is written.
+        caught: Signals received so far.
+    """
+
+    configuration: Configuration
+    log: RunLog
+    folder: Path | None = None
+    spoken: bool = True
+    still_there: Callable[[], None] = lambda: None
+    report: Report | None = None
+    saved: Checkpoints | None = None
+    caught: list[int] = field(default_factory=list)
+
+    def tell(self, text: str, gap: str = "") -> None:
+        """Log a text, and print it with a gap behind it."""
+        self.log.add(text)
+        if self.spoken:
+            say(text + gap)

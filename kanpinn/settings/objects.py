@@ -1,0 +1,125 @@
+"""Configs from objects: a problem with a network, schedule and methods, without Hydra unless texts are given too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+from kanpinn.backbones import BACKBONES, Kan
+from kanpinn.errors import UserError, unknown_key
+from kanpinn.least_squares.weighting import Fixed, Weighting
+from kanpinn.loggers import Logger, NoLogger
+from kanpinn.multilevel import Schedule
+from kanpinn.multilevel.schedules import Nested
+from kanpinn.optimizers import LevenbergMarquardt, Optimizer
+from kanpinn.options import conform
+from kanpinn.pde.problem import Problem
+from kanpinn.samplers import Adaptive, Sampler
+from kanpinn.settings.configuration import Configuration, Settings
+from kanpinn.settings.described import described, described_problem, plain
+from kanpinn.solver.setup import Setup
+
+GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
+    "backbone": (tuple(BACKBONES.values()), Kan),
+    "sampler": ((Sampler,), Adaptive),
+    "schedule": ((Schedule,), Nested),
+    "optimizer": ((Optimizer,), LevenbergMarquardt),
+    "weighting": ((Weighting,), Fixed),
+    "logger": ((Logger,), NoLogger),
+}
+"""Classes of each config group's objects, and the default."""
+
+
+def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Configuration:
+    """Return the config of a problem object.
+
+    Args:
+        problem: The problem.
+        overrides: Objects, one per config group at most, and texts such as "schedule.levels=3".
+
+    Returns:
+        The checked config; what is given neither as object nor as text has the default of its class.
+
+    Raises:
+        UserError: If an override is of no group, or a group is given twice.
+    """
+    texts, given = [], {}
+    for override in overrides:
+        if isinstance(override, str):
+            texts.append(override)
+            continue
+        group = _group_of(override)
+        if group in given:
+            raise UserError(f"{override!r}: a second {group}; {given[group]!r} is given already")
+        given[group] = override
+    problem, conditions, texts = _problem_texts(problem, texts)
+    for text in texts:
+        group = text.lstrip("+~").partition("=")[0].partition(".")[0]
+        if group in given:
+            raise UserError(f"{text}: the {group} is given as an object; set it there")
+        if group in ("hydra", "sweep"):
+            raise UserError(f"{text}: is for the command line; here the run folder is folder=…")
+    if texts:
+        return _composed(problem, conditions, texts, given)
+    parts = {group: given.get(group) or default() for group, (_, default) in GROUPS.items()}
+    settings = Settings(seed=0)
+    values = {**plain(settings), **_described(problem, conditions, parts)}
+    logger = parts.pop("logger")
+    return Configuration(settings, Setup(problem, **parts, conditions=conditions), logger, values)
+
+
+def _composed(problem: Problem, conditions: Any, texts: list[str], given: dict[str, Any]) -> Configuration:
+    """The config composed of texts, with objects in place of some of its groups."""
+    from omegaconf import OmegaConf
+
+    from kanpinn.settings.compose import compose
+    from kanpinn.settings.config import validate
+
+    config, _ = compose(["~problem", "hydra.run.dir=.", *texts])
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    return validate({**values, **_described(problem, conditions, given)}, {**given, "problem": problem})
+
+
+def _group_of(override: Any) -> str:
+    for group, (classes, _) in GROUPS.items():
+        if isinstance(override, classes):
+            return group
+    looks_like_network = all(hasattr(override, name) for name in ("build", "embedding", "check_order"))
+    if looks_like_network and not isinstance(override, type):
+        return "backbone"
+    hint = f"; did you mean {override.__name__}()?" if isinstance(override, type) else ""
+    raise UserError(
+        f"{override!r}: expected a text such as 'schedule.levels=3', or an object such as Kan(), Nested(), Sobol()"
+        f" or LevenbergMarquardt(){hint}"
+    )
+
+
+def _problem_texts(problem: Problem, texts: list[str]) -> tuple[Problem, Any, list[str]]:
+    """The problem with the coefficients that texts give, how its conditions are met, and the other texts."""
+    own = [text for text in texts if text.lstrip("+~").startswith("problem")]
+    others = [text for text in texts if text not in own]
+    if not own:
+        return problem, "soft", others
+    from kanpinn.settings.overrides import single_values
+
+    hints, names = get_type_hints(type(problem)), [field.name for field in fields(problem)]
+    changed, conditions = {}, "soft"
+    for key, value in single_values(own).items():
+        name = key.removeprefix("problem.")
+        if key == "problem":
+            raise UserError(f"problem={value}: the problem is given as an object")
+        if name == "conditions" and value in ("soft", "exact"):
+            conditions = value
+        elif name not in names:
+            raise unknown_key(key, value, [*names, "conditions"])
+        else:
+            changed[name] = conform(hints[name], value, key)
+    return replace(problem, **changed), conditions, others
+
+
+def _described(problem: Problem, conditions: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups of a config that stand for objects, as plain values."""
+    return {"problem": described_problem(problem, conditions)} | {
+        group: described(part) for group, part in parts.items()
+    }

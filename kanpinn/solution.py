@@ -1,0 +1,238 @@
+"""Solution of a problem: a trained network that evaluates, differentiates, plots and saves."""
+
+from __future__ import annotations
+
+import html
+import math
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
+from kanpinn.errors import KanpinnWarning, UserError, unknown_choice
+from kanpinn.evaluate.grid_evaluation import evaluate
+from kanpinn.io import lock
+from kanpinn.io.solution import SolutionFile, read_solution
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.problem import inside
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+MARGIN = 1e-9
+"""Share of an interval by which points may lie outside it, for rounding."""
+
+
+class Solution:
+    """Trained network with its numbers.
+
+    Attributes:
+        problem: The PDE problem solved.
+        metrics: The content of metrics.json.
+        folder: The run folder; None for a solve that has written nothing.
+        theta: The network's parameters, `[P]`.
+    """
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        theta: Tensor,
+        metrics: dict[str, Any],
+        folder: Path | None,
+        data: SolutionFile | None = None,
+        write: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Keep a network; without a folder, `data` and `write` stand for its files."""
+        self.problem = residuals.problem
+        self.theta = theta
+        self.metrics = metrics
+        self.folder = None if folder is None else folder.absolute()
+        self._residuals, self._data, self._write = residuals, data, write
+
+    def __call__(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Evaluate the unknowns.
+
+        Args:
+            points: `[N, d]`, columns in the order of the problem's coordinates. A warning says how many of them lie
+                outside the domain, where a network's values mean nothing.
+
+        Returns:
+            `[N]` per unknown.
+
+        Raises:
+            UserError: If the points have another shape.
+        """
+        return evaluate(self._residuals, self.theta, self._points(points))
+
+    def derivative(self, points: np.ndarray, unknown: str, coordinates: str) -> np.ndarray:
+        """Evaluate a derivative of one unknown, in closed form.
+
+        Args:
+            points: `[N, d]`.
+            unknown: Its name, such as "u".
+            coordinates: Coordinates to differentiate by, such as "xx" or "xt".
+
+        Returns:
+            `[N]`.
+
+        Raises:
+            UserError: If a name is unknown or the points have another shape.
+        """
+        self._check_unknown(unknown)
+        for letter in coordinates:
+            if letter not in self.problem.domain.names:
+                raise unknown_choice("coordinate", letter, self.problem.domain.names)
+        return evaluate(self._residuals, self.theta, self._points(points), coordinates)[unknown]
+
+    @property
+    def end(self) -> float | None:
+        """The time up to which the solution is known, where a run was ended before its last time slabs; else None."""
+        count = len(slab_networks(self._residuals.backbone))
+        begun = slabs_begun(self._residuals.backbone, self.theta)
+        if begun == count or "t" not in self.problem.domain.names:
+            return None
+        first, last = self.problem.domain.interval("t")
+        return first + (last - first) * begun / count
+
+    @property
+    def data(self) -> SolutionFile:
+        """Fields on the output grid, history, levels and points: the content of solution.h5."""
+        if self._data is None:
+            assert self.folder is not None
+            self._data = read_solution(self.folder / "solution.h5")
+        return self._data
+
+    def plot(self, unknown: str | None = None) -> Figure:
+        """Draw an unknown beside its reference and its error, as maps, or as lines in one dimension.
+
+        Args:
+            unknown: The unknown; the first one by default.
+
+        Returns:
+            The figure; `figure.savefig("u.png", dpi=200)` writes it.
+
+        Raises:
+            UserError: If there is no such unknown.
+        """
+        from kanpinn.plots import solution_figure
+
+        name = self.problem.unknowns[0] if unknown is None else unknown
+        self._check_unknown(name)
+        return solution_figure(self.data, name)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a run folder: solution.h5, metrics.json, config.yaml, log.txt, checkpoint and figures.
+
+        Args:
+            folder: A folder that does not exist yet or is empty.
+
+        Returns:
+            Its absolute path.
+
+        Raises:
+            UserError: If the folder holds something.
+        """
+        target = Path(folder).absolute()
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise UserError(f"{target}: is not empty; expected a new or an empty folder")
+        if self.folder is not None:
+            shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(lock.NAME, ".*.tmp"))
+        else:
+            assert self._write is not None
+            self._write(target)
+            self.folder = target
+        return target
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the fields on the output grid as an xarray dataset, with coordinates, units and long names.
+
+        Raises:
+            UserError: If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise UserError("to_xarray needs xarray: pip install 'kanpinn[xarray]'") from error
+        data = self.data
+
+        def described(name: str) -> dict[str, str]:
+            return dict(zip(("long_name", "units"), data.label(name), strict=True))
+
+        fields = {name: (data.axes, values, described(name)) for name, values in data.fields.items()}
+        coordinates = {name: (name, values, described(name)) for name, values in data.coordinates.items()}
+        known = {"problem": data.problem, "equation": data.equation, "status": data.status, "seed": data.seed}
+        return xarray.Dataset(fields, coordinates, known)
+
+    def __repr__(self) -> str:
+        """Problem, status and errors in one line."""
+        found = ", ".join(f"{label} {value:.2e}" for label, value in self._errors())
+        where = "" if self.folder is None else f", folder={str(self.folder)!r}"
+        known = f"{self.metrics['problem']}: {self.metrics['status']}" if self.metrics else type(self.problem).__name__
+        return f"<Solution of {known}{', ' if found else ''}{found}{where}>"
+
+    def _repr_html_(self) -> str:
+        """Table of what was solved and reached; a notebook shows it below the picture of `_repr_png_`."""
+        m = self.metrics
+        rows = [(key, str(m[key])) for key in ("problem", "backbone", "schedule", "optimizer", "status") if key in m]
+        rows += [("parameters", f"{m['parameters']:,}"), ("seconds", f"{m['wall_time_s']:.1f}")] if m else []
+        rows += [(label, f"{value:.2e}") for label, value in self._errors()]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows
+        )
+        return f"<table>{cells}</table>{self._picture()}"
+
+    def _picture(self) -> str:
+        """The first unknown's figure as an image in HTML; nothing where there are no fields to draw."""
+        import base64
+
+        try:
+            content = base64.b64encode(self._repr_png_()).decode()
+        except (UserError, OSError, ValueError):
+            return ""
+        return f"<img style='max-width:100%' alt='solution' src='data:image/png;base64,{content}'>"
+
+    def _repr_png_(self) -> bytes:
+        """Picture of the first unknown as PNG."""
+        from kanpinn.plots.style import png
+
+        return png(self.plot(), 120)
+
+    def _errors(self) -> list[tuple[str, float]]:
+        """Errors against the reference; without one, the estimates."""
+        measured = self.metrics.get("relative_l2")
+        label = "relative L2 error of" if measured else "estimated relative L2 error of"
+        found = measured or self.metrics.get("error_estimate") or {}
+        return [(f"{label} {name}", math.nan if value is None else value) for name, value in found.items()]
+
+    def _check_unknown(self, name: str) -> None:
+        if name not in self.problem.unknowns:
+            raise unknown_choice("unknown", name, self.problem.unknowns)
+
+    def _points(self, points: np.ndarray) -> Tensor:
+        """Points as a tensor, with a warning where some lie outside the domain."""
+        array = np.asarray(points, dtype=np.float64)
+        domain = self.problem.domain
+        if array.ndim != 2 or array.shape[1] != len(domain.names):
+            raise UserError(
+                f"points of shape {array.shape}: expected (N, {len(domain.names)}), columns {', '.join(domain.names)}"
+            )
+        given = torch.from_numpy(np.ascontiguousarray(array))
+        lower, upper = np.array(domain.lower), np.array(domain.upper)
+        slack = MARGIN * (upper - lower)
+        outside = ((array < lower - slack) | (array > upper + slack)).any(axis=1)
+        part = inside(self.problem, given) if len(given) else None
+        if part is not None:
+            outside |= ~part.cpu().numpy()
+        if outside.any():
+            box = ", ".join(f"{n} in [{a:g}, {b:g}]" for n, a, b in zip(domain.names, lower, upper, strict=True))
+            first = ", ".join(f"{value:g}" for value in array[outside][0])
+            text = f"{outside.sum()} of {len(array)} points lie outside the domain ({box}), the first at ({first})"
+            warnings.warn(f"{text}; do not trust them", KanpinnWarning, stacklevel=3)
+        return given

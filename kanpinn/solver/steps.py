@@ -1,0 +1,120 @@
+"""Single steps of a stage: points, optimiser, history, a way back from numbers that are not finite, the verdict."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kanpinn.errors import DivergedError
+from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
+from kanpinn.optimizers import Step
+from kanpinn.solver.history import Row, StageEnd, StageState
+from kanpinn.solver.slab_solve import SlabSolve
+
+RISEN = 1e3
+"""A stage whose loss ends this many times above the run's first one has diverged, though all its numbers are finite."""
+
+ROLLBACKS = 3
+"""How often a stage may go back to its best state before it counts as diverged."""
+
+DEAD = 1e-12
+"""Above this share of the run's first loss a zero gradient is no solution but a network that reaches nothing."""
+
+
+def resample_every(slab: SlabSolve) -> int:
+    """Return the number of steps after which new points are drawn; 0 for never."""
+    return 0 if slab.hierarchy.keeps_points else slab.setup.sampler.resample_every
+
+
+def take_step(slab: SlabSolve, state: StageState) -> Step:
+    """Draw points where they are due and take one step; raises DivergedError if it leaves the finite numbers."""
+    problem, every = slab.least_squares, resample_every(slab)
+    if state.due or (every and len(state.rows) % every == 0):
+        slab.resample(state.theta)
+        state.due = False
+    step = slab.optimizers.current.step(problem, state.theta)
+    if math.isfinite(step.loss) and step.loss < state.best_loss:
+        state.best_loss, state.best = step.loss, step.theta if step.measured is None else step.measured
+    if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
+        raise DivergedError(what_is_wrong(problem, state.theta) or step.stop or "the step is not finite")
+    if step.stop and (wrong := what_is_wrong(problem, step.theta)):
+        raise DivergedError(wrong)  # what an optimiser may take for a minimum
+    state.theta = step.theta
+    if not slab.hierarchy.keeps_points:
+        slab.objective.update_multipliers(problem.network(state.theta)[1])
+    state.losses.append(step.loss)
+    state.rows.append(_row(slab, step, state.theta))
+    return step
+
+
+def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
+    """The history's row of a step: the network's ‖r‖² without a coarse problem's linear term, its error."""
+    assert slab.stage is not None
+    objective, own = slab.least_squares.network(theta)
+    row = {"level": float(slab.stage.level), "wall_time": slab.record.seconds, "loss": sum(step.terms.values())}
+    row["work"] = float(len(objective.points) * objective.size)
+    if slab.setup.schedule.slabs > 1:
+        row["slab"] = float(slab.number)
+    row.update({f"term_{name}": value for name, value in step.terms.items()})
+    row.update({f"weight_{name}": slab.setup.weighting.term(name) for name in step.terms})
+    return {**row, **slab.monitor.errors(objective.residuals, own)}
+
+
+def roll_back(slab: SlabSolve, state: StageState, message: str) -> bool:
+    """Go back to the best state of the stage, more carefully; returns False where that was tried often enough."""
+    every, optimizer = resample_every(slab), slab.optimizers.current
+    if not math.isfinite(state.best_loss) or state.rollbacks == ROLLBACKS or not (optimizer.back_off() or every):
+        return False
+    state.theta, state.due, state.stuck = state.best, bool(every), False
+    state.rollbacks += 1
+    slab.record.level.rollbacks += 1
+    slab.record.events.append(f"{message}; back to the best state, loss {state.best_loss:.3e}, and on with more care")
+    return True
+
+
+def failure(slab: SlabSolve, step: Step, state: StageState) -> str | None:
+    """Return why an optimiser that cannot go on has not found a minimum; None where it may well have."""
+    where = f"step {len(state.rows)} of level {slab.record.level.level}"
+    if is_stationary(slab.least_squares, state.theta):
+        if step.loss <= DEAD * (slab.record.history or state.rows)[0]["loss"]:
+            return None
+        return (
+            f"{where}: the gradient is zero at loss {step.loss:.3g}, no parameter reaches the residual any more; "
+            "try another seed or a smaller optimizer.lr"
+        )
+    return f"{where}: {step.stop}" if step.failed else None
+
+
+def judge(slab: SlabSolve, state: StageState, reason: str, message: str) -> StageEnd:
+    """Judge the result of a stage that is over for some reason, and close it."""
+    slab.stage_state = None
+    level = slab.record.level
+    if not len(slab.least_squares.points):
+        try:
+            slab.resample(state.theta)
+        except DivergedError as error:  # without points there is no loss
+            return StageEnd("diverged", message or f"level {level.level}: {error}", state.theta, math.inf, state.rows)
+    theta = state.best if reason == "diverged" else state.theta
+    loss = slab.loss(theta)
+    if not math.isfinite(loss) and reason != "diverged":
+        # An optimiser that measures the loss before its step has not seen the last one's.
+        wrong = what_is_wrong(slab.least_squares, theta) or "loss is not finite"
+        reason, message, theta = "diverged", f"the last step of level {level.level}: {wrong}", state.best
+        loss = slab.loss(theta)
+    own = [row for row in slab.record.history if row.get("slab", 0) == slab.number]
+    first = (own or state.rows or [{"loss": math.inf}])[0]["loss"]
+    # A stage that was interrupted is judged at its end, after it was resumed.
+    if reason not in ("diverged", "interrupted") and loss > RISEN * first:
+        reason, theta = "diverged", state.best
+        message = f"level {level.level}: the loss, {loss:.3g}, is far above the first one, {first:.3g}"
+        loss = slab.loss(theta)
+    if reason == "diverged" and slab.waiting:
+        # The line search will refuse what is of no use; the level that waits is as good as it was.
+        reason, theta = "refused", slab.hierarchy.theta
+        loss = slab.loss(theta)
+    end = StageEnd(reason, message, theta, loss, state.rows)
+    slab.record.spent(end)
+    level.wall_time_s += state.elapsed
+    return end
