@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+from kanpinn.multilevel.schedules import Schedule
 
 ALWAYS = ["threads=1", "output.points=11", "output.figures=false", "output.progress=false"]
 LEVELS = ["schedule.levels=2", "schedule.steps=1"]
@@ -40,8 +43,12 @@ def shortened_solve(solve: Callable[..., Any]) -> Callable[..., Any]:
     def short(problem: Any = (), *overrides: Any, **options: Any) -> Any:
         if isinstance(problem, list | tuple):
             return solve(shortened(list(problem)), *overrides, **options)
-        texts = [item for item in overrides if isinstance(item, str)]
+        texts = shortened([item for item in overrides if isinstance(item, str)])
         objects = [item for item in overrides if not isinstance(item, str)]
-        return solve(problem, *objects, *shortened(texts), **options)
+        for k, item in enumerate(objects):
+            if isinstance(item, Schedule):
+                objects[k] = replace(item, levels=2, steps=1)
+                texts = [text for text in texts if not text.startswith("schedule.")]
+        return solve(problem, *objects, *texts, **options)
 
     return short
