@@ -19,8 +19,22 @@ RANGES = {
 }
 
 
+CHOICES = tuple(
+    f"kanpinn.{room}."
+    for room in ("backbones", "multilevel.schedules", "optimizers", "samplers", "least_squares.weighting", "options")
+)
+"""Modules of the classes that a user chooses from."""
+
+
 class OptionDocs(griffe.Extension):
     """Documentation of fields declared by `option(default, help, …)`."""
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Leave out the methods of classes of options: a user sets options, the solver calls methods."""
+        if cls.canonical_path.startswith(CHOICES):
+            for name, member in list(cls.members.items()):
+                if member.is_function or "property" in member.labels:
+                    del cls.members[name]
 
     def on_attribute_instance(self, *, node: Any, attr: griffe.Attribute, **_: Any) -> None:
         """Replace the call by its default, and document the field by its help and range."""
