@@ -6,9 +6,7 @@ from typing import Any
 
 from torch import Tensor, cos, erfc, exp
 
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.jets.jet import Jet
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 from kanpinn.references.allen_cahn import allen_cahn
 
 

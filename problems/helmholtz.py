@@ -6,9 +6,7 @@ from math import pi
 
 from torch import Tensor, sin
 
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.jets.jet import Jet
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 
 
 @dataclass(frozen=True)

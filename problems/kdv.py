@@ -5,9 +5,7 @@ from math import pi
 
 from torch import Tensor, cos
 
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.jets.jet import Jet
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 from kanpinn.references.kdv import kdv
 
 

@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, sin
 
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.jets.jet import Jet
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 
 
 @dataclass(frozen=True)

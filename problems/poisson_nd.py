@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor, sin
 
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 from kanpinn.errors import invalid
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.jets.jet import Jet
-from kanpinn.pde import Condition, Point, Problem
 
 NAMES = "xyzwvs"
 """Coordinates in their order; one letter each, u being taken."""

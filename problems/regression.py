@@ -7,8 +7,7 @@ from math import cos, pi, sin
 import torch
 from torch import Tensor
 
-from kanpinn.geometry import Box, Coordinates
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Point, Problem
 
 
 @dataclass(frozen=True)

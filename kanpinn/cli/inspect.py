@@ -45,6 +45,6 @@ def _check(path: Path, as_json: bool) -> int:
 
 
 def _incomplete(path: Path, files: Sequence[Path], missing: Sequence[str]) -> str:
-    """What was checked of a run that has not written all it should, and what is missing."""
+    """Note on an unfinished run: the files checked, and those missing."""
     names = ", ".join(file.relative_to(path).as_posix() for file in files)
     return f" ({names}); {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: the run is unfinished"

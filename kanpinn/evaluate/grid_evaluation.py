@@ -231,7 +231,7 @@ def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:
 
 
 def model_attributes(backbone: Backbone) -> dict[str, Any]:
-    """What describes the model besides its arrays."""
+    """Attributes of the model, stored beside its arrays."""
     attributes: dict[str, Any] = {
         "level": backbone.level,
         "parameters": backbone.size,

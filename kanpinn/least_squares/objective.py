@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -34,11 +34,13 @@ class LeastSquares(ABC):
     """Least-squares problem: ‖r(theta)‖², perhaps with a linear term, over a flat parameter vector.
 
     Attributes:
+        kind: Name of its kind in the state of a hierarchy.
         backbone: The network whose parameters theta is shaped like.
-        is_correction: Whether it is a coarse problem, posed to correct a finer level.
-        keeps_points: Whether it would be another problem on other points, so that they must stay.
+        is_correction: True for a coarse problem, posed to correct a finer level.
+        keeps_points: True if it would be another problem on other points, so that they must stay.
     """
 
+    kind: ClassVar[str] = ""
     backbone: Backbone
     is_correction: bool = False
     keeps_points: bool = False
@@ -97,6 +99,10 @@ class LeastSquares(ABC):
         """
         return self
 
+    def state(self) -> State:
+        """State that a resumed solve needs to pose it again, besides its level's parameters."""
+        return {}
+
 
 def total_loss(parts: Iterable[LeastSquares], theta: Tensor) -> tuple[float, dict[str, float]]:
     """Return the sum of the losses of parts at theta `[P]`, and of each term's part of ‖r‖²."""
@@ -127,6 +133,8 @@ class Objective(LeastSquares):
         weighting: Term weights and multipliers.
         collocation: The points.
     """
+
+    kind = "network"
 
     def __init__(
         self,

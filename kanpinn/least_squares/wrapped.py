@@ -26,8 +26,10 @@ class SubspaceProblem(LeastSquares):
         base: θ₀ `[P]`.
         prolongation: P.
         backbone: The network whose parameters d is shaped like.
-        is_correction: Whether d is a coarse correction, else all parameters.
+        is_correction: True if d is a coarse correction, else all parameters.
     """
+
+    kind = "subspace"
 
     def __init__(
         self, inner: LeastSquares, base: Tensor, prolongation: LinearMap, backbone: Backbone, *, is_correction: bool

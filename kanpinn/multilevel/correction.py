@@ -21,6 +21,7 @@ from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.transfer import Transfer
+from kanpinn.state import State, check_size, tensor
 
 ARMIJO = 1e-4
 TRIALS = 12
@@ -89,6 +90,7 @@ class FasProblem(LeastSquares):
         added: μ‖θ − θ₀‖² − τᵀ(θ − θ₀).
     """
 
+    kind = "fas"
     is_correction = True
     keeps_points = True
 
@@ -116,6 +118,17 @@ class FasProblem(LeastSquares):
         tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
         size = float(start.norm()) or 1.0
         return cls(coarse, start, tau, 0.0 if radius is None else float(tau.norm()) / (2 * radius * size))
+
+    @classmethod
+    def from_state(cls, coarse: Objective, state: State, device: torch.device) -> FasProblem:
+        """Pose the problem of a state, arrays in place of tensors, on a coarse network's objective with its points."""
+        start, tau = tensor(state["start"], device), tensor(state["tau"], device)
+        check_size(start, coarse.size)
+        check_size(tau, coarse.size)
+        return cls(coarse, start, tau, float(state["mu"]))
+
+    def state(self) -> State:
+        return {**self.coarse.state(), "start": self.added.start, "tau": self.added.tau, "mu": self.added.mu}
 
     @property
     def points(self) -> Tensor:

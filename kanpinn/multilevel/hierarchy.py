@@ -24,14 +24,16 @@ class Suspended:
     """A finer level that waits.
 
     Attributes:
-        problem: What it minimises.
+        problem: Its least-squares problem.
         theta: Its parameters `[P]`.
         start: Parameters its coarse problem started from.
+        layers: "all"; or "last" if its coarse problem changes the last layer only.
     """
 
     problem: LeastSquares
     theta: Tensor
     start: Tensor
+    layers: str
 
 
 def levels_to(network: Backbone) -> list[Backbone]:
@@ -50,7 +52,7 @@ class Hierarchy:
     Attributes:
         backbones: The network on each level, from the coarsest; grown as needed.
         level: The level under work.
-        problem: What is minimised there.
+        problem: The least-squares problem there.
         theta: The parameters there, `[P]`.
         suspended: Finer levels waiting for corrections, the finest first.
     """
@@ -78,9 +80,13 @@ class Hierarchy:
         return self.backbones[self.level]
 
     @property
+    def _problems(self) -> list[LeastSquares]:
+        return [*(waiting.problem for waiting in self.suspended), self.problem]
+
+    @property
     def keeps_points(self) -> bool:
-        """Whether points stay: a full approximation scheme's linear term belongs to those it was made on."""
-        return any(p.keeps_points for p in (self.problem, *(waiting.problem for waiting in self.suspended)))
+        """True while points must stay: a full approximation scheme's linear term belongs to those it was made on."""
+        return any(problem.keeps_points for problem in self._problems)
 
     def begin(self, level: int, initial: Callable[[Backbone], Tensor]) -> None:
         """Put new parameters on a level; a network without finer levels stays what it is.
@@ -146,7 +152,7 @@ class Hierarchy:
         else:
             start = self.theta.new_zeros(transfer.coarse.size)
             problem = self._galerkin(self.problem, self.theta, self.level - 1, layers)
-        self.suspended.append(Suspended(self.problem, self.theta, start))
+        self.suspended.append(Suspended(self.problem, self.theta, start, layers))
         self.problem, self.theta = problem, start
         self.level -= 1
 
@@ -161,18 +167,8 @@ class Hierarchy:
 
     def state(self) -> State:
         """The levels, their problems from the finest, and the parameters of each."""
-        problems = []
-        for problem in (*(waiting.problem for waiting in self.suspended), self.problem):
-            if isinstance(problem, Objective):
-                problems.append({"kind": "network", "objective": problem.state()})
-            elif isinstance(problem, FasProblem):
-                known = {"start": problem.added.start, "tau": problem.added.tau, "mu": problem.added.mu}
-                problems.append({"kind": "fas", "objective": problem.coarse.state(), **known})
-            else:
-                assert isinstance(problem, SubspaceProblem)
-                whole = isinstance(problem.prolongation, Transfer)
-                problems.append({"kind": "galerkin", "layers": "all" if whole else "last"})
-        suspended = [{"theta": waiting.theta, "start": waiting.start} for waiting in self.suspended]
+        problems = [{"kind": problem.kind, **problem.state()} for problem in self._problems]
+        suspended = [{"theta": w.theta, "start": w.start, "layers": w.layers} for w in self.suspended]
         known = {"level": self.level, "levels": len(self.backbones), "theta": self.theta}
         known["edits"] = [list(edit) for edit in self.backbone.edits]
         return {**known, "problems": problems, "suspended": suspended}
@@ -195,29 +191,27 @@ class Hierarchy:
         if len(self.backbones) != levels or not 0 <= self.level <= self.level + len(state["suspended"]) < levels:
             raise ValueError(f"level {self.level} below {len(state['suspended'])} of {levels}")
         self.theta = tensor(state["theta"], device)
-        waiting = [(tensor(s["theta"], device), tensor(s["start"], device)) for s in state["suspended"]]
+        waiting = [
+            (tensor(known["theta"], device), tensor(known["start"], device), str(known["layers"]))
+            for known in state["suspended"]
+        ]
         problems: list[LeastSquares] = []
         for k, known in enumerate(state["problems"]):
             level = self.level + len(waiting) - k
-            if known["kind"] == "galerkin":
-                problems.append(self._galerkin(problems[-1], waiting[k - 1][0], level, known["layers"]))
+            if known["kind"] == SubspaceProblem.kind:
+                theta, _, layers = waiting[k - 1]
+                problems.append(self._galerkin(problems[-1], theta, level, layers))
                 continue
             objective = self._objective(self.backbones[level])
-            objective.load_state(known["objective"], device)
-            if known["kind"] == "fas":
-                start, tau = tensor(known["start"], device), tensor(known["tau"], device)
-                problems.append(FasProblem(objective, start, tau, float(known["mu"])))
-            else:
-                problems.append(objective)
+            objective.load_state(known, device)
+            fas = known["kind"] == FasProblem.kind
+            problems.append(FasProblem.from_state(objective, known, device) if fas else objective)
         if len(problems) != len(waiting) + 1:
             raise ValueError(f"{len(problems)} problems for {len(waiting)} levels that wait and one under work")
         for k, problem in enumerate(problems):
             check_size(waiting[k][0] if k < len(waiting) else self.theta, problem.size)
             if k:
                 check_size(waiting[k - 1][1], problem.size)
-            if isinstance(problem, FasProblem):
-                check_size(problem.added.start, problem.size)
-                check_size(problem.added.tau, problem.size)
         self.suspended = [Suspended(problem, *known) for problem, known in zip(problems, waiting, strict=False)]
         self.problem = problems[-1]
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
 from kanpinn.optimizers.damped_step import Proposal
 
+LinAlgError = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
+
 
 class DampedSystem(ABC):
     """A linearised least-squares problem, ready to be solved for any damping.
@@ -124,7 +126,7 @@ class Eigen(Normal):
         if self._found is None:
             try:
                 values, vectors = torch.linalg.eigh(self.matrix)
-            except torch.linalg.LinAlgError:  # not finite  # pyright: ignore[reportPrivateImportUsage]
+            except LinAlgError:  # not finite
                 return None
             self._found = values.clamp_min(0.0), vectors  # below 0 by rounding only
         values, vectors = self._found
@@ -203,7 +205,7 @@ class Svd(_Triangular):
             square = torch.cat([triangle, triangle.new_zeros(size - len(triangle), size)])
             try:
                 left, values, rows = torch.linalg.svd(square)
-            except torch.linalg.LinAlgError:  # not finite  # pyright: ignore[reportPrivateImportUsage]
+            except LinAlgError:  # not finite
                 return None
             self._found = values, rows, left[: len(z)].T @ z
         values, rows, turned = self._found

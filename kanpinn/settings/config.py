@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -32,8 +32,7 @@ def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[st
     if file is None:
         return {}
     cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: OmegaConf.load(file)})
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    return plain[group]  # type: ignore[index,return-value]
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))[group]
 
 
 def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Configuration:
@@ -209,7 +208,7 @@ def _problem(values: dict[str, Any], given: Problem | None) -> tuple[Problem, Li
 
 
 def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "exact"]:
-    """How the conditions of a problem object are met; raises UserError if it is not the one a config describes."""
+    """Return how a problem object's conditions are met; raises UserError if a config describes another problem."""
     conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
     own = described_problem(problem, conditions)
     for key, value in values.items():

@@ -16,7 +16,7 @@ COMPONENTS = ("backbone", "sampler", "schedule", "optimizer", "weighting", "logg
 
 @dataclass(frozen=True)
 class Output(Options):
-    """What is written and shown besides the numbers."""
+    """Options of the output: grid, figures and progress."""
 
     key: ClassVar[str] = "output"
 

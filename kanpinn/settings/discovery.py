@@ -1,4 +1,4 @@
-"""Where configs and problems are found: the packaged ones, and the user's own beside the current folder."""
+"""Search for configs and problems: the packaged ones, and the user's own beside the current folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def users(name: str) -> Path | None:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """What can be chosen in a config group.
+    """Return the choices of a config group.
 
     Args:
         group: One of `GROUPS`.
@@ -161,7 +161,7 @@ def _only_problem(module: ModuleType, file: str) -> type[Problem]:
     ]
     if len(found) != 1:
         names = ", ".join(cls.__name__ for cls in found) or "none"
-        raise UserError(f"{file}: expected exactly one class derived from kanpinn.pde.problem.Problem, found {names}.")
+        raise UserError(f"{file}: expected exactly one class derived from kanpinn.Problem, found {names}.")
     cls = found[0]
     if "__dataclass_params__" not in vars(cls) or not is_dataclass(cls):
         raise UserError(f"{file}: class {cls.__name__} needs @dataclass(frozen=True) above it.")

@@ -70,7 +70,7 @@ def _wrong_choice(override: Override) -> UserError | None:
 
 
 def _wrong_launcher(name: str) -> UserError | None:
-    """What is wrong with a choice of `hydra/launcher`."""
+    """Error of a wrong `hydra/launcher`; None if it is right."""
     if name not in LAUNCHERS:
         return unknown_choice("hydra/launcher", name, LAUNCHERS)
     if not LAUNCHERS[name].installed:

@@ -1,4 +1,4 @@
-"""What a launcher runs for one job of a sweep, wherever it runs it."""
+"""One job of a sweep, as a launcher runs it on any machine."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -110,9 +110,9 @@ def _is_hydras(override: Override) -> bool:
 
 
 def _steering(overrides: list[str]) -> tuple[SweepOptions, str, list[str]]:
-    """What steers the sweep: its options, the launcher's name, and Hydra's own overrides with the launcher in them."""
+    """Return the sweep's options, its launcher's name, and Hydra's own overrides with the launcher among them."""
     cfg, _ = compose(overrides, keep_sweep=True)
-    options = build(SweepOptions, OmegaConf.to_container(cfg.sweep, resolve=True), "sweep")  # type: ignore[arg-type]
+    options = build(SweepOptions, cast(dict[str, Any], OmegaConf.to_container(cfg.sweep, resolve=True)), "sweep")
     values = {o.key_or_group: str(o.value()) for o in parse(overrides)}
     overrides = [text for text in overrides if not text.lstrip("+~").startswith("sweep")]
     launcher = values.get("hydra/launcher", "basic")
@@ -246,7 +246,7 @@ def cores() -> int:
 
 
 def at_a_time(name: str, launcher: DictConfig, options: SweepOptions, waiting: int) -> int:
-    """How many jobs a launcher has at work on one machine.
+    """Number of jobs that a launcher runs at a time on one machine.
 
     Args:
         name: The launcher's.
@@ -266,7 +266,7 @@ def at_a_time(name: str, launcher: DictConfig, options: SweepOptions, waiting: i
 
 
 def batch_size(name: str, master: DictConfig, beside: int) -> int:
-    """How many jobs a launcher gets at once: submitit starts all it is given on this machine at the same time."""
+    """Number of jobs given to a launcher at once: on this machine submitit starts all of them at the same time."""
     limit = int(OmegaConf.select(master, "hydra.sweeper.max_batch_size") or 2**31)
     return min(limit, beside) if name == "submitit_local" else limit
 

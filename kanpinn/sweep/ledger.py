@@ -65,22 +65,22 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to do."""
+        """True if nothing is left to do."""
         return self.state == "ended" and self.code == EXIT_DONE
 
     @property
     def exit_code(self) -> int:
-        """What it adds to the exit code of the sweep: a job that was killed, or not reached, counts as crashed."""
+        """Exit code of the job; one that was killed, or not reached, counts as crashed."""
         return self.code if self.state == "ended" and self.code is not None else EXIT_CRASHED
 
     @property
     def alive(self) -> bool:
-        """Whether its process is still there; False for one on another machine."""
+        """True if its process still runs on this machine."""
         return self.state == "running" and self.host == socket.gethostname() and birth(self.process) == self.birth != ""
 
 
 def at_work(sweep: Path, job: Job) -> bool:
-    """Whether the process of a job is still there, wherever it runs.
+    """Return True if a job still runs, on any machine.
 
     Args:
         sweep: The folder its run folder lies in.
@@ -104,7 +104,7 @@ def birth(process: int) -> str:
 
 
 class Ledger:
-    """What is known of a sweep's jobs, kept in files.
+    """Record of a sweep's jobs, kept in files.
 
     Attributes:
         folder: The sweep's folder.
@@ -116,7 +116,7 @@ class Ledger:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a sweep."""
+        """True if the folder holds a sweep."""
         return (self._files / "sweep.json").is_file()
 
     def add_command(self, overrides: Sequence[str], swept: Sequence[str]) -> None:
@@ -135,7 +135,7 @@ class Ledger:
         )
 
     def called_with(self, overrides: Sequence[str]) -> bool:
-        """Whether the sweep was called with these overrides, in any order."""
+        """Return True if the sweep was called with these overrides, in any order."""
         return any(sorted(command) == sorted(overrides) for command in self._head().get("commands", []))
 
     @property
@@ -167,12 +167,12 @@ class Ledger:
             self.write(job)
 
     def at_work(self, job: Job) -> bool:
-        """Whether the process of a job is still there; of one on another machine its run folder's lock tells."""
+        """Return True if a job still runs; for one on another machine its run folder's lock tells."""
         return at_work(self.folder, job)
 
     @property
     def stopped(self) -> bool:
-        """Whether the user has asked for an end: jobs that have not begun do not begin."""
+        """True once the user has asked for an end: jobs that have not begun do not begin."""
         return (self._files / "stop").exists()
 
     @stopped.setter

@@ -123,7 +123,7 @@ def _subdir(overrides: list[str]) -> str:
 
 
 def fingerprint(resolved: dict[str, Any]) -> str:
-    """What tells the results of two configs apart, as a short text; keys that change no result do not count."""
+    """Return a short text of all that may change a config's results."""
     kept = {key: value for key, value in resolved.items() if key not in ("threads", "logger", "checkpoint")}
     schedule = resolved.get("schedule") or {}
     if not (schedule.get("optimizers") or schedule.get("stages")):
@@ -194,7 +194,7 @@ _FINISHED = ("converged", "step_limit", "time_limit")
 
 
 def _stopped_midway(sweep: Path, job: Job) -> bool:
-    """Whether a job was stopped from outside after its run had begun: that can go on where it stands."""
+    """Return True if a job was stopped from outside after its run had begun; it can go on where it stands."""
     stopped = job.state in ("running", "killed") or (job.state == "ended" and (job.code or 0) >= 128)
     folder = sweep / job.folder
     return stopped and ((folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir())

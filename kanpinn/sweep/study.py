@@ -34,7 +34,7 @@ _DRAWS = 20
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for, and how.
+    """Settings of a hyper-parameter search.
 
     Attributes:
         overrides: Overrides, those with several values or an interval spanning the space of the search.
@@ -122,7 +122,7 @@ def tried(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def cut_off(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a trial was interrupted or killed, rather than failed."""
+    """Return True if a trial was interrupted or killed, rather than failed."""
     return trial.state.name == "FAIL" and int(trial.user_attrs.get("code", 1)) >= 128
 
 

@@ -95,7 +95,7 @@ def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list
 
 
 def metrics(folder: Path, job: Job) -> dict[str, Any]:
-    """What a job's metrics.json holds, {} where there is none of its own."""
+    """Return the content of a job's metrics.json, {} if it has none of its own."""
     if job.state == "ended" and job.code == EXIT_USER_ERROR:
         return {}  # refused: what lies in the folder is somebody else's
     return metrics_of(folder / job.folder)

@@ -140,13 +140,13 @@ class _Place:
         self.parameters = arrays[1:]
         lines, values, product = features[0]
         product = product._replace(indices=tuple(index[where] for index in product.indices))
-        self.bodies, self.lines, self.indices = factors.networks, lines, product.indices
+        self.networks, self.lines, self.indices = factors.networks, lines, product.indices
         self.thetas = factors.thetas(arrays[0])
         self.seeds = pulled_back(product, values, cotangents[0])
         self.inner = [(x[:, where], c) for x, c in zip(features[1:], cotangents[1:], strict=True)]
-        ends = list(accumulate(body.size for body in self.bodies))
+        ends = list(accumulate(network.size for network in self.networks))
         numbers = torch.arange(len(theta), device=theta.device)
-        self.columns = [numbers[end - body.size : end] for body, end in zip(self.bodies, ends, strict=True)]
+        self.columns = [numbers[end - network.size : end] for network, end in zip(self.networks, ends, strict=True)]
         self.last = numbers[ends[-1] :]
 
     def block(self, equation: Equation, costs: CostTable) -> Block:
@@ -161,7 +161,7 @@ class _Place:
         """
         shared = equation.shared
         if equation.number in equation.declined:
-            return Block(shared, [], self._rest(range(len(self.bodies))), True, costs)
+            return Block(shared, [], self._rest(range(len(self.networks))), True, costs)
         tables: list[Table] = []
         loose: list[int] = []
         for k, seed in enumerate(self.seeds):
@@ -184,15 +184,15 @@ class _Place:
 
     def _table(self, k: int, alive: list[int], first: Tensor, kind: Tensor) -> Table:
         """The table of factor network k, of the derivatives that the equation sees."""
-        body, line, seed = self.bodies[k], self.lines[k], self.seeds[k]
+        network, line, seed = self.networks[k], self.lines[k], self.seeds[k]
         width, count = seed.shape[2], len(first)
         units = torch.arange(seed.shape[0] * width, device=first.device).view(-1, width)[alive].flatten()
         inputs = line.data[:, self.indices[k][first]]
         size = max(FEWEST, math.ceil(count / MOST_CUTS))
-        step = size * max(1, SLICE_BYTES // (8 * size * len(units) * body.size))
+        step = size * max(1, SLICE_BYTES // (8 * size * len(units) * network.size))
         cuts = []
         for start in range(0, count, step):
-            rows = table(body, self.thetas[k], inputs[:, start : start + step], line.space, units)
+            rows = table(network, self.thetas[k], inputs[:, start : start + step], line.space, units)
             for part in rows.split(size):
                 columns = torch.nonzero(part.flatten(0, 1).any(0))[:, 0]
                 begin = cuts[-1].stop if cuts else 0
@@ -208,10 +208,10 @@ class _Place:
             out = self.seeds[0].new_empty(len(points), len(columns))
             start = 0
             for k in loose:
-                body, line = self.bodies[k], self.lines[k]
-                inputs, here = line.data[:, self.indices[k][points]], out[:, start : start + body.size]
-                factor_rows(body, self.thetas[k], inputs, line.space, self.seeds[k][:, points], here)
-                start += body.size
+                network, line = self.networks[k], self.lines[k]
+                inputs, here = line.data[:, self.indices[k][points]], out[:, start : start + network.size]
+                factor_rows(network, self.thetas[k], inputs, line.space, self.seeds[k][:, points], here)
+                start += network.size
             for layer, own, (x, cotangent) in zip(self.behind, self.parameters, self.inner, strict=True):
                 layer.jacobian(own, x[:, points], cotangent[:, points], out[:, start : start + layer.size])
                 start += layer.size
