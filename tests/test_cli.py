@@ -308,14 +308,6 @@ def test_evaluate_takes_columns_in_any_order_and_keeps_the_others(kanpinn, folde
 
 
 @pytest.mark.usefixtures("plane")
-def test_evaluate_warns_of_points_outside(kanpinn, folder):
-    (folder / "p.csv").write_text("x,y\n0.5,0.5\n2,0\n")
-    result = kanpinn("evaluate", "run", "--points", "p.csv")
-    assert result.code == 0
-    assert "1 of 2 points lie outside" in result.err
-
-
-@pytest.mark.usefixtures("plane")
 @pytest.mark.parametrize(
     ("text", "words"),
     [

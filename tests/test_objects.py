@@ -308,3 +308,14 @@ def test_options_of_objects_are_the_config() -> None:
     assert setup.resolved["schedule"]["optimizers"][0] == {"name": "adam", **asdict(kanpinn.Adam(lr=0.1))}
     again = validate(setup.resolved, {"problem": Ring()})
     assert again.setup == setup.setup
+
+
+def test_evaluate_on_the_command_line_warns_of_points_outside(tmp_path: Path, capsys) -> None:
+    tiny = (kanpinn.Kan(width=[2], grid=2), kanpinn.Nested(levels=1, steps=1), kanpinn.Uniform(interior=20, boundary=4))
+    kanpinn.solve(Poisson(), *tiny, *QUIET, "output.figures=false", folder=tmp_path / "run")
+    (tmp_path / "points.csv").write_text("x,y\n0.5,0.5\n2,0\n")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--points", str(tmp_path / "points.csv")]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("kanpinn: warning: 1 of 2 points lie outside the domain (x in [-1, 1], y in [-1, 1])")
+    assert told.out.count("\n") == 3

@@ -31,6 +31,7 @@ from kanpinn.io.solution import solution_status
 from kanpinn.multilevel import Stage
 from kanpinn.run import checkpoints, run
 from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
+from kanpinn.run.folder import FINISHED
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.configuration import Configuration
@@ -401,7 +402,7 @@ def test_beside_a_solution_that_could_not_be_replaced_no_metrics_of_another_stat
     said = json.loads(before["metrics.json"])
     (stopped / "metrics.json").write_text(json.dumps({**said, "status": "step_limit"}))
     status = run.resume(stopped).metrics["status"]
-    assert status in run.FINISHED
+    assert status in FINISHED
     assert solution_status(stopped / "solution.h5") == status
 
 
@@ -448,7 +449,7 @@ def test_what_a_resumed_run_changes_outlives_its_process(stopped: Path, monkeypa
         patch.setattr(run, "solve", die)
         with pytest.raises(RuntimeError, match="a power cut"):
             run.resume(stopped, ["time_limit_s=null", "checkpoint.every_s=60"])
-    assert run.resume(stopped).metrics["status"] in run.FINISHED
+    assert run.resume(stopped).metrics["status"] in FINISHED
 
 
 def test_only_what_no_process_writes_is_cleared_away(tmp_path: Path) -> None:

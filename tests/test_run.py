@@ -437,7 +437,7 @@ def test_a_log_that_is_no_text_or_huge_is_gone_on_with(tmp_path: Path, monkeypat
         (["backbone.degree=2"], r"backbone\.degree=2: expected at least 3"),
         (
             ["sampler.interior=[10,20,30]"],
-            r"sampler\.interior=\[10, 20, 30\]: expected one number of points per level, 2",
+            r"sampler\.interior=\[10,20,30\]: expected one number of points per level, 2",
         ),
         (
             ["schedule.levels=12", "backbone.grid=100000"],

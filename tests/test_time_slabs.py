@@ -248,7 +248,7 @@ def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path,
             r"^schedule\.slabs=2: conditions built in belong to the first time",
         ),
         (["problem=wave", "backbone=kan", "backbone.embedding.kind=fourier"], r"^schedule\.slabs=2: expected 1, where"),
-        (["problem=wave", "schedule.slabs=0"], r"^schedule\.slabs=0: expected an integer from 1 to 1000"),
+        (["problem=wave", "schedule.slabs=0"], r"^schedule\.slabs=0: expected a whole number from 1 to 1000"),
     ],
 )
 def test_slabs_that_make_no_sense_are_refused(tmp_path: Path, overrides: list[str], message: str) -> None:

@@ -47,7 +47,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether its network is the one of the solution and the metrics written after it."""
+        """True if its network is the one of the solution and the metrics written after it."""
         return self.meta.get("final", True) is True
 
     @property
@@ -80,12 +80,12 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether `checkpoint.every_s` seconds have gone by since the last one, and one more is affordable."""
+        """True once `checkpoint.every_s` seconds have gone by since the last one, and one more is affordable."""
         return time.perf_counter() - self._last >= self._options.every_s and self.affordable
 
     @property
     def affordable(self) -> bool:
-        """Whether one more would not take more than `SHARE` of the time since the last one; always at every_s=0."""
+        """True if one more would not take more than `SHARE` of the time since the last one; always at every_s=0."""
         return not self._options.every_s or time.perf_counter() - self._last >= self._cost / SHARE
 
     def write(self, state: State, backbone: Backbone, theta: Tensor, *, final: bool = False) -> Path:

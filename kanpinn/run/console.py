@@ -68,7 +68,7 @@ def stage_view(stage: Stage, grid: int | None, *, show: bool) -> StageView:
 
 
 def _in_notebook() -> bool:
-    """Whether this is the process of a notebook."""
+    """Tell whether this is the process of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,4 +1,4 @@
-"""What is checked before a run folder is made: the problem's own code, sizes against memory, group against group."""
+"""Checks before a run folder is made: the problem's own code, sizes against memory, group against group."""
 
 from __future__ import annotations
 

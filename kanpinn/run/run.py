@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,34 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.io.atomic import remove_leftovers, write_text
-from kanpinn.io.config_text import config_text, read_config
+from kanpinn.io.atomic import remove_leftovers
 from kanpinn.io.hdf5 import versions
-from kanpinn.io.lock import check_folder, run_lock
-from kanpinn.io.metrics import metrics_of
-from kanpinn.io.solution import solution_status
+from kanpinn.io.lock import check_folder
 from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
 from kanpinn.run import checkpoints, preflight
 from kanpinn.run.caller_state import caller_state
 from kanpinn.run.console import say, summary, warn
 from kanpinn.run.context import RunContext
+from kanpinn.run.folder import finished_status, held, now, open_folder, write_config, written_config
 from kanpinn.run.log import RunLog
 from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.watch import RunWatch
-from kanpinn.settings.configuration import COMPONENTS, Configuration
+from kanpinn.settings.configuration import Configuration
 from kanpinn.solution import Solution
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
 from kanpinn.state import State
-
-FINISHED = ("converged", "step_limit", "diverged")
-"""Statuses after which nothing is left to resume."""
 
 RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
 """Keys that may have another value in a resumed run: none that its numbers depend on."""
@@ -85,10 +77,10 @@ def run(
             _preflight(configuration)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
         check_folder(folder)
-        with _held(folder) as still_there:
+        with held(folder) as still_there:
             check_folder(folder)  # once more: another process may have finished a run here before the lock was ours
             try:
-                log = _open(configuration, folder)  # first of all: whatever happens now can be resumed
+                log = open_folder(configuration, folder)  # first of all: whatever happens now can be resumed
                 _preflight(configuration)
                 grid = _grid(configuration)
             except UserError:
@@ -130,20 +122,20 @@ def resume(
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected a run folder")
     changed = _changed(overrides)
-    finished = _finished(folder)
+    finished = finished_status(folder)
     if finished == "diverged":
         raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
     if finished is not None:
         if spoken:
             say(f"{folder}: finished, status {finished}; nothing to resume")
         return load(folder, problem)
-    with _held(folder) as still_there:
+    with held(folder) as still_there:
         remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
             configuration = checkpoints.configuration_of(checkpoint, problem, same_source=True, changed=changed)
         else:
-            configuration = _checked(checkpoints.changed_config(_written_config(folder), changed), problem)
+            configuration = _checked(checkpoints.changed_config(written_config(folder), changed), problem)
         threads = configuration.settings.threads
         if checkpoint is not None:
             threads = threads or _same_conditions(checkpoint)
@@ -173,10 +165,10 @@ def _go_on(
             f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
         )
     if overrides:
-        _write_config(configuration, folder)
+        write_config(configuration, folder)
     context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
     context.saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
-    context.tell(f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {_now()}", "\n")
+    context.tell(f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {now()}", "\n")
     begun = checkpoint.state if checkpoint is not None and overrides else None
     return _solve(context, solver, _grid(configuration), observers, begun)
 
@@ -201,37 +193,6 @@ def _preflight(configuration: Configuration) -> None:
     """Check everything that can be checked before any work starts; raises UserError."""
     configuration.logger.require()
     preflight.check(configuration.setup)
-
-
-def _finished(folder: Path) -> str | None:
-    """The status of a run of which nothing is left to do; None if something is, a file that is not the last one too."""
-    status = metrics_of(folder).get("status")
-    if status not in FINISHED:
-        return None
-    try:
-        if solution_status(folder / "solution.h5") != status or not checkpoints.newest(folder).final:
-            return None
-    except UserError:
-        return None
-    return str(status)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[Callable[[], None]]:
-    """Hold a run folder, made where it is missing, for this process; one that is empty in the end is taken away.
-
-    Yields:
-        What raises UserError if somebody has removed the folder.
-    """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with run_lock(folder) as still_there:
-            yield still_there
-    finally:
-        for place in made:
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
 
 
 def _solve(
@@ -284,8 +245,8 @@ def _solution(context: RunContext, solver: Solver, results: Results, stopped: St
 
     def write(folder: Path) -> None:
         configuration = context.configuration
-        with _held(folder):
-            log = _open(configuration, folder)
+        with held(folder):
+            log = open_folder(configuration, folder)
             log.add(*context.log.lines)
             saved = checkpoints.Checkpoints(folder, configuration)
             saved.write(stopped or solver.state(), *solver.network(), final=True)
@@ -339,17 +300,6 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     return changed
 
 
-def _written_config(folder: Path) -> dict[str, Any]:
-    """The resolved config in a run folder; raises UserError if there is none."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"{folder}: nothing to resume: neither {checkpoints.FOLDER}/ nor config.yaml is in it")
-    try:
-        return read_config(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a config ({error})") from error
-
-
 def _same_conditions(checkpoint: checkpoints.Checkpoint) -> int | None:
     """The number of threads a run had; warns where another version of something may round otherwise."""
     then, now = checkpoint.meta.get("versions"), versions()
@@ -359,25 +309,3 @@ def _same_conditions(checkpoint: checkpoints.Checkpoint) -> int | None:
         warnings.warn(text, KanpinnWarning, stacklevel=3)
     threads = checkpoint.meta.get("threads")
     return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
-
-
-def _open(configuration: Configuration, folder: Path) -> RunLog:
-    """Write the config and the first lines of the log into the run folder."""
-    resolved, settings = configuration.resolved, configuration.settings
-    _write_config(configuration, folder)
-    log = RunLog(folder / "log.txt")
-    chosen = [f"{group}={resolved[group]['name']}" for group in ("problem", *COMPONENTS)]
-    chosen += [f"{key}={getattr(settings, key)}" for key in ("seed", "dtype", "device")]
-    log.add(
-        f"kanpinn {versions()['kanpinn']} solve, {_now()}",
-        ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
-    )
-    return log
-
-
-def _write_config(configuration: Configuration, folder: Path) -> None:
-    write_text(folder / "config.yaml", config_text(configuration.resolved))
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,4 +1,4 @@
-"""Whether a problem is mirrored as it says; a network with a symmetry it has not would end in a wrong solution."""
+"""Check of the symmetry that a problem claims; a network with a symmetry it has not would end in a wrong solution."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _loose(values: Tensor) -> tuple[float, float]:
 
 
 def _same(one: Tensor, two: Tensor) -> bool:
-    """Whether two arrays differ by no more than rounding."""
+    """Tell whether two arrays differ by no more than rounding."""
     relative, absolute = _loose(one)
     if not one.numel():
         return True
@@ -93,7 +93,7 @@ def _normals(residuals: Residuals, face: str, points: Tensor) -> Tensor | None:
 
 
 def _inside(residuals: Residuals, points: Tensor) -> Tensor:
-    """Which points belong to the domain, `[N]`."""
+    """Return which points belong to the domain, `[N]`."""
     found = inside(residuals.problem, points)
     return torch.ones(len(points), dtype=torch.bool, device=points.device) if found is None else found
 

@@ -75,7 +75,7 @@ class Setup:
 
     @property
     def exact(self) -> bool:
-        """Whether conditions are built into the network."""
+        """True where conditions are built into the network."""
         return self.conditions == "exact"
 
     def plan(self) -> list[Stage]:

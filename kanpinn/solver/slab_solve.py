@@ -69,12 +69,12 @@ class SlabSolve:
 
     @property
     def theta(self) -> Tensor:
-        """Parameters of that network, `[P]`."""
+        """Parameters of the network that the level under work stands for, `[P]`."""
         return self.least_squares.network(self.hierarchy.theta)[1]
 
     @property
     def backbone(self) -> Backbone:
-        """That network."""
+        """Network that the level under work stands for."""
         return self.objective.backbone
 
     @property
@@ -96,7 +96,7 @@ class SlabSolve:
 
     @property
     def waiting(self) -> bool:
-        """Whether a finer level waits for a correction."""
+        """True while a finer level waits for a correction."""
         return bool(self.hierarchy.suspended)
 
     def objective_of(self, backbone: Backbone) -> Objective:

@@ -86,12 +86,12 @@ class Solver:
 
     @property
     def between_slabs(self) -> bool:
-        """Whether the next slab is to be begun."""
+        """True where the next slab is to be begun."""
         return len(self.slabs) == len(self.ends)
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to train."""
+        """True once nothing is left to train."""
         if not self.ends:
             return False
         return len(self.ends) == self.setup.schedule.slabs or self.ends[-1].reason in (*ENDINGS, "diverged")
@@ -172,7 +172,7 @@ class Solver:
         return joined(self.setup.embedding(), trained, self.setup.schedule.slabs)
 
     def state(self) -> State:
-        """Where the solve stands, between two steps or two stages."""
+        """State of the solve, between two steps or two stages."""
         return {
             "slabs": [slab.state() for slab in self.slabs],
             "record": self.record.state(),

@@ -35,7 +35,7 @@ class StageOptimizers:
 
     @property
     def current(self) -> Optimizer:
-        """That of the level under work."""
+        """Optimiser of the level under work."""
         return self._by_level[self._hierarchy.level]
 
     def start(self, stage: Stage, stream: list[int], *, corrected: bool, edits: Sequence[Edit] = ()) -> None:
@@ -82,7 +82,7 @@ class StageOptimizers:
         self.last = None
 
     def state(self, *, underway: bool) -> State:
-        """What the next step, if a stage is under way, and later stages need."""
+        """State that the next step, if a stage is under way, and later stages need."""
         kept = self._by_level
         if not self._transfers:  # then only the one at work is ever asked
             kept = {self.last: kept[self.last]} if underway and self.last in kept else {}
@@ -119,7 +119,7 @@ class StageOptimizers:
         self.last = state["last"]
 
     def __contains__(self, level: object) -> bool:
-        """Whether a level has one."""
+        """Tell whether a level has one."""
         return level in self._by_level
 
 
