@@ -1,0 +1,64 @@
+"""Progress on terminals, in files and nowhere; nothing that goes wrong with a stream fails a run."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from kanpinn.multilevel import Stage
+from kanpinn.run import console
+from kanpinn.run.console import say, stage_view
+from kanpinn.solver.history import Progress
+
+STAGE = Stage(1, 50)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> str:
+    """All that 50 steps, one a second, write on stderr."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    seconds = iter(range(1000))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(seconds)))
+    view = stage_view(STAGE, 8, show=True)
+    for step in range(1, 51):
+        view.tell(Progress(STAGE, step, {"loss": 0.5 / step, "relative_l2_u": 0.1}))
+    view.close()
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_a_file_gets_a_line_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    bar = shown(monkeypatch, Terminal())
+    assert "\r" in bar and "50/50" in bar and "rel. L2 1.00e-01" in bar
+    lines = shown(monkeypatch, io.StringIO())
+    assert "\r" not in lines
+    assert 1 <= lines.count("\n") <= 50 / console.PAUSE_S * 2
+    assert lines.startswith("level 1 (grid 8): step ") and "of 50, loss " in lines
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_who_disables_tqdm_sees_nothing(monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert shown(monkeypatch, stream()) == ""
+
+
+class Broken(io.StringIO):
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_closed_pipe_no_stream_and_a_narrow_encoding_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken())
+    say("text")
+    monkeypatch.setattr(sys, "stdout", None)
+    say("text")
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    say("‖r‖ = 1")
+    assert narrow.buffer.getvalue() == b"?r? = 1\n"
