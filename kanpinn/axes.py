@@ -6,12 +6,5 @@ from collections.abc import Iterable
 
 
 def field_axes(names: Iterable[str]) -> tuple[str, ...]:
-    """Order coordinate names as the axes of a stored field: (t, z, y, x), other letters between t and z.
-
-    Args:
-        names: One-letter coordinate names.
-
-    Returns:
-        The names, time first, x, y and z last, each group in reverse alphabetical order.
-    """
+    """Order coordinate names as a stored field's axes: time first, x, y and z last, each group in reverse order."""
     return tuple(sorted(names, key=lambda name: (name != "t", name in "xyz", [-ord(letter) for letter in name])))

@@ -57,16 +57,7 @@ def shown(value: Any) -> str:
 
 
 def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:
-    """Build the error for a value that is not among the valid ones, nearest valid one first.
-
-    Args:
-        key: The config key or argument the user gave.
-        value: The value they gave.
-        choices: Everything that would have been valid.
-
-    Returns:
-        The error, to be raised by the caller.
-    """
+    """Build the error for a value that is not among the valid ones, nearest valid one first."""
     names = sorted(str(choice) for choice in choices)
     nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
@@ -74,16 +65,7 @@ def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserEr
 
 
 def invalid(key: str, value: object, expected: str) -> UserError:
-    """Build the error for a value of the wrong type or range.
-
-    Args:
-        key: The config key or argument the user gave.
-        value: The value they gave.
-        expected: The valid values, in words ("an integer of at least 1").
-
-    Returns:
-        The error, to be raised by the caller.
-    """
+    """Build the error for a value of the wrong type or range; `expected` says in words what is valid."""
     return UserError(f"{key}={_short(value)}: expected {expected}.")
 
 
@@ -137,9 +119,6 @@ def unknown_key(key: str, value: Any, valid: Iterable[str], others: Iterable[str
         value: Its value.
         valid: The keys that would have been valid in its place, without the dotted prefix.
         others: Full dotted keys elsewhere in the config, for a key written in the wrong place.
-
-    Returns:
-        The error, to be raised by the caller.
     """
     prefix = key.rpartition(".")[0]
     names = sorted(valid)

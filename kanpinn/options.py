@@ -110,9 +110,6 @@ def option(
         at_most: Largest value.
         below: Number above all values.
         one_of: All values of a text.
-
-    Returns:
-        The field.
     """
     metadata = {_OPTION: Option(help, at_least, above, at_most, below, tuple(one_of))}
     if isinstance(default, list | dict):
@@ -177,15 +174,7 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 
 
 def explained(cls: type[Any], key: str) -> Iterator[tuple[str, str, str]]:
-    """The options of a dataclass, those of options within it included.
-
-    Args:
-        cls: The dataclass.
-        key: Its dotted key, "" for the top level.
-
-    Yields:
-        Full dotted key, type and range in words, and help of each.
-    """
+    """Yield the dotted key, type and range in words, and help of each option, those of options within it included."""
     for name, declared in declared_options(cls).items():
         full, hint = f"{key}.{name}" if key else name, _hints(cls)[name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
@@ -247,18 +236,12 @@ def describe(annotation: Any, many: bool = False) -> str:
 
 
 def conform(annotation: Any, value: Any, key: str) -> Any:
-    """Check one value against an annotation.
+    """Return a plain value in the type that an annotation asks for, whatever it holds inside.
 
-    Args:
-        annotation: The type wanted; unions, literals, lists, tuples, mappings and dataclasses are followed inside.
-        value: The plain value.
-        key: Its full dotted key, for messages.
-
-    Returns:
-        The value, in the type asked for.
+    Unions, literals, lists, tuples, mappings and dataclasses are followed inside.
 
     Raises:
-        UserError: If the value does not fit.
+        UserError: If the value does not fit; names its full dotted key.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any or isinstance(annotation, TypeVar):

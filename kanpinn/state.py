@@ -22,14 +22,7 @@ _ARRAY = "$array"
 
 
 def split(state: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
-    """Separate the arrays of a state from what JSON can hold.
-
-    Args:
-        state: A state, or a part of one.
-        prefix: The slash path its arrays get.
-
-    Returns:
-        The state with a reference in place of each array, and the arrays by slash path.
+    """Separate the arrays of a state, by slash path below a prefix, from what JSON can hold.
 
     Raises:
         TypeError: If something is neither plain nor an array.
@@ -54,18 +47,7 @@ def split(state: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def join(plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Put the arrays back that `split` has taken out.
-
-    Args:
-        plain: The first result of `split`.
-        arrays: Its second result.
-
-    Returns:
-        The state, numpy arrays in place of tensors.
-
-    Raises:
-        KeyError: If an array is missing.
-    """
+    """Put the arrays back that `split` has taken out, as numpy arrays; raises KeyError if one is missing."""
     if isinstance(plain, Mapping):
         if set(plain) == {_ARRAY}:
             return arrays[plain[_ARRAY]]

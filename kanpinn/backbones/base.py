@@ -248,16 +248,9 @@ class Backbone(Structure):
         return torch.autograd.grad(scalar, tape.outputs, retain_graph=retain, materialize_grads=True)
 
     def jvp(self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], tangent: Tensor) -> Tensor:
-        """∂r_n/∂theta · tangent for every point, without the Jacobian: a sum over layers.
+        """∂r_n/∂theta · tangent for every point, without the Jacobian: a sum over layers, `[N]`.
 
-        Args:
-            theta: Parameters `[P]`.
-            tape: Filled by `forward`.
-            cotangents: From `cotangents`.
-            tangent: `[P]`.
-
-        Returns:
-            `[N]`.
+        Takes theta and tangent `[P]`, the tape that `forward` has filled and what `cotangents` returned.
         """
         total = theta.new_zeros(tape.outputs[0].shape[1])
         for layer, parameters, change, features, cotangent in self._taped(
@@ -267,17 +260,7 @@ class Backbone(Structure):
         return total
 
     def vjp(self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """Σ_n weight_n ∂r_n/∂theta, without the Jacobian.
-
-        Args:
-            theta: Parameters `[P]`.
-            tape: Filled by `forward`.
-            cotangents: From `cotangents`.
-            weights: `[N]`.
-
-        Returns:
-            `[P]`.
-        """
+        """Σ_n weight_n ∂r_n/∂theta, without the Jacobian, `[P]`; takes weights `[N]`, else as `jvp`."""
         out = torch.empty_like(theta)
         for layer, parameters, part, features, cotangent in self._taped(theta, tape, cotangents, self.arrays(out)):
             for name, values in layer.vjp(parameters, features, cotangent, weights).items():

@@ -9,15 +9,9 @@ from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent
 
 
 def basis_jets(data: Tensor, space: JetSpace, derivatives: Tensor) -> Tensor:
-    """Carry input jets through basis functions (Faà di Bruno).
+    """Carry input jets `[C, N, in]` through m basis functions (Faà di Bruno), `[N, C, in·m]`.
 
-    Args:
-        data: Input jets `[C, N, in]`.
-        space: The derivatives the first axis runs over.
-        derivatives: Plain derivatives 0 … order (or more) of m basis functions at the values, `[N, in, order + 1, m]`.
-
-    Returns:
-        `[N, C, in·m]`.
+    `derivatives` are the plain ones 0 … order (or more) of the basis at the values, `[N, in, order + 1, m]`.
     """
     points, inputs, _, width = derivatives.shape
     jet = Jet(space, data)
@@ -31,16 +25,9 @@ def basis_jets(data: Tensor, space: JetSpace, derivatives: Tensor) -> Tensor:
 
 
 def input_cotangent(cotangent: Tensor, derivatives: Tensor, data: Tensor, space: JetSpace) -> Tensor:
-    """Cotangent of the input jets from that of the basis jets.
+    """Cotangent `[C, N, in]` of the input jets `data` from that of the basis jets, `[N, C, in·m]`.
 
-    Args:
-        cotangent: `[N, C, in·m]`.
-        derivatives: Plain derivatives 0 … order + 1 of the basis, `[N, in, order + 2, m]`.
-        data: Input jets `[C, N, in]`.
-        space: The derivatives carried.
-
-    Returns:
-        `[C, N, in]`.
+    `derivatives` are the plain ones 0 … order + 1 of the basis, `[N, in, order + 2, m]`.
     """
     points, inputs = data.shape[1:]
     basis = cotangent.view(points, len(space), inputs, -1)

@@ -75,9 +75,6 @@ def spline_features(
         knots: Spacing of the knots.
         outside: Policy for inputs outside [−1, 1].
         base: True if SiLU jets are wanted too.
-
-    Returns:
-        The features.
     """
     across = data.transpose(1, 2).contiguous()
     if knots == "uniform":
@@ -126,12 +123,7 @@ def sum_over_inputs(features: SplineFeatures, edges: Tensor, out: Tensor) -> Non
 def edge_cotangents(features: SplineFeatures, cotangent: Tensor) -> list[Tensor]:
     """Σ over derivatives carried of λ_a M_{a,d}, the cotangents of every edge's derivatives d = 0 … by s.
 
-    Args:
-        features: From `spline_features`.
-        cotangent: λ, `[C, out, N]`.
-
-    Returns:
-        `[out, 1, N]` for d = 0, `[out, in, N]` for each of the others.
+    λ is the cotangent `[C, out, N]`. Gives `[out, 1, N]` for d = 0, `[out, in, N]` for each of the others.
     """
     value, *rest = cotangent[:, :, None].unbind(0)
     totals: list[Tensor] = [value]
@@ -171,16 +163,9 @@ class Contract(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, table: Tensor, features: SplineFeatures) -> Tensor:  # noqa: ARG004
-        """Evaluate edges.
+        """Evaluate edges, whose polynomials by interval are `table` `[k + 1, out, in·n]`; returns jets `[C, N, out]`.
 
-        Args:
-            ctx: Autograd's own.
-            data: Input jets `[C, N, in]` (only their place in the graph is used).
-            table: The edges' polynomials by interval, `[k + 1, out, in·n]`.
-            features: From `spline_features`.
-
-        Returns:
-            Output jets `[C, N, out]`.
+        Of the input jets `data` `[C, N, in]` only the place in the graph is used.
         """
         # Derivatives of an edge take the room of its out values where its k + 1 coefficients would do as well.
         keep = ctx.needs_input_grad[0] and table.shape[1] <= 2 * table.shape[0]
@@ -216,16 +201,9 @@ class Contract(torch.autograd.Function):
 
 
 def table_gradient(features: SplineFeatures, cotangent: Tensor, n: int, degree: int) -> Tensor:
-    """Σ over points and derivatives carried of λ ∂(output)/∂(the edges' polynomials).
+    """Σ over points and derivatives carried of λ ∂(output)/∂(the edges' polynomials), `[k + 1, out, in·n]`.
 
-    Args:
-        features: From `spline_features`.
-        cotangent: λ, `[C, out, N]`.
-        n: Spline intervals.
-        degree: Spline degree k.
-
-    Returns:
-        `[k + 1, out, in·n]`.
+    λ is the cotangent `[C, out, N]`, n the number of spline intervals, k the degree.
     """
     outputs, inputs = cotangent.shape[1], features.rows.shape[0]
     out = cotangent.new_zeros(degree + 1, outputs, inputs * n)

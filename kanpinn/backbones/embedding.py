@@ -99,9 +99,6 @@ class EmbeddingOptions(Options):
             inputs: The problem's further inputs, `Problem.inputs`.
             symmetry: The problem's symmetry, `Problem.symmetry`.
 
-        Returns:
-            The embedding.
-
         Raises:
             UserError: If the further inputs are no jets or leave [−1, 1].
         """
@@ -210,15 +207,7 @@ class Embedding:
         return list(self.inputs(SimpleNamespace(**dict(zip(self.names, space.variables(points), strict=True)))))
 
     def forward(self, points: Tensor, space: JetSpace) -> Tensor:
-        """Embed points.
-
-        Args:
-            points: `[N, d]`.
-            space: Which derivatives to carry.
-
-        Returns:
-            `[C, N, width]`.
-        """
+        """Embed points `[N, d]`, with the derivatives of `space`, `[C, N, width]`."""
         columns: list[Tensor] = []
         scaled: list[Jet] = []
         for unit, name in self._units(points, space):
@@ -238,15 +227,7 @@ class Embedding:
         return torch.stack(columns, dim=-1)
 
     def factor(self, points: Tensor, space: JetSpace) -> Jet | None:
-        """Return the factor that makes the network's outputs odd where they have to be.
-
-        Args:
-            points: `[N, d]`.
-            space: Which derivatives to carry.
-
-        Returns:
-            `[C, N, 1]` within [−1, 1], or None for 1.
-        """
+        """Return the factor within [−1, 1] that makes outputs odd where they have to be, `[C, N, 1]`, or None for 1."""
         total = None
         for unit, name in self._units(points, space):
             if self.symmetry.get(name) == "odd":

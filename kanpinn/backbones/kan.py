@@ -56,24 +56,13 @@ class SplineOptions(Options, ABC):
 
     @abstractmethod
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level.
-
-        Args:
-            embedding: From `EmbeddingOptions.build`.
-            outputs: Number of unknowns.
-
-        Returns:
-            The backbone, without parameters.
-        """
+        """The network on its coarsest level, without parameters."""
 
     def check_order(self, order: int) -> None:
-        """Refuse a degree too low for a problem's derivatives.
-
-        Args:
-            order: The highest derivative order the problem uses.
+        """Refuse a degree whose splines jump at the knots in a derivative of the problem's highest order.
 
         Raises:
-            UserError: If the spline's derivative of that order would jump at the knots.
+            UserError: If the degree is too low.
         """
         if self.degree < order + 1:
             raise invalid(
@@ -94,9 +83,6 @@ class SplineOptions(Options, ABC):
             embedding: What the first layer sees.
             outputs: Width of the output.
             products: Multiplication nodes beside the `width` in each hidden layer; none if empty.
-
-        Returns:
-            The backbone, without parameters.
         """
         periodic = any(embedding.around(name) for name in embedding.names)
         if not self.one_coordinate:

@@ -98,12 +98,7 @@ class Layer(Described):
         return dict(parameters)
 
     def prepare(self, data: Tensor, space: JetSpace) -> Any:
-        """Return the part of `forward` that depends on the input only; None if there is none.
-
-        Args:
-            data: `[C, N, in]`.
-            space: The derivatives the first axis runs over.
-        """
+        """Return the part of `forward` that depends on the input `[C, N, in]` only; None if there is none."""
         return None
 
     @abstractmethod

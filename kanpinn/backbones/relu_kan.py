@@ -138,15 +138,9 @@ def maps_splines(backbone: Backbone) -> bool:
 
 
 def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, int, int], Tensor]) -> Tensor:
-    """Apply a change of basis to the spline coefficients in a flat vector and copy everything else.
+    """Apply a change of basis to the spline coefficients in a flat vector `[P]` and copy everything else.
 
-    Args:
-        backbone: Whose parameters the vector is, or a gradient by them, or a step.
-        vector: `[P]`.
-        function: From coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.splines.power_relu`.
-
-    Returns:
-        `[P]`.
+    It maps coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.splines.power_relu`.
     """
     out = vector.clone()
     for layer, arrays in zip(backbone.layers, backbone.arrays(out), strict=True):

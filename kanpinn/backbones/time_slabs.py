@@ -79,14 +79,9 @@ class TimeSlabs(Composite):
 
 
 def in_sequence(embedding: Embedding, networks: tuple[Backbone, ...]) -> Backbone:
-    """Return one network of several that follow each other in time.
+    """Return one network of several, each for an equal part of the time interval and embedded as the whole is.
 
-    Args:
-        embedding: That of the whole domain.
-        networks: One network per equal part of the time interval, embedded as the whole is.
-
-    Returns:
-        The network; its parameters are theirs, one after the other.
+    Its parameters are theirs, one after the other.
     """
     before = embedding.names[: embedding.names.index("t")]
     column = sum(embedding.count(name) for name in before)

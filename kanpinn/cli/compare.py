@@ -43,14 +43,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def text(runs: Sequence) -> str:
-    """The tables as they are printed.
-
-    Args:
-        runs: Named runs (`kanpinn.compare.comparison.Run`).
-
-    Returns:
-        One table of results, one of the errors after each level with the seconds spent there.
-    """
+    """Return a table of results, and one of the errors after each level with the seconds spent there."""
     from kanpinn.compare.comparison import by_level, cell, differing
     from kanpinn.io.render import clip
     from kanpinn.io.render import table as laid_out

@@ -70,13 +70,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def read_table(file: Path) -> Table:
-    """Read a CSV file with a header line.
-
-    Args:
-        file: The file, comma-separated.
-
-    Returns:
-        Its header and rows; blank lines are skipped.
+    """Read the header and rows of a CSV file; blank lines are skipped.
 
     Raises:
         UserError: If it cannot be read, is empty, or a row has too many or too few cells.
@@ -116,15 +110,7 @@ def _lines(stream: TextIO, file: Path) -> Iterator[str]:
 
 
 def coordinates(table: Table, names: Sequence[str], file: Path) -> np.ndarray:
-    """The coordinate columns of a table as numbers.
-
-    Args:
-        table: The table; its columns may stand in any order, others are ignored.
-        names: Coordinates in the order of the domain.
-        file: Where the table came from, for messages.
-
-    Returns:
-        Points `[N, d]`.
+    """The coordinate columns of a table, in any order, as points `[N, d]` in the domain's order.
 
     Raises:
         UserError: If a column is missing or there twice, or a cell is not a finite number.

@@ -30,13 +30,7 @@ _FOLDER = (
 
 
 def explain(overrides: Sequence[str]) -> str:
-    """Describe every key of a config.
-
-    Args:
-        overrides: What is chosen, as on the command line.
-
-    Returns:
-        Lines of at most `WIDTH` columns: usage, choices, keys.
+    """Describe every key of a config in lines of at most `WIDTH` columns: usage, choices, keys.
 
     Raises:
         UserError: If an override is wrong.
@@ -67,14 +61,7 @@ def explain(overrides: Sequence[str]) -> str:
 
 
 def choice(group: str, name: str) -> str:
-    """Describe the options of one choice, with their defaults.
-
-    Args:
-        group: A config group, such as "optimizer".
-        name: The choice.
-
-    Returns:
-        Lines of at most `WIDTH` columns.
+    """Describe the options of one choice and their defaults in lines of at most `WIDTH` columns.
 
     Raises:
         UserError: If there is no such choice.

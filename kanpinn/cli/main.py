@@ -46,14 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: The arguments after `kanpinn`; those of the process by default.
-
-    Returns:
-        The exit code: 0 done, 2 wrong input, 3 the solve diverged, 128 + n interrupted by signal n.
-    """
+    """Run one command; returns the exit code: 0 done, 2 wrong input, 3 diverged, 128 + n interrupted by signal n."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", KanpinnWarning)

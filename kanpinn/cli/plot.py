@@ -41,13 +41,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def solution_file(run: Path) -> Path:
-    """The solution file of a run.
-
-    Args:
-        run: The run folder, or that file.
-
-    Returns:
-        The file.
+    """The solution file of a run, given its folder or that file.
 
     Raises:
         UserError: If there is none.

@@ -10,13 +10,7 @@ from kanpinn.errors import EXIT_DONE
 
 
 def run(argv: Sequence[str]) -> int:
-    """Resume a run.
-
-    Args:
-        argv: The run folder, then overrides.
-
-    Returns:
-        The exit code.
+    """Resume a run, given its folder and overrides; returns the exit code.
 
     Raises:
         UserError: If the folder is not a run, or an override may not change.

@@ -10,13 +10,7 @@ from kanpinn.errors import EXIT_DONE, UserError
 
 
 def run(argv: Sequence[str]) -> int:
-    """Solve what the overrides describe.
-
-    Args:
-        argv: Overrides and options.
-
-    Returns:
-        The exit code, of a sweep the worst of its jobs.
+    """Solve what the overrides describe; returns the exit code, of a sweep the worst of its jobs.
 
     Raises:
         UserError: If the input is wrong, before any work starts.

@@ -122,14 +122,7 @@ def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str
 
 
 def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
-    """The reference at points.
-
-    Args:
-        problem: The problem.
-        points: `[N, d]` float64.
-
-    Returns:
-        `[N]` per unknown that has one; empty without a reference.
+    """The reference at points `[N, d]` float64: `[N]` per unknown that has one; empty without a reference.
 
     Raises:
         UserError: If the reference raises, has the wrong shape or is not finite.
@@ -154,17 +147,7 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
 
 
 def evaluate(residuals: Residuals, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
-    """The unknowns, or one derivative of them, at any points.
-
-    Args:
-        residuals: Problem and network.
-        theta: Parameters `[P]`.
-        points: `[N, d]`.
-        derivative: Letters of the coordinates differentiated by.
-
-    Returns:
-        `[N]` float64 per unknown.
-    """
+    """The unknowns, or their derivative by some coordinates' letters, at points `[N, d]`: `[N]` float64 each."""
     space = JetSpace(residuals.problem.domain.names, (derivative,) if derivative else ())
     out: dict[str, list[np.ndarray]] = {name: [] for name in residuals.problem.unknowns}
     with torch.no_grad():
@@ -202,13 +185,9 @@ def solution_fields(residuals: Residuals, theta: Tensor, grid: OutputGrid) -> di
 
 
 def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str, dict[str, np.ndarray]]:
-    """The last collocation points of each term with the size of the residual there.
+    """The last collocation points of each term with the size of the residual there: columns `[N]` by term.
 
-    Args:
-        trained: The objectives of all time slabs with their parameters `[P]`.
-
-    Returns:
-        Columns `[N]` by term; points of all slabs one after the other.
+    Points of all time slabs follow one after the other.
     """
     blocks: dict[str, dict[str, list[np.ndarray]]] = {}
     for objective, theta in trained:

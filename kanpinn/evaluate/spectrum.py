@@ -106,14 +106,7 @@ def error_spectra(
 
 
 def unstacked(table: Mapping[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:
-    """The spectra by visit whose `stacked` table this is; nothing for a visit without.
-
-    Args:
-        table: The table.
-
-    Returns:
-        `error_spectra` by visit.
-    """
+    """Return `error_spectra` by visit from their `stacked` table; nothing for a visit without."""
     found: dict[int, dict[str, np.ndarray]] = {}
     for name, values in table.items():
         if name.startswith("wave_number_"):
@@ -125,15 +118,7 @@ def unstacked(table: Mapping[str, np.ndarray]) -> dict[int, dict[str, np.ndarray
 
 
 def stacked(spectra: Mapping[int, Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """Put the spectra of several visits into one table.
-
-    Args:
-        spectra: `error_spectra` by visit.
-        count: How many visits there were.
-
-    Returns:
-        The wave numbers as they are, the powers as `[count, K]`, NaN for a visit without.
-    """
+    """Put `error_spectra` by visit into one table: wave numbers, and powers `[count, K]`, NaN for a visit without."""
     table: dict[str, np.ndarray] = {}
     for visit, columns in spectra.items():
         for name, values in columns.items():

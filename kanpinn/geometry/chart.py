@@ -82,11 +82,7 @@ class Chart:
         return self.points(np.clip(lower + unit * (upper - lower), lower, upper))
 
     def kept(self, parameters: Array, weights: Array) -> tuple[Array, Array]:
-        """Map the nodes of a quadrature rule, without those that the part rejects.
-
-        Args:
-            parameters: Nodes in the box of parameters `[N, k]`.
-            weights: Their weights `[N]`.
+        """Map the nodes `[N, k]` of a quadrature rule, without those that the part rejects.
 
         Returns:
             The points left `[M, d]` and their weights `[M]`, scaled to sum to the measure.

@@ -127,14 +127,9 @@ def axis_normal(column: int, sign: int) -> Callable[[Array], Array]:
 
 
 def next_number(values: Tensor, side: int) -> Tensor:
-    """Return the next floating-point numbers below or above, for limits from one side.
+    """Return the next floating-point numbers `[N]` below (side −1) or above (1), for limits from one side.
 
-    Args:
-        values: Numbers `[N]`.
-        side: −1 for below, 1 for above.
-
-    Returns:
-        `[N]`. No result is subnormal: a processor that flushes those to zero would lose the side.
+    None is subnormal: a processor that flushes those to zero would lose the side.
     """
     found = torch.nextafter(values, torch.full_like(values, side * math.inf))
     tiny = torch.finfo(values.dtype).tiny

@@ -50,9 +50,6 @@ def write_array(
         scales: One dimension scale per axis, or none.
         label: Long name and units.
 
-    Returns:
-        The dataset.
-
     Raises:
         ValueError: If a scale's length differs from the axis it is meant for.
     """
@@ -120,9 +117,7 @@ def is_only_dimension(dataset: h5py.Dataset) -> bool:
 def write_record(group: h5py.Group, record: Any) -> None:
     """Keep a JSON record in a group's attributes: whole as `json`, and each plain value under its own name.
 
-    Args:
-        group: Its place.
-        record: Nested mappings, sequences and scalars; NaN and infinities become null.
+    NaN and infinities become null.
     """
     plain = jsonable(record)
     group.attrs["json"] = json.dumps(plain, allow_nan=False, ensure_ascii=False)

@@ -54,9 +54,6 @@ class Names:
 def check(path: Path) -> list[str]:
     """Hold a run folder or one file against the schema.
 
-    Args:
-        path: A run folder, or an HDF5 file of ours.
-
     Returns:
         One line per violation, "place: what is expected; what was found"; none for a file that is right.
 

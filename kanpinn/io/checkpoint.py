@@ -51,13 +51,7 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarr
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a checkpoint; memory for no more than the file's own size is asked for, whatever the file says of itself.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The arrays by name, with the dtype and shape they were written with, and the record.
+    """Return a checkpoint's arrays by name and its record; no more memory than the file's size is asked for.
 
     Raises:
         UserError: If the file is missing, not HDF5, not a checkpoint, truncated or damaged.

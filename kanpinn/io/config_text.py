@@ -28,13 +28,7 @@ _PlainLoader.yaml_implicit_resolvers = {
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """Read a config.
-
-    Args:
-        text: YAML.
-
-    Returns:
-        Nested mappings, lists and plain values.
+    """Read a config's YAML as nested mappings, lists and plain values.
 
     Raises:
         ValueError: If it is not a mapping of plain values; the message is one line.

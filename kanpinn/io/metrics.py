@@ -49,9 +49,6 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check the types of what everyone relies on in metrics; keys that are not known may hold anything finite.
 
-    Args:
-        metrics: The content of metrics.json.
-
     Raises:
         ValueError: Naming the first key whose value is not of the type documented.
     """

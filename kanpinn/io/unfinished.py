@@ -48,12 +48,7 @@ def _configured(file: Path) -> str | None:
 def told(folder: Path, found: Mapping[str, Any]) -> str:
     """Put in a line what `unfinished` found.
 
-    Args:
-        folder: The run folder.
-        found: The mapping that it returned.
-
-    Returns:
-        Such as "unfinished: last checkpoint at level 2, step 40, loss 1.2e-05; go on with `kanpinn resume run`".
+    Such as "unfinished: last checkpoint at level 2, step 40, loss 1.2e-05; go on with `kanpinn resume run`".
     """
     if found["checkpoint"] is None:
         text = "no checkpoint yet"

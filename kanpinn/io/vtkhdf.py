@@ -43,13 +43,7 @@ def columns(space: Sequence[str]) -> dict[str, int]:
 
 
 def is_image(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], inside: np.ndarray) -> bool:
-    """Say whether the grid is an image to VTK: a full box with uniform axes, none of a single point.
-
-    Args:
-        coordinates: Values of each axis.
-        axes: The axes of a field, slowest first.
-        inside: Mask of the grid points inside the domain, shaped as a field.
-    """
+    """Say whether the grid is an image to VTK: a full box with uniform axes, none of a single point."""
     space = [coordinates[name] for name in space_axes(axes)]
     # The reader would take a single time step for no time axis, and a single point for no axis.
     return bool(
@@ -60,13 +54,7 @@ def is_image(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], inside:
 
 
 def write(file: h5py.File, axes: Sequence[str], inside: np.ndarray) -> None:
-    """Add the group for the fields at the root; nothing where VTK has no room for their axes.
-
-    Args:
-        file: The file, with its coordinates and fields.
-        axes: The axes of every field, slowest first.
-        inside: Mask of the grid points inside the domain, shaped as a field.
-    """
+    """Add the group for the fields at the root; nothing where VTK has no room for their axes."""
     if not fits(axes):
         return
     coordinates = {name: np.asarray(dataset_of(file, name)) for name in axes}
@@ -117,11 +105,7 @@ def _write_cells(
 ) -> None:
     """Write all grid points and the cells with all corners inside; a list of cells for every different domain in time.
 
-    Args:
-        group: The group.
-        coordinates: Values of each axis.
-        space: The axes of space, slowest first.
-        inside: Mask of the points inside at each time, `[times, N]`; one row without time.
+    `inside` is a mask `[times, N]`, of one row without time.
     """
     mesh = np.meshgrid(*(coordinates[name] for name in space), indexing="ij")
     points = np.zeros((mesh[0].size, 3))
@@ -150,11 +134,7 @@ def _write_cells(
 
 
 def _cells(inside: np.ndarray) -> np.ndarray:
-    """The cells of a grid with all corners inside, as numbers of points `[cells, corners]`, corners in VTK's order.
-
-    Args:
-        inside: Mask of the points inside, one axis per dimension of the cells.
-    """
+    """The cells of a grid with all corners inside, as numbers of points `[cells, corners]`, corners in VTK's order."""
     number = np.arange(inside.size, dtype=np.int64).reshape(inside.shape)
     parts = [
         tuple(slice(a, n - 1 + a) for a, n in zip(corner, inside.shape, strict=True))

@@ -167,13 +167,9 @@ class Jet:
         return self.data[self.space.position(name)]
 
     def compose(self, derivatives: Sequence[Tensor]) -> Jet:
-        """The jet of f∘g for this jet g.
+        """The jet of f∘g for this jet g, by Faà di Bruno's formula.
 
-        Args:
-            derivatives: f, f′, f″, … at `self.value`, up to the order of the space, each of the shape of the value.
-
-        Returns:
-            The composed jet, by Faà di Bruno's formula.
+        `derivatives` are f, f′, f″, … at `self.value`, up to the order of the space, each of the value's shape.
         """
         if torch.is_grad_enabled() and (self.data.requires_grad or any(f.requires_grad for f in derivatives)):
             chain = (enumerate(by_order, start=1) for by_order in self.space.chain[1:])

@@ -25,12 +25,7 @@ def is_stationary(problem: LeastSquares, theta: Tensor) -> bool:
 def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
     """Find the first thing that is not finite at parameters `[P]`: a residual, a row of the Jacobian, a sum.
 
-    Args:
-        problem: What is minimised.
-        theta: Its parameters `[P]`.
-
-    Returns:
-        One line that names the term and a point of it; None where everything is finite.
+    Returns a line that names the term and a point of it; None where everything is finite.
     """
     if not bool(torch.isfinite(theta).all()):
         return f"{int((~torch.isfinite(theta)).sum())} of {len(theta)} parameters are not finite"

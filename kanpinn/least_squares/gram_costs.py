@@ -37,15 +37,7 @@ def cost_table(device: torch.device) -> CostTable:
 
 
 def measure(device: torch.device, dtype: torch.dtype = torch.float64) -> CostTable:
-    """Time the operations of the table.
-
-    Args:
-        device: Where.
-        dtype: In which precision.
-
-    Returns:
-        The table.
-    """
+    """Time the operations of the table on a device, in a precision."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:

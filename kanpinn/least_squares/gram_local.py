@@ -160,12 +160,9 @@ def compact(
 
 
 def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
-    """Add rowsᵀ rows to the upper triangle of `total`; what stands below it stays undefined.
+    """Add rowsᵀ rows, rows `[n, a]`, to the upper triangle of `total` `[P, P]` at ascending columns `[a]`.
 
-    Args:
-        total: `[P, P]`.
-        columns: Places of the columns, ascending, `[a]`.
-        rows: `[n, a]`.
+    What stands below the diagonal stays undefined.
     """
     flat, size = total.view(-1), total.shape[1]
     for start in range(0, len(columns), GRAM_BLOCK):
@@ -178,17 +175,9 @@ def add_product(total: Tensor, columns: Tensor, rows: Tensor) -> None:
 def products(
     backbone: Backbone, theta: Tensor, known: ForwardPass, points: Tensor, costs: CostTable
 ) -> tuple[Tensor, Tensor] | None:
-    """JᵀJ and Jᵀr, part by part.
+    """JᵀJ `[P, P]` and Jᵀr `[P]`, part by part; None where the whole J is less work.
 
-    Args:
-        backbone: The network.
-        theta: Parameters `[P]`.
-        known: Its forward pass, no term of which compares two points.
-        points: Those of all terms, `[N, d]`.
-        costs: Of the device.
-
-    Returns:
-        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
+    No term of the forward pass may compare two points.
     """
     supports, size = backbone.supports(known.tape), len(theta)
     chosen = parts(points, supports, size, costs)

@@ -54,13 +54,7 @@ class Equations:
 
 
 def stores_jacobian(backbone: Backbone, theta: Tensor, points: CollocationPoints) -> bool:
-    """Return whether JᵀJ is likely to be formed from rows of J, as judged from a few of the points.
-
-    Args:
-        backbone: The network.
-        theta: Some parameters `[P]`.
-        points: Its points.
-    """
+    """Return whether JᵀJ is likely to be formed from rows of J, as judged from a few of the points."""
     if points.compares:
         return True
     if normal_equations.is_separable(backbone) and normal_equations.promises(

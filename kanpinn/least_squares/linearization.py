@@ -101,13 +101,7 @@ class Linearization(ABC):
         return Restricted(self, prolongation)
 
     def shifted(self, mu: float, change: Tensor, linear: Tensor) -> Linearization:
-        """The linearisation of loss + μ‖d‖² + 2 hᵀd.
-
-        Args:
-            mu: μ, at least 0.
-            change: d = θ − θ₀ `[P]`.
-            linear: h `[P]`.
-        """
+        """The linearisation of loss + μ‖d‖² + 2 hᵀd, with μ ≥ 0, the change d = θ − θ₀ and the linear h `[P]`."""
         return Shifted(self, mu, change, linear)
 
     def sharded(self, group: dist.ProcessGroup | None = None) -> Linearization:
@@ -284,16 +278,9 @@ class Sharded(Linearization):
 def summed_loss(
     loss: float, terms: dict[str, float], like: Tensor, group: dist.ProcessGroup | None
 ) -> tuple[float, dict[str, float]]:
-    """Add up losses over processes.
+    """Add up losses and their terms, of the same names everywhere, over the processes of a group; None for all.
 
-    Args:
-        loss: This process's part.
-        terms: That of each term; the same names in every process.
-        like: Gives device and precision.
-        group: The processes; None for all.
-
-    Returns:
-        The loss and its terms.
+    `like` gives device and precision.
     """
     total = torch.tensor([loss, *terms.values()], dtype=like.dtype, device=like.device)
     dist.all_reduce(total, group=group)

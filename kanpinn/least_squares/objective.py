@@ -77,25 +77,16 @@ class LeastSquares(ABC):
         """The residual and its Jacobian at theta `[P]`, formed as far as they are asked for."""
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
-        """Problems whose losses, gradients and JᵀJ add up to this one's.
+        """Yield problems whose losses, gradients and JᵀJ add up to this one's, of about `rows` rows of J each.
 
-        Args:
-            rows: About how many rows of J a part may have, where the problem can be taken apart; None for one part.
-
-        Yields:
-            The parts.
+        It is only this one for None, or where it cannot be taken apart.
         """
         yield self
 
     def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
-        """A problem on a random part of the points, whose loss and JᵀJ have this one's as their expectation.
+        """A problem on a random share of the points, whose loss and JᵀJ have this one's as their expectation.
 
-        Args:
-            share: Of the points, above 0 and below 1.
-            generator: Draws them.
-
-        Returns:
-            The problem; itself where its points cannot be taken apart.
+        It is the problem itself where its points cannot be taken apart.
         """
         return self
 
@@ -178,11 +169,7 @@ class Objective(LeastSquares):
         return self, theta
 
     def set_points(self, sample: CollocationSample) -> None:
-        """Take new collocation points; multipliers of the weighting scheme start anew.
-
-        Args:
-            sample: From a sampler.
-        """
+        """Take new collocation points; multipliers of the weighting scheme start anew."""
         problem = self.residuals.problem
         self.collocation = collocation_points(problem, self.residuals.conditions, sample, self.weighting)
         self._plan = GramPlan(self._costs or cost_table(self.points.device))
@@ -203,12 +190,7 @@ class Objective(LeastSquares):
         }
 
     def load_state(self, state: State, device: torch.device) -> None:
-        """Take points and multipliers from a state.
-
-        Args:
-            state: What `state` returned, arrays in place of tensors.
-            device: Where tensors go.
-        """
+        """Take points and multipliers from a state, arrays in place of tensors."""
         if state["sample"] is not None:
             self.set_points(CollocationSample.from_state(state["sample"], device))
         self.weighting.load_state(state["weighting"], device)
@@ -236,14 +218,7 @@ class Objective(LeastSquares):
         return rows, losses
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The weighted residual vector.
-
-        Args:
-            theta: Parameters `[P]`.
-
-        Returns:
-            `[M]`, term by term and equation by equation, and each term's part of the loss.
-        """
+        """The weighted residual `[M]`, term by term and equation by equation, and each term's part of the loss."""
         rows, losses = self._weighted(theta)
         return torch.cat([row for _, row in rows]), losses
 

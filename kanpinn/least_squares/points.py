@@ -108,14 +108,7 @@ class CollocationPoints:
         return self.select([(term, own, 1.0) for term, own in ranges if own.stop > own.start])
 
     def select(self, chosen: Sequence[tuple[Term, slice | Tensor, float]]) -> CollocationPoints:
-        """Some points of some terms.
-
-        Args:
-            chosen: Each term with which of its points to take, and a factor of its residuals.
-
-        Returns:
-            A new value.
-        """
+        """Some points of some terms: each term with which of its points to take, and a factor of its residuals."""
         sides: list[Tensor] = []
         terms: list[Term] = []
         end = 0
@@ -144,15 +137,6 @@ def collocation_points(
     problem: Problem, conditions: Iterable[str], sample: CollocationSample, weighting: Weighting
 ) -> CollocationPoints:
     """Lay out a collocation sample: its terms one after the other, with the scales of their residuals.
-
-    Args:
-        problem: The PDE problem.
-        conditions: Names of the conditions that are loss terms.
-        sample: From a sampler.
-        weighting: Weights of the terms.
-
-    Returns:
-        The points.
 
     Raises:
         UserError: If a term has no point.

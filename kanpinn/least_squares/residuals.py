@@ -59,13 +59,7 @@ class Residuals:
         return (INTERIOR, *self.conditions)
 
     def fields(self, theta: Tensor, points: Tensor, space: JetSpace | None = None) -> dict[str, Jet]:
-        """The unknowns at any points, as jets `[C, N]` by name.
-
-        Args:
-            theta: Parameters `[P]`.
-            points: `[N, d]`.
-            space: Which derivatives; those of the problem if None.
-        """
+        """The unknowns at points `[N, d]`, as jets `[C, N]` by name; `space` is the problem's if None."""
         return self.rebuilt(self.backbone.forward(theta, points, space or self.space), points)
 
     def rebuilt(self, raw: Jet, points: Tensor) -> dict[str, Jet]:
@@ -73,15 +67,7 @@ class Residuals:
         return network_fields(self.problem, raw, points, exact=self.exact)
 
     def rows(self, points: CollocationPoints, fields: Mapping[str, Jet]) -> Iterator[tuple[Term, str, Tensor]]:
-        """The residuals of every equation of every term.
-
-        Args:
-            points: The points.
-            fields: The unknowns there.
-
-        Yields:
-            The term, the equation's name ("" for a single one) and its residual `[n]`.
-        """
+        """Yield the term, the equation's name ("" for a single one) and its residual `[n]`, of every equation."""
         names = self.problem.domain.names
 
         def at(where: slice, normals: Tensor | None) -> Point:

@@ -56,12 +56,7 @@ class Weighting(Options, ABC):
 
     @abstractmethod
     def load_state(self, state: State, device: torch.device) -> None:
-        """Stand where another one stood; called after `reset` with its points.
-
-        Args:
-            state: What `state` returned there, arrays in place of tensors.
-            device: Where tensors go.
-        """
+        """Stand where another one's `state` stood, arrays in place of tensors; called after `reset` with its points."""
 
 
 @dataclass

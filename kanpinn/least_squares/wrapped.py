@@ -73,16 +73,7 @@ class SubspaceProblem(LeastSquares):
 
 
 def frozen(problem: LeastSquares, theta: Tensor, free: Tensor) -> SubspaceProblem:
-    """Hold some parameters where they are.
-
-    Args:
-        problem: The problem.
-        theta: Its parameters `[P]`.
-        free: 1 where a parameter may change, else 0, `[P]`.
-
-    Returns:
-        The same problem of parameters `[P]`, in which the others have no effect.
-    """
+    """Hold parameters at theta `[P]` where `free` `[P]` is 0, not 1: they have no effect in the problem returned."""
     return SubspaceProblem(
         problem, theta * (1 - free), Mask(free), problem.backbone, is_correction=problem.is_correction
     )

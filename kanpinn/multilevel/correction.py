@@ -111,9 +111,6 @@ class FasProblem(LeastSquares):
             fine_gradient: ∇f(θ_f) `[P_fine]`.
             transfer: Carries P.
             radius: ϱ; None sets μ = 0.
-
-        Returns:
-            The problem.
         """
         tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
         size = float(start.norm()) or 1.0
@@ -162,16 +159,9 @@ class FasProblem(LeastSquares):
 
 
 def galerkin(fine: LeastSquares, base: Tensor, transfer: Transfer, free: Tensor | None = None) -> SubspaceProblem:
-    """Pose the fine problem on the affine coarse space θ_f + P d: a fine evaluation but a coarse solve.
+    """Pose the fine problem on the affine coarse space θ_f + P d, from d = 0: a fine evaluation but a coarse solve.
 
-    Args:
-        fine: The finer level's problem.
-        base: θ_f `[P_fine]`.
-        transfer: Carries P.
-        free: 1 where d may change, else 0, `[P_coarse]`; None where all of it may.
-
-    Returns:
-        The problem, from d = 0.
+    `free` is 1 where d may change, else 0, `[P_coarse]`; None where all of it may.
     """
     prolongation = transfer if free is None else Chain(transfer, Mask(free))
     return SubspaceProblem(fine, base, prolongation, transfer.coarse, is_correction=True)

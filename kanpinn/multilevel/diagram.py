@@ -30,14 +30,7 @@ class Visit:
 
 
 def visited(stages: Sequence[Stage]) -> list[Visit]:
-    """The levels a schedule visits, in their order; also those that it only passes through.
-
-    Args:
-        stages: The schedule.
-
-    Returns:
-        The visits; neighbours differ by one level.
-    """
+    """The levels a schedule visits, in their order; also those it only passes through: neighbours differ by one."""
     out: list[Visit] = []
     k = 0
     while k < len(stages):

@@ -89,12 +89,7 @@ class Hierarchy:
         return any(problem.keeps_points for problem in self._problems)
 
     def begin(self, level: int, initial: Callable[[Backbone], Tensor]) -> None:
-        """Put new parameters on a level; a network without finer levels stays what it is.
-
-        Args:
-            level: The level.
-            initial: Makes the parameters of a network.
-        """
+        """Put new parameters on a level; a network without finer levels stays what it is."""
         while len(self.backbones) <= level and self.backbones[-1].refinable:
             self.backbones.append(self.backbones[-1].refined())
         self.level = min(level, len(self.backbones) - 1)
@@ -115,16 +110,7 @@ class Hierarchy:
         self.problem = self._objective(self.backbone)
 
     def edit(self, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
-        """Change the network under work, and all coarser levels with it, without changing its function.
-
-        Args:
-            kind: "widen", "deepen" or "rank" (see `kanpinn.backbones.edits`).
-            amount: Number of nodes, layers or products added.
-            generator: Draws what is random.
-
-        Returns:
-            The edit.
-        """
+        """Change the network under work and all coarser levels ("widen", "deepen" or "rank"), and keep its function."""
         found = edited(self.backbone, kind, amount, generator)
         self.theta = found(self.theta)
         self.backbones = levels_to(found.after)
@@ -174,12 +160,7 @@ class Hierarchy:
         return {**known, "problems": problems, "suspended": suspended}
 
     def load_state(self, state: State, edits: Sequence[tuple[str, Any]], device: torch.device) -> None:
-        """Stand where another hierarchy of the same coarsest network stood.
-
-        Args:
-            state: What `state` returned there, arrays in place of tensors.
-            edits: Those of its networks, checked.
-            device: Where tensors go.
+        """Stand where another hierarchy of the same coarsest network stood, by its state and its networks' edits.
 
         Raises:
             ValueError: If the state does not fit the network.

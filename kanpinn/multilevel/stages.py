@@ -60,14 +60,9 @@ class Stage:
 
 
 def visits(top: int, branches: int) -> list[int]:
-    """The levels of one multigrid cycle, in the order they are visited (Trottenberg et al. 2001, sec. 2.4).
+    """The levels from `top` to 0 and back of a multigrid cycle, in their order (Trottenberg et al. 2001, sec. 2.4).
 
-    Args:
-        top: The finest level.
-        branches: Coarse problems solved per visit, γ: 1 is the V-cycle, 2 the W-cycle.
-
-    Returns:
-        Levels from `top` down to 0 and back; a level visited twice in a row is listed once.
+    `branches` is γ, the coarse problems per visit: 1 is the V-cycle, 2 the W-cycle. No level follows itself.
     """
     if top == 0:
         return [0]

@@ -48,25 +48,13 @@ class Optimizer(Options, ABC):
     stream: Sequence[int] = ()
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Refuse options that mean nothing to a network, before any work starts.
-
-        Args:
-            backbone: What is to be trained.
-
-        Raises:
-            UserError: If there are any.
-        """
+        """Refuse options that mean nothing to a network, before any work starts; raises UserError."""
         return
 
     def check_objective(self, objective: LeastSquares, theta: Tensor) -> None:
-        """Refuse a problem that the optimiser cannot solve, before any work starts.
+        """Refuse a problem that the optimiser cannot solve, before any work starts; raises UserError.
 
-        Args:
-            objective: The problem with a small network of the kind that is to be trained, at a few points.
-            theta: Random parameters `[P]`.
-
-        Raises:
-            UserError: If it cannot.
+        The objective has a small network of the kind to be trained, at a few points, theta random parameters `[P]`.
         """
         return
 
@@ -82,12 +70,7 @@ class Optimizer(Options, ABC):
 
     @abstractmethod
     def start(self, size: int, steps: int) -> None:
-        """Begin anew, with nothing left of earlier steps.
-
-        Args:
-            size: Number of parameters.
-            steps: How many steps the stage will take, for learning-rate schedules.
-        """
+        """Begin anew for P parameters and a stage of some steps, with nothing left of earlier ones."""
 
     def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         """Take over the state that the same optimiser has reached on another level; called right after `start`.
@@ -105,12 +88,7 @@ class Optimizer(Options, ABC):
 
     @abstractmethod
     def load_state(self, state: State, device: torch.device) -> None:
-        """Stand where another one stood; called after `start`.
-
-        Args:
-            state: What `state` returned there, arrays in place of tensors.
-            device: Where tensors go.
-        """
+        """Stand where another one's `state` stood, arrays in place of tensors; called after `start`."""
 
     @abstractmethod
     def back_off(self) -> bool:
@@ -122,12 +100,4 @@ class Optimizer(Options, ABC):
 
     @abstractmethod
     def step(self, objective: LeastSquares, theta: Tensor) -> Step:
-        """Take one step.
-
-        Args:
-            objective: What to minimise; its points may have changed since the last step.
-            theta: Parameters `[P]`.
-
-        Returns:
-            The step.
-        """
+        """Take one step from theta `[P]`; the objective's points may have changed since the last one."""

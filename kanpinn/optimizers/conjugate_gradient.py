@@ -75,14 +75,7 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def measure(self, found: Linearization) -> float:
-        """Look at J once, in blocks of rows.
-
-        Args:
-            found: J `[M, P]`.
-
-        Returns:
-            The mean of diag JᵀJ, the unit of damping.
-        """
+        """Look at J `[M, P]` once, in blocks of rows; returns the mean of diag JᵀJ, the unit of damping."""
 
     @abstractmethod
     def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
@@ -160,13 +153,9 @@ class Multilevel(Preconditioner):
 
 
 def prolongation_diagonal(levels: list[Backbone]) -> Tensor:
-    """The diagonal of PᵀP for the prolongation P from the last network to the first; 0 for parameters without levels.
+    """The diagonal of PᵀP for P from the last of neighbouring networks to the first, the finest; `[P_coarse]`.
 
-    Args:
-        levels: Neighbouring networks, from the finest.
-
-    Returns:
-        `[P_coarse]` of the last one.
+    It is 0 for parameters without levels.
     """
     parts = []
     nestings = [level.nestings() for level in levels[1:]]  # each leads to the network before it

@@ -37,15 +37,9 @@ class Model(Protocol):
         ...
 
     def propose(self, shift: float, last: Tensor | None, momentum: float) -> Proposal | None:
-        """The minimiser of ‖r + J δ‖² + s ‖δ − μ p‖².
+        """The minimiser of ‖r + J δ‖² + s ‖δ − μ p‖²; None where rounding leaves no solution.
 
-        Args:
-            shift: s, above 0.
-            last: p `[P]`; None for 0.
-            momentum: μ.
-
-        Returns:
-            The step; None where rounding leaves no solution.
+        The shift s is above 0, p the last step `[P]`, None for 0, and μ the momentum.
         """
         ...
 

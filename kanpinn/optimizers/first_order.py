@@ -57,24 +57,13 @@ class FirstOrder(Optimizer):
 
     @abstractmethod
     def direction(self, gradient: Tensor) -> Tensor:
-        """Direction that the learning rate multiplies.
+        """Direction `[P]` in the basis `self.geometry` that the learning rate multiplies.
 
-        Args:
-            gradient: `[P]`, in the basis `self.gradient`.
-
-        Returns:
-            `[P]`, in the basis `self.geometry`; `self._done` counts this step already.
+        The gradient `[P]` is in the basis `self.gradient`; `self._done` counts this step already.
         """
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Refuse power-ReLU options for a network they mean nothing to.
-
-        Args:
-            backbone: What is to be trained.
-
-        Raises:
-            UserError: If a basis is relu and the network has no splines in the B-spline basis on uniform knots.
-        """
+        """Refuse a power-ReLU basis for a network without B-splines on uniform knots; raises UserError."""
         for key in ("gradient", "geometry"):
             if getattr(self, key) == "relu" and not maps_splines(backbone):
                 only = (
@@ -98,13 +87,7 @@ class FirstOrder(Optimizer):
     def carry_moments(
         self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]
     ) -> None:
-        """Take over what past gradients left on another level, if anything.
-
-        Args:
-            other: The optimiser there.
-            vector: Maps parameter changes `[P_other]` to this level.
-            covector: Maps gradients `[P_other]` to this level.
-        """
+        """Take over what past gradients left on another level, if anything; arguments of `carry`."""
 
     def state(self) -> State:
         return {"steps": self._steps, "done": self._done, "scale": self._scale, "moments": self.moments()}

@@ -80,14 +80,7 @@ class GaussNewtonCg(Optimizer):
     trials: int = option(12, "dampings that one step may try", at_least=1)
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Refuse the multilevel preconditioner for a network without levels.
-
-        Args:
-            backbone: What is to be trained.
-
-        Raises:
-            UserError: If it is asked for and the network has none.
-        """
+        """Refuse the multilevel preconditioner for a network without levels; raises UserError."""
         if self.preconditioner == "bpx" and (not backbone.refinable or backbone.refined().coarsened() is None):
             raise invalid("optimizer.preconditioner", "bpx", "none or jacobi (bpx needs spline levels: backbone=kan)")
 

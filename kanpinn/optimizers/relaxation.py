@@ -23,12 +23,7 @@ HALVINGS = 10
 
 
 def _largest(apply: Callable[[Tensor], Tensor], inverse: Tensor) -> float:
-    """The largest eigenvalue of D⁻¹A by the Lanczos process (Golub and Van Loan 2013, alg. 10.1.1).
-
-    Args:
-        apply: v to A v, both `[P]`.
-        inverse: The diagonal of D⁻¹, `[P]`.
-    """
+    """The largest eigenvalue of D⁻¹A by the Lanczos process (Golub and Van Loan 2013, alg. 10.1.1)."""
     root = inverse.sqrt()
     v = torch.cos(2.5 * torch.arange(len(root), device=root.device, dtype=root.dtype))
     v, before, beta = v / v.norm(), torch.zeros_like(v), 0.0

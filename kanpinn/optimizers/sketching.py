@@ -21,17 +21,8 @@ SKETCHES = ("none", "points", "countsketch")
 def sample_points(objective: LeastSquares, theta: Tensor, rows: int, generator: np.random.Generator) -> Dense | None:
     """Linearise on a random part of the points, with the gradient and loss of all of them.
 
-    The Jacobian at the other points is never computed.
-
-    Args:
-        objective: The problem.
-        theta: Parameters `[P]`.
-        rows: About how many points to take.
-        generator: Draws them.
-
-    Returns:
-        A linearisation whose JᵀJ has the whole one as its expectation; None where the problem has no more points or
-        cannot be taken apart.
+    The Jacobian at the other points is never computed. The expectation of JᵀJ is the whole one's. None where the
+    problem has no more points than `rows` or cannot be taken apart.
     """
     if len(objective.points) <= rows:
         return None
@@ -45,15 +36,9 @@ def sample_points(objective: LeastSquares, theta: Tensor, rows: int, generator: 
 
 
 def count_sketch(parts: Iterable[Dense], rows: int, generator: np.random.Generator) -> Dense:
-    """Add every row, with a random sign, to one of a few random rows (Clarkson and Woodruff 2013, sec. 2).
+    """Add every row, with a random sign, to one of m random rows (Clarkson and Woodruff 2013, sec. 2).
 
-    Args:
-        parts: The linearisation.
-        rows: How many rows remain, m.
-        generator: Draws rows and signs.
-
-    Returns:
-        S J, `[m, P]`, and S r, with E[SᵀS] = I; gradient and loss are those of all rows.
+    Gives S J, `[m, P]`, and S r, with E[SᵀS] = I; gradient and loss are those of all rows.
     """
     sketch: Tensor | None = None
     gradient, loss, terms = None, 0.0, {}

@@ -101,29 +101,14 @@ class SsBroyden(Optimizer):
     evaluations: int = option(25, "loss evaluations that one line search may spend", at_least=1)
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Refuse a network too large for a dense matrix.
-
-        Args:
-            backbone: What is to be trained.
-
-        Raises:
-            UserError: If it has more than `LARGEST` parameters.
-        """
+        """Refuse a network with more than `LARGEST` parameters, for a dense matrix; raises UserError."""
         _check_size(backbone.size)
 
     def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
         return parameters**2
 
     def start(self, size: int, steps: int) -> None:
-        """Begin anew.
-
-        Args:
-            size: Number of parameters.
-            steps: Not used.
-
-        Raises:
-            UserError: If there are more than `LARGEST` parameters.
-        """
+        """Begin anew; raises UserError if there are more than `LARGEST` parameters."""
         _check_size(size)
         self._inverse: Tensor | None = None  # None stands for the identity
         self._updates = 0

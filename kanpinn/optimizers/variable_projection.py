@@ -43,11 +43,7 @@ class VariableProjection(Optimizer):
     ridge: float = option(1e-12, "ridge ρ that holds directions of the last layer no residual sees", above=0)
 
     def check_objective(self, objective: LeastSquares, theta: Tensor) -> None:
-        """Refuse residuals that are not linear in the last layer.
-
-        Args:
-            objective: A problem with some points.
-            theta: Parameters `[P]` to look around.
+        """Refuse residuals that are not linear in the last layer, tried around theta `[P]`.
 
         Raises:
             UserError: If a second difference along a random change of the last layer does not vanish, or there is no

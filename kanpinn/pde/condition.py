@@ -67,14 +67,7 @@ class Condition:
 
 
 def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
-    """Return the pieces that a condition holds on, cut to the domain and to where it holds.
-
-    Args:
-        condition: The condition.
-        domain: The region whose pieces are meant.
-
-    Returns:
-        The pieces, in the condition's order.
+    """Return a condition's pieces in its order, cut to the domain and to where it holds.
 
     Raises:
         UserError: If a name is no piece of the domain, a region does not fit it, boundary and inner planes are mixed,

@@ -18,20 +18,7 @@ from kanpinn.pde.time_slab import TimeSlab
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a problem's method; whatever it raises becomes one line that says where.
-
-    Args:
-        problem: The problem, for its name.
-        who: What is called, in words.
-        method: The method or function.
-        *arguments: Its arguments.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        UserError: If it raises anything.
-    """
+    """Call a problem's method; whatever it raises becomes a UserError of one line that says where."""
     try:
         return method(*arguments)
     except UserError:
@@ -60,16 +47,7 @@ def _source(problem: Problem) -> str | None:
 
 
 def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Tensor]:
-    """Return a residual's terms by equation name ("" for a single one), once their shapes are right.
-
-    Args:
-        problem: The problem, for its name.
-        who: What returned it, in words.
-        result: A tensor or a mapping of tensors.
-        count: Number of points.
-
-    Returns:
-        One tensor `[count]` per equation.
+    """Return a residual's terms `[count]` by equation name ("" for a single one), once their shapes are right.
 
     Raises:
         UserError: If there is no equation, or a part is anything else than a tensor `[count]`.
@@ -86,16 +64,7 @@ def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Te
 
 
 def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
-    """The unknowns as jets, by name.
-
-    Args:
-        problem: Names the unknowns and offers the exact form.
-        raw: The backbone's outputs, `[C, N, outputs]`.
-        points: `[N, d]`.
-        exact: Build the conditions in by `problem.exact`.
-
-    Returns:
-        One jet `[C, N]` per unknown.
+    """The unknowns as jets `[C, N]` by name, of a network's outputs `[C, N, outputs]` at points `[N, d]`.
 
     Raises:
         UserError: If the exact form is asked for and not offered, or there are other outputs than unknowns and no

@@ -88,16 +88,9 @@ class TimeSlab(Problem):
 
 
 def time_slab(problem: Problem, count: int, number: int, before: Fields | None) -> Problem:
-    """Return one of equal parts of a problem in time.
+    """Return one of `count` equal parts of a problem in time, numbered from 0; the problem itself where it is one.
 
-    Args:
-        problem: The problem.
-        count: Number of parts.
-        number: Which of them, from 0.
-        before: The solution on the part before; None for the first.
-
-    Returns:
-        The part; the problem itself where there is only one.
+    `before` is the solution on the part before; None for the first.
     """
     if count == 1:
         return problem

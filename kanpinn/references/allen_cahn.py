@@ -84,15 +84,7 @@ class AllenCahnSolution:
     coefficients: Tensor
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Evaluate at points.
-
-        Args:
-            x: Positions `[N]` in [-1, 1], float64.
-            t: Times `[N]` in [0, 1].
-
-        Returns:
-            u `[N]`, differentiable in x and (for t > 0) in t.
-        """
+        """Evaluate u `[N]` at x in [-1, 1], float64, and t in [0, 1]; differentiable in x and (for t > 0) in t."""
         pieces = [self._evaluate(a, b) for a, b in zip(x.split(CHUNK), t.split(CHUNK), strict=True)]
         return torch.cat(pieces).to(x.device)
 
@@ -122,9 +114,6 @@ def allen_cahn(diffusion: float, resolution: Resolution | None = None) -> AllenC
     Args:
         diffusion: The coefficient D, positive.
         resolution: How finely to compute; None for the default, which is kept on disk.
-
-    Returns:
-        The solution, to be called with points.
 
     Raises:
         UserError: If D is so large or small that the time integration does not succeed.

@@ -53,15 +53,7 @@ class KdvSolution:
     coefficients: Tensor
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Evaluate at points.
-
-        Args:
-            x: Positions `[N]`, float64.
-            t: Times `[N]` in [0, 1].
-
-        Returns:
-            u `[N]`, differentiable in x and t.
-        """
+        """Evaluate u `[N]` at x, float64, and t in [0, 1]; differentiable in both."""
         return torch.cat([self._evaluate(a, b) for a, b in zip(x.split(CHUNK), t.split(CHUNK), strict=True)])
 
     def _evaluate(self, x: Tensor, t: Tensor) -> Tensor:
@@ -90,9 +82,6 @@ def kdv(delta: float, resolution: Resolution | None = None) -> KdvSolution:
     Args:
         delta: The coefficient δ, positive.
         resolution: How finely to compute; None for the default, which is kept on disk.
-
-    Returns:
-        The solution, to be called with points.
 
     Raises:
         UserError: If δ is so large or small that the solution is not resolved.

@@ -160,13 +160,7 @@ def scatter(jobs: Sequence[dict[str, Any]], key: str | None, form: str | None = 
 def parallel(jobs: Sequence[dict[str, Any]], keys: Sequence[str], most: int = 7) -> Chart | None:
     """Parallel coordinates: an axis per key, the last one the error, a line per job, dark where the error is small.
 
-    Args:
-        jobs: As for `scatter`.
-        keys: The keys that differ.
-        most: At most so many of them.
-
-    Returns:
-        The chart; None where there is no key or fewer than two jobs have an error.
+    None where there is no key or fewer than two jobs have an error.
     """
     known = [job for job in jobs if (job["error"] or 0) > 0]
     if len(known) < 2 or not keys:

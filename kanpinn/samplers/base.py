@@ -63,14 +63,7 @@ class Sampler(Options, ABC):
         return [("interior", self.interior), ("boundary", self.boundary)]
 
     def check_levels(self, levels: int) -> None:
-        """Refuse lists of points that do not fit the number of levels, before any work starts.
-
-        Args:
-            levels: The schedule's number of levels.
-
-        Raises:
-            UserError: If a list is not one number per level or growth asks for too many points.
-        """
+        """Refuse lists of points that do not fit the number of levels, before any work starts; raises UserError."""
         for key, value in self._numbers():
             if _per_level(value) and len(value) != levels:
                 raise invalid(f"sampler.{key}", list(value), f"one number of points per level, {levels} in all")
@@ -78,13 +71,7 @@ class Sampler(Options, ABC):
             self.counts(level)
 
     def counts(self, level: int) -> tuple[int, int]:
-        """The points asked for at a level, inside and per condition; level 0 is the coarsest.
-
-        Args:
-            level: The level.
-
-        Returns:
-            Interior points and points per condition, the most of any where they differ.
+        """Return interior points and points per condition at a level, the most of any where they differ.
 
         Raises:
             UserError: If a list has no entry for the level, or growth asks for too many points.
@@ -93,16 +80,7 @@ class Sampler(Options, ABC):
         return found[0], max(found[1:], default=1)
 
     def sizes(self, level: int, names: Sequence[str], cells: Mapping[str, int]) -> tuple[int, int]:
-        """About how many points a level gets: `counts`, unless the rule follows the spline's intervals.
-
-        Args:
-            level: The level.
-            names: The coordinates.
-            cells: Spline intervals of those that have them.
-
-        Returns:
-            Interior points and points per condition.
-        """
+        """About how many points a level gets: `counts`, unless the rule follows the spline's intervals."""
         return self.counts(level)
 
     def _count(self, key: str, value: Any, level: int) -> int:
@@ -117,14 +95,7 @@ class Sampler(Options, ABC):
         raise invalid(f"sampler.{key}", list(value), f"one number of points per level, also for level {level}")
 
     def condition_counts(self, names: Sequence[str], level: int) -> dict[str, int]:
-        """The points asked for on each condition at a level.
-
-        Args:
-            names: The conditions of a problem.
-            level: The level.
-
-        Returns:
-            Points by condition.
+        """Return the number of points on each condition at a level.
 
         Raises:
             UserError: If `boundary` goes by name and does not name exactly these conditions, or see `counts`.

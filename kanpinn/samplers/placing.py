@@ -55,16 +55,7 @@ def check_precision(region: Region, dtype: torch.dtype) -> None:
 def finite_residual(
     residual: Callable[[Tensor], Tensor], names: Sequence[str], to_tensor: ToTensor
 ) -> Callable[[Array], Array]:
-    """Return |residual| as a function of arrays.
-
-    Args:
-        residual: |residual| `[M]` at points `[M, d]`.
-        names: The coordinates, for messages.
-        to_tensor: Converts points.
-
-    Returns:
-        The function; it raises DivergedError where the residual is not finite.
-    """
+    """Return |residual| as a function of arrays, which raises DivergedError where it is not finite."""
 
     def at(points: Array) -> Array:
         values = residual(to_tensor(points)).detach().abs().cpu().numpy().astype(np.float64)
@@ -95,17 +86,9 @@ def share(count: int, measures: Sequence[float]) -> list[int]:
 
 
 def on_piece(piece: Piece, points: Array, weights: Array, to_tensor: ToTensor, *, periodic: bool) -> Placed:
-    """Return points on one piece with their normals, paired where two are compared.
+    """Return points `[N, d]` on one piece with their normals, paired with those across if it is periodic.
 
-    Args:
-        piece: The piece.
-        points: Points on it `[N, d]`.
-        weights: Their weights `[N]`.
-        to_tensor: Converts arrays.
-        periodic: Pair them with the points across.
-
-    Returns:
-        The points, on an inner plane those just below it, and the paired ones.
+    On an inner plane they lie just below it.
     """
     normals = None if piece.normal is None else to_tensor(piece.normal(points))
     placed, paired = to_tensor(points), None

@@ -20,15 +20,7 @@ from kanpinn.samplers.placing import Request
 
 
 def tensor_product(points: Sequence[Array], weights: Sequence[Array]) -> tuple[Array, Array]:
-    """Combine one rule per coordinate into one rule for a box, the last coordinate running fastest.
-
-    Args:
-        points: Points `[N_k]` of each of d coordinates.
-        weights: Their weights `[N_k]`.
-
-    Returns:
-        Points `[N_1 ⋯ N_d, d]` and weights `[N_1 ⋯ N_d]`.
-    """
+    """Combine rules per coordinate, points and weights `[N_k]`, into one for a box, the last coordinate fastest."""
     mesh = np.meshgrid(*points, indexing="ij")
     return np.stack([axis.ravel() for axis in mesh], axis=1), reduce(np.multiply.outer, weights).ravel()
 

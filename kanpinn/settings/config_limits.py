@@ -30,14 +30,7 @@ MOST_YAML_BYTES, MOST_YAML_NODES = 2**20, 100_000
 
 
 def check_files(folder: Path) -> None:
-    """Refuse YAML files that are small on disk and huge in memory, or that name packages for Hydra to import.
-
-    Args:
-        folder: The user's own `conf`.
-
-    Raises:
-        UserError: Naming the file.
-    """
+    """Refuse YAML files that are small on disk and huge in memory, or that name packages for Hydra to import."""
     for file in sorted(folder.rglob("*.yaml")):
         if not file.is_file():
             continue
@@ -85,11 +78,7 @@ def _mappings(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.MappingNo
 
 
 def check_overrides(keys: Collection[str]) -> None:
-    """Refuse what must not even be composed; raises UserError.
-
-    Args:
-        keys: Keys given on the command line.
-    """
+    """Refuse keys that must not even be composed; raises UserError."""
     for key in keys:
         if key.split(".")[:2] == ["hydra", "searchpath"] or key == "hydra":
             # While it composes a config, Hydra imports the packages that the search path names.
@@ -97,14 +86,7 @@ def check_overrides(keys: Collection[str]) -> None:
 
 
 def check_interpolations(cfg: Container) -> None:
-    """Refuse interpolations of other forms than those known, in circles, or that grow without bound; resolves none.
-
-    Args:
-        cfg: The composed config.
-
-    Raises:
-        UserError: Naming the key.
-    """
+    """Refuse interpolations of other forms than those known, in circles, or that grow without bound; resolves none."""
     root = _tree(OmegaConf.to_container(cfg, resolve=False))
     root.get("hydra", {}).pop("overrides", None)  # the command line word by word, which nothing replaces anything in
     if _Sizes(root).of((), 0) > MOST_LETTERS:
@@ -184,15 +166,7 @@ class _Sizes:
 
 
 def check_resolved(values: Any, key: str = "config") -> None:
-    """Refuse a text that has become an interpolation by being put together: read again, it would be replaced.
-
-    Args:
-        values: Resolved plain values.
-        key: Where they stand.
-
-    Raises:
-        UserError: Naming the key.
-    """
+    """Refuse a text that has become an interpolation by being put together: read again, it would be replaced."""
     if isinstance(values, str) and "${" in values:
         raise UserError(f"{key}={values[:60]}: an interpolation that another one put together is not replaced.")
     if isinstance(values, dict):

@@ -43,14 +43,7 @@ def users(name: str) -> Path | None:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """Return the choices of a config group.
-
-    Args:
-        group: One of `GROUPS`.
-
-    Returns:
-        The YAML file of each choice by its name; the user's own file wins over a packaged one of the same name.
-    """
+    """Return the YAML file of each choice of a config group; the user's own wins over a packaged one."""
     found: dict[str, Path] = {}
     for folder in (packaged("conf"), users("conf")):
         if folder is not None:

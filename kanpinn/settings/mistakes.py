@@ -24,9 +24,6 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
         error: What Hydra has raised.
         parsed: The overrides.
         compose: Composes a config of overrides that are right.
-
-    Returns:
-        The error, to be raised by the caller.
     """
     for override in parsed:
         wrong = _wrong_choice(override)

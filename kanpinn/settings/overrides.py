@@ -9,17 +9,7 @@ from kanpinn.settings.compose import parse, single_value
 
 
 def single_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return overrides as values by dotted key.
-
-    Args:
-        overrides: Such as "time_limit_s=60".
-
-    Returns:
-        The values.
-
-    Raises:
-        UserError: If one is no `key=value` with one value.
-    """
+    """Return overrides as values by dotted key; raises UserError if one is no `key=value` with one value."""
     found = {}
     for override in parse(overrides):
         key = override.key_or_group

@@ -38,13 +38,7 @@ OmegaConf.register_new_resolver("tuned", tuned, replace=True, use_cache=False)
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a config into plain values.
-
-    Args:
-        cfg: The composed config.
-
-    Returns:
-        Nested dicts and lists, every interpolation done.
+    """Turn a config into nested dicts and lists of plain values, every interpolation done.
 
     Raises:
         UserError: If an interpolation fails or a mandatory value ("???") is missing.

@@ -55,9 +55,6 @@ class Task:
     def __call__(self, cfg: DictConfig) -> None:
         """Run one job; whatever comes of it is in the ledger and the summary afterwards.
 
-        Args:
-            cfg: The job's config without Hydra's own.
-
         Raises:
             KeyboardInterrupt: If a signal stopped a job that is not isolated.
         """
@@ -161,16 +158,10 @@ def _in_child(work: Callable[[], None]) -> int:
 
 
 def fork(work: Callable[[], None]) -> int:
-    """Do some work in a child process.
+    """Do some work in a child process; returns its number, in the parent only.
 
     A fork is safe where the parent has computed nothing, so that no thread of torch's holds a lock; and it is quick,
     because what the parent has imported need not be imported again. The child ends when its parent does.
-
-    Args:
-        work: What to do there.
-
-    Returns:
-        The child's process number, in the parent only.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -246,17 +246,7 @@ def cores() -> int:
 
 
 def at_a_time(name: str, launcher: DictConfig, options: SweepOptions, waiting: int) -> int:
-    """Number of jobs that a launcher runs at a time on one machine.
-
-    Args:
-        name: The launcher's.
-        launcher: Its config.
-        options: The sweep's.
-        waiting: How many jobs there are.
-
-    Returns:
-        At least 1.
-    """
+    """Number of jobs, at least 1, that a launcher runs at a time on one machine."""
     if name == "joblib":
         asked = int(launcher.n_jobs)
         asked = cores() + 1 + asked if asked < 0 else asked

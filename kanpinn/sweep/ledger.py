@@ -80,15 +80,7 @@ class Job:
 
 
 def at_work(sweep: Path, job: Job) -> bool:
-    """Return True if a job still runs, on any machine.
-
-    Args:
-        sweep: The folder its run folder lies in.
-        job: The job.
-
-    Returns:
-        For one on another machine: unless the lock of its run folder is free, or gone.
-    """
+    """Return True if a job still runs; one on another machine does unless its run folder's lock is free or gone."""
     elsewhere = job.state == "running" and job.host != socket.gethostname()
     return job.alive or (elsewhere and held(sweep / job.folder) is not False)
 
@@ -208,15 +200,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def free_folder(sweep: Path, name: str) -> str:
-    """A folder for the next attempt of a job whose first one has the given name: nothing is overwritten.
-
-    Args:
-        sweep: The sweep's folder.
-        name: The name wanted.
-
-    Returns:
-        The name itself, or with -2, -3, … where that is taken.
-    """
+    """A folder for the next attempt of a job: the name itself, or with -2, -3, … where that is taken."""
     candidate, attempt = name, 1
     while (sweep / candidate).exists() and (not (sweep / candidate).is_dir() or os.listdir(sweep / candidate)):
         attempt += 1

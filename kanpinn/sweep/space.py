@@ -72,15 +72,7 @@ def _distribution(override: Override) -> optuna.distributions.BaseDistribution:
 
 
 def words_of(parsed: Sequence[Override], values: Mapping[str, Any]) -> list[str]:
-    """The overrides with one value each.
-
-    Args:
-        parsed: Overrides, some with several values.
-        values: The value for each of those, by key.
-
-    Returns:
-        What `kanpinn solve` takes.
-    """
+    """The overrides with one value each, as `kanpinn solve` takes them."""
     words = []
     for override in parsed:
         if override.is_sweep_override():
@@ -92,14 +84,7 @@ def words_of(parsed: Sequence[Override], values: Mapping[str, Any]) -> list[str]
 
 
 def points(spanned: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Every point of a space.
-
-    Args:
-        spanned: Its distributions by key.
-
-    Returns:
-        The points; None for a space that is infinite or has more than some thousands.
-    """
+    """Every point of a space; None for one that is infinite or has more than some thousands."""
     columns = []
     for distribution in spanned.values():
         if hasattr(distribution, "choices"):

@@ -166,13 +166,7 @@ def fail(study: optuna.Study, number: int, code: int, reason: str) -> None:
 
 
 def write_study(study: optuna.Study, plan: Search, keys: Sequence[str]) -> None:
-    """Write `summary.csv`, `.md` and `.h5`: those of a sweep, with the value of each trial, pruned ones marked.
-
-    Args:
-        study: The study.
-        plan: Where it is kept.
-        keys: What was searched over.
-    """
+    """Write `summary.csv`, `.md` and `.h5`: those of a sweep, with the value of each trial, pruned ones marked."""
     trials = study.get_trials(deepcopy=False)
     header, rows = table(plan.folder, [_job_of(trial) for trial in trials], keys)
     at = header.index("reason") + 1

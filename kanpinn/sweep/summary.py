@@ -26,27 +26,14 @@ _CODES = {0: "done", 2: "refused", 3: "diverged"}
 
 
 def write_summary(ledger: Ledger) -> list[Job]:
-    """Write the three files, each in one atomic step.
-
-    Args:
-        ledger: The sweep.
-
-    Returns:
-        Its jobs.
-    """
+    """Write the three files, each in one atomic step, and return the sweep's jobs."""
     jobs = ledger.jobs()
     save(ledger.folder, *table(ledger.folder, jobs, ledger.swept))
     return jobs
 
 
 def save(folder: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table as `summary.csv`, `summary.md` and `summary.h5`, each in one atomic step.
-
-    Args:
-        folder: Where to.
-        header: Column names.
-        rows: Cells: texts, numbers, None.
-    """
+    """Write a table as `summary.csv`, `summary.md` and `summary.h5`, each in one atomic step."""
     from kanpinn.io.atomic import write_text
 
     stream = io.StringIO()
@@ -102,16 +89,7 @@ def metrics(folder: Path, job: Job) -> dict[str, Any]:
 
 
 def status(job: Job, found: dict[str, Any]) -> str:
-    """The status of a job in one word.
-
-    Args:
-        job: The job.
-        found: Its metrics.
-
-    Returns:
-        That of metrics.json (`converged`, `step_limit`, `time_limit`, `diverged`, `interrupted`), or `refused`,
-        `crashed`, `killed`, `running`, `missing`.
-    """
+    """Return that of metrics.json, or `refused`, `crashed`, `killed`, `running` or `missing`."""
     if job.state != "ended":
         return _STATES[job.state]
     if job.code is not None and job.code >= 128:

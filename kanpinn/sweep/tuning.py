@@ -73,13 +73,7 @@ class Watch(Logger):
 
 
 def search(plan: Search) -> int:
-    """Run the trials that a study lacks, and say which is best.
-
-    Args:
-        plan: What is searched for.
-
-    Returns:
-        0; 3 if no trial has a value.
+    """Run the trials that a study lacks, and say which is best; returns 0, or 3 if no trial has a value.
 
     Raises:
         UserError: If the input is wrong, optuna is not installed, or the study in the folder is another one.

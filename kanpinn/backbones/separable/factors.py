@@ -215,14 +215,9 @@ def only_layer(network: Backbone) -> SplineLayer | None:
 
 
 def _factor_jacobian(network: Backbone, theta: Tensor, line: Line, seed: Tensor, out: Tensor) -> None:
-    """Write Σ_s λ_s ∂f_s/∂θ of one factor network at every point.
+    """Write Σ_s λ_s ∂f_s/∂θ of one factor network, θ `[P_i]`, at every point into out `[N, P_i]`.
 
-    Args:
-        network: The network of one coordinate.
-        theta: Its parameters `[P_i]`.
-        line: Its distinct inputs.
-        seed: λ, the cotangent of its values at every point, `[C_i, N, width]`.
-        out: `[N, P_i]`, overwritten.
+    λ is the cotangent of its values at every point, `[C_i, N, width]`.
     """
     channels, points, width = seed.shape
     count, many = line.data.shape[1], channels * width
@@ -267,15 +262,9 @@ def _every_unit(data: Tensor, units: Tensor, width: int) -> tuple[Tensor, Tensor
 
 
 def factor_rows(network: Backbone, theta: Tensor, data: Tensor, space: JetSpace, seed: Tensor, out: Tensor) -> None:
-    """Write the Jacobian of Σ seed·values by a factor network's parameters, row by row.
+    """Write the Jacobian of Σ seed·values by a factor network's parameters `[P_i]` into out `[n, P_i]`.
 
-    Args:
-        network: The network of one coordinate.
-        theta: Its parameters `[P_i]`.
-        data: Its inputs, `[C_i, n, in]`.
-        space: The derivatives carried.
-        seed: `[C_i, n, width]`.
-        out: `[n, P_i]`, overwritten.
+    Its inputs are `data` `[C_i, n, in]`, with the derivatives of `space`; the seed is `[C_i, n, width]`.
     """
     tape = Tape()
     with torch.enable_grad():

@@ -252,15 +252,9 @@ def _add_both(one: Table, other: Table, found: Sequence[Piece], matrix: Tensor, 
 
 
 def sums_by_pairs(first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
-    """Σ over b and ρ of s_i (s_jᵀ T[b]) from the sums of s_i s_jᵀ over ρ.
+    """Σ over b and ρ of s_i (s_jᵀ T[b]) from the sums of s_i s_jᵀ over ρ, `[g, m_i, p]`.
 
-    Args:
-        first: s_i, `[g, h, ρ, m_i]`.
-        second: s_j, `[g, h, ρ, m_j]`.
-        rows: T, `[h, m_j, p]`.
-
-    Returns:
-        `[g, m_i, p]`.
+    s_i is `[g, h, ρ, m_i]`, s_j `[g, h, ρ, m_j]` and T `[h, m_j, p]`.
     """
     g, h, _, m = first.shape
     products = torch.matmul(first.transpose(2, 3), second)  # (g, h, m_i, m_j)

@@ -67,14 +67,7 @@ class Separable(SplineOptions):
         return self.splines(inputs, outputs)
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level; see `SplineOptions.build`.
-
-        Args:
-            embedding: From `EmbeddingOptions.build`.
-            outputs: Number of unknowns.
-
-        Returns:
-            The backbone, without parameters.
+        """The network on its coarsest level, without parameters.
 
         Raises:
             UserError: If the problem offers further inputs, which belong to no coordinate.

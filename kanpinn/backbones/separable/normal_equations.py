@@ -155,9 +155,6 @@ class _Place:
         Args:
             equation: The equation; remembers where tables are more work.
             costs: Of the device.
-
-        Returns:
-            The part.
         """
         shared = equation.shared
         if equation.number in equation.declined:

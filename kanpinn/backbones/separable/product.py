@@ -75,15 +75,9 @@ def _cotangents(product: Product, factors: Sequence[Tensor], cotangent: Tensor) 
 
 
 def pulled_back(product: Product, values: Sequence[Tensor], cotangent: Tensor) -> list[Tensor]:
-    """Pull cotangents of the outputs back to every coordinate's values at every point.
+    """Pull cotangents `[C, N, outputs]` back to every coordinate's values at every point.
 
-    Args:
-        product: The sum of products.
-        values: By coordinate, `[C_i, n_i, outputs·terms]`.
-        cotangent: `[C, N, outputs]`.
-
-    Returns:
-        By coordinate, `[C_i, N, outputs·terms]`.
+    Values are `[C_i, n_i, outputs·terms]` by coordinate, the result `[C_i, N, outputs·terms]`.
     """
     seeds = [v.new_empty(v.shape[0], cotangent.shape[1], v.shape[2]) for v in values]
     for part in _parts(product, values):
