@@ -89,16 +89,13 @@ class Checkpoints:
         return not self._options.every_s or time.perf_counter() - self._last >= self._cost / SHARE
 
     def write(self, state: State, backbone: Backbone, theta: Tensor, *, final: bool = False) -> Path:
-        """Write one, then remove the damaged ones and all but the last `checkpoint.keep`.
+        """Write one, then remove the damaged ones and all but the last `checkpoint.keep`; returns the file.
 
         Args:
             state: The solver's.
             backbone: The best network there is on the whole domain.
             theta: Its parameters `[P]`.
-            final: Whether solution and metrics of the same network are written next.
-
-        Returns:
-            The file.
+            final: True if solution and metrics of the same network are written next.
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")
@@ -141,13 +138,7 @@ def _number(file: Path) -> int:
 
 
 def newest(folder: Path) -> Checkpoint:
-    """The newest checkpoint that is whole; a warning says which damaged ones were passed over.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The checkpoint.
+    """Return a run folder's newest checkpoint that is whole; a warning names damaged ones passed over.
 
     Raises:
         UserError: If the folder is missing or holds no checkpoint, or none that is whole.
@@ -233,14 +224,9 @@ def configuration_of(
 
 
 def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Residuals, Tensor]:
-    """Rebuild the network of a checkpoint on the CPU.
+    """Rebuild a checkpoint's network on the CPU: its residuals and its parameters `[P]`.
 
-    Args:
-        checkpoint: The checkpoint.
-        problem: The problem, where it was given as an object that no file defines.
-
-    Returns:
-        Its residuals and its parameters `[P]`.
+    The problem is given where it was an object that no file defines.
 
     Raises:
         UserError: If the checkpoint is not one of a run.
@@ -277,14 +263,9 @@ def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Res
 
 
 def restore(folder: Path, problem: Problem | None = None) -> tuple[Residuals, Tensor, dict[str, Any]]:
-    """Rebuild the network of a run.
+    """Return the residuals and parameters `[P]` of a run's network, and the content of metrics.json.
 
-    Args:
-        folder: The run folder.
-        problem: As for `network`.
-
-    Returns:
-        Its residuals, its parameters `[P]` and the content of metrics.json.
+    The problem is given as for `network`.
 
     Raises:
         UserError: If the folder is not a run or a file in it is damaged.

@@ -22,12 +22,7 @@ PAUSE_S = 20.0
 
 
 def say(text: str = "", *, error: bool = False) -> None:
-    """Print a text on stdout or stderr, as far as there is one that takes it.
-
-    Args:
-        text: The text; letters that the stream's encoding lacks are replaced.
-        error: Whether it goes to stderr.
-    """
+    """Print a text on stdout or stderr, as far as there is one that takes it; letters it lacks are replaced."""
     stream = sys.stderr if error else sys.stdout
     if stream is None:
         return

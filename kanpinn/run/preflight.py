@@ -36,9 +36,6 @@ PROBE_POINTS = 7
 def check(setup: Setup) -> None:
     """Check everything that can be checked before any work starts.
 
-    Args:
-        setup: Problem and methods.
-
     Raises:
         UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
             too low for its derivatives, lists do not fit the levels, or the run would not fit into memory.
@@ -93,9 +90,6 @@ def check_class(problem: Problem) -> None:
 def check_slabs(setup: Setup) -> None:
     """Refuse time slabs where they make no sense.
 
-    Args:
-        setup: Problem and methods.
-
     Raises:
         UserError: If the problem has no time or no initial condition, the conditions are built in, or the embedding
             mixes time with other coordinates.
@@ -147,15 +141,7 @@ def small_network(setup: Setup) -> Backbone:
 
 
 def check_stages(setup: Setup, backbone: Backbone) -> None:
-    """Refuse schedules that need levels or random starts a network does not have, and optimisers that cannot train it.
-
-    Args:
-        setup: Problem and methods.
-        backbone: The network.
-
-    Raises:
-        UserError: Naming the choice to change.
-    """
+    """Refuse stages that the network has no levels or random starts for, or optimisers that cannot train it."""
     stages = setup.plan()
     if not backbone.refinable and any(after.level < before.level for before, after in pairwise(stages)):
         raise UserError(
@@ -212,17 +198,10 @@ def forms_jacobian(setup: Setup, finest: Backbone) -> bool:
 
 
 def check_memory(setup: Setup, available: int) -> None:
-    """Refuse a run whose finest level cannot fit into memory.
+    """Refuse a run whose finest level does not fit into the bytes of memory there are; raises UserError.
 
     The Jacobian `[points, parameters]`, where it is stored, and the normal matrix `[parameters, parameters]` dominate
     with Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge.
-
-    Args:
-        setup: Problem and methods.
-        available: Bytes of memory there are.
-
-    Raises:
-        UserError: Naming levels, grid and the memory it would take.
     """
     options, schedule, sampler, problem = setup.backbone, setup.schedule, setup.sampler, setup.problem
     finest = max(networks(setup, small_network(setup)), key=lambda network: network.size)

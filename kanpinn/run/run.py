@@ -176,12 +176,7 @@ def _go_on(
 def load(folder: Path, problem: Problem | None = None) -> Solution:
     """Load the solution in a run folder, from its newest checkpoint.
 
-    Args:
-        folder: The run folder.
-        problem: The problem, where it was given as an object that no file defines.
-
-    Returns:
-        The solution.
+    The problem is given where it was an object that no file defines.
 
     Raises:
         UserError: If the folder is no run or a file in it is damaged.

@@ -16,16 +16,11 @@ OTHER_END = {"-": "+", "+": "-"}
 
 
 def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
-    """Refuse claims of symmetry that do not hold at the collocation points and at their images on the faces.
+    """Refuse claims of symmetry that do not hold at the points `[N, d]` and at their images on the faces.
 
     With a network that has the symmetry, residuals at mirrored points are the same but for their signs; so are those of
     the conditions on a face and on its image, whichever condition they belong to. Inner planes and periodic conditions
     are not looked at.
-
-    Args:
-        residuals: Problem and network.
-        theta: Parameters `[P]`.
-        points: Collocation points inside the domain, `[N, d]`.
 
     Raises:
         UserError: Naming what is not mirrored: inputs, domain, equations, conditions, or a condition that symmetry is

@@ -34,10 +34,7 @@ class RunWatch:
     def save(self, solver: Solver, state: State | None = None, *, final: bool = False) -> OSError | None:
         """Write a checkpoint of a state, by default the one reached; gives back why that failed, and goes on.
 
-        Args:
-            solver: The solve.
-            state: The state.
-            final: Whether it goes with the solution written: then there is no next one, and no warning in its place.
+        A final one goes with the solution written: then there is no next one, and no warning in its place.
         """
         saved = self._context.saved
         if saved is None:

@@ -28,12 +28,7 @@ class Collocation:
         self._kept: dict[Any, CollocationSample] = {}  # points that stay, by what they depend on
 
     def draw(self, objective: Objective, theta: Tensor, level: int) -> None:
-        """Give an objective new points, as many as a level asks for.
-
-        Args:
-            objective: Gets them.
-            theta: Its parameters `[P]`, for samplers that look at the residual.
-            level: The level.
+        """Give an objective new points, as many as a level asks for; its theta `[P]` is for adaptive samplers.
 
         Raises:
             DivergedError: If a sampler finds residuals that are not finite.

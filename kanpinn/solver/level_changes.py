@@ -21,12 +21,7 @@ from kanpinn.solver.slab_solve import SlabSolve
 def enter(slab: SlabSolve, stage: Stage) -> StageEnd | None:
     """Bring the network to a stage's level and start the stage's optimiser.
 
-    Args:
-        slab: The slab.
-        stage: The stage to be trained next.
-
-    Returns:
-        None; or the end of the stage, where its coarse problem has no finite points to be posed on.
+    Returns the stage's end where its coarse problem has no finite points to be posed on, else None.
     """
     began = time.perf_counter()
     first = slab.stage is None

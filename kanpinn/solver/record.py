@@ -86,11 +86,7 @@ class Record:
         }
 
     def load_state(self, state: State, expected: dict[str, np.ndarray]) -> None:
-        """Go on where `state` was taken.
-
-        Args:
-            state: What it returned, arrays in place of tensors.
-            expected: Spectra of the problem solved, for their shapes.
+        """Go on where `state` was taken, arrays in place of tensors; expected are spectra of the problem's shapes.
 
         Raises:
             KeyError, TypeError, ValueError: If it is not one of this problem.

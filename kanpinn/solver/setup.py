@@ -121,25 +121,14 @@ class Setup:
     def objective(self, backbone: Backbone, level: int | None = None, costs: CostTable | None = None) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.
 
-        Args:
-            backbone: The network.
-            level: The level whose problem it solves; None for the problem itself.
-            costs: Of the device; None looks them up.
-
-        Returns:
-            The objective.
+        A level of None stands for the problem itself, costs of None are looked up.
         """
         return Objective(self.residuals(backbone, level), deepcopy(self.weighting), costs=costs)
 
     def slab(self, number: int, before: Fields | None) -> Setup:
-        """Return the setup of one time slab of the schedule.
+        """Return the setup of one time slab, numbered from 0; itself where there is one slab.
 
-        Args:
-            number: Which slab, from 0.
-            before: The solution on the slab before; None for the first.
-
-        Returns:
-            The same with the problem on that slab; itself where there is one slab.
+        `before` is the solution on the slab before; None for the first.
         """
         problem = time_slab(self.problem, self.schedule.slabs, number, before)
         return self if problem is self.problem else replace(self, problem=problem)

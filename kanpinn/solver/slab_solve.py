@@ -148,11 +148,8 @@ class SlabSolve:
     def load_state(self, state: State) -> None:
         """Stand where another slab of the same setup stood; the record is loaded apart.
 
-        Args:
-            state: What `state` returned there, arrays in place of tensors.
-
         Raises:
-            LookupError, TypeError, ValueError: If it is not one of this setup.
+            LookupError, TypeError, ValueError: If it is not a state of this setup.
         """
         self.stage = None if state["stage"] is None else self.plan[int(state["stage"])]
         if not 1 <= int(state["hierarchy"]["levels"]) <= self.setup.schedule.levels:

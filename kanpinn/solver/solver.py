@@ -185,9 +185,6 @@ class Solver:
     def load_state(self, state: State) -> None:
         """Go on where another solver of the same setup stood; called before anything is solved.
 
-        Args:
-            state: What `state` returned there, arrays in place of tensors.
-
         Raises:
             UserError: If it is not a state of this setup.
         """
@@ -223,15 +220,7 @@ def best_of(trials: Sequence[StageEnd]) -> StageEnd:
 
 
 def frozen_fields(residuals: Residuals, theta: Tensor) -> Fields:
-    """Return the unknowns of a network that stays as it is, at any points.
-
-    Args:
-        residuals: Problem and network.
-        theta: Parameters `[P]`.
-
-    Returns:
-        The unknowns as a function of points.
-    """
+    """Return the unknowns of a network at fixed theta `[P]`, as a function of points."""
 
     def at(points: Tensor) -> Mapping[str, Jet]:
         with torch.no_grad():

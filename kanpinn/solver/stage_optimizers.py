@@ -98,11 +98,7 @@ class StageOptimizers:
         return {"levels": levels, "last": self.last}
 
     def load_state(self, state: State, device: torch.device) -> None:
-        """Go on where `state` was taken.
-
-        Args:
-            state: What it returned, arrays in place of tensors.
-            device: Where tensors shall be.
+        """Go on where `state` was taken, arrays in place of tensors.
 
         Raises:
             KeyError, TypeError, ValueError: If it is not of this config.
