@@ -298,5 +298,5 @@ def test_a_symmetry_that_makes_no_sense_is_refused(symmetry):
 
 
 def test_the_radius_is_checked():
-    with pytest.raises(UserError, match=r"backbone\.embedding\.rounding=0: expected a number from 0\.001 to 1"):
+    with pytest.raises(UserError, match=r"backbone\.embedding\.rounding=0\.0: expected a number from 0\.001 to 1"):
         EmbeddingOptions(rounding=0)
