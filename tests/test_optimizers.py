@@ -25,6 +25,7 @@ from support.minimisation import (
     regression,
     rosenbrock,
 )
+from support.power_relus import change_of_basis
 from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
@@ -35,7 +36,7 @@ from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, Levenbe
 from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
-from kanpinn.splines.power_relu import change_of_basis, relu_coefficients
+from kanpinn.splines.power_relu import relu_coefficients
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 from support.naive_network import at_points, network
+from support.power_relus import change_of_basis
 from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, ReluKan
@@ -26,7 +27,6 @@ from kanpinn.splines import power_relu
 from kanpinn.splines.nesting import dyadic_nesting
 from kanpinn.splines.power_relu import (
     PowerReluNesting,
-    change_of_basis,
     relu_coefficients,
     relu_gradient,
     spline_coefficients,

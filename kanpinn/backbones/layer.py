@@ -135,11 +135,7 @@ class Layer(Described):
     def local_jacobians(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> list[Tensor]:
         """Return ∂r_n/∂(the parameters that point n sees) of each part of `supports`.
 
-        Args:
-            parameters: The layer's own blocks by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            order: Numbers of the points in the order wanted, int64 `[N]`.
+        Points come in the order of the int64 numbers `[N]`; other arguments as of `jacobian`.
 
         Returns:
             `[N, copies, K·length]` of a support, or `[N, number of parameters]`.
@@ -147,30 +143,16 @@ class Layer(Described):
         return [self._dense(parameters, features, cotangent)[order]]
 
     def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
-        """Return ∂r_n/∂(this layer's parameters) · tangent, by its dense Jacobian unless a layer knows better.
+        """Return ∂r_n/∂(this layer's parameters) · tangent, `[N]`, by its dense Jacobian unless a layer knows better.
 
-        Args:
-            parameters: The layer's own blocks by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            tangent: A change of each block.
-
-        Returns:
-            `[N]`.
+        The tangent is a change of each block; other arguments as of `jacobian`.
         """
         return self._dense(parameters, features, cotangent) @ self.blocks.pack(tangent)
 
     def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Return Σ over points of weight · ∂r_n/∂(parameters), by the dense Jacobian unless a layer knows better.
+        """Return Σ over points of weight · ∂r_n/∂(parameters) by block name, each of its block's shape.
 
-        Args:
-            parameters: The layer's own blocks by name.
-            features: What `forward` returned.
-            cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
-            weights: `[N]`.
-
-        Returns:
-            By block name, each of its block's shape.
+        By the dense Jacobian unless a layer knows better. Weights are `[N]`; other arguments as of `jacobian`.
         """
         return self.blocks.view(weights @ self._dense(parameters, features, cotangent))
 

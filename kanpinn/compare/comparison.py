@@ -197,11 +197,7 @@ def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[
 
 
 def by_level(run: Run, count: int) -> list[dict[str, Any]]:
-    """Error that a run reached on each level, and the cost of all visits of the level.
-
-    Args:
-        run: The run.
-        count: Number of levels.
+    """Error that a run reached on each of so many levels, and the cost of all visits of the level.
 
     Returns:
         Per level `grid`, `error` (the largest of all unknowns after the last visit; with time slabs the mean square of

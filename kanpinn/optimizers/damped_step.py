@@ -117,14 +117,9 @@ def damped_step(
 
 
 def refusal(theta: Tensor, loss: float, terms: dict[str, float], trials: int, advice: str | None = None) -> Step:
-    """Return the step of an optimiser that stays where it is.
+    """Return the step of an optimiser that stays at theta `[P]` after so many trials.
 
-    Args:
-        theta: Parameters `[P]`.
-        loss: The loss there.
-        terms: Each term's part of ‖r‖².
-        trials: How many dampings were tried.
-        advice: What may help against singular systems, if no system had a solution.
+    The advice is on singular systems, if no system had a solution.
     """
     if advice is not None:
         why = f"the damped system is singular in rounding for all of {trials} dampings; try {advice}"

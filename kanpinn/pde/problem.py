@@ -151,8 +151,7 @@ class Problem(ABC):
     def reference(self, p: Coordinates) -> Terms | None:  # noqa: ARG002
         """A solution known independently of any network: `[N]`, or a mapping from unknowns to `[N]`; None without one.
 
-        Args:
-            p: The coordinates, float64 tensors `[N]`.
+        The coordinates are float64 tensors `[N]`.
         """
         return None
 

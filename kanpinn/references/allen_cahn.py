@@ -48,15 +48,7 @@ def kink(x: Tensor, t: Tensor, diffusion: float) -> Tensor:
     """Kinks of x² cos πx at x = ±1, where its periodic continuation has slope ∓2, once diffusion alone rounds them.
 
     Each kink |s| becomes |s| + ℓ ierfc(|s|/ℓ) with ℓ = √(4Dt) (Carslaw and Jaeger, Conduction of Heat in Solids,
-    §2.9); this is the added part, for both ends.
-
-    Args:
-        x: Positions `[N]` in [-1, 1].
-        t: Times `[N]`, not negative.
-        diffusion: The coefficient D.
-
-    Returns:
-        The correction `[N]`, 0 where t = 0.
+    §2.9); this is the added part `[N]`, for both ends, 0 where t = 0, at x in [-1, 1] and times t ≥ 0.
     """
     started = t > 0
     length = torch.sqrt(4 * diffusion * torch.where(started, t, torch.ones_like(t)))
@@ -111,9 +103,7 @@ def _legendre(values: Tensor, breaks: Tensor, count: int) -> tuple[Tensor, Tenso
 def allen_cahn(diffusion: float, resolution: Resolution | None = None) -> AllenCahnSolution:
     """The solution of u_t = D u_xx + 5(u - u³), u(x, 0) = x² cos πx, 2-periodic in x, for t in [0, 1].
 
-    Args:
-        diffusion: The coefficient D, positive.
-        resolution: How finely to compute; None for the default, which is kept on disk.
+    The default resolution is kept on disk.
 
     Raises:
         UserError: If D is so large or small that the time integration does not succeed.

@@ -79,9 +79,7 @@ class KdvSolution:
 def kdv(delta: float, resolution: Resolution | None = None) -> KdvSolution:
     """The solution of u_t + u u_x + δ² u_xxx = 0, u(x, 0) = cos πx, 2-periodic in x, for t in [0, 1].
 
-    Args:
-        delta: The coefficient δ, positive.
-        resolution: How finely to compute; None for the default, which is kept on disk.
+    The default resolution is kept on disk.
 
     Raises:
         UserError: If δ is so large or small that the solution is not resolved.

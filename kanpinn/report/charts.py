@@ -121,15 +121,9 @@ class Chart:
 
 
 def scatter(jobs: Sequence[dict[str, Any]], key: str | None, form: str | None = None) -> Chart | None:
-    """Error against seconds, a mark per job, its colour by one key and its shape by another.
+    """Error against seconds, a mark per job, its colour by one key and its shape by another, or one for all.
 
-    Args:
-        jobs: `name`, `error`, `seconds`, `href` and `keys` of each.
-        key: The key whose values have a colour each; None for one colour.
-        form: The key whose values have a shape each; None for one shape.
-
-    Returns:
-        The chart; None where fewer than two jobs have both.
+    Jobs have `name`, `error`, `seconds`, `href` and `keys`. None where fewer than two have both numbers.
     """
     known = [job for job in jobs if (job["error"] or 0) > 0 and (job["seconds"] or 0) > 0]
     if len(known) < 2:

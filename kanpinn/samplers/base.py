@@ -120,16 +120,7 @@ class Sampler(Options, ABC):
 
     @abstractmethod
     def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
-        """Fill a region or a piece.
-
-        Args:
-            chart: Its map, of k ≥ 1 parameters.
-            count: Points asked for; a tensor rule takes the nearest number it can.
-            request: The source of randomness and what points may follow.
-
-        Returns:
-            Points `[N, d]` and their weights `[N]`.
-        """
+        """Return points `[N, d]` of a chart and their weights `[N]`; a tensor rule takes the nearest number it can."""
 
     def draw(
         self,

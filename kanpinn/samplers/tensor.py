@@ -59,12 +59,6 @@ def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
 def gauss_legendre_rule(lower: float, upper: float, intervals: int, order: int) -> tuple[Array, Array]:
     """Composite Gauss-Legendre quadrature, exact for piecewise polynomials of degree 2·order − 1.
 
-    Args:
-        lower: Lower end.
-        upper: Upper end.
-        intervals: Equal intervals between them.
-        order: Points per interval.
-
     Returns:
         Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length.
     """

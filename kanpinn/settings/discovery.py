@@ -91,13 +91,7 @@ def table_of_names(file: Path, variable: str) -> dict[str, str]:
 
 
 def load_problem_class(name: str) -> type[Problem]:
-    """Find the problem class of a name.
-
-    Args:
-        name: The file's name without `.py`, in the user's `./problems` or the packaged one; the user's wins.
-
-    Returns:
-        The one `Problem` subclass in that file.
+    """Find the one `Problem` subclass in the file of a name in `./problems`, else in the packaged ones.
 
     Raises:
         UserError: If there is no such file, it does not run, or it does not hold exactly one complete problem.

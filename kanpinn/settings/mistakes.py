@@ -18,10 +18,10 @@ from kanpinn.settings.launchers import LAUNCHERS
 
 
 def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Sequence[str]], DictConfig]) -> UserError:
-    """Say which override is wrong, and what would have been right.
+    """Return the error that says which override is wrong, and what would have been right.
 
     Args:
-        error: What Hydra has raised.
+        error: The exception of Hydra.
         parsed: The overrides.
         compose: Composes a config of overrides that are right.
     """

@@ -32,14 +32,9 @@ GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
 
 
 def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Configuration:
-    """Return the config of a problem object.
+    """Return the checked config of a problem object; what overrides do not give has the default of its class.
 
-    Args:
-        problem: The problem.
-        overrides: Objects, one per config group at most, and texts such as "schedule.levels=3".
-
-    Returns:
-        The checked config; what is given neither as object nor as text has the default of its class.
+    Overrides are objects, one per config group at most, and texts such as "schedule.levels=3".
 
     Raises:
         UserError: If an override is of no group, or a group is given twice.

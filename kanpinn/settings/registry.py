@@ -23,14 +23,7 @@ REGISTRY: dict[str, dict[str, type[Any]]] = {
 
 
 def options(group: str, name: str) -> type[Any]:
-    """The dataclass whose fields are the options of one choice of a config group.
-
-    Args:
-        group: "backbone", "sampler", "schedule", "optimizer", "weighting" or "logger".
-        name: The choice.
-
-    Returns:
-        The class; calling it with options validates their ranges.
+    """The dataclass whose fields are the options of one choice of a config group; checks them when it is called.
 
     Raises:
         UserError: If there is no such choice.

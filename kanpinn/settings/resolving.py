@@ -17,13 +17,7 @@ _ABSENT = object()
 def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
     """Resolve `${tuned:schedule.steps,100}`: the problem's recommendation for the chosen backbone, or for all.
 
-    Args:
-        path: Where it stands under `problem.tuned.<backbone>`, else under `problem.tuned`.
-        default: What is taken if it stands in neither place.
-        _root_: The whole config.
-
-    Returns:
-        The value.
+    It stands under `problem.tuned.<backbone>`, else under `problem.tuned`; the default is taken if in neither place.
     """
     backbone = OmegaConf.select(_root_, "backbone.name", default="")
     for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):

@@ -12,18 +12,10 @@ from kanpinn.splines.nesting import Nesting
 
 
 def chebyshev_basis(x: Tensor, degree: int, order: int) -> Tensor:
-    """T_0 … T_K and their derivatives at x.
+    """T_0 … T_K and their derivatives 0 … order at x `[...]`, `[..., order + 1, K + 1]`.
 
     By the recursion T_{i+1} = 2x T_i − T_{i−1}, differentiated: T_{i+1}⁽ᵈ⁾ = 2x T_i⁽ᵈ⁾ + 2d T_i⁽ᵈ⁻¹⁾ − T_{i−1}⁽ᵈ⁾. On
     [−1, 1] its errors stay small beside the largest value of each derivative.
-
-    Args:
-        x: Points `[...]`.
-        degree: Polynomial degree K, at least 1.
-        order: The highest derivative.
-
-    Returns:
-        `[..., order + 1, K + 1]`.
     """
     table = x.new_zeros(degree + 1, order + 1, *x.shape)
     table[0, 0] = 1.0

@@ -57,13 +57,7 @@ class SweepOptions(Options):
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """Run every combination of the given values.
-
-    Args:
-        overrides: Overrides of the command line, those of Hydra and of `sweep` included.
-
-    Returns:
-        The exit code: the worst of the jobs'.
+    """Run every combination of the given values; returns the worst exit code of the jobs.
 
     Raises:
         UserError: If the input is wrong, before any job starts.

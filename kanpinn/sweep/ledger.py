@@ -112,11 +112,9 @@ class Ledger:
         return (self._files / "sweep.json").is_file()
 
     def add_command(self, overrides: Sequence[str], swept: Sequence[str]) -> None:
-        """Note what the sweep was called with, so that a later call can find it.
+        """Note the overrides of the sweep, and those keys with several values, so that a later call can find it.
 
-        Args:
-            overrides: Overrides of the command line without Hydra's own and those of `sweep`.
-            swept: Their keys that were given several values.
+        Hydra's own overrides and those of `sweep` are left out.
         """
         known = self._head()
         commands = [c for c in known.get("commands", []) if sorted(c) != sorted(overrides)]

@@ -48,11 +48,8 @@ class Planned:
 def combinations(overrides: Sequence[Override]) -> list[tuple[list[str], bool]]:
     """Every combination of swept values, the last key fastest.
 
-    Args:
-        overrides: Parsed overrides.
-
     Returns:
-        One value per key, and whether at most one key differs from the first combination.
+        One value per key, and True if at most one key differs from the first combination.
 
     Raises:
         UserError: If a sweep is not a list of values.
@@ -134,17 +131,11 @@ def fingerprint(resolved: dict[str, Any]) -> str:
 
 
 def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
-    """Enter the plan into the ledger.
+    """Enter every combination into the ledger and return its jobs, done ones included.
 
     A job that is there with the same config is that job; one with the same overrides that is not done is taken over.
-    One that was interrupted or killed goes on in its folder, and is done where that was seen to by hand.
-
-    Args:
-        ledger: The sweep.
-        plan: Every combination.
-
-    Returns:
-        The jobs of this plan, done ones included. One to be run has a folder that is new or empty.
+    One that was interrupted or killed goes on in its folder, and is done where that was seen to by hand. Any other that
+    is to be run has a folder that is new or empty.
 
     Raises:
         UserError: If a file of the ledger is damaged.

@@ -44,15 +44,9 @@ def save(folder: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
-    """The summary.
+    """Return the summary's column names and one row per job: texts, numbers, None where there is nothing.
 
-    Args:
-        folder: The sweep's folder.
-        jobs: The jobs.
-        swept: Keys that were given several values; those that differ among jobs are added.
-
-    Returns:
-        The column names and one row per job: texts, numbers, None where there is nothing.
+    Keys that differ among jobs are added to those swept.
     """
     pairs = [job.pairs for job in jobs]
     keys = list(swept)
