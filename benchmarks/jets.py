@@ -31,7 +31,7 @@ from kanpinn.jets.jet import Jet, JetSpace
 
 AGREEMENT = 1e-10
 Call = tuple[Callable[[], Tensor], float]
-"""What is timed, and which part of the points it does."""
+"""Function timed, and the part of the points it does."""
 SPLINES = {"piecewise": "nested autograd, local polynomial pieces", "cox_de_boor": "nested autograd, dense Cox–de Boor"}
 
 

@@ -40,7 +40,7 @@ ERRORS = {
 """Relative L2 error of kanpinn at 60 s, median over seeds."""
 
 LEADS = {"ssbroyden": Mark(3, 10), "deepxde": Mark(100, 1000), "jaxkan": Mark(100, 1000)}
-"""How many times lower than a rival's the median error is to be, at every time from `LEAD_FROM_S` on."""
+"""Factor by which the median error is to be lower than a rival's, at every time from `LEAD_FROM_S` on."""
 
 LEAD_FROM_S = {"ssbroyden": 0, "deepxde": 30, "jaxkan": 30}
 

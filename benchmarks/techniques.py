@@ -102,7 +102,7 @@ TECHNIQUES = (
     Technique("curriculum ν = 0.01, 0.003", "burgers", used="schedule.curriculum={nu:[0.01,0.003]}",
               common="problem.nu=0.001"),
 )  # fmt: skip
-"""What is tried, in the order of the table."""
+"""Techniques tried, in the order of the table."""
 
 
 def errors_of(runs: list[Run]) -> list[float]:

@@ -173,9 +173,9 @@ class Backbone(Structure):
         Args:
             theta: Parameters `[P]`.
             points: `[N, d]` in the coordinates of the domain.
-            space: Which derivatives to carry.
+            space: The derivatives to carry.
             tape: Filled with what `jacobian` needs, if given.
-            inputs: What `inputs` returned for these points and derivatives, if it is known.
+            inputs: Result of `inputs` for these points and derivatives, if known.
 
         Returns:
             A jet `[C, N, outputs]`.
@@ -192,10 +192,10 @@ class Backbone(Structure):
 
         Args:
             theta: Parameters `[P]`.
-            data: What the embedding makes of the points, `[C, N, width]`.
-            space: Which derivatives it holds.
+            data: The embedded points, `[C, N, width]`.
+            space: The derivatives it holds.
             tape: Filled with what `jacobian` needs, if given.
-            prepared: What the first layer's `prepare` returned for these data, if it was asked.
+            prepared: Result of the first layer's `prepare` for these data, if known.
 
         Returns:
             `[C, N, outputs]`.

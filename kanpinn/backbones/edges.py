@@ -20,7 +20,7 @@ class SplineFeatures(NamedTuple):
 
     Attributes:
         space: The derivatives carried.
-        rows: Which interval of which input, p·n + m, int64 `[in, N]`.
+        rows: Number of the input p and the interval m, p·n + m, int64 `[in, N]`.
         jets: The place there, s = (x − middle)/width, and its derivatives, `[C, in, N]`.
         slope: ds/dx, `[in, N]` or a number.
         monomials: Of `JetSpace.chain` at s, by derivative carried and then by order, `[in, N]` each.

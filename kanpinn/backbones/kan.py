@@ -80,7 +80,7 @@ class SplineOptions(Options, ABC):
         """Layers of splines on top of each other, on the coarsest level.
 
         Args:
-            embedding: What the first layer sees.
+            embedding: Input of the first layer.
             outputs: Width of the output.
             products: Multiplication nodes beside the `width` in each hidden layer; none if empty.
         """

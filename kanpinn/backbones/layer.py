@@ -111,7 +111,7 @@ class Layer(Described):
             parameters: The layer's own blocks by name.
             data: `[C, N, in]`.
             space: The derivatives the first axis runs over.
-            prepared: What `prepare` returned for these data, if it was asked.
+            prepared: Result of `prepare` for these data, if known.
 
         Returns:
             `[C, N, out]` and the features `jacobian` needs.
@@ -123,7 +123,7 @@ class Layer(Described):
 
         Args:
             parameters: The layer's own blocks by name.
-            features: What `forward` returned.
+            features: Result of `forward`.
             cotangent: ∂r_n/∂(outputs of this layer at point n), `[C, N, out]`.
             out: `[N, number of parameters of the layer]`, overwritten.
         """

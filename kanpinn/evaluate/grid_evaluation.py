@@ -34,7 +34,7 @@ class OutputGrid:
         axes: Names of a field's axes, slowest first: (t, z, y, x).
         shape: Shape of a field.
         points: The grid as points `[N, d]` float64 on the CPU, columns in the order of the domain.
-        inside: Which of the points lie inside the domain, by index `[n]`.
+        inside: Numbers of the points inside the domain, `[n]`.
         reference: The reference of each unknown, of `shape`, NaN outside the domain; empty without one.
     """
 
@@ -44,8 +44,7 @@ class OutputGrid:
         Args:
             problem: The problem.
             count: Points per coordinate: one number, one per coordinate, or None for the default.
-            parts: Of how many equal parts of a time interval the problem is one; its share of the points in time is
-                all it gets.
+            parts: Number of equal parts in time, one of which the problem is; it gets only its share of the points.
         """
         domain = problem.domain
         counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)

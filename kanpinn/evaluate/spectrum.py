@@ -12,7 +12,7 @@ def wave_numbers(values: np.ndarray, periodic: bool) -> np.ndarray:
 
     Args:
         values: The axis, `[n]` equidistant values with both ends, n ≥ 2.
-        periodic: Whether its two ends are one point.
+        periodic: True if its two ends are one point.
 
     Returns:
         Cycles per unit of the coordinate, ascending from 0: multiples of 1/L for a periodic axis of length L,

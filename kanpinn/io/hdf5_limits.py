@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 
 FREE_BYTES = 64 * 2**20
-"""What a file's datasets may declare together whatever the file's size: a small file of zeros is no attack."""
+"""Bytes that a file's datasets may declare together whatever the file's size: a small file of zeros is no attack."""
 RATIO = 16
-"""What they may declare beyond that, in bytes per byte of the file. Fields of a solve compress less than 5 to 1."""
+"""Bytes that they may declare beyond that, per byte of the file. Fields of a solve compress less than 5 to 1."""
 MAX_OBJECTS, MAX_DEPTH, MAX_ATTRIBUTES, MAX_CHUNKS = 20_000, 32, 1_000, 1_000_000
 MAX_CHUNK_BYTES = 2**24
 MAX_ATTRIBUTE_BYTES = 2**20

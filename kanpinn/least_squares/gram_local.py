@@ -36,8 +36,8 @@ class _Runs:
 
     Attributes:
         first: First column at work in every group, `[N, K]`.
-        length: How many, by group, `[K]`.
-        copies: In how many copies a group exists, `[K]`.
+        length: Number of columns of a group, `[K]`.
+        copies: Number of copies of a group, `[K]`.
         rest: Columns that every point sees.
     """
 
@@ -121,7 +121,7 @@ def compact(
     Args:
         values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
         supports: As of `parts`, points in the order of `values`.
-        part: Which points.
+        part: The points.
         columns: From `columns_of`.
 
     Returns:

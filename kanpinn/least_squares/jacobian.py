@@ -85,7 +85,7 @@ class NetworkLinearization(Linearization):
             backbone: The network.
             theta: Its parameters `[P]`, without a graph.
             points: Its points.
-            plan: How JᵀJ is formed there.
+            plan: Way JᵀJ is formed there.
             forward: Makes the forward pass; asked again if a graph has been used up and more is wanted.
             rows: Gives the rows of J in blocks, each from passes of its own.
         """

@@ -40,7 +40,7 @@ class Term:
         scale: √(w q/|set|), `[n]`.
         coordinates: `[n, d]`.
         normals: Outward unit normals there `[n, d]`, the opposite ones at paired points; None without.
-        part: Which of the points drawn for the term these are; None for all.
+        part: Numbers of these among the points drawn for the term; None for all.
     """
 
     name: str

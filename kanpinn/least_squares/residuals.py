@@ -23,7 +23,7 @@ class Residuals:
         problem: The PDE problem.
         backbone: The network, on its current level.
         space: The derivatives carried.
-        exact: Whether conditions are built in.
+        exact: True if conditions are built in.
         conditions: Those that are not built in, by name.
         names: Names of all conditions.
     """

@@ -47,7 +47,7 @@ class Stage:
         stop: When to end earlier.
         trial: Number of the random start this stage tries; None for the ordinary stages, the first of which continues
             from the best trial.
-        optimizer: What trains it: a name, a mapping with `name` and options, or None for the run's optimiser.
+        optimizer: The optimiser: a name, a mapping with `name` and options, or None for the run's optimiser.
         edits: Changes of the network before the steps, on the stage's level: kind and amount, as in `backbones.edits`.
     """
 

@@ -26,7 +26,7 @@ class Step:
         terms: Each term's part of that loss.
         stop: Why the optimiser cannot go on, as advice to the user; None while it can.
         measured: Parameters `[P]` at which the loss was measured, if not at `theta`.
-        failed: Whether it stopped because it could not compute a step, rather than at what may be a minimum.
+        failed: True if it stopped because it could not compute a step, rather than at what may be a minimum.
     """
 
     theta: Tensor
@@ -64,7 +64,7 @@ class Optimizer(Options, ABC):
         Args:
             points: Number of collocation points.
             parameters: P.
-            jacobian: Whether JᵀJ is formed from rows of J, not from local parts or shared coordinate values.
+            jacobian: True if JᵀJ is formed from rows of J, not from local parts or shared coordinate values.
         """
         return 0
 

@@ -23,7 +23,7 @@ class Solution(NamedTuple):
         x: `[P]`.
         residual: b − A x as the recursion has it, `[P]`.
         iterations: Products with A.
-        converged: Whether the residual fell to the tolerance.
+        converged: True if the residual fell to the tolerance.
     """
 
     x: Tensor

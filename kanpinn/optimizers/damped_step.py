@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
     Attributes:
         landing: The trial accepted; None where no damping lowers the loss.
         change: Its δ `[P]`.
-        solvable: Whether any system had a solution.
+        solvable: True if any system had a solution.
     """
 
     landing: Landing | None
@@ -90,7 +90,7 @@ def damped_step(
         model: The linearised problem.
         land: Gives the parameters and the loss after a step δ.
         damping: The rule; sees what came of every trial.
-        trials: How many may be made.
+        trials: Largest number made.
         below: The loss that the new one must be under.
         last: The step before, which momentum continues.
         momentum: μ.

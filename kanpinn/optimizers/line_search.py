@@ -69,7 +69,7 @@ def strong_wolfe(evaluate: Callable[[float], Trial], origin: Trial, first: float
         evaluate: The loss and slope at a step length.
         origin: The trial at length 0, with negative slope.
         first: First length to try.
-        evaluations: How many may be tried.
+        evaluations: Largest number tried.
 
     Returns:
         A trial that meets both conditions, else the best one with sufficient decrease, else None.

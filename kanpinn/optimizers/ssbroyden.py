@@ -44,7 +44,7 @@ def update_parameters(update: str, b: float, h: float, size: int, *, first: bool
         b: sᵀH⁻¹s/sᵀy.
         h: yᵀHy/sᵀy.
         size: Number of parameters P.
-        first: Whether H is still the identity.
+        first: True if H is still the identity.
 
     Returns:
         τ and φ.

@@ -19,7 +19,7 @@ STATUS = {
     "diverged": ("poor", "The optimisation left the finite numbers; the best state before is shown."),
     "unfinished": ("poor", "There are no results: the run is still under way, or was killed."),
 }
-"""How well a run ended, and in words."""
+"""Mark of how a run ended, and its words."""
 
 _CAPTIONS = {
     "solution": (

@@ -193,7 +193,7 @@ def configuration_of(
     Args:
         checkpoint: The checkpoint.
         problem: The problem, where it was given as an object that no file defines.
-        same_source: Whether a user's own problem must still be the same text.
+        same_source: True if a user's own problem must still be the same text.
         changed: By dotted key, what has another value.
 
     Returns:

@@ -21,7 +21,7 @@ class RunContext:
         configuration: The checked config.
         log: Its log.
         folder: The run folder; None where nothing is written.
-        spoken: Whether what is logged for readers is also printed on stdout.
+        spoken: True if what is logged for readers is also printed on stdout.
         still_there: Raises UserError if somebody has removed the folder.
         report: Logger and observers; None before the solve begins.
         saved: Writer of checkpoints; None where nothing is written.

@@ -16,7 +16,7 @@ class RunLog:
 
     Attributes:
         lines: Everything logged so far.
-        failed: Whether some of it could not be written; the next lines are tried again, with all before them.
+        failed: True if some of it could not be written; the next lines are tried again, with all before them.
     """
 
     def __init__(self, path: Path | None) -> None:

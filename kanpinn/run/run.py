@@ -55,7 +55,7 @@ def run(
         config: The config, checked or as composed.
         folder: A folder that does not exist yet or is empty; None writes nothing.
         observers: Told what the logger is told; what one of them raises ends the run there.
-        spoken: Whether schedule and summary are printed.
+        spoken: True if schedule and summary are printed.
 
     Returns:
         The solution.

@@ -48,7 +48,7 @@ class Sampler(Options, ABC):
     growth: float = option(1.0, "factor per level by which a single number of points grows", at_least=0.01, at_most=100)
 
     follows_knots: ClassVar[bool] = False
-    """Whether the points depend on the spline's intervals."""
+    """True if the points depend on the spline's intervals."""
 
     def check(self) -> None:
         """Refuse empty lists; raises UserError."""

@@ -51,8 +51,8 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
 
     Args:
         overrides: As on the command line, such as `["problem=burgers", "seed=1"]`.
-        keep_sweep: Whether the part that steers sweeps stays in the config.
-        keep_hydra: Whether Hydra's own part does.
+        keep_sweep: True if the part that steers sweeps stays in the config.
+        keep_hydra: True if Hydra's own part does.
 
     Returns:
         The config, and the run folder it asks for.

@@ -12,7 +12,7 @@ class LauncherPlugin:
 
     Attributes:
         target: Its class.
-        extra: What installs it; "" for one that is always there.
+        extra: Extra that installs it; "" for one that is always there.
         isolated: True if each job gets a process of its own below the launcher's.
     """
 
@@ -40,7 +40,7 @@ LAUNCHERS = {
     "slurm": _SLURM,  # the same with settings of ours
     "ray": LauncherPlugin("hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher", "ray"),
 }
-"""What `hydra/launcher` may be; nothing else is instantiated from a config."""
+"""Choices of `hydra/launcher`; nothing else is instantiated from a config."""
 
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 TARGETS = tuple(dict.fromkeys([SWEEPER, *(plugin.target for plugin in LAUNCHERS.values())]))

@@ -100,7 +100,7 @@ _INSTEAD = {
     "schedule.steps": "v_cycle and w_cycle have pre, post and coarsest instead, custom has stages.",
     "schedule.levels": "The levels of custom follow from its stages.",
 }
-"""What to say of keys that some choices of a group have and others have not."""
+"""Advice on keys that some choices of a group have and others have not."""
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

@@ -52,10 +52,10 @@ class LevelRecord:
         transfer_gap: Change of the output by the refinement that led here; None where none did.
         points: Collocation points at the end.
         work: Σ over steps of points × parameters of the network evaluated, discarded random starts included.
-        entered: How the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
+        entered: Way the level was reached: start, refine, restrict (a coarse problem) or correct (back from one).
         correction: Step length of the coarse correction, 0 where it was refused; None where there was none.
-        slab: Which time slab, 0 the first.
-        rollbacks: How often numbers that were not finite sent the run back to the best state of the visit.
+        slab: Number of the time slab, 0 the first.
+        rollbacks: Number of returns to the best state of the visit, after numbers that were not finite.
         change: ‖u − v‖₂/‖u‖₂ on the output grid by unknown, u the output at the end and v that of the level below when
             it was left; None where no level was below.
     """
@@ -147,11 +147,11 @@ class StageState:
         theta: Parameters `[P]` of the level under work.
         best: Those of the lowest loss measured, at first those it began with.
         best_loss: That loss; infinite before the first one is known.
-        due: Whether new points are to be drawn before the next step.
-        stuck: Whether the last points left nothing to gain.
+        due: True if new points are to be drawn before the next step.
+        stuck: True if the last points left nothing to gain.
         rows: History rows, one per step.
-        losses: What was minimised, after every step.
-        rollbacks: How often it went back to `best`.
+        losses: Loss minimised, after every step.
+        rollbacks: Number of returns to `best`.
         seconds: Time spent in it before this process took it up.
         began: Clock reading when this process took it up.
     """

@@ -40,9 +40,9 @@ class Solver:
         setup: Problem and methods.
         plan: The schedule's stages, the same for each time slab.
         slabs: The time slabs begun, in order; most often the only one.
-        ends: How the slabs that are over have ended, without their parameters and rows.
-        number: Which stage of the slab under work is next, or under way.
-        trials: How its random starts have ended, until the best of them goes on.
+        ends: Ends of the slabs that are over, without their parameters and rows.
+        number: Number of the slab's stage that is next, or under way.
+        trials: Ends of its random starts, until the best of them goes on.
         discarded: Steps of random starts that did not go on.
     """
 

@@ -44,7 +44,7 @@ class StageOptimizers:
         Args:
             stage: A stage of the plan, on the level under work.
             stream: Seeds the optimiser's random numbers.
-            corrected: Whether the level goes on after a correction, with what its own last visit left.
+            corrected: True if the level goes on after a correction, with what its own last visit left.
             edits: Changes of the network on this level since the last stage.
         """
         hierarchy = self._hierarchy

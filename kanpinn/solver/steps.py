@@ -17,7 +17,7 @@ RISEN = 1e3
 """A stage whose loss ends this many times above the run's first one has diverged, though all its numbers are finite."""
 
 ROLLBACKS = 3
-"""How often a stage may go back to its best state before it counts as diverged."""
+"""Number of returns to its best state that a stage may make before it counts as diverged."""
 
 DEAD = 1e-12
 """Above this share of the run's first loss a zero gradient is no solution but a network that reaches nothing."""

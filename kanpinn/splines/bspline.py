@@ -20,10 +20,10 @@ from torch import Tensor
 from kanpinn.errors import UserError, unknown_choice
 
 OUTSIDE = ("extrapolate", "clamp", "error")
-"""What may happen to inputs outside [a, b]: continue the last polynomial piece; hold the end value; refuse."""
+"""Policies for inputs outside [a, b]: continue the last polynomial piece; hold the end value; refuse."""
 
 KNOTS = ("uniform", "cosine")
-"""How breakpoints may be spaced: equally; as −cos(πj/n), closer towards both ends for boundary layers."""
+"""Spacings of breakpoints: equally; as −cos(πj/n), closer towards both ends for boundary layers."""
 
 MAX_DEGREE = 7
 

@@ -44,7 +44,7 @@ class Task:
     Attributes:
         sweep: The sweep's folder, absolute.
         numbers: The number of the job by its run folder, relative to the sweep's.
-        isolated: Whether each job gets a process of its own below the launcher's worker. A job that is killed, by the
+        isolated: True if each job gets a process of its own below the launcher's worker. A job that is killed, by the
             system for want of memory most often, then takes neither the worker nor the jobs beside it with it.
     """
 

@@ -22,7 +22,7 @@ from kanpinn.io.lock import held, run_lock
 EXIT_CRASHED = 1
 
 FOLDER = ".jobs"
-"""Where the ledger lies inside the sweep's folder."""
+"""Place of the ledger inside the sweep's folder."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Job:
     Attributes:
         number: Its number in this sweep, the same in every resumption.
         folder: Its run folder, relative to the sweep's; that of the newest attempt.
-        overrides: What was given for it on the command line, one value each; nothing of Hydra's own.
+        overrides: Overrides of the command line, one value each; none of Hydra's own.
         config: Fingerprint of its resolved config, "" if it could not be composed.
-        state: Whether it waits, runs, has ended by itself, or was killed.
+        state: Stage of its life: it waits, runs, has ended by itself, or was killed.
         code: Exit code once it has ended.
         reason: Why it did not end well, one line; "" if it did.
         host: The machine that ran it.
         process: Its process there.
         birth: When that process was born, in the system's own unit: tells it from a later one of the same number.
         chosen: Problem, backbone, schedule, optimizer and seed of its config, as far as it could be composed.
-        resumed: Whether it goes on with the run that lies in its folder.
+        resumed: True if it goes on with the run that lies in its folder.
     """
 
     number: int

@@ -38,13 +38,13 @@ class Search:
 
     Attributes:
         overrides: Overrides, those with several values or an interval spanning the space of the search.
-        folder: Where the study is kept: `study.db`, summaries, one folder per trial.
+        folder: Folder of the study: `study.db`, summaries, one folder per trial.
         trials: Trials the study shall hold in the end, earlier ones included, those interrupted or killed by then not.
         jobs: Trials at a time.
-        goal: What is made small: the relative L2 error (the largest of the unknowns'), the loss, or the seconds until
+        goal: Quantity made small: the relative L2 error (the largest of the unknowns'), the loss, or the seconds until
             the error at the monitor points is below `error`.
         error: That error.
-        prune: Whether a trial ends at a level where it is worse than the median of the others there.
+        prune: True if a trial ends at a level where it is worse than the median of the others there.
         seed: Of the search; the runs have their own.
     """
 

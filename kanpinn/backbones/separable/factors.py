@@ -241,7 +241,7 @@ def table(network: Backbone, theta: Tensor, data: Tensor, space: JetSpace, units
         theta: Its parameters `[P_i]`.
         data: Its inputs, `[C_i, n, in]`.
         space: The derivatives carried.
-        units: Which of the C_i·width values, the derivative's number times width plus the output's, `[m]`.
+        units: Numbers of values among C_i·width, the derivative's number times width plus the output's, `[m]`.
 
     Returns:
         `[n, m, P_i]`.

@@ -38,7 +38,7 @@ class Cut:
     Attributes:
         start: The first of them.
         stop: One after the last.
-        columns: Which parameters they see, `[p]`.
+        columns: Numbers of the parameters they see, `[p]`.
         rows: `[stop − start, m, p]`.
     """
 
@@ -53,10 +53,10 @@ class Table:
     """Part of J, at some points, that belongs to one factor network.
 
     Attributes:
-        coordinate: Which factor network.
+        coordinate: Number of the factor network.
         columns: Its columns of J, `[P_i]`.
         seeds: s, `[N, m]`.
-        kind: Which distinct value each point has, `[N]`.
+        kind: Number of each point's distinct value, `[N]`.
         cuts: T.
     """
 
@@ -95,10 +95,10 @@ class Block:
     """One equation's rows of J at one term's points.
 
     Attributes:
-        shared: Which of the points share values.
+        shared: The points' shared values.
         tables: Parts of J that factor.
         rest: The others.
-        loose: Whether some factor network is among these.
+        loose: True if some factor network is among these.
         costs: Of the device.
     """
 

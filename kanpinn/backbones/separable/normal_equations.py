@@ -35,7 +35,7 @@ class Equation:
     Attributes:
         points: The term's points among all.
         residual: `[n]`, with the graph that leads to the network's outputs.
-        shared: Which of the points share values, in the order of the factor networks.
+        shared: The points' shared values, in the order of the factor networks.
         declined: Numbers of the term's equations for which shared values were found to save no work; added to.
         number: The equation's own number.
     """

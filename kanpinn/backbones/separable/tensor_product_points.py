@@ -38,7 +38,7 @@ class Piece:
     Attributes:
         first: Kinds in the one coordinate, ascending, `[g]`.
         second: Kinds in the other, ascending, `[h]`.
-        points: Which points have both, `[g, h, ρ]`.
+        points: The points that have both, `[g, h, ρ]`.
     """
 
     first: Tensor
@@ -53,7 +53,7 @@ def pieces(first: Tensor, second: Tensor) -> list[Piece] | None:
     grid is one piece, the four sides of a rectangle are two.
 
     Args:
-        first: Which kind of value each point has in one coordinate, int64 `[N]`.
+        first: Kind of value of each point in one coordinate, int64 `[N]`.
         second: In another one, `[N]`.
 
     Returns:
