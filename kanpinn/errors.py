@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -126,3 +127,20 @@ def unknown_key(key: str, value: Any, valid: Iterable[str], others: Iterable[str
     advice = f" Did you mean '{hint}'?" if hint else ""
     listed = f" Valid keys{' of ' + prefix if prefix else ''}: {', '.join(names)}." if names else ""
     return UserError(f"{key}={shown(value)[:80]}: unknown key.{advice}{listed}")
+
+
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print a text on stdout or stderr, as far as there is one that takes it; letters it lacks are replaced."""
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A closed pipe or a full device must not decide what is computed.
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+
+
+def warn(text: str) -> None:
+    """Say on stderr, in one line, what a solve could not do though it goes on."""
+    say(f"kanpinn: warning: {text}", error=True)

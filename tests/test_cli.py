@@ -10,6 +10,7 @@ import sys
 import time
 import types
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -356,3 +357,11 @@ def test_a_closed_pipe_is_no_error(tmp_path):
         f"{sys.executable} -m kanpinn list | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shut", ["exec >&-", "exec >/dev/full", "exec > >(true); sleep 0.2"])
+def test_a_screen_that_fails_does_not_decide_what_is_computed(folder: Path, shut: str) -> None:
+    small = "problem=heat threads=1 schedule.levels=1 schedule.steps=2 output.figures=false hydra.run.dir=run"
+    words = f"{shut}; exec {sys.executable} -m kanpinn solve {small}"
+    subprocess.run(["bash", "-c", words], cwd=folder, check=True, stderr=subprocess.PIPE)
+    assert (folder / "run" / "solution.h5").is_file()

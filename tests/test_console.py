@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from kanpinn.errors import say
 from kanpinn.multilevel import Stage
 from kanpinn.run import console
-from kanpinn.run.console import say, stage_view
+from kanpinn.run.console import stage_view
 from kanpinn.solver.history import Progress
 
 STAGE = Stage(1, 50)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE, UserError
+from kanpinn.errors import EXIT_DONE, UserError, say
 
 
 def run(argv: Sequence[str]) -> int:
@@ -60,7 +60,7 @@ def _solve(overrides: list[str]) -> None:
     cfg, folder = compose(overrides)
     check_folder(folder)
     chosen = (OmegaConf.select(cfg, f"{group}.name") for group in ("problem", "backbone", "schedule", "optimizer"))
-    print(f"{', '.join(map(str, chosen))}: {folder}", flush=True)
+    say(f"{', '.join(map(str, chosen))}: {folder}")
     from kanpinn.run.run import run as solve
 
     solve(cfg, folder.absolute())

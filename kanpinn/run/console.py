@@ -14,28 +14,12 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from kanpinn.errors import say
 from kanpinn.multilevel import Stage
 from kanpinn.solver.history import LevelRecord, Progress
 
 PAUSE_S = 20.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""
-
-
-def say(text: str = "", *, error: bool = False) -> None:
-    """Print a text on stdout or stderr, as far as there is one that takes it; letters it lacks are replaced."""
-    stream = sys.stderr if error else sys.stdout
-    if stream is None:
-        return
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    # A closed pipe or a full device must not decide what is computed.
-    with contextlib.suppress(OSError, ValueError):
-        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-        stream.flush()
-
-
-def warn(text: str) -> None:
-    """Say on stderr, in one line, what a solve could not do though it goes on."""
-    say(f"kanpinn: warning: {text}", error=True)
 
 
 class StageView(Protocol):

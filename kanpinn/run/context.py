@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kanpinn.errors import say
 from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
-from kanpinn.run.console import say
 from kanpinn.run.log import RunLog
 from kanpinn.settings.configuration import Configuration
 

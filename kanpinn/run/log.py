@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kanpinn.errors import warn
 from kanpinn.io.atomic import write_text
-from kanpinn.run.console import warn
 
 LARGEST_LOG = 16 * 2**20
 """Bytes of an earlier log that are kept."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kanpinn.errors import warn
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
     collocation_points,
@@ -24,7 +25,6 @@ from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.run.console import warn
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import SlabSolve

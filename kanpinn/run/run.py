@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
+from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, say, warn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import remove_leftovers
 from kanpinn.io.hdf5 import versions
@@ -19,7 +19,7 @@ from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
 from kanpinn.run import checkpoints, preflight
 from kanpinn.run.caller_state import caller_state
-from kanpinn.run.console import say, summary, warn
+from kanpinn.run.console import summary
 from kanpinn.run.context import RunContext
 from kanpinn.run.folder import finished_status, held, now, open_folder, write_config, written_config
 from kanpinn.run.log import RunLog

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from kanpinn.errors import say
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def stop_signals() -> Iterator[list[int]]:
         caught.append(number)
         for s, handler in before.items():
             signal.signal(s, handler)
-        print("\nstopping after this step and writing the state …", file=sys.stderr, flush=True)
+        say("\nstopping after this step and writing the state …", error=True)
 
     for s in before:
         signal.signal(s, handle)

@@ -8,9 +8,10 @@ from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import final
 
+from kanpinn.errors import warn
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
-from kanpinn.run.console import StageView, stage_view, warn
+from kanpinn.run.console import StageView, stage_view
 from kanpinn.run.context import RunContext
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
 from kanpinn.solver.setup import name_of

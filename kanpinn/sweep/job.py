@@ -26,6 +26,7 @@ from kanpinn.errors import (
     UserError,
     complain,
     one_line,
+    say,
 )
 from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth
 from kanpinn.sweep.summary import write_summary
@@ -67,7 +68,7 @@ class Task:
         # One that waited in a queue may find that a later launch has taken its job over.
         if ledger.stopped or (job.folder, job.state) != (name, "waiting"):
             return
-        print(f"job {job.number}: {' '.join(job.overrides)}", flush=True)
+        say(f"job {job.number}: {' '.join(job.overrides)}")
         if not (self.isolated and hasattr(os, "fork")):
             _run(ledger, job, cfg)
             return

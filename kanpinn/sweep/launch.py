@@ -23,7 +23,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.errors import Interrupted, UserError, complain, one_line
+from kanpinn.errors import Interrupted, UserError, complain, one_line, say
 from kanpinn.options import Options, build, option
 from kanpinn.settings.compose import (
     CONFIG_MODULE,
@@ -175,7 +175,7 @@ def _launch_all(
 
     done = sum(job.done for job in jobs)
     if done:
-        print(f"{done} of {len(jobs)} jobs are done already", flush=True)
+        say(f"{done} of {len(jobs)} jobs are done already")
     beside = at_a_time(name, master.hydra.launcher, options, len(waiting()))
     with _stopping(ledger, numbers, name) as caught:
         while (batch := waiting()[: batch_size(name, master, beside)]) and not caught:
@@ -298,4 +298,4 @@ def _tell(ledger: Ledger, jobs: Sequence[Job]) -> None:
     """Say how many jobs there are, which of them are not done, and where the summary is."""
     left = [str(job.number) for job in jobs if not job.done]
     which = f", {len(left)} of them not done ({', '.join(left)}; sweep.resume=true runs them again)" if left else ""
-    print(f"{len(jobs)} jobs{which}: {ledger.folder / 'summary.md'}", flush=True)
+    say(f"{len(jobs)} jobs{which}: {ledger.folder / 'summary.md'}")

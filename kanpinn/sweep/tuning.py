@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
 
-from kanpinn.errors import DivergedError, UserError, complain, one_line
+from kanpinn.errors import DivergedError, UserError, complain, one_line, say
 from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
@@ -164,7 +164,7 @@ def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], span
                 continue
             if enough:
                 if len(there) < goal:
-                    print(f"all {len(every or [])} points of the space are tried", flush=True)
+                    say(f"all {len(every or [])} points of the space are tried")
                 return
             trial = study.ask(dict(spanned))
             words = words_of(parsed, trial.params)
@@ -237,7 +237,7 @@ def _tell(study: optuna.Study, number: int) -> None:
     if trial.value is None or reason:
         complain(f"trial {number}: {trial.state.name.lower()}", UserError(f"{reason} ({params})"))
     else:
-        print(f"trial {number}: {trial.value:.4g} ({params})", flush=True)
+        say(f"trial {number}: {trial.value:.4g} ({params})")
 
 
 def _tell_best(study: optuna.Study, plan: Search, parsed: Sequence[Override]) -> int:
@@ -248,11 +248,11 @@ def _tell_best(study: optuna.Study, plan: Search, parsed: Sequence[Override]) ->
 
     done = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE" and t.value is not None]
     finite = [trial for trial in done if math.isfinite(trial.value or math.inf)]
-    print(f"{len(study.trials)} trials: {plan.folder / 'summary.md'}")
+    say(f"{len(study.trials)} trials: {plan.folder / 'summary.md'}")
     if not finite:
         complain("error", UserError("no trial has reached a value; summary.md says why"))
         return EXIT_SOLVE_FAILED
     best = min(finite, key=lambda trial: trial.value or 0.0)
-    print(f"best: trial {best.number}, {plan.goal} {best.value:.4g}")
-    print(f"kanpinn solve {shlex.join(words_of(parsed, best.params))}", flush=True)
+    say(f"best: trial {best.number}, {plan.goal} {best.value:.4g}")
+    say(f"kanpinn solve {shlex.join(words_of(parsed, best.params))}")
     return EXIT_DONE
