@@ -6,6 +6,9 @@ A griffe extension, named in mkdocs.yml. Without it a signature would show the c
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import griffe
@@ -53,9 +56,10 @@ class OptionDocs(griffe.Extension):
 
 
 def _shown(value: ast.expr, attr: griffe.Attribute) -> str:
-    """A bound or a list of choices as text, a constant of the module by its value."""
+    """A bound or a list of choices as text, a constant by its value."""
     text = ast.unparse(value)
-    constant = attr.module.members.get(text)
-    if isinstance(constant, griffe.Attribute) and constant.value is not None:
-        text = str(constant.value)
+    if isinstance(value, ast.Name | ast.Attribute):
+        module = importlib.import_module(attr.module.path)
+        found = functools.reduce(getattr, text.split("."), module)
+        text = ", ".join(map(str, found)) if isinstance(found, Iterable) else str(found)
     return text.strip("()").replace("'", "")

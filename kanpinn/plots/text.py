@@ -92,7 +92,7 @@ def heading(data: SolutionFile) -> str:
 
 def problem_title(name: str) -> str:
     """Write a problem's name such as "allen_cahn" as a title."""
-    return _TITLES.get(name, " ".join(word.capitalize() for word in plain(name).split("_")))
+    return _TITLES.get(name, " ".join(word[:1].upper() + word[1:] for word in plain(name).split("_")))
 
 
 def plain(text: str) -> str:
