@@ -127,7 +127,7 @@ class Options:
 
     def __post_init__(self) -> None:
         prefix = f"{self.key}." if self.key else ""
-        hints = _hints(type(self))
+        hints = type_hints(type(self))
         for name, declared in declared_options(type(self)).items():
             value = conform(hints[name], getattr(self, name), f"{prefix}{name}")
             declared.check(hints[name], value, f"{prefix}{name}")
@@ -139,8 +139,14 @@ class Options:
 
 
 @functools.cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    return get_type_hints(cls)
+def type_hints(cls: type[Any]) -> dict[str, Any]:
+    """Types of a dataclass's fields by name; `Any` where an annotation names what only its function knows."""
+    try:
+        return get_type_hints(cls)
+    except NameError:
+        known = {field.name: field.type for field in dataclasses.fields(cls)}
+        simple = {"int": int, "float": float, "bool": bool, "str": str}
+        return {name: simple.get(kind, Any) if isinstance(kind, str) else kind for name, kind in known.items()}
 
 
 @functools.cache
@@ -176,7 +182,7 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 def explained(cls: type[Any], key: str) -> Iterator[tuple[str, str, str]]:
     """Yield the dotted key, type and range in words, and help of each option, those of options within it included."""
     for name, declared in declared_options(cls).items():
-        full, hint = f"{key}.{name}" if key else name, _hints(cls)[name]
+        full, hint = f"{key}.{name}" if key else name, type_hints(cls)[name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from explained(hint, full)
         else:
@@ -202,7 +208,7 @@ def build(cls: type[T], values: Mapping[str, Any], key: str) -> T:
     for name, value in values.items():
         if name not in fields:
             raise unknown_key(f"{prefix}{name}", value, fields)
-    hints = _hints(cls)
+    hints = type_hints(cls)
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

@@ -137,11 +137,16 @@ class Solution:
             Its absolute path.
 
         Raises:
-            UserError: If the folder holds something.
+            UserError: If it is a file, holds something or lies within the run folder.
+            OSError: If it cannot be written.
         """
         target = Path(folder).absolute()
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        if target.is_file():
+            raise UserError(f"{target}: is a file; expected a new or an empty folder")
+        if target.exists() and any(target.iterdir()):
             raise UserError(f"{target}: is not empty; expected a new or an empty folder")
+        if self.folder is not None and target.resolve().is_relative_to(self.folder.resolve()):
+            raise UserError(f"{target}: lies within the run folder; expected one outside it")
         if self.folder is not None:
             shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(lock.NAME, ".*.tmp"))
         else:

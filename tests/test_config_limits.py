@@ -146,10 +146,10 @@ def test_a_resolver_of_the_calling_program_is_not_called(folder):
     assert called == []
 
 
-def doubling(n: int, form: str) -> str:
+def doubling(n: int, form: str, written: str = "problem.tuned.{}") -> str:
     lines = [f"    a0: {'x' * 50}"]
     for k in range(n):
-        ref = f"${{problem.tuned.a{k}}}"
+        ref = f"${{{written.format(f'a{k}')}}}"
         value = {"text": f"'{ref}{ref}'", "dict": f"{{p: '{ref}', q: '{ref}'}}", "list": f"['{ref}', '{ref}']"}[form]
         lines.append(f"    a{k + 1}: {value}")
     return "problem:\n  tuned:\n" + "\n".join(lines)
@@ -159,6 +159,11 @@ BOMBS = {
     "text": (doubling(40, "text"), "grow"),
     "dict": (doubling(40, "dict"), "grow"),
     "list": (doubling(40, "list"), "grow"),
+    "brackets": (doubling(40, "text", "[problem][tuned][{}]"), "grow"),
+    "relative brackets": (doubling(40, "text", ".[{}]"), "grow"),
+    "mixed brackets": (doubling(40, "text", "problem.tuned[{}]"), "grow"),
+    "tuned": (doubling(40, "text", "tuned:{}"), "grow"),
+    "quoted": (doubling(40, "text", 'tuned:"{}"'), "grow"),
     "circle": ("problem: {tuned: {a: '${problem.tuned.b}', b: '${problem.tuned.a}'}}", "circle"),
     "itself": ("problem: {tuned: {a: '${problem.tuned}'}}", "circle"),
     "relative": ("problem: {tuned: {a: '${.b}', b: '${..tuned.a}'}}", "circle"),

@@ -79,6 +79,18 @@ def test_objects_and_texts_say_the_same() -> None:
     assert one.problem == two.problem and np.array_equal(one.theta, two.theta)
 
 
+def test_annotations_that_only_a_function_knows_do_no_harm() -> None:
+    from typing import Literal
+
+    @dataclass(frozen=True)
+    class Local(Ring):
+        kind: Literal["a", "b"] = "a"
+        rate: float = 1.0
+
+    configuration = configuration_of_objects(Local(), ["problem.kind=b", "problem.rate=2"])
+    assert (configuration.setup.problem.kind, configuration.setup.problem.rate) == ("b", 2.0)
+
+
 def test_defaults_of_objects_are_those_of_configs(folder: Path) -> None:
     ours = configuration_of_objects(Poisson(), [])
     theirs = validate(compose(["~problem.tuned", "problem.conditions=soft", "backbone=kan"])[0])
@@ -129,6 +141,16 @@ def test_what_is_saved_is_a_whole_run(solution: kanpinn.Solution, tmp_path: Path
         loaded.save(tmp_path / "copy")
     for command in ("inspect", "plot", "compare", "report"):
         assert main([command, str(run)]) == 0
+
+
+def test_a_folder_that_cannot_take_a_run_is_refused(solution: kanpinn.Solution, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        solution.save(file)
+    saved = kanpinn.load(solution.save(tmp_path / "run"), problem=Ring())
+    with pytest.raises(UserError, match="lies within the run folder"):
+        saved.save(tmp_path / "run" / "copy")
 
 
 def test_a_class_in_no_file_is_asked_for(tmp_path: Path, capsys) -> None:

@@ -7,10 +7,10 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from kanpinn.errors import shown
-from kanpinn.options import Option, expected, explained
+from kanpinn.options import Option, expected, explained, type_hints
 
 WIDTH = 80
 _USAGE = """\
@@ -94,7 +94,7 @@ def _keys(group: str, name: str) -> Iterator[tuple[str, str, str]]:
     cls = _class(group, name)
     yield from explained(cls, group)
     if group == "problem":
-        hints, described = get_type_hints(cls), _attributes(cls)
+        hints, described = type_hints(cls), _attributes(cls)
         for field in fields(cls):
             above = 0 if field.name in cls.positive else None
             yield f"problem.{field.name}", expected(hints[field.name], Option("", above=above)), described[field.name]

@@ -240,7 +240,7 @@ def _solution(context: RunContext, solver: Solver, results: Results, stopped: St
 
     def write(folder: Path) -> None:
         configuration = context.configuration
-        with held(folder):
+        with held(folder), caller_state(configuration.settings.threads):
             log = open_folder(configuration, folder)
             log.add(*context.log.lines)
             saved = checkpoints.Checkpoints(folder, configuration)

@@ -142,14 +142,16 @@ class _Sizes:
             resolver, argument, dots, name = form.groups()
             if name is not None:
                 base = path[: -len(dots)] if dots else ()
-                yield from self._at((*base, *re.split(r"[.\[\]]+", name.rstrip("]"))))
+                yield from self._at((*base, *filter(None, re.split(r"[.\[\]]+", name))))
             elif resolver == "hydra":
                 yield from self._at(("hydra", *argument.split(".")))
             elif resolver == "tuned":
                 backbone = self.root.get("backbone")
                 chosen = str(backbone.get("name", "")) if isinstance(backbone, dict) else ""
+                if "${" in chosen:
+                    yield from self._at(("problem", "tuned"))
                 for place in ((chosen,), ()):
-                    yield from self._at(("problem", "tuned", *place, *argument.split(".")))
+                    yield from self._at(("problem", "tuned", *place, *argument.strip("'\"").split(".")))
 
     def _at(self, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         """The path if there is a node, or that of an interpolation on the way to it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, get_type_hints
+from typing import Any
 
 from kanpinn.backbones import BACKBONES, Kan
 from kanpinn.errors import UserError, unknown_key
@@ -13,7 +13,7 @@ from kanpinn.loggers import Logger, NoLogger
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Nested
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer
-from kanpinn.options import conform
+from kanpinn.options import conform, type_hints
 from kanpinn.pde.problem import Problem
 from kanpinn.samplers import Adaptive, Sampler
 from kanpinn.settings.configuration import Configuration, Settings
@@ -98,7 +98,7 @@ def _problem_texts(problem: Problem, texts: list[str]) -> tuple[Problem, Any, li
         return problem, "soft", others
     from kanpinn.settings.overrides import single_values
 
-    hints, names = get_type_hints(type(problem)), [field.name for field in fields(problem)]
+    hints, names = type_hints(type(problem)), [field.name for field in fields(problem)]
     changed, conditions = {}, "soft"
     for key, value in single_values(own).items():
         name = key.removeprefix("problem.")
