@@ -24,6 +24,8 @@ import kanpinn
 from kanpinn import Box, Condition, KanpinnWarning, Problem, UserError
 from kanpinn.cli.main import main
 from kanpinn.io.check import check
+from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
+from kanpinn.run import checkpoints
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.objects import configuration_of_objects
@@ -151,6 +153,15 @@ def test_a_folder_that_cannot_take_a_run_is_refused(solution: kanpinn.Solution, 
     saved = kanpinn.load(solution.save(tmp_path / "run"), problem=Ring())
     with pytest.raises(UserError, match="lies within the run folder"):
         saved.save(tmp_path / "run" / "copy")
+
+
+def test_a_run_of_another_version_is_refused_in_a_line(solution: kanpinn.Solution, tmp_path: Path) -> None:
+    run = solution.save(tmp_path / "run")
+    file = checkpoints.newest(run).path
+    arrays, meta = read_checkpoint(file)
+    write_checkpoint(file, arrays, {key: value for key, value in meta.items() if key != "edits"})
+    with pytest.raises(UserError, match=r"of another version of kanpinn \(it has no 'edits'\); solve anew"):
+        kanpinn.load(run, problem=Ring())
 
 
 def test_a_class_in_no_file_is_asked_for(tmp_path: Path, capsys) -> None:

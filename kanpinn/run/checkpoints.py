@@ -237,7 +237,9 @@ def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Res
         levels = [int(level) for level in checkpoint.meta["levels"]]
         edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]
         theta = tensor(arrays["theta"], "cpu")
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise UserError(f"{path}: of another version of kanpinn (it has no {error}); solve anew") from error
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
     setup, schedule = configuration.setup, configuration.setup.schedule
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
