@@ -150,7 +150,7 @@ class Contest:
         """The residual `[N]` by jets."""
         u = self.backbone.forward(theta, self.points, self.space, tape)
         field = Jet(self.space, u.data[..., 0])
-        return self.case.residual({name: field[name] for name in self.space.indices})
+        return self.case.residual({"".join(index): field[index] for index in self.space.indices})
 
     def gradient(self, residual: Callable[[Tensor], Tensor]) -> Tensor:
         """The gradient `[P]` of the mean square of a residual."""

@@ -70,7 +70,7 @@ class Plain:
         points = points.detach().requires_grad_(True)
         u = {"": self.forward(theta, points)}
         passes: dict[str, Tensor] = {}
-        for name in self.space.indices[1:]:
+        for name in map("".join, self.space.indices[1:]):  # coordinates of one letter
             inner, last = name[:-1], name[-1]
             if inner not in passes:
                 (passes[inner],) = torch.autograd.grad(u[inner].sum(), points, create_graph=True)
@@ -83,7 +83,7 @@ class Plain:
 
     def _pointwise(self, theta: Tensor, point: Tensor) -> Tensor:
         """The residual at one point `[d]`; inner derivatives come along as auxiliary values, none is computed twice."""
-        inner = sorted({name[:-1] for name in self.space.indices[1:]}, key=len)
+        inner = sorted({"".join(index[:-1]) for index in self.space.indices[1:]}, key=len)
         chain = all(b.startswith(a) for a, b in pairwise(inner))
         if not chain:
             raise NotImplementedError("expected derivatives that continue one another, such as t, x, xx, xxx")

@@ -19,6 +19,7 @@ from kanpinn.errors import KanpinnWarning, UserError, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.io import lock
 from kanpinn.io.solution import SolutionFile, read_solution
+from kanpinn.jets.indices import index_of
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import inside
 
@@ -86,9 +87,10 @@ class Solution:
             UserError: If a name is unknown or the points have another shape.
         """
         self._check_unknown(unknown)
-        for letter in coordinates:
-            if letter not in self.problem.domain.names:
-                raise unknown_choice("coordinate", letter, self.problem.domain.names)
+        try:
+            index_of(coordinates, self.problem.domain.names)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         return evaluate(self._residuals, self.theta, self._points(points), coordinates)[unknown]
 
     @property

@@ -12,8 +12,10 @@ import torch
 from support.naive_network import at_points
 from torch import Tensor
 
+from kanpinn.jets.cotangents import chain_cotangent, product_cotangent
 from kanpinn.jets.functions import FUNCTIONS
-from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent, product_cotangent
+from kanpinn.jets.indices import index_of
+from kanpinn.jets.jet import Jet, JetSpace
 
 NAMES = ("x", "y", "t")
 THIRD = tuple("".join(c) for c in itertools.combinations_with_replacement(NAMES, 3))
@@ -35,6 +37,10 @@ EXPRESSIONS: dict[str, Callable[..., Tensor]] = {
     "composition": lambda x, y, t: torch.tanh(torch.sin(x * y) + t**2) / torch.cosh(x - t),
     "logarithm": lambda x, y, t: torch.log(2 + x * y) * torch.sqrt(3 + t * x) - torch.sinh(y),
     "kinks": lambda x, y, t: abs(x - 0.1) * y + torch.abs(t * y) ** 3,
+    "choices": lambda x, y, t: (
+        torch.where(x > y * t, torch.sin(x * t), 2.0) * torch.maximum(x, y) + torch.minimum(t, x)
+    ),
+    "angles": lambda x, y, t: torch.atan2(x * t + y, y - t) * x + torch.atan2(y, torch.ones_like(POINTS[0, 0]) * 0.3),
     "gates": lambda x, y, t: torch.sigmoid(x - y) * t + torch.nn.functional.silu(x * t),
 }
 POINTS = torch.from_numpy(np.random.default_rng(0).uniform(-0.9, 0.9, (7, 3)))
@@ -57,10 +63,55 @@ def test_expressions_carry_their_derivatives(expression: Callable[..., Tensor], 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_the_right_derivatives(name: str) -> None:
-    x = torch.linspace(0.2, 0.9 if name == "asin" else 3, 9, dtype=torch.float64)[:, None]
+    x = torch.linspace(0.2, 0.9 if name in ("asin", "acos") else 1.5 if name == "tan" else 3, 9, dtype=torch.float64)[
+        :, None
+    ]
     function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
     jet = function(JetSpace(("x",), ("xxxxx",)).variables(x)[0])
     check(jet, lambda p: function(p[0]), x, ("x",))
+
+
+def test_comparisons_look_at_values_from_either_side() -> None:
+    points = torch.tensor([[-1.0], [0.0], [2.0]], dtype=torch.float64)
+    (x,) = JetSpace(("x",), ("x",)).variables(points)
+    zero = torch.zeros(3, dtype=torch.float64)
+    assert (x < 0).tolist() == (zero > x).tolist() == torch.gt(zero, x).tolist() == [True, False, False]
+    assert (x <= zero).tolist() == (x <= 0).tolist() == (zero >= x).tolist() == [True, True, False]
+    assert (x > x * x).tolist() == [False, False, False]
+    assert (x * x >= x).tolist() == [True, True, True]
+
+
+def test_the_angle_is_right_in_every_quadrant_and_on_the_axes() -> None:
+    space = JetSpace(("x", "y"), ("xx", "yy"))
+    at = torch.linspace(-math.pi, math.pi, 17, dtype=torch.float64)[:-1]
+    x, y = space.variables(torch.stack([3 * torch.cos(at), 3 * torch.sin(at)], dim=1))
+    angle = torch.atan2(y, x)
+    assert torch.allclose(angle[""].cos(), at.cos()) and torch.allclose(angle[""].sin(), at.sin())
+    assert torch.allclose(angle["x"], -at.sin() / 3) and torch.allclose(angle["y"], at.cos() / 3)
+    assert torch.allclose(angle["xx"], -angle["yy"])  # harmonic
+
+
+def test_coordinates_may_have_names_of_any_length() -> None:
+    names = ("r", "theta", "t")
+    space = JetSpace(names, ("rr", "theta_theta", "rtheta", "t"))
+    r, theta, t = space.variables(POINTS)
+    jet = torch.exp(r * t) * torch.sin(3 * theta)
+    check(jet, lambda p: torch.exp(p[0] * p[2]) * torch.sin(3 * p[1]), names=names)
+    assert torch.equal(jet["thetar"], jet["r_theta"])
+    with pytest.raises(KeyError):
+        jet["th"]
+
+
+@pytest.mark.parametrize("name", ["thet", "_", "x__x", "z"])
+def test_a_name_that_is_no_chain_of_coordinates_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is not made of the coordinates x, theta"):
+        index_of(name, ("x", "theta"))
+
+
+def test_a_name_of_two_readings_needs_separators() -> None:
+    with pytest.raises(ValueError, match="can be read in more than one way; put '_'"):
+        index_of("abc", ("a", "bc", "ab", "c"))
+    assert index_of("ab_c", ("a", "bc", "ab", "c")) == ("ab", "c")
 
 
 def test_absolute_value_at_its_kink_has_the_slope_from_the_right() -> None:
@@ -87,12 +138,12 @@ def test_products_with_tensors_and_from_the_left() -> None:
 
 def test_lower_derivatives_come_along_and_no_others() -> None:
     space = JetSpace(("x", "t"), ("t", "xxt"))
-    assert space.indices == ("", "x", "t", "xx", "xt", "xxt")
+    assert space.indices == ((), ("x",), ("t",), ("x", "x"), ("x", "t"), ("x", "x", "t"))
     assert space.order == 3
-    assert JetSpace(("x", "t"), ()).indices == ("",)
+    assert JetSpace(("x", "t"), ()).indices == ((),)
 
 
-def test_the_order_of_letters_does_not_matter() -> None:
+def test_the_order_of_coordinates_does_not_matter() -> None:
     space = JetSpace(("x", "t"), ("tx",))
     x, t = space.variables(torch.tensor([[2.0, 3.0]], dtype=torch.float64))
     jet = x * x * t
@@ -108,7 +159,7 @@ def test_a_derivative_not_declared_is_a_key_error(name: str) -> None:
 
 
 def test_a_derivative_by_an_unknown_coordinate_is_refused() -> None:
-    with pytest.raises(ValueError, match="'z' is not among the coordinates x, t"):
+    with pytest.raises(ValueError, match="'xz' is not made of the coordinates x, t"):
         JetSpace(("x", "t"), ("xz",))
 
 

@@ -121,7 +121,7 @@ def reference_point(problem: Problem, points: Tensor) -> Point:
     values = by_name(problem, problem.reference(Coordinates(names, columns)))
     jets = {}
     for unknown, value in values.items():
-        derivatives = {"": value}
+        derivatives = {(): value}
         for index in space.indices[1:]:
             below = derivatives[index[:-1]].sum()
             column = columns[names.index(index[-1])]
@@ -464,7 +464,7 @@ def test_corner_function_is_that_of_polar_coordinates_with_its_derivatives():
     jet = module.corner(*space.variables(points))
     x, y = (points[:, k].clone().requires_grad_() for k in range(2))
     theta = torch.atan2(y, x) + 2 * math.pi * (y < 0).to(y)
-    below = {"": (x * x + y * y) ** (1 / 3) * torch.sin(2 / 3 * theta)}
+    below = {(): (x * x + y * y) ** (1 / 3) * torch.sin(2 / 3 * theta)}
     for name in space.indices[1:]:
         column = {"x": x, "y": y}[name[-1]]
         (below[name],) = torch.autograd.grad(below[name[:-1]].sum(), column, create_graph=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent
+from kanpinn.jets.cotangents import chain_cotangent
+from kanpinn.jets.jet import Jet, JetSpace
 
 
 def basis_jets(data: Tensor, space: JetSpace, derivatives: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kanpinn.jets.cotangents import chain_cotangent
 from kanpinn.jets.functions import silu_derivatives
-from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent
+from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.splines import bspline, piecewise
 
 

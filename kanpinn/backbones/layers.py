@@ -13,8 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.layer import Layer
+from kanpinn.jets.cotangents import chain_cotangent, product_cotangent
 from kanpinn.jets.functions import FUNCTIONS
-from kanpinn.jets.jet import Jet, JetSpace, chain_cotangent, product_cotangent
+from kanpinn.jets.jet import Jet, JetSpace
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
 
 
 def evaluate(residuals: Residuals, theta: Tensor, points: Tensor, derivative: str = "") -> dict[str, np.ndarray]:
-    """The unknowns, or their derivative by some coordinates' letters, at points `[N, d]`: `[N]` float64 each."""
+    """The unknowns, or their derivative by some coordinates, at points `[N, d]`: `[N]` float64 each."""
     space = JetSpace(residuals.problem.domain.names, (derivative,) if derivative else ())
     out: dict[str, list[np.ndarray]] = {name: [] for name in residuals.problem.unknowns}
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import final
 
@@ -27,8 +28,8 @@ class Box(Region):
         upper: Upper ends, one per coordinate.
 
     Raises:
-        UserError: If an interval is empty, not finite or too narrow for its distance from 0, or a name is not one
-            letter.
+        UserError: If an interval is empty, not finite or too narrow for its distance from 0, or a name is not a word
+            without underscores, or a chain of the others.
     """
 
     def __init__(self, **intervals: tuple[float, float]) -> None:
@@ -36,6 +37,10 @@ class Box(Region):
         self.names = tuple(intervals)
         self.lower = tuple(a for a, _ in ends)
         self.upper = tuple(b for _, b in ends)
+        for name in intervals:
+            others = sorted(set(intervals) - {name})
+            if re.fullmatch(f"(?:{'|'.join(others)})+", name):
+                raise UserError(f"Box: {name} reads like a derivative by {', '.join(others)}; take another name")
 
     def __repr__(self) -> str:
         return f"Box({', '.join(f'{name}={self.interval(name)}' for name in self.names)})"
@@ -86,8 +91,10 @@ def _ends(name: str, interval: tuple[float, float]) -> tuple[float, float]:
         a, b = (float(end) for end in interval)
     except (TypeError, ValueError):
         raise UserError(f"Box({name}={interval!r}): expected two numbers, such as {name}=(0, 1)") from None
-    if len(name) != 1 or not (math.isfinite(b - a) and a < b):
-        raise UserError(f"Box({name}=({a}, {b})): expected a one-letter name and finite ends with lower < upper")
+    if not name.isalnum() or name[0].isdigit() or not (math.isfinite(b - a) and a < b):
+        raise UserError(
+            f"Box({name}=({a}, {b})): expected a name of letters and digits and finite ends with lower < upper"
+        )
     if b - a < FEWEST_NUMBERS * math.ulp(max(abs(a), abs(b))):
         raise UserError(
             f"Box({name}=({a}, {b})): too narrow so far from 0, its numbers lie {math.ulp(max(abs(a), abs(b))):.2g} "

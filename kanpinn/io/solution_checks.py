@@ -27,7 +27,7 @@ def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], field
         rising = (
             values.dtype.kind == "f" and values.ndim == 1 and np.isfinite(values).all() and (np.diff(values) > 0).all()
         )
-        if len(name) != 1 or not rising:
+        if not rising:
             raise ValueError(f"coordinate '{name}' is not a rising sequence of numbers")
     shape = tuple(len(coordinates[name]) for name in axes)
     if not coordinates or 0 in shape or not fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -107,6 +108,36 @@ def erfc_derivatives(x: Tensor, order: int) -> list[Tensor]:
     return out
 
 
+def erf_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The error function and its derivatives to `order` at x `[...]`: 1 − erfc."""
+    return [torch.erf(x), *(-y for y in erfc_derivatives(x, order)[1:])]
+
+
+def tan_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """Tan and its derivatives to `order` at x `[...]`, as polynomials in tan: y′ = 1 + y² (DLMF 4.20.4)."""
+    y, powers = torch.tan(x), [0.0, 1.0]
+    out = [y]
+    for _ in range(order):
+        # d/dx Σ c_i yⁱ = Σ c_i i (yⁱ⁻¹ + yⁱ⁺¹)
+        slopes = [i * c for i, c in enumerate(powers)]
+        powers = [a + b for a, b in zip([*slopes[1:], 0.0, 0.0], [0.0, *slopes], strict=True)]
+        out.append(reduce(lambda total, c: total * y + c, reversed(powers), torch.zeros_like(y)))
+    return out
+
+
+def atan_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The inverse tangent and its derivatives to `order` at x `[...]`.
+
+    (1 + x²) f⁽ⁿ⁺¹⁾ = −2n x f⁽ⁿ⁾ − n(n − 1) f⁽ⁿ⁻¹⁾: Leibniz' rule on (1 + x²) f′ = 1 (DLMF 4.24.15).
+    """
+    out, rest = [torch.atan(x)], 1 + x * x
+    if order:
+        out.append(1 / rest)
+    for n in range(1, order):
+        out.append((-2 * n * x * out[n] - n * (n - 1) * out[n - 1]) / rest)
+    return out
+
+
 def asin_derivatives(x: Tensor, order: int) -> list[Tensor]:
     """The inverse sine and its derivatives to `order` at x `[...]` within (−1, 1).
 
@@ -118,6 +149,11 @@ def asin_derivatives(x: Tensor, order: int) -> list[Tensor]:
     for n in range(1, order):
         out.append(((2 * n - 1) * x * out[n] + (n - 1) ** 2 * out[n - 1]) / rest)
     return out
+
+
+def acos_derivatives(x: Tensor, order: int) -> list[Tensor]:
+    """The inverse cosine and its derivatives to `order` at x `[...]` within (−1, 1): π/2 − asin."""
+    return [torch.acos(x), *(-y for y in asin_derivatives(x, order)[1:])]
 
 
 Derivatives = Callable[[Tensor, int], list[Tensor]]
@@ -133,7 +169,11 @@ FUNCTIONS: dict[str, Derivatives] = {
     "sinh": sinh_derivatives,
     "cosh": cosh_derivatives,
     "abs": abs_derivatives,
+    "tan": tan_derivatives,
     "asin": asin_derivatives,
+    "acos": acos_derivatives,
+    "atan": atan_derivatives,
+    "erf": erf_derivatives,
     "erfc": erfc_derivatives,
 }
 """Scalar functions with all their derivatives, by the name torch gives them."""

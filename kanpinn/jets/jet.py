@@ -8,7 +8,7 @@ like numbers and go through `torch.sin`, `torch.exp` and the like; layers use `J
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add, mul
@@ -18,21 +18,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.jets.functions import FUNCTIONS
+from kanpinn.jets.indices import Index, index_of, set_partitions
 
 Monomial = tuple[tuple[int, ...], int]
 """Positions of the jet components that are multiplied, and how often the product occurs."""
-
-
-def _set_partitions(items: tuple[int, ...]) -> Iterable[list[tuple[int, ...]]]:
-    """Yield every partition of `items` into non-empty blocks."""
-    if not items:
-        yield []
-        return
-    first, rest = items[0], items[1:]
-    for partition in _set_partitions(rest):
-        yield [(first,), *partition]
-        for k, block in enumerate(partition):
-            yield [*partition[:k], (first, *block), *partition[k + 1 :]]
 
 
 @dataclass(frozen=True)
@@ -40,11 +29,11 @@ class JetSpace:
     """The derivatives that travel through a network together.
 
     Attributes:
-        coordinates: Names of the independent variables, one letter each, in the order of the input columns.
+        coordinates: Names of the independent variables, in the order of the input columns.
         derivatives: The derivatives asked for, such as `("t", "x", "xx")`; all lower ones are added.
 
     Raises:
-        ValueError: If a derivative names an unknown coordinate.
+        ValueError: If a derivative is not made of the coordinates.
     """
 
     coordinates: tuple[str, ...]
@@ -52,62 +41,57 @@ class JetSpace:
 
     def __post_init__(self) -> None:
         for name in self.derivatives:
-            for letter in name:
-                if letter not in self.coordinates:
-                    raise ValueError(
-                        f"derivative '{name}': '{letter}' is not among the coordinates {', '.join(self.coordinates)}"
-                    )
+            index_of(name, self.coordinates)
 
-    def canonical(self, name: str) -> str:
-        """Order the letters of a derivative as the coordinates are ordered ("tx" becomes "xt")."""
-        return "".join(sorted(name, key=self.coordinates.index))
+    def canonical(self, name: str | Index) -> Index:
+        """Order the coordinates of a derivative as those of the space are ("tx" becomes ("x", "t"))."""
+        index = index_of(name, self.coordinates) if isinstance(name, str) else name
+        return tuple(sorted(index, key=self.coordinates.index))
 
     @cached_property
-    def indices(self) -> tuple[str, ...]:
-        """Every derivative carried, the value "" first, by order and then by coordinate."""
-        lower: set[str] = {""}
+    def indices(self) -> tuple[Index, ...]:
+        """Every derivative carried, the value () first, by order and then by coordinate."""
+        lower: set[Index] = {()}
         todo = [self.canonical(name) for name in self.derivatives]
         while todo:
-            name = todo.pop()
-            if name not in lower:
-                lower.add(name)
-                todo.extend(name[:k] + name[k + 1 :] for k in range(len(name)))
+            index = todo.pop()
+            if index not in lower:
+                lower.add(index)
+                todo.extend(index[:k] + index[k + 1 :] for k in range(len(index)))
         return tuple(sorted(lower, key=lambda n: (len(n), [self.coordinates.index(c) for c in n])))
 
     @cached_property
     def order(self) -> int:
         """The highest derivative order carried."""
-        return max(len(name) for name in self.indices)
+        return max(len(index) for index in self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def position(self, name: str) -> int:
+    def position(self, name: str | Index) -> int:
         """Position of the derivative `name` on the jet axis, "" for the value; raises KeyError if it is not carried."""
-        if any(letter not in self.coordinates for letter in name):
-            raise KeyError(name)
-        canonical = self.canonical(name)
-        if canonical not in self._positions:
-            raise KeyError(name)
-        return self._positions[canonical]
+        try:
+            return self._positions[self.canonical(name)]
+        except ValueError:
+            raise KeyError(name) from None
 
     @cached_property
-    def _positions(self) -> dict[str, int]:
-        return {name: k for k, name in enumerate(self.indices)}
+    def _positions(self) -> dict[Index, int]:
+        return {index: k for k, index in enumerate(self.indices)}
 
     @cached_property
     def chain(self) -> tuple[tuple[tuple[Monomial, ...], ...], ...]:
         """Faà di Bruno's formula: `chain[a][d-1]` lists the products of inner derivatives with f⁽ᵈ⁾ in (f∘g)_a.
 
-        Derivation: (f∘g)_a = Σ over set partitions π of the letters of a of f^(|π|)(g) Π_{B∈π} g_B (Hardy,
+        Derivation: (f∘g)_a = Σ over set partitions π of the coordinates in a of f^(|π|)(g) Π_{B∈π} g_B (Hardy,
         Electron. J. Combin. 13, 2006, R1, eq. 2).
         """
         table = []
-        for name in self.indices:
-            by_order: list[Counter[tuple[int, ...]]] = [Counter() for _ in name]
-            for partition in _set_partitions(tuple(range(len(name)))):
+        for index in self.indices:
+            by_order: list[Counter[tuple[int, ...]]] = [Counter() for _ in index]
+            for partition in set_partitions(tuple(range(len(index)))):
                 if partition:
-                    blocks = sorted(self._positions["".join(name[k] for k in sorted(block))] for block in partition)
+                    blocks = sorted(self._positions[tuple(index[k] for k in sorted(block))] for block in partition)
                     by_order[len(partition) - 1][tuple(blocks)] += 1
             table.append(tuple(tuple(counter.items()) for counter in by_order))
         return tuple(table)
@@ -116,11 +100,11 @@ class JetSpace:
     def leibniz(self) -> tuple[tuple[tuple[int, int, int], ...], ...]:
         """The product rule: `leibniz[a]` lists (b, c, count) with (f g)_a = Σ count · f_b g_c."""
         table = []
-        for name in self.indices:
+        for index in self.indices:
             terms: Counter[tuple[int, int]] = Counter()
-            for mask in range(2 ** len(name)):
-                left = "".join(c for k, c in enumerate(name) if mask >> k & 1)
-                right = "".join(c for k, c in enumerate(name) if not mask >> k & 1)
+            for mask in range(2 ** len(index)):
+                left = tuple(c for k, c in enumerate(index) if mask >> k & 1)
+                right = tuple(c for k, c in enumerate(index) if not mask >> k & 1)
                 terms[self._positions[left], self._positions[right]] += 1
             table.append(tuple((b, c, count) for (b, c), count in terms.items()))
         return tuple(table)
@@ -131,8 +115,8 @@ class JetSpace:
         for k, name in enumerate(self.coordinates):
             data = points.new_zeros(len(self), len(points))
             data[0] = points[:, k]
-            if name in self._positions:
-                data[self._positions[name]] = 1.0
+            if (name,) in self._positions:
+                data[self._positions[name,]] = 1.0
             jets.append(Jet(self, data))
         return jets
 
@@ -162,7 +146,7 @@ class Jet:
         """The undifferentiated part `[...]`."""
         return self.data[0]
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str | Index) -> Tensor:
         """The derivative `name` `[...]`, "" for the value; raises KeyError if it is not carried."""
         return self.data[self.space.position(name)]
 
@@ -193,6 +177,18 @@ class Jet:
             return found if count == 1 else found * count
 
         return reduce(add, (product(*term) for term in terms))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self.value < _value(other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return self.value <= _value(other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self.value > _value(other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self.value >= _value(other)
 
     def __abs__(self) -> Jet:
         return self.compose(FUNCTIONS["abs"](self.value, self.space.order))
@@ -267,58 +263,48 @@ class Jet:
             return getattr(left, operation)(right) if isinstance(left, Jet) else getattr(right, reflected)(left)
         if name in ("neg", "negative"):
             return -args[0]
-        raise TypeError(f"torch.{name} is not defined for jets; use one of {', '.join(sorted(FUNCTIONS))}")
+        if name in _CHOICES and not kwargs:
+            return _CHOICES[name](*args)
+        known = ", ".join(sorted([*FUNCTIONS, *_CHOICES]))
+        raise TypeError(f"torch.{name} is not defined for jets; use one of {known}")
 
 
-def chain_cotangent(
-    jet: Jet, scaled: Callable[[int, int], Tensor], monomials: Sequence[Sequence[Tensor]] | None = None
-) -> Tensor:
-    """Pull a cotangent back through Faà di Bruno's formula.
-
-    With (f∘g)_a = Σ_d f⁽ᵈ⁾(g) M_{a,d}, the value of g collects Σ_{a,d} λ_a f⁽ᵈ⁺¹⁾ M_{a,d}, and each factor of a
-    monomial of M_{a,d} collects λ_a f⁽ᵈ⁾ times the other factors.
-
-    Args:
-        jet: The inner jet g, `[C, ...]`.
-        scaled: Gives λ_a f⁽ᵈ⁾ `[...]`, summed over whatever f maps to, for the position a and order d = 1 … |a| + 1.
-        monomials: The M_{a,d}, by a and then by d from 1, if they are known.
-
-    Returns:
-        The cotangent of `jet.data`, `[C, ...]`.
-    """
-    data = jet.data.unbind(0)
-    total = torch.zeros_like(jet.data)
-    out = total.unbind(0)
-    out[0].copy_(scaled(0, 1))
-    for a, by_order in enumerate(jet.space.chain[1:], start=1):
-        for d, terms in enumerate(by_order, start=1):
-            monomial = monomials[a][d - 1] if monomials else data[a] if d == 1 else jet.monomial(terms)
-            out[0].addcmul_(monomial, scaled(a, d + 1))
-            here = scaled(a, d)
-            for positions, count in terms:
-                for k, position in enumerate(positions):
-                    others = positions[:k] + positions[k + 1 :]
-                    if not others:
-                        out[position].add_(here, alpha=count)
-                        continue
-                    factor = here
-                    for other in others[:-1]:
-                        factor = factor * data[other]
-                    out[position].addcmul_(factor, data[others[-1]], value=count)
-    return total
+def _jets(*values: Any) -> list[Jet]:
+    """Return jets, numbers and tensors as jets of one space; raises TypeError where none is a jet."""
+    like = next((value for value in values if isinstance(value, Jet)), None)
+    if like is None:
+        raise TypeError("none of the values is a jet")
+    return [
+        v if isinstance(v, Jet) else like.space.constant(torch.as_tensor(v).to(like.data).expand_as(like.value))
+        for v in values
+    ]
 
 
-def product_cotangent(other: Jet, cotangent: Tensor) -> Tensor:
-    """Pull a cotangent λ `[C, ...]` back through the product rule with a factor g, to that of f.
+def _value(other: Any) -> Any:
+    return other.value if isinstance(other, Jet) else other
 
-    With (f g)_a = Σ count · f_b g_c, the component f_b collects Σ count · λ_a g_c.
-    """
-    out = torch.zeros_like(other.data)
-    for a, terms in enumerate(other.space.leibniz):
-        for b, c, count in terms:
-            out[b].addcmul_(cotangent[a], other.data[c], value=count)
-    return out
 
+def _where(condition: Tensor, a: Any, b: Any) -> Jet:
+    """Choose point by point between two values; the derivatives are those of the chosen one."""
+    left, right = _jets(a, b)
+    return Jet(left.space, torch.where(condition, left.data, right.data))
+
+
+def _atan2(y: Any, x: Any) -> Jet:
+    """Return the angle of (x, y): but for a constant atan(y/x) or −atan(x/y), whichever divides by the larger."""
+    y, x = _jets(y, x)
+    flat = x.value.abs() >= y.value.abs()
+    angle = _where(flat, torch.atan(y / _where(flat, x, 1.0)), -torch.atan(x / _where(flat, 1.0, y)))
+    return Jet(y.space, torch.cat([torch.atan2(y.value, x.value)[None], angle.data[1:]]))
+
+
+_CHOICES: dict[str, Callable[..., Jet]] = {
+    "where": _where,
+    "atan2": _atan2,
+    "maximum": lambda a, b: _where(_value(a) >= _value(b), a, b),
+    "minimum": lambda a, b: _where(_value(a) <= _value(b), a, b),
+}
+"""Functions of several values, jets among them."""
 
 _DIVISION = ("__truediv__", "__rtruediv__")
 _OPERATORS: dict[str, tuple[str, str]] = {
@@ -327,5 +313,9 @@ _OPERATORS: dict[str, tuple[str, str]] = {
     "mul": ("__mul__", "__rmul__"),
     "pow": ("__pow__", "__rpow__"),
     **dict.fromkeys(("div", "true_divide", "truediv"), _DIVISION),
+    "lt": ("__lt__", "__gt__"),
+    "le": ("__le__", "__ge__"),
+    "gt": ("__gt__", "__lt__"),
+    "ge": ("__ge__", "__le__"),
 }
 """Methods of a jet for torch's operators: for a jet on the left, and for one on the right alone."""

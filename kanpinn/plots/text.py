@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.mathtext import MathTextParser
 
 from kanpinn.io.solution import SolutionFile
 
-GREEK = "alpha|beta|gamma|delta|epsilon|kappa|lambda|mu|nu|rho|sigma|tau|omega"
+_LETTERS = "α β γ δ ε ζ η θ κ λ μ ν ξ ρ σ τ φ χ ψ ω"
+GREEK = {unicodedata.name(letter).split()[-1].lower().replace("lamda", "lambda"): letter for letter in _LETTERS[::2]}
+"""Greek letters by name."""
+
+NAMES = "|".join(sorted(GREEK, key=len, reverse=True))
+_CHAIN = re.compile(rf"(?:{NAMES}|[rstxyz]|_)+")
+
+
+def spelled(word: str, letter: Callable[[str], str]) -> str:
+    """Put letters for the Greek names in a chain of coordinates such as `thetatheta`; another word stays as it is."""
+    return re.sub(NAMES, lambda found: letter(found[0]), word).replace("_", "") if _CHAIN.fullmatch(word) else word
 
 
 @functools.cache
@@ -27,10 +38,10 @@ def _parses(text: str) -> bool:
 def formula(text: str) -> str:
     """Typeset a line such as `u_t = nu u_xx` as a formula, subscripts and Greek letters included; else as it is."""
     tex = re.sub(r"[²³]", lambda match: {"²": "^2", "³": "^3"}[match.group()], text)
-    tex = re.sub(r"_(\w+)", r"_{\1}", tex)
+    tex = re.sub(r"_(\w+)", lambda found: f"_{{{spelled(found[1], lambda name: f'{{{chr(92)}{name}}}')}}}", tex)
     tex = re.sub(r"_\{(ref|\w{4,})\}", r"_{\\mathrm{\1}}", tex)
     tex = re.sub(r"\b(sin|cos|tan|tanh|sinh|cosh|exp|log)\b", r"\\\1", tex)
-    tex = re.sub(rf"(?<![\\\w])({GREEK})\b", r"\\\1", tex)
+    tex = re.sub(rf"(?<![\\\w])({NAMES})(?![^\W_])", r"\\\1", tex)
     tex = re.sub(r"(?<![\\{\w])([A-Za-z]{3,})\b(?!_)", r"\\mathrm{\1}", tex)
     tex = re.sub(r"(?<=[\w})]) (?=[\w\\(])", r"\\,", tex.replace("·", r"\cdot "))
     tex = f"${tex}$"

@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOLDER = Path(__file__).parent
-_GREEK: dict[str, str] = dict(
-    zip(
-        ("alpha", "beta", "gamma", "delta", "epsilon", "kappa", "lambda", "mu", "nu", "rho", "sigma", "tau", "omega"),
-        "αβγδεκλμνρστω",
-        strict=True,
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -95,11 +88,11 @@ def equation(text: str) -> Markup:
     """Set a line such as `u_t = nu u_xx` in HTML: subscripts, Greek letters; everything in it is escaped."""
     from markupsafe import Markup, escape
 
-    from kanpinn.plots.text import GREEK
+    from kanpinn.plots.text import GREEK, NAMES, spelled
 
     safe = str(escape(text))
-    safe = re.sub(rf"(?<![\w&])({GREEK})(?!\w)", lambda found: _GREEK[found[1]], safe)
-    safe = re.sub(r"_(\w+)", r"<sub>\1</sub>", safe)
+    safe = re.sub(rf"(?<![\w&])({NAMES})(?![^\W_])", lambda found: GREEK[found[1]], safe)
+    safe = re.sub(r"_(\w+)", lambda found: f"<sub>{spelled(found[1], GREEK.__getitem__)}</sub>", safe)
     return Markup(safe)  # escaped above; the only tags are those just put in
 
 

@@ -67,9 +67,14 @@ def check_class(problem: Problem) -> None:
             )
     if not problem.unknowns or len(set(problem.unknowns)) < len(problem.unknowns):
         raise UserError(f"{who}: unknowns={problem.unknowns} must name at least one unknown, each once")
-    for derivative in (*problem.derivatives, *problem.periodic):
-        if not derivative or any(letter not in names for letter in derivative):
-            raise UserError(f"{who}: '{derivative}' is not made of the coordinates {', '.join(names)}")
+    for derivative in problem.derivatives:
+        try:
+            JetSpace(names, (derivative or "_",))
+        except ValueError as error:
+            raise UserError(f"{who}: {error}") from None
+    for name in problem.periodic:
+        if name not in names:
+            raise UserError(f"{who}: periodic: '{name}' is not among the coordinates {', '.join(names)}")
     symmetry = problem.symmetry
     if not isinstance(symmetry, Mapping) or not all(
         name in names and parity in PARITIES for name, parity in symmetry.items()
@@ -102,7 +107,9 @@ def check_slabs(setup: Setup) -> None:
         name = problem_name(problem)
         raise invalid("schedule.slabs", count, f"1 (problem={name} has no initial condition at the first time)")
     for condition in conditions:
-        if condition.supports != START and any(on[0] == "t" for on in condition.supports if isinstance(on, str)):
+        if condition.supports != START and any(
+            re.match("t[-+=]", on) for on in condition.supports if isinstance(on, str)
+        ):
             raise invalid(
                 "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.on})"
             )

@@ -47,7 +47,7 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
             if not _same(here.abs(), there.abs()):
                 raise UserError(f"{claim}: the equations are others at mirrored points")
         for face in problem.domain.pieces:
-            image = name + OTHER_END[face[1]] if face[0] == name else face
+            image = name + OTHER_END[face[-1]] if face[:-1] == name else face
             on_face = _onto(residuals, points, face)
             here, there = _on(residuals, theta, face, on_face), _on(residuals, theta, image, mirrored(on_face))
             if here.shape != there.shape or not _same(here, there):
@@ -77,7 +77,7 @@ def _same(one: Tensor, two: Tensor) -> bool:
 def _onto(residuals: Residuals, points: Tensor, face: str) -> Tensor:
     """Points `[N, d]` moved onto a face, `"x-"`."""
     domain, out = residuals.problem.domain, points.clone()
-    out[:, domain.names.index(face[0])] = domain.interval(face[0])["-+".index(face[1])]
+    out[:, domain.names.index(face[:-1])] = domain.interval(face[:-1])["-+".index(face[-1])]
     return out
 
 

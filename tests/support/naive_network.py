@@ -6,7 +6,7 @@ Nothing here uses kanpinn's splines, jets or layers; only the flat parameter vec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -135,10 +135,12 @@ def network(options: Options, backbone: Backbone, theta: Tensor, point: Tensor) 
     return total.reshape(-1, options.rank).sum(1)
 
 
-def derivative(f: Callable[[Tensor], Tensor], names: tuple[str, ...], letters: str) -> Callable[[Tensor], Tensor]:
+def derivative(
+    f: Callable[[Tensor], Tensor], names: tuple[str, ...], index: Iterable[str]
+) -> Callable[[Tensor], Tensor]:
     """The partial derivative of a scalar function of one point `[d]`, by nesting torch.func.grad."""
-    for letter in letters:
-        f = _partial(f, names.index(letter))
+    for name in index:
+        f = _partial(f, names.index(name))
     return f
 
 
@@ -146,6 +148,6 @@ def _partial(f: Callable[[Tensor], Tensor], k: int) -> Callable[[Tensor], Tensor
     return lambda point: grad(f)(point)[k]
 
 
-def at_points(f: Callable[[Tensor], Tensor], names: tuple[str, ...], letters: str, points: Tensor) -> Tensor:
+def at_points(f: Callable[[Tensor], Tensor], names: tuple[str, ...], index: Iterable[str], points: Tensor) -> Tensor:
     """A partial derivative of a scalar function at points `[N, d]`; `[N]`."""
-    return vmap(derivative(f, names, letters))(points)
+    return vmap(derivative(f, names, index))(points)

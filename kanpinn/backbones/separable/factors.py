@@ -112,12 +112,12 @@ class Factors(Composite):
             columns = slice(start, start + network.embedding.width)
             start = columns.stop
             order = max(index.count(name) for index in space.indices)
-            channels = [space.position(name * d) for d in range(order + 1)]
+            channels = [space.position((name,) * d) for d in range(order + 1)]
             # Mirrored points share their folded input, but not its slope.
             telling = channels[:2] if network.embedding.symmetry else channels[:1]
             first, index = distinct(data[telling][..., columns].detach().movedim(0, 1).flatten(1))
             own = data[channels][:, first, columns]
-            alone = JetSpace((name,), (name * order,) if order else ())
+            alone = JetSpace((name,), ("_".join([name] * order),) if order else ())
             lines.append(Line(alone, own, index, network.layers[0].prepare(own, alone)))
         return lines
 
