@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PEERS ?= .venv-peers
 PEERS_LIST := benchmarks/peers-constraints.txt
 
-.PHONY: solve test test-slow docs lint format clean paper peers bench bench-quick growth
+.PHONY: solve test test-slow mutants docs lint format clean paper peers bench bench-quick growth
 .DEFAULT_GOAL := solve
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -30,6 +30,19 @@ docs: $(VENV)/.installed-docs
 
 $(VENV)/.installed-docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+# Mutation testing of the numerical core: SAMPLE changes drawn by SEED, in ROOMS (such as "jets splines"; all if empty),
+# held against its tests by so many PROCESSES. The report lies in outputs/mutants.
+SAMPLE ?= 300
+SEED ?= 17
+ROOMS ?=
+PROCESSES ?= 2
+mutants: $(VENV)/.installed-mutants
+	$(BIN)/python tests/support/mutants.py --sample $(SAMPLE) --seed $(SEED) --rooms $(ROOMS) --processes $(PROCESSES)
+
+$(VENV)/.installed-mutants: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutants]'
 	touch $@
 
 # The experiments of the paper behind the method: hours; goes on where it was interrupted.
@@ -66,4 +79,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist kanpinn.egg-info
+	rm -rf $(VENV) $(PEERS) mutants build dist kanpinn.egg-info

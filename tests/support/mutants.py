@@ -1,0 +1,143 @@
+"""Mutation testing of the numerical core: a seeded sample of small changes, each held against the tests that reach it.
+
+    make mutants [SAMPLE=300] [SEED=17] [ROOMS="jets splines"] [PROCESSES=2]
+
+mutmut (`[tool.mutmut]` in pyproject.toml) writes the mutants, finds by one run of the tests named there which of them
+call which function, and forks a process for each mutant. Texts are left alone: changed messages are no numerics.
+A mutant faces the tests of its own module first, the quickest first, up to SECONDS of them, until one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import mutmut.__main__ as tool
+from mutmut.mutation import mutators
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.state import state
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
+from mutmut.utils.format_utils import get_module_from_key, mangled_name_from_mutant_name
+from mutmut.workers.isolation import MutantRunner, get_mutant_runner
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "outputs" / "mutants" / "report.md"
+SECONDS = 20.0
+MEMORY = 12 * 2**30
+CAUGHT = ("killed", "timeout", "segfault")
+
+
+def prepared(processes: int) -> MutantRunner:
+    """Write all mutants of the sources, and note by one run which tests reach which function."""
+    set_mutant_under_test("mutant_generation")
+    mutators.mutation_operators.remove((mutators.cst.BaseString, mutators.operator_string))
+    Path("mutants").mkdir(exist_ok=True)
+    copy_src_dir()
+    copy_also_copy_files()
+    setup_source_paths()
+    tool.create_mutants(processes)
+    runner = get_mutant_runner(processes)
+    tool.collect_or_load_stats(runner)
+    set_mutant_under_test("")
+    return runner
+
+
+def drawn(sample: int, seed: int, rooms: list[str]) -> list[str]:
+    """Names of a sample of the mutants in some rooms; all rooms if none is named."""
+    found = tool.collect_source_file_mutation_data(mutant_names=())[0]
+    names = sorted(name for _, name, _ in found if not rooms or name.split(".")[1] in rooms)
+    return sorted(random.Random(seed).sample(names, min(sample, len(names))))
+
+
+def tests_of(name: str) -> tuple[list[str], float]:
+    """Tests for a mutant in the order to run them, those named after its module first, and their seconds."""
+    words = get_module_from_key(name).split(".")[1:]
+
+    def order(test: str) -> tuple[bool, float]:
+        file = test.partition("::")[0]
+        return not any(word in file for word in words), state().duration_by_test[test]
+
+    kept, seconds = [], 0.0
+    for test in sorted(state().tests_by_mangled_function_name[mangled_name_from_mutant_name(name)], key=order):
+        if kept and seconds + state().duration_by_test[test] > SECONDS:
+            break
+        kept.append(test)
+        seconds += state().duration_by_test[test]
+    return kept, seconds
+
+
+def held_against_tests(runner: MutantRunner, names: list[str]) -> dict[str, str]:
+    """Run the tests of every mutant; how each ended: killed, survived, timeout, no tests."""
+    found: dict[str, str] = {}
+    begun = time.monotonic()
+
+    def collect() -> None:
+        result = runner.wait_for_result()
+        found[result.mutant_name] = status_by_exit_code[result.exit_code]
+        line = f"{len(found)}/{len(names)} {time.monotonic() - begun:.0f} s  {found[result.mutant_name]}"
+        print(f"{line}  {result.mutant_name}", flush=True)
+
+    runner.startup()
+    for name in names:
+        while not runner.has_capacity():
+            collect()
+        tests, seconds = tests_of(name)
+        runner.submit(name, tests, int(2 * (30 + 4 * seconds)), seconds)
+    runner.signal_work_complete()
+    while runner.pending_count():
+        collect()
+    runner.shutdown()
+    return found
+
+
+def report(found: dict[str, str], of: int, command: str) -> str:
+    """Rates by room, and the differences of those that no test has noticed."""
+    counts = Counter((name.split(".")[1], status in CAUGHT) for name, status in found.items())
+    caught = sum(status in CAUGHT for status in found.values())
+    lines = [f"# {caught} of {len(found)} mutants caught: {100 * caught / len(found):.1f} %", ""]
+    lines += [f"`{command}`, drawn from {of} mutants.", "", "| room | caught | of |", "|---|--:|--:|"]
+    for room in sorted({room for room, _ in counts}):
+        lines.append(f"| {room} | {counts[room, True]} | {counts[room, True] + counts[room, False]} |")
+    for name, status in sorted(found.items()):
+        if status not in CAUGHT:
+            path = Path(get_module_from_key(name).replace(".", "/") + ".py")
+            difference = get_diff_for_mutant(name, path=path)
+            lines += ["", f"`{name}` {status}", "", "```diff", difference.strip(), "```"]
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=300, help="number of mutants; 0: all")
+    parser.add_argument("--seed", type=int, default=17, help="of the sample")
+    parser.add_argument("--rooms", nargs="*", default=[], help="jets, splines, …; all by default")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[], help="these mutants, by their names, in place of a sample")
+    parser.add_argument("--keep", action="store_true", help="keep the unchanged mutants and durations of the last call")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a mutated size asks for anything
+    if not arguments.keep:
+        shutil.rmtree("mutants", ignore_errors=True)
+    runner = prepared(arguments.processes)
+    of = len(drawn(10**9, 0, arguments.rooms))
+    names = arguments.only or drawn(arguments.sample or of, arguments.seed, arguments.rooms)
+    found = held_against_tests(runner, names)
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(report(found, of, " ".join(["mutants.py", *sys.argv[1:]])), encoding="utf-8")
+    print(REPORT.read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
