@@ -20,7 +20,7 @@ import torch
 from machine import cores, cpu_model, load
 from torch import Tensor
 
-from kanpinn.splines import bspline
+from kanpinn.splines import bspline, piecewise
 from kanpinn.splines.power_relu import power_relu, relu_coefficients
 
 DEGREES = range(1, 8)
@@ -37,7 +37,7 @@ def contract(basis: Tensor, coefficients: Tensor) -> Tensor:
 
 def cox_de_boor(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Tensor:
     """All n + k basis functions by the recursion, as pykan and efficient-kan do."""
-    t = bspline.knots(n, degree).to(x)
+    t = x.new_tensor(bspline.knot_vector("uniform", n, degree))
     b = ((x[..., None] >= t[:-1]) & (x[..., None] < t[1:])).to(x)
     for p in range(1, degree + 1):
         rising = (x[..., None] - t[: -p - 1]) / (t[p:-1] - t[: -p - 1])
@@ -63,11 +63,12 @@ def local_power_relu(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Te
 
 def pieces(x: Tensor, coefficients: Tensor, n: int, degree: int) -> Tensor:
     """The k + 1 functions at work, as local polynomials: what kanpinn's layers do."""
-    cell, b = bspline.local_basis(x, n, degree)
+    cell, s, _ = bspline.locate(x, n)
+    b = piecewise.basis_derivatives(cell, s, "uniform", n, degree, 0)[0].movedim(0, -1)
     windows = coefficients.unfold(-1, degree + 1, 1).permute(1, 2, 3, 0).flatten(0, 1)  # (in·n, k+1, out)
     rows = (cell + torch.arange(x.shape[1], device=x.device) * n).flatten()
     local = windows.flatten(1).index_select(0, rows).view(len(x), -1, len(coefficients))  # (N, in·(k+1), out)
-    return torch.bmm(b[..., 0, :].reshape(len(x), 1, -1), local)[:, 0]
+    return torch.bmm(b.reshape(len(x), 1, -1), local)[:, 0]
 
 
 Evaluation = Callable[[Tensor, Tensor, int, int], Tensor]

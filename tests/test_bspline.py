@@ -1,4 +1,4 @@
-"""kanpinn.splines.bspline and fit against scipy.interpolate.BSpline and against the theorems splines obey."""
+"""B-spline bases and fits against scipy.interpolate.BSpline and against the theorems splines obey."""
 
 from __future__ import annotations
 
@@ -9,84 +9,74 @@ from scipy.interpolate import BSpline
 
 from kanpinn.errors import UserError
 from kanpinn.splines import bspline
-from kanpinn.splines.fit import fit, greville, mass_matrix
+from kanpinn.splines.piecewise import basis_derivatives, fit, greville, mass_matrix
 
 DEGREES = range(1, 8)
 COUNTS = (1, 2, 3, 7, 32)
-INTERVALS = ((-1.0, 1.0), (0.3, 2.1))
 
 
-def scipy_spline(coefficients: np.ndarray, n: int, degree: int, lower: float, upper: float) -> BSpline:
-    h = (upper - lower) / n
-    return BSpline(lower + h * np.arange(-degree, n + degree + 1), coefficients, degree, extrapolate=True)
+def basis(
+    x: torch.Tensor, n: int, degree: int, order: int = 0, spacing: str = "uniform", outside: str = "extrapolate"
+) -> torch.Tensor:
+    """All n + k basis functions, or one of their derivatives, at inputs `[N]`, `[N, n + k]`."""
+    if spacing == "uniform":
+        cell, s, slope = bspline.locate(x, n, outside=outside)
+    else:
+        cell, s, slope = bspline.locate_on(x, bspline.knot_vector(spacing, n, degree), degree, outside=outside)
+    values = basis_derivatives(cell, s, spacing, n, degree, order)[order] * slope**order
+    return x.new_zeros(len(x), n + degree).scatter_(1, cell[:, None] + torch.arange(degree + 1), values.T)
 
 
 def evaluate(c: torch.Tensor, x: torch.Tensor, n: int, degree: int, order: int = 0, **options) -> torch.Tensor:
-    return bspline.basis(x, n, degree, order, **options) @ c
+    return basis(x, n, degree, order, **options) @ c
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
-def inside(count: int, lower: float, upper: float) -> torch.Tensor:
+def inside(count: int) -> torch.Tensor:
     """Random points, the ends and the middles of no particular interval; no inner knots."""
-    x = np.random.default_rng(5).uniform(lower, upper, count)
-    return torch.from_numpy(np.concatenate([[lower, upper], x]))
+    x = np.random.default_rng(5).uniform(-1, 1, count)
+    return torch.from_numpy(np.concatenate([[-1.0, 1.0], x]))
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-@pytest.mark.parametrize(("lower", "upper"), INTERVALS)
-def test_bases_and_their_derivatives_equal_scipys(degree: int, lower: float, upper: float) -> None:
+@pytest.mark.parametrize("spacing", bspline.KNOTS)
+def test_bases_and_their_derivatives_equal_scipys(degree: int, spacing: str) -> None:
     for n in COUNTS:
-        x = inside(101, lower, upper)
+        x, t = inside(101), np.asarray(bspline.knot_vector(spacing, n, degree))
         for order in range(min(degree, 3) + 1):
-            oracle = scipy_spline(np.eye(n + degree), n, degree, lower, upper)(x.numpy(), nu=order)
-            ours = bspline.basis(x, n, degree, order, lower=lower, upper=upper).numpy()
+            oracle = BSpline(t, np.eye(n + degree), degree)(x.numpy(), nu=order)
+            ours = basis(x, n, degree, order, spacing).numpy()
             assert np.abs(ours - oracle).max() <= 1e-12 * max(1.0, np.abs(oracle).max()), (n, order)
-
-
-@pytest.mark.parametrize("degree", DEGREES)
-def test_local_basis_holds_the_functions_that_do_not_vanish(degree: int) -> None:
-    n, x = 5, inside(50, -1, 1).reshape(4, 13)
-    cell, values = bspline.local_basis(x, n, degree, 2)
-    assert cell.shape == (4, 13)
-    assert values.shape == (4, 13, 3, degree + 1)
-    t = bspline.knots(n, degree)
-    assert bool((t[cell + degree] <= x).all() & (x <= t[cell + degree + 1]).all())
-    if degree < 2:
-        return
-    dense = bspline.basis(x, n, degree, 2)
-    local = torch.gather(dense, -1, cell[..., None] + torch.arange(degree + 1))
-    assert torch.equal(local, values[..., 2, :])
-    assert torch.allclose(dense.abs().sum(-1), local.abs().sum(-1), rtol=1e-14)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_the_basis_is_a_partition_of_unity(degree: int) -> None:
     for n in COUNTS:
         x = torch.linspace(-1, 1, 97, dtype=torch.float64)
-        b = bspline.basis(x, n, degree)
+        b = basis(x, n, degree)
         assert bool((b >= -1e-15).all())
         assert float((b.sum(-1) - 1).abs().max()) < 1e-14
         for order in range(1, 4):
-            assert float(bspline.basis(x, n, degree, order).sum(-1).abs().max()) < 1e-12 * n**order
+            assert float(basis(x, n, degree, order).sum(-1).abs().max()) < 1e-12 * n**order
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_derivatives_beyond_the_degree_are_zero(degree: int) -> None:
-    x = inside(20, -1, 1)
-    assert not bspline.basis(x, 4, degree, degree + 1).any()
+    x = inside(20)
+    assert not basis(x, 4, degree, degree + 1).any()
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_splines_are_smooth_across_knots(degree: int) -> None:
     n, c = 6, random(6 + degree)
-    knot = bspline.knots(n, degree)[degree + 1 : degree + n]
+    knot = torch.tensor(bspline.knot_vector("uniform", n, degree), dtype=torch.float64)[degree + 1 : degree + n]
     gap = 1e-9
     for order in range(degree):
         left, right = evaluate(c, knot - gap, n, degree, order), evaluate(c, knot + gap, n, degree, order)
-        size, slope = (float(evaluate(c, inside(50, -1, 1), n, degree, k).abs().max()) for k in (order, order + 1))
+        size, slope = (float(evaluate(c, inside(50), n, degree, k).abs().max()) for k in (order, order + 1))
         assert float((left - right).abs().max()) <= 3 * gap * slope + 1e-11 * size
 
 
@@ -107,7 +97,7 @@ def test_extrapolation_continues_the_last_polynomial_piece(degree: int) -> None:
             ours = evaluate(c, torch.tensor(far, dtype=torch.float64), n, degree, order).numpy()
             # Beyond the interval the fit's own rounding grows like its leading coefficients, by BLAS up to 2e-9.
             assert np.abs(ours - expected).max() <= (1e-7 if degree == 7 else 1e-9) * np.abs(expected).max()
-            oracle = scipy_spline(c.numpy(), n, degree, -1, 1)
+            oracle = BSpline(bspline.knot_vector("uniform", n, degree), c.numpy(), degree)
             # scipy continues the piece of the outermost knot interval, which is another one: compare at the ends only.
             assert (
                 np.isclose(ours[0], float(oracle(side, nu=order)), rtol=1e-12, atol=1e-12 * n**order) or order == degree
@@ -122,36 +112,37 @@ def test_clamp_holds_the_end_value_with_zero_derivatives(degree: int) -> None:
     assert torch.allclose(evaluate(c, x, n, degree, outside="clamp"), ends, rtol=1e-13, atol=1e-13)
     for order in (1, 2, 3):
         assert not evaluate(c, x, n, degree, order, outside="clamp").any()
-    within = inside(30, -1, 1)
+    within = inside(30)
     for order in (0, 1, 2):
         assert torch.equal(
             evaluate(c, within, n, degree, order, outside="clamp"), evaluate(c, within, n, degree, order)
         )
 
 
-def test_error_refuses_inputs_outside_and_takes_the_ends() -> None:
+@pytest.mark.parametrize("spacing", bspline.KNOTS)
+def test_error_refuses_inputs_outside_and_takes_the_ends(spacing: str) -> None:
     ends = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64)
-    assert torch.equal(bspline.basis(ends, 4, 3, outside="error"), bspline.basis(ends, 4, 3))
+    assert torch.equal(basis(ends, 4, 3, spacing=spacing, outside="error"), basis(ends, 4, 3, spacing=spacing))
     with pytest.raises(UserError, match=r"1\.5.*outside the knots \[-1, 1\].*outside=error"):
-        bspline.basis(torch.tensor([0.0, 1.5], dtype=torch.float64), 4, 3, outside="error")
+        basis(torch.tensor([0.0, 1.5], dtype=torch.float64), 4, 3, spacing=spacing, outside="error")
 
 
-def test_inputs_that_are_not_finite_give_values_that_are_not_finite() -> None:
+@pytest.mark.parametrize("spacing", bspline.KNOTS)
+def test_inputs_that_are_not_finite_give_values_that_are_not_finite(spacing: str) -> None:
     # Not an index error: an optimiser must be able to see that a step was too long.
     for outside in ("extrapolate", "clamp"):
-        values = bspline.basis(torch.tensor([0.1, torch.nan], dtype=torch.float64), 4, 3, outside=outside)
+        values = basis(torch.tensor([0.1, torch.nan], dtype=torch.float64), 4, 3, spacing=spacing, outside=outside)
         assert bool(values[0].isfinite().all())
         assert bool(values[1].isnan().any())
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-def test_greville_abscissae_are_the_coefficients_of_the_identity(degree: int) -> None:
+@pytest.mark.parametrize("spacing", bspline.KNOTS)
+def test_greville_abscissae_are_the_coefficients_of_the_identity(degree: int, spacing: str) -> None:
     for n in COUNTS:
-        for lower, upper in INTERVALS:
-            x = inside(40, lower, upper)
-            t = tuple(bspline.knots(n, degree, lower, upper).tolist())
-            y = bspline.basis(x, n, degree, lower=lower, upper=upper) @ torch.from_numpy(greville(t, degree))
-            assert torch.allclose(y, x, rtol=0, atol=1e-13)
+        x, t = inside(40), bspline.knot_vector(spacing, n, degree)
+        y = basis(x, n, degree, spacing=spacing) @ torch.from_numpy(greville(t, degree))
+        assert torch.allclose(y, x, rtol=0, atol=1e-13)
 
 
 def arbitrary_knots(n: int, degree: int) -> bspline.Knots:
@@ -160,49 +151,20 @@ def arbitrary_knots(n: int, degree: int) -> bspline.Knots:
     return tuple((np.concatenate([[0.0], np.cumsum(widths)]) - 2.0).tolist())
 
 
-def dense(x: torch.Tensor, t: bspline.Knots, degree: int, order: int = 0, **options) -> torch.Tensor:
-    """All basis functions on any knots, `[N, n + k]`."""
-    cell, values = bspline.local_basis_on(x, t, degree, order, **options)
-    out = torch.zeros(len(x), len(t) - degree - 1, dtype=x.dtype)
-    return out.scatter_(1, cell[:, None] + torch.arange(degree + 1), values[:, order])
-
-
-@pytest.mark.parametrize("degree", DEGREES)
-def test_bases_on_other_knots_equal_scipys(degree: int) -> None:
-    for n in COUNTS:
-        for t in (bspline.knot_vector("cosine", n, degree), arbitrary_knots(n, degree)):
-            x = inside(101, t[degree], t[-degree - 1])
-            for order in range(min(degree, 3) + 1):
-                oracle = BSpline(np.asarray(t), np.eye(n + degree), degree)(x.numpy(), nu=order)
-                ours = dense(x, t, degree, order).numpy()
-                assert np.abs(ours - oracle).max() <= 1e-12 * max(1.0, np.abs(oracle).max()), (n, order)
-
-
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("outside", ["extrapolate", "clamp"])
-def test_both_evaluations_agree_on_uniform_knots(degree: int, outside: str) -> None:
-    # Inside, outside and at the knots, where both take the piece to the right.
+def test_both_searches_agree_on_uniform_knots(degree: int, outside: str) -> None:
+    # Inside, outside and at the knots, where both take the interval to the right.
     n = 4
     at_knots = torch.tensor([-1.0, -0.5, 0.0, 1.0], dtype=torch.float64)
     far = torch.tensor([-1.7, -1.0 - 1e-9, 1.1, 2.0], dtype=torch.float64)
     t = bspline.knot_vector("uniform", n, degree)
-    for x in (inside(50, -1, 1), at_knots, far):
-        cell, values = bspline.local_basis_on(x, t, degree, 3, outside=outside)
-        uniform_cell, uniform = bspline.local_basis(x, n, degree, 3, outside=outside)
-        assert torch.equal(cell, uniform_cell)
-        assert float((values - uniform).abs().max()) <= 1e-13 * float(uniform.abs().max())
-
-
-def test_other_knots_treat_bad_inputs_as_uniform_ones_do() -> None:
-    t = bspline.knot_vector("cosine", 4, 3)
-    ends = torch.tensor([-1.0, 0.2, 1.0], dtype=torch.float64)
-    assert torch.equal(dense(ends, t, 3, outside="error"), dense(ends, t, 3))
-    with pytest.raises(UserError, match=r"1\.5.*outside the knots \[-1, 1\].*outside=error"):
-        dense(torch.tensor([0.0, 1.5], dtype=torch.float64), t, 3, outside="error")
-    for outside in ("extrapolate", "clamp"):
-        _, values = bspline.local_basis_on(torch.tensor([0.1, torch.nan], dtype=torch.float64), t, 3, outside=outside)
-        assert bool(values[0].isfinite().all())
-        assert bool(values[1].isnan().any())
+    for x in (inside(50), at_knots, far):
+        cell, s, slope = bspline.locate(x, n, outside=outside)
+        other, place, steepness = bspline.locate_on(x, t, degree, outside=outside)
+        assert torch.equal(cell, other)
+        assert torch.allclose(s, place, rtol=0, atol=1e-13)
+        assert torch.allclose(torch.as_tensor(slope, dtype=x.dtype), steepness, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("degree", DEGREES)
@@ -245,7 +207,7 @@ def test_fit_gives_back_a_spline(degree: int) -> None:
     n = 6
     c = random(n + degree, 2)
     x = torch.linspace(-1, 1, 100, dtype=torch.float64)
-    found = fit(x, bspline.basis(x, n, degree) @ c, n, degree)
+    found = fit(x, basis(x, n, degree) @ c, n, degree)
     assert found.shape == c.shape
     assert torch.allclose(found, c, rtol=0, atol=1e-9)
 
@@ -254,8 +216,8 @@ def test_fit_of_sparse_data_is_finite_and_small_and_passes_through_them() -> Non
     x = torch.tensor([-0.9, 0.1, 0.11], dtype=torch.float64)
     y = torch.tensor([1.0, -2.0, -2.1], dtype=torch.float64)
     c = fit(x, y, 16, 3)
-    assert torch.allclose(bspline.basis(x, 16, 3) @ c, y, atol=1e-10)
-    assert float(c.norm()) <= float((torch.linalg.pinv(bspline.basis(x, 16, 3)) @ y).norm()) * (1 + 1e-10)
+    assert torch.allclose(basis(x, 16, 3) @ c, y, atol=1e-10)
+    assert float(c.norm()) <= float((torch.linalg.pinv(basis(x, 16, 3)) @ y).norm()) * (1 + 1e-10)
     with pytest.raises(UserError, match="at least one data point"):
         fit(x[:0], y[:0], 4, 3)
     with pytest.raises(UserError, match="finite"):
@@ -268,7 +230,7 @@ def test_fitting_a_smooth_function_converges_at_order_degree_plus_one(degree: in
     counts = (28, 36, 48)
     x = torch.linspace(-1, 1, 4001, dtype=torch.float64)
     y = torch.sin(4 * x + 1)
-    fits = [bspline.basis(x, n, degree) @ fit(x, y, n, degree) for n in counts]
+    fits = [basis(x, n, degree) @ fit(x, y, n, degree) for n in counts]
     errors = [float((fit - y).square().mean().sqrt()) for fit in fits]
     slopes = -np.diff(np.log(errors)) / np.diff(np.log(counts))
     assert np.all(np.abs(slopes - (degree + 1)) < 0.2), slopes

@@ -63,9 +63,8 @@ def test_refinement_leaves_the_function_as_it_is(degree: int, n: int) -> None:
 def test_restrictions_undo_refinement_and_transposes_are_such(degree: int, n: int) -> None:
     nesting = PeriodicNesting(n, degree)
     coarse, fine = torch.eye(n, dtype=torch.float64), torch.eye(2 * n, dtype=torch.float64)
-    p, r, i = nesting.prolong(coarse).T, nesting.restrict(fine).T, nesting.inject(fine).T
+    p, r = nesting.prolong(coarse).T, nesting.restrict(fine).T
     assert torch.allclose(r @ p, coarse, rtol=0, atol=1e-11)
-    assert torch.allclose(i @ p, coarse, rtol=0, atol=1e-11)
     assert torch.allclose(nesting.prolong_transpose(fine), p, rtol=0, atol=0)
     assert torch.allclose(nesting.restrict_transpose(coarse), r, rtol=0, atol=1e-11)
 
@@ -79,14 +78,6 @@ def test_restriction_is_the_nearest_function(degree: int, n: int) -> None:
     left = spline(c, degree)(x) - spline(nesting.restrict(c), degree)(x)
     for unit in torch.eye(n, dtype=torch.float64):  # what is left is orthogonal to the coarse space
         assert abs((np.tile(weights, 2 * n) * width / 2 * left * spline(unit, degree)(x)).sum()) < 1e-11
-
-
-@sizes
-def test_injection_interpolates(degree: int, n: int) -> None:
-    nesting, c = PeriodicNesting(n, degree), random(2 * n)
-    x = -1 + 2 / n * (np.arange(n) + (degree + 1) % 2 / 2)  # knots for odd degrees, middles for even ones
-    values = spline(c, degree)(x)
-    assert np.abs(spline(nesting.inject(c), degree)(x) - values).max() < 1e-11 * np.abs(values).max()
 
 
 def test_wrapping_and_folding_are_transposes() -> None:

@@ -26,7 +26,6 @@ from kanpinn.backbones.layers import Activation
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines import bspline, piecewise
-from kanpinn.splines.fit import greville
 from kanpinn.splines.nesting import Nesting, dyadic_nesting, knot_insertion
 from kanpinn.splines.periodic import folded, periodic_nesting, wrapped
 
@@ -96,7 +95,7 @@ class SplineSpec:
         if self.outside != "extrapolate":
             expected = "extrapolate to deepen (values of a layer that is the identity may round past the last knot)"
             raise invalid("backbone.outside", self.outside, expected)
-        return greville(self.knot_vector(), self.degree)
+        return piecewise.greville(self.knot_vector(), self.degree)
 
 
 @dataclass(frozen=True)

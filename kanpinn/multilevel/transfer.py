@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.edits import across_levels, coarsening, refinement
+from kanpinn.backbones.edits import coarsening, refinement
 
 
 class Transfer:
@@ -72,9 +72,3 @@ class Transfer:
         for edit in reversed(self._down):
             gradient = edit.transpose(gradient)
         return gradient
-
-    def inject(self, theta: Tensor) -> Tensor:
-        """Fine parameters `[..., P_fine]` to coarse ones whose activations interpolate; the identity after P."""
-        for edit in self._down:
-            theta = across_levels(edit.before, theta, edit.after.nestings(), "inject")
-        return theta

@@ -9,7 +9,6 @@ that are not uniform every interval has pieces of its own, computed once.
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from functools import cache, lru_cache
 
@@ -29,12 +28,6 @@ MAX_DEGREE = 7
 
 Knots = tuple[float, ...]
 """Strictly increasing knots t_0 … t_{n+2k}, k of them beyond each end of [a, b] = [t_k, t_{n+k}]; hashable."""
-
-
-def knots(n: int, degree: int, lower: float = -1.0, upper: float = 1.0) -> Tensor:
-    """The extended uniform knots t_i = a + (i − k) h of n intervals on [a, b], `[n + 2k + 1]` float64."""
-    h = (upper - lower) / n
-    return lower + h * (torch.arange(n + 2 * degree + 1, dtype=torch.float64) - degree)
 
 
 @cache
@@ -74,18 +67,6 @@ def piece_polynomials(degree: int) -> tuple[tuple[Fraction, ...], ...]:
     return tuple(rows)
 
 
-@lru_cache(maxsize=256)
-def _piece_matrix(degree: int, order: int, inverse_h: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Derivatives 0 … order of all pieces as one matrix `[k + 1, (order + 1)·(k + 1)]` acting on powers of s."""
-    pieces = piece_polynomials(degree)
-    blocks = torch.zeros(degree + 1, order + 1, degree + 1, dtype=torch.float64)
-    for d in range(order + 1):
-        for j, row in enumerate(pieces):
-            for m in range(d, degree + 1):
-                blocks[m - d, d, j] = float(row[m] * math.perm(m, d)) * inverse_h**d
-    return blocks.reshape(degree + 1, -1).to(device=device, dtype=dtype)
-
-
 def _refuse_outside(x: Tensor, lower: float, upper: float) -> None:
     """Raise UserError for the input farthest from the middle of [a, b] if it lies outside."""
     if bool(((x < lower) | (x > upper)).any()):
@@ -93,26 +74,13 @@ def _refuse_outside(x: Tensor, lower: float, upper: float) -> None:
         raise UserError(f"spline input {worst:.6g} lies outside the knots [{lower:g}, {upper:g}]; outside=error")
 
 
-def _powers(s: Tensor, degree: int) -> Tensor:
-    """s⁰ … sᵏ at places `[...]`, `[..., k + 1]`."""
-    powers = s.new_empty(*s.shape, degree + 1)
-    powers[..., 0] = 1.0
-    for m in range(1, degree + 1):
-        torch.mul(powers[..., m - 1], s, out=powers[..., m])
-    return powers
-
-
-def locate(
-    x: Tensor, n: int, *, lower: float = -1.0, upper: float = 1.0, outside: str = "extrapolate"
-) -> tuple[Tensor, Tensor, Tensor | float]:
-    """Find the interval of each input among n equal ones, and its place there.
+def locate(x: Tensor, n: int, *, outside: str = "extrapolate") -> tuple[Tensor, Tensor, Tensor | float]:
+    """Find the interval of each input among n equal ones of [−1, 1], and its place there.
 
     Args:
         x: Inputs `[...]`.
         n: Number of intervals.
-        lower: Left end a.
-        upper: Right end b.
-        outside: One of `OUTSIDE`: the policy for inputs outside [a, b].
+        outside: One of `OUTSIDE`: the policy for inputs outside [−1, 1].
 
     Returns:
         The interval of each, int64 `[...]`; its place there, s = (x − middle)/width, `[...]`; and ds/dx, by which
@@ -120,12 +88,12 @@ def locate(
         an interior knot the interval to the right is taken.
 
     Raises:
-        UserError: If `outside="error"` and an input lies outside [a, b].
+        UserError: If `outside="error"` and an input lies outside [−1, 1].
     """
-    inverse_h = n / (upper - lower)
+    inverse_h = n / 2.0
     if outside == "error":
-        _refuse_outside(x, lower, upper)
-    position = (x - lower) * inverse_h
+        _refuse_outside(x, -1.0, 1.0)
+    position = (x + 1.0) * inverse_h
     cell = position.floor().clamp_(0, n - 1)
     s = (position - cell).sub_(0.5)
     slope: Tensor | float = inverse_h
@@ -134,59 +102,6 @@ def locate(
         slope = ((position >= 0) & (position <= n)).to(x.dtype) * inverse_h
     # NaN in, NaN out: the place says so, but an index has to stay within the knots.
     return cell.nan_to_num_(0.0).long(), s, slope
-
-
-def local_basis(
-    x: Tensor,
-    n: int,
-    degree: int,
-    order: int = 0,
-    *,
-    lower: float = -1.0,
-    upper: float = 1.0,
-    outside: str = "extrapolate",
-) -> tuple[Tensor, Tensor]:
-    """The k + 1 basis functions that do not vanish at each input, with derivatives.
-
-    Args:
-        x: Inputs `[...]`.
-        n: Number of intervals.
-        degree: Spline degree k.
-        order: Highest derivative wanted.
-        lower: Left end a.
-        upper: Right end b.
-        outside: One of `OUTSIDE`: the policy for inputs outside [a, b].
-
-    Returns:
-        The interval index m of each input, int64 `[...]`, and the derivatives 0 … order of B_m … B_{m+k} there,
-        `[..., order + 1, k + 1]`. At an interior knot the piece to the right is taken.
-
-    Raises:
-        UserError: If `outside="error"` and an input lies outside [a, b].
-    """
-    cell, s, slope = locate(x, n, lower=lower, upper=upper, outside=outside)
-    matrix = _piece_matrix(degree, order, n / (upper - lower), x.dtype, x.device)
-    values = (_powers(s, degree).reshape(-1, degree + 1) @ matrix).reshape(*x.shape, order + 1, degree + 1)
-    if isinstance(slope, Tensor) and order:
-        values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
-    return cell, values
-
-
-def basis(
-    x: Tensor,
-    n: int,
-    degree: int,
-    order: int = 0,
-    *,
-    lower: float = -1.0,
-    upper: float = 1.0,
-    outside: str = "extrapolate",
-) -> Tensor:
-    """One derivative of all n + k basis functions at each input, dense, `[..., n + k]`; arguments of `local_basis`."""
-    cell, values = local_basis(x, n, degree, order, lower=lower, upper=upper, outside=outside)
-    dense = x.new_zeros(*x.shape, n + degree)
-    columns = cell[..., None] + torch.arange(degree + 1, device=x.device)
-    return dense.scatter_(-1, columns, values[..., order, :])
 
 
 @lru_cache(maxsize=256)
@@ -207,7 +122,7 @@ def knot_vector(spacing: str, n: int, degree: int) -> Knots:
     if spacing not in KNOTS:
         raise unknown_choice("backbone.knots", spacing, KNOTS)
     if spacing == "uniform":
-        return tuple(knots(n, degree).tolist())
+        return tuple((-1.0 + 2.0 / n * (np.arange(n + 2 * degree + 1) - degree)).tolist())
     # −cos(πj/n), written so that it is odd and nested to the last bit.
     breakpoints = np.sin(np.pi * (2 * np.arange(n + 1) - n) / (2 * n))
     widths = np.pad(np.diff(breakpoints), degree, mode="symmetric")
@@ -259,18 +174,6 @@ def _intervals(knots: Knots, degree: int, dtype: torch.dtype, device: torch.devi
     return inner, middle, inverse_h
 
 
-@lru_cache(maxsize=256)
-def _interval_matrices(knots: Knots, degree: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`_piece_matrix` for each of the intervals, `[n, k + 1, (order + 1)·(k + 1)]`."""
-    pieces = interval_polynomials(knots, degree)
-    inverse_h = 1.0 / np.diff(np.asarray(knots[degree : len(knots) - degree]))
-    blocks = np.zeros((len(pieces), degree + 1, order + 1, degree + 1))
-    for d in range(order + 1):
-        for m in range(d, degree + 1):
-            blocks[:, m - d, d] = pieces[:, :, m] * (math.perm(m, d) * inverse_h**d)[:, None]
-    return torch.from_numpy(blocks).to(device=device, dtype=dtype).reshape(len(pieces), degree + 1, -1)
-
-
 def locate_on(x: Tensor, knots: Knots, degree: int, *, outside: str = "extrapolate") -> tuple[Tensor, Tensor, Tensor]:
     """`locate` among the intervals of any n + 2k + 1 strictly increasing knots; ds/dx is `[...]`."""
     inner, middle, inverse_h = _intervals(knots, degree, x.dtype, x.device)
@@ -283,21 +186,3 @@ def locate_on(x: Tensor, knots: Knots, degree: int, *, outside: str = "extrapola
     if outside == "clamp":
         s, slope = s.clamp(-0.5, 0.5), slope * ~((x < lower) | (x > upper))
     return cell, s, slope
-
-
-def local_basis_on(
-    x: Tensor, knots: Knots, degree: int, order: int = 0, *, outside: str = "extrapolate"
-) -> tuple[Tensor, Tensor]:
-    """`local_basis` on any n + 2k + 1 strictly increasing knots."""
-    matrices = _interval_matrices(knots, degree, order, x.dtype, x.device)
-    cell, s, slope = locate_on(x, knots, degree, outside=outside)
-    powers = _powers(s.flatten(), degree)
-    # One product per interval: inputs sorted by interval, half the time of one small product per input.
-    by_cell = cell.flatten().argsort()
-    counts = torch.bincount(cell.flatten(), minlength=len(matrices)).tolist()
-    values = powers.new_empty(len(powers), matrices.shape[-1])
-    values[by_cell] = torch.cat([p @ matrices[m] for m, p in enumerate(powers[by_cell].split(counts))])
-    values = values.view(*x.shape, order + 1, degree + 1)
-    if outside == "clamp" and order:
-        values[..., 1:, :] *= (slope != 0).to(x.dtype)[..., None, None]
-    return cell, values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,9 +32,7 @@ class ChebyshevNesting(Nesting):
     """Chebyshev coefficients of polynomials of a degree, and of a higher one.
 
     Prolongation pads with zeros and is exact without rounding. Nearest is meant in L2 with the weight 1/√(1 − x²), in
-    which the T_i are orthogonal: the projection cuts the series off. Injection interpolates at the zeros x_j of T_N,
-    N = K + 1, the only points with x_j = cos(π (2j + 1)/(2N)); there T_{2lN ± i} = (−1)^l T_i (Trefethen 2013,
-    Approximation Theory and Approximation Practice, ch. 4, for the other grid).
+    which the T_i are orthogonal: the projection cuts the series off.
     """
 
     def __init__(self, coarse_degree: int, fine_degree: int) -> None:
@@ -43,12 +40,6 @@ class ChebyshevNesting(Nesting):
         if not 0 <= coarse_degree <= fine_degree:
             raise ValueError(f"polynomials of degree {fine_degree} do not contain those of degree {coarse_degree}")
         self.coarse, self.fine = coarse_degree + 1, fine_degree + 1
-        m = np.arange(self.fine)
-        wraps = (m + self.coarse) // (2 * self.coarse)  # l with m = 2lN ± i and 0 ≤ i ≤ N
-        target = np.abs(m - 2 * wraps * self.coarse)
-        self._seen = torch.from_numpy(np.flatnonzero(target < self.coarse))  # T_N vanishes at its zeros
-        self._target = torch.from_numpy(target)[self._seen]
-        self._sign = torch.from_numpy((-1.0) ** wraps)[self._seen]
 
     def prolong(self, c: Tensor) -> Tensor:
         """`[..., coarse]` to `[..., fine]`, padded with zeros."""
@@ -65,13 +56,6 @@ class ChebyshevNesting(Nesting):
     def restrict_transpose(self, g: Tensor) -> Tensor:
         """`[..., coarse]` to `[..., fine]`, padded with zeros."""
         return self.prolong(g.detach())
-
-    def inject(self, c: Tensor) -> Tensor:
-        """`[..., fine]` to `[..., coarse]`, aliased."""
-        fine = c.detach()
-        out = fine.new_zeros(*fine.shape[:-1], self.coarse)
-        seen, target = self._seen.to(fine.device), self._target.to(fine.device)
-        return out.index_add_(-1, target, fine[..., seen] * self._sign.to(fine))
 
 
 chebyshev_nesting = lru_cache(maxsize=256)(ChebyshevNesting)

@@ -13,12 +13,12 @@ from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
-from scipy.linalg import cho_solve_banded, cholesky_banded, solve_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded
 from torch import Tensor
 
 from kanpinn.splines import bspline
 from kanpinn.splines.bspline import Knots
-from kanpinn.splines.fit import greville, mass_matrix
+from kanpinn.splines.piecewise import mass_matrix
 
 
 class Nesting(ABC):
@@ -48,20 +48,11 @@ class Nesting(ABC):
     def restrict_transpose(self, g: Tensor) -> Tensor:
         """Rᵀ: `[..., coarse]` to `[..., fine]`. No autograd."""
 
-    @abstractmethod
-    def inject(self, c: Tensor) -> Tensor:
-        """`[..., fine]` to the coefficients `[..., coarse]` of the coarse function with the same values at some points.
-
-        There are as many points as coefficients, so that it is the identity on prolonged functions. No autograd.
-        """
-
 
 class SplineNesting(Nesting):
     """Two nested spline spaces of one degree on one interval [a, b].
 
-    Nearest is meant in L2(a, b): R = M_c⁻¹ Pᵀ M_f with the mass matrices of both bases. Injection interpolates at the
-    Greville abscissae of the coarse knots after those beyond the ends have been pulled onto them, where interpolation
-    by splines is always possible (Schoenberg and Whitney 1953).
+    Nearest is meant in L2(a, b): R = M_c⁻¹ Pᵀ M_f with the mass matrices of both bases.
 
     Attributes:
         coarse_knots: Extended knots of the coarse space.
@@ -90,13 +81,6 @@ class SplineNesting(Nesting):
         fine = fine + self._project_transpose(coarse - self.prolong_transpose(fine))
         return fine.to(g)
 
-    def inject(self, c: Tensor) -> Tensor:
-        """Interpolation, `[..., fine]` to `[..., coarse]`."""
-        fine = on_cpu(c)
-        coarse = self._interpolate(fine)
-        coarse = coarse + self._interpolate(fine - self.prolong(coarse))
-        return coarse.to(c)
-
     def _project(self, c: Tensor) -> Tensor:
         """M_c⁻¹ Pᵀ M_f c, `[..., fine]` to `[..., coarse]`."""
         return _along_last(self._solve_mass, self.prolong_transpose(_along_last(self._apply_mass, c)))
@@ -122,27 +106,6 @@ class SplineNesting(Nesting):
     def _cholesky(self) -> np.ndarray:
         """Lower banded Cholesky factor of M_c."""
         return cholesky_banded(mass_matrix(self.coarse_knots, self.degree), lower=True)
-
-    def _interpolate(self, c: Tensor) -> Tensor:
-        """Coarse coefficients of the spline through the fine spline's values at the interpolation points."""
-        cell, basis, bands = self._collocation
-        values = sum(basis[:, r] * c[..., cell + r] for r in range(self.degree + 1))
-        assert isinstance(values, Tensor)
-        return _along_last(lambda v: solve_banded((self.degree, self.degree), bands, v), values)
-
-    @cached_property
-    def _collocation(self) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Intervals and local values `[coarse, k + 1]` of the fine basis at the points, banded coarse matrix there."""
-        k = self.degree
-        t = np.asarray(self.coarse_knots)
-        points = torch.from_numpy(greville(tuple(np.clip(t, t[k], t[-k - 1]).tolist()), k))
-        cell, values = bspline.local_basis_on(points, self.coarse_knots, k)
-        bands = np.zeros((2 * k + 1, self.coarse))
-        for r in range(k + 1):
-            column = cell.numpy() + r
-            bands[k + np.arange(self.coarse) - column, column] = values[:, 0, r]
-        fine_cell, fine_values = bspline.local_basis_on(points, self.fine_knots, k)
-        return fine_cell, fine_values[:, 0], bands
 
 
 class DyadicNesting(SplineNesting):

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from kanpinn.splines import bspline
-from kanpinn.splines.fit import mass_matrix
 from kanpinn.splines.nesting import Nesting, dyadic_nesting, on_cpu
+from kanpinn.splines.piecewise import mass_matrix
 
 
 class PeriodicNesting(Nesting):
     """Every interval of uniform knots on a period halved: n coarse coefficients, 2n fine ones.
 
     Coefficients i and i + n belong to one periodic function, so that `DyadicNesting`'s two-scale relation goes on
-    around the period. The coefficients of the nearest function (in L2 of the period) and of the one with the same
-    values at the coarse Greville abscissae (knots for odd degrees, middles of intervals for even ones, where periodic
-    splines can always interpolate) come from circulant systems, solved by Fourier transforms (de Boor 2001, ch. XI).
+    around the period. The coefficients of the nearest function (in L2 of the period) come from a circulant system,
+    solved by Fourier transforms (de Boor 2001, ch. XI).
 
     Attributes:
         n: Number of coarse intervals, above the degree.
@@ -49,10 +48,6 @@ class PeriodicNesting(Nesting):
         coarse = _circulant(on_cpu(g), 1 / self._mass[0])
         return _circulant(self.prolong(coarse), self._mass[1]).to(g)
 
-    def inject(self, c: Tensor) -> Tensor:
-        """Interpolation, `[..., 2n]` to `[..., n]`."""
-        return _circulant(self._values(on_cpu(c)), 1 / self._collocation).to(c)
-
     @cached_property
     def _mass(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues of the coarse and the fine mass matrix, both circulant."""
@@ -67,26 +62,6 @@ class PeriodicNesting(Nesting):
                     row[place] += scale * float(band[2 * self.degree + 2])
             found.append(torch.fft.rfft(row).real)
         return found[0], found[1]
-
-    def _values(self, c: Tensor) -> Tensor:
-        """The values of the fine spline with coefficients `[..., 2n]` at the coarse points, `[..., n]`."""
-        cell, values = bspline.local_basis(self._points, 2 * self.n, self.degree)
-        index = (cell[:, None] + torch.arange(self.degree + 1)) % (2 * self.n)
-        return (c[..., index] * values[:, 0]).sum(-1)
-
-    @cached_property
-    def _points(self) -> Tensor:
-        """The Greville abscissa of every coarse function, wrapped into [−1, 1)."""
-        first = -1 + 2 / self.n * (torch.arange(self.n, dtype=torch.float64) + (1 - self.degree) / 2)
-        return (first + 1) % 2 - 1
-
-    @cached_property
-    def _collocation(self) -> Tensor:
-        """Eigenvalues of the coarse basis's values at the points, a circulant matrix."""
-        cell, values = bspline.local_basis(self._points[:1], self.n, self.degree)
-        row = torch.zeros(self.n, dtype=torch.float64)
-        row[(cell + torch.arange(self.degree + 1)) % self.n] = values[0, 0]
-        return torch.fft.rfft(row).real
 
 
 periodic_nesting = cache(PeriodicNesting)

@@ -1,4 +1,4 @@
-"""Splines as polynomial pieces: tables of coefficients by interval, and all derivatives at once by Horner's scheme.
+"""Splines as polynomial pieces: coefficients by interval, all derivatives by Horner's scheme, inner products, fits.
 
 Everywhere the last axis runs over points: elementwise work on small networks is then on long contiguous rows.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.errors import UserError
 from kanpinn.splines import bspline
 
 
@@ -154,3 +155,58 @@ def basis_derivatives(cell: Tensor, s: Tensor, spacing: str, n: int, degree: int
     table = pieces.permute(2, 1, 0).reshape(-1, n)
     found = torch.gather(table, 1, cell.reshape(1, -1).expand(len(table), -1))
     return derivatives(found.view(degree + 1, degree + 1, *s.shape), s, order)
+
+
+@lru_cache(maxsize=256)
+def mass_matrix(knots: bspline.Knots, degree: int) -> np.ndarray:
+    """The B-splines' inner products ∫ B_i B_j over [t_k, t_{n+k}], exactly.
+
+    Args:
+        knots: n + 2k + 1 knots.
+        degree: Spline degree k.
+
+    Returns:
+        `[k + 1, n + k]` float64, the diagonals of the symmetric matrix from the main one down: entry [d, j] is
+        ∫ B_{j+d} B_j (LAPACK's lower band storage). By Gauss–Legendre with k + 1 nodes on each interval.
+    """
+    pieces = bspline.interval_polynomials(knots, degree)
+    nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
+    values = pieces @ (nodes / 2) ** np.arange(degree + 1)[:, None]  # (n, k+1, node)
+    widths = np.diff(np.asarray(knots[degree : len(knots) - degree]))
+    local = (values * weights) @ values.transpose(0, 2, 1) * (widths / 2)[:, None, None]
+    bands = np.zeros((degree + 1, len(pieces) + degree))
+    for j in range(degree + 1):
+        for d in range(degree + 1 - j):
+            bands[d, j : j + len(pieces)] += local[:, j + d, j]
+    return bands
+
+
+def greville(knots: bspline.Knots, degree: int) -> np.ndarray:
+    """Greville abscissae `[n + k]`, the means of k consecutive knots (coefficients of the identity); k at least 1."""
+    return np.lib.stride_tricks.sliding_window_view(np.asarray(knots)[1:-1], degree).mean(1)
+
+
+def fit(x: Tensor, values: Tensor, n: int, degree: int) -> Tensor:
+    """Spline coefficients that fit given values best in the least-squares sense, on uniform knots.
+
+    Args:
+        x: Points `[N]` of the values, in [−1, 1].
+        values: Values to fit, `[N, ...]`.
+        n: Number of intervals.
+        degree: Spline degree k.
+
+    Returns:
+        Coefficients `[n + k, ...]`; the minimum-norm ones where the data leave some undetermined.
+
+    Raises:
+        UserError: If there are no data or a value is not finite.
+    """
+    if len(x) == 0 or not bool(torch.isfinite(values).all()):
+        raise UserError("spline fit: expected at least one data point and finite values")
+    cell, s, _ = bspline.locate(x, n)
+    pieces = _basis_pieces("uniform", n, degree, x.dtype, x.device)
+    local = torch.vander(s, degree + 1, increasing=True) @ pieces.T.contiguous()
+    matrix = x.new_zeros(len(x), n + degree).scatter_(1, cell[:, None] + torch.arange(degree + 1), local)
+    # gelsd (SVD): sparse data leave some basis functions without a point and the matrix rank-deficient.
+    solution = torch.linalg.lstsq(matrix.cpu(), values.reshape(len(x), -1).cpu(), driver="gelsd").solution
+    return solution.to(values.device).reshape(n + degree, *values.shape[1:])

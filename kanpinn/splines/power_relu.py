@@ -129,11 +129,6 @@ class PowerReluNesting(Nesting):
         coarse = spline_gradient(g.double(), self.n, self.degree)
         return relu_gradient(self.spline.restrict_transpose(coarse), 2 * self.n, self.degree).to(g)
 
-    def inject(self, c: Tensor) -> Tensor:
-        """The spline's injection, `[..., fine]` to `[..., coarse]`."""
-        fine = spline_coefficients(c.double(), 2 * self.n, self.degree)
-        return relu_coefficients(self.spline.inject(fine), self.n, self.degree).to(c)
-
 
 def lagrange(t: int, degree: int) -> list[int]:
     """Weights w_0 … w_k with (x − t)^k = Σ_m w_m (x − m)^k for all x, k the degree.

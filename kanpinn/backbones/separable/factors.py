@@ -18,7 +18,7 @@ from kanpinn.backbones.separable.product import Line, Product, SumOfProducts, pu
 from kanpinn.backbones.separable.tensor_product_points import distinct
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.jets.jet import JetSpace
-from kanpinn.splines.fit import fit
+from kanpinn.splines.piecewise import fit
 
 STARTS = ("random", "legendre")
 
