@@ -21,7 +21,7 @@ from cycles_plan import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
 from kanpinn.least_squares.gram import gram
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.solver.level_changes import enter

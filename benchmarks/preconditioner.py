@@ -27,7 +27,7 @@ from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.blocks import Blocks, Parameters, packed
 from kanpinn.backbones.edits import edited, refinement
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.layer import Blocks, Layer, Parameters, packed
 from kanpinn.jets.jet import JetSpace
 
 POINTS, SPACE = torch.rand(20, 1, dtype=torch.float64), JetSpace(("x",), ("xx",))

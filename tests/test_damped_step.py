@@ -12,9 +12,8 @@ from torch import Tensor
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers import LevenbergMarquardt
-from kanpinn.optimizers.damped_step import Landing, damped_step
+from kanpinn.optimizers.damped_step import Landing, NielsenDamping, damped_step
 from kanpinn.optimizers.damped_systems import SOLVERS
-from kanpinn.optimizers.damping import NielsenDamping
 
 
 @pytest.mark.parametrize(

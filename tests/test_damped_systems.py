@@ -28,9 +28,9 @@ from kanpinn.least_squares.objective import Objective, total_loss
 from kanpinn.least_squares.weighting import ResidualAttention
 from kanpinn.optimizers import LevenbergMarquardt, Step
 from kanpinn.optimizers import levenberg_marquardt as levenberg_marquardt_room
+from kanpinn.optimizers.damped_step import NielsenDamping, TargetRatioDamping
 from kanpinn.optimizers.damped_systems import SOLVERS
-from kanpinn.optimizers.damping import NielsenDamping, TargetRatioDamping
-from kanpinn.optimizers.sketching import count_sketch, sample_points
+from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points
 
 
 def case(rows: int, size: int, *, linear_term: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:

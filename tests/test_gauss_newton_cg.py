@@ -19,7 +19,7 @@ from torch import Tensor
 import kanpinn
 from kanpinn.backbones import Kan, Mlp, ReluKan
 from kanpinn.errors import UserError
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.optimizers import GaussNewtonCg, LevenbergMarquardt
 from kanpinn.optimizers.conjugate_gradient import Multilevel, conjugate_gradient
 

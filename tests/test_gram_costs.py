@@ -10,7 +10,7 @@ import torch
 from support.problems import Wave, build, draw_for
 
 from kanpinn.backbones import Kan
-from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.least_squares import gram_costs, gram_local
 from kanpinn.least_squares.gram_costs import cost_table, measure
 from kanpinn.least_squares.objective import Objective

@@ -11,8 +11,7 @@ from support.gram import agree, cut
 from support.problems import NONE, System, Wave, build, draw_for
 
 from kanpinn.backbones import Backbone, Kan, Mlp
-from kanpinn.backbones.kan import SplineOptions
-from kanpinn.backbones.multkan import MultKan
+from kanpinn.backbones.kan import MultKan, SplineOptions
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem

@@ -33,7 +33,7 @@ from kanpinn.backbones.relu_kan import map_splines
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import UserError
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Relaxation
-from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.optimizers.damped_step import NielsenDamping
 from kanpinn.optimizers.first_order import FirstOrder
 from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
 from kanpinn.splines.power_relu import relu_coefficients

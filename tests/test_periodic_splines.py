@@ -17,10 +17,10 @@ from torch import Tensor, cos
 from kanpinn import api
 from kanpinn.backbones import ChebyKan, Kan, Mlp, Separable
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.factors import LEGENDRE
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box

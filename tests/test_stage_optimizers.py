@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

@@ -15,7 +15,7 @@ from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 
 DOMAIN = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
 BASIC = Kan(width=[3], degree=4, grid=3, scale=1.0)

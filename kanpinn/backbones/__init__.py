@@ -2,9 +2,8 @@
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.chebykan import ChebyKan
-from kanpinn.backbones.kan import Kan
+from kanpinn.backbones.kan import Kan, MultKan
 from kanpinn.backbones.mlp import Mlp
-from kanpinn.backbones.multkan import MultKan
 from kanpinn.backbones.relu_kan import ReluKan
 from kanpinn.backbones.separable.network import Separable
 

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.blocks import Blocks, packed
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.layer import Layer, Support
+from kanpinn.backbones.layer import Blocks, Layer, Support, packed
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.splines.nesting import Nesting
 

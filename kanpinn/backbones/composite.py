@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.blocks import Parameters, Shape
-from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.splines.nesting import Nesting
 
 

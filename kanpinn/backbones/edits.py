@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.blocks import packed
-from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.layer import Layer, packed
 from kanpinn.backbones.layers import Multiply
 from kanpinn.backbones.separable.factors import Factors
 from kanpinn.errors import invalid

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kanpinn.backbones.blocks import Parameters, Shape
-from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.jets.cotangents import chain_cotangent, product_cotangent
 from kanpinn.jets.functions import FUNCTIONS
 from kanpinn.jets.jet import Jet, JetSpace

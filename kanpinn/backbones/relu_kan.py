@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.edges import SplineFeatures
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.kan import SplineOptions
-from kanpinn.backbones.layer import Layer
+from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.blocks import Parameters, Shape
 from kanpinn.backbones.edges import (
     Contract,
     SplineFeatures,
@@ -21,7 +20,7 @@ from kanpinn.backbones.edges import (
     spline_features,
     table_gradient,
 )
-from kanpinn.backbones.layer import Layer, Support
+from kanpinn.backbones.layer import Layer, Parameters, Shape, Support
 from kanpinn.backbones.layers import Activation
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.blocks import Parameters
 from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.layer import Parameters
 from kanpinn.jets.jet import JetSpace
 
 

@@ -1,20 +1,32 @@
-"""Regions: sets of points with named coordinates, whose boundary comes in named pieces."""
+"""Regions: sets of points with named coordinates, whose boundary comes in named pieces; parts of them; finite sets."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import invalid, unknown_choice
+from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.geometry.chart import Array, Chart, Part
+
+
+@final
+class Coordinates:
+    """Coordinates (or network outputs) by name, `p.x`: jets `[C, N]` in `Problem.exact`, tensors `[N]` elsewhere."""
+
+    def __init__(self, names: tuple[str, ...], values: Sequence[Any]) -> None:
+        for name, value in zip(names, values, strict=True):
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise UserError(f"p.{name}: no such name; known are {', '.join(vars(self))}")
 
 
 @final
@@ -134,3 +146,80 @@ def next_number(values: Tensor, side: int) -> Tensor:
     found = torch.nextafter(values, torch.full_like(values, side * math.inf))
     tiny = torch.finfo(values.dtype).tiny
     return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)
+
+
+@final
+class Restricted(Region):
+    """The part of a region where a rule holds, such as an L-shaped part of a box.
+
+    Its boundary pieces are what is left of the region's; edges within the region are inner planes.
+
+    Attributes:
+        names: Coordinate names of the region.
+        lower: Lower ends of the box around the region.
+        upper: Upper ends of that box.
+    """
+
+    def __init__(self, whole: Region, part: Part) -> None:
+        self.names, self.lower, self.upper = whole.names, whole.lower, whole.upper
+        self._whole, self._part = whole, part
+        self._chart = whole.chart.restricted(part)
+
+    @property
+    def chart(self) -> Chart:
+        """The region's map, points outside rejected."""
+        return self._chart
+
+    @property
+    def pieces(self) -> Mapping[str, Piece]:
+        """The region's pieces, cut to where the rule holds."""
+        return {name: piece.restricted(self._part) for name, piece in self._whole.pieces.items()}
+
+    def contains(self, points: Array) -> NDArray[np.bool_]:
+        """Tell which of some points `[N, d]` belong to the region and meet the rule; `[N]`."""
+        return self._whole.contains(points) & self._part(points)
+
+
+@final
+class Points(Region):
+    """A finite set of given points: `Points(x=[0.2, 0.7], t=[0.5, 0.5])`, for conditions at a few places.
+
+    Attributes:
+        names: Coordinate names.
+        lower: Least coordinates.
+        upper: Largest coordinates.
+        values: The points `[N, d]`.
+
+    Raises:
+        UserError: If a column is no list of finite numbers, columns are not of one length, or there is no point.
+    """
+
+    def __init__(self, **columns: float | Sequence[float] | Array) -> None:
+        try:
+            found = {name: np.atleast_1d(np.asarray(column, dtype=np.float64)) for name, column in columns.items()}
+        except (TypeError, ValueError):
+            raise UserError("Points: expected numbers, such as Points(x=[0.2, 0.7], t=[0.5, 0.5])") from None
+        sizes = {column.shape for column in found.values()}
+        if len(sizes) != 1 or any(len(shape) != 1 or not shape[0] for shape in sizes):
+            shown = ", ".join(f"{name}: {'×'.join(map(str, column.shape))}" for name, column in found.items())
+            raise UserError(f"Points({shown}): expected as many numbers, at least one, in every coordinate")
+        self.names = tuple(found)
+        self.values = np.stack(list(found.values()), axis=1)
+        if not np.isfinite(self.values).all():
+            raise UserError("Points: a coordinate is not finite")
+        self.lower = tuple(self.values.min(axis=0).tolist())
+        self.upper = tuple(self.values.max(axis=0).tolist())
+
+    @property
+    def chart(self) -> Chart:
+        """The points themselves."""
+        return Chart((), (), (), lambda _: self.values)
+
+    @property
+    def pieces(self) -> Mapping[str, Piece]:
+        """None: points have no boundary."""
+        return {}
+
+    def contains(self, points: Array) -> NDArray[np.bool_]:
+        """Tell which of some points `[N, d]` are among them, to the last bit; `[N]`."""
+        return (points[:, None] == self.values).all(axis=2).any(axis=1)

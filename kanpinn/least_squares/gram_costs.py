@@ -16,9 +16,9 @@ from torch import Tensor
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.base import Tape
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layer import Support
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.gram_local import add_product, columns_of, compact

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.layer import Support
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.gram import GRAM_BLOCK, mirror
 

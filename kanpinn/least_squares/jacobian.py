@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.separable import normal_equations
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
 from kanpinn.least_squares.forward_pass import ForwardPass

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
-from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import unknown_choice
 from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.gram_costs import cost_table

@@ -14,8 +14,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import Edit, edited, rebuilt
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.wrapped import SubspaceProblem
-from kanpinn.multilevel.correction import Correction, FasProblem, correct, galerkin
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Correction, FasProblem, Transfer, correct, galerkin
 from kanpinn.state import State, check_size, tensor
 
 
@@ -137,19 +136,10 @@ class Hierarchy:
             problem: LeastSquares = FasProblem.pose(coarse, start, gradient, transfer, radius)
         else:
             start = self.theta.new_zeros(transfer.coarse.size)
-            problem = self._galerkin(self.problem, self.theta, self.level - 1, layers)
+            problem = galerkin(self.problem, self.theta, transfer, layers)
         self.suspended.append(Suspended(self.problem, self.theta, start, layers))
         self.problem, self.theta = problem, start
         self.level -= 1
-
-    def _galerkin(self, fine: LeastSquares, base: Tensor, level: int, layers: str) -> SubspaceProblem:
-        """The Galerkin problem on a level, of the next finer one's problem at its parameters `[P_fine]`."""
-        transfer = self.transfer(level)
-        free = None
-        if layers == "last":
-            free = base.new_zeros(transfer.coarse.size)
-            free[transfer.coarse.last_layer] = 1.0
-        return galerkin(fine, base, transfer, free)
 
     def state(self) -> State:
         """The levels, their problems from the finest, and the parameters of each."""
@@ -181,7 +171,7 @@ class Hierarchy:
             level = self.level + len(waiting) - k
             if known["kind"] == SubspaceProblem.kind:
                 theta, _, layers = waiting[k - 1]
-                problems.append(self._galerkin(problems[-1], theta, level, layers))
+                problems.append(galerkin(problems[-1], theta, self.transfer(level), layers))
                 continue
             objective = self._objective(self.backbones[level])
             objective.load_state(known, device)

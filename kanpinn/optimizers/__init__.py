@@ -1,9 +1,8 @@
 """Optimisers behind one protocol."""
 
-from kanpinn.optimizers.adam import Adam
 from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.first_order import Adam, GradientDescent
 from kanpinn.optimizers.gauss_newton_cg import GaussNewtonCg
-from kanpinn.optimizers.gradient_descent import GradientDescent
 from kanpinn.optimizers.lbfgs import Lbfgs
 from kanpinn.optimizers.levenberg_marquardt import LevenbergMarquardt
 from kanpinn.optimizers.relaxation import Relaxation

@@ -16,8 +16,7 @@ from kanpinn.least_squares.linearization import Linearization
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
-from kanpinn.optimizers.damped_step import Landing, Proposal, damped_step, refusal
-from kanpinn.optimizers.damping import NielsenDamping
+from kanpinn.optimizers.damped_step import Landing, NielsenDamping, Proposal, damped_step, refusal
 from kanpinn.options import option
 from kanpinn.state import State
 

@@ -14,9 +14,8 @@ from kanpinn.errors import UserError
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
-from kanpinn.optimizers.damped_step import Landing, damped_step, refusal
+from kanpinn.optimizers.damped_step import Landing, NielsenDamping, damped_step, refusal
 from kanpinn.optimizers.damped_systems import Cholesky
-from kanpinn.optimizers.damping import NielsenDamping
 from kanpinn.options import option
 from kanpinn.state import State, tensor
 

@@ -2,8 +2,8 @@
 
 from kanpinn.samplers.adaptive import Adaptive
 from kanpinn.samplers.base import Sampler
+from kanpinn.samplers.placing import CollocationSample, PointSet
 from kanpinn.samplers.quasi import Halton, LatinHypercube, Sobol, Uniform
-from kanpinn.samplers.sample import CollocationSample, PointSet
 from kanpinn.samplers.tensor import GaussLegendre, Grid
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -17,8 +17,16 @@ from kanpinn.options import Options, option
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.problem import region_of
-from kanpinn.samplers.placing import Request, check_precision, finite_residual, joined, on_piece, share
-from kanpinn.samplers.sample import CollocationSample, PointSet
+from kanpinn.samplers.placing import (
+    CollocationSample,
+    PointSet,
+    Request,
+    check_precision,
+    finite_residual,
+    joined,
+    on_piece,
+    share,
+)
 
 MOST_POINTS = 10**8
 

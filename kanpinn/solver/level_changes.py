@@ -12,7 +12,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import Edit
 from kanpinn.errors import DivergedError
 from kanpinn.multilevel import Stage
-from kanpinn.multilevel.transfer import Transfer
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.solver.history import LevelRecord, StageEnd
 from kanpinn.solver.setup import name_of
 from kanpinn.solver.slab_solve import SlabSolve

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import BACKBONES, Backbone
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals

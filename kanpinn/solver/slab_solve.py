@@ -7,7 +7,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective

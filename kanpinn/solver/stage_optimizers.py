@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kanpinn.backbones.edits import Edit
 from kanpinn.multilevel import Stage
+from kanpinn.multilevel.correction import Transfer
 from kanpinn.multilevel.hierarchy import Hierarchy, levels_to
-from kanpinn.multilevel.transfer import Transfer
 from kanpinn.optimizers import Optimizer
 from kanpinn.solver.setup import Setup
 from kanpinn.state import State, check_vectors

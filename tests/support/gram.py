@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kanpinn.backbones.cost_table import CostTable
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.least_squares.gram_local import parts
 from kanpinn.least_squares.objective import Objective
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.blocks import Parameters
 from kanpinn.backbones.composite import Composite
-from kanpinn.backbones.layer import Support
+from kanpinn.backbones.layer import Parameters, Support
 from kanpinn.backbones.separable.product import Line, Product, SumOfProducts, pulled_back
 from kanpinn.backbones.separable.tensor_product_points import distinct
 from kanpinn.backbones.spline_layer import SplineLayer

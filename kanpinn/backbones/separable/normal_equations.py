@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Tape
-from kanpinn.backbones.cost_table import CostTable
 from kanpinn.backbones.layers import Linear
 from kanpinn.backbones.separable.factors import Factors, factor_rows, table
-from kanpinn.backbones.separable.khatri_rao import SLICE_BYTES, Block, Cut, Rest, Table
+from kanpinn.backbones.separable.khatri_rao import SLICE_BYTES, Block, CostTable, Cut, Rest, Table
 from kanpinn.backbones.separable.product import pulled_back
 from kanpinn.backbones.separable.tensor_product_points import SharedValues
 
