@@ -60,7 +60,7 @@ def shown(value: Any) -> str:
 def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:
     """Build the error for a value that is not among the valid ones, nearest valid one first."""
     names = sorted(str(choice) for choice in choices)
-    nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    nearest = [name for name in difflib.get_close_matches(str(value), names, n=1, cutoff=0.5) if name != str(value)]
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
     return UserError(f"{key}={_short(value)}: unknown.{hint} Valid choices: {', '.join(names)}.")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import kanpinn
 from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE, unknown_choice
-from kanpinn.settings.discovery import choices, class_docstrings, problem_file, table_of_names, users
+from kanpinn.errors import EXIT_DONE, printable, unknown_choice
+from kanpinn.settings.discovery import MOST_YAML_BYTES, choices, class_docstrings, problem_file, table_of_names, users
 
 TITLES = {
     "problems": "problem",
@@ -65,7 +65,9 @@ def described(group: str) -> list[str]:
 
 def _description(group: str, name: str, file: Path) -> str:
     """The comment the YAML file begins with, or else the first docstring line of the class."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = _lines(file)
+    if lines is None:
+        return "(cannot be read)"
     # Hydra reads a header such as "# @package _global_" on the first lines only.
     first = next((line for line in lines if not line.startswith("# @")), "")
     if first.startswith("# "):
@@ -76,9 +78,18 @@ def _description(group: str, name: str, file: Path) -> str:
     return _component_docstrings(group).get(_named(file) or name, "")
 
 
+def _lines(file: Path) -> list[str] | None:
+    """The lines a file begins with; None if it is no text."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return printable(stream.read(MOST_YAML_BYTES)).splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def _named(file: Path) -> str | None:
     """The value of the line `name: …` of a YAML file."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in _lines(file) or []:
         if line.startswith("name:"):
             return line.removeprefix("name:").partition("#")[0].strip().strip("'\"")
     return None

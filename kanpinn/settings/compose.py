@@ -22,10 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 import kanpinn.settings.resolving  # noqa: F401  (registers its resolver)
 from kanpinn.errors import UserError, invalid, shown
-from kanpinn.settings.config_limits import check_files, check_hydra, check_interpolations, check_overrides
+from kanpinn.settings.config_limits import check_hydra, check_interpolations, check_overrides
 from kanpinn.settings.discovery import users
 from kanpinn.settings.launchers import LAUNCHERS, SWEEPER, TARGETS
-from kanpinn.settings.mistakes import explain
+from kanpinn.settings.mistakes import explain, wrong_choice
+from kanpinn.settings.user_files import UserFiles, note_ignored
 
 CONFIG_MODULE = "kanpinn.conf"
 CONFIG_PATH = f"pkg://{CONFIG_MODULE}"
@@ -37,12 +38,12 @@ class UserConfigs(SearchPathPlugin):
     """Puts the user's own ./conf before the packaged configs, so that a file of the same name wins."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folder, if there is one and the application is this one."""
-        folder = users("conf")
-        if folder is not None and any(element.path == CONFIG_PATH for element in search_path.get_path()):
-            search_path.prepend("kanpinn-user", f"file://{folder}", anchor="main")
+        """Add the folder, or none to look for names in, if the application is this one."""
+        if any(element.path == CONFIG_PATH for element in search_path.get_path()):
+            search_path.prepend("kanpinn-user", f"{UserFiles.scheme()}://{users('conf') or ''}", anchor="main")
 
 
+Plugins.instance().register(UserFiles)
 Plugins.instance().register(UserConfigs)
 
 
@@ -67,10 +68,12 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
             raise UserError(f"{override.input_line}: several values; a sweep needs kanpinn solve -m.")
     keys = {override.key_or_group for override in parsed}
     check_overrides(keys)
+    for wrong in filter(None, map(wrong_choice, parsed)):
+        raise wrong
+    own = users("conf")
+    if own is not None:
+        note_ignored(own)
     try:
-        own = users("conf")
-        if own is not None:
-            check_files(own)
         cfg = _compose(overrides)
         check_interpolations(cfg)
         check_hydra(cfg, keys)

@@ -20,6 +20,7 @@ from kanpinn.settings.described import OBJECT, described_problem
 from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.registry import REGISTRY, options
 from kanpinn.settings.resolving import resolve
+from kanpinn.settings.user_files import read_yaml
 from kanpinn.solver.setup import Setup
 
 _RESERVED = ("name", "conditions", "tuned")
@@ -31,7 +32,7 @@ def _file_options(group: str, name: str, resolved: Mapping[str, Any]) -> dict[st
     file = choices(group).get(name)
     if file is None:
         return {}
-    cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: OmegaConf.load(file)})
+    cfg = OmegaConf.create({**{key: resolved[key] for key in ("problem", "backbone")}, group: read_yaml(file)})
     return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))[group]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
 
 from kanpinn.errors import UserError
@@ -26,55 +25,6 @@ MOST_LETTERS = 1_000_000
 """The longest text, all interpolations replaced."""
 LONGEST_INTERPOLATION = 2_000
 DEEPEST = 50
-MOST_YAML_BYTES, MOST_YAML_NODES = 2**20, 100_000
-
-
-def check_files(folder: Path) -> None:
-    """Refuse YAML files that are small on disk and huge in memory, or that name packages for Hydra to import."""
-    for file in sorted(folder.rglob("*.yaml")):
-        if not file.is_file():
-            continue
-        if file.stat().st_size > MOST_YAML_BYTES:
-            raise UserError(f"{file.name}: {file.stat().st_size:,} bytes; expected a config of at most 1 MiB.")
-        try:
-            root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            count = 0 if root is None else _expanded(root, {}, set())
-            names = [name for part in _mappings(root, set()) for name, _ in part.value]
-        except RecursionError:
-            raise UserError(f"{file.name}: nested without end.") from None
-        except (yaml.YAMLError, UnicodeDecodeError, OSError):
-            continue  # Hydra tells the line, if the file is used at all
-        if count > MOST_YAML_NODES:
-            raise UserError(f"{file.name}: its aliases expand to {count:.3g} values; a config has fewer.")
-        if any(name.value in ("searchpath", "hydra.searchpath") for name in names):
-            # While it composes a config, Hydra imports the packages that this names.
-            raise UserError(f"{file.name}: hydra.searchpath is not available here; configs do not name code.")
-
-
-def _expanded(node: yaml.Node, known: dict[int, int], entered: set[int]) -> int:
-    """Number of values of a YAML node once every alias is copied out."""
-    if id(node) in entered:
-        raise RecursionError
-    if id(node) not in known:
-        entered.add(id(node))
-        children: Any = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-        known[id(node)] = 1 + sum(_expanded(part, known, entered) for part in parts)
-        entered.discard(id(node))
-    return known[id(node)]
-
-
-def _mappings(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.MappingNode]:
-    """Every mapping in a YAML document, each once."""
-    if node is None or id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    children: Any = node.value if isinstance(node, yaml.CollectionNode) else ()
-    for child in children:
-        for part in child if isinstance(child, tuple) else (child,):
-            yield from _mappings(part, seen)
 
 
 def check_overrides(keys: Collection[str]) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "logger", "experiment")
 """The config groups, each a folder of `conf/`."""
 
+MOST_YAML_BYTES = 2**20
+"""The longest config file."""
+
 USER_MODULE = "kanpinn_user_problem_"
 """Beginning of the module name of a user's own problem file."""
 
@@ -43,11 +46,15 @@ def users(name: str) -> Path | None:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """Return the YAML file of each choice of a config group; the user's own wins over a packaged one."""
+    """Return the YAML file of each choice of a config group; the user's own wins over a packaged one.
+
+    Those in folders within the group's are called by both names: `fluids/cavity`.
+    """
     found: dict[str, Path] = {}
     for folder in (packaged("conf"), users("conf")):
         if folder is not None:
-            found |= {file.stem: file for file in (folder / group).glob("*.yaml")}
+            files = [file for file in (folder / group).rglob("*.yaml") if file.is_file()]
+            found |= {file.relative_to(folder / group).with_suffix("").as_posix(): file for file in files}
     return dict(sorted(found.items()))
 
 
@@ -62,7 +69,8 @@ def problem_file(name: str) -> Path | None:
 def problem_names() -> list[str]:
     """The names that have a Python file, packaged or the user's own."""
     folders = [folder for folder in (packaged("problems"), users("problems")) if folder is not None]
-    return sorted({file.stem for folder in folders for file in folder.glob("*.py") if not file.stem.startswith("_")})
+    names = {file.stem for folder in folders for file in folder.glob("*.py")}
+    return sorted(name for name in names if name.isidentifier() and not name.startswith("_"))
 
 
 def _statements(file: Path) -> list[ast.stmt]:
@@ -98,13 +106,19 @@ def load_problem_class(name: str) -> type[Problem]:
     """
     file = problem_file(name)
     if file is None:
+        own = users("problems")
+        if own is not None and name == Path(name).name and (own / f"{name}.py").is_file():
+            raise UserError(
+                f"problem.name={name}: problems/{name}.py: expected a file name of letters, digits and underscores."
+            )
         raise unknown_choice("problem.name", name, problem_names())
     own = file.parent != packaged("problems")
     module = _run(file) if own else importlib.import_module(f"kanpinn.problems.{name}")
-    return _only_problem(module, _shown(file))
+    return _only_problem(module, relative(file))
 
 
-def _shown(file: Path) -> str:
+def relative(file: Path) -> str:
+    """A path as seen from the current folder."""
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
@@ -120,7 +134,7 @@ def _run(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"{_shown(file)}: {where(error, file)}{type(error).__name__}: {_message(error)}") from error
+        raise UserError(f"{relative(file)}: {where(error, file)}{type(error).__name__}: {_message(error)}") from error
     return module
 
 

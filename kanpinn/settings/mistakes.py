@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from kanpinn.errors import UserError, invalid, one_line, unknown_choice, unknown_key
 from kanpinn.settings.discovery import GROUPS, choices, problem_file
 from kanpinn.settings.launchers import LAUNCHERS
+from kanpinn.settings.user_files import circle, is_name
 
 
 def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Sequence[str]], DictConfig]) -> UserError:
@@ -25,10 +24,10 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
         parsed: The overrides.
         compose: Composes a config of overrides that are right.
     """
-    for override in parsed:
-        wrong = _wrong_choice(override)
-        if wrong is not None:
-            return wrong
+    if any(isinstance(cause, RecursionError) for cause in _causes(error)):
+        names = [f"{o.key_or_group}/{o.value()}" for o in parsed if o.key_or_group in GROUPS]
+        way = next(filter(None, map(circle, names)), "")
+        return UserError(f"defaults: config files include one another without end{way and f': {way}'}.")
     groups = [override for override in parsed if override.key_or_group in GROUPS]
     try:
         cfg = compose([str(override.input_line) for override in groups])
@@ -42,11 +41,13 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
     return _in_file(error)
 
 
-def _wrong_choice(override: Override) -> UserError | None:
+def wrong_choice(override: Override) -> UserError | None:
     """The mistake in an override of a whole group, if there is one."""
     group, value = override.key_or_group, override.value()
     if group == "hydra/launcher" and override.type != OverrideType.DEL:
         return _wrong_launcher(str(value))
+    if "/" in group and isinstance(value, str) and not is_name(value):
+        return invalid(group, value, "the name of a choice, never a path")
     if group not in GROUPS or override.type == OverrideType.DEL:
         return None
     known = choices(group)
@@ -119,13 +120,11 @@ def _in_file(error: Exception) -> UserError:
     """A mistake that is in a config file, not in an override."""
     chain = itertools.takewhile(lambda e: e is not None, _causes(error))
     for cause in chain:
-        if isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark is not None:
-            mark = cause.problem_mark
-            return UserError(f"{Path(mark.name).name}: line {mark.line + 1}: not valid YAML: {cause.problem}.")
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             group, _, name = str(cause.missing_cfg_file).rpartition("/")
-            known = cause.options or (choices(group) if group in GROUPS else [])
-            return unknown_choice(group or "config", name, known)
+            if group in GROUPS:
+                return unknown_choice(group, name, choices(group))
+            return UserError(one_line(cause))
     key = getattr(error, "full_key", None)
     return UserError(f"{key}: {one_line(error)}" if key else one_line(error))
 
