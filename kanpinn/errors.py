@@ -82,7 +82,7 @@ def one_line(error: BaseException) -> str:
 
 def complain(kind: str, error: BaseException | str) -> None:
     """Print one line on stderr, whatever line breaks the message has."""
-    print(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+    say(f"kanpinn: {kind}: {printable(' '.join(str(error).split()))}", error=True)
 
 
 def printable(text: str) -> str:

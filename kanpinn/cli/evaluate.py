@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kanpinn.cli.main import Parser
+from kanpinn.cli.screen import fault
 from kanpinn.errors import EXIT_DONE, UserError, complain
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def run(argv: Sequence[str]) -> int:
             complain("warning", UserError(f"{told}; their values are nan."))
     text = written(table, values)
     if arguments.output is None:
-        sys.stdout.write(text)
+        print(text, end="")
+        lost = fault()
+        if lost is not None:
+            raise UserError(f"stdout: {lost.strerror}; the table is not whole")
     else:
         _save(arguments.output, text)
     return EXIT_DONE

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, printable
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, printable, say
 
 
 def run(argv: Sequence[str]) -> int:
@@ -40,7 +39,7 @@ def _check(path: Path, as_json: bool) -> int:
         missing = [name for name in RESULTS if path.is_dir() and not (path / name).exists()]
         print(f"{path}: keeps to the schema{_incomplete(path, checked(path), missing) if missing else ''}")
     else:
-        print("\n".join(violations), file=sys.stderr)
+        say("\n".join(violations), error=True)
     return EXIT_USER_ERROR if violations else EXIT_DONE
 
 

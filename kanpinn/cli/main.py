@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import kanpinn
+from kanpinn.cli.screen import fault, open_streams
 from kanpinn.errors import (
     EXIT_DONE,
     EXIT_SOLVE_FAILED,
@@ -65,10 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + error.signal
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe has left ("kanpinn list | head -1"); keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
     except OSError as error:
         complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
         return EXIT_USER_ERROR
@@ -79,9 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def script() -> NoReturn:
     """The installed command."""
-    # Until a run begins there is nothing to save: leave at once and quietly, also in the middle of an import.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    sys.exit(main())
+    signal.signal(signal.SIGINT, _leave)
+    open_streams()
+    try:
+        code = main()
+    except SystemExit as end:  # of a parser that has printed its help
+        code = end.code
+    lost = fault()
+    if lost is not None and code == EXIT_DONE:
+        complain("warning", f"stdout: {lost.strerror}; some of what was printed is lost")
+    sys.exit(code)
+
+
+def _leave(*_: object) -> NoReturn:
+    """Leave at once, also in the middle of an import: until a run begins there is nothing to save."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"kanpinn: interrupted, before anything was begun\n")
+    os._exit(130)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -121,7 +121,7 @@ def _run(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         complain(f"{name}: error", UserError(reason))
     except Exception as error:
         code, reason = EXIT_CRASHED, f"{type(error).__name__}: {one_line(error)}"
-        traceback.print_exc()
+        say(traceback.format_exc(), error=True)
     finally:
         # Written after every job, so that a stopped sweep has its summary too.
         ledger.finish(replace(job, state="ended", code=code, reason=" ".join(reason.split())))
@@ -164,8 +164,7 @@ def fork(work: Callable[[], None]) -> int:
     A fork is safe where the parent has computed nothing, so that no thread of torch's holds a lock; and it is quick,
     because what the parent has imported need not be imported again. The child ends when its parent does.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     parent = os.getpid()
     child = os.fork()
     if child:
@@ -178,11 +177,18 @@ def fork(work: Callable[[], None]) -> int:
     except BaseException as error:  # nothing of the parent's own may run in the child
         code = EXIT_DONE if isinstance(error, KeyboardInterrupt) else EXIT_CRASHED
         if code:
-            traceback.print_exc()
+            say(traceback.format_exc(), error=True)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(code)
+
+
+def _flush() -> None:
+    """Write what is still to be written on the screen, which a child would write once more."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _leave_with(parent: int) -> None:

@@ -218,7 +218,7 @@ def _run(plan: Search, study: optuna.Study, number: int, words: list[str]) -> No
         fail(study, number, 130, "interrupted")
         raise
     except Exception as error:
-        traceback.print_exc()
+        say(traceback.format_exc(), error=True)
         fail(study, number, 1, f"{type(error).__name__}: {one_line(error)}")
     else:
         errors = list((metrics["relative_l2"] or {}).values())
