@@ -126,7 +126,7 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     Raises:
         UserError: If the reference raises, has the wrong shape or is not finite.
     """
-    coordinates = Coordinates(problem.domain.names, [points[:, k] for k in range(points.shape[1])])
+    coordinates = Coordinates(problem.domain.names, points.clone().unbind(1))
     result = ask(problem, "reference", problem.reference, coordinates)
     if result is None:
         return {}
@@ -138,6 +138,10 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
             raise UserError(
                 f"problem={type(problem).__name__}: reference of '{name}' is {got}, expected a tensor of shape "
                 f"({len(points)},) for one of {', '.join(problem.unknowns)}"
+            )
+        if value.is_complex():
+            raise UserError(
+                f"problem={type(problem).__name__}: reference of '{name}' is complex, expected real numbers"
             )
         if not bool(torch.isfinite(value).all()):
             raise UserError(f"problem={type(problem).__name__}: reference of '{name}' is not finite everywhere")

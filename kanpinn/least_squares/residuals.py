@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,8 +28,20 @@ class Residuals:
         names: Names of all conditions.
     """
 
-    def __init__(self, problem: Problem, backbone: Backbone, *, exact: bool = False) -> None:
-        """Join a problem and a network; raises UserError for conditions that cannot be told apart."""
+    def __init__(
+        self, problem: Problem, backbone: Backbone, *, exact: bool = False, unmet: Collection[str] = ()
+    ) -> None:
+        """Join a problem and a network.
+
+        Args:
+            problem: The problem.
+            backbone: The network.
+            exact: True to build the conditions in by `Problem.exact`.
+            unmet: Names of those that it does not meet.
+
+        Raises:
+            UserError: If conditions cannot be told apart.
+        """
         self.problem = problem
         self.backbone = backbone
         self.exact = exact
@@ -40,7 +52,7 @@ class Residuals:
         self.conditions: dict[str, Condition] = {
             c.name: c
             for c in conditions
-            if not (exact and not c.periodic and not c.inner and not c.symmetry)
+            if not (exact and c.name not in unmet and not c.periodic and not c.inner and not c.symmetry)
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
             and not (c.symmetry and c.symmetry in backbone.embedding.symmetry)
         }
@@ -102,6 +114,6 @@ class Residuals:
         self, who: str, method: Callable[..., Any], theta: Tensor, points: Tensor, normals: Tensor | None
     ) -> dict[str, Tensor]:
         with torch.no_grad():
-            point = Point(self.problem.domain.names, points, self.fields(theta, points), normals)
+            point = Point(self.problem.domain.names, points.clone(), self.fields(theta, points), normals)
             result = ask(self.problem, who, method, point)
         return checked(self.problem, who, result, len(points))

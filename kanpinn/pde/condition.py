@@ -96,7 +96,7 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     if where is not None:
 
         def part(points: Array) -> NDArray[np.bool_]:
-            found = where(Coordinates(domain.names, torch.from_numpy(points).unbind(1)))
+            found = where(Coordinates(domain.names, torch.from_numpy(points.copy()).unbind(1)))
             return checked_part(f"{who}: where", found, len(points)).cpu().numpy()
 
         pieces = [piece.restricted(part) for piece in pieces]

@@ -167,7 +167,7 @@ def inside(problem: Problem, points: Tensor) -> Tensor | None:
     Raises:
         UserError: If `Problem.inside` gives anything but booleans `[N]`.
     """
-    found = problem.inside(Coordinates(problem.domain.names, points.unbind(1)))
+    found = problem.inside(Coordinates(problem.domain.names, points.clone().unbind(1)))
     return None if found is None else checked_part(f"problem={type(problem).__name__}: inside", found, len(points))
 
 

@@ -18,12 +18,12 @@ from kanpinn.pde.time_slab import TimeSlab
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a problem's method; whatever it raises becomes a UserError of one line that says where."""
+    """Call a problem's method; whatever it raises, `sys.exit` included, becomes a UserError that says where."""
     try:
         return method(*arguments)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
         text = (str(error).splitlines() or [""])[0]
@@ -50,16 +50,25 @@ def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Te
     """Return a residual's terms `[count]` by equation name ("" for a single one), once their shapes are right.
 
     Raises:
-        UserError: If there is no equation, or a part is anything else than a tensor `[count]`.
+        UserError: If there is no equation, a name is no text, or a part is anything else than a real floating-point
+            tensor `[count]`.
     """
     named = dict(result) if isinstance(result, Mapping) else {"": result}
     where = f"problem={problem_name(problem)}: {who} returned"
     if not named:
         raise UserError(f"{where} no equation")
-    for value in named.values():
+    for name, value in named.items():
+        if not isinstance(name, str):
+            raise UserError(f"{where} an equation called {name!r}, expected a text such as 'mass'")
         if not isinstance(value, Tensor) or value.shape != (count,):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UserError(f"{where} {got}, expected a tensor of shape ({count},)")
+        if value.is_complex():
+            parts = '{"real": r.real, "imaginary": r.imag}'
+            raise UserError(f"{where} complex numbers, expected real ones: two equations, such as {parts}")
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise UserError(f"{where} {kind}, expected floating-point numbers that change with the network")
     return named
 
 
@@ -76,7 +85,7 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
     coordinates = Coordinates(problem.domain.names, space.variables(points))
     result = ask(problem, "ansatz", problem.ansatz, coordinates, Coordinates(names, list(fields.values())))
     if result is not None:
-        fields = _rebuilt(problem, "ansatz", result)
+        fields = _rebuilt(problem, "ansatz", result, tuple(raw.data.shape[:2]))
     elif names != problem.unknowns:
         raise UserError(f"problem={problem_name(problem)}: outputs {', '.join(names)} need an ansatz")
     if not exact:
@@ -85,14 +94,17 @@ def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -
     result = ask(problem, "exact", problem.exact, coordinates, raw_fields)
     if result is None:
         raise invalid("problem.conditions", "exact", "soft: this problem offers no exact form")
-    return _rebuilt(problem, "exact", result)
+    return _rebuilt(problem, "exact", result, tuple(raw.data.shape[:2]))
 
 
-def _rebuilt(problem: Problem, who: str, result: Any) -> dict[str, Jet]:
+def _rebuilt(problem: Problem, who: str, result: Any, shape: tuple[int, ...]) -> dict[str, Jet]:
     """Return the result of `exact` or `ansatz` in the order of the unknowns, once it is a jet for each."""
     rebuilt = dict(result) if isinstance(result, Mapping) else {problem.unknowns[0]: result}
-    if set(rebuilt) != set(problem.unknowns) or not all(isinstance(jet, Jet) for jet in rebuilt.values()):
+    if set(rebuilt) != set(problem.unknowns) or not all(
+        isinstance(jet, Jet) and jet.data.shape == shape for jet in rebuilt.values()
+    ):
         raise UserError(
-            f"problem={problem_name(problem)}: {who} must return one jet for each of {', '.join(problem.unknowns)}"
+            f"problem={problem_name(problem)}: {who} must return one jet for each of "
+            f"{', '.join(problem.unknowns)}, of shape {list(shape)}"
         )
     return {name: rebuilt[name] for name in problem.unknowns}

@@ -18,23 +18,25 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.claims import few_points, undetermined
+from kanpinn.least_squares.examination import examine, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.pde import Condition, Problem
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
 from kanpinn.run.symmetry_check import check_symmetry
-from kanpinn.samplers import SAMPLERS
 from kanpinn.solver.setup import Setup, name_of
 
 TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
 """Names of groups and fields of a solution file that an unknown would clash with."""
 
-PROBE_POINTS = 7
 
-
-def check(setup: Setup) -> None:
+def check(setup: Setup) -> list[str]:
     """Check everything that can be checked before any work starts.
+
+    Returns:
+        Doubts about the problem that do not keep it from being solved, a line each.
 
     Raises:
         UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
@@ -47,7 +49,8 @@ def check(setup: Setup) -> None:
     setup.sampler.check_problem(problem)
     check_slabs(setup)
     check_memory(setup, available_memory(setup.device.type))
-    probe(setup)
+    with random_state(setup.device):
+        return probe(setup)
 
 
 def check_class(problem: Problem) -> None:
@@ -124,21 +127,23 @@ def check_slabs(setup: Setup) -> None:
         )
 
 
-def probe(setup: Setup) -> None:
-    """Evaluate every method of the problem once, on a small network at a few points; raises UserError."""
-    problem, backbone, generator = setup.problem, small_network(setup), np.random.default_rng(0)
+def probe(setup: Setup) -> list[str]:
+    """Examine every method of the problem on a small network at a few points; returns doubts, raises UserError."""
+    problem, backbone = setup.problem, small_network(setup)
     check_stages(setup, backbone)
-    theta = backbone.initial(generator).to(setup.device, setup.dtype)
-    objective = setup.objective(backbone)
-    sampler = SAMPLERS["uniform"](interior=PROBE_POINTS, boundary=2 * PROBE_POINTS)
-    objective.set_points(sampler.draw(problem, 0, generator, dtype=setup.dtype, device=setup.device))
-    if not bool(torch.isfinite(objective.residual(theta)[0]).all()):
-        raise UserError(f"problem={type(problem).__name__}: residual or conditions are not finite at random points")
+    theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
+    objective, sample = setup.objective(backbone), few_points(problem, setup.dtype, setup.device)
+    objective.set_points(sample)
+    doubts = examine(objective.residuals, objective.collocation, theta)
+    doubts += undetermined(objective.residuals, sample)
+    for name in setup.unmet:
+        doubts.append(f"exact does not meet condition '{name}', which stays a loss term")
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]
     check_symmetry(objective.residuals, theta, points)
     reference_values(problem, points.double().cpu())
+    return [f"problem={problem_name(problem)}: {doubt}" for doubt in doubts]
 
 
 def small_network(setup: Setup) -> Backbone:

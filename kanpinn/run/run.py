@@ -74,14 +74,14 @@ def run(
                 name = configuration.resolved["logger"]["name"]
                 raise UserError(f"logger={name}: needs a run folder; give folder=…")
             context = RunContext(configuration, RunLog(None), spoken=spoken)
-            _preflight(configuration)
+            _preflight(configuration, context.log)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
         check_folder(folder)
         with held(folder) as still_there:
             check_folder(folder)  # once more: another process may have finished a run here before the lock was ours
             try:
                 log = open_folder(configuration, folder)  # first of all: whatever happens now can be resumed
-                _preflight(configuration)
+                _preflight(configuration, log)
                 grid = _grid(configuration)
             except UserError:
                 for name in ("config.yaml", "log.txt"):
@@ -153,7 +153,7 @@ def _go_on(
     spoken: bool,
 ) -> Solution:
     """Solve the rest after a checkpoint, or all of it where there is none."""
-    _preflight(configuration)
+    _preflight(configuration, RunLog(None))  # its doubts stand in the log already
     solver, where = Solver(configuration.setup), "the beginning"
     if checkpoint is not None:
         solver.load_state(checkpoint.state)
@@ -184,10 +184,12 @@ def load(folder: Path, problem: Problem | None = None) -> Solution:
     return Solution(*checkpoints.restore(folder, problem), folder)
 
 
-def _preflight(configuration: Configuration) -> None:
-    """Check everything that can be checked before any work starts; raises UserError."""
+def _preflight(configuration: Configuration, log: RunLog) -> None:
+    """Check everything that can be checked before any work starts; doubts go to the log, and raises UserError."""
     configuration.logger.require()
-    preflight.check(configuration.setup)
+    for doubt in preflight.check(configuration.setup):
+        log.add(f"warning: {doubt}")
+        warnings.warn(doubt, KanpinnWarning, stacklevel=4)
 
 
 def _solve(

@@ -132,18 +132,20 @@ def _run(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit included
         del sys.modules[name]
         raise UserError(f"{relative(file)}: {where(error, file)}{type(error).__name__}: {_message(error)}") from error
     return module
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return " ".join(text.split())
 
 
-def where(error: Exception, file: Path) -> str:
+def where(error: BaseException, file: Path) -> str:
     """The line of `file` at which an error arose, as "line 7: ", or "" if it did not pass through that file."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"line {error.lineno}: "

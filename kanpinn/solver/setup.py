@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from kanpinn.backbones import BACKBONES, Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
+from kanpinn.least_squares.claims import unmet
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import WEIGHTINGS, Fixed, Weighting
@@ -78,6 +80,11 @@ class Setup:
         """True where conditions are built into the network."""
         return self.conditions == "exact"
 
+    @cached_property
+    def unmet(self) -> tuple[str, ...]:
+        """Conditions that stay loss terms, since the problem's exact form does not meet them."""
+        return unmet(self.problem, self.embedding(), self.dtype, self.device) if self.exact else ()
+
     def plan(self) -> list[Stage]:
         """The schedule's stages, each with its optimiser."""
         plan = []
@@ -116,7 +123,7 @@ class Setup:
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
         """Return the residuals of a network, of a level's problem or (None) the problem itself."""
         problem = self.problem if level is None else self.problem_on(level)
-        return Residuals(problem, backbone, exact=self.exact)
+        return Residuals(problem, backbone, exact=self.exact, unmet=self.unmet)
 
     def objective(self, backbone: Backbone, level: int | None = None, costs: CostTable | None = None) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.

@@ -1,0 +1,136 @@
+"""Conditions that a problem's exact form claims to meet, and unknowns that no condition determines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.trial import (
+    MOST,
+    Trial,
+    noise,
+    random_parameters,
+    responses,
+    size_of,
+    sizes,
+    smooth_network,
+    trials,
+)
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import output_names
+from kanpinn.pde.problem_calls import ask
+from kanpinn.samplers import SAMPLERS, CollocationSample
+
+SHARE = 1e-3
+"""Part of their size by which unknowns are changed to see how a condition responds."""
+
+
+def few_points(problem: Problem, dtype: torch.dtype, device: torch.device) -> CollocationSample:
+    """Draw some points of the domain and of each condition, always the same."""
+    sampler = SAMPLERS["uniform"](interior=MOST, boundary=MOST)
+    return sampler.draw(problem, 0, np.random.default_rng(0), dtype=dtype, device=device)
+
+
+def every_term(residuals: Residuals, sample: CollocationSample) -> CollocationPoints:
+    """Lay out points of all terms, their weights being of no interest."""
+    return collocation_points(residuals.problem, residuals.conditions, sample, Fixed())
+
+
+def unmet(problem: Problem, embedding: Embedding, dtype: torch.dtype, device: torch.device) -> tuple[str, ...]:
+    """Find out which conditions the exact form of a problem does not meet.
+
+    A condition is met if its residual vanishes for a network that is zero and for random ones, to rounding: compared
+    with its change when the unknowns and their derivatives are changed by a part of the sizes they have with these
+    networks, so that units do not matter.
+
+    Args:
+        problem: The problem.
+        embedding: The embedding of the network that is trained.
+        dtype: Type of points and network.
+        device: Their device.
+
+    Returns:
+        The names of those among the conditions that the form would replace.
+
+    Raises:
+        UserError: If one of the problem's methods fails.
+    """
+    posed = ask(problem, "conditions", problem.conditions)
+    names = [c.name for c in posed if not (c.periodic or c.inner or c.symmetry)]
+    network = smooth_network(problem, embedding)
+    residuals, generator = Residuals(problem, network, exact=True, unmet=names), np.random.default_rng(2)
+    found = trials(residuals, every_term(residuals, few_points(problem, dtype, device)))
+    zero = found[0].points.points.new_zeros(network.size)
+    broken: set[str] = set()
+    for theta in (zero, *(random_parameters(network, generator, zero) for _ in range(2))):
+        laid = [(trial, trial.at(torch.arange(trial.count))) for trial in found]
+        unknowns = [trial.fields(trial.outputs(network, theta), points) for trial, points in laid]
+        largest = sizes(unknowns)
+        for (trial, points), fields in zip(laid, unknowns, strict=True):
+            changes = noise(fields, largest, SHARE, generator)
+            if trial.name in names and not _vanishes(trial, fields, points, changes):
+                broken.add(trial.name)
+    return tuple(name for name in names if name in broken)
+
+
+def _vanishes(trial: Trial, fields: Mapping, points: CollocationPoints, changes: Mapping[str, Tensor]) -> bool:
+    """Tell whether all equations of a condition are zero to rounding, for unknowns that would be changed by a share."""
+    with torch.no_grad():
+        values = trial.of_fields(fields, points)
+    natural = responses(trial, fields, points, changes)
+    return all(
+        bool(torch.isfinite(value).all())
+        and size_of(value) <= torch.finfo(value.dtype).eps ** 0.5 * size_of(natural[equation]) / SHARE
+        for equation, value in values.items()
+    )
+
+
+def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
+    """Name the unknowns of which the equations hold derivatives, and which neither a condition nor the form knows.
+
+    Args:
+        residuals: Those of the run.
+        sample: Points of all conditions.
+
+    Returns:
+        A line for each of them, or one if there is no condition at all.
+    """
+    problem, embedding = residuals.problem, residuals.backbone.embedding
+    network = smooth_network(problem, embedding)
+    generator = np.random.default_rng(3)
+    found = trials(plain := Residuals(problem, network), every_term(plain, sample))
+    theta = random_parameters(network, generator, found[0].points.points)
+    free = set(problem.domain.names) - {*embedding.periodic, *embedding.symmetry}
+    open_, touched = set(), _built_in(residuals, found[0], found[0].outputs(network, theta))
+    for trial in found:
+        points = trial.at(torch.arange(trial.count))
+        fields = trial.fields(trial.outputs(network, theta), points)
+        changes = noise(fields, sizes([fields]), 0.5, generator)
+        for name, change in changes.items():
+            if trial.name == INTERIOR:
+                held = [bool(free.intersection(index)) for index in plain.space.indices]
+                change = change * torch.tensor(held).to(change)[:, None]
+            response = responses(trial, fields, points, {name: change})
+            if any(bool((value != 0).any()) for value in response.values()):
+                (open_ if trial.name == INTERIOR else touched).add(name)
+    left = [name for name in problem.unknowns if name in open_ - touched]
+    if left and len(found) == 1:
+        offered = not residuals.exact and type(problem).exact is not Problem.exact
+        advice = "; problem.conditions=exact would build those of its exact form in" if offered else ""
+        return [f"there is no condition, and the equations alone do not determine {', '.join(left)}{advice}"]
+    return [f"no condition holds {name}, which the equations alone may not determine" for name in left]
+
+
+def _built_in(residuals: Residuals, trial: Trial, outputs: Tensor) -> set[str]:
+    """The unknowns that are others than the network's outputs `[C, 1, N, outputs]` at a trial's points."""
+    names = output_names(residuals.problem)
+    fields = Trial(residuals, trial.points).fields(outputs, trial.points)
+    plain = {name: outputs[:, 0, :, k] for k, name in enumerate(names)}
+    return {name for name, jet in fields.items() if name not in plain or not torch.equal(jet.data, plain[name])}

@@ -1,0 +1,244 @@
+"""Examination of a problem before it is solved: every loss term must be a function of the network, point by point."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.errors import UserError
+from kanpinn.least_squares.diagnosis import place
+from kanpinn.least_squares.points import CollocationPoints
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.trial import (
+    Trial,
+    field_name,
+    noise,
+    random_parameters,
+    responses,
+    size_of,
+    sizes,
+    smooth_network,
+    trials,
+)
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import output_names
+from kanpinn.pde.problem_calls import problem_name
+
+SHARE = 1e-3
+"""Part of their size by which unknowns are changed to see how a residual responds."""
+
+SCALES = (-1.0, 1e2, -1e2, 1e4, -1e4)
+"""Multiples of outputs at which a term may depend on them that does not elsewhere, such as an inequality."""
+
+
+@contextmanager
+def random_state(device: torch.device) -> Iterator[None]:
+    """Give the caller's random numbers back as they were, whatever a problem draws."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's own
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002
+
+
+def examine(residuals: Residuals, points: CollocationPoints, theta: Tensor) -> list[str]:
+    """Refuse terms that no solve could make sense of.
+
+    Args:
+        residuals: The problem's.
+        points: Points of all terms, of which each is tried at some.
+        theta: Parameters `[P]` of the network at its start.
+
+    Returns:
+        Doubts that are no reason to refuse it, a line each.
+
+    Raises:
+        UserError: If residuals are not real, not finite, not on the points' device; change their inputs; are not the
+            same when evaluated again; depend on other points; do not depend on the network; or have other derivatives
+            than those of their values.
+    """
+    doubts: list[str] = []
+    network, generator = smooth_network(residuals.problem, residuals.backbone.embedding), np.random.default_rng(1)
+    several = [random_parameters(network, generator, theta) for _ in range(2)]
+    found = trials(residuals, points)
+    largest = sizes(trial.fields(trial.outputs(network, several[0]), trial.points) for trial in found)
+    form = "exact" if residuals.exact else "ansatz" if type(residuals.problem).ansatz is not Problem.ansatz else ""
+    for trial in [replace(found[0], form=form), *found] if form else found:
+        outputs = [trial.outputs(network, other) for other in several]
+        with torch.no_grad():
+            doubts += _check_values(trial, trial.outputs(residuals.backbone, theta))
+            met = _check_points(trial, outputs[0], largest, generator)
+        values, derivatives = _variants(trial, outputs)
+        for equation, by_variant in values.items():
+            if equation not in met and not trial.form:
+                _check_dependence(trial, equation, by_variant, derivatives[equation])
+        _check_derivatives(trial, outputs, derivatives, met)
+    return doubts
+
+
+def _refusal(trial: Trial, equation: str, text: str) -> UserError:
+    return UserError(f"problem={problem_name(trial.residuals.problem)}: {trial.described(equation)} {text}")
+
+
+def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
+    """Refuse residuals that change their inputs or are not finite on the run's device; returns doubts about types."""
+    points = trial.at(torch.arange(trial.count))
+    fields = trial.fields(outputs, points)
+    names = trial.residuals.problem.domain.names
+    inputs = {f"p.{name}": column for name, column in zip(names, points.points.unbind(1), strict=True)}
+    inputs |= {f"p.{name}": jet.data for name, jet in fields.items()}
+    if points.terms[0].normals is not None:
+        inputs["the normal"] = points.terms[0].normals
+    before = {name: tensor.clone() for name, tensor in inputs.items()}
+    doubts = []
+    for equation, value in trial.of_fields(fields, points).items():
+        bad = torch.nonzero(~torch.isfinite(value))[:, 0]
+        for name, tensor in inputs.items():
+            if not _same(tensor, before[name]):
+                advice = "write x = p.x - 0.5, not x = p.x; x -= 0.5"
+                raise _refusal(trial, equation, f"changes {name} in place, which other terms share; {advice}")
+        if value.device != outputs.device:
+            raise _refusal(trial, equation, f"is on {value.device}, but device={outputs.device} is that of the run")
+        if len(bad):
+            at = place(names, trial.points.terms[0].coordinates[bad[0]])
+            which = f"{len(bad)} of {trial.count} points tried, the first at {at}"
+            raise _refusal(trial, equation, f"is not finite at {which}")
+        if value.dtype != outputs.dtype:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in (value.dtype, outputs.dtype)]
+            doubts.append(f"{trial.described(equation)} is computed in {kinds[0]}, the run in {kinds[1]}")
+    return doubts
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors are equal, NaN to NaN."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _check_points(
+    trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], generator: np.random.Generator
+) -> list[str]:
+    """Refuse residuals that are random or depend on other points; returns the equations met by construction.
+
+    Takes outputs `[C, S, N, outputs]` and the `sizes` of the unknowns in the whole domain.
+    """
+    every = torch.arange(trial.count)
+    points = trial.at(every)
+    fields = trial.fields(outputs, points)
+    changes = noise(fields, largest, SHARE, generator)
+    first = trial.values(outputs)
+    again = trial.values(outputs)
+    response = responses(trial, fields, points, changes)
+    order = torch.from_numpy(generator.permutation(trial.count))
+    parts = [(part, trial.values(outputs[:, :, part], part)) for part in (order, *order.chunk(2))]
+    met = []
+    for equation, value in first.items():
+        if equation not in again or not _same(value, again[equation]):
+            text = "gives other values when it is evaluated again (random numbers, or a state of its own)"
+            raise _refusal(trial, equation, f"{text}; it must be a function of p alone")
+        tolerance = torch.finfo(value.dtype).eps ** 0.5
+        natural = size_of(response[equation]) / SHARE
+        for part, own in parts:
+            apart = size_of(own[equation] - value[part])
+            if apart > tolerance * (size_of(value) + natural):
+                text = "depends on the other points (a mean, maximum, sum, order or number of them)"
+                advice = "it has to hold at each point by itself; integrals would be conditions of a kind not yet there"
+                raise _refusal(trial, equation, f"{text}; {advice}")
+        if natural > 0 and size_of(value) <= tolerance * natural:
+            met.append(equation)
+    return met
+
+
+def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Residuals `[V, N]` for V outputs, several and multiples of the first, and derivatives `[C, S, V, N, outputs]`."""
+    variants = [*several, *(scale * several[0] for scale in SCALES)]
+    outputs = torch.cat(variants, dim=2).requires_grad_(True)
+    shape = (len(variants), trial.count)
+    values = trial.values(outputs, torch.arange(trial.count).repeat(len(variants)))
+    derivatives = {}
+    for equation, value in values.items():
+        slope = None
+        if value.requires_grad:
+            (slope,) = torch.autograd.grad(value.sum(), outputs, retain_graph=True, allow_unused=True)
+        slope = torch.zeros_like(outputs) if slope is None else slope
+        derivatives[equation] = slope.detach().unflatten(2, shape)
+    return {equation: value.detach().unflatten(0, shape) for equation, value in values.items()}, derivatives
+
+
+def _check_dependence(trial: Trial, equation: str, values: Tensor, derivatives: Tensor) -> None:
+    """Refuse an equation that no outputs change, or only where its derivative is lost; arguments as of `_variants`."""
+    finite = torch.isfinite(values) & torch.isfinite(values[0])
+    if not bool((finite & (values != values[0])).any()):
+        advice = "it needs an unknown in it, such as p.u"
+        if trial.residuals.exact:
+            advice += "; or exact fixes it at other values than 0 and is to be corrected"
+        raise _refusal(trial, equation, f"does not depend on the network; {advice}")
+    if not bool((derivatives != 0).any()):
+        raise _refusal(
+            trial,
+            equation,
+            "changes with the network, but its derivative is zero (round, sign, detach, no_grad, .data, .item, numpy); "
+            "write it in differentiable functions of torch",
+        )
+
+
+def _check_derivatives(trial: Trial, several: list[Tensor], derivatives: Mapping[str, Tensor], met: list[str]) -> None:
+    """Refuse equations whose derivatives are not those of their values, at most of the points where they are seen.
+
+    Differences of one component of the outputs after the other, with two lengths of step: only where both agree do
+    they tell a derivative, neither rounding nor a kink.
+    """
+    base = torch.cat(several, dim=2)
+    c, s, m, o = base.shape
+    size = base.abs().amax(dim=2, keepdim=True)
+    size = torch.where(size > 0, size, torch.ones_like(size))
+    components = c * s * o
+    unit = torch.eye(components).to(base).view(components, c, s, 1, o) * size
+    steps = [k * torch.finfo(base.dtype).eps ** 0.25 for k in (1.0, -1.0, 0.3, -0.3)]
+    moved = torch.stack([base + step * unit for step in steps])  # (4, components, C, S, M, outputs)
+    outputs = moved.permute(2, 3, 0, 1, 4, 5).reshape(c, s, -1, o)
+    which = torch.arange(trial.count).repeat(2 * len(steps) * components)
+    with torch.no_grad():
+        values = trial.values(outputs, which)
+    for equation, value in values.items():
+        if equation in met:
+            continue
+        r = value.view(len(steps), components, m)
+        quotients = [(r[k] - r[k + 1]) / (steps[k] - steps[k + 1]) for k in (0, 2)]
+        own = derivatives[equation][:, :, :2].flatten(2, 3) * size
+        own = own.permute(0, 1, 3, 2).reshape(components, m).to(r)
+        floor = 200 * torch.finfo(r.dtype).eps / steps[2] * r.abs().amax(dim=(0, 1))
+        for k in _wrong(quotients[0], quotients[1], own, floor):
+            unravelled = np.unravel_index(k, (c, s, o))
+            name = _component(trial.residuals, int(unravelled[0]), int(unravelled[2]))
+            raise _refusal(
+                trial,
+                equation,
+                f"changes with {name} of the network otherwise than its derivative says (detach, no_grad, .data, "
+                "numpy, or a wrong backward); write it in differentiable functions of torch",
+            )
+
+
+def _wrong(coarse: Tensor, fine: Tensor, own: Tensor, floor: Tensor) -> list[int]:
+    """Numbers of the components whose derivative is another than the difference quotients' at most points.
+
+    Takes both quotients and the derivative, `[components, M]`, and the size `[M]` below which they are rounding.
+    """
+    loose = 0.02 if coarse.dtype == torch.float64 else 0.1
+    larger = torch.maximum(own.abs(), fine.abs())
+    seen = ((coarse - fine).abs() <= loose * fine.abs()) & (larger > floor)
+    wrong = seen & ~((own - fine).abs() <= 3 * loose * larger)
+    count = seen.sum(1)
+    return torch.nonzero((2 * wrong.sum(1) > count) & (count >= min(3, len(floor))))[:, 0].tolist()
+
+
+def _component(residuals: Residuals, derivative: int, output: int) -> str:
+    """A component of the outputs in words, such as "u_xx"."""
+    return field_name(output_names(residuals.problem)[output], residuals.space.indices[derivative])

@@ -1,0 +1,617 @@
+"""A problem is examined before it runs: what is no function of the network, point by point, never ends as converged."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import kanpinn
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.geometry import Box
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.claims import few_points
+from kanpinn.pde import Condition, Point, Problem
+from kanpinn.run import preflight
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.settings.objects import configuration_of_objects
+
+SMALL = ["schedule.levels=1", "sampler.interior=40", "sampler.boundary=8", "threads=1", "output.points=11"]
+SMALL += ["backbone.width=[3]", "backbone.grid=2", "backbone.degree=3"]
+TINY = [*SMALL, "schedule.steps=2", "output.progress=false"]
+
+
+@dataclass(frozen=True)
+class Odd(Problem):
+    """Poisson's equation whose residual, or condition, is anything."""
+
+    residual_: Callable[[Point], Any] = lambda p: p.u_xx + p.u_yy
+    edge: Callable[[Point], Any] | None = lambda p: p.u
+    reference_: Callable[[Any], Any] = lambda _: None
+
+    domain = Box(x=(0, 1), y=(0, 1))
+    derivatives = ("xx", "yy")
+
+    def residual(self, p: Point) -> Any:
+        return self.residual_(p)
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("edge", ("x-", "x+", "y-", "y+"), self.edge)] if self.edge else []
+
+    def reference(self, p: Any) -> Any:
+        return self.reference_(p)
+
+
+def sound(p: Point) -> torch.Tensor:
+    """Sound residual that the odd ones are made of."""
+    return p.u_xx + p.u_yy + torch.sin(3 * p.x) * p.u - 1
+
+
+def examined(problem: Problem, *overrides: Any) -> list[str]:
+    return preflight.check(configuration_of_objects(problem, overrides).setup)
+
+
+def shifted(p: Point) -> torch.Tensor:
+    x = p.x
+    x -= 0.5
+    return p.u_xx + x
+
+
+def scaled(p: Point) -> torch.Tensor:
+    u = p.u
+    u *= 2
+    return p.u_xx + u
+
+
+def added(p: Point) -> torch.Tensor:
+    out = p.u_xx
+    out += p.u_yy
+    return out
+
+
+def through_numpy(p: Point) -> torch.Tensor:
+    p.x.numpy()[:] *= 2
+    return sound(p)
+
+
+def ungraded(p: Point) -> torch.Tensor:
+    with torch.no_grad():
+        return sound(p)
+
+
+def partly_ungraded(p: Point) -> torch.Tensor:
+    with torch.no_grad():
+        convection = p.u * p.u_x
+    return convection + p.u_xx
+
+
+def counted() -> Callable[[Point], torch.Tensor]:
+    counter = itertools.count()
+    return lambda p: sound(p) + next(counter) % 2
+
+
+def remembering(known: list = []) -> Callable[[Point], torch.Tensor]:  # noqa: B006 - a state of its own is the point
+    def residual(p: Point) -> torch.Tensor:
+        known.append(1)
+        return sound(p) * len(known)
+
+    return residual
+
+
+def leaving(what: Any) -> Callable[[Point], torch.Tensor]:
+    return lambda _: sys.exit(what)
+
+
+def raising(error: BaseException) -> Callable[[Point], Any]:
+    def residual(p: Point) -> Any:
+        raise error
+
+    return residual
+
+
+CONSTANT, POINTS = "does not depend on the network", "depends on the other points"
+LOST, WRONG = "its derivative is zero", "otherwise than its derivative says"
+RANDOM, CHANGED = "gives other values when it is evaluated again", "in place"
+SHAPE, INFINITE = "expected a tensor of shape", "is not finite at"
+
+REFUSED: dict[str, tuple[Callable[[Point], Any], str]] = {
+    "ones": (lambda p: torch.ones_like(p.x), CONSTANT),
+    "zeros": (lambda p: torch.zeros_like(p.x), CONSTANT),
+    "coordinate": (lambda p: p.x, CONSTANT),
+    "times zero": (lambda p: 0 * p.u, CONSTANT),
+    "0 x": (lambda p: 0 * p.x, CONSTANT),
+    "less itself": (lambda p: p.u_xx - p.u_xx, CONSTANT),
+    "less itself, detached": (lambda p: p.u_xx - p.u_xx.detach(), CONSTANT),
+    "detached": (lambda p: sound(p).detach(), LOST),
+    "data": (lambda p: sound(p).data, LOST),
+    "no_grad": (ungraded, LOST),
+    "clone of detached": (lambda p: sound(p).detach().clone(), LOST),
+    "new leaf": (lambda p: sound(p).detach().requires_grad_(True), LOST),
+    "numpy round trip": (lambda p: torch.from_numpy(np.sin(sound(p).detach().numpy())), LOST),
+    "list round trip": (lambda p: torch.tensor(sound(p).tolist(), dtype=p.u.dtype), LOST),
+    "rounded": (lambda p: torch.round(10 * sound(p)) / 10, LOST),
+    "rounded finely": (lambda p: torch.round(1e6 * sound(p)) / 1e6, LOST),
+    "floor": (lambda p: torch.floor(sound(p)), LOST),
+    "sign": (lambda p: torch.sign(sound(p)), LOST),
+    "indicator": (lambda p: torch.where(sound(p) > 0, 1.0, 0.0).to(p.u), LOST),
+    "indicator times x": (lambda p: (p.u > 0).to(p.x) * p.x, LOST),
+    "coefficient detached": (lambda p: p.u.detach() * p.u_x + p.u_xx, WRONG),
+    "small part detached": (lambda p: p.u_x + 1e-3 * p.u_xx.detach(), WRONG),
+    "part without grad": (partly_ungraded, WRONG),
+    "part by data": (lambda p: p.u_xx + p.u.data**3, WRONG),
+    "part by numpy": (lambda p: p.u_xx + torch.from_numpy(p.u.detach().numpy() ** 2), WRONG),
+    "random": (lambda p: sound(p) + torch.randn_like(p.x), RANDOM),
+    "slightly random": (lambda p: sound(p) * (1 + 1e-12 * torch.rand(len(p.x), dtype=p.x.dtype)), RANDOM),
+    "random by numpy": (lambda p: sound(p) + np.random.rand(), RANDOM),  # noqa: NPY002
+    "random by python": (lambda p: sound(p) * random.random(), RANDOM),
+    "dropout": (lambda p: torch.nn.functional.dropout(sound(p)), RANDOM),
+    "counting": (counted(), RANDOM),
+    "remembering": (remembering(), RANDOM),
+    "x shifted in place": (shifted, CHANGED),
+    "u scaled in place": (scaled, CHANGED),
+    "added up in place": (added, CHANGED),
+    "x scaled by numpy": (through_numpy, CHANGED),
+    "mean": (lambda p: p.u.mean() + 0 * p.x, POINTS),
+    "less mean": (lambda p: p.u - p.u.mean(), POINTS),
+    "with a sum": (lambda p: p.u_xx + 1e-3 * p.u.sum(), POINTS),
+    "flipped": (lambda p: p.u_xx + p.u.flip(0), POINTS),
+    "rolled": (lambda p: torch.roll(p.u_xx, 1), POINTS),
+    "sorted": (lambda p: p.u_xx.sort().values, POINTS),
+    "cumulated": (lambda p: torch.cumsum(p.u, 0) - p.u_x, POINTS),
+    "softmax": (lambda p: torch.softmax(p.u, 0) - 1, POINTS),
+    "over the largest": (lambda p: p.u_xx / p.u_xx.abs().max(), POINTS),
+    "over the norm": (lambda p: sound(p) / torch.linalg.norm(sound(p)), POINTS),
+    "over the number": (lambda p: p.u_xx / len(p.x), POINTS),
+    "x less its mean": (lambda p: p.u_xx + p.x - p.x.mean(), POINTS),
+    "value of a point": (lambda p: p.u_xx + p.u[0].item(), POINTS),
+    "difference of neighbours": (lambda p: torch.diff(p.u, append=p.u[:1]), POINTS),
+    "median": (lambda p: p.u_xx - p.u.median(), POINTS),
+    "number of the point": (lambda p: p.u_xx + torch.arange(len(p.x)), POINTS),
+    "complex": (lambda p: sound(p) * 1j, "returned complex numbers, expected real ones"),
+    "long": (lambda p: sound(p).long(), "returned int64, expected floating-point numbers"),
+    "bool": (lambda p: sound(p) > 0, "returned bool, expected floating-point numbers"),
+    "int of a constant": (lambda p: torch.ones(len(p.x), dtype=torch.int32), "returned int32, expected floating"),
+    "nan somewhere": (lambda p: torch.where(p.x > 0.7, torch.nan, sound(p)), INFINITE),
+    "infinite somewhere": (lambda p: sound(p) / (p.x > 0.3).to(p.x), INFINITE),
+    "root of a negative": (lambda p: sound(p) + torch.sqrt(p.x - 0.5), INFINITE),
+    "too large": (lambda p: sound(p) + torch.exp(2000 * p.x), INFINITE),
+    "a column": (lambda p: sound(p)[:, None], SHAPE),
+    "a scalar": (lambda p: sound(p).sum(), SHAPE),
+    "a part": (lambda p: sound(p)[1:], SHAPE),
+    "a number": (lambda _: 0.0, SHAPE),
+    "an array": (lambda p: sound(p).detach().numpy(), SHAPE),
+    "None": (lambda _: None, SHAPE),
+    "a list": (lambda p: [sound(p)], SHAPE),
+    "a nested dict": (lambda p: {"a": {"b": sound(p)}}, SHAPE),
+    "an empty dict": (lambda _: {}, "returned no equation"),
+    "a number for a name": (lambda p: {1: sound(p)}, "an equation called 1, expected a text"),
+    "None for a name": (lambda p: {None: sound(p)}, "an equation called None, expected a text"),
+    "one of two constant": (lambda p: {"a": sound(p), "b": p.x}, "equation 'b' does not depend on the network"),
+    "item of many": (lambda p: p.u_xx + p.u.item(), "residual raised RuntimeError"),
+    "sys.exit(0)": (leaving(0), "residual raised SystemExit: 0"),
+    "sys.exit()": (leaving(None), "residual raised SystemExit"),
+    "raising": (raising(ValueError("so")), "residual raised ValueError: so"),
+    "raising nothing known": (raising(BaseException("odd")), "residual raised BaseException: odd"),
+    "endless": (lambda p: endless(p), "residual raised RecursionError"),
+}
+
+
+def endless(p: Point) -> Any:
+    return endless(p)
+
+
+def printing(p: Point) -> torch.Tensor:
+    print("here")
+    return sound(p)
+
+
+def switched(p: Point) -> torch.Tensor:
+    """First-order upwinding, as codes for convection have it."""
+    return torch.where(p.u > 0, p.u * p.u_x, 2 * p.u * p.u_x) - p.u_xx
+
+
+HARMLESS: dict[str, Callable[[Point], Any]] = {
+    "sound": sound,
+    "a view of an input": lambda p: p.u,
+    "printing": printing,
+    "a kink in x": lambda p: p.u_xx + (p.x - 0.5).abs() * p.u,
+    "a kink in u": lambda p: p.u_xx + (p.u - 0.1).abs() - torch.relu(p.u_x),
+    "upwind": switched,
+    "an inequality": lambda p: {"equation": sound(p), "bound": torch.relu(p.u - 5)},
+    "clamped": lambda p: p.u_xx + p.u.clamp(-2, 2),
+    "large numbers": lambda p: 1e12 * (p.u_xx + p.u_yy) - 1e12,
+    "small numbers": lambda p: 1e-12 * (p.u_xx + p.u_yy) - 1e-12,
+    "a small coefficient": lambda p: 1e-8 * p.u_xx + p.u_x - 1,
+    "a large source": lambda p: p.u_xx + p.u_yy - 1e9 * torch.sin(p.x),
+    "stiff": lambda p: p.u_xx + torch.exp(8 * p.u) - 1e4 * p.u**5,
+    "waves": lambda p: p.u_xx + torch.sin(500 * p.x) - torch.sin(20 * p.u),
+    "a double root": lambda p: (p.u_xx + p.u_yy) ** 2,
+    "a new tensor changed in place": lambda p: (1.0 * p.u_xx).add_(p.u_yy),
+    "odd but fine names": lambda p: {"μ": sound(p), "a_1": p.u},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_residual_that_is_no_function_of_the_network_is_refused(name):
+    residual, message = REFUSED[name]
+    with pytest.raises(UserError, match=r"^problem=Odd: ") as caught:
+        examined(Odd(residual))
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_residual_that_is_odd_but_sound_is_not(name):
+    assert examined(Odd(HARMLESS[name])) == []
+
+
+@pytest.mark.parametrize("name", ["ones", "detached", "rounded", "random", "flipped", "less mean", "u scaled in place"])
+def test_conditions_are_examined_as_equations_are(name):
+    residual, message = REFUSED[name]
+    with pytest.raises(UserError, match=r"^problem=Odd: condition 'edge' ") as caught:
+        examined(Odd(edge=residual))
+    assert message in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Formed(Odd):
+    """The same, its unknown made of the network's output in an odd way."""
+
+    form: Callable[[Any, Any], Any] = lambda p, raw: p.x * (1 - p.x) * p.y * (1 - p.y) * raw.u
+
+    def exact(self, p: Any, raw: Any) -> Any:
+        return self.form(p, raw)
+
+
+FORMS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "detached": (lambda _, raw: Jet(raw.u.space, raw.u.data.detach()), "exact: u changes with u of the network"),
+    "random": (lambda _, raw: raw.u + random.random(), RANDOM),
+    "coupled": (lambda _, raw: raw.u * raw.u.value.mean(), POINTS),
+    "a part": (
+        lambda _, raw: Jet(raw.u.space, raw.u.data[:, 1:]),
+        "exact must return one jet for each of u, of shape [5, 16]",
+    ),
+    "infinite": (lambda p, raw: raw.u / (p.x.value > 0.5).to(p.x.value), "exact: u is not finite at"),
+    "constant": (lambda p, _: p.x, CONSTANT),
+    "leaving": (lambda _, raw: sys.exit(0), "exact raised SystemExit"),  # noqa: ARG005
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("method", ["exact", "ansatz"])
+def test_forms_are_examined_as_equations_are(name, method, monkeypatch):
+    form, message = FORMS[name]
+    if method == "exact":
+        problem, overrides = Formed(form=form), ["problem.conditions=exact"]
+    else:
+        monkeypatch.setattr(Odd, "ansatz", lambda _, p, raw: form(p, raw))
+        problem, overrides = Odd(), []
+    with pytest.raises(UserError, match=r"^problem=(Odd|Formed): ") as caught:
+        examined(problem, *overrides)
+    assert message.replace("exact", method) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (lambda p: p.x * 1j, "reference of 'u' is complex, expected real numbers"),
+        (lambda p: p.x / (p.x > 0.5), "reference of 'u' is not finite everywhere"),
+        (lambda _: sys.exit(0), "reference raised SystemExit: 0"),
+    ],
+)
+def test_a_reference_that_makes_no_sense_is_refused(reference, message):
+    with pytest.raises(UserError, match=r"^problem=Odd: ") as caught:
+        examined(Odd(reference_=reference))
+    assert message in str(caught.value)
+
+
+def test_a_reference_is_not_evaluated_more_often_than_it_was():
+    calls = []
+    examined(Odd(reference_=lambda p: calls.append(len(p.x)) or p.x))
+    assert len(calls) == 1
+    assert calls[0] <= 16
+
+
+def test_a_condition_that_an_exact_form_fixes_at_another_value_is_refused():
+    wrong = Formed(edge=lambda p: p.u - p.x)
+    with pytest.raises(UserError, match=r"condition 'edge' does not depend on the network; .*exact fixes it at other"):
+        examined(wrong, "problem.conditions=exact")
+
+
+def test_a_condition_at_one_point_is_examined_too():
+    """An initial value of an ordinary equation has a single point, which no other can be held against."""
+
+    @dataclass(frozen=True)
+    class Decay(Problem):
+        start: Callable[[Point], Any]
+        domain = Box(t=(0, 1))
+        derivatives = ("t",)
+
+        def residual(self, p: Point) -> Any:
+            return p.u_t + p.u
+
+        def conditions(self) -> list[Condition]:
+            return [Condition("start", "t-", self.start)]
+
+    assert examined(Decay(lambda p: p.u - 1)) == []
+    for start, message in ((lambda p: p.t, CONSTANT), (lambda p: p.u.detach(), LOST)):
+        with pytest.raises(UserError, match=f"condition 'start' .*{message}"):
+            examined(Decay(start))
+
+
+def test_a_keyboard_interrupt_within_a_residual_passes():
+    with pytest.raises(KeyboardInterrupt):
+        examined(Odd(raising(KeyboardInterrupt())))
+
+
+def test_the_callers_random_numbers_are_left_as_they_were():
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
+    with pytest.raises(UserError, match=RANDOM):
+        examined(Odd(lambda p: sound(p) + torch.rand(()) + random.random() + np.random.rand()))  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
+
+
+def test_lower_precision_than_the_runs_is_said():
+    (doubt,) = examined(Odd(lambda p: sound(p).float()))
+    assert doubt == "problem=Odd: residual is computed in float32, the run in float64"
+    assert examined(Odd(), "dtype=float32") == []
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e6])
+@pytest.mark.parametrize("amplitude", [1e-12, 1.0, 1e9])
+def test_units_do_not_matter(size, amplitude):
+    """The same problem on [0, size]² with unknowns as large as the amplitude; exact forms right and wrong."""
+
+    @dataclass(frozen=True)
+    class Scaled(Problem):
+        missed: float = 0.0
+        domain = Box(x=(0, size), y=(0, size))
+        derivatives = ("xx", "yy")
+
+        def residual(self, p: Point) -> Any:
+            return p.u_xx + p.u_yy + 2 * amplitude / size**2 * torch.sin(p.x / size)
+
+        def conditions(self) -> list[Condition]:
+            return [
+                Condition("left", "x-", lambda p: p.u - amplitude * torch.sin(torch.pi * p.y / size)),
+                Condition("right", "x+", lambda p: p.u_x),
+            ]
+
+        def exact(self, p: Any, raw: Any) -> Any:
+            wave = torch.sin(torch.pi * (1 / size) * p.y)
+            x = p.x * (1 / size)
+            shape = x * (1 - x) ** 2 + self.missed * (1 - x)  # else 0 at x = 0, without slope at x = 1
+            return amplitude * (wave + shape * raw.u)
+
+    exact = "problem.conditions=exact"
+    assert examined(Scaled()) == []
+    assert examined(Scaled(), exact) == []
+    kept = [doubt.partition("condition ")[2] for doubt in examined(Scaled(missed=1e-4), exact)]
+    assert kept == ["'left', which stays a loss term", "'right', which stays a loss term"]
+
+
+EXACT_TERMS = {
+    "advection": ("interior",),
+    "allen_cahn": ("interior",),
+    "burgers": ("interior",),
+    "heat": ("interior",),
+    "helmholtz": ("interior",),
+    "kdv": ("interior",),
+    "poisson": ("interior",),
+    "poisson_interface": ("interior", "interface"),
+    "poisson_nd": ("interior",),
+    "wave": ("interior",),
+}
+"""Loss terms of the shipped problems that have an exact form, where it is built in."""
+SOFT_TERMS = {
+    "advection": ("interior", "initial"),
+    "allen_cahn": ("interior", "initial"),
+    "burgers": ("interior", "initial"),
+    "heat": ("interior", "initial", "boundary"),
+    "helmholtz": ("interior", "boundary"),
+    "kdv": ("interior", "initial"),
+    "poisson": ("interior", "boundary"),
+    "poisson_interface": ("interior", "interface", "boundary"),
+    "poisson_lshape": ("interior", "outer", "edge_x", "edge_y"),
+    "poisson_nd": ("interior", "boundary"),
+    "regression": ("interior",),
+    "wave": ("interior", "initial", "initial_velocity", "boundary"),
+}
+SHIPPED = [("exact", name) for name in EXACT_TERMS] + [("soft", name) for name in SOFT_TERMS]
+
+
+@pytest.mark.parametrize(("mode", "name"), SHIPPED)
+def test_shipped_problems_raise_no_doubt_and_keep_their_terms(mode, name):
+    setup = validate(compose([f"problem={name}", f"problem.conditions={mode}", "schedule.slabs=1"])[0]).setup
+    assert preflight.check(replace(setup, points=11)) == []
+    terms = setup.residuals(preflight.small_network(setup)).terms
+    assert terms == {"exact": EXACT_TERMS, "soft": SOFT_TERMS}[mode][name]
+
+
+class TestExactClaims:
+    """An exact form that meets only some conditions; the others stay loss terms (FINDINGS: they were dropped)."""
+
+    @dataclass(frozen=True)
+    class Half(Odd):
+        """Laplace's equation with u = x y on the sides, whose form is right at x = 0 and y = 0 only."""
+
+        def conditions(self) -> list[Condition]:
+            lower = Condition("lower", ("x-", "y-"), lambda p: p.u - p.x * p.y)
+            return [lower, Condition("upper", ("x+", "y+"), lambda p: {"u": p.u - p.x * p.y})]
+
+        def exact(self, p: Any, raw: Any) -> Any:
+            return p.x * p.y * (2 + raw.u)
+
+        def reference(self, p: Any) -> Any:
+            return p.x * p.y
+
+    def test_those_it_does_not_meet_are_named(self):
+        with pytest.warns(KanpinnWarning, match="exact does not meet condition 'upper', which stays a loss term"):
+            solution = kanpinn.solve(self.Half(), "problem.conditions=exact", "schedule.steps=8", *SMALL)
+        assert solution.metrics["relative_l2"]["u"] < 1e-4  # without the condition u = 2xy has no residual either
+
+    def test_the_log_names_them_too(self, folder):
+        with pytest.warns(KanpinnWarning, match="exact"):
+            kanpinn.solve(
+                self.Half(),
+                "problem.conditions=exact",
+                "output.figures=false",
+                *SMALL,
+                "schedule.steps=1",
+                folder=folder / "run",
+            )
+        lines = (folder / "run" / "log.txt").read_text().splitlines()
+        expected = "warning: problem=Half: exact does not meet condition 'upper', which stays a loss term"
+        assert lines.count(expected) == 1
+
+    def test_one_of_two_equations_is_enough_to_keep_a_condition(self):
+        @dataclass(frozen=True)
+        class Both(TestExactClaims.Half):
+            def conditions(self) -> list[Condition]:
+                return [Condition("left", "x-", lambda p: {"value": p.u, "slope": p.u_x - p.y})]
+
+        (doubt,) = examined(Both(), "problem.conditions=exact")
+        assert "condition 'left'" in doubt
+
+    def test_a_form_that_builds_nothing_in_keeps_all(self):
+        named = examined(Formed(form=lambda _, raw: raw.u), "problem.conditions=exact")
+        assert named == ["problem=Formed: exact does not meet condition 'edge', which stays a loss term"]
+
+
+class TestNoConditions:
+    """Equations that hold derivatives, and no condition that could tell one of their solutions from another."""
+
+    NONE = "there is no condition, and the equations alone do not determine u"
+
+    def test_none_at_all_is_said(self):
+        assert examined(Odd(edge=None)) == [f"problem=Odd: {self.NONE}"]
+
+    def test_a_form_that_is_not_built_in_is_none(self):
+        (doubt,) = examined(Formed(edge=None))
+        assert doubt == f"problem=Formed: {self.NONE}; problem.conditions=exact would build those of its exact form in"
+        assert examined(Formed(edge=None), "problem.conditions=exact") == []
+        assert len(examined(Formed(edge=None, form=lambda _, raw: raw.u), "problem.conditions=exact")) == 1
+
+    def test_an_algebraic_equation_needs_none(self):
+        assert examined(Odd(lambda p: p.u - p.x, edge=None)) == []
+
+    def test_an_unknown_that_none_holds_is_named(self):
+        @dataclass(frozen=True)
+        class Lotka(Problem):
+            """Lotka and Volterra's equations."""
+
+            second: bool
+            domain = Box(t=(0, 1))
+            unknowns = ("u", "v")
+            derivatives = ("t",)
+
+            def residual(self, p: Point) -> Any:
+                return {"u": p.u_t - p.u * (1.5 - p.v), "v": p.v_t - p.v * (p.u - 3)}
+
+            def conditions(self) -> list[Condition]:
+                both = [Condition("u", "t-", lambda p: p.u - 1), Condition("v", "t-", lambda p: p.v - 1)]
+                return both if self.second else both[:1]
+
+        assert examined(Lotka(second=True)) == []
+        assert examined(Lotka(second=False)) == [
+            "problem=Lotka: no condition holds v, which the equations alone may not determine"
+        ]
+
+    def test_a_period_in_all_coordinates_is_enough(self):
+        @dataclass(frozen=True)
+        class Ring(Odd):
+            """Screened Poisson equation on a torus."""
+
+            periodic = ("x", "y")
+
+        screened = Ring(lambda p: p.u_xx + p.u_yy - p.u - torch.sin(2 * torch.pi * p.x), edge=None)
+        assert examined(screened) == []
+
+    def test_it_stands_in_the_log(self, folder):
+        with pytest.warns(KanpinnWarning, match=self.NONE):
+            kanpinn.solve(Odd(edge=None), "output.figures=false", *SMALL, "schedule.steps=1", folder=folder / "run")
+        assert f"warning: problem=Odd: {self.NONE}" in (folder / "run" / "log.txt").read_text()
+
+
+FILE = """
+import sys
+from dataclasses import dataclass
+import torch
+from kanpinn import Box, Condition, Problem
+
+
+@dataclass(frozen=True)
+class Odd(Problem):
+    domain = Box(x=(0, 1))
+    derivatives = ("xx",)
+
+    def residual(self, p):
+        {residual}
+
+    def conditions(self):
+        return {conditions}
+"""
+
+
+def write(folder: Path, residual: str = "return p.u_xx - 1", conditions: str | None = None, more: str = "") -> None:
+    conditions = conditions or '[Condition("ends", ("x-", "x+"), lambda p: p.u)]'
+    (folder / "problems").mkdir()
+    (folder / "problems" / "odd.py").write_text(more + FILE.format(residual=residual, conditions=conditions))
+    (folder / "conf" / "problem").mkdir(parents=True)
+    (folder / "conf" / "problem" / "odd.yaml").write_text("name: odd\nconditions: soft\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"residual": "sys.exit(0)"}, "residual raised SystemExit: 0 (odd.py, line 14)"),
+        ({"conditions": "sys.exit(0)"}, "conditions raised SystemExit: 0"),
+        ({"more": "raise SystemExit(0)\n"}, "problems/odd.py: line 1: SystemExit: 0"),
+        ({"residual": "return torch.ones_like(p.x)"}, CONSTANT),
+        ({"residual": "x = p.x; x -= 0.5; return p.u_xx + x"}, "residual changes p.x in place"),
+        ({"residual": "return p.u_xx * 1j"}, "returned complex numbers"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(folder, kanpinn, parts, message):
+    write(folder, **parts)
+    result = kanpinn("solve", "problem=odd", *TINY, "output.figures=false", "hydra.run.dir=run")
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not (folder / "run").exists()
+
+
+def test_collocation_points_stay_whatever_a_problem_does_to_its_inputs():
+    """A problem that begins to change its inputs only after the examination has met it."""
+    calls = itertools.count()
+
+    def residual(p: Point) -> torch.Tensor:
+        if next(calls) > 100:
+            p.x.sub_(0.5)
+        return p.u_xx + p.u_yy
+
+    setup = configuration_of_objects(Odd(residual), [*TINY]).setup
+    preflight.check(setup)
+    objective = setup.objective(setup.network())
+    objective.set_points(few_points(setup.problem, setup.dtype, setup.device))
+    theta = setup.network().initial(np.random.default_rng(0))
+    before = objective.points.clone()
+    for _ in range(120):
+        objective.loss(theta)
+    objective.residuals.interior(theta, objective.points)
+    assert next(calls) > 100
+    assert torch.equal(objective.points, before)
