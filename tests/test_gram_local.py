@@ -10,13 +10,12 @@ import torch
 from support.gram import agree, cut
 from support.problems import NONE, System, Wave, build, draw_for
 
-from kanpinn.backbones import Backbone, Kan, Mlp
-from kanpinn.backbones.kan import MultKan, SplineOptions
+from kanpinn.backbones import Backbone, Kan, Mlp, MultKan
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 
-Options = SplineOptions | Mlp
+Options = Kan | Mlp
 
 FINE = Kan(width=[3, 3], degree=3, grid=48)
 POINTS = (1500, 50)

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from kanpinn.backbones import Backbone, Kan, Mlp
-from kanpinn.backbones.kan import SplineOptions
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.gram import gram
@@ -349,7 +348,7 @@ def test_interior_residual_is_unweighted() -> None:
 
 @pytest.mark.parametrize("options", [Kan(width=[3], degree=4, grid=3), Mlp(width=[4])], ids=["kan", "mlp"])
 def test_points_are_embedded_once_until_they_are_drawn_anew(
-    options: SplineOptions | Mlp, monkeypatch: pytest.MonkeyPatch
+    options: Kan | Mlp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Wave()
     objective, theta, _ = build(problem, options)

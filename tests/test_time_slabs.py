@@ -17,7 +17,6 @@ import kanpinn
 from kanpinn.backbones import Backbone, Kan, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.kan import SplineOptions
 from kanpinn.backbones.time_slabs import in_sequence, slab_networks
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
@@ -53,14 +52,14 @@ SMALL = [
 ]
 
 
-def body(options: SplineOptions, domain: Box, level: int = 0) -> Backbone:
+def body(options: Kan, domain: Box, level: int = 0) -> Backbone:
     network = options.build(options.embedding.build(domain, (), np.random.default_rng(0)), 2)
     for _ in range(level):
         network = network.refined()
     return network
 
 
-def sequence(options: SplineOptions) -> tuple[Backbone, list[tuple[Backbone, Tensor]]]:
+def sequence(options: Kan) -> tuple[Backbone, list[tuple[Backbone, Tensor]]]:
     """Three networks, the second one level finer, each on its own domain; and the one they make."""
     parts = []
     for k in range(3):
@@ -76,7 +75,7 @@ def points(count: int = 40) -> Tensor:
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_networks_in_sequence_are_each_themselves_on_their_slab(options: SplineOptions) -> None:
+def test_networks_in_sequence_are_each_themselves_on_their_slab(options: Kan) -> None:
     whole, parts = sequence(options)
     theta = torch.cat([vector for _, vector in parts])
     at = torch.cat([points(), torch.tensor([[0.3, 2.0], [0.3, 4.0]], dtype=torch.float64)])
@@ -91,7 +90,7 @@ def test_networks_in_sequence_are_each_themselves_on_their_slab(options: SplineO
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_their_jacobian_is_that_of_reverse_mode(options: SplineOptions) -> None:
+def test_their_jacobian_is_that_of_reverse_mode(options: Kan) -> None:
     whole, parts = sequence(options)
     theta = torch.cat([vector for _, vector in parts])
     at, weights = points(9), torch.from_numpy(np.random.default_rng(8).standard_normal((len(SPACE), 9, 2)))

@@ -172,7 +172,7 @@ class ChebyKan(Options):
         """Nothing to refuse: polynomials are smooth."""
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level, without parameters; see `SplineOptions.build`."""
+        """The network on its coarsest level, without parameters; see `Kan.build`."""
         embedding.refuse_splines()
         layers: list[Layer] = []
         for k, (inputs, out) in enumerate(pairwise([embedding.width, *self.width, outputs])):

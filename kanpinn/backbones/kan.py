@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,8 +20,8 @@ FIRST = ("spline", "linear")
 
 
 @dataclass
-class SplineOptions(Options, ABC):
-    """A network of spline activations on every edge, on exactly nested grids, in whatever basis its layers use."""
+class Kan(Options):
+    """Kolmogorov–Arnold network: B-splines on every edge, on exactly nested grids."""
 
     key: ClassVar[str] = "backbone"
     one_coordinate: ClassVar[bool] = False
@@ -50,13 +49,13 @@ class SplineOptions(Options, ABC):
         if self.first == "linear" and not self.width:
             raise invalid("backbone.width", self.width, "at least one hidden width with backbone.first=linear")
 
-    @abstractmethod
     def layer(self, inputs: int, outputs: int) -> Layer:
         """One layer of splines on the coarsest level."""
+        return self.splines(inputs, outputs)
 
-    @abstractmethod
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level, without parameters."""
+        return self.stack(embedding, outputs)
 
     def check_order(self, order: int) -> None:
         """Refuse a degree whose splines jump at the knots in a derivative of the problem's highest order.
@@ -109,20 +108,7 @@ class SplineOptions(Options, ABC):
 
 
 @dataclass
-class Kan(SplineOptions):
-    """Kolmogorov–Arnold network: B-splines on every edge, on exactly nested grids."""
-
-    def layer(self, inputs: int, outputs: int) -> SplineLayer:
-        """One layer of B-splines on the coarsest level."""
-        return self.splines(inputs, outputs)
-
-    def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level; see `SplineOptions.build`."""
-        return self.stack(embedding, outputs)
-
-
-@dataclass
-class MultKan(SplineOptions):
+class MultKan(Kan):
     """A `kan` whose hidden layers also multiply (Liu et al. 2024, KAN 2.0, arXiv:2408.10205, sec. 2).
 
     A hidden layer of `width` additions and `mult` multiplications has width + 2 mult spline sums, the last 2 mult of
@@ -143,15 +129,7 @@ class MultKan(SplineOptions):
                 "backbone.mult", self.mult, f"one number, or one for each of the {len(self.width)} hidden layers"
             )
 
-    @property
-    def _products(self) -> list[int]:
-        """Multiplication nodes of each hidden layer."""
-        return self.mult if isinstance(self.mult, list) else [self.mult] * len(self.width)
-
-    def layer(self, inputs: int, outputs: int) -> SplineLayer:
-        """One layer of B-splines on the coarsest level."""
-        return self.splines(inputs, outputs)
-
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level; see `SplineOptions.build`."""
-        return self.stack(embedding, outputs, self._products)
+        """The network on its coarsest level; see `Kan.build`."""
+        products = self.mult if isinstance(self.mult, list) else [self.mult] * len(self.width)
+        return self.stack(embedding, outputs, products)

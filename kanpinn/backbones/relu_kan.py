@@ -12,8 +12,7 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.edges import SplineFeatures
-from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
@@ -38,7 +37,8 @@ class ReluLayer(Layer):
     spline: SplineLayer
 
     def shapes(self) -> dict[str, Shape]:
-        return {_RENAMED.get(name, name): shape for name, shape in self.spline.shapes().items()}
+        first, *rest = self.spline.shapes().items()
+        return {"relu_coefficients": first[1], **dict(rest)}
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         return self._relu(self.spline.initial(generator))
@@ -108,11 +108,8 @@ class ReluLayer(Layer):
         return {"coefficients": spline_coefficients(given, spec.intervals, spec.degree), **rest}
 
 
-_RENAMED = {"coefficients": "relu_coefficients"}
-
-
 @dataclass
-class ReluKan(SplineOptions):
+class ReluKan(Kan):
     """The functions of `kan` in the power-ReLU basis of multichannel perceptrons, on uniform knots."""
 
     def check(self) -> None:
@@ -124,10 +121,6 @@ class ReluKan(SplineOptions):
     def layer(self, inputs: int, outputs: int) -> ReluLayer:
         """One layer of power-ReLU functions on the coarsest level; its random start is that of the B-splines."""
         return ReluLayer(self.splines(inputs, outputs))
-
-    def build(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network on its coarsest level; see `SplineOptions.build`."""
-        return self.stack(embedding, outputs)
 
 
 def maps_splines(backbone: Backbone) -> bool:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.backbones import Mlp
+from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.kan import SplineOptions
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.objective import Objective
@@ -103,7 +102,7 @@ def draw_for(
 
 
 def build(
-    problem: Problem, options: SplineOptions | Mlp, weighting: Weighting | None = None, *, exact: bool = False
+    problem: Problem, options: Kan | Mlp, weighting: Weighting | None = None, *, exact: bool = False
 ) -> tuple[Objective, Tensor, CollocationSample]:
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.kan import SplineOptions
+from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.layers import Linear
 from kanpinn.backbones.separable.factors import STARTS, Factors
-from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid, unknown_choice
 from kanpinn.options import option
 
@@ -18,20 +17,12 @@ LAST = ("sum", "linear")
 
 
 @dataclass
-class Separable(SplineOptions):
+class Separable(Kan):
     """A sum of products of one-dimensional spline networks (SPIKAN, Jacob et al. 2024, arXiv:2411.06286).
 
     The remaining options describe each coordinate's factor network, a `kan` of one input (or two: cos and sin, where
-    periodic without symmetry).
-
-    Attributes:
-        width: Hidden widths of each factor network; none for a single layer of splines.
-        rank: Number of products that are added.
-        last: sum: every unknown has its own products and adds them; linear: all unknowns share them, with weights.
-        grids: Spline intervals on the coarsest level of coordinates that have others than `grid`, by name.
-        start: Start of the factor networks: "random"; or "legendre" (one space dimension and time, no hidden layers):
-            the time's functions are the Legendre polynomials of degrees 0 … rank − 1, or the splines nearest to them,
-            times `LEGENDRE`, and those of space are zero.
+    periodic without symmetry). With the start "legendre" the time's functions are the Legendre polynomials of degrees
+    0 … rank − 1, or the splines nearest to them, times `LEGENDRE`; it takes one space dimension and no hidden layers.
     """
 
     one_coordinate: ClassVar[bool] = True
@@ -61,10 +52,6 @@ class Separable(SplineOptions):
             raise invalid(
                 "backbone.embedding.kind", "fourier", "auto, none or periodic (backbone=separable sees one coordinate)"
             )
-
-    def layer(self, inputs: int, outputs: int) -> SplineLayer:
-        """One layer of B-splines of a factor network, on the coarsest level."""
-        return self.splines(inputs, outputs)
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level, without parameters.
