@@ -26,8 +26,9 @@ from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares as Protocol
 from kanpinn.least_squares.objective import Objective, total_loss
 from kanpinn.least_squares.weighting import ResidualAttention
-from kanpinn.optimizers import LevenbergMarquardt, Step
+from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.optimizers import levenberg_marquardt as levenberg_marquardt_room
+from kanpinn.optimizers.base import Step
 from kanpinn.optimizers.damped_step import NielsenDamping, TargetRatioDamping
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points

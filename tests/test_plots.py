@@ -32,17 +32,16 @@ from kanpinn.plots import (
     animate,
     cycle_figure,
     history_figure,
-    level_changes,
     plot_all,
-    relative_l2_slices,
     residual_figure,
     slices_figure,
     solution_figure,
     spectrum_figure,
 )
 from kanpinn.plots.activations import edge_layers
-from kanpinn.plots.frames import line_frames, map_frames
-from kanpinn.plots.history import coarse_steps
+from kanpinn.plots.frames import frames
+from kanpinn.plots.history import coarse_steps, level_changes
+from kanpinn.plots.slices import relative_l2_slices
 from kanpinn.plots.spectrum import banded, shown_visits
 from kanpinn.plots.style import relative_l2
 from kanpinn.plots.text import axis_label, formula, number
@@ -467,7 +466,7 @@ def test_an_animation_has_a_frame_per_time_on_scales_that_stay(tmp_path: Path, a
         assert film.n_frames == len(data.coordinates["t"]) == 5
         total = sum(film.info["duration"] for k in range(5) if film.seek(k) is None)
     assert total == pytest.approx(6000, rel=0.02)
-    figure, show = (line_frames if axes == "xt" else map_frames)(data, "u")
+    figure, show = frames(data, "u")
     show(3)
     if axes == "xt":
         np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), data.fields["u"][3])

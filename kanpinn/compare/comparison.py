@@ -13,6 +13,7 @@ import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io.metrics import read_metrics
+from kanpinn.loggers.base import leaves
 
 GROUPS = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "experiment")
 _FIRST = ("problem", "backbone", "schedule", "optimizer", "sampler", "weighting", "seed", "dtype")
@@ -70,18 +71,11 @@ class Run:
         return max(self.errors().values(), default=None)
 
 
-def flat_config(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat_config(config: Any) -> dict[str, Any]:
     """Join a config's keys by dots; lists stay, the name of a group's choice stands under the group's own."""
-    out: dict[str, Any] = {}
-    for key, value in (config or {}).items() if isinstance(config, Mapping) else ():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            out |= flat_config(value, f"{name}.")
-        elif key == "name" and prefix.rstrip(".") in GROUPS:
-            out[prefix.rstrip(".")] = value
-        else:
-            out[name] = value
-    return out
+    found = leaves(config) if isinstance(config, Mapping) else {}
+    names = {f"{group}.name": group for group in GROUPS}
+    return {names.get(key, key): value for key, value in found.items()}
 
 
 def read_run(path: Path, history: bool = True, message: str = "") -> Run:

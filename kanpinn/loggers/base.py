@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from kanpinn.errors import UserError
 from kanpinn.options import Options
 
 
-class Logger(Options, ABC):
-    """Follower of a solve; its options are a dataclass's fields.
+class Logger(Options):
+    """Follower of a solve, which hears what it has methods for; its options are a dataclass's fields.
 
     Whatever a method raises is caught by `Report`: a logger never stops a solve.
 
@@ -38,19 +37,15 @@ class Logger(Options, ABC):
                 f"logger={self.extra}: {self.package} is not installed: pip install 'kanpinn[{self.extra}]'"
             )
 
-    @abstractmethod
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Hear that a solve begins, with its resolved config of plain values, in its run folder."""
 
-    @abstractmethod
     def step(self, number: int, row: Mapping[str, float]) -> None:
         """Hear of a step: the number done so far, discarded random starts included, and its row of the history."""
 
-    @abstractmethod
     def level(self, number: int, record: Mapping[str, Any]) -> None:
         """Hear that a stage has ended after so many steps, with its level's record as in metrics.json."""
 
-    @abstractmethod
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
         """Hear that the solve has ended, always and last: steps, content of metrics.json or None, PNG files drawn."""
 
@@ -58,18 +53,6 @@ class Logger(Options, ABC):
 @dataclass
 class NoLogger(Logger):
     """No logger."""
-
-    def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        pass
-
-    def step(self, number: int, row: Mapping[str, float]) -> None:
-        pass
-
-    def level(self, number: int, record: Mapping[str, Any]) -> None:
-        pass
-
-    def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
-        pass
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Mlflow(Logger):
 
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
         values = metrics or {}
-        self._log(numbers({k: v for k, v in values.items() if k != "levels"}), number)
+        self._log(numbers(values), number)
         for figure in figures:
             self._client.log_artifact(self._run, str(figure), "figures")
         self._client.set_tag(self._run, "status", str(values.get("status", "failed")))

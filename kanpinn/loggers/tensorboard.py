@@ -43,7 +43,7 @@ class TensorBoard(Logger):
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
         from matplotlib.image import imread
 
-        for name, value in numbers({k: v for k, v in (metrics or {}).items() if k != "levels"}).items():
+        for name, value in numbers(metrics or {}).items():
             self._writer.add_scalar(f"final/{name}", value, number)
         for figure in figures:
             self._writer.add_image(f"figures/{figure.stem}", imread(figure), number, dataformats="HWC")

@@ -50,7 +50,7 @@ class WeightsAndBiases(Logger):
     def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
         import wandb
 
-        self._run.summary.update(numbers({k: v for k, v in (metrics or {}).items() if k != "levels"}))
+        self._run.summary.update(numbers(metrics or {}))
         self._run.summary.update({"status": (metrics or {}).get("status", "failed")})
         self._run.log({f"figures/{figure.stem}": wandb.Image(str(figure)) for figure in figures}, step=number)
         self._run.finish(exit_code=0 if metrics else 1)

@@ -1,6 +1,6 @@
 """Optimisers behind one protocol."""
 
-from kanpinn.optimizers.base import Optimizer, Step
+from kanpinn.optimizers.base import Optimizer
 from kanpinn.optimizers.first_order import Adam, GradientDescent
 from kanpinn.optimizers.gauss_newton_cg import GaussNewtonCg
 from kanpinn.optimizers.lbfgs import Lbfgs
@@ -19,17 +19,3 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "gradient_descent": GradientDescent,
     "relaxation": Relaxation,
 }
-
-__all__ = [
-    "OPTIMIZERS",
-    "Adam",
-    "GaussNewtonCg",
-    "GradientDescent",
-    "Lbfgs",
-    "LevenbergMarquardt",
-    "Optimizer",
-    "Relaxation",
-    "SsBroyden",
-    "Step",
-    "VariableProjection",
-]

@@ -18,28 +18,13 @@ except ValueError:  # the environment names a backend that is not there; figures
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.activations import activations_figure
 from kanpinn.plots.cycle import cycle_figure
-from kanpinn.plots.history import history_figure, level_changes
+from kanpinn.plots.history import history_figure
 from kanpinn.plots.maps import solution_figure
 from kanpinn.plots.panels import nearest_times
 from kanpinn.plots.residual import residual_figure
-from kanpinn.plots.slices import relative_l2_slices, slices_figure
+from kanpinn.plots.slices import slices_figure
 from kanpinn.plots.spectrum import spectrum_figure
 from kanpinn.plots.style import save
-
-__all__ = [
-    "activations_figure",
-    "animate",
-    "cycle_figure",
-    "figures",
-    "history_figure",
-    "level_changes",
-    "plot_all",
-    "relative_l2_slices",
-    "residual_figure",
-    "slices_figure",
-    "solution_figure",
-    "spectrum_figure",
-]
 
 
 def figures(

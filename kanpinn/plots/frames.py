@@ -14,15 +14,14 @@ from PIL import Image
 
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.maps import error_of, solution_figure
-from kanpinn.plots.style import COLOURS, finite, fit_horizontally, new_figure, styled, symmetric_limit
-from kanpinn.plots.text import axis_label, formula, heading, places, unit
+from kanpinn.plots.maps import solution_figure
+from kanpinn.plots.style import styled
+from kanpinn.plots.text import formula, heading, places, unit
 
 Show = Callable[[int], None]
 """Puts the k-th time of the output grid into a figure."""
 
 MOST_FRAMES = 60
-_MARGIN = 0.06  # of the range of values, above and below lines
 
 
 @styled
@@ -36,14 +35,14 @@ def save_animation(
     if data.axes[0] != "t" or len(data.axes) < 2:
         return False
     times = data.coordinates["t"]
-    frames = np.unique(np.round(np.linspace(0, len(times) - 1, min(MOST_FRAMES, len(times)))).astype(int))
-    figure, show = (line_frames if len(data.axes) == 2 else map_frames)(data, unknown)
+    chosen = np.unique(np.round(np.linspace(0, len(times) - 1, min(MOST_FRAMES, len(times)))).astype(int))
+    figure, show = frames(data, unknown)
     figure.set_dpi(dpi)
-    show(int(frames[0]))
+    show(int(chosen[0]))
     figure.canvas.draw()
     figure.set_layout_engine("none")  # the layout of the first frame stays, else panels would jitter
-    images = [_image(figure, show, int(k)) for k in frames]
-    each = max(20, round(1000 * seconds / len(frames)))  # milliseconds; viewers slow down what is shorter
+    images = [_image(figure, show, int(k)) for k in chosen]
+    each = max(20, round(1000 * seconds / len(chosen)))  # milliseconds; viewers slow down what is shorter
     with atomic_path(path) as temporary:
         images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=each, loop=0)
     return True
@@ -62,61 +61,35 @@ def _time(data: SolutionFile, k: int) -> str:
     return f"{formula('t')} = {data.coordinates['t'][k]:.3f} {unit(data, 't')}".rstrip()
 
 
-def line_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
-    """One space coordinate: lines of network and reference, the error beneath."""
-    name = data.axes[1]
-    x, values, reference = data.coordinates[name], data.fields[unknown], data.fields.get(f"{unknown}_ref")
-    error = error_of(data, unknown)
-    figure = new_figure(5.6, 3.3 if error is None else 4.8)
-    panels = figure.subplots(1 if error is None else 2, 1, sharex=True, squeeze=False)[:, 0]
-    everything = finite(values) if reference is None else finite(values, reference)
-    margin = _MARGIN * (np.ptp(everything) or 1.0)
-    lines = [
-        (values, panels[0].plot(x, values[0], color=COLOURS[0], linewidth=2.2, label=f"network {formula(unknown)}"))
-    ]
-    if reference is not None:
-        style = {"color": "black", "linewidth": 1.0, "linestyle": (0, (4, 3)), "label": "reference"}
-        lines.append((reference, panels[0].plot(x, reference[0], **style)))
-        panels[0].legend(loc="upper right")
-    panels[0].set(ylim=(everything.min() - margin, everything.max() + margin), ylabel=axis_label(data, unknown))
-    if error is not None:
-        limit = 1.08 * symmetric_limit(error)
-        panels[1].axhline(0, color="0.6", linewidth=0.6)
-        lines.append((error, panels[1].plot(x, error[0], color=COLOURS[1])))
-        panels[1].set(ylim=(-limit, limit), ylabel="error")
-    panels[-1].set_xlabel(axis_label(data, name))
-    fit_horizontally(panels[-1], x)
-
-    def show(k: int) -> None:
-        figure.suptitle(f"{heading(data)},   {_time(data, k)}")
-        for table, (line,) in lines:
-            line.set_ydata(table[k])
-
-    return figure, show
-
-
-def map_frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
-    """Two space coordinates, or two with the middle of any further ones: maps side by side."""
-    middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1:-2])
+def frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
+    """Draw the first time, of further space coordinates than two their middle, and give what shows any other time."""
+    shown = data.axes[1:][-2:]
+    middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1 : -len(shown)])
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
     tables = {name: data.fields[name][(slice(None), *middle)] for name in names}
     if len(names) == 2:
         tables[f"{unknown}_error"] = tables[names[0]] - tables[names[1]]
-    coordinates = {axis: data.coordinates[axis] for axis in data.axes[-2:]}
+    coordinates = {axis: data.coordinates[axis] for axis in shown}
 
     def frame(k: int) -> SolutionFile:
         return replace(data, coordinates=coordinates, fields={name: table[k] for name, table in tables.items()})
 
     figure = solution_figure(frame(0), unknown, scales=data)
     panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-    meshes = [next(c for c in axes.collections if isinstance(c, QuadMesh)) for axes in panels]
-    for axes, title in zip(panels, (f"network {formula(unknown)}", "reference", "error"), strict=False):
-        axes.set_title(title)
-    held = places(data, dict(zip(data.axes[1:-2], middle, strict=True)))
+    if len(shown) == 2:
+        artists = [next(c for c in axes.collections if isinstance(c, QuadMesh)) for axes in panels]
+    else:
+        artists = [*panels[0].lines, *(axes.lines[-1] for axes in panels[1:])]
+    for axes in panels:
+        axes.set_title(axes.get_title().partition(",  ")[0])  # without the numbers of the first time
+    held = places(data, dict(zip(data.axes[1:], middle, strict=False)))
 
     def show(k: int) -> None:
         figure.suptitle(",   ".join(filter(None, (heading(data), held, _time(data, k)))))
-        for mesh, table in zip(meshes, tables.values(), strict=True):
-            mesh.set_array(np.ma.masked_invalid(table[k]))
+        for artist, table in zip(artists, tables.values(), strict=True):
+            if isinstance(artist, QuadMesh):
+                artist.set_array(np.ma.masked_invalid(table[k]))
+            else:
+                artist.set_ydata(table[k])
 
     return figure, show

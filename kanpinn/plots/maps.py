@@ -25,6 +25,8 @@ from kanpinn.plots.style import (
 )
 from kanpinn.plots.text import axis_label, formula, heading, number, with_unit
 
+_MARGIN = 0.06  # of the range of values, above and below lines
+
 
 def error_of(data: SolutionFile, unknown: str) -> np.ndarray | None:
     """Return the error u − u_ref of an unknown on the grid, or None without a reference."""
@@ -50,13 +52,13 @@ def solution_figure(
         data: The solution.
         unknown: Name of the unknown.
         asked: Times to cut at, of a problem in time and two or more space coordinates.
-        scales: Whose values set the colour scales; by default those drawn.
+        scales: Whose values set the scales; by default those drawn.
 
     Returns:
         The figure. Solution and reference share one colour scale; that of the error is symmetric about 0.
     """
     if len(data.axes) == 1:
-        return _solution_lines(data, unknown)
+        return _solution_lines(data, unknown, scales or data)
     layout = cuts(data, asked=asked)
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
     shown = {name: np.asarray(data.fields[name], dtype=float) for name in names}
@@ -83,7 +85,7 @@ def solution_figure(
     return figure
 
 
-def _solution_lines(data: SolutionFile, unknown: str) -> Figure:
+def _solution_lines(data: SolutionFile, unknown: str, scales: SolutionFile) -> Figure:
     """Draw an unknown of one variable, its reference above it, its error below."""
     (name,) = data.axes
     x, values, error = data.coordinates[name], data.fields[unknown], error_of(data, unknown)
@@ -94,10 +96,15 @@ def _solution_lines(data: SolutionFile, unknown: str) -> Figure:
     rows[0].plot(x, values, color=COLOURS[0], linewidth=1.8, label=f"network {formula(unknown)}")
     rows[0].set_ylabel(axis_label(data, unknown))
     note_not_finite(rows[0], values, data.outside)
+    if scales is not data:
+        everything = finite(*(scales.fields[name] for name in (unknown, f"{unknown}_ref") if name in scales.fields))
+        margin = _MARGIN * (np.ptp(everything) or 1.0)
+        rows[0].set_ylim(everything.min() - margin, everything.max() + margin)
     if with_error and error is not None:
         rows[0].plot(x, data.fields[f"{unknown}_ref"], color="black", linestyle=(0, (4, 3)), label="reference")
         rows[0].legend()
-        limit = 1.08 * symmetric_limit(error)
+        largest = error_of(scales, unknown)
+        limit = 1.08 * symmetric_limit(error if largest is None else largest)
         rows[1].axhline(0, color="0.6", linewidth=0.6)
         rows[1].plot(x, error, color=COLOURS[1])
         rows[1].set(

@@ -9,7 +9,7 @@ import numpy as np
 
 from kanpinn.compare.comparison import Run, read_run
 from kanpinn.errors import UserError
-from kanpinn.report.page import Picture, number, paired, picture
+from kanpinn.report.page import Picture, number, paired, picture, seconds
 
 STATUS = {
     "converged": ("good", "The stopping rule was met."),
@@ -51,6 +51,8 @@ _LEVEL = (
 
 def run_content(path: Path, dpi: int) -> dict[str, Any]:
     """Gather the content of a run's page, from its folder or solution.h5; raises UserError if a file is damaged."""
+    from kanpinn.plots.text import problem_title
+
     run = read_run(path)
     file = path if path.is_file() else path / "solution.h5"
     data = pictures = provenance = None
@@ -64,13 +66,13 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
     mood, words = STATUS.get(run.status, ("fair", ""))
     return {
         "run": run,
-        "title": _title(run.problem) or run.name,
+        "title": problem_title(run.problem).replace(r"\$", "$") or run.name,
         "equation": data.equation if data is not None else "",
         "mood": mood,
         "words": f"{words} {run.message[:1].upper()}{run.message[1:]}" if run.message else words,
         "tiles": _tiles(run),
         "pictures": pictures or [],
-        "levels": _levels(run),
+        "levels": [{"visit": k, **dict.fromkeys(_LEVEL), **record} for k, record in enumerate(run.levels, start=1)],
         "unknowns": list(run.errors()),
         "conditions": _conditions(data.points) if data is not None else [],
         "choices": {key: run.config[key] for key in _CHOICES if run.config.get(key) is not None},
@@ -82,12 +84,6 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
 
 
 _CHOICES = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "seed", "dtype", "device")
-
-
-def _title(problem: str) -> str:
-    from kanpinn.plots.text import problem_title
-
-    return problem_title(problem).replace(r"\$", "$")
 
 
 def _text(file: Path) -> str:
@@ -102,8 +98,6 @@ def _text(file: Path) -> str:
 
 def _tiles(run: Run) -> list[tuple[str, str, str]]:
     """The numbers at the top: what, value, and a word on it."""
-    from kanpinn.report.page import seconds
-
     tiles = [
         (f"relative L₂ error of {name}", number(value), "over the output grid") for name, value in run.errors().items()
     ]
@@ -134,12 +128,6 @@ def _pictures(data: Any, dpi: int) -> list[Picture]:
         alt = f"{title}{of} for the problem {data.problem}. {caption}"
         found.append(picture(figure, f"{title}{of}", caption, alt, dpi))
     return paired(found)
-
-
-def _levels(run: Run) -> list[dict[str, Any]]:
-    """The level table, a visit a row."""
-    blank = dict.fromkeys(_LEVEL)
-    return [{"visit": k, **blank, **record} for k, record in enumerate(run.levels, start=1)]
 
 
 def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:

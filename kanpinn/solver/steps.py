@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
-from kanpinn.optimizers import Step
+from kanpinn.optimizers.base import Step
 from kanpinn.solver.history import Row, StageEnd, StageState
 from kanpinn.solver.slab_solve import SlabSolve
 

@@ -70,7 +70,8 @@ def sweep(overrides: Sequence[str]) -> int:
     if several is not None:
         raise UserError(f"{several.input_line}: several values; only keys of the config itself can be swept.")
     options, launcher, steering = _steering(steering)
-    with _hydra() as hydra:
+    with isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
+        hydra = GlobalHydra.instance().hydra
         master = _master(hydra, steering, [o for o in own if not o.is_sweep_override()])
         own += _sweeper_params(master, own)
         task_overrides = [str(o.input_line) for o in own]
@@ -117,15 +118,9 @@ def _steering(overrides: list[str]) -> tuple[SweepOptions, str, list[str]]:
         overrides.append("hydra/launcher=joblib")
     if launcher == "joblib" and options.jobs and "hydra.launcher.n_jobs" not in values:
         overrides.append(f"hydra.launcher.n_jobs={options.jobs}")
-    if launcher in ("submitit_slurm", "slurm") and options.jobs and "hydra.launcher.array_parallelism" not in values:
+    if launcher in QUEUES and options.jobs and "hydra.launcher.array_parallelism" not in values:
         overrides.append(f"hydra.launcher.array_parallelism={options.jobs}")
     return options, launcher, overrides
-
-
-@contextmanager
-def _hydra() -> Iterator[Any]:
-    with isolate(), initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
-        yield GlobalHydra.instance().hydra
 
 
 def _master(hydra: Any, steering: list[str], fixed: list[Override]) -> DictConfig:

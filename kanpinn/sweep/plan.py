@@ -18,9 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, invalid
 from kanpinn.io.lock import held
-from kanpinn.settings.compose import (
-    compose,
-)
+from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
 from kanpinn.sweep.summary import NAMES, metrics

@@ -12,21 +12,18 @@ import numpy as np
 
 from kanpinn.errors import UserError, invalid
 from kanpinn.sweep.ledger import Job, at_work
+from kanpinn.sweep.space import points
 from kanpinn.sweep.summary import save, table
 
 if TYPE_CHECKING:
     import optuna
-from kanpinn.sweep.space import points
 
 Goal = Literal["relative_l2", "loss", "seconds"]
 
-
 _STUDY = "kanpinn"
-
 
 KILLED = 137
 """The exit code that a shell gives for a process ended by SIGKILL."""
-
 
 _DRAWS = 20
 """Points the sampler may propose for one trial before one not tried yet is drawn at random."""
@@ -128,9 +125,9 @@ def cut_off(trial: optuna.trial.FrozenTrial) -> bool:
 
 def _job_of(trial: optuna.trial.FrozenTrial) -> Job:
     """A trial as a job: where it ran, and what came of it."""
-    attrs = trial.user_attrs
     from optuna.trial import TrialState
 
+    attrs = trial.user_attrs
     words = tuple(f"{key}={value}" for key, value in trial.params.items())
     job = Job(trial.number, str(trial.number), words, reason=str(attrs.get("reason", "")))
     if trial.state == TrialState.RUNNING:
@@ -154,12 +151,18 @@ def bury(study: optuna.Study, folder: Path) -> None:
             fail(study, trial.number, KILLED, "its process is gone: out of memory, or ended by hand")
 
 
+def trial_of(study: optuna.Study, number: int) -> optuna.Trial:
+    """The trial of a number, to be told about."""
+    from optuna.trial import Trial
+
+    return Trial(study, next(one._trial_id for one in study.get_trials(deepcopy=False) if one.number == number))
+
+
 def fail(study: optuna.Study, number: int, code: int, reason: str) -> None:
     """Record that a trial has come to nothing, by the exit code of its process and a reason."""
-    from optuna.trial import Trial, TrialState
+    from optuna.trial import TrialState
 
-    identity = next(trial._trial_id for trial in study.get_trials(deepcopy=False) if trial.number == number)
-    trial = Trial(study, identity)
+    trial = trial_of(study, number)
     trial.set_user_attr("reason", " ".join(reason.split()))
     trial.set_user_attr("code", code)
     study.tell(number, state=TrialState.FAIL)

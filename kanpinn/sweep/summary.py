@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kanpinn.compare.comparison import cell, csv_text
 from kanpinn.errors import EXIT_USER_ERROR
 from kanpinn.io.metrics import metrics_of
 from kanpinn.sweep.ledger import Job, Ledger
@@ -36,9 +35,7 @@ def save(folder: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """Write a table as `summary.csv`, `summary.md` and `summary.h5`, each in one atomic step."""
     from kanpinn.io.atomic import write_text
 
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([header, *([_cell(cell) for cell in row] for row in rows)])
-    write_text(folder / "summary.csv", stream.getvalue())
+    write_text(folder / "summary.csv", csv_text(header, rows))
     write_text(folder / "summary.md", markdown(header, rows))
     _write_hdf5(folder / "summary.h5", header, rows)
 
@@ -91,25 +88,21 @@ def status(job: Job, found: dict[str, Any]) -> str:
     return str(found.get("status") or _CODES.get(job.code or 0, "crashed"))
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else " ".join(str(value).split())
-
-
 def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table, numbers rounded to four digits; the column of reasons only where there is one."""
     reason = list(header).index("reason")
     kept = [k for k in range(len(header)) if k != reason or any(row[reason] for row in rows)]
     lines = [[header[k] for k in kept], ["---"] * len(kept)]
-    lines += [[_rounded(_cell(row[k])) for k in kept] for row in rows]
+    lines += [[_rounded(cell(row[k])) for k in kept] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _rounded(cell: str) -> str:
+def _rounded(text: str) -> str:
     try:
-        number = float(cell)
+        number = float(text)
     except ValueError:
-        return cell.replace("|", "\\|")
-    return cell if number.is_integer() or not math.isfinite(number) else f"{number:.4g}"
+        return text.replace("|", "\\|")
+    return text if number.is_integer() or not math.isfinite(number) else f"{number:.4g}"
 
 
 def _write_hdf5(file: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -135,4 +128,4 @@ def _column(cells: Sequence[Any]) -> np.ndarray:
 
 
 def _texts(cells: Sequence[Any]) -> np.ndarray:
-    return np.array([_cell(cell) for cell in cells], dtype=object)
+    return np.array([cell(each) for each in cells], dtype=object)

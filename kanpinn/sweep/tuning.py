@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
@@ -21,11 +20,11 @@ from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
 from kanpinn.settings.compose import compose, free, parse
 from kanpinn.settings.config import validate
-from kanpinn.settings.configuration import Configuration
 from kanpinn.sweep.job import fork
+from kanpinn.sweep.launch import cores
 from kanpinn.sweep.ledger import birth
 from kanpinn.sweep.space import points, space, words_of
-from kanpinn.sweep.study import KILLED, Search, bury, cut_off, fail, open_study, study_of, tried, write_study
+from kanpinn.sweep.study import KILLED, Search, bury, cut_off, fail, open_study, study_of, trial_of, tried, write_study
 
 if TYPE_CHECKING:
     import optuna
@@ -53,9 +52,6 @@ class Watch(Logger):
     def __post_init__(self) -> None:
         self._visits = 0
 
-    def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        pass
-
     def step(self, number: int, row: Mapping[str, float]) -> None:
         errors = [value for name, value in row.items() if name.startswith("relative_l2_")]
         if self.error is not None and self.seconds == math.inf and errors and max(errors) <= self.error:
@@ -67,9 +63,6 @@ class Watch(Logger):
         self._visits += 1
         if self.report(self._visits, value if math.isfinite(value) else math.inf):
             raise _Pruned(f"at level {record['level']} ({value:.3g}) worse than the median of the trials before")
-
-    def finish(self, number: int, metrics: Mapping[str, Any] | None, figures: Sequence[Path]) -> None:
-        pass
 
 
 def search(plan: Search) -> int:
@@ -126,13 +119,9 @@ def _check(plan: Search, parsed: Sequence[Override], spanned: Mapping[str, Any])
     first = corners[0]
     for corner in corners:
         configuration = validate(compose(words_of(parsed, {**first, **corner}))[0])
-        if plan.goal != "loss" and not _has_reference(configuration):
+        if plan.goal != "loss" and type(configuration.setup.problem).reference is Problem.reference:
             name = configuration.resolved["problem"]["name"]
             raise UserError(f"problem={name}: has no reference to measure an error against; give --objective loss.")
-
-
-def _has_reference(configuration: Configuration) -> bool:
-    return type(configuration.setup.problem).reference is not Problem.reference
 
 
 def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], spanned: Mapping[str, Any]) -> None:
@@ -185,12 +174,11 @@ def _run_all(plan: Search, study: optuna.Study, parsed: Sequence[Override], span
 
 def _run(plan: Search, study: optuna.Study, number: int, words: list[str]) -> None:
     """Run one trial in this process and tell the study what came of it."""
-    from optuna.trial import Trial, TrialState
+    from optuna.trial import TrialState
 
     from kanpinn.run.run import run
 
-    identity = next(trial._trial_id for trial in study.get_trials(deepcopy=False) if trial.number == number)
-    trial = Trial(study, identity)
+    trial = trial_of(study, number)
     process = os.getpid()
     for key, value in (("host", socket.gethostname()), ("process", process), ("birth", birth(process))):
         trial.set_user_attr(key, value)
@@ -201,9 +189,8 @@ def _run(plan: Search, study: optuna.Study, number: int, words: list[str]) -> No
 
     watch = Watch(report, plan.error)
     quiet = ["output.progress=false"] if plan.jobs > 1 else []
-    share = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if plan.jobs > 1 and not any(word.startswith("threads=") for word in words):
-        quiet.append(f"threads={max(1, share // plan.jobs)}")
+        quiet.append(f"threads={max(1, cores() // plan.jobs)}")
     try:
         cfg, _ = compose([*words, *quiet])
         metrics = run(cfg, plan.folder / str(number), [watch]).metrics
