@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,14 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
     return str(value)
+
+
+def needed(package: str, who: str, extra: str) -> Any:
+    """Import a library that comes with an extra; raises UserError with the command that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"{who} needs {package}: pip install 'kanpinn[{extra}]'") from error
 
 
 def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:

@@ -23,16 +23,21 @@ TITLES = {
 }
 """Config groups by the plural name of the command line."""
 
+REGIONS = ("Box", "Disk", "Ellipse", "Polygon", "Ball", "Mesh", "Points")
+
 
 def run(argv: Sequence[str]) -> int:
     """Print the choices of one group or of all, or the options of one choice; raises UserError for an unknown one."""
     parser = Parser(prog="kanpinn list", description="List what can be chosen; of one choice, list the options.")
-    parser.add_argument("group", nargs="?", help=", ".join(TITLES))
+    parser.add_argument("group", nargs="?", help=", ".join([*TITLES, "geometries"]))
     parser.add_argument("choice", nargs="?", help="a choice of the group: its options, with ranges and defaults")
     arguments = parser.parse_args(argv)
     asked = arguments.group
+    if asked == "geometries" and arguments.choice is None:
+        print("\n".join(regions()))
+        return EXIT_DONE
     if asked is not None and asked not in TITLES:
-        raise unknown_choice("group", asked, TITLES)
+        raise unknown_choice("group", asked, [*TITLES, "geometries"])
     if asked is not None and arguments.choice is not None:
         known = choices(TITLES[asked])
         if arguments.choice not in known:
@@ -47,8 +52,18 @@ def run(argv: Sequence[str]) -> int:
         for line in described(TITLES[title]):
             print(line if asked else f"  {line}")
     if asked is None:
+        print("geometries (of a problem's domain)", *(f"  {line}" for line in regions()), sep="\n")
         print("options of a choice: kanpinn list GROUP CHOICE, as in kanpinn list optimizers adam")
     return EXIT_DONE
+
+
+def regions() -> list[str]:
+    """One line per kind of region: its name and what it is; and what is made of two."""
+    found: dict[str, str] = {}
+    for source in (Path(str(kanpinn.__file__)).parent / "geometry").glob("*.py"):
+        found |= class_docstrings(source)
+    made = "a - b, a & b, a | b: difference, intersection, union; region * Box(t=(0, 1)): with time"
+    return [*(f"{name:<10}{found[name]}" for name in REGIONS), made]
 
 
 def described(group: str) -> list[str]:

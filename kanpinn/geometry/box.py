@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import final
 
 import numpy as np
@@ -22,50 +23,60 @@ FEWEST_NUMBERS = 2**20
 class Box(Region):
     """A product of intervals, one per named coordinate: `Box(x=(-1, 1), t=(0, 1))`.
 
+    Its faces are "x-", "x+" and so on; those of a box with a name, `Box(x=…, name="slot")`, "slot.x-", together "slot".
+
     Attributes:
         names: Coordinate names, in the order of the columns of every points array.
         lower: Lower ends, one per coordinate.
         upper: Upper ends, one per coordinate.
+        name: Its name, before those of its faces; "" for none.
 
     Raises:
         UserError: If an interval is empty, not finite or too narrow for its distance from 0, or a name is not a word
             without underscores, or a chain of the others.
     """
 
-    def __init__(self, **intervals: tuple[float, float]) -> None:
+    def __init__(self, *, name: str = "", **intervals: tuple[float, float]) -> None:
+        self.name = name
         ends = [_ends(name, interval) for name, interval in intervals.items()]
         self.names = tuple(intervals)
         self.lower = tuple(a for a, _ in ends)
         self.upper = tuple(b for _, b in ends)
-        for name in intervals:
-            others = sorted(set(intervals) - {name})
-            if re.fullmatch(f"(?:{'|'.join(others)})+", name):
-                raise UserError(f"Box: {name} reads like a derivative by {', '.join(others)}; take another name")
+        for one in intervals:
+            others = sorted(set(intervals) - {one})
+            if re.fullmatch(f"(?:{'|'.join(others)})+", one):
+                raise UserError(f"Box: {one} reads like a derivative by {', '.join(others)}; take another name")
 
     def __repr__(self) -> str:
-        return f"Box({', '.join(f'{name}={self.interval(name)}' for name in self.names)})"
+        named = [f"name={self.name!r}"] if self.name else []
+        return f"Box({', '.join([f'{name}={self.interval(name)}' for name in self.names] + named)})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Box) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.lower, self.upper))
-
-    def __mul__(self, other: Box) -> Box:
-        """Return the product of two boxes, such as a box in space and an interval of time."""
+    def __mul__(self, other: Region) -> Region:
+        """Return the product with another region, such as an interval of time; of two boxes it is a box."""
+        if not isinstance(other, Box) or self.name or other.name:
+            return super().__mul__(other)
         if shared := set(self.names) & set(other.names):
             raise UserError(f"{self} * {other}: both have {', '.join(sorted(shared))}")
         return Box(**{name: box.interval(name) for box in (self, other) for name in box.names})
 
+    def between(self, name: str, lower: float, upper: float) -> Box:
+        """Return the part of it with one coordinate between two values."""
+        found, column = copy(self), self.names.index(name)
+        found.lower = (*self.lower[:column], lower, *self.lower[column + 1 :])
+        found.upper = (*self.upper[:column], upper, *self.upper[column + 1 :])
+        return found
+
     @property
-    def chart(self) -> Chart:
+    def frame(self) -> Chart:
         """The box itself."""
         return Chart(self.lower, self.upper, self.names, lambda parameters: parameters)
 
     @property
     def pieces(self) -> Mapping[str, Piece]:
         """The faces, two per coordinate."""
-        return {name + end: self._face(column, end) for column, name in enumerate(self.names) for end in ("-", "+")}
+        ends = [(column, end) for column in range(len(self)) for end in ("-", "+")]
+        faces = [self._face(column, end) for column, end in ends]
+        return {face.name: face for face in faces}
 
     def contains(self, points: Array) -> NDArray[np.bool_]:
         """Tell which of some points `[N, d]` lie between all ends, the ends included; `[N]`."""
@@ -82,7 +93,8 @@ class Box(Region):
             return moved
 
         normal = axis_normal(column, -1 if end == "-" else 1)
-        return Piece(self.names[column] + end, self.chart.section(column, here), normal, across)
+        name = ".".join([self.name] * bool(self.name) + [self.names[column] + end])
+        return Piece(name, self.chart.section(column, here), normal, across)
 
 
 def _ends(name: str, interval: tuple[float, float]) -> tuple[float, float]:

@@ -16,6 +16,9 @@ from kanpinn.errors import UserError
 Array = NDArray[np.float64]
 Part = Callable[[Array], NDArray[np.bool_]]
 """Tells which of some points `[N, d]` count, `[N]`."""
+ROUNDING = 1e-12
+"""Relative distance outside a curved or oblique boundary at which a point still counts as on it."""
+
 PROBE = 2**16
 """Points of the midpoint rule by which the share of a chart that counts is measured."""
 

@@ -54,6 +54,10 @@ class Piece:
         return replace(self, chart=self.chart.restricted(part))
 
 
+OPERATIONS: dict[str, Callable[[Region, Region], Region]] = {}
+"""Differences, intersections, unions and products, by their signs; `combined` puts them here."""
+
+
 class Region(ABC):
     """A set of points with named coordinates.
 
@@ -68,9 +72,14 @@ class Region(ABC):
     upper: tuple[float, ...]
 
     @property
-    @abstractmethod
+    def frame(self) -> Chart:
+        """The box around it, points outside rejected: its coordinates are the parameters."""
+        return Chart(self.lower, self.upper, self.names, lambda points: points, self.contains)
+
+    @property
     def chart(self) -> Chart:
         """The map that places points in it."""
+        return self.frame
 
     @property
     @abstractmethod
@@ -93,6 +102,43 @@ class Region(ABC):
         """Return the ends of the box around it in one coordinate; raises ValueError for an unknown name."""
         k = self.names.index(name)
         return self.lower[k], self.upper[k]
+
+    def __sub__(self, other: Region) -> Region:
+        """Return the part of it that is not in another one, such as a plate without a hole."""
+        return OPERATIONS["-"](self, other)
+
+    def __and__(self, other: Region) -> Region:
+        """Return the part of it that is in another one too."""
+        return OPERATIONS["&"](self, other)
+
+    def __or__(self, other: Region) -> Region:
+        """Return the union with another one."""
+        return OPERATIONS["|"](self, other)
+
+    def __mul__(self, other: Region) -> Region:
+        """Return the product with another one, such as an interval of time."""
+        return OPERATIONS["*"](self, other)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def between(self, name: str, lower: float, upper: float) -> Region:  # noqa: ARG002
+        """Return the part of it with one coordinate between two values; raises UserError where that is no interval."""
+        raise UserError(f"{self}: {name} is no interval of its own; write the domain as region * Box({name}=…)")
+
+    def support(self, name: str) -> list[Piece]:
+        """Return the pieces of the boundary that a name stands for, or the inner plane.
+
+        "boundary" stands for all pieces, the name of a box for all its faces.
+
+        Raises:
+            UserError: As `piece` does.
+        """
+        whole = [one for one in self.pieces if name == "boundary" or one.startswith(f"{name}.")]
+        return [self.piece(one) for one in whole if name not in self.pieces] or [self.piece(name)]
 
     def piece(self, name: str) -> Piece:
         """Return a piece of the boundary, or the inner plane that a name such as "x=0.5" stands for.
@@ -124,7 +170,7 @@ class Region(ABC):
             moved[:, column] = next_number(points[:, column], side)
             return moved
 
-        return Piece(name, self.chart.section(column, value), axis_normal(column, 1), beside=beside)
+        return Piece(name, self.frame.section(column, value), axis_normal(column, 1), beside=beside)
 
 
 def axis_normal(column: int, sign: int) -> Callable[[Array], Array]:
@@ -164,6 +210,14 @@ class Restricted(Region):
         self.names, self.lower, self.upper = whole.names, whole.lower, whole.upper
         self._whole, self._part = whole, part
         self._chart = whole.chart.restricted(part)
+
+    def __repr__(self) -> str:
+        return f"Restricted({self._whole}, {self._part!r})"
+
+    @property
+    def frame(self) -> Chart:
+        """The box around it, points outside rejected."""
+        return self._whole.frame.restricted(self._part)
 
     @property
     def chart(self) -> Chart:
@@ -209,6 +263,10 @@ class Points(Region):
             raise UserError("Points: a coordinate is not finite")
         self.lower = tuple(self.values.min(axis=0).tolist())
         self.upper = tuple(self.values.max(axis=0).tolist())
+
+    def __repr__(self) -> str:
+        columns = (f"{name}={self.values[:, k].tolist()}" for k, name in enumerate(self.names))
+        return f"Points({', '.join(columns)})"
 
     @property
     def chart(self) -> Chart:

@@ -76,8 +76,9 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     who = f"condition {condition.name}"
     try:
         pieces = [
-            domain.piece(support) if isinstance(support, str) else _within(support, domain)
+            piece
             for support in condition.supports
+            for piece in (domain.support(support) if isinstance(support, str) else [_within(support, domain)])
         ]
     except UserError as error:
         raise UserError(f"{who}: {error}") from None

@@ -40,7 +40,7 @@ class Problem(ABC):
     """A PDE problem; subclasses are frozen dataclasses whose fields are the coefficients a config may set.
 
     Class attributes, or set by `adapt` where they depend on a coefficient:
-        domain: The box on which the equations hold, or around where they do (`inside`).
+        domain: The region on which the equations hold, such as a box, or one around where they do (`inside`).
         unknowns: Names of the unknown functions, no underscore in them.
         outputs: Names of the network's outputs, the unknowns by default; others need `ansatz`.
         derivatives: The derivatives its residuals and conditions use, as `("t", "x", "xx")`; lower ones come along.
@@ -56,7 +56,7 @@ class Problem(ABC):
             above 0.
     """
 
-    domain: ClassVar[Box]
+    domain: ClassVar[Region]
     unknowns: ClassVar[tuple[str, ...]] = ("u",)
     outputs: ClassVar[tuple[str, ...]] = ()
     derivatives: ClassVar[tuple[str, ...]]
@@ -94,7 +94,7 @@ class Problem(ABC):
         """The initial and boundary conditions."""
 
     def inside(self, p: Coordinates) -> Tensor | None:  # noqa: ARG002
-        """Domain as a part of the box, by booleans at its points, the boundary included; None for the whole box.
+        """Domain as a part of `domain`, by booleans at its points, the boundary included; None for all of it.
 
         Points are placed, fields written and errors measured there only, and conditions hold on the parts of their
         supports there. Edges of the domain within the box are inner planes.
@@ -162,22 +162,31 @@ def output_names(problem: Problem) -> tuple[str, ...]:
 
 
 def inside(problem: Problem, points: Tensor) -> Tensor | None:
-    """Tell which points `[N, d]` belong to the problem's domain, `[N]`; None where it fills its box.
+    """Tell which points `[N, d]` of the box around it belong to the problem's domain, `[N]`; None where it fills it.
 
     Raises:
         UserError: If `Problem.inside` gives anything but booleans `[N]`.
     """
+    found = _rule(problem, points)
+    if isinstance(problem.domain, Box):
+        return found
+    own = torch.from_numpy(problem.domain.contains(points.double().cpu().numpy())).to(points.device)
+    return own if found is None else own & found
+
+
+def _rule(problem: Problem, points: Tensor) -> Tensor | None:
+    """Return the answer of `Problem.inside`."""
     found = problem.inside(Coordinates(problem.domain.names, points.clone().unbind(1)))
     return None if found is None else checked_part(f"problem={type(problem).__name__}: inside", found, len(points))
 
 
 def region_of(problem: Problem) -> Region:
-    """Return the region on which a problem's equations hold: its box, or the part of it that `Problem.inside` says."""
-    if inside(problem, torch.tensor([problem.domain.lower], dtype=torch.float64)) is None:
+    """Return the region on which a problem's equations hold: its domain, or the part that `Problem.inside` says."""
+    if _rule(problem, torch.tensor([problem.domain.lower], dtype=torch.float64)) is None:
         return problem.domain
 
     def part(points: Array) -> NDArray[np.bool_]:
-        found = inside(problem, torch.from_numpy(points))
+        found = _rule(problem, torch.from_numpy(points))
         return np.ones(len(points), bool) if found is None else found.cpu().numpy()
 
     return Restricted(problem.domain, part)

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from kanpinn.geometry import Box, Coordinates
+from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.pde.condition import Condition, Terms
 from kanpinn.pde.point import Point
@@ -44,9 +44,7 @@ class TimeSlab(Problem):
 
     def __post_init__(self) -> None:
         self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__})
-        box = self.whole.domain
-        intervals = {n: (self.start, self.end) if n == "t" else box.interval(n) for n in box.names}
-        self.adapt(domain=Box(**intervals))
+        self.adapt(domain=self.whole.domain.between("t", self.start, self.end))
 
     def residual(self, p: Point) -> Terms:
         return self.whole.residual(p)

@@ -16,7 +16,7 @@ from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
-from kanpinn.geometry import Box
+from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import examine, random_state
@@ -56,8 +56,8 @@ def check(setup: Setup) -> list[str]:
 def check_class(problem: Problem) -> None:
     """Refuse class attributes and conditions that make no sense; raises UserError."""
     who = f"problem={type(problem).__name__}"
-    if not isinstance(getattr(problem, "domain", None), Box) or not len(problem.domain):
-        raise UserError(f"{who}: domain must be a Box with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
+    if not isinstance(getattr(problem, "domain", None), Region) or not len(problem.domain):
+        raise UserError(f"{who}: domain must be a region with at least one coordinate, such as Box(x=(0, 1), t=(0, 1))")
     names = problem.domain.names
     for key in ("unknowns", "outputs", "derivatives", "periodic"):
         value = getattr(problem, key, None)

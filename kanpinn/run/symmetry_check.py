@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError
-from kanpinn.geometry import Coordinates
+from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Condition
@@ -28,6 +28,8 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
     """
     problem, embedding = residuals.problem, residuals.backbone.embedding
     who, names = f"problem={type(problem).__name__}", problem.domain.names
+    if embedding.symmetry and not (isinstance(problem.domain, Box) and not problem.domain.name):
+        raise UserError(f"{who}: symmetry needs a domain Box(…) without a name, not {problem.domain}")
     for name, parity in embedding.symmetry.items():
         claim = f'{who}: symmetry={{"{name}": "{parity}"}} does not hold'
         column, total = names.index(name), sum(problem.domain.interval(name))

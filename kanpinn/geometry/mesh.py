@@ -1,0 +1,96 @@
+"""Bodies bounded by triangles, by trimesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanpinn.errors import UserError, needed
+from kanpinn.geometry.chart import ROUNDING, Array, Chart
+from kanpinn.geometry.region import Piece, Region
+
+
+@final
+class Mesh(Region):
+    """A body from a file of triangles: `Mesh("part.stl")`, or OBJ, PLY, OFF and what else trimesh reads.
+
+    Its boundary is one piece, with the region's name.
+
+    Attributes:
+        names: Coordinate names.
+        lower: Lower ends of the box around it.
+        upper: Upper ends of that box.
+        name: Name of its boundary.
+
+    Raises:
+        UserError: If trimesh is missing, the file cannot be read, or its surface is not closed.
+    """
+
+    def __init__(self, file: str | Path, *, name: str = "mesh", names: Sequence[str] = ("x", "y", "z")) -> None:
+        trimesh = needed("trimesh", "Mesh", "geometry")
+        needed("rtree", "Mesh", "geometry")
+        self.names, self.name, self._file = tuple(names), name, str(file)
+        try:
+            body: Any = trimesh.load(self._file, force="mesh")
+        except Exception as error:  # trimesh raises whatever its readers meet
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"Mesh({self._file!r}): cannot be read: {reason}") from None
+        if len(self.names) != 3:
+            raise UserError(f"Mesh({self._file!r}): names={names}: expected 3 coordinates")
+        if not len(body.faces):
+            raise UserError(f"Mesh({self._file!r}): has no triangles")
+        if not body.is_watertight:
+            raise UserError(f"Mesh({self._file!r}): its surface is not closed, so it has no inside; mend the file")
+        trimesh.repair.fix_normals(body)
+        self._body, self._trimesh = body, trimesh
+        self.lower, self.upper = (tuple(end.tolist()) for end in body.bounds)
+
+    def __repr__(self) -> str:
+        return f"Mesh({self._file!r}, faces={len(self._body.faces)}, name={self.name!r}, names={self.names})"
+
+    def _nearest(self, points: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Return the distances to the surface `[N]`, and the numbers of the nearest triangles."""
+        _, distance, face = self._trimesh.proximity.closest_point(self._body, points)
+        return distance, face
+
+    def contains(self, points: Array) -> NDArray[np.bool_]:
+        """Tell which of some points `[N, 3]` lie within it or, to rounding, on its surface; `[N]`."""
+        found = np.logical_and.reduce((points >= self.lower) & (points <= self.upper), axis=1)
+        found[found] = self._body.contains(points[found])
+        lower, upper = np.array(self.lower) - self._near, np.array(self.upper) + self._near
+        rest = ~found & np.logical_and.reduce((points >= lower) & (points <= upper), axis=1)
+        if rest.any():
+            found[rest] = self._nearest(points[rest])[0] <= self._near
+        return found
+
+    @property
+    def _near(self) -> float:
+        return ROUNDING * float(np.max(np.subtract(self.upper, self.lower)))
+
+    @cached_property
+    def pieces(self) -> Mapping[str, Piece]:
+        """The surface: triangle by triangle as the first parameter runs through the area.
+
+        Within one, (1 − √u) A + √u (1 − v) B + √u v C is even (Turk, Generating random points in triangles, Graphics
+        Gems, 1990).
+        """
+        corners, areas = np.asarray(self._body.triangles), np.asarray(self._body.area_faces)
+        ends = np.cumsum(areas)
+
+        def points(parameters: Array) -> Array:
+            s, v = parameters.T
+            k = np.minimum(np.searchsorted(ends, s, side="right"), len(ends) - 1)
+            root = np.sqrt(np.clip(1 - (ends[k] - s) / areas[k], 0, 1))[:, None]
+            a, b, c = corners[k].transpose(1, 0, 2)
+            return (1 - root) * a + root * ((1 - v[:, None]) * b + v[:, None] * c)
+
+        def normal(at: Array) -> Array:
+            return np.asarray(self._body.face_normals)[self._nearest(at)[1]]
+
+        chart = Chart((0.0, 0.0), (float(ends[-1]), 1.0), ("", ""), points)
+        return {self.name: Piece(self.name, chart, normal)}
