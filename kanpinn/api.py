@@ -47,29 +47,32 @@ def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | 
     return runs.run(config, place if folder is None else Path(folder))
 
 
-def load(run: str | Path, problem: Problem | None = None) -> Solution:
+def load(run: str | Path, problem: Problem | None = None, *, stored: bool | None = None) -> Solution:
     """Load the solution in a run folder, from its newest checkpoint.
 
     Args:
         run: The run folder.
-        problem: The problem, where it was given as an object that no file in ./problems defines.
+        problem: The problem, where it was given as an object whose class's text is not stored in the run.
+        stored: True to take the problem's text stored in the run, whatever ./problems says; False never to run it, as
+            it is a program; None where ./problems has no file of that name.
 
     Returns:
         The solution, evaluating to the same numbers as when it was written.
 
     Raises:
-        UserError: If the folder is not a run, its files are damaged, or the problem is missing or another one.
+        UserError: If the folder is not a run, its files are damaged, or the problem is missing or has changed since.
     """
-    return runs.load(Path(run), problem)
+    return runs.load(Path(run), problem, stored=stored)
 
 
-def resume(run: str | Path, *overrides: str, problem: Problem | None = None) -> Solution:
+def resume(run: str | Path, *overrides: str, problem: Problem | None = None, stored: bool | None = None) -> Solution:
     """Go on with a run that was stopped, as if it had never been; a finished one is left as it is.
 
     Args:
         run: The run folder.
         *overrides: Texts for what may differ from then on, such as "time_limit_s=null".
         problem: As for `load`.
+        stored: As for `load`.
 
     Returns:
         The solution.
@@ -79,4 +82,4 @@ def resume(run: str | Path, *overrides: str, problem: Problem | None = None) -> 
         DivergedError: As for `solve`.
         Interrupted: As for `solve`.
     """
-    return runs.resume(Path(run), overrides, problem=problem, spoken=False)
+    return runs.resume(Path(run), overrides, problem=problem, stored=stored, spoken=False)

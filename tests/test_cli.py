@@ -287,7 +287,7 @@ class Plane:
 def plane(monkeypatch):
     module = types.ModuleType("kanpinn.api")
 
-    def load(run):
+    def load(run, stored=None):
         if str(run) != "run":
             raise UserError(f"{run}: not a run.")
         return Plane()

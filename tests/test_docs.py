@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,10 @@ def open_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn):
-    names: dict[str, Any] = {"__name__": "__main__"}
+def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn, monkeypatch):
+    notebook: Any = types.ModuleType("__main__")  # as if each block were a cell, which IPython keeps in `_ih`
+    notebook._ih = cells = []
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
     for line, language, text in blocks(page):
         place = f"{page.name}:{line}"
         file = re.match(r"# (\S+/\S+\.\w+)\n", text)
@@ -108,7 +111,8 @@ def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn):
             (shelf / file[1]).write_text(text, encoding="utf-8")
             importlib.invalidate_caches()
         if language == "python" and not (file and file[1].startswith("kanpinn/")):
-            exec(compile("\n" * (line - 1) + text, str(page), "exec"), names)
+            cells.append(text)
+            exec(compile("\n" * (line - 1) + text, str(page), "exec"), vars(notebook))
         elif language == "" and not file:
             for k, command in commands(text):
                 run(command, kanpinn, f"{page.name}:{line + k}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -164,20 +165,27 @@ def test_a_run_of_another_version_is_refused_in_a_line(solution: kanpinn.Solutio
         kanpinn.load(run, problem=Ring())
 
 
-def test_a_class_in_no_file_is_asked_for(tmp_path: Path, capsys) -> None:
-    kanpinn.solve(Ring(), *SMALL, *QUIET, "output.figures=false", folder=tmp_path / "run")
+def test_a_class_without_a_text_is_asked_for(tmp_path: Path, capsys) -> None:
+    @dataclass(frozen=True)
+    class Local(Ring):
+        pass
+
+    kanpinn.solve(Local(), *SMALL, *QUIET, "output.figures=false", folder=tmp_path / "run")
+    place = f"{__name__}.{Local.__qualname__}"
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["problem"] == {
-        "name": "Ring", "object": f"{__name__}.Ring", "k": 2.0, "conditions": "soft"
+        "name": "Local", "object": place, "k": 2.0, "conditions": "soft"
     }  # fmt: skip
-    message = rf"class {__name__}\.Ring is in no file of \./problems; give the object, as in .*problem=Ring\("
+    assert "the class Local has no text that could be stored" in (tmp_path / "run/log.txt").read_text()
+    message = f"class {re.escape(place)} is in no file of ./problems; give the object, as in .*problem=Local"
     with pytest.raises(UserError, match=message):
         kanpinn.load(tmp_path / "run")
     (tmp_path / "points.csv").write_text("x\n0.5\n")
     assert main(["evaluate", str(tmp_path / "run"), "--points", str(tmp_path / "points.csv")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(UserError, match=r"problem\.k=2\.0: the problem given has 3\.0"):
-        kanpinn.load(tmp_path / "run", problem=Ring(k=3.0))
-    with pytest.raises(UserError, match=r"problem\.name=Ring: the problem given has poisson"):
+        kanpinn.load(tmp_path / "run", problem=Local(k=3.0))
+    assert kanpinn.load(tmp_path / "run", problem=Local()).metrics["problem"] == "Local"
+    with pytest.raises(UserError, match=r"problem\.name=Local: the problem given has poisson"):
         kanpinn.load(tmp_path / "run", problem=Poisson())
 
 
@@ -186,9 +194,10 @@ def test_a_run_of_an_object_resumes_to_the_same_bits(tmp_path: Path) -> None:
     limit = ("time_limit_s=1e-9", "checkpoint.every_s=0")
     stopped = kanpinn.solve(Ring(), *SMALL, *QUIET, *limit, "output.figures=false", folder=tmp_path / "run")
     assert stopped.metrics["status"] == "time_limit"
-    with pytest.raises(UserError, match="give the object"):
-        kanpinn.resume(tmp_path / "run", "time_limit_s=null")
+    kanpinn.load(tmp_path / "run", problem=Ring()).save(tmp_path / "copy")
     resumed = kanpinn.resume(tmp_path / "run", "time_limit_s=null", problem=Ring())
+    assert torch.equal(resumed.theta, whole.theta)
+    resumed = kanpinn.resume(tmp_path / "copy", "time_limit_s=null")
     assert torch.equal(resumed.theta, whole.theta)
     kept = kanpinn.solve(Ring(), *SMALL, *QUIET, limit[0])  # in memory, saved and resumed
     kept.save(tmp_path / "kept")

@@ -164,7 +164,7 @@ def stopped_and_resumed(configuration: Configuration, stops: Sequence[int], fold
     for stop in stops:
         assert solve(solver.setup, Watcher(stop - before, saved), solver)[1].reason == "interrupted"
         checkpoint = newest(folder)
-        solver = Solver(configuration_of(checkpoint, same_source=True).setup)
+        solver = Solver(configuration_of(checkpoint).setup)
         solver.load_state(checkpoint.state)
         before = stop
     return outcome(*solve(solver.setup, Watcher(), solver))

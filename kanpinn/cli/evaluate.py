@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from kanpinn.cli.main import Parser
+from kanpinn.cli.main import STORED, Parser
 from kanpinn.cli.screen import fault
 from kanpinn.errors import EXIT_DONE, UserError, complain
 
@@ -44,12 +44,13 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--points", type=Path, required=True, metavar="FILE.csv", help="one column per coordinate")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="where to write (default: to the screen)")
+    parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
     table = read_table(arguments.points)
 
     from kanpinn.api import load
 
-    solution = load(arguments.run)
+    solution = load(arguments.run, stored=arguments.stored)
     domain = solution.problem.domain
     points = coordinates(table, domain.names, arguments.points)
     values = solution(points)

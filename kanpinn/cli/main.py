@@ -10,7 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import kanpinn
 from kanpinn.cli.screen import fault, open_streams
@@ -37,6 +37,13 @@ COMMANDS = {
     "list": "list what can be chosen",
 }
 """Commands by name, each a module `kanpinn.cli.<name>` with `run(arguments) -> int`; and what they do."""
+
+STORED: dict[str, Any] = {
+    "action": argparse.BooleanOptionalAction,
+    "help": "take the problem's text stored in the run, whatever ./problems says, or never run it, as it is a program "
+    "(default: where ./problems has no file of that name)",
+}
+"""The option `--stored` of commands that need a run's problem."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser
+from kanpinn.cli.main import STORED, Parser
 from kanpinn.errors import EXIT_DONE
 
 
@@ -24,9 +24,10 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what shall be different from now on")
+    parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
 
     from kanpinn.run.run import resume
 
-    resume(arguments.run, arguments.overrides)
+    resume(arguments.run, arguments.overrides, stored=arguments.stored)
     return EXIT_DONE

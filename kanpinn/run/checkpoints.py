@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Mapping
@@ -23,8 +22,7 @@ from kanpinn.io.metrics import metrics_of
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.settings.configuration import Configuration
-from kanpinn.settings.described import OBJECT
-from kanpinn.settings.discovery import packaged, problem_file
+from kanpinn.settings.problem_text import text_in, text_of
 from kanpinn.state import State, join, split, tensor
 
 FOLDER = "checkpoints"
@@ -75,7 +73,8 @@ class Checkpoints:
         self._configuration = configuration
         self._options = configuration.settings.checkpoint
         self._number = max((_number(file) for file in files(folder)), default=0)
-        self._problem = _source(configuration.resolved["problem"])
+        text = text_of(type(configuration.setup.problem))
+        self._problem = None if text is None else text.record()
         self._last, self._cost = time.perf_counter(), 0.0
 
     @property
@@ -107,8 +106,7 @@ class Checkpoints:
             "config": self._configuration.resolved,
             "levels": [one.level for one in slab_networks(backbone)],
             "edits": [list(edit) for edit in slab_networks(backbone)[0].edits],
-            "problem_file": self._problem[0],
-            "problem_source": self._problem[1],
+            "problem": self._problem,
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "final": final,
@@ -161,14 +159,6 @@ def newest(folder: Path) -> Checkpoint:
     raise damaged[0]
 
 
-def _source(problem: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The file of a user's own problem and a hash of its text; None twice for a packaged one or an object's class."""
-    file = None if OBJECT in problem else problem_file(str(problem["name"]))
-    if file is None or file.parent.samefile(packaged("problems")):
-        return None, None
-    return str(file.resolve()), hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-
-
 def changed_config(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config with other values for some dotted keys, such as "checkpoint.keep"."""
     out = dict(config)
@@ -185,7 +175,7 @@ def configuration_of(
     checkpoint: Checkpoint,
     problem: Problem | None = None,
     *,
-    same_source: bool = False,
+    stored: bool | None = None,
     changed: Mapping[str, Any] | None = None,
 ) -> Configuration:
     """Return the config a checkpoint was made with.
@@ -193,46 +183,45 @@ def configuration_of(
     Args:
         checkpoint: The checkpoint.
         problem: The problem, where it was given as an object that no file defines.
-        same_source: True if a user's own problem must still be the same text.
+        stored: True to take the problem's text stored in the run, whatever a file here says; False never to run it;
+            None where there is no file of that name here.
         changed: By dotted key, what has another value.
 
     Returns:
         The checked config.
 
     Raises:
-        UserError: If the record is not one of a run, or its problem would come from another file here.
+        UserError: If the record is not one of a run, or its problem has another text here.
     """
     path, meta = checkpoint.path, checkpoint.meta
     try:
         config = changed_config(meta["config"], changed or {})
-        name = str(config["problem"]["name"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
-    made_with, here = (meta.get("problem_file"), meta.get("problem_source")), _source(config["problem"])
-    if made_with[0] != here[0]:
-        raise UserError(
-            f"{path.parent.parent}: solved with problem={name} from {made_with[0] or 'the package'}, but here it would "
-            f"come from {here[0] or 'the package'}; load it from the folder it was solved in"
-        )
-    if same_source and made_with != here:
-        raise UserError(
-            f"{here[0]}: has changed since {path.parent.parent} was begun; put the old text back, or solve anew"
-        )
+        group, text = dict(config["problem"]), text_in(meta["problem"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this version of kanpinn ({error}); solve anew") from error
     from kanpinn.settings.config import validate
+    from kanpinn.settings.stored_problem import check_same, class_of
 
-    return validate(config, None if problem is None else {"problem": problem})
+    run, given = str(path.parent.parent), problem
+    if text is not None and problem is not None:
+        check_same(run, text, type(problem))
+    elif text is not None:
+        given = class_of(run, group, text, stored)
+    return validate(config, None if given is None else {"problem": given})
 
 
-def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Residuals, Tensor]:
+def network(
+    checkpoint: Checkpoint, problem: Problem | None = None, *, stored: bool | None = None
+) -> tuple[Residuals, Tensor]:
     """Rebuild a checkpoint's network on the CPU: its residuals and its parameters `[P]`.
 
-    The problem is given where it was an object that no file defines.
+    Problem and `stored` are as for `configuration_of`.
 
     Raises:
         UserError: If the checkpoint is not one of a run.
     """
     path, arrays = checkpoint.path, checkpoint.arrays
-    configuration = configuration_of(checkpoint, problem, changed={"device": "cpu"})
+    configuration = configuration_of(checkpoint, problem, stored=stored, changed={"device": "cpu"})
     try:
         levels = [int(level) for level in checkpoint.meta["levels"]]
         edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]
@@ -264,16 +253,18 @@ def network(checkpoint: Checkpoint, problem: Problem | None = None) -> tuple[Res
     return setup.residuals(backbone), theta
 
 
-def restore(folder: Path, problem: Problem | None = None) -> tuple[Residuals, Tensor, dict[str, Any]]:
+def restore(
+    folder: Path, problem: Problem | None = None, *, stored: bool | None = None
+) -> tuple[Residuals, Tensor, dict[str, Any]]:
     """Return the residuals and parameters `[P]` of a run's network, and the content of metrics.json.
 
-    The problem is given as for `network`.
+    Problem and `stored` are as for `configuration_of`.
 
     Raises:
         UserError: If the folder is not a run or a file in it is damaged.
     """
     checkpoint = newest(folder)
-    residuals, theta = network(checkpoint, problem)
+    residuals, theta = network(checkpoint, problem, stored=stored)
     metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:
         text = (

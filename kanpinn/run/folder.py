@@ -20,6 +20,7 @@ from kanpinn.io.solution import solution_status
 from kanpinn.run import checkpoints
 from kanpinn.run.log import RunLog
 from kanpinn.settings.configuration import COMPONENTS, Configuration
+from kanpinn.settings.problem_text import text_of
 
 FINISHED = ("converged", "step_limit", "diverged")
 """Statuses after which nothing is left to resume."""
@@ -78,6 +79,9 @@ def open_folder(configuration: Configuration, folder: Path) -> RunLog:
         f"kanpinn {versions()['kanpinn']} solve, {now()}",
         ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
     )
+    cls = type(configuration.setup.problem)
+    if text_of(cls) is None:
+        log.add(f"the class {cls.__name__} has no text that could be stored; to load or resume, give the object")
     return log
 
 

@@ -98,6 +98,7 @@ def resume(
     observers: Sequence[Logger] = (),
     *,
     problem: Problem | None = None,
+    stored: bool | None = None,
     spoken: bool = True,
 ) -> Solution:
     """Go on with a run where its newest checkpoint stands; a run that is finished is left as it is.
@@ -107,6 +108,8 @@ def resume(
         overrides: `key=value` for the keys that may differ from then on, `RESUMABLE`.
         observers: As for `run`.
         problem: The problem, where it was given as an object that no file defines.
+        stored: True to take the problem's text stored in the run, whatever a file here says; False never to run it;
+            None where there is no file of that name here.
         spoken: As for `run`.
 
     Returns:
@@ -128,12 +131,12 @@ def resume(
     if finished is not None:
         if spoken:
             say(f"{folder}: finished, status {finished}; nothing to resume")
-        return load(folder, problem)
+        return load(folder, problem, stored=stored)
     with held(folder) as still_there:
         remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
-            configuration = checkpoints.configuration_of(checkpoint, problem, same_source=True, changed=changed)
+            configuration = checkpoints.configuration_of(checkpoint, problem, stored=stored, changed=changed)
         else:
             configuration = _checked(checkpoints.changed_config(written_config(folder), changed), problem)
         threads = configuration.settings.threads
@@ -173,15 +176,13 @@ def _go_on(
     return _solve(context, solver, _grid(configuration), observers, begun)
 
 
-def load(folder: Path, problem: Problem | None = None) -> Solution:
-    """Load the solution in a run folder, from its newest checkpoint.
-
-    The problem is given where it was an object that no file defines.
+def load(folder: Path, problem: Problem | None = None, *, stored: bool | None = None) -> Solution:
+    """Load the solution in a run folder, from its newest checkpoint; problem and `stored` are as for `resume`.
 
     Raises:
-        UserError: If the folder is no run or a file in it is damaged.
+        UserError: If the folder is no run, a file in it is damaged, or its problem has another text here.
     """
-    return Solution(*checkpoints.restore(folder, problem), folder)
+    return Solution(*checkpoints.restore(folder, problem, stored=stored), folder)
 
 
 def _preflight(configuration: Configuration, log: RunLog) -> None:

@@ -41,7 +41,8 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
 
     Args:
         cfg: The composed config, resolved or not.
-        given: Objects that take the place of a group's own ("problem" among them); the config describes them.
+        given: Objects that take the place of a group's own ("problem" among them, or its class); the config describes
+            them.
 
     Returns:
         The same as typed values.
@@ -180,21 +181,22 @@ def _component(group: str, values: dict[str, Any]) -> Any:
     return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
 
 
-def _problem(values: dict[str, Any], given: Problem | None) -> tuple[Problem, Literal["soft", "exact"]]:
+def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> tuple[Problem, Literal["soft", "exact"]]:
     """The problem with its coefficients, and how its conditions are met."""
-    if given is not None:
+    if isinstance(given, Problem):
         return given, _same_problem(given, values)
-    if values.get(OBJECT) is not None:
+    if given is None and values.get(OBJECT) is not None:
         raise UserError(
             f"problem.name={values['name']}: the class {values[OBJECT]} is in no file of ./problems; give the object, "
             f"as in kanpinn.load(folder, problem={values['name']}(…))"
         )
-    cls = load_problem_class(values["name"])
+    cls = given or load_problem_class(values["name"])
     coefficients = [item.name for item in fields(cls)]
     clash = sorted(set(coefficients) & set(_RESERVED))
     if clash:
         raise UserError(f"class {cls.__name__}: a coefficient cannot be called {clash[0]}; that key is taken.")
-    coefficients_given = {key: value for key, value in values.items() if key not in _RESERVED}
+    reserved = _RESERVED if given is None else (*_RESERVED, OBJECT)
+    coefficients_given = {key: value for key, value in values.items() if key not in reserved}
     for key, value in coefficients_given.items():
         if key not in coefficients:
             raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])

@@ -112,8 +112,13 @@ def load_problem_class(name: str) -> type[Problem]:
                 f"problem.name={name}: problems/{name}.py: expected a file name of letters, digits and underscores."
             )
         raise unknown_choice("problem.name", name, problem_names())
+    return class_in(file)
+
+
+def class_in(file: Path) -> type[Problem]:
+    """The one problem class in a file; raises UserError as `load_problem_class` does."""
     own = file.parent != packaged("problems")
-    module = _run(file) if own else importlib.import_module(f"kanpinn.problems.{name}")
+    module = _run(file) if own else importlib.import_module(f"kanpinn.problems.{file.stem}")
     return _only_problem(module, relative(file))
 
 

@@ -1,0 +1,140 @@
+"""Class of a run's problem: the one found here if its text is still the same, else the one that the run has stored."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.pde import Problem
+from kanpinn.settings.described import OBJECT
+from kanpinn.settings.discovery import class_in, packaged, users, where
+from kanpinn.settings.problem_text import STORED, ProblemText, difference, text_of
+
+_lock = threading.RLock()
+
+
+def class_of(run: str, problem: Mapping[str, Any], then: ProblemText, stored: bool | None) -> type[Problem]:
+    """Find the class that a run was solved with.
+
+    Args:
+        run: The run, for messages.
+        problem: The problem group of its config.
+        then: The text recorded with the run.
+        stored: True to take the stored text whatever is found here, False never to run it, None where nothing is found.
+
+    Returns:
+        The class found here; the stored one, with a warning, where there is none.
+
+    Raises:
+        UserError: If the text found here is another one, or the stored one is needed and does not or shall not run.
+    """
+    found = None if stored else _found(problem, then)
+    if found is not None:
+        check_same(run, then, found)
+        return found
+    missing = f"{run}: there is no file of problem={problem['name']} here"
+    if stored is False:
+        raise UserError(f"{missing}, and the text stored in the run is not to be run")
+    if stored is None:
+        warnings.warn(f"{missing}; the text stored in the run is used", KanpinnWarning, stacklevel=2)
+    return _run_text(run, then)
+
+
+def _found(problem: Mapping[str, Any], then: ProblemText) -> type[Problem] | None:
+    """The class that a problem file or, for an object, a module imported here defines under a name; None without."""
+    if problem.get(OBJECT) is not None:
+        place, _, name = str(problem[OBJECT]).rpartition(".")
+        cls = getattr(sys.modules.get(place), name, None)
+        known = inspect.isclass(cls) and issubclass(cls, Problem) and text_of(cls) is not None
+        return cls if known else None
+    folder, name = packaged("problems") if then.packaged else users("problems"), str(problem["name"])
+    known = folder is not None and name.isidentifier() and (folder / f"{name}.py").is_file()
+    return class_in(folder / f"{name}.py") if known else None
+
+
+def check_same(run: str, then: ProblemText, cls: type[Problem]) -> None:
+    """Refuse a class whose text is not the one a run was solved with; raises UserError with the first difference."""
+    now = text_of(cls)
+    changed = None if now is None else difference(then, now)
+    if changed is not None:
+        raise UserError(
+            f"{run}: its problem's text has changed since: {changed}; put that back, solve anew, or take the text "
+            "stored in the run: --stored (in Python stored=True)"
+        )
+
+
+def _run_text(run: str, text: ProblemText) -> type[Problem]:
+    """Make the class of a stored text; the same one for the same text."""
+    name = f"kanpinn_stored_problem_{text.sha256}"
+    with _lock:
+        module = sys.modules.get(name)
+        if module is None:
+            module = ModuleType(name)
+            file = Path(f"{run} ({text.name})")
+            module.__file__ = str(file)
+            vars(module).update({STORED: text, "__builtins__": _Beside(text.beside, run).builtins})
+            sys.modules[name] = module  # dataclasses look for annotations there
+            try:
+                exec(compile(text.text, str(file), "exec"), vars(module))
+            except Exception as error:
+                del sys.modules[name]
+                line = where(error, file)
+                told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                raise UserError(f"{run}: the problem's text stored in it does not run here: {line}{told}") from error
+    found = getattr(module, text.name, None)
+    if not (inspect.isclass(found) and issubclass(found, Problem)) or found.__abstractmethods__:
+        raise UserError(f"{run}: the problem's text stored in it defines no problem {text.name}")
+    return found
+
+
+class _Beside(MetaPathFinder, Loader):
+    """Finder of the modules that lay beside a problem's file: their stored texts see one another and nobody else does.
+
+    Attributes:
+        builtins: The built-in names for these texts.
+    """
+
+    def __init__(self, texts: Mapping[str, str], run: str) -> None:
+        self._texts, self._run = texts, run
+        parts = [name.split(".") for name in texts]
+        self._names = {".".join(words[: k + 1]) for words in parts for k in range(len(words))}
+        self._loaded: dict[str, ModuleType] = {}
+        self._active = False
+        self.builtins = {**vars(builtins), "__import__": self._import} if texts else vars(builtins)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
+        if fullname not in self._names:
+            return None
+        return spec_from_loader(fullname, self, is_package=any(n.startswith(f"{fullname}.") for n in self._names))
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["__builtins__"] = self.builtins
+        text = self._texts.get(module.__name__, "")
+        exec(compile(text, f"{self._run} ({module.__name__})", "exec"), vars(module))
+
+    def _import(self, *known: Any, **named: Any) -> Any:
+        with _lock:
+            if self._active:
+                return builtins.__import__(*known, **named)
+            others = {name: sys.modules.pop(name) for name in self._names if name in sys.modules}
+            sys.modules.update(self._loaded)
+            sys.meta_path.insert(0, self)
+            self._active = True
+            try:
+                return builtins.__import__(*known, **named)
+            finally:
+                self._active = False
+                sys.meta_path.remove(self)
+                self._loaded = {name: sys.modules.pop(name) for name in self._names if name in sys.modules}
+                sys.modules.update(others)
