@@ -113,6 +113,7 @@ def test_supports_are_faces_planes_regions_or_several_of_them():
         (5, {}, "condition c: on=5: expected a piece of the boundary"),
         ((), {}, r"condition c: on=\(\): expected a piece"),
         (("x-", 3), {}, "expected a piece"),
+        (("x-", "y-", "x-"), {}, "names a support twice"),
         ("x", {}, r"condition c: on=x: unknown.*Valid choices: t\+, t-, x\+"),
         ("x=7", {}, "condition c: plane x=7: expected a number between -1 and 2"),
         (("x-", "x=0"), {}, "inner planes need conditions of their own"),

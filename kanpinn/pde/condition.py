@@ -54,6 +54,8 @@ class Condition:
                 f"condition {self.name}: on={self.on!r}: expected a piece of the boundary such as 'x-', an inner plane "
                 "such as 'x=0.5', a region, or a tuple of these"
             )
+        if len({on if isinstance(on, str) else id(on) for on in self.supports}) < len(self.supports):
+            raise UserError(f"condition {self.name}: on={self.on!r} names a support twice")
 
     @property
     def supports(self) -> tuple[Support, ...]:

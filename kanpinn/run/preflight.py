@@ -21,15 +21,14 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import examine, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
+from kanpinn.least_squares.points import INTERIOR
 from kanpinn.pde import Condition, Problem
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
+from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.solver.setup import Setup, name_of
-
-TAKEN = ("history", "levels", "points", "metrics", "model", "residual")
-"""Names of groups and fields of a solution file that an unknown would clash with."""
 
 
 def check(setup: Setup) -> list[str]:
@@ -63,13 +62,8 @@ def check_class(problem: Problem) -> None:
         value = getattr(problem, key, None)
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
             raise UserError(f'{who}: {key} must be a tuple of names, such as ("u",), not {value!r}')
-    for unknown in problem.unknowns:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", unknown) or unknown in (*names, *TAKEN):
-            raise UserError(
-                f"{who}: unknown '{unknown}' must be letters and digits, and none of {', '.join((*names, *TAKEN))}"
-            )
-    if not problem.unknowns or len(set(problem.unknowns)) < len(problem.unknowns):
-        raise UserError(f"{who}: unknowns={problem.unknowns} must name at least one unknown, each once")
+    if not problem.unknowns:
+        raise UserError(f"{who}: unknowns={problem.unknowns} must name at least one unknown")
     for derivative in problem.derivatives:
         try:
             JetSpace(names, (derivative or "_",))
@@ -91,8 +85,7 @@ def check_class(problem: Problem) -> None:
     for condition in conditions:
         if condition.symmetry is not None and condition.symmetry not in symmetry:
             raise UserError(f"{who}: condition {condition.name}: the problem has no symmetry in {condition.symmetry!r}")
-        if not isinstance(condition.name, str) or not re.fullmatch(r"\w+", condition.name):
-            raise UserError(f"{who}: condition name {condition.name!r} must be letters, digits and underscores")
+    check_names(who, problem, conditions)
 
 
 def check_slabs(setup: Setup) -> None:
@@ -134,6 +127,8 @@ def probe(setup: Setup) -> list[str]:
     theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
     objective, sample = setup.objective(backbone), few_points(problem, setup.dtype, setup.device)
     objective.set_points(sample)
+    equations = [name for term, name, _ in objective.rows(theta) if term.name == INTERIOR]
+    check_equations(f"problem={type(problem).__name__}", [] if equations == [""] else equations)
     doubts = examine(objective.residuals, objective.collocation, theta)
     doubts += undetermined(objective.residuals, sample)
     for name in setup.unmet:
