@@ -97,6 +97,7 @@ def test_texts_that_no_file_takes(attributes, word, folder):
     refused(folder, word, **attributes)
 
 
+@pytest.mark.filterwarnings("ignore:.*no condition holds")
 def test_odd_names_that_can_be_written_are_found_again(kanpinn, folder):
     made = problem(("T", "step", "wave"), "theta", ("mass balance", "ref", "error", "div(σ) = 0"), "entry")
     solution = package.solve(made, *TINY, folder="run")
