@@ -167,17 +167,10 @@ class Backbone(Structure):
         tape: Tape | None = None,
         inputs: Inputs | None = None,
     ) -> Jet:
-        """Return the outputs with their derivatives.
+        """Return the outputs with their derivatives, a jet `[C, N, outputs]`, for θ `[P]` at points `[N, d]`.
 
-        Args:
-            theta: Parameters `[P]`.
-            points: `[N, d]` in the coordinates of the domain.
-            space: The derivatives to carry.
-            tape: Filled with what `jacobian` needs, if given.
-            inputs: Result of `inputs` for these points and derivatives, if known.
-
-        Returns:
-            A jet `[C, N, outputs]`.
+        If given, the tape is filled with what `jacobian` needs, and `inputs` are what the method of that name returned
+        for these points and derivatives.
         """
         if inputs is None:
             inputs = Inputs(self.embedding.forward(points, space), None, self.embedding.factor(points, space))
@@ -187,17 +180,10 @@ class Backbone(Structure):
     def carry(
         self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None, prepared: Any = None
     ) -> Tensor:
-        """The layers without the embedding, its odd factor included.
+        """Return the outputs `[C, N, outputs]` of the layers without the embedding, its odd factor included.
 
-        Args:
-            theta: Parameters `[P]`.
-            data: The embedded points, `[C, N, width]`.
-            space: The derivatives it holds.
-            tape: Filled with what `jacobian` needs, if given.
-            prepared: Result of the first layer's `prepare` for these data, if known.
-
-        Returns:
-            `[C, N, outputs]`.
+        Takes θ `[P]` and the embedded points `[C, N, width]`; the tape is as in `forward`, `prepared` the result of
+        the first layer's `prepare` for these data, if known.
         """
         for k, (layer, parameters) in enumerate(zip(self.layers, self.arrays(theta), strict=True)):
             data, features = layer.forward(parameters, data, space, None if k else prepared)

@@ -66,16 +66,9 @@ class SplineFeatures(NamedTuple):
 def spline_features(
     data: Tensor, space: JetSpace, n: int, degree: int, *, knots: str, outside: str, base: bool
 ) -> SplineFeatures:
-    """Find the intervals of the inputs and the factors of Faà di Bruno's formula.
+    """Find the intervals of input jets `[C, N, in]`, detached, and the factors of Faà di Bruno's formula.
 
-    Args:
-        data: Input jets `[C, N, in]`, detached.
-        space: The derivatives the first axis runs over.
-        n: Spline intervals on [−1, 1].
-        degree: Spline degree k.
-        knots: Spacing of the knots.
-        outside: Policy for inputs outside [−1, 1].
-        base: True if SiLU jets are wanted too.
+    There are n intervals on [−1, 1] for splines of a degree; `base` asks for the jets of SiLU too.
     """
     across = data.transpose(1, 2).contiguous()
     if knots == "uniform":
@@ -138,15 +131,10 @@ def edge_cotangents(features: SplineFeatures, cotangent: Tensor) -> list[Tensor]
 
 
 def contracted(features: SplineFeatures, table: Tensor, *, keep: bool = False) -> tuple[Tensor, list[Tensor]]:
-    """Return Σ over inputs of the edges' splines.
+    """Return Σ over inputs of the edges' splines, jets `[C, out, N]`, and what is kept, one per block of points.
 
-    Args:
-        features: From `spline_features`.
-        table: The edges' polynomials by interval, `[k + 1, out, in·n]`.
-        keep: True to keep the edges' derivatives for a backward pass, one order more than carried.
-
-    Returns:
-        Output jets `[C, out, N]`, and what is kept, one per block of points.
+    The edges' polynomials by interval are the table `[k + 1, out, in·n]`. With `keep` the edges' derivatives are kept
+    for a backward pass, one order more than carried.
     """
     out = features.jets.new_empty(len(features.space), table.shape[1], features.rows.shape[1])
     kept = []

@@ -63,16 +63,9 @@ class Edit:
 
 
 def across_levels(network: Backbone, vector: Tensor, nestings: Mapping[str, Nesting], operator: str) -> Tensor:
-    """Apply one operator of each block's nesting; blocks without a nesting are copied.
+    """Apply one operator of each block's nesting, such as "prolong", to a network's vector `[..., P]`, `[..., P']`.
 
-    Args:
-        network: The network whose vector it is.
-        vector: `[..., P]`.
-        nestings: `Backbone.nestings` of the coarser network.
-        operator: Name of a method of `Nesting`, such as "prolong".
-
-    Returns:
-        The vector of the next finer or coarser network, `[..., P']`.
+    The nestings are `Backbone.nestings` of the coarser network; blocks without one are copied.
     """
     blocks = network.blocks.view(vector).items()
     moved = (getattr(nestings[name], operator)(c) if name in nestings else c for name, c in blocks)
@@ -273,19 +266,10 @@ def enlarged(network: Backbone, kind: str, amount: Any, key: str = "") -> Backbo
 
 
 def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
-    """Return one of `EDITS` of a network.
+    """Return one of `EDITS` of a network: at A θ + b the new network is the same function as the old one at θ.
 
-    Args:
-        network: The network `[P]`.
-        kind: "widen", "deepen" or "rank".
-        amount: Number of nodes (or a list, one per hidden layer), layers or products to be added.
-        generator: Draws what is random.
-
-    Returns:
-        The edit; at A θ + b the new network is the same function as the old one at θ.
-
-    Raises:
-        UserError: If this network has no such edit.
+    The amount is a number of nodes (or a list, one per hidden layer), layers or products to be added; the generator
+    draws what is random. Raises UserError if this network has no such edit.
     """
     growth = EDITS[kind](network, amount, kind)
     after = _recorded(network, growth, kind, amount)

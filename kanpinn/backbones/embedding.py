@@ -92,15 +92,8 @@ class EmbeddingOptions(Options):
     ) -> Embedding:
         """The embedding for one domain; random frequencies are drawn here and then stay.
 
-        Args:
-            domain: The d coordinates and their intervals.
-            periodic: Coordinates in which the problem is periodic.
-            generator: Draws the frequencies.
-            inputs: The problem's further inputs, `Problem.inputs`.
-            symmetry: The problem's symmetry, `Problem.symmetry`.
-
-        Raises:
-            UserError: If the further inputs are no jets or leave [−1, 1].
+        Periodic coordinates, further inputs and symmetry are those of the problem. Raises UserError if the further
+        inputs are no jets or leave [−1, 1].
         """
         coordinates: tuple[str, ...] = ()
         if self.kind == "auto":

@@ -76,13 +76,7 @@ class Kan(Options):
         return SplineLayer(inputs, outputs, SplineSpec(self.grid, **options, periodic=periodic))
 
     def stack(self, embedding: Embedding, outputs: int, products: Sequence[int] = ()) -> Backbone:
-        """Layers of splines on top of each other, on the coarsest level.
-
-        Args:
-            embedding: Input of the first layer.
-            outputs: Width of the output.
-            products: Multiplication nodes beside the `width` in each hidden layer; none if empty.
-        """
+        """Layers of splines on top of each other, with so many products beside the `width` of each hidden layer."""
         periodic = any(embedding.around(name) for name in embedding.names)
         if not self.one_coordinate:
             embedding.refuse_splines()

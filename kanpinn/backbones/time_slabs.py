@@ -90,15 +90,9 @@ def in_sequence(embedding: Embedding, networks: tuple[Backbone, ...]) -> Backbon
 
 
 def joined(embedding: Embedding, trained: Sequence[tuple[Backbone, Tensor]], count: int) -> tuple[Backbone, Tensor]:
-    """Return one network of several in sequence, of which the last may be missing.
+    """Return one network of several in sequence, with its parameters `[P]`; what is given where `count` is 1.
 
-    Args:
-        embedding: That of the whole domain.
-        trained: Networks with their parameters `[P_k]`, from the first on.
-        count: Number of networks.
-
-    Returns:
-        The network with its parameters `[P]`, NaN for networks that are missing; what is given where `count` is 1.
+    The networks trained, with their parameters `[P_k]`, are the first of so many; parameters of those missing are NaN.
     """
     if count == 1:
         return trained[0]

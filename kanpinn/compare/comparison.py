@@ -79,18 +79,10 @@ def flat_config(config: Any) -> dict[str, Any]:
 
 
 def read_run(path: Path, history: bool = True, message: str = "") -> Run:
-    """Read what there is of a run.
+    """Read what there is of a run, from its folder or its solution.h5, and name it by its folder.
 
-    Args:
-        path: The run folder, or its solution.h5.
-        history: False spares reading the whole solution file.
-        message: Reason that there is no result, if known.
-
-    Returns:
-        The run, named by its folder.
-
-    Raises:
-        UserError: If the path is no run, or its files are damaged.
+    Without history the whole solution file need not be read. The message is the reason that there is no result, if
+    known. Raises UserError if the path is no run, or its files are damaged.
     """
     from kanpinn.io.config_text import read_config
     from kanpinn.io.inspect import is_run
@@ -161,15 +153,10 @@ def cell(value: Any) -> str:
 
 
 def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[str], list[list[Any]]]:
-    """All numbers of some runs.
+    """All numbers of some runs: column names, and one row per run of plain values, None where something is not known.
 
-    Args:
-        runs: The runs.
-        keys: Config keys to show; by default those that differ.
-
-    Returns:
-        Column names, and one row per run of plain values, None where something is not known: errors (`relative_l2_<u>`,
-        `linf_<u>`), `parameters`, `steps`, `wall_time_s`, `loss`, and error and seconds of each level's first visits.
+    They are the config keys given, by default those that differ, errors (`relative_l2_<u>`, `linf_<u>`), `parameters`,
+    `steps`, `wall_time_s`, `loss`, and error and seconds of each level's first visits.
     """
     keys = [key for key in (differing(runs) if keys is None else keys) if key != "problem"]
     unknowns = list(dict.fromkeys(u for run in runs for u in run.errors()))
@@ -193,9 +180,8 @@ def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[
 def by_level(run: Run, count: int) -> list[dict[str, Any]]:
     """Error that a run reached on each of so many levels, and the cost of all visits of the level.
 
-    Returns:
-        Per level `grid`, `error` (the largest of all unknowns after the last visit; with time slabs the mean square of
-        the slabs' last ones, rooted), `seconds`; {} for a level not visited.
+    Per level `grid`, `error` (the largest of all unknowns after the last visit; with time slabs the mean square of the
+    slabs' last ones, rooted), `seconds`; {} for a level not visited.
     """
     out: list[dict[str, Any]] = []
     for level in range(count):

@@ -39,12 +39,9 @@ class OutputGrid:
     """
 
     def __init__(self, problem: Problem, count: int | list[int] | None, parts: int = 1) -> None:
-        """Lay out the grid and evaluate the reference.
+        """Lay out the grid, with so many points per coordinate (None for the default), and evaluate the reference.
 
-        Args:
-            problem: The problem.
-            count: Points per coordinate: one number, one per coordinate, or None for the default.
-            parts: Number of equal parts in time, one of which the problem is; it gets only its share of the points.
+        A problem that is one of several equal parts in time gets only its share of the points.
         """
         domain = problem.domain
         counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)
@@ -98,16 +95,12 @@ class OutputGrid:
 
 
 def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str, float]]]) -> dict[str, float] | None:
-    """Relative L2 error as the change from the last level but one to the last.
+    """Relative L2 error as the change from the last level but one to the last, by unknown.
 
     With errors e_L, e_{L−1} of the two levels it lies within ‖e_{L−1}‖ ± ‖e_L‖: where the last level gained much it is
     the error of the level below, and above the true one; where it gained nothing it may be below.
 
-    Args:
-        parts: Of each time slab the changes and the norms ‖u‖₂ by unknown.
-
-    Returns:
-        The estimate by unknown; None where a part has only one level.
+    Takes the changes of each time slab and the norms ‖u‖₂; None where a slab has only one level.
     """
     changes = [change for change, _ in parts if change is not None]
     if len(changes) < len(parts):

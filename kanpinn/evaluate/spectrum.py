@@ -8,15 +8,10 @@ import numpy as np
 
 
 def wave_numbers(values: np.ndarray, periodic: bool) -> np.ndarray:
-    """The wave numbers that `power` tells apart on one axis.
+    """The wave numbers that `power` tells apart on an axis of `[n]` equidistant values with both ends, n ≥ 2.
 
-    Args:
-        values: The axis, `[n]` equidistant values with both ends, n ≥ 2.
-        periodic: True if its two ends are one point.
-
-    Returns:
-        Cycles per unit of the coordinate, ascending from 0: multiples of 1/L for a periodic axis of length L,
-        `[(n + 1) // 2]`, else of 1/(2L), `[n]`.
+    In cycles per unit of the coordinate, ascending from 0: multiples of 1/L for a periodic axis of length L, whose
+    ends are one point, `[(n + 1) // 2]`, else of 1/(2L), `[n]`.
     """
     length = float(values[-1] - values[0])
     return np.arange((len(values) + 1) // 2) / length if periodic else np.arange(len(values)) / (2 * length)
@@ -32,14 +27,9 @@ def power(error: np.ndarray, axis: int, periodic: Collection[int] = ()) -> np.nd
     points are the ends and what lies between. A kink of the continuation remains, from the error's slope at the ends;
     it gives a tail that falls like k⁻⁴, below which nothing is seen.
 
-    Args:
-        error: The error on a grid with both ends of every axis, finite.
-        axis: Along which axis, of at least two points.
-        periodic: Axes whose two ends are one point.
-
-    Returns:
-        One value per wave number. Their sum is the error's mean square over the box by the trapezoidal rule, whatever
-        the axis.
+    The error is finite, on a grid with both ends of every axis; the two ends of a periodic one are one point. The
+    values, one per wave number, add up to the error's mean square over the box by the trapezoidal rule, whatever the
+    axis.
     """
     values = np.moveaxis(error, axis, -1)
     n = values.shape[-1]
@@ -78,19 +68,11 @@ def error_spectra(
     axes: Collection[str],
     periodic: Collection[str],
 ) -> dict[str, np.ndarray]:
-    """The power spectra of the errors of all unknowns, along each coordinate.
+    """The power spectra of the errors of all unknowns, given with their references, along each coordinate `[n_k]`.
 
-    Args:
-        fields: Unknowns on the grid.
-        reference: Their references; empty without one.
-        coordinates: Values of each coordinate, `[n_k]`.
-        axes: The fields' axes.
-        periodic: Coordinates whose two ends are one point.
-
-    Returns:
-        `wave_number_<coordinate>` in cycles per unit of the coordinate, and the power `<unknown>_<coordinate>` at each.
-        Nothing for an unknown without a reference, or where it is not finite on the whole box (a domain that is only
-        part of it): a spectrum needs all of it.
+    `wave_number_<coordinate>` in cycles per unit of the coordinate, and the power `<unknown>_<coordinate>` at each.
+    Nothing for an unknown without a reference, or where it is not finite on the whole box (a domain that is only part
+    of it): a spectrum needs all of it.
     """
     found: dict[str, np.ndarray] = {}
     wrapped = [k for k, name in enumerate(axes) if name in periodic and len(coordinates[name]) > 2]

@@ -39,14 +39,9 @@ class Transfer:
     """
 
     def __init__(self, coarse: Backbone, fine: Backbone) -> None:
-        """Chain the levels from coarse to fine.
+        """Chain the levels from coarse to fine, `coarse.refined()` or that refined again; they share the embedding.
 
-        Args:
-            coarse: Any network with levels.
-            fine: `coarse.refined()`, or that refined again; they share the embedding.
-
-        Raises:
-            ValueError: If `fine` is another network, or not finer.
+        Raises ValueError if `fine` is another network, or not finer.
         """
         self.coarse, self.fine = coarse, fine
         if not coarse.refinable or fine.level <= coarse.level:
@@ -170,14 +165,9 @@ class FasProblem(LeastSquares):
     def pose(
         cls, coarse: Objective, start: Tensor, fine_gradient: Tensor, transfer: Transfer, radius: float | None
     ) -> FasProblem:
-        """Measure τ and μ.
+        """Measure τ and μ, from θ₀ `[P_coarse]`, ∇f(θ_f) `[P_fine]` and the radius ϱ; μ = 0 for None.
 
-        Args:
-            coarse: The coarse network's objective, its points drawn.
-            start: θ₀ `[P_coarse]`.
-            fine_gradient: ∇f(θ_f) `[P_fine]`.
-            transfer: Carries P.
-            radius: ϱ; None sets μ = 0.
+        The coarse network's objective has its points drawn.
         """
         tau = coarse.loss_and_gradient(start)[1] - transfer.prolong_transpose(fine_gradient)
         size = float(start.norm()) or 1.0
@@ -256,19 +246,12 @@ class Correction:
 
 
 def correct(fine: LeastSquares, theta: Tensor, direction: Tensor) -> Correction:
-    """Add a coarse correction by a backtracking line search, so that the loss never rises.
+    """Add a coarse correction `[P]` to θ `[P]` by a backtracking line search, so that the loss never rises.
 
     The first length is 1. Sufficient decrease is asked for (Nocedal and Wright 2006, eq. 3.4) where the direction
     descends, else plain decrease; a refused length is followed by the minimum of the parabola through both losses and
-    the slope, held between a tenth and a half of it (ibid., sec. 3.5).
-
-    Args:
-        fine: The finer level's problem.
-        theta: Its parameters `[P]` before the coarse problem was solved.
-        direction: The prolonged coarse correction `[P]`.
-
-    Returns:
-        The correction; theta itself, with length 0, where no length of `TRIALS` lowers the loss.
+    the slope, held between a tenth and a half of it (ibid., sec. 3.5). Gives θ itself, with length 0, where no length
+    of `TRIALS` lowers the loss.
     """
     before, gradient, _ = fine.loss_and_gradient(theta)
     slope = float(gradient @ direction)

@@ -56,17 +56,10 @@ def visited(stages: Sequence[Stage]) -> list[Visit]:
 def diagram(
     stages: Sequence[Stage], grids: Mapping[int, int | None] | Callable[[int], int | None], width: int = MAX_WIDTH
 ) -> str:
-    """Draw the schedule, finest level on top, every visit with its number of steps.
+    """Draw the schedule, finest level on top, every visit with its number of steps; one line for a single visit.
 
-    A schedule too long for the width is drawn as far as it fits, with a word on what follows.
-
-    Args:
-        stages: The schedule.
-        grids: Spline intervals per edge by level; None for a network without them.
-        width: Columns there are; more than `MAX_WIDTH` are not used.
-
-    Returns:
-        Lines of text without a newline at the end; a single line where one level is visited once.
+    Grids are spline intervals per edge by level, None for a network without them. A schedule too long for the width,
+    at most `MAX_WIDTH` columns, is drawn as far as it fits, with a word on what follows.
     """
     visits = visited(stages)
     names = _row_names(stages, [v.level for v in visits], grids if callable(grids) else grids.get)

@@ -59,12 +59,9 @@ class Hierarchy:
     def __init__(
         self, coarsest: Backbone, objective: Callable[[Backbone], Objective], draw: Callable[[Objective, Tensor], None]
     ) -> None:
-        """Begin on the coarsest level, without parameters.
+        """Begin on the coarsest level, without parameters, with what makes a network's objective and draws its points.
 
-        Args:
-            coarsest: The network on level 0.
-            objective: Makes the objective of a network.
-            draw: Gives an objective its collocation points; sees the parameters `[P]` they are drawn for.
+        Points are drawn for parameters `[P]`.
         """
         self.backbones = [coarsest]
         self.level = 0
@@ -117,12 +114,10 @@ class Hierarchy:
         return found
 
     def descend(self, kind: str, radius: float | None = None, layers: str = "all") -> None:
-        """Suspend the level under work and pose its coarse problem.
+        """Suspend the level under work and pose its coarse problem, "fas" or "galerkin".
 
-        Args:
-            kind: "fas" or "galerkin" (see `kanpinn.multilevel.correction`).
-            radius: Share of the parameters' norm that a fas problem's linear term may move; None sets no bound.
-            layers: "all"; or "last": a galerkin problem changes the last layer only.
+        The linear term of a fas problem may move a share `radius` of the parameters' norm, any for None; a galerkin
+        problem changes "all" layers or the "last" only.
         """
         base = self.problem.network(self.theta)
         if not len(self.problem.points):

@@ -59,12 +59,9 @@ class Optimizer(Options, ABC):
         return
 
     def storage(self, points: int, parameters: int, *, jacobian: bool) -> int:
-        """Numbers held at a time beside those of a forward pass, for estimates of memory.
+        """Numbers held beside those of a forward pass, for estimates of memory, with so many points and parameters.
 
-        Args:
-            points: Number of collocation points.
-            parameters: P.
-            jacobian: True if JᵀJ is formed from rows of J, not from local parts or shared coordinate values.
+        With `jacobian` JᵀJ is formed from rows of J, not from local parts or shared coordinate values.
         """
         return 0
 
@@ -75,10 +72,8 @@ class Optimizer(Options, ABC):
     def carry(self, other: Self, vector: Callable[[Tensor], Tensor], covector: Callable[[Tensor], Tensor]) -> None:
         """Take over the state that the same optimiser has reached on another level; called right after `start`.
 
-        Args:
-            other: The optimiser on the level left.
-            vector: Maps parameter changes `[P_other]` to this level, `[P]`: prolongation P or projection R.
-            covector: Maps gradients likewise, so that pairings with vectors are kept: Rᵀ upwards, Pᵀ downwards.
+        `vector` maps parameter changes `[P_other]` to this level, `[P]`: prolongation P or projection R. `covector`
+        maps gradients likewise, so that pairings with vectors are kept: Rᵀ upwards, Pᵀ downwards.
         """
         return
 
@@ -94,8 +89,7 @@ class Optimizer(Options, ABC):
     def back_off(self) -> bool:
         """Forget what led to numbers that are not finite and go on more carefully: more damping or shorter steps.
 
-        Returns:
-            Whether the next step from the same parameters will be another one.
+        Returns True if the next step from the same parameters will be another one.
         """
 
     @abstractmethod

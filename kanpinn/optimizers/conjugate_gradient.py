@@ -39,17 +39,9 @@ def conjugate_gradient(
     tolerance: float,
     steps: int,
 ) -> Solution:
-    """Solve A x = b from x = 0 (Golub and Van Loan 2013, algorithm 11.5.1).
+    """Solve A x = b `[P]` from x = 0 (Golub and Van Loan 2013, algorithm 11.5.1), preconditioned by r to M⁻¹r.
 
-    Args:
-        apply: x to A x, with A symmetric and positive definite.
-        b: `[P]`.
-        precondition: r to M⁻¹r, with M symmetric and positive definite.
-        tolerance: Stops at ‖b − A x‖ ≤ tolerance ‖b‖.
-        steps: Largest number of products with A.
-
-    Returns:
-        The solution, whether converged or not.
+    A and M are symmetric and positive definite. Stops at ‖b − A x‖ ≤ tolerance ‖b‖, or after so many products with A.
     """
     x, r = torch.zeros_like(b), b.clone()
     target = tolerance * float(b.norm())
@@ -107,11 +99,7 @@ class Multilevel(Preconditioner):
     """
 
     def __init__(self, backbone: Backbone | None) -> None:
-        """Set up the hierarchy below a network.
-
-        Args:
-            backbone: The network; None for Jacobi's preconditioner of any objective.
-        """
+        """Set up the hierarchy below a network; None for Jacobi's preconditioner of any objective."""
         self.levels = [] if backbone is None else [backbone]
         while self.levels and (coarser := self.levels[-1].coarsened()) is not None:
             self.levels.append(coarser)

@@ -188,21 +188,10 @@ def damped_step(
     last: Tensor | None = None,
     momentum: float = 0.0,
 ) -> Outcome:
-    """Try dampings until a step lowers the loss, and by as much as the damping rule asks for.
+    """Try dampings until a step lowers the loss below a bound, and by as much as the damping rule asks for.
 
-    The first trial after a failure drops the momentum. If no damping will do, the rule begins anew.
-
-    Args:
-        model: The linearised problem.
-        land: Gives the parameters and the loss after a step δ.
-        damping: The rule; sees what came of every trial.
-        trials: Largest number made.
-        below: The loss that the new one must be under.
-        last: The step before, which momentum continues.
-        momentum: μ.
-
-    Returns:
-        The step, if any.
+    The first trial after a failure drops the momentum μ, which continues the `last` step. If no damping of so many
+    trials will do, the rule begins anew. `land` gives the parameters and the loss after a step δ.
     """
     mean, solvable = model.mean(), False
     for _ in range(trials):

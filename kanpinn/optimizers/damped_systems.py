@@ -29,11 +29,7 @@ class DampedSystem(ABC):
     """
 
     def __init__(self, parts: Iterable[Linearization]) -> None:
-        """Add up the parts of a linearisation.
-
-        Args:
-            parts: At least one; their gradients, losses and terms are sums over some of the rows.
-        """
+        """Add up the parts of a linearisation, at least one, each a sum over some of the rows."""
         for k, part in enumerate(parts):
             found = self._add(part)
             if k == 0:
@@ -63,15 +59,10 @@ class DampedSystem(ABC):
 
     @abstractmethod
     def solve(self, shift: float, right: Tensor, toward: Tensor | None) -> Tensor | None:
-        """The minimiser δ of ‖r + J δ‖² + s ‖δ − v‖².
+        """The minimiser δ `[P]` of ‖r + J δ‖² + s ‖δ − v‖², shift s above 0; None where rounding leaves no solution.
 
-        Args:
-            shift: s, above 0.
-            right: −g + s v `[P]`, which is what the normal equations want.
-            toward: v `[P]`, None for 0; orthogonal factorisations want it apart, since s v is lost beside g.
-
-        Returns:
-            `[P]`; None where rounding leaves no solution.
+        The right-hand side −g + s v `[P]` is what the normal equations want. Orthogonal factorisations want v `[P]`
+        (None for 0) apart, since s v is lost beside g.
         """
 
 

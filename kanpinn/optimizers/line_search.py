@@ -65,14 +65,8 @@ def cubic_minimum(a: Trial, b: Trial) -> float:
 def strong_wolfe(evaluate: Callable[[float], Trial], origin: Trial, first: float, evaluations: int) -> Trial | None:
     """A step length with sufficient decrease and small slope (Nocedal and Wright 2006, algorithms 3.5 and 3.6).
 
-    Args:
-        evaluate: The loss and slope at a step length.
-        origin: The trial at length 0, with negative slope.
-        first: First length to try.
-        evaluations: Largest number tried.
-
-    Returns:
-        A trial that meets both conditions, else the best one with sufficient decrease, else None.
+    The origin, at length 0, has a negative slope; `first` is tried first. Gives the trial that meets both conditions,
+    else the best one of so many evaluations with sufficient decrease, else None.
     """
 
     def decreases(t: Trial) -> bool:

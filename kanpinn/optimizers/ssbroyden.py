@@ -29,25 +29,15 @@ MIRROR_EVERY = 50
 
 
 def update_parameters(update: str, b: float, h: float, size: int, *, first: bool) -> tuple[float, float]:
-    """τ and φ of one update, see `update_inverse`.
+    """τ and φ of one update of `UPDATES`, see `update_inverse`, from b = sᵀH⁻¹s/sᵀy, h = yᵀHy/sᵀy and P.
 
     bfgs: τ = φ = 1. ssbfgs: φ = 1, τ = min(1, 1/b) (Al-Baali 1998; Urbán et al. 2024, eq. 11, SSBFGS_AB of their
     code). ssbroyden: both after Al-Baali and Khalfan 2005 (Urbán et al. 2024, eqs. 13–23; SSBroyden2 of their code and
     SSBroyden of Kiyani et al. 2025), with a = b h − 1, c = √(a/(1 + a)), ρ = min(1, h(1 − c)),
     θ = max((ρ − 1)/a, min(1/ρ, (1 − b)/b)) and σ = 1 + a θ:
     φ = (1 − θ)/σ, and τ = min(1, 1/b) min(σ^(−1/(P−1)), 1/θ) for θ > 0, min(min(1, 1/b) σ^(−1/(P−1)), σ) otherwise.
-    The first update of every kind takes τ = h/σ, that is h with φ = 1: it scales the identity by sᵀy/yᵀy
-    (Nocedal and Wright 2006, eq. 6.20).
-
-    Args:
-        update: One of `UPDATES`.
-        b: sᵀH⁻¹s/sᵀy.
-        h: yᵀHy/sᵀy.
-        size: Number of parameters P.
-        first: True if H is still the identity.
-
-    Returns:
-        τ and φ.
+    The first update of every kind, of the identity, takes τ = h/σ, that is h with φ = 1: it scales the identity by
+    sᵀy/yᵀy (Nocedal and Wright 2006, eq. 6.20).
     """
     theta, sigma = 0.0, 1.0
     a = max(b * h - 1, 0.0)  # at least 0 by Cauchy and Schwarz
@@ -70,15 +60,8 @@ def update_parameters(update: str, b: float, h: float, size: int, *, first: bool
 def update_inverse(inverse: Tensor, s: Tensor, y: Tensor, product: Tensor, tau: float, phi: float) -> None:
     """H ← (H − Hy yᵀH/yᵀHy + φ yᵀHy v vᵀ)/τ + s sᵀ/sᵀy with v = s/sᵀy − Hy/yᵀHy, in place.
 
-    Self-scaled Broyden family (Urbán et al. 2024, eq. 12). Whatever τ and φ, afterwards H y = s. One pass over H.
-
-    Args:
-        inverse: H `[P, P]`, symmetric; overwritten.
-        s: Change of the parameters `[P]`.
-        y: Change of the gradient `[P]`, with sᵀy > 0.
-        product: H y `[P]`.
-        tau: τ.
-        phi: φ.
+    Self-scaled Broyden family (Urbán et al. 2024, eq. 12) for H `[P, P]`, symmetric, changes s and y `[P]` of
+    parameters and gradient with sᵀy > 0, and H y `[P]`. Whatever τ and φ, afterwards H y = s. One pass over H.
     """
     curvature, square = float(s @ y), float(y @ product)
     v = s / curvature - product / square

@@ -32,10 +32,8 @@ def figures(
 ) -> dict[str, Callable[[], Figure | None]]:
     """Name the figures that a solution may give, each with its builder, which returns None for one it does not give.
 
-    Args:
-        data: The solution.
-        times: Times to cut at; None leaves the choice to the figures.
-        every: False leaves out those that a run does not draw by itself.
+    Without times the figures choose where to cut; without `every` those that a run does not draw by itself are left
+    out.
     """
     found: dict[str, Callable[[], Figure | None]] = {}
     for unknown in data.unknowns:
@@ -58,22 +56,11 @@ def plot_all(
     times: Sequence[float] | None = None,
     every: bool = True,
 ) -> list[Path]:
-    """Draw every figure that a solution gives and write it as PNG.
+    """Draw every figure that a solution gives, as PNG in a folder, created where missing; returns the files.
 
-    Args:
-        data: The solution.
-        folder: Place of the figures; created where missing.
-        dpi: Dots per inch.
-        times: Times to cut at; None leaves the choice to the figures.
-        every: False leaves out those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`,
-            `activations.png`.
-
-    Returns:
-        The files written: `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `residual.png`,
-        `history.png`, and those above.
-
-    Raises:
-        UserError: If a time lies outside the time interval.
+    They are `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `residual.png`, `history.png` and,
+    with `every`, those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`, `activations.png`. Raises
+    UserError if a time to cut at lies outside the time interval.
     """
     if times:
         nearest_times(data, times)  # complains before anything is written

@@ -107,14 +107,8 @@ def activations_figure(data: SolutionFile, most: int = 16) -> Figure | None:
     """Draw the activations of every layer, the largest first, all of a layer on one scale, knots as ticks.
 
     Constants move freely among the edges into a node, so every curve is drawn about its own mean, and its size is its
-    standard deviation on the range of the knots.
-
-    Args:
-        data: The solution.
-        most: At most so many edges per layer.
-
-    Returns:
-        The figure; None for a network without splines or polynomials on its edges, or one that is not finite.
+    standard deviation on the range of the knots. None for a network without splines or polynomials on its edges, or
+    one that is not finite.
     """
     layers = [layer for layer in edge_layers(data) if np.isfinite(layer.values).all()]
     if not layers:

@@ -48,14 +48,8 @@ def solution_figure(
 ) -> Figure:
     """Draw an unknown, its reference and its error; without a reference the unknown alone.
 
-    Args:
-        data: The solution.
-        unknown: Name of the unknown.
-        asked: Times to cut at, of a problem in time and two or more space coordinates.
-        scales: Whose values set the scales; by default those drawn.
-
-    Returns:
-        The figure. Solution and reference share one colour scale; that of the error is symmetric about 0.
+    Times asked for are where to cut, of a problem in time and two or more space coordinates. Solution and reference
+    share one colour scale, set by the values of `scales` or those drawn; that of the error is symmetric about 0.
     """
     if len(data.axes) == 1:
         return _solution_lines(data, unknown, scales or data)

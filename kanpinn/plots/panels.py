@@ -56,15 +56,10 @@ def nearest_times(data: SolutionFile, asked: Sequence[float]) -> np.ndarray:
 
 
 def cuts(data: SolutionFile, count: int = 4, asked: Sequence[float] | None = None) -> Cuts:
-    """Cut the domain into flat panels along its slowest axis, through the middle of any further one.
+    """Cut a domain of two or more axes into flat panels along its slowest, through the middle of any further one.
 
-    Args:
-        data: The solution, of two or more axes.
-        count: Number of panels where there is an axis to cut along.
-        asked: Times to cut at, where that axis is time; each becomes the nearest of the output grid.
-
-    Returns:
-        The cuts.
+    Times asked for, where that axis is time, each become the nearest of the output grid; else there are `count`
+    panels.
     """
     *leading, second, first = data.axes
     if not leading:

@@ -31,15 +31,9 @@ _POINTS = "points"  # the panel of collocation points, among names of fields
 def residual_figure(data: SolutionFile, asked: Sequence[float] | None = None) -> Figure | None:
     """Draw the modulus of each equation's residual on a logarithmic scale, and the collocation points on the same.
 
-    The modulus, because a residual spans decades and a signed scale shows only its peak.
-
-    Args:
-        data: The solution.
-        asked: Times to cut at, of a problem in time and two or more space coordinates.
-
-    Returns:
-        The figure, one panel (or one row of cuts) per equation and one of the last collocation points inside, each by
-        the size of the residual there; None where the file holds no residual.
+    The modulus, because a residual spans decades and a signed scale shows only its peak. There is one panel per
+    equation (or one row of cuts, at times asked for) and one of the last collocation points inside, each by the size
+    of the residual there. None where the file holds no residual.
     """
     names = list(data.residuals)
     if not names:

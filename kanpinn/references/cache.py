@@ -24,17 +24,10 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
-    """Read arrays from the cache, or compute and store them.
+    """Read arrays by name from the cache, or compute and store them, all of them finite.
 
-    A missing or damaged file is computed again; a folder that cannot be written is no error.
-
-    Args:
-        name: The beginning of the file's name.
-        key: Everything the arrays depend on (method, version, coefficients) as text; its hash ends the file's name.
-        compute: Makes the arrays, all of them finite.
-
-    Returns:
-        The arrays by name.
+    A missing or damaged file is computed again; a folder that cannot be written is no error. The key tells everything
+    the arrays depend on (method, version, coefficients) as text; its hash ends the file's name.
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     try:

@@ -20,7 +20,7 @@ MOST_NODES = 10_000
 
 
 def cole_hopf(x: Tensor, t: Tensor, nu: float) -> Tensor:
-    """The solution of u_t + u u_x = ν u_xx on [-1, 1] with u(x, 0) = -sin(πx) and u(±1, t) = 0.
+    """The solution of u_t + u u_x = ν u_xx on [-1, 1] with u(x, 0) = -sin(πx) and u(±1, t) = 0, `[N]` at x and t `[N]`.
 
     With f(y) = exp(-cos(πy) / (2πν)) and y = x - z √(4νt),
     u = -∫ sin(πy) f(y) exp(-z²) dz / ∫ f(y) exp(-z²) dz (Cole, Quart. Appl. Math. 9, 1951; Basdevant et al., Comput.
@@ -29,16 +29,8 @@ def cole_hopf(x: Tensor, t: Tensor, nu: float) -> Tensor:
     6e-9 at ν = 1 and 0.15 at ν = 3e-4; evenly spaced nodes need no such tuning. Weights are formed as logarithms, so
     that nothing overflows for small ν.
 
-    Args:
-        x: Positions `[N]`, float64.
-        t: Times `[N]`, not negative.
-        nu: Viscosity, positive.
-
-    Returns:
-        u `[N]`, differentiable in x and (for t > 0) in t; the initial condition itself where t = 0.
-
-    Raises:
-        UserError: If ν is so small or large that the sum would need too many nodes.
+    Differentiable in x and (for t > 0) in t; the initial condition itself where t = 0. Raises UserError if ν is so
+    small or large that the sum would need too many nodes.
     """
     if not len(x):
         return torch.zeros_like(x)

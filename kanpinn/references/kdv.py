@@ -117,15 +117,8 @@ def _unsolved(delta: float) -> UserError:
 def fourier_steps(delta: float, modes: int, steps: int) -> Spectrum:
     """ETDRK4 for the Fourier coefficients (Cox and Matthews 2002; Kassam and Trefethen, SIAM J. Sci. Comput. 26, 2005).
 
-    The quadratic term is computed without aliasing, on a grid of more than three points per mode.
-
-    Args:
-        delta: The coefficient δ.
-        modes: The highest mode M kept.
-        steps: Equal time steps from 0 to 1.
-
-    Returns:
-        û with u = Re Σ_m û_m e^{iπmx}, `[steps+1, M+1]`.
+    The quadratic term is computed without aliasing, on a grid of more than three points per mode. Gives û with
+    u = Re Σ_m û_m e^{iπmx}, `[steps+1, M+1]`, at equal steps from 0 to 1, M the highest mode kept.
     """
     size = 2 ** math.ceil(math.log2(3 * modes + 1))
     k, h = math.pi * np.arange(modes + 1), 1 / steps

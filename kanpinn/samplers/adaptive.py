@@ -16,15 +16,9 @@ from kanpinn.samplers.quasi import equal, sobol_points
 
 
 def density(residual: Array, exponent: float, offset: float) -> Array:
-    """Return the density of points, |r|^k / mean(|r|^k) + c (Wu et al. 2023, eq. 2).
+    """Return the density of points, |r|^k / mean(|r|^k) + c (Wu et al. 2023, eq. 2), for finite |r| `[M]`.
 
-    Args:
-        residual: |r| `[M]`, finite.
-        exponent: k.
-        offset: c.
-
-    Returns:
-        Likelihoods relative to each other, not normalised, `[M]`; constant where every residual is zero.
+    Likelihoods relative to each other, not normalised, `[M]`; constant where every residual is zero.
     """
     largest = residual.max()
     # Scaled by the largest first, so that no power of a large or tiny residual leaves the floating-point range.
@@ -33,15 +27,10 @@ def density(residual: Array, exponent: float, offset: float) -> Array:
 
 
 def inclusion(density: Array, count: int) -> Array:
-    """Probabilities proportional to a density, at most 1, with which points must be kept for `count` of them to remain.
+    """Probabilities proportional to a density `[M]`, at most 1, with which points must be kept for `count` to remain.
 
-    Args:
-        density: Non-negative numbers `[M]`.
-        count: Points to keep, at most M.
-
-    Returns:
-        Probabilities `[M]` that sum to `count`. Points whose proportional share exceeds 1 are kept for certain and the
-        rest share what is left; where too few have a density at all, those without share what they leave.
+    They sum to `count`, at most M. Points whose proportional share exceeds 1 are kept for certain and the rest share
+    what is left; where too few have a density at all, those without share what they leave.
     """
     certain = np.zeros(len(density), dtype=bool)
     while True:
@@ -60,17 +49,11 @@ def inclusion(density: Array, count: int) -> Array:
 
 
 def systematic_choice(probabilities: Array, generator: np.random.Generator) -> np.ndarray:
-    """Choose without replacement, each point with exactly its own probability.
+    """Choose n points without replacement, each with its own probability `[M]`, at most 1; they sum to n.
 
     Systematic sampling in random order (Madow 1949); successive draws without replacement, as of
-    `numpy.random.Generator.choice`, would keep likely points less often than stated and unlikely ones more.
-
-    Args:
-        probabilities: Probabilities `[M]`, each at most 1, that sum to a whole number n.
-        generator: The source of randomness.
-
-    Returns:
-        Indices `[n]`, all different.
+    `numpy.random.Generator.choice`, would keep likely points less often than stated and unlikely ones more. Gives
+    indices `[n]`, all different.
     """
     count = round(float(probabilities.sum()))
     order = generator.permutation(len(probabilities))

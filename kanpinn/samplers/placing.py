@@ -132,13 +132,8 @@ def finite_residual(
 def share(count: int, measures: Sequence[float]) -> list[int]:
     """Split a number of points in proportion to measures, at least one each.
 
-    Args:
-        count: Points in all.
-        measures: The measures of the parts.
-
-    Returns:
-        Whole numbers at most one off their exact shares, and at least 1; they add up to `count` unless
-        parts that would have had none get their one.
+    Whole numbers at most one off their exact shares; they add up to `count` unless parts that would have had none get
+    their one.
     """
     ends = np.rint(count * np.cumsum(measures) / math.fsum(measures)).astype(int)
     return [max(1, int(part)) for part in np.diff(ends, prepend=0)]

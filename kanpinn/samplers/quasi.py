@@ -36,15 +36,10 @@ def equal(chart: Chart, points: Array) -> tuple[Array, Array]:
 
 
 def fill(chart: Chart, count: int, draw: Callable[[int], Array]) -> Array:
-    """Fill a set by a rule for the unit cube; where only a part of it counts, by rejection.
+    """Fill a set by a rule for the unit cube, `[count, d]`; where only a part of it counts, by rejection.
 
-    Args:
-        chart: Its map, of k parameters.
-        count: Points wanted.
-        draw: Gives any number of points `[n, k]` of the unit cube, new ones on every call.
-
-    Returns:
-        `[count, d]`: a leading part of the rule's points that count.
+    `draw` gives any number of points `[n, k]` of the unit cube of the chart's k parameters, new ones on every call;
+    taken is a leading part of those that count.
     """
     part = chart.part
     if part is None:

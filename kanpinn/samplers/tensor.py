@@ -26,15 +26,10 @@ def tensor_product(points: Sequence[Array], weights: Sequence[Array]) -> tuple[A
 
 
 def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
-    """The tensor grid of nearly square cells whose size is nearest to a given number.
+    """The tensor grid of nearly square cells, on a box of d interval lengths, whose size is nearest to a given number.
 
-    Args:
-        lengths: The box's interval lengths, d of them.
-        count: Cells wanted.
-
-    Returns:
-        Cells per coordinate: each one of the two whole numbers around its share in a grid of exactly square cells
-        (1 where the box is thinner than such a cell).
+    Cells per coordinate: each one of the two whole numbers around its share in a grid of exactly square cells (1 where
+    the box is thinner than such a cell).
     """
     shares = [1.0] * len(lengths)
     wide = list(range(len(lengths)))
@@ -59,8 +54,7 @@ def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
 def gauss_legendre_rule(lower: float, upper: float, intervals: int, order: int) -> tuple[Array, Array]:
     """Composite Gauss-Legendre quadrature, exact for piecewise polynomials of degree 2·order − 1.
 
-    Returns:
-        Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length.
+    Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length.
     """
     nodes, weights = np.polynomial.legendre.leggauss(order)
     half = (upper - lower) / (2 * intervals)

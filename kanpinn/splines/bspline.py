@@ -32,18 +32,12 @@ Knots = tuple[float, ...]
 
 @cache
 def piece_polynomials(degree: int) -> tuple[tuple[Fraction, ...], ...]:
-    """The polynomial pieces of the cardinal B-spline, exactly.
+    """The polynomial pieces of the cardinal B-spline of degree k, exactly: k + 1 rows of k + 1 coefficients.
 
-    Row j holds the coefficients in powers of s = u − 1/2 (u ∈ [0, 1] inside the interval) of the j-th of the k + 1
-    basis functions that live on an interval, from the left one (about to end) to the right one (just begun). Built by
-    the Cox–de Boor recursion for unit knot spacing (de Boor, A Practical Guide to Splines, ch. IX, eq. 14) in rational
-    arithmetic.
-
-    Args:
-        degree: Spline degree k, 0 … 7.
-
-    Returns:
-        k + 1 rows of k + 1 coefficients, constant term first.
+    Row j holds the coefficients in powers of s = u − 1/2 (u ∈ [0, 1] inside the interval), constant term first, of the
+    j-th of the k + 1 basis functions that live on an interval, from the left one (about to end) to the right one (just
+    begun). Built by the Cox–de Boor recursion for unit knot spacing (de Boor, A Practical Guide to Splines, ch. IX,
+    eq. 14) in rational arithmetic.
     """
     if degree == 0:
         return ((Fraction(1),),)
@@ -75,20 +69,12 @@ def _refuse_outside(x: Tensor, lower: float, upper: float) -> None:
 
 
 def locate(x: Tensor, n: int, *, outside: str = "extrapolate") -> tuple[Tensor, Tensor, Tensor | float]:
-    """Find the interval of each input among n equal ones of [−1, 1], and its place there.
+    """Find the interval of each input `[...]` among n equal ones of [−1, 1], and its place there.
 
-    Args:
-        x: Inputs `[...]`.
-        n: Number of intervals.
-        outside: One of `OUTSIDE`: the policy for inputs outside [−1, 1].
-
-    Returns:
-        The interval of each, int64 `[...]`; its place there, s = (x − middle)/width, `[...]`; and ds/dx, by which
-        derivatives by s become those by x: 0 where an input beyond the ends is held there, and a number otherwise. At
-        an interior knot the interval to the right is taken.
-
-    Raises:
-        UserError: If `outside="error"` and an input lies outside [−1, 1].
+    Gives the interval, int64 `[...]`; its place there, s = (x − middle)/width, `[...]`; and ds/dx, by which
+    derivatives by s become those by x: 0 where an input beyond the ends is held there, and a number otherwise. At an
+    interior knot the interval to the right is taken. Raises UserError if `outside="error"` and an input lies outside
+    [−1, 1].
     """
     inverse_h = n / 2.0
     if outside == "error":
@@ -106,18 +92,9 @@ def locate(x: Tensor, n: int, *, outside: str = "extrapolate") -> tuple[Tensor, 
 
 @lru_cache(maxsize=256)
 def knot_vector(spacing: str, n: int, degree: int) -> Knots:
-    """The extended knots on [−1, 1] of one of the spacings in `KNOTS`; those of 2n intervals contain those of n.
+    """The n + 2k + 1 extended knots on [−1, 1] of a spacing in `KNOTS`; those of 2n intervals contain those of n.
 
-    Args:
-        spacing: "uniform" or "cosine".
-        n: Number of intervals.
-        degree: Spline degree k.
-
-    Returns:
-        n + 2k + 1 knots. Beyond the ends the intervals are mirrored, as often as k knots need.
-
-    Raises:
-        UserError: If there is no such spacing.
+    Beyond the ends the intervals are mirrored, as often as k knots need. Raises UserError if there is no such spacing.
     """
     if spacing not in KNOTS:
         raise unknown_choice("backbone.knots", spacing, KNOTS)
@@ -133,15 +110,10 @@ def knot_vector(spacing: str, n: int, degree: int) -> Knots:
 
 @lru_cache(maxsize=256)
 def interval_polynomials(knots: Knots, degree: int) -> np.ndarray:
-    """The polynomial pieces of the B-splines on any strictly increasing knots.
+    """The polynomial pieces of the B-splines on any n + 2k + 1 strictly increasing knots, `[n, k + 1, k + 1]` float64.
 
-    Args:
-        knots: n + 2k + 1 knots.
-        degree: Spline degree k.
-
-    Returns:
-        `[n, k + 1, k + 1]` float64: on interval m, entry j, the coefficients of B_{m+j} in powers of s = (x − c)/h,
-        where c is the interval's middle and h its width, by the Cox–de Boor recursion (de Boor 2001, ch. IX, eq. 14).
+    On interval m, entry j, the coefficients of B_{m+j} in powers of s = (x − c)/h, where c is the interval's middle
+    and h its width, by the Cox–de Boor recursion (de Boor 2001, ch. IX, eq. 14).
     """
     t = np.asarray(knots)
     n = len(t) - 2 * degree - 1

@@ -27,16 +27,9 @@ def _basis_pieces(spacing: str, n: int, degree: int, dtype: torch.dtype, device:
 
 
 def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor:
-    """Coefficients of the polynomial on every interval from B-spline coefficients.
+    """Coefficients of the polynomial on every interval from B-spline coefficients `[out, in, n + k]`.
 
-    Args:
-        coefficients: `[out, in, n + k]`.
-        spacing: One of `bspline.KNOTS`.
-        n: Number of intervals.
-        degree: Spline degree k.
-
-    Returns:
-        `[k + 1, out, in·n]`, in powers of s = (x − middle)/width, constant term first.
+    Gives `[k + 1, out, in·n]`, in powers of s = (x − middle)/width, constant term first.
     """
     pieces = _basis_pieces(spacing, n, degree, coefficients.dtype, coefficients.device)
     windows = coefficients.unfold(-1, degree + 1, 1)  # (out, in, n, k+1)
@@ -78,15 +71,9 @@ def scatter_add(table: Tensor, rows: Tensor, values: Tensor) -> None:
 
 
 def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
-    """A polynomial with its derivatives, by repeated synthetic division (Horner).
+    """A polynomial with its derivatives 0 … order by s, `[order + 1, ...]`, by repeated synthetic division (Horner).
 
-    Args:
-        coefficients: `[k + 1, ...]`, constant term first.
-        s: Arguments, of a shape that broadcasts to `[...]`.
-        order: The highest derivative.
-
-    Returns:
-        Derivatives 0 … order by s, `[order + 1, ...]`.
+    Its coefficients are `[k + 1, ...]`, constant term first; s has a shape that broadcasts to `[...]`.
     """
     powers = coefficients.unbind(0)
     degree, highest = len(powers) - 1, powers[-1]
@@ -136,18 +123,9 @@ def power_derivatives(s: Tensor, degree: int, order: int) -> Tensor:
 
 
 def basis_derivatives(cell: Tensor, s: Tensor, spacing: str, n: int, degree: int, order: int) -> Tensor:
-    """The basis functions at work, with derivatives by s.
+    """The basis functions at work, B_m … B_{m+k}, with derivatives 0 … order by s, `[order + 1, k + 1, ...]`.
 
-    Args:
-        cell: The interval m of each input, int64 `[...]`.
-        s: Its place there, (x − middle)/width, `[...]`.
-        spacing: One of `bspline.KNOTS`.
-        n: Number of intervals.
-        degree: Spline degree k.
-        order: The highest derivative.
-
-    Returns:
-        Derivatives 0 … order of B_m … B_{m+k}, `[order + 1, k + 1, ...]`.
+    Takes the interval m of each input, int64 `[...]`, and its place there, s = (x − middle)/width, `[...]`.
     """
     if spacing == "uniform":
         return _times_powers(_power_matrix(degree, order, True, s.dtype, s.device), s, degree)
@@ -159,15 +137,10 @@ def basis_derivatives(cell: Tensor, s: Tensor, spacing: str, n: int, degree: int
 
 @lru_cache(maxsize=256)
 def mass_matrix(knots: bspline.Knots, degree: int) -> np.ndarray:
-    """The B-splines' inner products ∫ B_i B_j over [t_k, t_{n+k}], exactly.
+    """The B-splines' inner products ∫ B_i B_j over [t_k, t_{n+k}], exactly, `[k + 1, n + k]` float64.
 
-    Args:
-        knots: n + 2k + 1 knots.
-        degree: Spline degree k.
-
-    Returns:
-        `[k + 1, n + k]` float64, the diagonals of the symmetric matrix from the main one down: entry [d, j] is
-        ∫ B_{j+d} B_j (LAPACK's lower band storage). By Gauss–Legendre with k + 1 nodes on each interval.
+    The diagonals of the symmetric matrix from the main one down: entry [d, j] is ∫ B_{j+d} B_j (LAPACK's lower band
+    storage). By Gauss–Legendre with k + 1 nodes on each interval.
     """
     pieces = bspline.interval_polynomials(knots, degree)
     nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
@@ -187,19 +160,10 @@ def greville(knots: bspline.Knots, degree: int) -> np.ndarray:
 
 
 def fit(x: Tensor, values: Tensor, n: int, degree: int) -> Tensor:
-    """Spline coefficients that fit given values best in the least-squares sense, on uniform knots.
+    """Spline coefficients `[n + k, ...]` that fit values `[N, ...]` at points `[N]` in [−1, 1] best, on uniform knots.
 
-    Args:
-        x: Points `[N]` of the values, in [−1, 1].
-        values: Values to fit, `[N, ...]`.
-        n: Number of intervals.
-        degree: Spline degree k.
-
-    Returns:
-        Coefficients `[n + k, ...]`; the minimum-norm ones where the data leave some undetermined.
-
-    Raises:
-        UserError: If there are no data or a value is not finite.
+    In the least-squares sense; the minimum-norm ones where the data leave some undetermined. Raises UserError if there
+    are no data or a value is not finite.
     """
     if len(x) == 0 or not bool(torch.isfinite(values).all()):
         raise UserError("spline fit: expected at least one data point and finite values")

@@ -44,13 +44,9 @@ class Planned:
 
 
 def combinations(overrides: Sequence[Override]) -> list[tuple[list[str], bool]]:
-    """Every combination of swept values, the last key fastest.
+    """Every combination of swept values, the last key fastest, and if at most one differs from the first.
 
-    Returns:
-        One value per key, and True if at most one key differs from the first combination.
-
-    Raises:
-        UserError: If a sweep is not a list of values.
+    Raises UserError if a sweep is not a list of values.
     """
     columns = []
     for override in overrides:

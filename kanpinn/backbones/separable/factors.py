@@ -233,17 +233,10 @@ def _factor_jacobian(network: Backbone, theta: Tensor, line: Line, seed: Tensor,
 
 
 def table(network: Backbone, theta: Tensor, data: Tensor, space: JetSpace, units: Tensor) -> Tensor:
-    """The Jacobian of some of a factor network's values by its parameters, value by value.
+    """The Jacobian `[n, m, P_i]` of some of a factor network's values by its parameters `[P_i]`, value by value.
 
-    Args:
-        network: The network of one coordinate.
-        theta: Its parameters `[P_i]`.
-        data: Its inputs, `[C_i, n, in]`.
-        space: The derivatives carried.
-        units: Numbers of values among C_i·width, the derivative's number times width plus the output's, `[m]`.
-
-    Returns:
-        `[n, m, P_i]`.
+    Its inputs are `data` `[C_i, n, in]`, with the derivatives of `space`. Units `[m]` number values among C_i·width:
+    the derivative's number times width plus the output's.
     """
     width = network.carry(theta, data[:, :1], space).shape[2]
     inputs, seed = _every_unit(data, units, width)

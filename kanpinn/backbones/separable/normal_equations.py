@@ -55,18 +55,10 @@ def is_separable(backbone: Backbone) -> bool:
 def products(
     backbone: Backbone, theta: Tensor, tape: Tape, passes: Sequence[Sequence[Equation]], costs: CostTable
 ) -> tuple[Tensor, Tensor] | None:
-    """JᵀJ and Jᵀr of a separable network, a term and an equation at a time.
+    """JᵀJ `[P, P]` and Jᵀr `[P]` of a separable network, a term and an equation at a time; None where J is less work.
 
-    Args:
-        backbone: The network.
-        theta: Parameters `[P]`.
-        tape: Of its forward pass.
-        passes: Equations, none of which compares two points, by the backward pass that serves them: those of different
-            points.
-        costs: Of the device.
-
-    Returns:
-        JᵀJ `[P, P]` and Jᵀr `[P]`; None where the whole J is less work.
+    Takes θ `[P]`, the tape of its forward pass, the costs of the device, and equations, none of which compares two
+    points, by the backward pass that serves them: those of different points.
     """
     factors = backbone.layers[0]
     assert isinstance(factors, Factors)
@@ -126,12 +118,8 @@ class _Place:
     ) -> None:
         """Pull the cotangents back to the values of every factor network.
 
-        Args:
-            backbone: A separable network.
-            theta: `[P]`.
-            features: Of its layers with parameters, at all points.
-            cotangents: At the outputs of these, at the term's points, `[C, N, out]`.
-            where: The term's points.
+        Takes θ `[P]`, the features of the layers with parameters at all points, the cotangents at their outputs at the
+        term's points, `[C, N, out]`, and these points.
         """
         factors, *self.behind = backbone.layers
         assert isinstance(factors, Factors)
@@ -151,9 +139,7 @@ class _Place:
     def block(self, equation: Equation, costs: CostTable) -> Block:
         """Its part of J, in tables of as many factor networks as can have them, if these are less work than rows alone.
 
-        Args:
-            equation: The equation; remembers where tables are more work.
-            costs: Of the device.
+        The equation remembers where tables are more work.
         """
         shared = equation.shared
         if equation.number in equation.declined:

@@ -12,14 +12,9 @@ MOST_PIECES = 64
 
 
 def distinct(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Find equal rows.
+    """Find equal rows of `[N, width]`: the position of one row of each kind, `[n]`, and which kind each row is, `[N]`.
 
-    Args:
-        columns: `[N, width]`.
-
-    Returns:
-        The position of one row of each kind, `[n]`, and which kind each row is, `[N]`. All rows count as different
-        where fewer than half of them could be spared.
+    All rows count as different where fewer than half of them could be spared.
     """
     every = torch.arange(len(columns), device=columns.device)
     values, kind = torch.unique(columns[:, 0], return_inverse=True)
@@ -47,17 +42,11 @@ class Piece:
 
 
 def pieces(first: Tensor, second: Tensor) -> list[Piece] | None:
-    """Take points apart into products of values.
+    """Take points apart into products of values, by the kind of each in two coordinates, int64 `[N]`.
 
     The kinds of the one coordinate that occur with the same kinds of the other, each as often, make a piece: a tensor
-    grid is one piece, the four sides of a rectangle are two.
-
-    Args:
-        first: Kind of value of each point in one coordinate, int64 `[N]`.
-        second: In another one, `[N]`.
-
-    Returns:
-        Pieces that hold every point once; None for more than `MOST_PIECES`.
+    grid is one piece, the four sides of a rectangle are two. Pieces hold every point once; None for more than
+    `MOST_PIECES`.
     """
     height = int(second.max()) + 1
     key, order = torch.sort(first * height + second, stable=True)
