@@ -182,7 +182,9 @@ class Solution:
         found = ", ".join(f"{label} {value:.2e}" for label, value in self._errors())
         where = "" if self.folder is None else f", folder={str(self.folder)!r}"
         known = f"{self.metrics['problem']}: {self.metrics['status']}" if self.metrics else type(self.problem).__name__
-        return f"<Solution of {known}{', ' if found else ''}{found}{where}>"
+        doubts = ", ".join(dict.fromkeys(flag["kind"] for flag in self.metrics.get("warnings") or []))
+        doubts = f", doubtful: {doubts}" if doubts else ""
+        return f"<Solution of {known}{', ' if found else ''}{found}{doubts}{where}>"
 
     def _repr_html_(self) -> str:
         """Table of what was solved and reached; a notebook shows it below the picture of `_repr_png_`."""
@@ -190,6 +192,7 @@ class Solution:
         rows = [(key, str(m[key])) for key in ("problem", "backbone", "schedule", "optimizer", "status") if key in m]
         rows += [("parameters", f"{m['parameters']:,}"), ("seconds", f"{m['wall_time_s']:.1f}")] if m else []
         rows += [(label, f"{value:.2e}") for label, value in self._errors()]
+        rows += [(f"⚠ {flag['kind']}", flag["message"]) for flag in m.get("warnings") or []]
         cells = "".join(
             f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows
         )
@@ -215,6 +218,8 @@ class Solution:
         """Errors against the reference; without one, the estimates."""
         measured = self.metrics.get("relative_l2")
         label = "relative L2 error of" if measured else "estimated relative L2 error of"
+        if not measured and not self.metrics.get("error_estimate_trusted"):
+            label = "(?) last change, no trusted estimate, of"
         found = measured or self.metrics.get("error_estimate") or {}
         return [(f"{label} {name}", math.nan if value is None else value) for name, value in found.items()]
 

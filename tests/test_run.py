@@ -45,6 +45,7 @@ TINY = [
 KEYS = {
     *("schema_version", "status", "problem", "backbone", "schedule", "optimizer", "seed", "parameters", "wall_time_s"),
     *("loss", "relative_l2", "linf", "error_estimate", "levels", "work"),
+    *("limited_by", "error_estimate_trusted", "warnings"),
 }
 LEVEL_KEYS = {
     *("level", "grid", "parameters", "optimizer", "steps", "loss", "relative_l2", "wall_time_s", "transfer_gap"),
@@ -258,8 +259,9 @@ def test_a_tolerance_ends_every_level_and_the_run_has_converged(tmp_path: Path) 
 
 
 def test_a_plateau_ends_a_level(tmp_path: Path) -> None:
-    m = solve(tmp_path / "run", "schedule.plateau=0.9999999", "schedule.patience=2", "schedule.steps=50").metrics
-    assert m["status"] == "converged"
+    rule = ["schedule.plateau=0.9999999", "schedule.patience=2", "sampler.resample_every=0"]
+    m = solve(tmp_path / "run", *rule, "schedule.steps=50").metrics
+    assert m["status"] == "step_limit" and m["limited_by"].startswith("stalled: the loss no longer falls")
     assert all(level["steps"] < 10 for level in m["levels"])
 
 

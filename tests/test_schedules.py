@@ -44,21 +44,13 @@ def test_trials_ignore_tolerance_and_plateau_and_stages_have_them() -> None:
     assert [stage.stop for stage in stages] == [StopRule(), StopRule(), StopRule(1e-3, 0.1, 5)]
 
 
-def test_tolerance_ends_at_the_first_loss_at_or_below_it() -> None:
-    rule = StopRule(tolerance=1e-2)
-    assert rule.met([1.0, 1.1e-2]) is None
-    assert rule.met([1.0, 1e-2]) == "tolerance"
-    assert rule.met([1e-3, 1.0]) is None
-    assert rule.met([]) is None
-
-
 def test_plateau_ends_when_recent_steps_do_not_lower_the_loss_enough() -> None:
     rule = StopRule(plateau=0.1, patience=3)
-    assert rule.met([1.0, 1.0, 1.0]) is None  # too few to look back
-    assert rule.met([1.0, 0.95, 0.93, 0.91]) == "plateau"
-    assert rule.met([1.0, 0.95, 0.93, 0.89]) is None
-    assert rule.met([1.0, 5.0, 0.5, 7.0]) is None  # a single low loss among the recent counts
-    assert rule.met([0.1, 5.0, 0.5, 7.0]) == "plateau"
+    assert not rule.plateaued([1.0, 1.0, 1.0])  # too few to look back
+    assert rule.plateaued([1.0, 0.95, 0.93, 0.91])
+    assert not rule.plateaued([1.0, 0.95, 0.93, 0.89])
+    assert not rule.plateaued([1.0, 5.0, 0.5, 7.0])  # a single low loss among the recent counts
+    assert rule.plateaued([0.1, 5.0, 0.5, 7.0])
 
 
 def levels_of(schedule) -> list[int]:

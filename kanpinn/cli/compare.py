@@ -55,12 +55,14 @@ def text(runs: Sequence) -> str:
     unknowns = list(dict.fromkeys(u for run in runs for u in run.errors()))
     folders = any(run.name != str(run.folder) for run in runs)
     head = ["run", *(["folder"] if folders else []), *(["problem"] if several else []), *keys, "status"]
+    flagged = any(run.flags for run in runs)
+    head += ["flags"] if flagged else []
     head += [*(f"rel. L2 {u}" for u in unknowns), "loss", "parameters", "steps", "seconds"]
     rows = []
     for run in runs:
         errors, seconds = run.errors(), run.metrics.get("wall_time_s")
         row = [run.name, *([clip(str(run.folder), _FOLDER)] if folders else []), *([run.problem] if several else [])]
-        row += [*(cell(run.config.get(key)) for key in keys), run.status]
+        row += [*(cell(run.config.get(key)) for key in keys), run.status, *([run.flags] if flagged else [])]
         row += [*(_error(errors.get(u)) for u in unknowns), _error(run.metrics.get("loss"))]
         row += [run.metrics.get("parameters"), run.steps, None if seconds is None else round(seconds, 1)]
         rows.append(row)

@@ -66,6 +66,11 @@ class Run:
         return {k: float(v) for k, v in (self.metrics.get(norm) or {}).items() if isinstance(v, int | float)}
 
     @property
+    def flags(self) -> str:
+        """Kinds of the warnings that the run ended with, joined by commas; "" for none."""
+        return ",".join(dict.fromkeys(str(flag["kind"]) for flag in self.metrics.get("warnings") or []))
+
+    @property
     def error(self) -> float | None:
         """The largest relative L2 error of all unknowns; None without a reference."""
         return max(self.errors().values(), default=None)
@@ -161,13 +166,14 @@ def table(runs: Sequence[Run], keys: Iterable[str] | None = None) -> tuple[list[
     keys = [key for key in (differing(runs) if keys is None else keys) if key != "problem"]
     unknowns = list(dict.fromkeys(u for run in runs for u in run.errors()))
     deepest = max((record.get("level", 0) for run in runs for record in run.levels), default=-1)
-    head = ["run", "folder", "problem", *keys, "status"]
+    head = ["run", "folder", "problem", *keys, "status", "flags"]
     head += [f"{norm}_{u}" for u in unknowns for norm in ("relative_l2", "linf")]
     head += ["parameters", "steps", "wall_time_s", "loss", "work", "levels"]
     head += [f"level_{k}_{what}" for k in range(deepest + 1) for what in ("grid", "relative_l2", "wall_time_s")]
     rows = []
     for run in runs:
-        row: list[Any] = [run.name, str(run.folder), run.problem, *(run.config.get(key) for key in keys), run.status]
+        row: list[Any] = [run.name, str(run.folder), run.problem, *(run.config.get(key) for key in keys)]
+        row += [run.status, run.flags or None]
         row += [run.errors(norm).get(u) for u in unknowns for norm in ("relative_l2", "linf")]
         row += [run.metrics.get("parameters"), run.steps, run.metrics.get("wall_time_s"), run.metrics.get("loss")]
         row += [run.metrics.get("work"), len({r.get("level") for r in run.levels}) or None]

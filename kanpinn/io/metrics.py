@@ -55,11 +55,21 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if not isinstance(metrics.get(key, ""), str):
             raise ValueError(f"{key} is not text")
+    if not isinstance(metrics.get("limited_by"), str | None):
+        raise ValueError("limited_by is not text")
+    if not isinstance(metrics.get("error_estimate_trusted"), bool | None):
+        raise ValueError("error_estimate_trusted is not true, false or null")
     for key in _NUMBERS:
         if not _is_number(metrics.get(key)):
             raise ValueError(f"{key} is not a number")
     for key in _BY_UNKNOWN:
         _check_by_unknown(key, metrics.get(key))
+    warnings = metrics.get("warnings") or []
+    if not isinstance(warnings, list) or not all(
+        isinstance(flag, Mapping) and isinstance(flag.get("kind"), str) and isinstance(flag.get("message"), str)
+        for flag in warnings
+    ):
+        raise ValueError("warnings is not a list of objects with kind and message")
     levels = metrics.get("levels") or []
     if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
         raise ValueError("levels is not a list of objects")

@@ -177,13 +177,17 @@ def _headline(metrics: dict[str, Any], attributes: dict[str, Any]) -> list[str]:
         lines.append(f"status {status}")
     if not metrics:
         return lines
+    if metrics.get("limited_by"):
+        lines.append(clip_end(f"limited by {metrics['limited_by']}", WIDTH))
+    lines += [f"warning ({flag['kind']}): {flag['message']}" for flag in metrics.get("warnings") or []]
     known = [name for name in _HEADLINE[1:] if name in metrics]
     row = [metrics[name] for name in known]
     lines += ["", *table([_spoken(name) for name in known], [row])]
     errors = [name for name in ("relative_l2", "linf", "error_estimate") if isinstance(metrics.get(name), dict)]
     unknowns = list(dict.fromkeys(unknown for name in errors for unknown in metrics[name]))
     if unknowns:
-        head = ["unknown", *(_spoken(name) for name in errors)]
+        doubt = "" if metrics.get("error_estimate_trusted", True) else " (?)"
+        head = ["unknown", *(_spoken(name) + doubt * (name == "error_estimate") for name in errors)]
         lines += ["", "Errors", *table(head, [[u, *(metrics[name].get(u) for name in errors)] for u in unknowns])]
     columns = table_columns(metrics.get("levels") or [])
     columns = {n: v for n, v in columns.items() if any(x is not None for x in v) and (n != "slab" or any(v))}

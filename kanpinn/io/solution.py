@@ -158,7 +158,10 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
             labels = {name: data.label(name) for name in columns}
             labels["residual"] = (f"size of the residual of '{condition}'", "1")
             _write_table(points.create_group(condition), columns, "point", labels)
-        write_record(file.create_group("metrics"), data.metrics)
+        metrics = file.create_group("metrics")
+        write_record(metrics, data.metrics)
+        for k, flag in enumerate(data.metrics.get("warnings") or []):
+            metrics.attrs[f"warning_{k}"] = f"{flag['kind']}: {flag['message']}"
         model = file.create_group("model")
         for name, values in data.model.items():
             write_array(model, name, values)

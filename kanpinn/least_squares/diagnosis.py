@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.least_squares.linearization import block_rows
-from kanpinn.least_squares.objective import LeastSquares
+from kanpinn.least_squares.objective import LeastSquares, Objective
+
+NOISE = 10.0
+"""A gradient up to this many times its own rounding error counts as zero."""
+
+SOLVED = 1e-6
+"""Share of an untrained network's loss above which no minimum is a solution."""
 
 
 def place(names: Sequence[str], point: Tensor) -> str:
@@ -20,6 +27,33 @@ def place(names: Sequence[str], point: Tensor) -> str:
 def is_stationary(problem: LeastSquares, theta: Tensor) -> bool:
     """Return whether the gradient of the loss at parameters `[P]` is zero to the last bit."""
     return not bool(problem.loss_and_gradient(theta)[1].any())
+
+
+def is_minimum(objective: Objective, theta: Tensor) -> bool:
+    """Tell whether parameters `[P]` are a solution as far as rounding lets anyone see.
+
+    The gradient Jᵀr must be no larger than what the last bits of the parameters make of it, `NOISE` ‖Jᵀδ‖ with
+    δ = r(θ(1 ± ε)) − r(θ) for random signs and the machine epsilon ε, and the loss at most `SOLVED` times that of the
+    network with zero or random parameters: a flat place far above is a minimum, but no solution.
+    """
+    scale = max(objective.plain_loss(torch.zeros_like(theta)), objective.plain_loss(untrained(objective, theta)))
+    if not 0 < scale < math.inf or not objective.plain_loss(theta) <= SOLVED * scale:
+        return False
+    at = theta.detach().requires_grad_(True)
+    residual = objective.residual(at)[0]
+    if not residual.requires_grad:
+        return False
+    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], len(theta))).to(theta)
+    with torch.no_grad():
+        moved = objective.residual(theta * (1 + torch.finfo(theta.dtype).eps * signs))[0]
+    (gradient,) = torch.autograd.grad(residual, at, residual.detach(), retain_graph=True)
+    (noise,) = torch.autograd.grad(residual, at, moved - residual.detach())
+    return float(gradient.norm()) <= NOISE * float(noise.norm())
+
+
+def untrained(objective: Objective, like: Tensor) -> Tensor:
+    """Return random parameters `[P]` of an objective's network, always the same ones, of the type of others."""
+    return objective.backbone.initial(np.random.default_rng(0)).to(like)
 
 
 def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+DRAWS = 4
+"""Draws of collocation points over which a plateau must last."""
+
 
 @dataclass(frozen=True)
 class StopRule:
@@ -22,15 +25,16 @@ class StopRule:
     plateau: float | None = None
     patience: int = 20
 
-    def met(self, losses: Sequence[float]) -> str | None:
-        """Why a stage with these losses should end ("tolerance" or "plateau"), or None."""
-        if self.tolerance is not None and losses and losses[-1] <= self.tolerance:
-            return "tolerance"
-        if self.plateau is not None and len(losses) > self.patience:
-            recent, before = min(losses[-self.patience :]), min(losses[: -self.patience])
-            if recent > (1 - self.plateau) * before:
-                return "plateau"
-        return None
+    def plateaued(self, losses: Sequence[float], resample_every: int = 0) -> bool:
+        """Tell whether losses have come to a plateau.
+
+        Where new points are drawn every few steps, those of single draws are no trend: the rule then looks back over
+        `DRAWS` of them at least.
+        """
+        patience = max(self.patience, DRAWS * resample_every)
+        if self.plateau is None or len(losses) <= patience:
+            return False
+        return min(losses[-patience:]) > (1 - self.plateau) * min(losses[:-patience])
 
 
 @dataclass(frozen=True)

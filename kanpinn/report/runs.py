@@ -12,8 +12,8 @@ from kanpinn.errors import UserError
 from kanpinn.report.page import Picture, number, paired, picture, seconds
 
 STATUS = {
-    "converged": ("good", "The stopping rule was met."),
-    "step_limit": ("good", "All steps were used."),
+    "converged": ("good", "The tolerance was met, or the gradient was zero but for rounding."),
+    "step_limit": ("good", "The planned steps were used, or nothing fell any more."),
     "time_limit": ("fair", "The time limit was reached; the state there is shown."),
     "interrupted": ("fair", "A signal stopped the run; the state reached is shown."),
     "diverged": ("poor", "The optimisation left the finite numbers; the best state before is shown."),
@@ -64,6 +64,10 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         config = config or data.config
         pictures, provenance = _pictures(data, dpi), _provenance(file)
     mood, words = STATUS.get(run.status, ("fair", ""))
+    if run.metrics.get("limited_by"):
+        words += f" Limited by {run.metrics['limited_by']}."
+    if mood == "good" and run.flags:
+        mood = "fair"
     return {
         "run": run,
         "title": problem_title(run.problem).replace(r"\$", "$") or run.name,
@@ -107,6 +111,11 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
     ]
     if not tiles and run.metrics:
         tiles = [("error", "–", "no reference to compare with")]
+        meaning = "" if run.metrics.get("error_estimate_trusted") else " (?)"
+        tiles += [
+            (f"estimated error of {name}{meaning}", number(value), "change by the last level")
+            for name, value in (run.metrics.get("error_estimate") or {}).items()
+        ]
     tiles.append(("loss", number(run.metrics.get("loss")), "at the end"))
     tiles.append(("parameters", number(run.metrics.get("parameters")), "of the network"))
     tiles.append(("training", seconds(run.metrics.get("wall_time_s")), f"{number(run.steps)} steps"))

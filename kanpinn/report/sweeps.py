@@ -21,7 +21,7 @@ _MANY = 24  # runs whose curves one figure can hold
 _GROUPS = ("problem", "backbone", "schedule", "optimizer")
 _CHOICES = (*_GROUPS, "seed")
 _FIXED = (
-    "job", "folder", "status", "reason", "message", "parameters", "loss", "work", "wall_time_s", *_CHOICES
+    "job", "folder", "status", "flags", "reason", "message", "parameters", "loss", "work", "wall_time_s", *_CHOICES
 )  # fmt: skip
 _DONE = ("converged", "step_limit", "time_limit")
 
@@ -123,6 +123,7 @@ def _summarised(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
                 "folder": row.get("folder") or "",
                 "problem": row.get("problem") or "",
                 "status": row.get("status") or "unfinished",
+                "flags": row.get("flags") or "",
                 "reason": row.get("reason") or row.get("message") or "",
                 "keys": {key: row.get(key) or "" for key in [*plain, *swept]},
                 "errors": errors,
@@ -159,6 +160,7 @@ def _job(k: int, run: Run, keys: Sequence[str]) -> dict[str, Any]:
         "folder": run.folder.name,
         "problem": run.problem,
         "status": run.status,
+        "flags": run.flags,
         "reason": run.message,
         "keys": {key: str(run.config.get(key, "")) for key in keys},
         "errors": run.errors(),

@@ -151,13 +151,13 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     if corrected:
         lines[1:1] = ["correction: length at which the coarse correction was added, 0 where it was refused"]
     for n in names:
-        lines.append(f"{n}: relative L2 error {metrics['relative_l2'][n]:.2e}, largest error {metrics['linf'][n]:.2e}")
+        relative = "undefined" if metrics["relative_l2"][n] is None else f"{metrics['relative_l2'][n]:.2e}"
+        lines.append(f"{n}: relative L2 error {relative}, largest error {_number(metrics['linf'][n])}")
     if not names:
         lines.append("no reference: errors not measured")
-        for n, estimate in (metrics.get("error_estimate") or {}).items():
-            lines.append(
-                f"{n}: relative L2 change from the last level but one {estimate:.2e}, an estimate of the error"
-            )
+        meaning = "an estimate of the error" if metrics["error_estimate_trusted"] else "no estimate of the error (?)"
+        for n, estimate in (metrics["error_estimate"] or {}).items():
+            lines.append(f"{n}: relative L2 change from the last level but one {_number(estimate)}, {meaning}")
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
     lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
     if folder is not None:

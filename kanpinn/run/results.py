@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,29 +26,23 @@ from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.run.verdict import ADVICE as CAUSES
+from kanpinn.run.verdict import verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solver import Solver
 
 SCHEMA_VERSION = 1
-STATUSES = {
-    "steps": "step_limit",
-    "tolerance": "converged",
-    "plateau": "converged",
-    "optimizer": "converged",
-    "time_limit": "time_limit",
-    "interrupted": "interrupted",
-    "diverged": "diverged",
-    "refused": "step_limit",
+REASONS = {
+    "tolerance": "the tolerance is reached, at fresh points too",
+    "minimum": "the gradient is zero but for rounding",
 }
-REASONS = {"tolerance": "the tolerance is reached", "plateau": "the loss no longer falls"}
 RESUME = {
     "time_limit": "; `kanpinn resume {folder} time_limit_s=null` goes on",
     "interrupted": "; the state reached is written, `kanpinn resume {folder}` goes on",
 }
 ADVICE = {
-    "step_limit": "all steps were used; more schedule.steps or schedule.levels may lower the error",
     "time_limit": "time_limit_s was reached{resume}",
     "diverged": "try a smaller optimizer.lr or a larger optimizer.damping, and look at what the equation does there",
     "interrupted": "stopped by a signal{resume}",
@@ -86,15 +81,24 @@ def results_of(
     metrics = _metrics(configuration, solver, end, grid.errors(fields))
     model = (model_arrays(backbone, theta), model_attributes(backbone))
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
-    resume = RESUME.get(metrics["status"], "") if folder is not None else ""
-    advice = ADVICE.get(metrics["status"], "").format(resume=resume.format(folder=shlex.quote(str(folder))))
-    message = end.message or REASONS.get(end.reason) or advice
-    if end.reason == "diverged":
-        message += f"; {ADVICE['diverged']}"
+    message = _message(metrics, end, folder)
     missing = setup.schedule.slabs - len(solver.slabs)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Results(residuals, theta, metrics, data, message)
+
+
+def _message(metrics: Mapping[str, Any], end: StageEnd, folder: Path | None) -> str:
+    """The status in words, with advice that fits its cause."""
+    status, limit = metrics["status"], metrics["limited_by"]
+    if status == "converged":
+        return REASONS[end.reason]
+    if status == "step_limit":
+        advice = CAUSES.get(limit.partition(":")[0])
+        return f"{limit}; try {advice}" if advice else limit
+    resume = RESUME.get(status, "").format(folder=shlex.quote(str(folder))) if folder is not None else ""
+    advice = ADVICE[status].format(resume=resume)
+    return f"{end.message}; {advice}" if end.message else advice
 
 
 def write_results(results: Results, folder: Path) -> list[OSError]:
@@ -117,21 +121,30 @@ def write_results(results: Results, folder: Path) -> list[OSError]:
 def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any]) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
     resolved, levels = configuration.resolved, solver.record.levels
-    slabs = configuration.setup.schedule.slabs
+    estimate = None if len(solver.slabs) < configuration.setup.schedule.slabs else _estimate(solver.slabs)
+    found = verdict(solver, end, errors[0], estimate)
     return {
         "schema_version": SCHEMA_VERSION,
-        "status": STATUSES[end.reason],
+        "status": found.status,
+        "limited_by": found.limited_by,
         **{group: resolved[group]["name"] for group in ("problem", "backbone", "schedule", "optimizer")},
         "seed": configuration.settings.seed,
         "parameters": solver.network()[0].size,
         "wall_time_s": solver.seconds,
         "loss": end.loss,
-        "relative_l2": errors[0],
+        "relative_l2": _known(errors[0]),
         "linf": errors[1],
-        "error_estimate": None if len(solver.slabs) < slabs else _estimate(solver.slabs),
+        "error_estimate": _known(estimate),
+        "error_estimate_trusted": found.trusted,
+        "warnings": [flag.record() for flag in found.flags],
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],
     }
+
+
+def _known(values: Mapping[str, float] | None) -> dict[str, float | None] | None:
+    """The same with null for what is not a number: relative to nothing."""
+    return None if values is None else {name: None if math.isnan(v) else v for name, v in values.items()}
 
 
 def _solution_file(

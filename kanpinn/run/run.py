@@ -218,6 +218,9 @@ def _solve(
         failures += [] if unsaved is None else [unsaved]
         shown = None if folder is None else folder.absolute()
         context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
+        for flag in results.metrics["warnings"]:
+            context.log.add(f"warning: {flag['message']}")
+            warn(flag["message"])
         if failures:
             raise failures[0]
         if folder is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from kanpinn.errors import invalid
 from kanpinn.geometry.chart import Array, Chart
 from kanpinn.options import option
-from kanpinn.samplers.base import MOST_POINTS, Sampler
+from kanpinn.samplers.base import Sampler
 from kanpinn.samplers.placing import Request
 from kanpinn.samplers.quasi import equal, sobol_points
 
@@ -72,9 +72,6 @@ class Adaptive(Sampler):
     They follow the residual only when drawn anew, hence a `resample_every` that is not 0.
     """
 
-    resample_every: int = option(
-        100, "optimiser steps after which new points are drawn; 0: never", at_least=0, at_most=MOST_POINTS
-    )
     candidates: int = option(5, "candidate points per point kept", at_least=1, at_most=10_000)
     exponent: float = option(1.0, "k in |r|^k / mean|r|^k + c; 0: uniform points", at_least=0, at_most=100)
     offset: float = option(1.0, "c in |r|^k / mean|r|^k + c; the larger, the more even", at_least=0, at_most=1e12)

@@ -51,7 +51,7 @@ class Sampler(Options, ABC):
         at_most=MOST_POINTS,
     )
     resample_every: int = option(
-        0, "optimiser steps after which new points are drawn; 0: never", at_least=0, at_most=MOST_POINTS
+        5, "optimiser steps after which new points are drawn; 0: never", at_least=0, at_most=MOST_POINTS
     )
     growth: float = option(1.0, "factor per level by which a single number of points grows", at_least=0.01, at_most=100)
 

@@ -71,6 +71,7 @@ class Grid(Sampler):
     face, where the conditions have their own.
     """
 
+    resample_every: int = option(0, "steps between two draws, which are all the same", at_least=0, at_most=MOST_POINTS)
     aspect: str = option(
         "equal", "equal: nearly square cells; box: as many points in every coordinate", one_of=("equal", "box")
     )
@@ -94,6 +95,7 @@ class GaussLegendre(Sampler):
     and `boundary` count only in coordinates without a spline grid, which get ceil(n^(1/d) / order) intervals each.
     """
 
+    resample_every: int = option(0, "steps between two draws, which are all the same", at_least=0, at_most=MOST_POINTS)
     order: int = option(3, "points per spline interval and coordinate", at_least=1, at_most=64)
     orders: dict[str, int] = option({}, "the same of coordinates that have others, by name", at_least=1, at_most=64)
 

@@ -115,7 +115,8 @@ class StageEnd:
 
     Attributes:
         reason: steps, tolerance, plateau, time_limit, interrupted, diverged, optimizer (it cannot go on) or refused (a
-            coarse problem diverged; its start is kept).
+            coarse problem diverged; its start is kept). Of a whole slab also minimum (as good as rounding allows) or
+            stalled (nothing fell any more, and yet it is none).
         message: The optimiser's own words, if it stopped.
         theta: Parameters `[P]` after the stage.
         loss: The loss there, on the last points, without multipliers of points.

@@ -25,9 +25,9 @@ from kanpinn.pde.problem import output_names
 from kanpinn.pde.time_slab import Fields, time_slab
 from kanpinn.samplers import SAMPLERS, Sampler
 
-Stream = Literal["initial", "points", "embedding", "sketches"]
+Stream = Literal["initial", "points", "embedding", "sketches", "check"]
 
-_STREAMS: tuple[Stream, ...] = ("initial", "points", "embedding", "sketches")
+_STREAMS: tuple[Stream, ...] = ("initial", "points", "embedding", "sketches", "check")
 """Independent random streams of one seed, by their numbers."""
 
 

@@ -11,7 +11,7 @@ from kanpinn.solver.history import LevelRecord, Progress, StageEnd, StageState
 from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solver import ENDINGS, Solver
-from kanpinn.solver.steps import failure, judge, resample_every, roll_back, take_step
+from kanpinn.solver.steps import failure, judge, resample_every, roll_back, take_step, tolerance_holds
 
 
 class Watch(Protocol):
@@ -94,6 +94,9 @@ def train(
             reason = halted
             break
         try:
+            if tolerance_holds(slab, stage, state):
+                reason = "tolerance"
+                break
             step = take_step(slab, state)
         except DivergedError as error:
             message = f"step {len(state.rows) + 1} of level {stage.level}: {error}"
@@ -102,9 +105,8 @@ def train(
             reason = "diverged"
             break
         tell(Progress(stage, len(state.rows), state.rows[-1]))
-        # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
-        if not slab.hierarchy.keeps_points and (met := stage.stop.met(state.losses)):
-            reason = met
+        if not slab.hierarchy.keeps_points and stage.stop.plateaued(state.losses, every):
+            reason = "plateau"
             break
         if step.stop and (state.stuck or not every):
             failed = failure(slab, step, state)
@@ -112,4 +114,6 @@ def train(
             break
         # With fresh points the optimiser may find its way again: draw them at once, and give up if it does not.
         state.due = state.stuck = step.stop is not None
+    if reason in ("steps", "plateau", "optimizer") and not every and tolerance_holds(slab, stage, state):
+        reason, message = "tolerance", ""
     return judge(slab, state, reason, message)

@@ -13,6 +13,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.time_slabs import joined
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.diagnosis import is_minimum
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.multilevel import Stage
 from kanpinn.pde.time_slab import Fields
@@ -22,6 +23,8 @@ from kanpinn.solver.record import Record
 from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.state import State, check_size
+
+_STALLS = {"plateau": "the loss no longer falls"}
 
 ENDINGS = ("interrupted", "time_limit")
 """Reasons that end the whole run wherever it is; what they end can be resumed."""
@@ -138,7 +141,8 @@ class Solver:
         # The run as a whole has converged only if every slab has.
         last = self.ends[-1]
         if last.reason not in (*ENDINGS, "diverged"):
-            last = next((end for end in self.ends if end.reason in ("steps", "refused")), last)
+            worst = (end for reason in ("stalled", "refused", "steps") for end in self.ends if end.reason == reason)
+            last = next(worst, last)
         return replace(last, loss=sum(end.loss for end in self.ends) / len(self.ends))
 
     def _chosen(self) -> StageEnd:
@@ -149,7 +153,13 @@ class Solver:
         return best
 
     def _close(self, end: StageEnd) -> None:
-        """Keep how a slab has ended."""
+        """Keep how a slab has ended, by what it has reached rather than by what stopped its last stage."""
+        if end.reason in ("steps", "plateau", "optimizer"):
+            if is_minimum(self.slab.objective, self.slab.theta):
+                end = replace(end, reason="minimum")
+            elif end.reason != "steps":
+                where = f"level {self.slab.record.level.level}, loss {end.loss:.3g}"
+                end = replace(end, reason="stalled", message=f"{_STALLS.get(end.reason, end.message)} ({where})")
         self.ends.append(replace(end, theta=torch.empty(0), rows=[]))
         self.number, self.trials = 0, []
         slab = self.slab

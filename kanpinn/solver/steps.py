@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
+from kanpinn.multilevel.stages import Stage
 from kanpinn.optimizers.base import Step
 from kanpinn.solver.history import Row, StageEnd, StageState
 from kanpinn.solver.slab_solve import SlabSolve
@@ -47,6 +48,22 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
     return step
+
+
+def tolerance_holds(slab: SlabSolve, stage: Stage, state: StageState) -> bool:
+    """Tell whether the last step has met the stage's tolerance, also at new points and without multipliers.
+
+    Raises:
+        DivergedError: If the residual is not finite at the new points.
+    """
+    tolerance = stage.stop.tolerance
+    # A problem with a linear term may have any loss, also below zero: tolerances do not apply.
+    if slab.hierarchy.keeps_points or tolerance is None or not state.losses or state.losses[-1] > tolerance:
+        return False
+    if resample_every(slab):
+        slab.resample(state.theta)
+        state.due = False
+    return slab.loss(state.theta) <= tolerance
 
 
 def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:

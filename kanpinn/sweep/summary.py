@@ -18,7 +18,7 @@ SCHEMA = "kanpinn-sweep"
 NAMES = ("problem", "backbone", "schedule", "optimizer", "seed")
 NUMBERS = ("parameters", "loss")
 COSTS = ("work", "wall_time_s")
-TEXTS = ("folder", "status", "reason", "problem", "backbone", "schedule", "optimizer")
+TEXTS = ("folder", "status", "flags", "reason", "problem", "backbone", "schedule", "optimizer")
 """Columns that are text even where all cells look like numbers, or are empty."""
 _STATES = {"waiting": "missing", "running": "running", "killed": "killed"}
 _CODES = {0: "done", 2: "refused", 3: "diverged"}
@@ -59,6 +59,7 @@ def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list
             job.number,
             job.folder,
             status(job, m),
+            ",".join(dict.fromkeys(flag["kind"] for flag in m.get("warnings") or [])),
             job.reason,
             *(pair.get(key) for key in keys),
             *(m.get(name, pair.get(name, job.chosen.get(name))) for name in names),
@@ -68,8 +69,8 @@ def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list
         ]
         for job, pair, m in zip(jobs, pairs, found, strict=True)
     ]
-    header = ["job", "folder", "status", "reason", *keys, *names, *NUMBERS, *(f"{n}_{u}" for n, u in errors), *COSTS]
-    return header, rows
+    measured = [*NUMBERS, *(f"{norm}_{u}" for norm, u in errors), *COSTS]
+    return ["job", "folder", "status", "flags", "reason", *keys, *names, *measured], rows
 
 
 def metrics(folder: Path, job: Job) -> dict[str, Any]:
@@ -89,9 +90,8 @@ def status(job: Job, found: dict[str, Any]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table, numbers rounded to four digits; the column of reasons only where there is one."""
-    reason = list(header).index("reason")
-    kept = [k for k in range(len(header)) if k != reason or any(row[reason] for row in rows)]
+    """A Markdown table, numbers rounded to four digits; columns of flags and reasons only where there are some."""
+    kept = [k for k, name in enumerate(header) if name not in ("flags", "reason") or any(row[k] for row in rows)]
     lines = [[header[k] for k in kept], ["---"] * len(kept)]
     lines += [[_rounded(cell(row[k])) for k in kept] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -208,7 +208,7 @@ def _run(plan: Search, study: optuna.Study, number: int, words: list[str]) -> No
         say(traceback.format_exc(), error=True)
         fail(study, number, 1, f"{type(error).__name__}: {one_line(error)}")
     else:
-        errors = list((metrics["relative_l2"] or {}).values())
+        errors = [math.nan if value is None else value for value in (metrics["relative_l2"] or {}).values()]
         values = {"relative_l2": max(errors, default=math.nan), "loss": metrics["loss"], "seconds": watch.seconds}
         if math.isnan(values[plan.goal]):
             fail(study, number, 1, f"{plan.goal} is not a number")

@@ -1,0 +1,167 @@
+"""Residuals of a trained network where it was not trained, against those where it was and the size of what they add."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.points import CollocationPoints, Term, collocation_points
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.samplers import SAMPLERS
+
+AT_ONCE = 20_000
+FEWEST, MOST = 1000, 10_000
+SHIFT = 1e-4
+"""Change of an unknown or a derivative, relative to its size, by which its part in a residual is measured."""
+
+Key = tuple[str, str]
+"""A term and the name of one of its equations, "" where it has one."""
+
+
+@dataclass(frozen=True)
+class ResidualCheck:
+    """Sizes of the residual of one equation or condition; roots of mean squares, without weights.
+
+    Attributes:
+        term: The loss term.
+        equation: The equation's name, "" where the term has one.
+        points: Number of collocation points.
+        fitted: Residual at the collocation points.
+        fresh: Residual at other points, drawn evenly for this check.
+        scale: Size of the terms it adds up: √Σ_k (∂r/∂u_k · U_k)² over the unknowns and derivatives u_k in it, with U_k
+            the size of u_k in the domain; or the residual of zero outputs, the size of its source, if that is larger.
+        loss: Part of the loss, at the collocation points, with weights.
+    """
+
+    term: str
+    equation: str
+    points: int
+    fitted: float
+    fresh: float
+    scale: float
+    loss: float
+
+    @property
+    def name(self) -> str:
+        """Term and equation in words."""
+        return f"'{self.term}'" + (f" ({self.equation})" if self.equation else "")
+
+    @property
+    def gap(self) -> float:
+        """Factor by which the residual is larger at other points than at the collocation points."""
+        return _share(self.fresh, self.fitted) or 1.0
+
+    @property
+    def share(self) -> float:
+        """Residual at other points relative to the size of its terms; 0 where both vanish."""
+        return _share(self.fresh, self.scale)
+
+    @property
+    def fitted_share(self) -> float:
+        """The same at the collocation points."""
+        return _share(self.fitted, self.scale)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else (math.inf if part else 0.0)
+
+
+@torch.no_grad()
+def check_residuals(
+    objective: Objective, theta: Tensor, generator: np.random.Generator, most: int = MOST
+) -> list[ResidualCheck]:
+    """Compare a network's residuals at its collocation points with those at others, four times as many.
+
+    Args:
+        objective: Its objective, with points.
+        theta: Its parameters `[P]`.
+        generator: Draws the other points.
+        most: Largest number of those inside.
+    """
+    fitted, fresh = objective.collocation, _fresh(objective, generator, most)
+    found = _rms(objective, fitted, theta)
+    other, sizes = _rms(objective, fresh, theta), _sizes(objective, fresh, theta, generator)
+    sources = _rms(objective, fresh, torch.zeros_like(theta))
+    losses = _losses(objective, theta)
+    points = {term.name: len(term.coordinates) for term in fitted.terms}
+    return [
+        ResidualCheck(*key, points[key[0]], rms, other[key], _largest(sizes[key], sources[key]), losses[key])
+        for key, rms in found.items()
+    ]
+
+
+def _largest(*values: float) -> float:
+    """The largest finite one; 0 where there is none."""
+    return max((value for value in values if math.isfinite(value)), default=0.0)
+
+
+def _fresh(objective: Objective, generator: np.random.Generator, most: int) -> CollocationPoints:
+    """Evenly spread points that no training has seen."""
+    residuals, terms = objective.residuals, objective.collocation.terms
+    inside, *others = (len(term.coordinates) for term in terms)
+    sampler = SAMPLERS["sobol"](
+        interior=max(FEWEST, min(4 * inside, most)), boundary=max(FEWEST // 4, min(4 * max(others, default=1), most))
+    )
+    like = objective.points
+    sample = sampler.draw(residuals.problem, 0, generator, dtype=like.dtype, device=like.device)
+    return collocation_points(residuals.problem, residuals.conditions, sample, Fixed())
+
+
+def _rows(
+    objective: Objective, points: CollocationPoints, theta: Tensor, shifts: Mapping[str, Tensor] | None = None
+) -> Iterator[tuple[Key, Tensor]]:
+    """Term, equation and residual `[n]` piece by piece; shifts are added to each unknown's jet, `[C, N]` by name."""
+    residuals = objective.residuals
+    for piece in points.pieces(AT_ONCE):
+        fields = residuals.fields(theta, piece.points)
+        if shifts is not None:
+            count = len(piece.points)
+            fields = {name: Jet(j.space, j.data + shifts[name][:, :count]) for name, j in fields.items()}
+        for term, equation, value in residuals.rows(piece, fields):
+            yield (term.name, equation), value
+
+
+def _rms(objective: Objective, points: CollocationPoints, theta: Tensor) -> dict[Key, float]:
+    squares: dict[Key, Tensor] = {}
+    counts: dict[Key, int] = {}
+    for key, value in _rows(objective, points, theta):
+        squares[key] = squares.get(key, value.new_zeros(())) + value.square().sum()
+        counts[key] = counts.get(key, 0) + len(value)
+    return {key: math.sqrt(float(total) / counts[key]) for key, total in squares.items()}
+
+
+def _sizes(
+    objective: Objective, points: CollocationPoints, theta: Tensor, generator: np.random.Generator
+) -> dict[Key, float]:
+    """√Σ_k (∂r/∂u_k · U_k)², from the change of the residual where every u_k moves by ± `SHIFT` U_k at random."""
+    inside = points.terms[0].coordinates[:AT_ONCE]
+    fields = objective.residuals.fields(theta, inside)
+    shifts = {}
+    for name, jet in fields.items():
+        size = jet.data.square().mean(1, keepdim=True).sqrt()  # (C, 1)
+        signs = generator.choice([-1.0, 1.0], (len(size), 2 * AT_ONCE))  # points and those across
+        shifts[name] = SHIFT * size * torch.from_numpy(signs).to(size)
+    squares: dict[Key, float] = {}
+    counts: dict[Key, int] = {}
+    for (key, value), (_, moved) in zip(
+        _rows(objective, points, theta), _rows(objective, points, theta, shifts), strict=True
+    ):
+        squares[key] = squares.get(key, 0.0) + float(((moved - value) / SHIFT).square().sum())
+        counts[key] = counts.get(key, 0) + len(value)
+    return {key: math.sqrt(total / counts[key]) for key, total in squares.items()}
+
+
+def _losses(objective: Objective, theta: Tensor) -> dict[Key, float]:
+    """Part of each equation in the loss, without multipliers."""
+    found: dict[Key, float] = {}
+    terms: dict[str, Term] = {term.name: term for term in objective.collocation.terms}
+    for term, equation, value in objective.rows(theta):
+        found[term.name, equation] = float((value * terms[term.name].scale).square().sum())
+    return found

@@ -1,0 +1,257 @@
+"""Verdict on a solve: its status, what limits it, and flags for what a reader of its numbers must know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
+from kanpinn.least_squares.points import INTERIOR
+from kanpinn.solver.history import StageEnd
+from kanpinn.solver.slab_solve import SlabSolve
+from kanpinn.solver.solver import Solver
+
+STATUSES = {
+    "steps": "step_limit",
+    "stalled": "step_limit",
+    "refused": "step_limit",
+    "tolerance": "converged",
+    "minimum": "converged",
+    "time_limit": "time_limit",
+    "interrupted": "interrupted",
+    "diverged": "diverged",
+}
+
+GAP = 30.0
+"""A residual this many times as large at other points as at the collocation points is met at those only."""
+
+SEEN = 1e-3
+"""Share of the size of an equation's terms below which its residual is not looked at twice."""
+
+LARGE = 0.02
+"""Share of the size of an equation's terms above which its residual has stayed large."""
+
+CONTRACTS = 0.5
+"""Largest change by the last level, relative to the change by the level before, that counts as convergence."""
+
+STILL = 0.9
+"""A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
+
+FEW = 20
+"""Steps of a level below which more of them are the first thing to try."""
+
+ADVICE = {
+    "points": "fresh points every few steps (sampler.resample_every=5), or more of them (sampler.interior)",
+    "steps": "more schedule.steps",
+    "capacity": "a wider network (backbone.width), or one level more (schedule.levels)",
+    "stalled": "another optimizer or seed, schedule.starts, or a wider network (backbone.width)",
+    "time": "a larger time_limit_s",
+}
+"""Advice by what limits a solve."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something that makes a result doubtful, with advice.
+
+    Attributes:
+        kind: points, parameters, loss, term, stalled, estimate or reference.
+        message: One line for people.
+        values: The numbers behind it.
+    """
+
+    kind: str
+    message: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """An entry of `warnings` in metrics.json."""
+        return {"kind": self.kind, "message": self.message, **self.values}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Judgement of a solve.
+
+    Attributes:
+        status: As in metrics.json.
+        limited_by: What keeps the error from falling, a word and an explanation; None where the solve has converged.
+        flags: Reasons for doubt.
+        trusted: Whether the estimate of the error may be relied on; None where there is none.
+    """
+
+    status: str
+    limited_by: str | None
+    flags: tuple[Flag, ...]
+    trusted: bool | None
+
+
+def verdict(
+    solver: Solver, end: StageEnd, errors: Mapping[str, float] | None, estimate: Mapping[str, float] | None
+) -> Verdict:
+    """Judge what a solve has reached.
+
+    Args:
+        solver: The solve.
+        end: How it ended.
+        errors: Relative L2 error by unknown, NaN for a reference that is zero; None without a reference.
+        estimate: Estimate of the error by unknown; None without one.
+    """
+    checks = _checks(solver)
+    gaps = list(_gaps(solver, checks))
+    status = STATUSES[end.reason]
+    if status == "converged" and (gaps or not any(check.scale for check in checks)):
+        status = "step_limit"  # at other points nothing has converged, or there was nothing to converge to
+    limit = None if status == "converged" else _limit(solver, end, gaps)
+    flags = [*gaps, *_rows(solver), *_large(solver, checks, limit or "")]
+    if end.reason in ("stalled", "refused"):
+        flags.append(Flag("stalled", f"{limit}; try {ADVICE['stalled']}", {"loss": end.loss}))
+    trusted = None
+    if estimate is not None:
+        doubts = list(_doubts(solver, flags))
+        trusted = not doubts
+        if doubts and not errors:
+            text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
+            flags.append(Flag("estimate", text, {"estimate": dict(estimate)}))
+    flags += _references(solver, errors, estimate)
+    return Verdict(status, limit, tuple(flags), trusted)
+
+
+def _checks(solver: Solver) -> list[ResidualCheck]:
+    """Residuals of every slab begun, at its points and at others."""
+    most = max(1000, 4 * MOST // len(solver.slabs)) if len(solver.slabs) > 1 else MOST
+    return [
+        check
+        for slab in solver.slabs
+        if len(slab.objective.points)
+        for check in check_residuals(slab.objective, slab.theta, slab.setup.random("check", slab.number), most)
+        if slab.setup.weighting.term(check.term)  # what the user does not ask for need not be met
+    ]
+
+
+def _worst(checks: Sequence[ResidualCheck], size: str) -> list[ResidualCheck]:
+    """The worst slab of every equation, by one of the sizes of a check."""
+    found: dict[str, ResidualCheck] = {}
+    for check in checks:
+        known = found.get(check.name)
+        if known is None or not getattr(check, size) <= getattr(known, size):
+            found[check.name] = check
+    return list(found.values())
+
+
+def _gaps(solver: Solver, checks: Sequence[ResidualCheck]) -> Iterator[Flag]:
+    """Flag equations and conditions that are met at their collocation points only."""
+    every = solver.slab.setup.sampler.resample_every
+    for check in _worst([c for c in checks if not c.share <= SEEN], "gap"):
+        if check.gap <= GAP:
+            continue
+        key = "sampler.interior" if check.term == INTERIOR else "sampler.boundary"
+        advice = f"more points ({key}={4 * check.points})"
+        if not 0 < every <= 10:
+            advice = f"fresh points every few steps (sampler.resample_every=5), or {advice}"
+        yield Flag(
+            "points",
+            f"{check.name} is met at its points only: between them the residual is {check.gap:.0f} times as large "
+            f"({check.fresh:.2e} against {check.fitted:.2e}); try {advice}",
+            {"term": check.term, "equation": check.equation, "ratio": check.gap, "points": check.points},
+        )
+
+
+def _rows(solver: Solver) -> Iterator[Flag]:
+    """Flag a network with more parameters than the equations at its points can determine."""
+    for slab in solver.slabs:
+        objective = slab.objective
+        rows = sum(len(value) for _, _, value in objective.rows(slab.theta)) if len(objective.points) else 0
+        if 0 < rows < objective.size:
+            where = f" of time slab {slab.number + 1}" if len(solver.slabs) > 1 else ""
+            yield Flag(
+                "parameters",
+                f"{rows} equations at the collocation points{where} for {objective.size} parameters: they can be met "
+                f"there and nowhere else; try sampler.interior={2 * objective.size} or a smaller network",
+                {"rows": rows, "parameters": objective.size},
+            )
+            return
+
+
+def _large(solver: Solver, checks: Sequence[ResidualCheck], limit: str) -> Iterator[Flag]:
+    """Flag equations and conditions whose residual has stayed large, the worst by name."""
+    large = [check for check in _worst(checks, "fitted_share") if not check.fitted_share <= LARGE]
+    if not large:
+        return
+    large.sort(key=lambda check: -check.fitted_share)
+    worst, total = large[0], sum(check.loss for check in checks) or math.nan
+    part = sum(check.loss for check in checks if check.name == worst.name) / total
+    others = f" (also large: {', '.join(check.name for check in large[1:])})" if large[1:] else ""
+    told = f"the residual of {worst.name} is still {_percent(worst.fitted_share)} of the terms it is made of{others}"
+    values = {"term": worst.term, "equation": worst.equation, "share": worst.fitted_share, "part_of_loss": part}
+    inside = max((check.fitted_share for check in checks if check.term == INTERIOR), default=0.0)
+    if worst.term != INTERIOR and inside < worst.fitted_share / 10:
+        advice = f"weighting.terms.{worst.term}={100 * solver.slab.setup.weighting.term(worst.term):g}"
+        yield Flag("term", f"{told}, that of the equations {_percent(inside)}; try {advice}", values)
+        return
+    advice = ADVICE.get(limit.partition(":")[0], ADVICE["steps"])
+    yield Flag("loss", f"{told}, and makes up {_percent(part)} of the loss; try {advice}", values)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * min(share, 9.99):.3g} %"
+
+
+def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
+    """Say why the last level's change may not be the error of the level below."""
+    if flags:
+        yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
+    for number in range(len(solver.slabs)):
+        records = [record for record in solver.record.levels if record.slab == number]
+        where = f" on time slab {number + 1}" if len(solver.slabs) > 1 else ""
+        last, before = (records[-1].change, records[-2].change) if len(records) > 1 else (None, None)
+        for name in last or {}:
+            if before is not None and last is not None and not last[name] <= CONTRACTS * before[name]:
+                yield f"the last level changed {name} by {last[name]:.1e}, the one before by {before[name]:.1e}{where}"
+                return
+
+
+def _references(
+    solver: Solver, errors: Mapping[str, float] | None, estimate: Mapping[str, float] | None
+) -> Iterator[Flag]:
+    """Flag unknowns of whose error nothing is told."""
+    for name, error in (errors or {}).items():
+        if math.isnan(error) and len(solver.slabs) == solver.setup.schedule.slabs:
+            yield Flag(
+                "reference",
+                f"the reference of {name} is zero: there is no relative error, only the largest error (linf)",
+                {"unknown": name},
+            )
+    if not errors and estimate is None:
+        text = "no reference, and no estimate of the error either: that takes levels (schedule.levels=2 or more)"
+        yield Flag("reference", text)
+
+
+def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag]) -> str:
+    """What keeps the error from falling: a word, and an explanation."""
+    if end.reason == "time_limit":
+        return "time: time_limit_s was reached"
+    if end.reason == "interrupted":
+        return "time: stopped by a signal"
+    if end.reason == "diverged":
+        return f"diverged: {end.message}"
+    if gaps:
+        return "points: the equations are met at the collocation points only"
+    if end.reason in ("stalled", "refused"):
+        return f"stalled: {end.message}"
+    if end.reason in ("tolerance", "minimum"):
+        return "problem: no residual depends on the solution"
+    losses = _last_losses(solver.slab)
+    quarter = len(losses) // 4
+    if len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter]):
+        return "capacity: the loss no longer fell when all steps were used"
+    return "steps: the loss was still falling when all steps were used"
+
+
+def _last_losses(slab: SlabSolve) -> list[float]:
+    """The losses of the last visit of a level."""
+    steps = slab.record.levels[-1].steps
+    return [row["loss"] for row in slab.record.history[-steps:]] if steps else []

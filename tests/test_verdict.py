@@ -1,0 +1,241 @@
+"""Verdict on a solve: statuses that are true, and flags where a result is doubtful."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import kanpinn
+from kanpinn import Box, Condition, Problem
+from kanpinn.backbones import Kan
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.cli.compare import text
+from kanpinn.compare.comparison import named, read_run, table
+from kanpinn.errors import DivergedError
+from kanpinn.evaluate.residual_check import check_residuals
+from kanpinn.io.inspect import inspect, render
+from kanpinn.least_squares.diagnosis import is_minimum
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.multilevel.stages import StopRule
+from kanpinn.samplers import SAMPLERS
+
+
+@dataclass(frozen=True)
+class Decay(Problem):
+    """u_t + u = 0 with u(0) = amplitude and, a contradiction unless 0, u(0) = amplitude + rift."""
+
+    amplitude: float = 1.0
+    rift: float = 0.0
+
+    domain = Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + p.u
+
+    def conditions(self):
+        start = self.amplitude
+        return [Condition("initial", "t-", lambda p: {"a": p.u - start, "b": p.u - start - self.rift})]
+
+
+@dataclass(frozen=True)
+class Known(Decay):
+    def reference(self, p):
+        return self.amplitude * torch.exp(-p.t)
+
+
+QUICK = [
+    *("backbone.width=[]", "backbone.grid=2", "backbone.degree=5", "schedule.levels=1", "schedule.steps=12"),
+    *("sampler=sobol", "sampler.interior=100", "sampler.boundary=1", "output.points=30", "threads=1"),
+    *("output.figures=false", "output.progress=false"),
+]
+NARROW = ["sampler=grid", "sampler.interior=6", "backbone.grid=40", "schedule.steps=20"]
+"""Six points that stay, and a network of some forty parameters."""
+
+
+def solve(problem: Problem, *overrides: str, folder: Path | None = None) -> kanpinn.Solution:
+    return kanpinn.solve(problem, *QUICK, *overrides, folder=folder)
+
+
+def kinds(solution: kanpinn.Solution) -> list[str]:
+    return [flag["kind"] for flag in solution.metrics["warnings"]]
+
+
+STALL = "stalled: "
+ENDS = {
+    "a tolerance that is met": (Known(), ["schedule.tolerance=1e-3"], "converged", None),
+    "a solution as good as rounding allows": (Known(), ["schedule.steps=200"], "converged", None),
+    "steps used up while the loss falls": (
+        Known(), ["optimizer=adam", "schedule.steps=8"], "step_limit", "steps: ",
+    ),
+    "steps used up when it no longer falls": (
+        Known(rift=1.0),
+        ["optimizer=gradient_descent", "optimizer.lr=1e-12", "schedule.steps=24"],
+        "step_limit",
+        "capacity: ",
+    ),
+    "a plateau": (
+        Known(), ["schedule.plateau=0.9999999", "schedule.patience=2", "optimizer=adam", "sampler.resample_every=0"],
+        "step_limit", STALL,
+    ),
+    "no step that lowers a loss with a bottom": (
+        Known(rift=1.0), ["sampler.resample_every=0", "schedule.steps=100"], "step_limit", STALL,
+    ),
+    "the same with new points": (Known(rift=1.0), ["schedule.steps=30"], "step_limit", "capacity: "),
+    "a time limit": (
+        Known(), ["time_limit_s=0.2", "optimizer=adam", "schedule.steps=100000"], "time_limit", "time: ",
+    ),
+    "a tolerance met at its points only": (Known(), [*NARROW, "schedule.tolerance=1e-4"], "step_limit", "points: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("problem", "overrides", "status", "limit"), ENDS.values(), ids=ENDS)
+def test_the_status_says_how_a_solve_has_ended(problem, overrides, status, limit) -> None:
+    m = solve(problem, *overrides).metrics
+    assert m["status"] == status
+    assert m["limited_by"] is None if limit is None else m["limited_by"].startswith(limit)
+
+
+def test_a_diverged_solve_says_what_limits_it() -> None:
+    with pytest.raises(DivergedError) as caught:
+        solve(Known(), "optimizer=gradient_descent", "optimizer.lr=1e300")
+    assert caught.value.solution.metrics["status"] == "diverged"
+    assert caught.value.solution.metrics["limited_by"].startswith("diverged: ")
+
+
+def test_one_stalled_time_slab_keeps_the_whole_from_having_converged() -> None:
+    # On the first slab the start contradicts itself; the second goes on from where that has led.
+    m = solve(Known(rift=1.0), "schedule.slabs=2", "schedule.tolerance=1e-6", "schedule.steps=100").metrics
+    assert m["status"] == "step_limit" and m["limited_by"].startswith(STALL)
+
+
+def test_a_tolerance_must_hold_at_fresh_points_too() -> None:
+    # Few points, many parameters: the loss at the points is far below the tolerance after every step.
+    few = ["sampler.interior=6", "backbone.grid=40", "schedule.tolerance=1e-6", "schedule.steps=30"]
+    levels = solve(Known(), *few, "sampler.resample_every=5").metrics["levels"]
+    assert levels[0]["steps"] == 30
+
+
+def test_a_plateau_lasts_several_draws_of_points() -> None:
+    rule = StopRule(plateau=0.1, patience=2)
+    assert rule.plateaued([1.0] * 3)
+    assert not rule.plateaued([1.0] * 20, resample_every=5)
+    assert rule.plateaued([1.0] * 21, resample_every=5)
+
+
+def objective(problem: Problem, count: int = 50) -> Objective:
+    embedding = EmbeddingOptions("none").build(problem.domain, (), np.random.default_rng(0))
+    network = Kan(width=[], degree=5, grid=2).build(embedding, 1)
+    found = Objective(Residuals(problem, network), Fixed())
+    found.set_points(SAMPLERS["sobol"](interior=count, boundary=1).draw(problem, 0, np.random.default_rng(0)))
+    return found
+
+
+def least(found: Objective) -> torch.Tensor:
+    """The minimum of a linear least-squares problem, by numpy."""
+    zero = torch.zeros(found.size, dtype=torch.float64)
+    dense = found.linearize(zero).dense()
+    step = np.linalg.lstsq(dense.jacobian.numpy(), -dense.residual.detach().numpy(), rcond=None)[0]
+    return zero + torch.from_numpy(step)
+
+
+def test_a_minimum_is_told_by_its_rounding_in_any_units() -> None:
+    for amplitude in (1.0, 1e6, 1e-12):
+        found = objective(Decay(amplitude))
+        theta = least(found)
+        assert is_minimum(found, theta)
+        assert not is_minimum(found, theta * (1 + 1e-10))
+        assert not is_minimum(found, torch.zeros_like(theta))
+    torn = objective(Decay(rift=1.0))
+    assert not is_minimum(torn, least(torn))  # the gradient is zero, but nothing is solved
+
+
+def test_the_size_of_the_terms_is_that_of_the_derivatives_they_are_made_of() -> None:
+    # u = exp(-t): u_t and u of size rms exp(-t), so that the terms of u_t + u are √2 of it.
+    found = objective(Decay())
+    checks = {check.term: check for check in check_residuals(found, least(found), np.random.default_rng(1))}
+    rms = np.sqrt((1 - np.exp(-2)) / 2)
+    assert checks["interior"].scale == pytest.approx(np.sqrt(2) * rms, rel=0.03)
+    assert checks["initial"].scale == pytest.approx(1.0)  # zero outputs miss u = 1 by 1
+    assert checks["interior"].share < 1e-3 and checks["interior"].gap < 5
+
+
+def test_a_healthy_solve_has_no_flags() -> None:
+    m = solve(Known(), "schedule.levels=2", "schedule.steps=30").metrics
+    assert m["warnings"] == [] and m["error_estimate_trusted"] is True
+    assert m["relative_l2"]["u"] < 1e-6
+
+
+FLAGS = {
+    "points": (Known(), NARROW),
+    "parameters": (Known(), NARROW),
+    "loss": (Known(), ["optimizer=adam", "schedule.steps=1"]),
+    "term": (Known(), ["weighting.terms.initial=1e-12"]),
+    "stalled": (Known(rift=1.0), ["sampler.resample_every=0", "schedule.steps=50"]),
+    "estimate": (Decay(), ["schedule.levels=2", "optimizer=adam", "schedule.steps=3"]),
+    "reference": (Decay(), []),
+}
+
+
+@pytest.mark.parametrize(("kind", "problem", "overrides"), [(k, *v) for k, v in FLAGS.items()], ids=FLAGS)
+def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsys) -> None:
+    solution = solve(problem, *overrides)
+    assert kind in kinds(solution)
+    told = capsys.readouterr().err
+    assert [f"kanpinn: warning: {flag['message']}" for flag in solution.metrics["warnings"]] == told.splitlines()
+    assert solution.metrics["error_estimate_trusted"] in (None, False)
+    assert kind in repr(solution) and kind in solution._repr_html_()
+
+
+def test_the_points_flag_tells_the_ratio_and_the_advice_fits_the_sampler() -> None:
+    flag = next(f for f in solve(Known(), *NARROW).metrics["warnings"] if f["kind"] == "points")
+    assert flag["ratio"] > 30 and flag["term"] == "interior" and flag["points"] == 6
+    assert "sampler.resample_every=5" in flag["message"] and "sampler.interior=24" in flag["message"]
+
+
+def test_conditions_that_are_missed_are_told_apart_from_equations() -> None:
+    flags = solve(Known(), *FLAGS["term"][1]).metrics["warnings"]
+    flag = next(f for f in flags if f["kind"] == "term")
+    assert flag["term"] == "initial" and flag["share"] > 0.5 and "weighting.terms.initial=1e-10" in flag["message"]
+
+
+def test_a_zero_reference_has_no_relative_error() -> None:
+    solution = solve(Known(amplitude=0.0))
+    m = solution.metrics
+    assert m["relative_l2"] == {"u": None} and m["linf"]["u"] < 1e-10
+    assert "reference" in kinds(solution)
+    assert "the reference of u is zero" in m["warnings"][-1]["message"]
+
+
+def test_flags_are_in_all_files_and_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    solution = solve(Known(), *NARROW, folder=folder / "bad")
+    solve(Known(), folder=folder / "good")
+    message = solution.metrics["warnings"][0]["message"]
+    stored = json.loads((folder / "bad/metrics.json").read_text())
+    assert stored["warnings"][0]["message"] == message and stored["limited_by"].startswith("points: ")
+    assert f"warning: {message}" in (folder / "bad/log.txt").read_text()
+    with h5py.File(folder / "bad/solution.h5") as file:
+        assert file["metrics"].attrs["warning_0"] == f"points: {message}"
+        assert file["metrics"].attrs["limited_by"] == stored["limited_by"]
+    assert message in render(inspect(folder / "bad"))
+    runs = named([read_run(folder / name) for name in ("bad", "good")])
+    header, rows = table(runs)
+    assert [row[header.index("flags")] for row in rows] == ["points,parameters", None]
+    assert "points,parameters" in text(runs)
+
+
+def test_a_flag_is_in_the_report(folder: Path) -> None:
+    from kanpinn.cli.main import main
+
+    message = solve(Known(), *NARROW, folder=folder / "bad").metrics["warnings"][0]["message"]
+    assert main(["report", "bad", "-o", "bad.html"]) == 0
+    page = Path("bad.html").read_text()
+    assert message.replace("'", "&#39;") in page
