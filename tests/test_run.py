@@ -381,6 +381,7 @@ def test_a_second_signal_ends_the_run_at_once_and_all_files_can_be_read(tmp_path
     assert process.stderr is not None
     assert any("stopping after this step" in line for line in process.stderr)
     assert process.poll() is None
+    time.sleep(1.5)  # at once, it would be the same wish
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == -signal.SIGTERM
     process.communicate()

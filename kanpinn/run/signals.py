@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from kanpinn.errors import say
 
+URGENT = (signal.SIGINT, signal.SIGTERM)
+WARNINGS = tuple(
+    signal.Signals[name] for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if name in signal.Signals.__members__
+)
+"""Signals of terminals, queues and limits that end a process unless it has a use for them."""
+
+TOGETHER_S = 1.0
+"""Seconds within which several signals are one wish: a queue sends SIGTERM after SIGINT, a group gets it twice."""
+
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying at once; a second one has its usual effect."""
+def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM, and those warnings that would end the process, instead of dying at once.
+
+    SIGINT and SIGTERM have their usual effect if they come later than the first one. A warning never has; one that is
+    ignored (nohup), or that the calling program has a use for, is left alone. So is all in threads but the main one.
+
+    Args:
+        begin: Done at the first one.
+
+    Yields:
+        The signals caught so far.
+    """
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    since = 0.0
+    before = _before() if threading.current_thread() is threading.main_thread() else {}
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        if caught and number in URGENT and time.monotonic() - since > TOGETHER_S:
+            usual = before[number]
+            if callable(usual):
+                usual(number, frame)
+            else:
+                signal.signal(number, usual)
+                signal.raise_signal(number)
+            return
         caught.append(number)
-        for s, handler in before.items():
-            signal.signal(s, handler)
-        say("\nstopping after this step and writing the state …", error=True)
+        if len(caught) == 1:
+            since = time.monotonic()
+            with contextlib.suppress(RuntimeError):  # in the middle of a line that is just being written
+                say("\nstopping after this step and writing the state …", error=True)
+            begin()
 
-    for s in before:
-        signal.signal(s, handle)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield caught
     finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+
+def _before() -> dict[int, Callable[[int, FrameType | None], object] | signal.Handlers]:
+    """The handlers of all signals to be caught."""
+    found = {number: signal.getsignal(number) for number in (*URGENT, *WARNINGS)}
+    return {
+        number: handler  # None: not set by Python, which could not set it again
+        for number, handler in found.items()
+        if handler is not None and (number in URGENT or handler == signal.SIG_DFL)
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,14 +29,15 @@ from kanpinn.errors import (
     one_line,
     say,
 )
-from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth
+from kanpinn.run.signals import URGENT, WARNINGS
+from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth, there
 from kanpinn.sweep.summary import write_summary
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux's prctl(2)."""
+_LOOK_S = 1.0
+"""Seconds from one look for those a job works for to the next."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class Task:
         numbers: The number of the job by its run folder, relative to the sweep's.
         isolated: True if each job gets a process of its own below the launcher's worker. A job that is killed, by the
             system for want of memory most often, then takes neither the worker nor the jobs beside it with it.
+        launcher: The process on this machine without which no job goes on, and its birth; None for a queue's jobs.
     """
 
     sweep: str
     numbers: dict[str, int]
     isolated: bool = False
+    launcher: tuple[int, str] | None = None
 
     def __call__(self, cfg: DictConfig) -> None:
         """Run one job; whatever comes of it is in the ledger and the summary afterwards.
@@ -74,11 +78,11 @@ class Task:
             return
         import kanpinn.run.run  # noqa: F401  (once here, not in every child)
 
-        code = _in_child(lambda: _run_quietly(ledger, job, cfg))
+        code = _in_child(lambda: _run_quietly(ledger, job, cfg), self.launcher)
         after = ledger.read(job.number)
         if after.state in ("ended", "waiting") or after.folder != job.folder:
             return
-        if ledger.stopped and -code in (signal.SIGINT, signal.SIGTERM):  # before the run could catch it
+        if -code in (*URGENT, *WARNINGS):  # before the run could catch it
             ledger.write(replace(after, state="ended", code=128 - code, reason=f"interrupted by signal {-code}"))
             write_summary(ledger)
             return
@@ -150,19 +154,48 @@ def _run_quietly(ledger: Ledger, job: Job, cfg: DictConfig) -> None:
         _run(ledger, job, cfg)
 
 
-def _in_child(work: Callable[[], None]) -> int:
+def _in_child(work: Callable[[], None], launcher: tuple[int, str] | None) -> int:
     """Do some work in a child process; returns its exit code, -n if signal n ended it."""
     if threading.current_thread() is threading.main_thread():
-        # Ctrl-C in a terminal reaches the workers too; whoever launched the sweep decides what comes of the jobs.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
+        # A terminal's and a queue's signals reach the workers too; it is the job that ends, and then the worker.
+        for number in (signal.SIGINT, *WARNINGS):
+            if number == signal.SIGINT or signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _nothing)
+    _BUSY.set()
+    if launcher is not None and launcher[0] != os.getpid():
+        _tie(launcher)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(fork(work, launcher), 0)[1])
+    finally:
+        _BUSY.clear()
 
 
-def fork(work: Callable[[], None]) -> int:
+def _nothing(*_: object) -> None:
+    """Take a signal that is for the child."""
+
+
+_BUSY = threading.Event()
+"""Set while this process, a launcher's worker, has a child."""
+
+
+@functools.cache
+def _tie(launcher: tuple[int, str]) -> None:
+    """End this process, a worker that may wait for more jobs, once its launcher is gone and it has no child."""
+
+    def watch() -> None:
+        while there(*launcher) or _BUSY.is_set():
+            time.sleep(_LOOK_S)
+        os._exit(EXIT_CRASHED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def fork(work: Callable[[], None], launcher: tuple[int, str] | None = None) -> int:
     """Do some work in a child process; returns its number, in the parent only.
 
     A fork is safe where the parent has computed nothing, so that no thread of torch's holds a lock; and it is quick,
-    because what the parent has imported need not be imported again. The child ends when its parent does.
+    because what the parent has imported need not be imported again. The child ends, with its state written, when its
+    parent does, or the launcher: a process and its birth.
     """
     _flush()
     parent = os.getpid()
@@ -171,7 +204,8 @@ def fork(work: Callable[[], None]) -> int:
         return child
     code = EXIT_CRASHED
     try:
-        _leave_with(parent)
+        _prepare()
+        threading.Thread(target=_leave_with, args=(parent, launcher), daemon=True).start()
         work()
         code = EXIT_DONE
     except BaseException as error:  # nothing of the parent's own may run in the child
@@ -191,17 +225,19 @@ def _flush() -> None:
                 stream.flush()
 
 
-def _leave_with(parent: int) -> None:
-    """Prepare a child: signals as in a fresh process, in a group of its own, and SIGTERM when its parent dies."""
+def _prepare() -> None:
+    """Prepare a child: signals as in a fresh process, in a group of its own."""
     from tqdm import tqdm
 
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a process that just leaves
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):  # a queue's warnings to the worker
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, int(signal.SIGTERM))
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
+    for number in (*URGENT, *WARNINGS):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _leave_with(parent: int, launcher: tuple[int, str] | None) -> None:
+    """Send this process SIGTERM once its parent, or the launcher, is gone."""
+    while os.getppid() == parent and (launcher is None or there(*launcher)):
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)

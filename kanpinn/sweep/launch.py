@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -10,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar, cast
 
 from hydra import initialize_config_module
@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kanpinn.errors import Interrupted, UserError, complain, one_line, say
 from kanpinn.options import Options, build, option
+from kanpinn.run.signals import stop_signals
 from kanpinn.settings.compose import (
     CONFIG_MODULE,
     CONFIG_NAME,
@@ -36,7 +37,7 @@ from kanpinn.settings.compose import (
     quoted,
 )
 from kanpinn.sweep.job import Task
-from kanpinn.sweep.ledger import Job, Ledger
+from kanpinn.sweep.ledger import Job, Ledger, birth
 from kanpinn.sweep.plan import enrol, planned_jobs
 from kanpinn.sweep.summary import write_summary
 
@@ -184,7 +185,9 @@ def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Se
     """Hand jobs to the launcher and wait until none of them runs."""
     from hydra._internal.callbacks import Callbacks
 
-    task = Task(str(ledger.folder), {job.folder: job.number for job in batch}, isolated=LAUNCHERS[name].isolated)
+    own, isolated = os.getpid(), LAUNCHERS[name].isolated
+    here = (own, birth(own)) if isolated and name not in QUEUES else None
+    task = Task(str(ledger.folder), {job.folder: job.number for job in batch}, isolated, here)
     launcher: Launcher = Plugins.instance().instantiate_launcher(
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks()),
         task_function=task,
@@ -260,33 +263,20 @@ def threads(name: str, launcher: DictConfig, beside: int) -> int:
 
 @contextmanager
 def _stopping(ledger: Ledger, numbers: Sequence[int], name: str) -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM end the jobs that run in other processes, each with its state written; none begins."""
-    caught: list[int] = []
+    """Let a signal end the jobs that run in other processes, each with its state written; none begins."""
     if name == "basic":  # its job runs in this process and takes the signal itself
-        yield caught
+        yield []
         return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        caught.append(number)
+    def stop() -> None:
         ledger.stopped = True
-        for s, handler in before.items():
-            signal.signal(s, handler)
         for job in map(ledger.read, numbers):
             if job.alive:
-                os.kill(job.process, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(job.process, signal.SIGTERM)
 
-    try:
-        for s in before:
-            signal.signal(s, handle)
-    except ValueError:  # not the main thread
+    with stop_signals(stop) as caught:
         yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def _tell(ledger: Ledger, jobs: Sequence[Job]) -> None:

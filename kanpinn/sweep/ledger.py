@@ -95,6 +95,17 @@ def birth(process: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
+def there(process: int, born: str) -> bool:
+    """Return True if a process of this machine still runs, by its birth where the system says that."""
+    if born:
+        return birth(process) == born
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
+
+
 class Ledger:
     """Record of a sweep's jobs, kept in files.
 
