@@ -169,6 +169,11 @@ REFUSED: dict[str, tuple[Callable[[Point], Any], str]] = {
     "cumulated": (lambda p: torch.cumsum(p.u, 0) - p.u_x, POINTS),
     "softmax": (lambda p: torch.softmax(p.u, 0) - 1, POINTS),
     "over the largest": (lambda p: p.u_xx / p.u_xx.abs().max(), POINTS),
+    "equations by number": (lambda p: {f"of_{len(p.x)}": sound(p)}, "has other equations when it is evaluated again"),
+    "a root not taken": (
+        lambda p: p.u_xx + torch.where(p.u > 0, torch.sqrt(p.u), 0.0),
+        "has a derivative that is not finite at",
+    ),
     "over the norm": (lambda p: sound(p) / torch.linalg.norm(sound(p)), POINTS),
     "over the number": (lambda p: p.u_xx / len(p.x), POINTS),
     "x less its mean": (lambda p: p.u_xx + p.x - p.x.mean(), POINTS),
@@ -227,6 +232,11 @@ HARMLESS: dict[str, Callable[[Point], Any]] = {
     "a kink in u": lambda p: p.u_xx + (p.u - 0.1).abs() - torch.relu(p.u_x),
     "upwind": switched,
     "an inequality": lambda p: {"equation": sound(p), "bound": torch.relu(p.u - 5)},
+    "in a small part": lambda p: {
+        "equation": sound(p),
+        "heater": torch.where((p.x - 0.4) ** 2 + (p.y - 0.6) ** 2 < 1e-3, p.u - 1, 0.0),
+    },
+    "a low bound": lambda p: {"equation": sound(p), "bound": p.u.clamp(0, 1e-6)},
     "clamped": lambda p: p.u_xx + p.u.clamp(-2, 2),
     "large numbers": lambda p: 1e12 * (p.u_xx + p.u_yy) - 1e12,
     "small numbers": lambda p: 1e-12 * (p.u_xx + p.u_yy) - 1e-12,
@@ -278,7 +288,7 @@ FORMS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "coupled": (lambda _, raw: raw.u * raw.u.value.mean(), POINTS),
     "a part": (
         lambda _, raw: Jet(raw.u.space, raw.u.data[:, 1:]),
-        "exact must return one jet for each of u, of shape [5, 16]",
+        "exact must return one jet for each of u, of shape [5, ",
     ),
     "infinite": (lambda p, raw: raw.u / (p.x.value > 0.5).to(p.x.value), "exact: u is not finite at"),
     "constant": (lambda p, _: p.x, CONSTANT),
@@ -306,12 +316,69 @@ def test_forms_are_examined_as_equations_are(name, method, monkeypatch):
         (lambda p: p.x * 1j, "reference of 'u' is complex, expected real numbers"),
         (lambda p: p.x / (p.x > 0.5), "reference of 'u' is not finite everywhere"),
         (lambda _: sys.exit(0), "reference raised SystemExit: 0"),
+        (lambda p: torch.rand(len(p.x)), "reference of 'u' has two values at the same point"),
+        (lambda p: 1e-12 * torch.cumsum(p.x, 0), "reference of 'u' has two values at the same point"),
     ],
 )
 def test_a_reference_that_makes_no_sense_is_refused(reference, message):
     with pytest.raises(UserError, match=r"^problem=Odd: ") as caught:
         examined(Odd(reference_=reference))
     assert message in str(caught.value)
+
+
+RULES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "leaving": (lambda _: sys.exit(0), "raised SystemExit: 0"),
+    "raising": (lambda _: 1 / 0, "raised ZeroDivisionError: division by zero"),
+    "random": (lambda p: torch.rand(len(p.x)) > 0.5, "gives other values when it is evaluated again"),
+    "coupled": (lambda p: p.x < p.x.mean(), "gives other values when it is evaluated again or without some"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("method", ["inside", "where"])
+def test_parts_of_the_domain_are_functions_of_the_point(name, method):
+    """Booleans of `Problem.inside` and of a condition's `where`."""
+    rule, message = RULES[name]
+
+    @dataclass(frozen=True)
+    class Part(Odd):
+        def inside(self, p: Any) -> Any:
+            return rule(p) if method == "inside" else None
+
+        def conditions(self) -> list[Condition]:
+            return [Condition("edge", ("x-", "y-"), lambda p: p.u, where=rule if method == "where" else None)]
+
+    with pytest.raises(UserError, match=f"{method} {message}"):
+        examined(Part())
+
+
+def test_inputs_are_functions_of_the_point():
+    @dataclass(frozen=True)
+    class Further(Odd):
+        def inputs(self, p: Any) -> Any:
+            return [p.x * random.random()]
+
+    with pytest.raises(UserError, match="inputs gives other values when it is evaluated again"):
+        examined(Further())
+
+
+def test_conditions_are_the_same_when_asked_for_again():
+    calls = itertools.count()
+
+    @dataclass(frozen=True)
+    class Changing(Odd):
+        def conditions(self) -> list[Condition]:
+            return [Condition(f"edge_{next(calls)}", "x-", lambda p: p.u)]
+
+    with pytest.raises(UserError, match="conditions are others when asked for again"):
+        examined(Changing())
+
+
+def test_the_examination_calls_a_problem_a_few_times_at_a_few_points():
+    sizes = []
+    examined(Odd(lambda p: sizes.append(len(p.x)) or sound(p)))
+    assert len(sizes) <= 25
+    assert sum(sizes) <= 3000
 
 
 def test_a_reference_is_not_evaluated_more_often_than_it_was():
@@ -369,6 +436,11 @@ def test_lower_precision_than_the_runs_is_said():
     (doubt,) = examined(Odd(lambda p: sound(p).float()))
     assert doubt == "problem=Odd: residual is computed in float32, the run in float64"
     assert examined(Odd(), "dtype=float32") == []
+
+
+def test_higher_precision_than_the_runs_is_refused():
+    with pytest.raises(UserError, match="residual is computed in float64, the run in float32; choose dtype=float64"):
+        examined(Odd(lambda p: sound(p).double()), "dtype=float32")
 
 
 @pytest.mark.parametrize("size", [1e-9, 1e-6, 1e6])

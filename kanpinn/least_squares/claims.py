@@ -32,9 +32,9 @@ SHARE = 1e-3
 """Part of their size by which unknowns are changed to see how a condition responds."""
 
 
-def few_points(problem: Problem, dtype: torch.dtype, device: torch.device) -> CollocationSample:
-    """Draw some points of the domain and of each condition, always the same."""
-    sampler = SAMPLERS["uniform"](interior=MOST, boundary=MOST)
+def few_points(problem: Problem, dtype: torch.dtype, device: torch.device, count: int = MOST) -> CollocationSample:
+    """Draw a number of points of the domain and of each condition, always the same."""
+    sampler = SAMPLERS["uniform"](interior=count, boundary=count)
     return sampler.draw(problem, 0, np.random.default_rng(0), dtype=dtype, device=device)
 
 

@@ -11,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.backbones import Backbone
 from kanpinn.errors import UserError
+from kanpinn.geometry import Coordinates
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.claims import every_term, few_points
 from kanpinn.least_squares.diagnosis import place
-from kanpinn.least_squares.points import CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import (
+    MOST,
     Trial,
     field_name,
     noise,
@@ -27,13 +31,17 @@ from kanpinn.least_squares.trial import (
     trials,
 )
 from kanpinn.pde import Problem
-from kanpinn.pde.problem import output_names
+from kanpinn.pde.problem import inside, output_names
 from kanpinn.pde.problem_calls import problem_name
+from kanpinn.samplers import CollocationSample
 
 SHARE = 1e-3
 """Part of their size by which unknowns are changed to see how a residual responds."""
 
-SCALES = (-1.0, 1e2, -1e2, 1e4, -1e4)
+MANY = 4096
+"""Points at which a term is looked at that seems not to depend on the network."""
+
+SCALES = tuple(sign * scale for scale in (1e-12, 1e-6, 1, 1e2, 1e4, 1e8) for sign in (-1, 1))
 """Multiples of outputs at which a term may depend on them that does not elsewhere, such as an inequality."""
 
 
@@ -49,12 +57,12 @@ def random_state(device: torch.device) -> Iterator[None]:
             np.random.set_state(arrays)  # noqa: NPY002
 
 
-def examine(residuals: Residuals, points: CollocationPoints, theta: Tensor) -> list[str]:
+def examine(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> list[str]:
     """Refuse terms that no solve could make sense of.
 
     Args:
         residuals: The problem's.
-        points: Points of all terms, of which each is tried at some.
+        sample: Points of all terms.
         theta: Parameters `[P]` of the network at its start.
 
     Returns:
@@ -65,27 +73,49 @@ def examine(residuals: Residuals, points: CollocationPoints, theta: Tensor) -> l
             same when evaluated again; depend on other points; do not depend on the network; or have other derivatives
             than those of their values.
     """
+    _check_rules(residuals)
     doubts: list[str] = []
     network, generator = smooth_network(residuals.problem, residuals.backbone.embedding), np.random.default_rng(1)
     several = [random_parameters(network, generator, theta) for _ in range(2)]
-    found = trials(residuals, points)
+    found = trials(residuals, every_term(residuals, sample))
     largest = sizes(trial.fields(trial.outputs(network, several[0]), trial.points) for trial in found)
     form = "exact" if residuals.exact else "ansatz" if type(residuals.problem).ansatz is not Problem.ansatz else ""
     for trial in [replace(found[0], form=form), *found] if form else found:
         outputs = [trial.outputs(network, other) for other in several]
         with torch.no_grad():
             doubts += _check_values(trial, trial.outputs(residuals.backbone, theta))
+            trial = replace(trial, equations=tuple(trial.values(outputs[0])))
             met = _check_points(trial, outputs[0], largest, generator)
         values, derivatives = _variants(trial, outputs)
         for equation, by_variant in values.items():
-            if equation not in met and not trial.form:
-                _check_dependence(trial, equation, by_variant, derivatives[equation])
+            if equation not in met and not trial.form and not _depends(by_variant):
+                _look_closer(trial, equation, network, several)
+            elif equation not in met and not trial.form:
+                _check_slope(trial, equation, derivatives[equation])
         _check_derivatives(trial, outputs, derivatives, met)
     return doubts
 
 
-def _refusal(trial: Trial, equation: str, text: str) -> UserError:
-    return UserError(f"problem={problem_name(trial.residuals.problem)}: {trial.described(equation)} {text}")
+def _check_rules(residuals: Residuals) -> None:
+    """Refuse functions of the coordinates alone that are random or compare points: inputs, and parts of the domain."""
+    problem, domain, embedding = residuals.problem, residuals.problem.domain, residuals.backbone.embedding
+    generator = np.random.default_rng(4)
+    points = torch.from_numpy(generator.uniform(domain.lower, domain.upper, (4 * MOST, len(domain))))
+    rules = (
+        {} if embedding.inputs is None else {"inputs": lambda p: embedding.forward(p, JetSpace(domain.names, ()))[0]}
+    )
+    rules["inside"] = lambda p: inside(problem, p)
+    for condition in problem.conditions():
+        if (where := condition.where) is not None:
+            rules[f"condition '{condition.name}': where"] = lambda p, where=where: where(
+                Coordinates(domain.names, p.clone().unbind(1))
+            )
+    for name, rule in rules.items():
+        first = rule(points)
+        for part in () if first is None else (slice(None), slice(0, MOST), slice(MOST, None)):
+            if not torch.allclose(rule(points[part]).to(points), first[part].to(points)):
+                who = f"problem={problem_name(problem)}: {name}"
+                raise UserError(f"{who} gives other values when it is evaluated again or without some of the points")
 
 
 def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
@@ -104,16 +134,19 @@ def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
         for name, tensor in inputs.items():
             if not _same(tensor, before[name]):
                 advice = "write x = p.x - 0.5, not x = p.x; x -= 0.5"
-                raise _refusal(trial, equation, f"changes {name} in place, which other terms share; {advice}")
+                raise trial.refusal(equation, f"changes {name} in place, which other terms share; {advice}")
         if value.device != outputs.device:
-            raise _refusal(trial, equation, f"is on {value.device}, but device={outputs.device} is that of the run")
+            raise trial.refusal(equation, f"is on {value.device}, but device={outputs.device} is that of the run")
         if len(bad):
             at = place(names, trial.points.terms[0].coordinates[bad[0]])
             which = f"{len(bad)} of {trial.count} points tried, the first at {at}"
-            raise _refusal(trial, equation, f"is not finite at {which}")
+            raise trial.refusal(equation, f"is not finite at {which}")
         if value.dtype != outputs.dtype:
             kinds = [str(dtype).removeprefix("torch.") for dtype in (value.dtype, outputs.dtype)]
-            doubts.append(f"{trial.described(equation)} is computed in {kinds[0]}, the run in {kinds[1]}")
+            text = f"is computed in {kinds[0]}, the run in {kinds[1]}"
+            if torch.promote_types(value.dtype, outputs.dtype) != outputs.dtype:
+                raise trial.refusal(equation, f"{text}; choose dtype={kinds[0]}, or convert it by .to(p.u)")
+            doubts.append(f"{trial.described(equation)} {text}")
     return doubts
 
 
@@ -142,7 +175,7 @@ def _check_points(
     for equation, value in first.items():
         if equation not in again or not _same(value, again[equation]):
             text = "gives other values when it is evaluated again (random numbers, or a state of its own)"
-            raise _refusal(trial, equation, f"{text}; it must be a function of p alone")
+            raise trial.refusal(equation, f"{text}; it must be a function of p alone")
         tolerance = torch.finfo(value.dtype).eps ** 0.5
         natural = size_of(response[equation]) / SHARE
         for part, own in parts:
@@ -150,7 +183,7 @@ def _check_points(
             if apart > tolerance * (size_of(value) + natural):
                 text = "depends on the other points (a mean, maximum, sum, order or number of them)"
                 advice = "it has to hold at each point by itself; integrals would be conditions of a kind not yet there"
-                raise _refusal(trial, equation, f"{text}; {advice}")
+                raise trial.refusal(equation, f"{text}; {advice}")
         if natural > 0 and size_of(value) <= tolerance * natural:
             met.append(equation)
     return met
@@ -172,20 +205,40 @@ def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], d
     return {equation: value.detach().unflatten(0, shape) for equation, value in values.items()}, derivatives
 
 
-def _check_dependence(trial: Trial, equation: str, values: Tensor, derivatives: Tensor) -> None:
-    """Refuse an equation that no outputs change, or only where its derivative is lost; arguments as of `_variants`."""
+def _depends(values: Tensor) -> bool:
+    """Tell whether some outputs change an equation; takes values as of `_variants`."""
     finite = torch.isfinite(values) & torch.isfinite(values[0])
-    if not bool((finite & (values != values[0])).any()):
+    return bool((finite & (values != values[0])).any())
+
+
+def _look_closer(trial: Trial, equation: str, network: Backbone, several: list[Tensor]) -> None:
+    """Refuse an equation that no outputs change at any of many points; an equation may hold in a small part only."""
+    residuals, points = trial.residuals, trial.points.points
+    sample = few_points(residuals.problem, points.dtype, points.device, MANY)
+    many = next(one for one in trials(residuals, every_term(residuals, sample), MANY) if one.name == trial.name)
+    values, derivatives = _variants(many, [many.outputs(network, theta) for theta in several])
+    if not _depends(values[equation]):
         advice = "it needs an unknown in it, such as p.u"
-        if trial.residuals.exact:
+        if residuals.exact:
             advice += "; or exact fixes it at other values than 0 and is to be corrected"
-        raise _refusal(trial, equation, f"does not depend on the network; {advice}")
+        raise trial.refusal(equation, f"does not depend on the network; {advice}")
+    _check_slope(trial, equation, derivatives[equation])
+
+
+def _check_slope(trial: Trial, equation: str, derivatives: Tensor) -> None:
+    """Refuse an equation that changes with the outputs and whose derivative is zero or not finite."""
     if not bool((derivatives != 0).any()):
-        raise _refusal(
-            trial,
+        raise trial.refusal(
             equation,
             "changes with the network, but its derivative is zero (round, sign, detach, no_grad, .data, .item, numpy); "
             "write it in differentiable functions of torch",
+        )
+    bad = (~torch.isfinite(derivatives[:, :, :2])).any(4).any(0).any(0)
+    if int(bad.sum()) > 1:
+        raise trial.refusal(
+            equation,
+            f"has a derivative that is not finite at {int(bad.sum())} of {bad.numel()} points tried (a root or "
+            "quotient in a branch of torch.where that is not taken?)",
         )
 
 
@@ -218,8 +271,7 @@ def _check_derivatives(trial: Trial, several: list[Tensor], derivatives: Mapping
         for k in _wrong(quotients[0], quotients[1], own, floor):
             unravelled = np.unravel_index(k, (c, s, o))
             name = _component(trial.residuals, int(unravelled[0]), int(unravelled[2]))
-            raise _refusal(
-                trial,
+            raise trial.refusal(
                 equation,
                 f"changes with {name} of the network otherwise than its derivative says (detach, no_grad, .data, "
                 "numpy, or a wrong backward); write it in differentiable functions of torch",

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone, Mlp
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
 from kanpinn.pde.problem import output_names
+from kanpinn.pde.problem_calls import problem_name
 
 MOST = 16
-"""Points of a term that are tried."""
+"""Points of a term that are tried, as a rule."""
 
 Values = Mapping[str, Tensor]
 """Residuals `[N]` by equation, "" for a single one."""
@@ -36,11 +38,13 @@ class Trial:
         residuals: The problem's; their network is only asked by `outputs`.
         points: The term's points, no other term's.
         form: "exact" or "ansatz" to try the unknowns that it makes of the outputs, in place of the term.
+        equations: Names of the equations that it must have; None for any.
     """
 
     residuals: Residuals
     points: CollocationPoints
     form: str = ""
+    equations: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -59,6 +63,10 @@ class Trial:
         if self.name == INTERIOR:
             return f"equation '{equation}'" if equation else "residual"
         return f"condition '{self.name}'" + (f", equation '{equation}'," if equation else "")
+
+    def refusal(self, equation: str, text: str) -> UserError:
+        """Error that says something of an equation."""
+        return UserError(f"problem={problem_name(self.residuals.problem)}: {self.described(equation)} {text}")
 
     def outputs(self, network: Backbone, theta: Tensor) -> Tensor:
         """Outputs of a network with parameters `[P]`, `[C, S, N, outputs]`."""
@@ -84,7 +92,10 @@ class Trial:
         if self.form:
             space = self.residuals.space
             return {field_name(name, a): jet[a] for name, jet in fields.items() for a in space.indices}
-        return {equation: value for _, equation, value in self.residuals.rows(points, fields)}
+        found = {equation: value for _, equation, value in self.residuals.rows(points, fields)}
+        if self.equations not in (None, tuple(found)):
+            raise self.refusal(self.equations[0], "has other equations when it is evaluated again")
+        return found
 
 
 def field_name(name: str, derivative: Iterable[str]) -> str:
@@ -92,12 +103,12 @@ def field_name(name: str, derivative: Iterable[str]) -> str:
     return "_".join(filter(None, (name, "".join(derivative))))
 
 
-def trials(residuals: Residuals, points: CollocationPoints) -> list[Trial]:
-    """Return a trial of the forms a problem has and of each term, at `MOST` points evenly spread over their numbers."""
+def trials(residuals: Residuals, points: CollocationPoints, most: int = MOST) -> list[Trial]:
+    """Return a trial of each term, at not more of its points than `most`, evenly spread over their numbers."""
     found = []
     for term in points.terms:
         count = len(term.coordinates)
-        which = torch.linspace(0, count - 1, min(count, MOST)).round().long()
+        which = torch.linspace(0, count - 1, min(count, most)).round().long()
         found.append(Trial(residuals, points.select([(term, which, 1.0)])))
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -99,7 +101,7 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     if where is not None:
 
         def part(points: Array) -> NDArray[np.bool_]:
-            found = where(Coordinates(domain.names, torch.from_numpy(points.copy()).unbind(1)))
+            found = called(f"{who}: where", where, Coordinates(domain.names, torch.from_numpy(points.copy()).unbind(1)))
             return checked_part(f"{who}: where", found, len(points)).cpu().numpy()
 
         pieces = [piece.restricted(part) for piece in pieces]
@@ -125,6 +127,35 @@ def _within(region: Region, domain: Region) -> Piece:
             at = zip(domain.names, chart.all_points()[outside.argmax()], strict=True)
             raise UserError(f"its point {', '.join(f'{n}={v:.6g}' for n, v in at)} lies outside the domain")
     return Piece(type(region).__name__, chart.restricted(domain.contains))
+
+
+def called(who: str, method: Callable[..., Any], *arguments: Any, file: str | None = None) -> Any:
+    """Call what a user wrote; whatever it raises, `sys.exit` included, becomes a UserError of one line.
+
+    Args:
+        who: Its name in the message.
+        method: The function.
+        *arguments: Its arguments.
+        file: Path of the file in which the line is looked for; None for the innermost.
+
+    Returns:
+        The result.
+
+    Raises:
+        UserError: For anything that is raised but a keyboard interrupt.
+    """
+    try:
+        return method(*arguments)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = next((f for f in reversed(frames) if f.filename == file), frames[-1])
+        text = (str(error).splitlines() or [""])[0]
+        if text.startswith(f"{Condition.__name__}.__init__()"):
+            text += f"; its arguments are {', '.join(field.name for field in fields(Condition))}"
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        raise UserError(f"{who} raised {type(error).__name__}: {text} ({place})") from error
 
 
 def checked_part(who: str, found: Any, count: int) -> Tensor:

@@ -17,7 +17,7 @@ from kanpinn.errors import invalid
 from kanpinn.geometry import Box, Coordinates, Region, Restricted
 from kanpinn.geometry.chart import Array
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.condition import Condition, Terms, checked_part
+from kanpinn.pde.condition import Condition, Terms, called, checked_part
 from kanpinn.pde.point import Point
 
 
@@ -176,8 +176,9 @@ def inside(problem: Problem, points: Tensor) -> Tensor | None:
 
 def _rule(problem: Problem, points: Tensor) -> Tensor | None:
     """Return the answer of `Problem.inside`."""
-    found = problem.inside(Coordinates(problem.domain.names, points.clone().unbind(1)))
-    return None if found is None else checked_part(f"problem={type(problem).__name__}: inside", found, len(points))
+    who = f"problem={type(problem).__name__}: inside"
+    found = called(who, problem.inside, Coordinates(problem.domain.names, points.clone().unbind(1)))
+    return None if found is None else checked_part(who, found, len(points))
 
 
 def region_of(problem: Problem) -> Region:

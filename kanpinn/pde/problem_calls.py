@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,27 +11,14 @@ from torch import Tensor
 from kanpinn.errors import UserError, invalid
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet
-from kanpinn.pde.condition import Condition
+from kanpinn.pde.condition import called
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.pde.time_slab import TimeSlab
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
     """Call a problem's method; whatever it raises, `sys.exit` included, becomes a UserError that says where."""
-    try:
-        return method(*arguments)
-    except (UserError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        frame = next((f for f in reversed(frames) if f.filename == _source(problem)), frames[-1])
-        text = (str(error).splitlines() or [""])[0]
-        if text.startswith(f"{Condition.__name__}.__init__()"):
-            text += f"; its arguments are {', '.join(field.name for field in dataclasses.fields(Condition))}"
-        raise UserError(
-            f"problem={problem_name(problem)}: {who} raised {type(error).__name__}: {text} "
-            f"({Path(frame.filename).name}, line {frame.lineno})"
-        ) from error
+    return called(f"problem={problem_name(problem)}: {who}", method, *arguments, file=_source(problem))
 
 
 def problem_name(problem: Problem) -> str:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import enlarged
@@ -82,6 +83,9 @@ def check_class(problem: Problem) -> None:
     conditions = ask(problem, "conditions", problem.conditions)
     if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
         raise UserError(f"{who}: conditions must return a list of Condition objects")
+    again = ask(problem, "conditions", problem.conditions)
+    if [condition.name for condition in again] != [condition.name for condition in conditions]:
+        raise UserError(f"{who}: conditions are others when asked for again")
     for condition in conditions:
         if condition.symmetry is not None and condition.symmetry not in symmetry:
             raise UserError(f"{who}: condition {condition.name}: the problem has no symmetry in {condition.symmetry!r}")
@@ -129,7 +133,7 @@ def probe(setup: Setup) -> list[str]:
     objective.set_points(sample)
     equations = [name for term, name, _ in objective.rows(theta) if term.name == INTERIOR]
     check_equations(f"problem={type(problem).__name__}", [] if equations == [""] else equations)
-    doubts = examine(objective.residuals, objective.collocation, theta)
+    doubts = examine(objective.residuals, sample, theta)
     doubts += undetermined(objective.residuals, sample)
     for name in setup.unmet:
         doubts.append(f"exact does not meet condition '{name}', which stays a loss term")
@@ -137,8 +141,16 @@ def probe(setup: Setup) -> list[str]:
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]
     check_symmetry(objective.residuals, theta, points)
-    reference_values(problem, points.double().cpu())
+    check_reference(problem, points[: len(points) // 2].double().cpu())
     return [f"problem={problem_name(problem)}: {doubt}" for doubt in doubts]
+
+
+def check_reference(problem: Problem, points: Tensor) -> None:
+    """Refuse a reference without sense at points `[N, d]`, or with two values at one; it is evaluated once only."""
+    for name, values in reference_values(problem, points.repeat(2, 1)).items():
+        if not np.allclose(*np.split(values, 2), atol=1e-6 * float(np.abs(values).max())):
+            who = f"problem={problem_name(problem)}: reference of '{name}'"
+            raise UserError(f"{who} has two values at the same point (random numbers, or other points in it)")
 
 
 def small_network(setup: Setup) -> Backbone:
