@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import kanpinn
-from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.claims import few_points
@@ -57,7 +57,7 @@ def sound(p: Point) -> torch.Tensor:
 
 
 def examined(problem: Problem, *overrides: Any) -> list[str]:
-    return preflight.check(configuration_of_objects(problem, overrides).setup)
+    return [flag.message for flag in preflight.check(configuration_of_objects(problem, overrides).setup)]
 
 
 def shifted(p: Point) -> torch.Tensor:
@@ -531,24 +531,17 @@ class TestExactClaims:
         def reference(self, p: Any) -> Any:
             return p.x * p.y
 
-    def test_those_it_does_not_meet_are_named(self):
-        with pytest.warns(KanpinnWarning, match="exact does not meet condition 'upper', which stays a loss term"):
-            solution = kanpinn.solve(self.Half(), "problem.conditions=exact", "schedule.steps=8", *SMALL)
+    KEPT = "warning: problem=Half: exact does not meet condition 'upper', which stays a loss term"
+
+    def test_those_it_does_not_meet_are_named_and_met_in_training(self, capsys):
+        solution = kanpinn.solve(self.Half(), "problem.conditions=exact", "schedule.steps=8", *SMALL)
+        assert f"kanpinn: {self.KEPT}" in capsys.readouterr().err.splitlines()
         assert solution.metrics["relative_l2"]["u"] < 1e-4  # without the condition u = 2xy has no residual either
 
-    def test_the_log_names_them_too(self, folder):
-        with pytest.warns(KanpinnWarning, match="exact"):
-            kanpinn.solve(
-                self.Half(),
-                "problem.conditions=exact",
-                "output.figures=false",
-                *SMALL,
-                "schedule.steps=1",
-                folder=folder / "run",
-            )
-        lines = (folder / "run" / "log.txt").read_text().splitlines()
-        expected = "warning: problem=Half: exact does not meet condition 'upper', which stays a loss term"
-        assert lines.count(expected) == 1
+    def test_the_log_names_them_once(self, folder):
+        overrides = ["problem.conditions=exact", "output.figures=false", *SMALL, "schedule.steps=1"]
+        kanpinn.solve(self.Half(), *overrides, folder=folder / "run")
+        assert (folder / "run" / "log.txt").read_text().splitlines().count(self.KEPT) == 1
 
     def test_one_of_two_equations_is_enough_to_keep_a_condition(self):
         @dataclass(frozen=True)
@@ -613,10 +606,15 @@ class TestNoConditions:
         screened = Ring(lambda p: p.u_xx + p.u_yy - p.u - torch.sin(2 * torch.pi * p.x), edge=None)
         assert examined(screened) == []
 
-    def test_it_stands_in_the_log(self, folder):
-        with pytest.warns(KanpinnWarning, match=self.NONE):
-            kanpinn.solve(Odd(edge=None), "output.figures=false", *SMALL, "schedule.steps=1", folder=folder / "run")
-        assert f"warning: problem=Odd: {self.NONE}" in (folder / "run" / "log.txt").read_text()
+    def test_it_is_said_logged_and_counts_as_a_doubt(self, folder, capsys):
+        overrides = ["output.figures=false", *SMALL, "schedule.steps=[1,1]", "schedule.levels=2"]
+        solution = kanpinn.solve(Odd(edge=None), *overrides, folder=folder / "run")
+        line = f"warning: problem=Odd: {self.NONE}"
+        assert (folder / "run" / "log.txt").read_text().splitlines().count(line) == 1
+        assert capsys.readouterr().err.splitlines().count(f"kanpinn: {line}") == 1
+        assert "conditions" in [flag["kind"] for flag in solution.metrics["warnings"]]
+        assert solution.metrics["error_estimate"]
+        assert not solution.metrics["error_estimate_trusted"]
 
 
 FILE = """

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanpinn.errors import say
+from kanpinn.errors import say, warn
 from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
 from kanpinn.run.log import RunLog
+from kanpinn.run.verdict import Flag
 from kanpinn.settings.configuration import Configuration
 
 
@@ -26,6 +27,7 @@ class RunContext:
         report: Logger and observers; None before the solve begins.
         saved: Writer of checkpoints; None where nothing is written.
         caught: Signals received so far.
+        doubts: What the examination of the problem has found that makes results doubtful.
     """
 
     configuration: Configuration
@@ -36,6 +38,14 @@ class RunContext:
     report: Report | None = None
     saved: Checkpoints | None = None
     caught: list[int] = field(default_factory=list)
+    doubts: list[Flag] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Log a warning and say it, unless it is in the log already."""
+        line = f"warning: {text}"
+        if line not in self.log.lines:
+            self.log.add(line)
+            warn(text)
 
     def tell(self, text: str, gap: str = "") -> None:
         """Log a text, and print it with a gap behind it."""

@@ -29,14 +29,16 @@ from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
 from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
+from kanpinn.run.verdict import Flag
 from kanpinn.solver.setup import Setup, name_of
 
 
-def check(setup: Setup) -> list[str]:
+def check(setup: Setup) -> list[Flag]:
     """Check everything that can be checked before any work starts.
 
     Returns:
-        Doubts about the problem that do not keep it from being solved, a line each.
+        What should be known though the problem is solved: of kind "conditions" where they do not determine it, "exact"
+        where they are met in another way than asked for, "precision".
 
     Raises:
         UserError: If the problem's class or one of its methods is not as a problem's must be, the network's degree is
@@ -124,8 +126,8 @@ def check_slabs(setup: Setup) -> None:
         )
 
 
-def probe(setup: Setup) -> list[str]:
-    """Examine every method of the problem on a small network at a few points; returns doubts, raises UserError."""
+def probe(setup: Setup) -> list[Flag]:
+    """Examine every method of the problem on a small network at a few points; returns as `check`, raises UserError."""
     problem, backbone = setup.problem, small_network(setup)
     check_stages(setup, backbone)
     theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
@@ -133,16 +135,18 @@ def probe(setup: Setup) -> list[str]:
     objective.set_points(sample)
     equations = [name for term, name, _ in objective.rows(theta) if term.name == INTERIOR]
     check_equations(f"problem={type(problem).__name__}", [] if equations == [""] else equations)
-    doubts = examine(objective.residuals, sample, theta)
-    doubts += undetermined(objective.residuals, sample)
-    for name in setup.unmet:
-        doubts.append(f"exact does not meet condition '{name}', which stays a loss term")
+    found = {
+        "precision": examine(objective.residuals, sample, theta),
+        "conditions": undetermined(objective.residuals, sample),
+        "exact": [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet],
+    }
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]
     check_symmetry(objective.residuals, theta, points)
     check_reference(problem, points[: len(points) // 2].double().cpu())
-    return [f"problem={problem_name(problem)}: {doubt}" for doubt in doubts]
+    who = f"problem={problem_name(problem)}"
+    return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
 
 
 def check_reference(problem: Problem, points: Tensor) -> None:

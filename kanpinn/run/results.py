@@ -27,7 +27,7 @@ from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.run.verdict import ADVICE as CAUSES
-from kanpinn.run.verdict import verdict
+from kanpinn.run.verdict import Flag, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import SlabSolve
@@ -69,16 +69,21 @@ class Results:
 
 
 def results_of(
-    configuration: Configuration, solver: Solver, grid: OutputGrid, end: StageEnd, folder: Path | None
+    configuration: Configuration,
+    solver: Solver,
+    grid: OutputGrid,
+    end: StageEnd,
+    folder: Path | None,
+    doubts: Sequence[Flag] = (),
 ) -> Results:
-    """Evaluate and measure what a solve has reached; the folder is named in its advice."""
+    """Evaluate and measure what a solve has reached; the folder is named in its advice, doubts known before count."""
     setup = configuration.setup
     backbone, theta = solver.network()
     residuals = solver.slab.objective.residuals
     if backbone is not residuals.backbone or residuals.problem is not setup.problem:
         residuals = setup.residuals(backbone)
     fields = solution_fields(residuals, theta, grid)
-    metrics = _metrics(configuration, solver, end, grid.errors(fields))
+    metrics = _metrics(configuration, solver, end, grid.errors(fields), doubts)
     model = (model_arrays(backbone, theta), model_attributes(backbone))
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
     message = _message(metrics, end, folder)
@@ -118,11 +123,13 @@ def write_results(results: Results, folder: Path) -> list[OSError]:
     return failures
 
 
-def _metrics(configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any]) -> dict[str, Any]:
+def _metrics(
+    configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any], doubts: Sequence[Flag]
+) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
     resolved, levels = configuration.resolved, solver.record.levels
     estimate = None if len(solver.slabs) < configuration.setup.schedule.slabs else _estimate(solver.slabs)
-    found = verdict(solver, end, errors[0], estimate)
+    found = verdict(solver, end, errors[0], estimate, doubts)
     return {
         "schema_version": SCHEMA_VERSION,
         "status": found.status,

@@ -74,20 +74,20 @@ def run(
                 name = configuration.resolved["logger"]["name"]
                 raise UserError(f"logger={name}: needs a run folder; give folder=…")
             context = RunContext(configuration, RunLog(None), spoken=spoken)
-            _preflight(configuration, context.log)
+            _preflight(context)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
         check_folder(folder)
         with held(folder) as still_there:
             check_folder(folder)  # once more: another process may have finished a run here before the lock was ours
             try:
                 log = open_folder(configuration, folder)  # first of all: whatever happens now can be resumed
-                _preflight(configuration, log)
+                context = RunContext(configuration, log, folder, spoken, still_there)
+                _preflight(context)
                 grid = _grid(configuration)
             except UserError:
                 for name in ("config.yaml", "log.txt"):
                     (folder / name).unlink(missing_ok=True)
                 raise
-            context = RunContext(configuration, log, folder, spoken, still_there)
             context.saved = checkpoints.Checkpoints(folder, configuration)
             return _solve(context, Solver(configuration.setup), grid, observers)
 
@@ -156,7 +156,8 @@ def _go_on(
     spoken: bool,
 ) -> Solution:
     """Solve the rest after a checkpoint, or all of it where there is none."""
-    _preflight(configuration, RunLog(None))  # its doubts stand in the log already
+    context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
+    _preflight(context)
     solver, where = Solver(configuration.setup), "the beginning"
     if checkpoint is not None:
         solver.load_state(checkpoint.state)
@@ -169,7 +170,6 @@ def _go_on(
         )
     if overrides:
         write_config(configuration, folder)
-    context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
     context.saved = checkpoints.Checkpoints(folder, configuration, None if checkpoint is None else checkpoint.path)
     context.tell(f"resumed from {where}; {', '.join(overrides) or 'nothing changed'}; {now()}", "\n")
     begun = checkpoint.state if checkpoint is not None and overrides else None
@@ -185,12 +185,13 @@ def load(folder: Path, problem: Problem | None = None, *, stored: bool | None = 
     return Solution(*checkpoints.restore(folder, problem, stored=stored), folder)
 
 
-def _preflight(configuration: Configuration, log: RunLog) -> None:
-    """Check everything that can be checked before any work starts; doubts go to the log, and raises UserError."""
-    configuration.logger.require()
-    for doubt in preflight.check(configuration.setup):
-        log.add(f"warning: {doubt}")
-        warnings.warn(doubt, KanpinnWarning, stacklevel=4)
+def _preflight(context: RunContext) -> None:
+    """Check everything that can be checked before any work starts, and say what is doubtful; raises UserError."""
+    context.configuration.logger.require()
+    for flag in preflight.check(context.configuration.setup):
+        context.warn(flag.message)
+        if flag.kind == "conditions":
+            context.doubts.append(flag)
 
 
 def _solve(
@@ -213,14 +214,13 @@ def _solve(
         if interrupted:
             end = replace(end, reason="interrupted", message="")
         context.still_there()
-        results = results_of(context.configuration, solver, grid, end, folder)
+        results = results_of(context.configuration, solver, grid, end, folder, context.doubts)
         failures = [] if folder is None else write_results(results, folder)
         failures += [] if unsaved is None else [unsaved]
         shown = None if folder is None else folder.absolute()
         context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
         for flag in results.metrics["warnings"]:
-            context.log.add(f"warning: {flag['message']}")
-            warn(flag["message"])
+            context.warn(flag["message"])
         if failures:
             raise failures[0]
         if folder is not None:

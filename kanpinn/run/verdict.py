@@ -58,7 +58,7 @@ class Flag:
     """Something that makes a result doubtful, with advice.
 
     Attributes:
-        kind: points, parameters, loss, term, stalled, estimate or reference.
+        kind: conditions, points, parameters, loss, term, stalled, estimate or reference.
         message: One line for people.
         values: The numbers behind it.
     """
@@ -90,7 +90,11 @@ class Verdict:
 
 
 def verdict(
-    solver: Solver, end: StageEnd, errors: Mapping[str, float] | None, estimate: Mapping[str, float] | None
+    solver: Solver,
+    end: StageEnd,
+    errors: Mapping[str, float] | None,
+    estimate: Mapping[str, float] | None,
+    known: Sequence[Flag] = (),
 ) -> Verdict:
     """Judge what a solve has reached.
 
@@ -99,6 +103,7 @@ def verdict(
         end: How it ended.
         errors: Relative L2 error by unknown, NaN for a reference that is zero; None without a reference.
         estimate: Estimate of the error by unknown; None without one.
+        known: Reasons for doubt known before.
     """
     checks = _checks(solver)
     gaps = list(_gaps(solver, checks))
@@ -106,7 +111,7 @@ def verdict(
     if status == "converged" and (gaps or not any(check.scale for check in checks)):
         status = "step_limit"  # at other points nothing has converged, or there was nothing to converge to
     limit = None if status == "converged" else _limit(solver, end, gaps)
-    flags = [*gaps, *_rows(solver), *_large(solver, checks, limit or "")]
+    flags = [*known, *gaps, *_rows(solver), *_large(solver, checks, limit or "")]
     if end.reason in ("stalled", "refused"):
         flags.append(Flag("stalled", f"{limit}; try {ADVICE['stalled']}", {"loss": end.loss}))
     trusted = None
