@@ -97,17 +97,6 @@ def test_a_zero_reference_leaves_the_relative_error_open(folder, kanpinn):
     assert '"relative_l2": {\n    "u": null' in metrics or '"relative_l2": {"u": null' in metrics
 
 
-def test_a_run_is_not_loaded_with_another_problem_of_the_same_name(folder, kanpinn, monkeypatch, tmp_path_factory):
-    from kanpinn.api import load
-
-    write(folder)
-    assert kanpinn("solve", "problem=bad", *TINY, *QUIET).code == 0
-    assert set(load(folder / "run")([[0.5, 0.5]])) == {"u"}
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    with pytest.raises(UserError, match="load it from the folder it was solved in"):
-        load(folder / "run")
-
-
 @dataclass(frozen=True)
 class Fine(Problem):
     domain = Box(x=(0, 1))
