@@ -17,6 +17,7 @@ from torch import Tensor
 from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
 from kanpinn.errors import KanpinnWarning, UserError, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate
+from kanpinn.geometry import Region
 from kanpinn.io import lock
 from kanpinn.io.solution import SolutionFile, read_solution
 from kanpinn.jets.indices import index_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARGIN = 1e-9
-"""Share of an interval by which points may lie outside it, for rounding."""
+"""Share of an interval by which rounding may put points outside it."""
 
 
 class Solution:
@@ -61,37 +62,36 @@ class Solution:
         """Evaluate the unknowns.
 
         Args:
-            points: `[N, d]`, columns in the order of the problem's coordinates. A warning says how many of them lie
-                outside the domain, where a network's values mean nothing.
+            points: `[N, d]`, columns in the order of the problem's coordinates, within the box around the domain.
 
         Returns:
-            `[N]` per unknown.
+            `[N]` per unknown; NaN, with a warning, where the domain is a region and a point of the box is not in it.
 
         Raises:
-            UserError: If the points have another shape.
+            UserError: If the points have another shape or leave the box, where a network's values mean nothing.
         """
-        return evaluate(self._residuals, self.theta, self._points(points))
+        return self._evaluated(points)
 
     def derivative(self, points: np.ndarray, unknown: str, coordinates: str) -> np.ndarray:
         """Evaluate a derivative of one unknown, in closed form.
 
         Args:
-            points: `[N, d]`.
+            points: `[N, d]`, as for a call.
             unknown: Its name, such as "u".
             coordinates: Coordinates to differentiate by, such as "xx" or "xt".
 
         Returns:
-            `[N]`.
+            `[N]`, as for a call.
 
         Raises:
-            UserError: If a name is unknown or the points have another shape.
+            UserError: If a name is unknown; or as for a call.
         """
         self._check_unknown(unknown)
         try:
             index_of(coordinates, self.problem.domain.names)
         except ValueError as error:
             raise UserError(str(error)) from None
-        return evaluate(self._residuals, self.theta, self._points(points), coordinates)[unknown]
+        return self._evaluated(points, coordinates)[unknown]
 
     @property
     def end(self) -> float | None:
@@ -227,24 +227,54 @@ class Solution:
         if name not in self.problem.unknowns:
             raise unknown_choice("unknown", name, self.problem.unknowns)
 
-    def _points(self, points: np.ndarray) -> Tensor:
-        """Points as a tensor, with a warning where some lie outside the domain."""
-        array = np.asarray(points, dtype=np.float64)
-        domain = self.problem.domain
+    def _evaluated(self, points: np.ndarray, coordinates: str = "") -> dict[str, np.ndarray]:
+        """Return the unknowns, or a derivative of each, at points `[N, d]`; NaN outside a region, with a warning."""
+        domain, array = self.problem.domain, np.asarray(points)
         if array.ndim != 2 or array.shape[1] != len(domain.names):
             raise UserError(
                 f"points of shape {array.shape}: expected (N, {len(domain.names)}), columns {', '.join(domain.names)}"
             )
-        given = torch.from_numpy(np.ascontiguousarray(array))
-        lower, upper = np.array(domain.lower), np.array(domain.upper)
-        slack = MARGIN * (upper - lower)
-        outside = ((array < lower - slack) | (array > upper + slack)).any(axis=1)
-        part = inside(self.problem, given) if len(given) else None
-        if part is not None:
-            outside |= ~part.cpu().numpy()
+        array = within_box(domain, array, lambda n: f"points[{n}]")
+        outside = ~self._belongs(torch.from_numpy(array)) if len(array) else np.zeros(0, bool)
+        values = evaluate(self._residuals, self.theta, torch.from_numpy(array), coordinates)
         if outside.any():
-            box = ", ".join(f"{n} in [{a:g}, {b:g}]" for n, a, b in zip(domain.names, lower, upper, strict=True))
-            first = ", ".join(f"{value:g}" for value in array[outside][0])
-            text = f"{outside.sum()} of {len(array)} points lie outside the domain ({box}), the first at ({first})"
-            warnings.warn(f"{text}; do not trust them", KanpinnWarning, stacklevel=3)
-        return given
+            for column in values.values():
+                column[outside] = math.nan
+            first = ", ".join(f"{n}={value:g}" for n, value in zip(domain.names, array[outside][0], strict=True))
+            text = f"{outside.sum()} of {len(array)} points lie outside the domain, the first at {first}"
+            warnings.warn(f"{text}; their values are nan", KanpinnWarning, stacklevel=3)
+        return values
+
+    def _belongs(self, points: Tensor) -> np.ndarray:
+        """Tell which points `[N, d]` of the box belong to the domain, or do after a step of rounding; `[N]`."""
+        found = inside(self.problem, points)
+        if found is None:
+            return np.ones(len(points), bool)
+        rest = points[~found]
+        if len(rest):
+            steps = torch.diag(MARGIN * torch.tensor(np.subtract(self.problem.domain.upper, self.problem.domain.lower)))
+            found[~found] = torch.stack([inside(self.problem, rest + step) for step in (*steps, *-steps)]).any(dim=0)
+        return found.cpu().numpy()
+
+
+def within_box(domain: Region, points: np.ndarray, named: Callable[[int], str]) -> np.ndarray:
+    """Return points `[N, d]` in float64, those by rounding beyond the faces of a domain's box put on them.
+
+    Args:
+        domain: The domain.
+        points: The points; float32 rounds coarser.
+        named: The name of the n-th point in complaints.
+
+    Raises:
+        UserError: If a coordinate is not a number of its interval; names the first point.
+    """
+    array = np.asarray(points, dtype=np.float64)
+    lower, upper = np.array(domain.lower), np.array(domain.upper)
+    eps = np.finfo(points.dtype).eps if points.dtype.kind == "f" else 0.0
+    slack = MARGIN * (upper - lower) + eps * np.maximum(abs(lower), abs(upper))
+    wrong = ~((array >= lower - slack) & (array <= upper + slack))
+    if wrong.any():
+        n, k = np.argwhere(wrong)[0]
+        expected = f"outside the domain; expected a number from {lower[k]:g} to {upper[k]:g}"
+        raise UserError(f"{named(n)}: {domain.names[k]}={array[n, k]:g}: {expected}")
+    return np.clip(array, lower, upper)

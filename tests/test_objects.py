@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import h5py
@@ -19,10 +21,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from kanpinn.problems.poisson import Poisson
 
 import kanpinn
-from kanpinn import Box, Condition, KanpinnWarning, Problem, UserError
+from kanpinn import Box, Condition, KanpinnWarning, Problem, UserError, geometry
 from kanpinn.cli.main import main
 from kanpinn.io.check import check
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
@@ -252,23 +255,52 @@ def test_xarray_without_a_folder_is_what_the_file_would_give(tmp_path: Path) -> 
         }
 
 
-def test_points_outside_the_domain_are_warned_of(solution: kanpinn.Solution) -> None:
-    with pytest.warns(
-        KanpinnWarning, match=r"^1 of 2 points lie outside the domain \(x in \[0, 1\]\), the first at \(5\)"
-    ):
+def test_points_outside_the_domain_are_refused(solution: kanpinn.Solution) -> None:
+    expected = r"^points\[1\]: x=5: outside the domain; expected a number from 0 to 1$"
+    with pytest.raises(UserError, match=expected):
         solution([[0.5], [5.0]])
+    with pytest.raises(UserError, match=r"^points\[0\]: x=-1: "):
+        solution.derivative([[-1.0]], "u", "x")
+    for value in (math.nan, math.inf):
+        with pytest.raises(UserError, match=r"^points\[0\]: x=(nan|inf): "):
+            solution([[value]])
+    faces = solution([[0.0], [1.0]])["u"]
+    assert np.array_equal(solution([[-1e-12], [1.0 + 1e-12]])["u"], faces)
+    assert np.array_equal(solution(np.array([[-1e-8], [1.0 + 1e-7]], dtype=np.float32))["u"], faces)
+    assert solution(np.zeros((0, 1)))["u"].shape == (0,)
+
+
+def test_points_of_the_box_that_a_region_lacks_are_nan() -> None:
+    class Ringed(Problem):
+        domain = geometry.Disk(center=[0, 0], radius=1, name="rim") - geometry.Disk(
+            center=[0, 0], radius=0.5, name="hole"
+        )
+        derivatives = ("xx", "yy")
+
+        def residual(self, p):
+            return p.u_xx + p.u_yy
+
+        def conditions(self):
+            return [Condition("rim", "rim", lambda p: p.u - 1), Condition("hole", "hole", lambda p: p.u)]
+
+    tiny = (kanpinn.Kan(width=[2], grid=2), kanpinn.Nested(levels=1, steps=1), kanpinn.Uniform(interior=20, boundary=4))
+    found = kanpinn.solve(Ringed(), *tiny, *QUIET)
+    angles = np.linspace(0, 6, 50)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        solution([[0.0], [1.0], [1.0 + 1e-12]])
-    with pytest.warns(KanpinnWarning):
-        solution.derivative([[-1.0]], "u", "x")
+        for rim in (circle, 0.5 * circle):  # the boundary is part of it, to rounding
+            assert np.isfinite(found(np.clip(rim, -1, 1))["u"]).all()
+    for values in (lambda p: found(p)["u"], lambda p: found.derivative(p, "u", "x")):
+        with pytest.warns(KanpinnWarning, match="^2 of 3 points lie outside the domain, the first at x=0, y=0; their"):
+            assert np.array_equal(np.isnan(values([[0, 0], [0.7, 0], [0.9, 0.9]])), [True, False, True])
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")])
 def test_gradients_are_computed_whatever_mode_the_caller_is_in(mode, solution: kanpinn.Solution) -> None:
     with mode():
         again = kanpinn.solve(Ring(), *SMALL, *QUIET)
-        assert not torch.is_grad_enabled()
+        assert torch.is_grad_enabled() == (torch.get_default_device().type == "meta")
         assert np.array_equal(again([[0.3]])["u"], solution([[0.3]])["u"])
     assert torch.equal(again.theta, solution.theta)
 
@@ -286,7 +318,25 @@ def state_of_the_process() -> dict[str, object]:
         "warnings": list(warnings.filters),
         "environment": dict(os.environ),
         "folder": os.getcwd(),
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "hydra": (GlobalHydra.instance().hydra, GlobalHydra.instance().is_initialized()),
+        "numpy's faults": np.geterr(),
+        "modes": (torch.is_grad_enabled(), torch.get_default_device(), torch.are_deterministic_algorithms_enabled()),
     }
+
+
+@dataclass(frozen=True)
+class Faulty(Ring):
+    """Raises what it is given, after the examination."""
+
+    fault: type[BaseException] = ValueError
+    calls: list[int] = field(default_factory=list)
+
+    def residual(self, p):
+        self.calls.append(1)
+        if len(self.calls) > 40:
+            raise self.fault
+        return super().residual(p)
 
 
 def test_the_callers_state_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +346,11 @@ def test_the_callers_state_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     solution = kanpinn.solve(Ring(), *SMALL, *QUIET, folder=tmp_path / "run")
     solution.plot()
     kanpinn.load(tmp_path / "run", problem=Ring())([[0.5]])
+    for fault in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises((UserError, fault)):
+            kanpinn.solve(Faulty(fault=fault), *SMALL, *QUIET)
+    with pytest.raises(UserError):
+        kanpinn.solve(["problem=nonsense"])
     after = state_of_the_process()
     torch.set_num_threads(1)
     mpl.rcdefaults()
@@ -352,12 +407,12 @@ def test_options_of_objects_are_the_config() -> None:
     assert again.setup == setup.setup
 
 
-def test_evaluate_on_the_command_line_warns_of_points_outside(tmp_path: Path, capsys) -> None:
+def test_evaluate_on_the_command_line_names_the_line_outside(tmp_path: Path, capsys) -> None:
     tiny = (kanpinn.Kan(width=[2], grid=2), kanpinn.Nested(levels=1, steps=1), kanpinn.Uniform(interior=20, boundary=4))
     kanpinn.solve(Poisson(), *tiny, *QUIET, "output.figures=false", folder=tmp_path / "run")
-    (tmp_path / "points.csv").write_text("x,y\n0.5,0.5\n2,0\n")
+    (tmp_path / "points.csv").write_text("y,x\n0.5,0.5\n\n2,0\n")
     capsys.readouterr()
-    assert main(["evaluate", str(tmp_path / "run"), "--points", str(tmp_path / "points.csv")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--points", str(tmp_path / "points.csv")]) == 2
     told = capsys.readouterr()
-    assert told.err.startswith("kanpinn: warning: 1 of 2 points lie outside the domain (x in [-1, 1], y in [-1, 1])")
-    assert told.out.count("\n") == 3
+    assert told.err.endswith("points.csv: line 4: y=2: outside the domain; expected a number from -1 to 1\n")
+    assert told.out == "" and told.err.count("\n") == 1

@@ -49,10 +49,12 @@ def run(argv: Sequence[str]) -> int:
     table = read_table(arguments.points)
 
     from kanpinn.api import load
+    from kanpinn.solution import within_box
 
     solution = load(arguments.run, stored=arguments.stored)
     domain = solution.problem.domain
     points = coordinates(table, domain.names, arguments.points)
+    within_box(domain, points, lambda n: f"--points={arguments.points}: line {table.lines[n]}")
     values = solution(points)
     taken = [name for name in values if name in table.header]
     if taken:

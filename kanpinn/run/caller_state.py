@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -15,7 +15,7 @@ _before: list[int] = []
 
 @contextmanager
 def caller_state(threads: int | None) -> Iterator[None]:
-    """Compute gradients whatever mode the caller is in, on a number of threads, the caller's own for None.
+    """Compute gradients on the device asked for, whatever the caller's modes, on so many threads; his own for None.
 
     Several solves at once, in threads of one process, leave the number that was there before the first of them.
     """
@@ -24,7 +24,8 @@ def caller_state(threads: int | None) -> Iterator[None]:
     try:
         if threads:
             torch.set_num_threads(threads)
-        with torch.inference_mode(False), torch.enable_grad():
+        elsewhere = torch.get_default_device().type != "cpu"
+        with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu") if elsewhere else nullcontext():
             yield
     finally:
         with _LOCK:
