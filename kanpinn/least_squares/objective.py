@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -199,13 +198,13 @@ class Objective(LeastSquares):
         self._version += 1
 
     def rows(self, theta: Tensor, tape: Tape | None = None) -> Iterator[tuple[Term, str, Tensor]]:
-        """Every equation's term, name and unweighted residual `[n]` at the points."""
+        """Every equation's term, name and residual `[n]` at the points, in units of its scale and unweighted."""
         space = self.residuals.space
         if self._inputs is None:  # steps and trial steps meet the same points often before they are drawn anew
             self._inputs = self.backbone.inputs(self.points, space)
         raw = self.backbone.forward(theta, self.points, space, tape, self._inputs)
-        copied = replace(self.collocation, points=self.points.clone())  # a problem never gets the points themselves
-        return self.residuals.rows(copied, self.residuals.rebuilt(raw, self.points))
+        for term, equation, value in self.residuals.rows(self.collocation, self.residuals.rebuilt(raw, self.points)):
+            yield term, equation, value / self.residuals.scales.of(term.name, equation)
 
     def _weighted(self, theta: Tensor, tape: Tape | None = None) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
@@ -286,9 +285,10 @@ class Objective(LeastSquares):
 
 
 def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:
-    """Return the unweighted residual size at each term's points, `[n]`: √Σ over equations of r²."""
+    """Return the size of the residual in the problem's units at each term's points, `[n]`: √Σ over equations of r²."""
     total: dict[str, Tensor] = {}
     with torch.no_grad():
-        for term, _, value in objective.rows(theta):
-            total[term.name] = total.get(term.name, torch.zeros_like(value)) + value.square()
+        for term, equation, value in objective.rows(theta):
+            square = (value * objective.residuals.scales.of(term.name, equation)).square()
+            total[term.name] = total.get(term.name, torch.zeros_like(value)) + square
     return {name: value.sqrt() for name, value in total.items()}

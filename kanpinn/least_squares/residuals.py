@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -14,22 +16,69 @@ from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.problem_calls import ask, checked, network_fields, problem_name
+from kanpinn.state import State
+
+
+@final
+@dataclass(frozen=True)
+class Scales:
+    """Sizes of the network's outputs and of the terms' residuals, by which a solve is free of units.
+
+    Attributes:
+        outputs: U by which each output of the network is multiplied, before `ansatz` and `exact`; all 1 if empty.
+        terms: R by which the residual of each equation is divided, by term and equation ("" for a single one); 1 where
+            there is none.
+    """
+
+    outputs: tuple[float, ...] = ()
+    terms: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def of(self, term: str, equation: str) -> float:
+        """R of an equation."""
+        return self.terms.get((term, equation), 1.0)
+
+    def state(self) -> State:
+        """All numbers."""
+        return {"outputs": list(self.outputs), "terms": [[*row, size] for row, size in self.terms.items()]}
+
+    @staticmethod
+    def from_state(state: State) -> Scales:
+        """Return the scales whose `state` this is; raises KeyError, TypeError or ValueError where it is none."""
+        terms = {(str(term), str(equation)): float(size) for term, equation, size in state["terms"]}
+        outputs = tuple(float(size) for size in state["outputs"])
+        if not all(0 < size < math.inf for size in (*outputs, *terms.values())):
+            raise ValueError("scales that are not positive numbers")
+        return Scales(outputs, terms)
+
+    def raw(self, outputs: Jet) -> Jet:
+        """Return a network's outputs `[C, N, outputs]` in the units of the problem."""
+        if not self.outputs:
+            return outputs
+        data = outputs.data
+        return Jet(outputs.space, data * torch.tensor(self.outputs, dtype=data.dtype, device=data.device))
 
 
 class Residuals:
-    """Unknowns of a problem by a network, and the residuals they leave at any points; without weights.
+    """Unknowns of a problem by a network, and the residuals they leave at any points; in its units, without weights.
 
     Attributes:
         problem: The PDE problem.
         backbone: The network, on its current level.
         space: The derivatives carried.
         exact: True if conditions are built in.
+        scales: Sizes of the network's outputs, and those by which the loss divides the residuals; all 1 by default.
         conditions: Those that are not built in, by name.
         names: Names of all conditions.
     """
 
     def __init__(
-        self, problem: Problem, backbone: Backbone, *, exact: bool = False, unmet: Collection[str] = ()
+        self,
+        problem: Problem,
+        backbone: Backbone,
+        *,
+        exact: bool = False,
+        unmet: Collection[str] = (),
+        scales: Scales | None = None,
     ) -> None:
         """Join a problem and a network.
 
@@ -38,6 +87,7 @@ class Residuals:
             backbone: The network.
             exact: True to build the conditions in by `Problem.exact`.
             unmet: Names of those that it does not meet.
+            scales: Sizes of outputs and equations; None for 1.
 
         Raises:
             UserError: If conditions cannot be told apart.
@@ -45,6 +95,7 @@ class Residuals:
         self.problem = problem
         self.backbone = backbone
         self.exact = exact
+        self.scales = scales or Scales()
         self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
         conditions = list(ask(problem, "conditions", problem.conditions))
         self.names = tuple(c.name for c in conditions)
@@ -76,29 +127,11 @@ class Residuals:
 
     def rebuilt(self, raw: Jet, points: Tensor) -> dict[str, Jet]:
         """The unknowns made of the network's outputs `[C, N, outputs]` at points `[N, d]`."""
-        return network_fields(self.problem, raw, points, exact=self.exact)
+        return network_fields(self.problem, self.scales.raw(raw), points, exact=self.exact)
 
     def rows(self, points: CollocationPoints, fields: Mapping[str, Jet]) -> Iterator[tuple[Term, str, Tensor]]:
         """Yield the term, the equation's name ("" for a single one) and its residual `[n]`, of every equation."""
-        names = self.problem.domain.names
-
-        def at(where: slice, normals: Tensor | None) -> Point:
-            part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
-            return Point(names, points.points[where], part, normals)
-
-        for term in points.terms:
-            if term.name == INTERIOR:
-                who = "residual"
-                result = ask(self.problem, who, self.problem.residual, at(term.points, None))
-            else:
-                arguments = [at(term.points, term.normals)]
-                if term.paired:
-                    arguments.append(at(term.paired, None if term.normals is None else -term.normals))
-                who = f"condition '{term.name}'"
-                result = ask(self.problem, who, self.conditions[term.name].residual, *arguments)
-            count = term.points.stop - term.points.start
-            for equation, value in checked(self.problem, who, result, count).items():
-                yield term, equation, value
+        return term_residuals(self.problem, self.conditions, points, fields)
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
@@ -117,3 +150,31 @@ class Residuals:
             point = Point(self.problem.domain.names, points.clone(), self.fields(theta, points), normals)
             result = ask(self.problem, who, method, point)
         return checked(self.problem, who, result, len(points))
+
+
+def term_residuals(
+    problem: Problem, conditions: Mapping[str, Condition], points: CollocationPoints, fields: Mapping[str, Jet]
+) -> Iterator[tuple[Term, str, Tensor]]:
+    """Yield the term, the equation's name and its residual `[n]`, of every equation, for unknowns `[C, N]` at points.
+
+    The points are those of equations and conditions.
+    """
+    names = problem.domain.names
+
+    def at(where: slice, normals: Tensor | None) -> Point:
+        part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
+        return Point(names, points.points[where].clone(), part, normals)  # a problem never gets the points themselves
+
+    for term in points.terms:
+        if term.name == INTERIOR:
+            who = "residual"
+            result = ask(problem, who, problem.residual, at(term.points, None))
+        else:
+            arguments = [at(term.points, term.normals)]
+            if term.paired:
+                arguments.append(at(term.paired, None if term.normals is None else -term.normals))
+            who = f"condition '{term.name}'"
+            result = ask(problem, who, conditions[term.name].residual, *arguments)
+        count = term.points.stop - term.points.start
+        for equation, value in checked(problem, who, result, count).items():
+            yield term, equation, value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
-from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.problem_text import text_in, text_of
@@ -106,6 +107,7 @@ class Checkpoints:
             "config": self._configuration.resolved,
             "levels": [one.level for one in slab_networks(backbone)],
             "edits": [list(edit) for edit in slab_networks(backbone)[0].edits],
+            "scales": self._configuration.setup.scales.state(),
             "problem": self._problem,
             "threads": torch.get_num_threads(),
             "versions": versions(),
@@ -207,7 +209,16 @@ def configuration_of(
         check_same(run, text, type(problem))
     elif text is not None:
         given = class_of(run, group, text, stored)
-    return validate(config, None if given is None else {"problem": given})
+    configuration = validate(config, None if given is None else {"problem": given})
+    try:
+        known = Scales.from_state(meta["scales"])
+    except KeyError as error:
+        raise UserError(f"{path}: of another version of kanpinn (it has no {error}); solve anew") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
+    if len(known.outputs) != len(output_names(configuration.setup.problem)):
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: scales of {len(known.outputs)} outputs")
+    return replace(configuration, setup=replace(configuration.setup, known=known))
 
 
 def network(

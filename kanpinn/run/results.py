@@ -84,7 +84,7 @@ def results_of(
         residuals = setup.residuals(backbone)
     fields = solution_fields(residuals, theta, grid)
     metrics = _metrics(configuration, solver, end, grid.errors(fields), doubts)
-    model = (model_arrays(backbone, theta), model_attributes(backbone))
+    model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
     message = _message(metrics, end, folder)
     missing = setup.schedule.slabs - len(solver.slabs)

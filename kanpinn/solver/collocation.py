@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.points import INTERIOR
 from kanpinn.samplers import CollocationSample
 from kanpinn.solver.setup import Setup
 from kanpinn.state import State, generator_of, generator_state
@@ -37,8 +38,8 @@ class Collocation:
         cells = objective.backbone.cells
 
         def residual(points: Tensor) -> Tensor:
-            values = objective.residuals.interior(theta, points).values()
-            return torch.stack([v.square() for v in values]).sum(0).sqrt()
+            of, found = objective.residuals.scales.of, objective.residuals.interior(theta, points)
+            return torch.stack([(v / of(INTERIOR, equation)).square() for equation, v in found.items()]).sum(0).sqrt()
 
         # Points that are never drawn anew are the same on all levels that ask for as many.
         followed = " ".join(f"{name}={count}" for name, count in cells.items()) if sampler.follows_knots else ""

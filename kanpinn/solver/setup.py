@@ -16,7 +16,8 @@ from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
 from kanpinn.least_squares.claims import unmet
 from kanpinn.least_squares.objective import Objective
-from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.residuals import Residuals, Scales
+from kanpinn.least_squares.scales import scales_of
 from kanpinn.least_squares.weighting import WEIGHTINGS, Fixed, Weighting
 from kanpinn.multilevel import SCHEDULES, Schedule, Stage
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
@@ -61,6 +62,7 @@ class Setup:
         dtype: Floating point type of points and network.
         device: Device of torch.
         points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
+        known: Sizes of outputs and equations; None finds them from the problem.
     """
 
     problem: Problem
@@ -74,6 +76,12 @@ class Setup:
     dtype: torch.dtype = torch.float64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     points: int | list[int] | None = None
+    known: Scales | None = None
+
+    @cached_property
+    def scales(self) -> Scales:
+        """Sizes of outputs and equations, on all levels and time slabs the same."""
+        return self.known or scales_of(self.problem, exact=self.exact)
 
     @property
     def exact(self) -> bool:
@@ -123,7 +131,7 @@ class Setup:
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
         """Return the residuals of a network, of a level's problem or (None) the problem itself."""
         problem = self.problem if level is None else self.problem_on(level)
-        return Residuals(problem, backbone, exact=self.exact, unmet=self.unmet)
+        return Residuals(problem, backbone, exact=self.exact, unmet=self.unmet, scales=self.scales)
 
     def objective(self, backbone: Backbone, level: int | None = None, costs: CostTable | None = None) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.
@@ -138,7 +146,7 @@ class Setup:
         `before` is the solution on the slab before; None for the first.
         """
         problem = time_slab(self.problem, self.schedule.slabs, number, before)
-        return self if problem is self.problem else replace(self, problem=problem)
+        return self if problem is self.problem else replace(self, problem=problem, known=self.scales)
 
 
 _REGISTRIES: tuple[dict[str, Any], ...] = (BACKBONES, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)

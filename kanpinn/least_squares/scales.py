@@ -1,0 +1,210 @@
+"""Sizes of a problem's unknowns and equations, found from the problem itself before anything is trained.
+
+A solve must not depend on units: equations are made dimensionless (Langtangen and Pedersen 2016, Scaling of
+Differential Equations, ch. 1). Networks see coordinates scaled to ξ ∈ [−1, 1]; here their outputs get a size U_j, and
+equations a size R_i by which the loss divides their residuals r_i. With trial functions φ_m = Π_k sin(π ξ_k + θ_mk),
+rms over points and trials, and derivatives ∂_α:
+
+    b_i = rms r_i(0),    a_ij² = Σ_α rms(∂r_i/∂(∂_α u_j) ∂_α φ)²,    R_i² = b_i² + Σ_j (a_ij V_j)².
+
+Each derivative counts apart, so that none hides another that cancels it for some φ. V_j is the size of the unknown u_j:
+the largest V with V a_ij = m_i over the equations i in which u_j is the only unknown not sized yet; m_i is R_i from the
+unknowns sized before, at first from the data b_i alone. So pressures and the like follow by balance. Nonlinear
+equations are differentiated at u_j = V_j φ. U_j = V_j, unless the problem builds its unknowns from the outputs N_j:
+u = u⁰ + Σ_j B_j N_j. Then U_j max |B_j| = V for the unknown that allows least, and V is at least the size of u⁰.
+
+In other units x̃ = s x, ũ_j = c_j u_j, r̃_i = d_i r_i points have the same ξ. Hence b̃_i = d_i b_i and ã_ij = (d_i/c_j)
+a_ij, so that Ṽ_j = c_j V_j and R̃_i = d_i R_i by their definitions. The networks' N_j = u_j/U_j and the relative
+residuals r_i/R_i, all that optimisers see, are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import mul
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.points import collocation_points
+from kanpinn.least_squares.residuals import Scales, term_residuals
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde import Problem
+from kanpinn.pde.problem import output_names
+from kanpinn.pde.problem_calls import ask, network_fields
+from kanpinn.samplers import SAMPLERS
+
+POINTS = 200
+"""Points in the domain, and on each condition."""
+
+TRIALS = 7
+"""Trial functions; a prime, so that θ_mk = π m (1 + k mod 3)/7 are orthogonal phases in up to three coordinates."""
+
+ITERATIONS = 40
+"""Iterations, at most, for the size of an unknown in a nonlinear equation."""
+
+Row = tuple[str, str]
+"""Term and equation."""
+
+
+def scales_of(problem: Problem, *, exact: bool) -> Scales:
+    """Return the sizes of a problem's outputs, with conditions built in or not, and of all its equations.
+
+    Raises:
+        UserError: If a method of the problem raises, or returns anything else than it should.
+    """
+    probe = _Probe(problem, exact=exact)
+    with torch.enable_grad():
+        sizes = probe.unknowns()
+        terms = {row: _size(part, sizes) or 1.0 for row, part in probe.measured(sizes).items()}
+        return Scales(probe.outputs(sizes), terms)
+
+
+def rms(values: Tensor) -> float:
+    """Root mean square of what is finite; 0 where nothing is."""
+    kept = values[torch.isfinite(values)].abs()
+    largest = float(kept.max()) if len(kept) else 0.0
+    return largest * math.sqrt(float((kept / largest).square().mean())) if largest else 0.0
+
+
+def _size(part: tuple[float, Mapping[str, float]], sizes: Mapping[str, float]) -> float:
+    """R of an equation, from b and a, for the unknowns of these sizes."""
+    return math.hypot(part[0], *(part[1][name] * size for name, size in sizes.items()))
+
+
+@final
+class _Probe:
+    """A problem at a few points, for trial functions in place of networks.
+
+    Attributes:
+        trials: The trial functions at all points, jets `[C, N]`; at paired points others than at their partners.
+    """
+
+    def __init__(self, problem: Problem, *, exact: bool) -> None:
+        self.problem, self.exact = problem, exact
+        self.conditions = {c.name: c for c in ask(problem, "conditions", problem.conditions)}
+        sampler = SAMPLERS["uniform"](interior=POINTS, boundary=POINTS)
+        sample = sampler.draw(problem, 0, np.random.default_rng(0))
+        self.points = collocation_points(problem, self.conditions, sample, Fixed())
+        self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
+        own = torch.zeros(len(self.points))
+        for term in self.points.terms:
+            if term.paired is not None:
+                own[term.paired] = TRIALS // 2
+        self.trials = [self._trial(own + m) for m in range(TRIALS)]
+
+    def _trial(self, number: Tensor) -> Jet:
+        """Return Π_k sin(π ξ_k + θ_mk) as a jet `[C, N]`, with the number m `[N]` of each point."""
+        box, factors = self.problem.domain, []
+        for k, (jet, name) in enumerate(zip(self.space.variables(self.points.points), box.names, strict=True)):
+            a, b = box.interval(name)
+            unit = (jet - (a + b) / 2) * (2 / (b - a))
+            factors.append(torch.sin(unit * math.pi + number.to(unit.value) * (math.pi * (1 + k % 3) / TRIALS)))
+        return reduce(mul, factors)
+
+    def measured(self, sizes: Mapping[str, float]) -> dict[Row, tuple[float, dict[str, float]]]:
+        """Measure the b and a of every equation, at unknowns of some sizes times the trials; 0 for the others."""
+        names, residuals = self.problem.unknowns, self._zero()
+        parts: dict[Row, dict[str, list[Tensor]]] = {row: {name: [] for name in names} for row in residuals}
+        for trial in self.trials:
+            fields = {name: (sizes.get(name, 0.0) * trial.data).requires_grad_() for name in names}
+            jets = {name: Jet(self.space, data) for name, data in fields.items()}
+            for term, equation, value in term_residuals(self.problem, self.conditions, self.points, jets):
+                for name, slope in zip(names, _slopes(value, fields.values()), strict=True):
+                    moved = slope * trial.data
+                    places = [moved[:, where] for where in (term.points, term.paired) if where is not None]
+                    parts[term.name, equation][name].append(torch.cat(places))
+        return {
+            row: (rms(residual), {name: _joint(torch.stack(found, 1)) for name, found in parts[row].items()})
+            for row, residual in residuals.items()
+        }
+
+    def _zero(self) -> dict[Row, Tensor]:
+        """Return the residuals of unknowns that vanish."""
+        nothing = Jet(self.space, torch.zeros_like(self.trials[0].data))
+        fields = dict.fromkeys(self.problem.unknowns, nothing)
+        with torch.no_grad():
+            rows = list(term_residuals(self.problem, self.conditions, self.points, fields))
+        return {(term.name, equation): value for term, equation, value in rows}
+
+    def unknowns(self) -> dict[str, float]:
+        """Find V of every unknown; 1 where nothing says how large it is."""
+        known: dict[str, float] = {}
+        least = self._base()
+        while len(known) < len(self.problem.unknowns):
+            candidates: dict[int, dict[str, list[float]]] = {}
+            for row, (b, a) in self.measured(known).items():
+                left = [name for name, slope in a.items() if slope and name not in known]
+                size = _size((b, a), known)
+                # Equations without data determine nothing before the unknowns in them are known.
+                if size and left:
+                    found = candidates.setdefault(len(left), {})
+                    for name in left:
+                        found.setdefault(name, []).append(self._amplitude(row, name, size, size / a[name], known))
+            if not known and least:
+                for name, size in least.items():
+                    candidates.setdefault(1, {}).setdefault(name, []).append(size)
+            if not candidates:
+                break
+            fewest = candidates[min(candidates)]
+            known |= {name: max(sizes) for name, sizes in fewest.items()}
+        return {name: known.get(name, 1.0) for name in self.problem.unknowns}
+
+    def _amplitude(self, row: Row, name: str, size: float, start: float, known: Mapping[str, float]) -> float:
+        """Solve V a(V) = m for V, where a is taken at u = V φ, by secants of log V a over log V."""
+        here, before, slope = start, None, 1.0
+        for _ in range(ITERATIONS):
+            reached = here * self.measured({**known, name: here})[row][1][name]
+            if not (0 < reached < math.inf):
+                return start
+            gap = math.log(reached / size)
+            if before is not None and gap != before[1]:
+                slope = (gap - before[1]) / (math.log(here) - before[0])
+            if abs(gap) < 1e-12 or not 0.1 < slope < 100:
+                break
+            before, here = (math.log(here), gap), here * math.exp(-gap / slope)
+        return here
+
+    def _base(self) -> dict[str, float]:
+        """Return the sizes, where not 0, of the unknowns that `ansatz` and `exact` make of outputs that vanish."""
+        if not self._built:
+            return {}
+        nothing = self.trials[0].data.new_zeros(*self.trials[0].data.shape, len(output_names(self.problem)))
+        found = network_fields(self.problem, Jet(self.space, nothing), self.points.points, exact=self.exact)
+        unit = rms(torch.stack([trial.value for trial in self.trials]))
+        return {name: size for name, jet in found.items() if (size := rms(jet.value.detach()) / unit)}
+
+    @property
+    def _built(self) -> bool:
+        return self.exact or output_names(self.problem) != self.problem.unknowns
+
+    def outputs(self, sizes: Mapping[str, float]) -> tuple[float, ...]:
+        """Return U of every output, for unknowns of sizes V."""
+        names, interior = output_names(self.problem), self.points.terms[0].points
+        if not self._built:
+            return tuple(sizes[name] for name in names)
+        zero = self.trials[0].data.new_zeros(*self.trials[0].data.shape, len(names)).requires_grad_()
+        fields = network_fields(self.problem, Jet(self.space, zero), self.points.points, exact=self.exact)
+        reached = {name: _slopes(jet.value, [zero])[0][0, interior].abs().amax(0) for name, jet in fields.items()}
+        return tuple(
+            min((sizes[name] / float(most[k]) for name, most in reached.items() if most[k] > 0), default=1.0)
+            for k in range(len(names))
+        )
+
+
+def _slopes(value: Tensor, fields: Iterable[Tensor]) -> list[Tensor]:
+    """Derivatives of Σ value by fields, of their shapes; 0 where it does not depend on them."""
+    given = list(fields)
+    if not value.requires_grad:
+        return [torch.zeros_like(data) for data in given]
+    return list(torch.autograd.grad(value.sum(), given, retain_graph=True, materialize_grads=True))
+
+
+def _joint(parts: Tensor) -> float:
+    """(Σ_α rms_α²)^(1/2) of parts `[C, M, n]`."""
+    return math.hypot(*(rms(part) for part in parts))
