@@ -8,6 +8,7 @@ from torch import Tensor
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Condition
 from kanpinn.pde.problem import inside
@@ -45,8 +46,8 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
         if not torch.equal(*(_inside(residuals, p) for p in (points, mirrored(points)))):
             raise UserError(f"{claim}: the domain is another at mirrored points")
         for equation, here in residuals.interior(theta, points).items():
-            there = residuals.interior(theta, mirrored(points))[equation]
-            if not _same(here.abs(), there.abs()):
+            there, size = residuals.interior(theta, mirrored(points))[equation], residuals.scales.of(INTERIOR, equation)
+            if not _same(here.abs() / size, there.abs() / size):
                 raise UserError(f"{claim}: the equations are others at mirrored points")
         for face in problem.domain.pieces:
             image = name + OTHER_END[face[-1]] if face[:-1] == name else face
@@ -64,7 +65,7 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
 
 
 def _loose(values: Tensor) -> tuple[float, float]:
-    """Relative and absolute differences that rounding explains."""
+    """Differences that rounding explains, relative to values and to their scale."""
     return (1e-6, 1e-12) if values.dtype == torch.float64 else (1e-2, 1e-4)
 
 
@@ -96,22 +97,24 @@ def _inside(residuals: Residuals, points: Tensor) -> Tensor:
 
 
 def _on(residuals: Residuals, theta: Tensor, face: str, points: Tensor) -> Tensor:
-    """Sizes of all residuals that conditions have on a face, ascending at every point, `[N, equations]`; −1 if none."""
+    """Sizes, in units of their scales, of all residuals that conditions have on a face, `[N, equations]`; −1 if none.
+
+    They ascend at every point.
+    """
     columns, coordinates = [], Coordinates(residuals.problem.domain.names, points.unbind(1))
     for condition in residuals.conditions.values():
         if condition.periodic or face not in condition.supports:
             continue
         held = condition.where(coordinates) if condition.where else None
-        for value in residuals.condition(condition, theta, points, _normals(residuals, face, points)).values():
-            size = value.abs()
+        found = residuals.condition(condition, theta, points, _normals(residuals, face, points))
+        for equation, value in found.items():
+            size = value.abs() / residuals.scales.of(condition.name, equation)
             columns.append(size if held is None else torch.where(held, size, -torch.ones_like(size)))
     return torch.stack(columns, 1).sort(1).values if columns else points.new_empty(len(points), 0)
 
 
 def _vanishes(residuals: Residuals, theta: Tensor, condition: Condition, face: str, points: Tensor) -> bool:
     """Tell whether a condition that is no term of the loss holds at points `[N, d]` of a face by construction."""
-    with torch.no_grad():
-        size = max(float(jet.data.abs().max()) for jet in residuals.fields(theta, points).values())
-    relative, absolute = _loose(points)
-    values = residuals.condition(condition, theta, points, _normals(residuals, face, points)).values()
-    return all(float(value.abs().max()) <= relative * size + absolute for value in values)
+    values = residuals.condition(condition, theta, points, _normals(residuals, face, points))
+    of = residuals.scales.of
+    return all(float(v.abs().max()) <= _loose(v)[0] * of(condition.name, equation) for equation, v in values.items())

@@ -1,0 +1,146 @@
+"""Problems in other units: coordinates, unknowns and equations multiplied by numbers, all else the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kanpinn.geometry import Box, Coordinates
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.problem import output_names
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
+from kanpinn.settings.configuration import Configuration
+
+
+@dataclass(frozen=True)
+class InUnits(Problem):
+    """The problem `whole` posed in x̃ = s x and ũ = c u, its residuals d r; every method asks the whole's own.
+
+    Attributes:
+        whole: The problem.
+        lengths: s of each coordinate.
+        amplitude: c of all unknowns, and of the network's outputs.
+        equations: d of all residuals.
+    """
+
+    whole: Problem
+    lengths: Mapping[str, float] = field(default_factory=dict)
+    amplitude: float = 1.0
+    equations: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__})
+        box = self.whole.domain
+        ends = {name: tuple(self.of(name) * end for end in box.interval(name)) for name in box.names}
+        self.adapt(domain=Box(**ends))
+
+    def of(self, name: str) -> float:
+        return self.lengths.get(name, 1.0)
+
+    def inner(self, p: Coordinates | Point) -> list[Any]:
+        """The whole's coordinates."""
+        return [getattr(p, name) / self.of(name) for name in self.domain.names]
+
+    def factors(self, space: JetSpace, like: Tensor) -> Tensor:
+        """Factors from derivatives by x̃ to those by x, `[C, 1]`."""
+        found = [math.prod(self.of(name) for name in index) for index in space.indices]
+        return torch.tensor(found, dtype=like.dtype)[:, None]
+
+    def inner_jet(self, jet: Jet) -> Jet:
+        return Jet(jet.space, jet.data * self.factors(jet.space, jet.data))
+
+    def built(self, method: Callable[..., Any], p: Coordinates, raw: Coordinates, names: Sequence[str]) -> Any:
+        """The result of the whole's `ansatz` or `exact`, in these units."""
+        jets = [getattr(p, name) for name in self.domain.names]
+        inside = [self.inner_jet(jet) / self.of(name) for jet, name in zip(jets, self.domain.names, strict=True)]
+        given = [self.inner_jet(getattr(raw, name)) / self.amplitude for name in names]
+        found = method(Coordinates(self.domain.names, inside), Coordinates(tuple(names), given))
+        if found is None:
+            return None
+        named = found if isinstance(found, Mapping) else {self.unknowns[0]: found}
+        return {
+            name: Jet(jet.space, jet.data / self.factors(jet.space, jet.data) * self.amplitude)
+            for name, jet in named.items()
+        }
+
+    def point(self, p: Point) -> Point:
+        """The whole's point."""
+        names, space = self.domain.names, JetSpace(self.domain.names, tuple(self.derivatives))
+        fields = {}
+        for unknown in self.unknowns:
+            parts = [getattr(p, f"{unknown}_{''.join(index)}" if index else unknown) for index in space.indices]
+            data = torch.stack(parts)
+            fields[unknown] = Jet(space, data * self.factors(space, data) / self.amplitude)
+        try:
+            normals = torch.stack([getattr(p, f"n_{name}") for name in names], dim=1)
+        except Exception:  # inside there are none
+            normals = None
+        return Point(names, torch.stack(self.inner(p), dim=1), fields, normals)
+
+    def scaled(self, result: Any) -> Any:
+        if isinstance(result, Mapping):
+            return {name: self.equations * value for name, value in result.items()}
+        return self.equations * result
+
+    def residual(self, p: Point) -> Any:
+        return self.scaled(self.whole.residual(self.point(p)))
+
+    def conditions(self) -> list[Condition]:
+        return [self._condition(c) for c in self.whole.conditions()]
+
+    def _condition(self, c: Condition) -> Condition:
+        def residual(*points: Point) -> Any:
+            return self.scaled(c.residual(*map(self.point, points)))
+
+        def support(on: Any) -> Any:
+            name, _, value = on.partition("=") if isinstance(on, str) else (on, "", "")
+            return f"{name}={float(value) * self.of(name)!r}" if value else on
+
+        where = c.where
+        part = None if where is None else lambda p: where(Coordinates(self.domain.names, self.inner(p)))
+        return replace(c, on=tuple(map(support, c.supports)), residual=residual, where=part)
+
+    def inside(self, p: Coordinates) -> Tensor | None:
+        return self.whole.inside(Coordinates(self.domain.names, self.inner(p)))
+
+    def inputs(self, p: Coordinates) -> Sequence[Jet]:
+        return self.whole.inputs(Coordinates(self.domain.names, self.inner(p)))
+
+    def ansatz(self, p: Coordinates, raw: Coordinates) -> Any:
+        return self.built(self.whole.ansatz, p, raw, output_names(self.whole))
+
+    def exact(self, p: Coordinates, raw: Coordinates) -> Any:
+        return self.built(self.whole.exact, p, raw, self.unknowns)
+
+    def reference(self, p: Coordinates) -> Any:
+        found = self.whole.reference(Coordinates(self.domain.names, self.inner(p)))
+        if isinstance(found, Mapping):
+            return {name: self.amplitude * value for name, value in found.items()}
+        return None if found is None else self.amplitude * found
+
+
+UNITS: dict[str, dict[str, float]] = {
+    "given": {},
+    "micrometres": {"length": 1e6, "time": 1e3},
+    "large": {"amplitude": 1e6, "equations": 1e-3},
+    "small": {"amplitude": 1e-12, "equations": 1e9, "length": 1e-9},
+}
+"""Changes of units: factors of lengths, times, unknowns and equations."""
+
+
+def configured(name: str, units: str, *overrides: str) -> Configuration:
+    """The config of a shipped problem in other units; a weight's growth in time is in units of time too."""
+    configuration = validate(compose([f"problem={name}", "threads=1", "output.progress=false", *overrides])[0])
+    setup, change = configuration.setup, UNITS[units]
+    time = change.get("time", 1.0)
+    lengths = {n: time if n == "t" else change.get("length", 1.0) for n in setup.problem.domain.names}
+    problem = InUnits(setup.problem, lengths, change.get("amplitude", 1.0), change.get("equations", 1.0))
+    weighting = replace(setup.weighting, growth=setup.weighting.growth / time)
+    return replace(configuration, setup=replace(setup, problem=problem, weighting=weighting))
