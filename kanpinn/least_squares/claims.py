@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import (
@@ -132,5 +133,6 @@ def _built_in(residuals: Residuals, trial: Trial, outputs: Tensor) -> set[str]:
     """The unknowns that are others than the network's outputs `[C, 1, N, outputs]` at a trial's points."""
     names = output_names(residuals.problem)
     fields = Trial(residuals, trial.points).fields(outputs, trial.points)
-    plain = {name: outputs[:, 0, :, k] for k, name in enumerate(names)}
+    raw = residuals.scales.raw(Jet(residuals.space, outputs)).data
+    plain = {name: raw[:, 0, :, k] for k, name in enumerate(names)}
     return {name for name, jet in fields.items() if name not in plain or not torch.equal(jet.data, plain[name])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -203,7 +204,8 @@ class Objective(LeastSquares):
         if self._inputs is None:  # steps and trial steps meet the same points often before they are drawn anew
             self._inputs = self.backbone.inputs(self.points, space)
         raw = self.backbone.forward(theta, self.points, space, tape, self._inputs)
-        for term, equation, value in self.residuals.rows(self.collocation, self.residuals.rebuilt(raw, self.points)):
+        copied = replace(self.collocation, points=self.points.clone())  # a problem never gets the points themselves
+        for term, equation, value in self.residuals.rows(copied, self.residuals.rebuilt(raw, self.points)):
             yield term, equation, value / self.residuals.scales.of(term.name, equation)
 
     def _weighted(self, theta: Tensor, tape: Tape | None = None) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:

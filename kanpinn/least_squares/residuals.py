@@ -163,7 +163,7 @@ def term_residuals(
 
     def at(where: slice, normals: Tensor | None) -> Point:
         part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
-        return Point(names, points.points[where].clone(), part, normals)  # a problem never gets the points themselves
+        return Point(names, points.points[where], part, normals)
 
     for term in points.terms:
         if term.name == INTERIOR:

@@ -21,7 +21,8 @@ residuals r_i/R_i, all that optimisers see, are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import reduce
 from operator import mul
 from typing import final
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.points import collocation_points
+from kanpinn.least_squares.points import Term, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
@@ -67,7 +68,7 @@ def scales_of(problem: Problem, *, exact: bool) -> Scales:
 
 def rms(values: Tensor) -> float:
     """Root mean square of what is finite; 0 where nothing is."""
-    kept = values[torch.isfinite(values)].abs()
+    kept = values.detach()[torch.isfinite(values)].abs()
     largest = float(kept.max()) if len(kept) else 0.0
     return largest * math.sqrt(float((kept / largest).square().mean())) if largest else 0.0
 
@@ -113,8 +114,7 @@ class _Probe:
         parts: dict[Row, dict[str, list[Tensor]]] = {row: {name: [] for name in names} for row in residuals}
         for trial in self.trials:
             fields = {name: (sizes.get(name, 0.0) * trial.data).requires_grad_() for name in names}
-            jets = {name: Jet(self.space, data) for name, data in fields.items()}
-            for term, equation, value in term_residuals(self.problem, self.conditions, self.points, jets):
+            for term, equation, value in self._rows({name: data + 0.0 for name, data in fields.items()}):
                 for name, slope in zip(names, _slopes(value, fields.values()), strict=True):
                     moved = slope * trial.data
                     places = [moved[:, where] for where in (term.points, term.paired) if where is not None]
@@ -126,34 +126,41 @@ class _Probe:
 
     def _zero(self) -> dict[Row, Tensor]:
         """Return the residuals of unknowns that vanish."""
-        nothing = Jet(self.space, torch.zeros_like(self.trials[0].data))
-        fields = dict.fromkeys(self.problem.unknowns, nothing)
-        with torch.no_grad():
-            rows = list(term_residuals(self.problem, self.conditions, self.points, fields))
-        return {(term.name, equation): value for term, equation, value in rows}
+        nothing = torch.zeros_like(self.trials[0].data)
+        rows = self._rows({name: nothing.clone() for name in self.problem.unknowns})
+        return {(term.name, equation): value.detach() for term, equation, value in rows}
+
+    def _rows(self, fields: Mapping[str, Tensor]) -> Iterator[tuple[Term, str, Tensor]]:
+        """Every equation's term, name and residual `[n]`, for unknowns `[C, N]` that it may change in place."""
+        jets = {name: Jet(self.space, data) for name, data in fields.items()}
+        points = replace(self.points, points=self.points.points.clone())
+        return term_residuals(self.problem, self.conditions, points, jets)
 
     def unknowns(self) -> dict[str, float]:
         """Find V of every unknown; 1 where nothing says how large it is."""
-        known: dict[str, float] = {}
-        least = self._base()
-        while len(known) < len(self.problem.unknowns):
-            candidates: dict[int, dict[str, list[float]]] = {}
-            for row, (b, a) in self.measured(known).items():
-                left = [name for name, slope in a.items() if slope and name not in known]
-                size = _size((b, a), known)
-                # Equations without data determine nothing before the unknowns in them are known.
-                if size and left:
-                    found = candidates.setdefault(len(left), {})
-                    for name in left:
-                        found.setdefault(name, []).append(self._amplitude(row, name, size, size / a[name], known))
-            if not known and least:
-                for name, size in least.items():
+        names, known = self.problem.unknowns, {}
+        while len(known) < len(names):
+            # Where all equations are flat at 0, such as u_x² = 1, sizes are sought from 1 on.
+            candidates = self._candidates(known, 0.0) or self._candidates(known, 1.0)
+            if not known:
+                for name, size in self._base().items():
                     candidates.setdefault(1, {}).setdefault(name, []).append(size)
             if not candidates:
                 break
-            fewest = candidates[min(candidates)]
-            known |= {name: max(sizes) for name, sizes in fewest.items()}
-        return {name: known.get(name, 1.0) for name in self.problem.unknowns}
+            known |= {name: max(sizes) for name, sizes in candidates[min(candidates)].items()}
+        return {name: known.get(name, 1.0) for name in names}
+
+    def _candidates(self, known: Mapping[str, float], start: float) -> dict[int, dict[str, list[float]]]:
+        """Return sizes of unknowns not known yet, by how many of these the equation has; from slopes at some start."""
+        found: dict[int, dict[str, list[float]]] = {}
+        slopes = self.measured({name: known.get(name, start) for name in self.problem.unknowns})
+        for row, part in self.measured(known).items():
+            size = _size(part, known)
+            left = {name: slope for name, slope in slopes[row][1].items() if slope and name not in known}
+            for name, slope in left.items() if size else ():
+                sized = self._amplitude(row, name, size, size / slope, known)
+                found.setdefault(len(left), {}).setdefault(name, []).append(sized)
+        return found
 
     def _amplitude(self, row: Row, name: str, size: float, start: float, known: Mapping[str, float]) -> float:
         """Solve V a(V) = m for V, where a is taken at u = V φ, by secants of log V a over log V."""

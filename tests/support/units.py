@@ -135,12 +135,16 @@ UNITS: dict[str, dict[str, float]] = {
 """Changes of units: factors of lengths, times, unknowns and equations."""
 
 
+def changed(problem: Problem, units: str) -> InUnits:
+    """A problem in units of `UNITS`."""
+    change = UNITS[units]
+    lengths = {n: change.get("time" if n == "t" else "length", 1.0) for n in problem.domain.names}
+    return InUnits(problem, lengths, change.get("amplitude", 1.0), change.get("equations", 1.0))
+
+
 def configured(name: str, units: str, *overrides: str) -> Configuration:
     """The config of a shipped problem in other units; a weight's growth in time is in units of time too."""
     configuration = validate(compose([f"problem={name}", "threads=1", "output.progress=false", *overrides])[0])
-    setup, change = configuration.setup, UNITS[units]
-    time = change.get("time", 1.0)
-    lengths = {n: time if n == "t" else change.get("length", 1.0) for n in setup.problem.domain.names}
-    problem = InUnits(setup.problem, lengths, change.get("amplitude", 1.0), change.get("equations", 1.0))
-    weighting = replace(setup.weighting, growth=setup.weighting.growth / time)
-    return replace(configuration, setup=replace(setup, problem=problem, weighting=weighting))
+    setup, growth = configuration.setup, configuration.setup.weighting.growth / UNITS[units].get("time", 1.0)
+    setup = replace(setup, problem=changed(setup.problem, units), weighting=replace(setup.weighting, growth=growth))
+    return replace(configuration, setup=setup)
