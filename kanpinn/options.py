@@ -19,6 +19,9 @@ T = TypeVar("T")
 _OPTION = "option"
 """Key of a field's metadata."""
 
+_MOST_PARTS = 1000
+"""Entries of a list or a mapping: layers, levels, stages, terms."""
+
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 _WORDS = {
@@ -51,7 +54,9 @@ class Option:
     one_of: tuple[str, ...] = ()
 
     def check(self, annotation: Any, value: Any, key: str) -> None:
-        """Refuse a value of the annotated type that is outside the range; raises UserError."""
+        """Refuse a value of the annotated type that is outside the range, or has too many parts; raises UserError."""
+        if isinstance(value, Mapping | list | tuple) and len(value) > _MOST_PARTS:
+            raise UserError(f"{key}: {len(value):,} values; expected at most {_MOST_PARTS:,}.")
         if isinstance(value, Mapping):
             item = next(get_args(part)[1] for part in _parts(annotation) if _is_mapping(part))
             for name, entry in value.items():

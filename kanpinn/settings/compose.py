@@ -32,6 +32,8 @@ CONFIG_MODULE = "kanpinn.conf"
 CONFIG_PATH = f"pkg://{CONFIG_MODULE}"
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
+LONGEST_OVERRIDE = 10_000
+"""Letters of an override: to read that many takes seconds."""
 
 
 class UserConfigs(SearchPathPlugin):
@@ -126,6 +128,11 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
+        if len(text) > LONGEST_OVERRIDE:
+            raise UserError(
+                f"{shown(text)[:60]}…: {len(text):,} letters; expected at most {LONGEST_OVERRIDE:,}: put a long list "
+                "into a file in ./conf."
+            )
         try:
             parsed.append(parser.parse_override(text))
         except (HydraException, OmegaConfBaseException) as error:

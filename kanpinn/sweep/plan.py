@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,15 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, invalid
+from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, invalid, one_line, say
 from kanpinn.io.lock import held
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.sweep.ledger import Job, Ledger, free_folder
+from kanpinn.sweep.space import MOST_JOBS, amount, count
 from kanpinn.sweep.summary import NAMES, metrics
+
+_NUMBER = re.compile(r"\$\{\s*hydra[.:]job\.(num|id)\s*\}")
+_HERE = "\ue000"
+"""Stands for the job's number in the name of a folder, as long as it has none."""
+_MANY = 200
+_LONGEST = 200
+"""Bytes of a folder's name; file systems take 255, and a hash, a number or an attempt may follow."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Planned:
         overrides: One value each.
         config: Fingerprint of the resolved config; "" if it cannot be composed.
         wrong: Why it cannot.
-        subdir: The folder its config asks for inside the sweep's; "" for the job's number.
+        subdir: The folder inside the sweep's that its config asks for, `_HERE` for its number; "" for just that number.
         chosen: Choices and seed of its config, as far as it can be composed.
     """
 
@@ -42,20 +52,26 @@ class Planned:
     subdir: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
 
+    def folder(self, number: int) -> str:
+        """The folder of a job of this number."""
+        return self.subdir.replace(_HERE, str(number)) or str(number)
+
 
 def combinations(overrides: Sequence[Override]) -> list[tuple[list[str], bool]]:
     """Every combination of swept values, the last key fastest, and if at most one differs from the first.
 
-    Raises UserError if a sweep is not a list of values.
+    Raises UserError if a sweep is not a list of values, or there are too many combinations.
     """
-    columns = []
-    for override in overrides:
-        if not override.is_sweep_override():
-            columns.append([str(override.input_line)])
-        elif override.is_discrete_sweep():
-            columns.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
-        else:
-            raise UserError(f"{override.input_line}: this kind of sweep is for kanpinn tune; list the values.")
+    counts = {override.key_or_group: count(override) for override in overrides}
+    if (jobs := math.prod(counts.values())) > MOST_JOBS:
+        told = " × ".join(f"{found} of {key}" for key, found in counts.items() if found > 1)
+        raise UserError(f"kanpinn solve -m: {amount(jobs)} jobs ({told}); expected at most {MOST_JOBS:,}.")
+    columns = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in overrides
+    ]
     first = [column[0] for column in columns]
     made = [list(combination) for combination in itertools.product(*columns)]
     return [(words, sum(a != b for a, b in zip(words, first, strict=True)) <= 1) for words in made]
@@ -67,8 +83,10 @@ def planned_jobs(own: Sequence[Override], steering: Sequence[str]) -> list[Plann
     A value that is wrong by itself is a mistake in the call; values that only do not go together cost their job alone.
     """
     default = not any(text.lstrip("+").startswith("hydra.sweep.subdir=") for text in steering)
-    plan = []
-    for words, simple in combinations(own):
+    plan, made = [], combinations(own)
+    if len(made) > _MANY:
+        say(f"{len(made):,} jobs: checking every one before the first begins")
+    for words, simple in made:
         chosen: dict[str, Any] = {}
         try:
             cfg, _ = compose(words)
@@ -84,7 +102,7 @@ def planned_jobs(own: Sequence[Override], steering: Sequence[str]) -> list[Plann
     taken: dict[str, Planned] = {}
     for planned in plan:
         other = taken.setdefault(planned.subdir, planned)
-        if planned.subdir and other is not planned:
+        if planned.subdir and _HERE not in planned.subdir and other is not planned:
             raise UserError(
                 f"hydra.sweep.subdir={planned.subdir}: the folder of both {' '.join(other.overrides)} and "
                 f"{' '.join(planned.overrides)}; expected one folder per job, such as ${{hydra.job.override_dirname}}."
@@ -102,15 +120,32 @@ def _chosen(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _subdir(overrides: list[str]) -> str:
-    """The folder a job's config asks for; "" where that is its number."""
+    """The folder a job's config asks for, with `_HERE` where its number belongs; parts too long for a file shortened.
+
+    Raises:
+        UserError: If it cannot be made out, or is not inside the sweep's.
+    """
     cfg, _ = compose(overrides, keep_sweep=True, keep_hydra=True)
+    sweep: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     try:
+        with read_write(cfg), open_dict(cfg):
+            cfg.hydra.sweep.subdir = _NUMBER.sub(_HERE, str(sweep["subdir"]))
         name = os.path.normpath(str(cfg.hydra.sweep.subdir))
-    except OmegaConfBaseException:
-        return ""  # made of the job's number, which tells jobs apart
-    if name.startswith(("/", "..")) or name == ".":
-        raise invalid("hydra.sweep.subdir", name, "a folder inside hydra.sweep.dir")
-    return name
+    except OmegaConfBaseException as error:
+        raise UserError(f"hydra.sweep.subdir={sweep['subdir']}: {one_line(error)}") from error
+    if name.startswith(("/", "..")) or name == "." or not name.replace(_HERE, "").isprintable():
+        raise invalid("hydra.sweep.subdir", name.replace(_HERE, "N"), "a folder inside hydra.sweep.dir")
+    return "/".join(map(_shortened, name.split("/")))
+
+
+def _shortened(part: str) -> str:
+    """A part of a path, cut and told apart by a hash where it has more bytes than a file's name may have."""
+    text = part.encode()
+    if len(text) <= _LONGEST:
+        return part
+    kept = text[:_LONGEST].decode(errors="ignore")
+    number = _HERE if _HERE in part and _HERE not in kept else ""
+    return f"{kept}-{hashlib.sha256(text).hexdigest()[:10]}{number}"
 
 
 def fingerprint(resolved: dict[str, Any]) -> str:
@@ -160,11 +195,13 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
             continue
         if job is None:
             number += 1
-            wanted = planned.subdir or str(number)
+            wanted = planned.folder(number)
+            if any(wanted == other.folder for other in jobs):  # "1" and "10" beside "11" and "0"
+                wanted += f"-{number}"
             # A folder that something else lies in is refused when the job starts.
             job = Job(number, wanted if not known else free_folder(ledger.folder, wanted))
         else:
-            job = Job(job.number, free_folder(ledger.folder, planned.subdir or str(job.number)))
+            job = Job(job.number, free_folder(ledger.folder, planned.folder(job.number)))
         job = replace(job, overrides=tuple(planned.overrides), config=planned.config, chosen=planned.chosen)
         if planned.wrong:
             job = replace(job, state="ended", code=EXIT_USER_ERROR, reason=planned.wrong)

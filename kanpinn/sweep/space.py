@@ -15,8 +15,44 @@ if TYPE_CHECKING:
     import optuna
 
 
+MOST_JOBS = 10_000
+"""Combinations of values in a sweep: each is composed and checked before the first begins, some in a second."""
+
 _LISTED = 10_000
 """Points of a finite space up to which those not tried yet are listed."""
+
+
+def count(override: Override) -> int:
+    """Number of values of an override, found without listing them.
+
+    Raises:
+        UserError: If there are none, no end of them, more than `MOST_JOBS`, or it does not say which they are.
+    """
+    if not override.is_sweep_override():
+        return 1
+    sweep = override.value()
+    if not isinstance(sweep, RangeSweep | ChoiceSweep):
+        raise UserError(f"{override.input_line}: this kind of sweep is for kanpinn tune; list the values.")
+    try:
+        found = len(sweep.list) if isinstance(sweep, ChoiceSweep) else _steps(sweep)
+    except (ArithmeticError, ValueError):  # steps of nothing, an end at infinity
+        found = 0
+    if found < 1:
+        raise UserError(f"{override.input_line}: no values, or no end of them; expected range(a,b) with a below b.")
+    if found > MOST_JOBS:
+        raise UserError(f"{override.input_line}: {amount(found)} values; expected at most {MOST_JOBS:,}.")
+    return found
+
+
+def _steps(sweep: RangeSweep) -> int:
+    start, stop, step = sweep.start or 0, sweep.stop or 0, sweep.step
+    whole = all(isinstance(number, int) for number in (start, stop, step))
+    return math.ceil(-((start - stop) // step) if whole else (stop - start) / step)
+
+
+def amount(number: int) -> str:
+    """A whole number in digits a reader can take in."""
+    return f"{number:,}" if number < 10**15 else "more than 10^15"
 
 
 def space(overrides: Sequence[Override]) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -64,9 +100,9 @@ def _distribution(override: Override) -> optuna.distributions.BaseDistribution:
         values = range(int(sweep.start or 0), int(sweep.stop or 0), int(sweep.step))
         if not values:
             raise UserError(f"{override.input_line}: expected range(a,b) with a below b.")
-        low, high = min(values), max(values)
+        low, high = sorted((values[0], values[-1]))
         return IntDistribution(low, high, log=log, step=1 if log else abs(values.step))
-    if isinstance(sweep, ChoiceSweep | RangeSweep):
+    if isinstance(sweep, ChoiceSweep | RangeSweep) and count(override):
         return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
     raise UserError(f"{override.input_line}: not a search space; list values, or give interval(a,b).")
 
@@ -85,14 +121,16 @@ def words_of(parsed: Sequence[Override], values: Mapping[str, Any]) -> list[str]
 
 def points(spanned: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Every point of a space; None for one that is infinite or has more than some thousands."""
-    columns = []
+    columns, size = [], 1
     for distribution in spanned.values():
         if hasattr(distribution, "choices"):
             columns.append(list(distribution.choices))
+            size *= len(distribution.choices)
         elif isinstance(distribution.low, int):
             columns.append(range(distribution.low, distribution.high + 1, distribution.step))
+            size *= (distribution.high - distribution.low) // distribution.step + 1
         else:
             return None
-    if math.prod(map(len, columns)) > _LISTED:
+    if size > _LISTED:
         return None
     return [dict(zip(spanned, values, strict=True)) for values in itertools.product(*columns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,8 +87,9 @@ def open_study(plan: Search, spanned: Mapping[str, Any]) -> optuna.Study:
     """The study of a plan, by a connection of its own; it asks for no point of the space twice."""
     import optuna
 
+    file = (plan.folder / "study.db").absolute()  # in an address %, ?, # and {} would mean something else
     storage = optuna.storages.RDBStorage(
-        f"sqlite:///{(plan.folder / 'study.db').absolute()}", engine_kwargs={"connect_args": {"timeout": 60}}
+        "sqlite:///study.db", engine_kwargs={"creator": lambda: sqlite3.connect(file, 60, check_same_thread=False)}
     )
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if plan.prune else optuna.pruners.NopPruner()
     known = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
