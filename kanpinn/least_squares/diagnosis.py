@@ -36,18 +36,21 @@ def is_minimum(objective: Objective, theta: Tensor) -> bool:
     δ = r(θ(1 ± ε)) − r(θ) for random signs and the machine epsilon ε, and the loss at most `SOLVED` times that of the
     network with zero or random parameters: a flat place far above is a minimum, but no solution.
     """
-    scale = max(objective.plain_loss(torch.zeros_like(theta)), objective.plain_loss(untrained(objective, theta)))
-    if not 0 < scale < math.inf or not objective.plain_loss(theta) <= SOLVED * scale:
-        return False
-    at = theta.detach().requires_grad_(True)
-    residual = objective.residual(at)[0]
-    if not residual.requires_grad:
+    starts = (objective.plain_loss(start) for start in (torch.zeros_like(theta), untrained(objective, theta)))
+    scale = max((loss for loss in starts if math.isfinite(loss)), default=0.0)
+    if not (scale and objective.plain_loss(theta) <= SOLVED * scale):
         return False
     signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], len(theta))).to(theta)
-    with torch.no_grad():
-        moved = objective.residual(theta * (1 + torch.finfo(theta.dtype).eps * signs))[0]
-    (gradient,) = torch.autograd.grad(residual, at, residual.detach(), retain_graph=True)
-    (noise,) = torch.autograd.grad(residual, at, moved - residual.detach())
+    moved = theta * (1 + torch.finfo(theta.dtype).eps * signs)
+    gradient, noise = torch.zeros_like(theta), torch.zeros_like(theta)
+    for piece in objective.pieces(block_rows(objective.size)):
+        at = theta.detach().requires_grad_(True)
+        residual = piece.residual(at)[0]
+        if residual.requires_grad:  # else no unknown occurs in it
+            with torch.no_grad():
+                error = piece.residual(moved)[0] - residual
+            gradient += torch.autograd.grad(residual, at, residual.detach(), retain_graph=True)[0]
+            noise += torch.autograd.grad(residual, at, error)[0]
     return float(gradient.norm()) <= NOISE * float(noise.norm())
 
 

@@ -72,6 +72,7 @@ def _draw(axes: Axes, runs: Sequence[Run], curves: dict, final: bool) -> None:
         colour, dashes = COLOURS[k % len(COLOURS)], _DASHES[k // len(COLOURS) % len(_DASHES)]
         good = np.isfinite(values) & (values > 0)
         ended = "" if run.status in ("converged", "step_limit") else f"  ({run.status.replace('_', ' ')})"
+        ended += "  (doubtful)" if run.flags else ""
         axes.plot(seconds[good], values[good], color=colour, linestyle=dashes, label=plain(f"{run.name}{ended}"))
         last, total = run.error, run.metrics.get("wall_time_s")
         if final and last and np.isfinite(last) and total:

@@ -26,8 +26,7 @@ from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.run.verdict import ADVICE as CAUSES
-from kanpinn.run.verdict import Flag, verdict
+from kanpinn.run.verdict import Flag, Verdict, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.slab_solve import SlabSolve
@@ -83,27 +82,29 @@ def results_of(
     if backbone is not residuals.backbone or residuals.problem is not setup.problem:
         residuals = setup.residuals(backbone)
     fields = solution_fields(residuals, theta, grid)
-    metrics = _metrics(configuration, solver, end, grid.errors(fields), doubts)
+    errors = grid.errors(fields)
+    estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver.slabs)
+    judged = verdict(solver, end, errors[0], estimate, doubts)
+    metrics = _metrics(configuration, solver, end, errors, estimate, judged)
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
-    message = _message(metrics, end, folder)
+    message = _message(metrics, end, judged.advice, folder)
     missing = setup.schedule.slabs - len(solver.slabs)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Results(residuals, theta, metrics, data, message)
 
 
-def _message(metrics: Mapping[str, Any], end: StageEnd, folder: Path | None) -> str:
+def _message(metrics: Mapping[str, Any], end: StageEnd, advice: str, folder: Path | None) -> str:
     """The status in words, with advice that fits its cause."""
     status, limit = metrics["status"], metrics["limited_by"]
     if status == "converged":
         return REASONS[end.reason]
     if status == "step_limit":
-        advice = CAUSES.get(limit.partition(":")[0])
         return f"{limit}; try {advice}" if advice else limit
     resume = RESUME.get(status, "").format(folder=shlex.quote(str(folder))) if folder is not None else ""
-    advice = ADVICE[status].format(resume=resume)
-    return f"{end.message}; {advice}" if end.message else advice
+    text = ADVICE[status].format(resume=resume)
+    return f"{end.message}; {text}" if end.message else text
 
 
 def write_results(results: Results, folder: Path) -> list[OSError]:
@@ -124,16 +125,19 @@ def write_results(results: Results, folder: Path) -> list[OSError]:
 
 
 def _metrics(
-    configuration: Configuration, solver: Solver, end: StageEnd, errors: tuple[Any, Any], doubts: Sequence[Flag]
+    configuration: Configuration,
+    solver: Solver,
+    end: StageEnd,
+    errors: tuple[Any, Any],
+    estimate: Mapping[str, float] | None,
+    judged: Verdict,
 ) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
     resolved, levels = configuration.resolved, solver.record.levels
-    estimate = None if len(solver.slabs) < configuration.setup.schedule.slabs else _estimate(solver.slabs)
-    found = verdict(solver, end, errors[0], estimate, doubts)
     return {
         "schema_version": SCHEMA_VERSION,
-        "status": found.status,
-        "limited_by": found.limited_by,
+        "status": judged.status,
+        "limited_by": judged.limited_by,
         **{group: resolved[group]["name"] for group in ("problem", "backbone", "schedule", "optimizer")},
         "seed": configuration.settings.seed,
         "parameters": solver.network()[0].size,
@@ -142,8 +146,8 @@ def _metrics(
         "relative_l2": _known(errors[0]),
         "linf": errors[1],
         "error_estimate": _known(estimate),
-        "error_estimate_trusted": found.trusted,
-        "warnings": [flag.record() for flag in found.flags],
+        "error_estimate_trusted": judged.trusted,
+        "warnings": [flag.record() for flag in judged.flags],
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],
     }

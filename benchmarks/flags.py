@@ -1,0 +1,69 @@
+"""False flags: status, flags and seconds of default solves over seeds; right solutions must have none.
+
+    python benchmarks/flags.py [--problems poisson burgers] [--seeds 0 1 2] [--set KEY=VALUE …]
+
+One process per run, one thread each, one at a time; the table is printed and written as CSV. Exit code 1 if a run is
+flagged, has failed or has an estimate that is not trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from process import measured
+from sources import ROOT
+from table import PROBLEMS
+
+CSV = ROOT / "outputs" / "benchmarks" / "flags.csv"
+COLUMNS = ("problem", "seed", "status", "flags", "trusted", "limited_by", "relative_l2", "error_estimate", "seconds")
+
+
+def solve(problem: str, seed: int, overrides: list[str], limit: float) -> dict[str, object]:
+    """Return one row of the table, by column."""
+    with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
+        words = [f"problem={problem}", f"seed={seed}", "threads=1", "output.figures=false", "output.progress=false"]
+        command = [sys.executable, "-m", "kanpinn", "solve", *words, *overrides, "hydra.run.dir=run"]
+        cost = measured(command, Path(temporary), limit)
+        try:
+            metrics = json.loads((Path(temporary) / "run" / "metrics.json").read_text(encoding="utf-8"))
+        except OSError:
+            complaint = cost.complaint.splitlines() or [""]
+            return dict(zip(COLUMNS, (problem, seed, "failed", complaint[-1], *[None] * 4, cost.wall_s), strict=True))
+    flags = ",".join(dict.fromkeys(flag["kind"] for flag in metrics["warnings"]))
+    sizes = [max((metrics[key] or {}).values(), default=None) for key in ("relative_l2", "error_estimate")]
+    row = (problem, seed, metrics["status"], flags, metrics["error_estimate_trusted"], metrics["limited_by"])
+    return dict(zip(COLUMNS, (*row, *sizes, cost.wall_s), strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Solve the built-in problems with defaults; count their flags.")
+    add = parser.add_argument
+    add("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, metavar="P", help="default: all")
+    add("--seeds", nargs="+", type=int, default=list(range(5)), metavar="N", help="default: 0 1 2 3 4")
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides", help="further overrides")
+    add("--csv", type=Path, default=CSV, help="default: %(default)s")
+    add("--limit", type=float, default=900, help="seconds after which a run is killed (default: %(default)s)")
+    given = parser.parse_args()
+    given.csv.parent.mkdir(parents=True, exist_ok=True)
+    doubtful = 0
+    with given.csv.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        for problem in given.problems:
+            for seed in given.seeds:
+                row = solve(problem, seed, given.overrides, given.limit)
+                table.writerow(row)
+                file.flush()
+                doubtful += bool(row["flags"] or row["status"] == "failed" or row["trusted"] is False)
+                print(*(f"{name}={row[name]}" for name in COLUMNS), flush=True)
+    print(f"{doubtful} of {len(given.problems) * len(given.seeds)} runs are flagged")
+    return 1 if doubtful else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
