@@ -95,7 +95,7 @@ ENDS = {
     "no step that lowers a loss with a bottom": (
         Known(rift=1.0), ["sampler.resample_every=0", "schedule.steps=100"], "step_limit", STALL,
     ),
-    "the same with new points": (Known(rift=1.0), ["schedule.steps=30"], "step_limit", "capacity: "),
+    "the same with new points": (Known(rift=1.0), ["schedule.steps=30"], "step_limit", (STALL, "capacity: ")),
     "a time limit": (
         Known(), ["time_limit_s=0.2", "optimizer=adam", "schedule.steps=100000"], "time_limit", "time: ",
     ),
