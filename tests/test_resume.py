@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +19,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support import child
 
 import kanpinn
+from kanpinn.cli.main import main
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
 from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
@@ -312,6 +315,42 @@ def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="nothing to resume"):
         run.resume(tmp_path / "run")
+
+
+def killed_writing(name: str, text: str, words: Sequence[str]) -> child.Outcome:
+    """Run a solve that is killed, as by kill -9, while it writes a text into a file of that name."""
+
+    def work() -> int:
+        replaced = os.replace
+
+        def replace(source: Any, target: Any) -> None:
+            if Path(target).name == name and text in Path(source).read_text(errors="replace"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            replaced(source, target)
+
+        os.replace = replace
+        return main(["solve", *words])
+
+    return child.run(work)
+
+
+@pytest.mark.parametrize(("name", "text"), [("log.txt", "status:"), ("metrics.json", "")])
+def test_a_run_killed_while_it_writes_a_text_is_whole_after_the_next_resume(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    ended = killed_writing(name, text, [*TINY, "schedule.steps=1", f"hydra.run.dir={folder}"])
+    assert ended.code == -signal.SIGKILL
+    assert list(folder.rglob(f".{name}.*.tmp")) and (folder / ".lock").exists()
+    assert run.resume(folder).metrics["status"] in FINISHED
+    assert not list(folder.rglob("*.tmp")) and not (folder / ".lock").exists()
+    log = (folder / "log.txt").read_text()
+    assert "relative L2 error" in log and "status: step_limit" in log
+    for leftover in (".lock", ".solution.h5.0123abcd.tmp", "checkpoints/.checkpoint_00009.h5.0123abcd.tmp"):
+        (folder / leftover).write_bytes(b"")
+    run.resume(folder)  # finished: nothing but what lies about is changed
+    assert not list(folder.rglob("*.tmp")) and not (folder / ".lock").exists()
+    assert (folder / "log.txt").read_text() == log
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import remove_leftovers
 from kanpinn.io.hdf5 import versions
+from kanpinn.io.lock import NAME as LOCK
 from kanpinn.io.lock import check_folder
 from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
@@ -129,6 +130,7 @@ def resume(
     if finished == "diverged":
         raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
     if finished is not None:
+        _tidy(folder)
         if spoken:
             say(f"{folder}: finished, status {finished}; nothing to resume")
         return load(folder, problem, stored=stored)
@@ -144,6 +146,13 @@ def resume(
             threads = threads or _same_conditions(checkpoint)
         with caller_state(threads):
             return _go_on(configuration, folder, checkpoint, overrides, observers, still_there, spoken)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a process killed after its results were written has left behind, unless another one is at work."""
+    if (folder / LOCK).exists() or any(folder.rglob(".*.tmp")):
+        with suppress(UserError, OSError), held(folder):
+            remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
 
 
 def _go_on(
@@ -215,12 +224,13 @@ def _solve(
             end = replace(end, reason="interrupted", message="")
         context.still_there()
         results = results_of(context.configuration, solver, grid, end, folder, context.doubts)
-        failures = [] if folder is None else write_results(results, folder)
-        failures += [] if unsaved is None else [unsaved]
         shown = None if folder is None else folder.absolute()
+        # Before metrics.json, by which a run is known to be finished: then nothing is missing in its log.
         context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
         for flag in results.metrics["warnings"]:
             context.warn(flag["message"])
+        failures = [] if folder is None else write_results(results, folder)
+        failures += [] if unsaved is None else [unsaved]
         if failures:
             raise failures[0]
         if folder is not None:
