@@ -55,7 +55,7 @@ def explain(overrides: Sequence[str]) -> str:
     for group in GROUPS:
         if group in values:
             lines += ["", f"Keys of {group}={values[group]['name']}:"]
-            for key, words, text in _keys(group, values[group]["name"]):
+            for key, words, text in _keys(group, _class(group, values[group]["name"], values[group])):
                 lines += _line(key, words, text, values)
     return "\n".join(lines)
 
@@ -75,29 +75,34 @@ def choice(group: str, name: str) -> str:
     if group == "experiment":
         return "\n".join(_wrapped(f"experiment={name}", "an experiment chooses the other groups"))
     chosen = values[group]["name"]
-    described = inspect.getdoc(_class(group, chosen)) or ""
+    cls = _class(group, chosen, values[group])
+    described = inspect.getdoc(cls) or ""
     lines = [*textwrap.wrap(described.partition("\n\n")[0], WIDTH), ""]
-    for key, words, text in _keys(group, chosen):
+    for key, words, text in _keys(group, cls):
         lines += _line(key, words, text, values)
     return "\n".join(lines)
 
 
-def _class(group: str, name: str) -> type[Any]:
+def _class(group: str, name: str, values: Mapping[str, Any]) -> type[Any]:
+    from kanpinn.settings.config import problem_as_text
     from kanpinn.settings.discovery import load_problem_class
     from kanpinn.settings.registry import options
 
+    if "equations" in values:
+        return type(problem_as_text(values))
     return load_problem_class(name) if group == "problem" else options(group, name)
 
 
-def _keys(group: str, name: str) -> Iterator[tuple[str, str, str]]:
+def _keys(group: str, cls: type[Any]) -> Iterator[tuple[str, str, str]]:
     """Full key, range and help of every option of a choice; a problem's coefficients by its docstring."""
-    cls = _class(group, name)
     yield from explained(cls, group)
     if group == "problem":
         hints, described = type_hints(cls), _attributes(cls)
         for field in fields(cls):
             above = 0 if field.name in cls.positive else None
             yield f"problem.{field.name}", expected(hints[field.name], Option("", above=above)), described[field.name]
+        if isinstance(getattr(cls, "text", None), Mapping):
+            return
         yield (
             "problem.conditions",
             "one of soft, exact",

@@ -89,6 +89,8 @@ def _description(group: str, name: str, file: Path) -> str:
         return first[2:].strip()
     if group == "problem":
         source = problem_file(_named(file) or name)
+        if any(line.startswith("equations:") for line in lines):
+            return "Equations as text."
         return next(iter(class_docstrings(source).values()), "") if source else "(no Python file found)"
     return _component_docstrings(group).get(_named(file) or name, "")
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "report": "write one HTML page of a run or of a sweep",
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
+    "new": "write a problem file to start from",
 }
 """Commands by name, each a module `kanpinn.cli.<name>` with `run(arguments) -> int`; and what they do."""
 

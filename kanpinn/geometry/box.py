@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from copy import copy
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ class Box(Region):
             return super().__mul__(other)
         if shared := set(self.names) & set(other.names):
             raise UserError(f"{self} * {other}: both have {', '.join(sorted(shared))}")
-        return Box(**{name: box.interval(name) for box in (self, other) for name in box.names})
+        intervals: dict[str, Any] = {name: box.interval(name) for box in (self, other) for name in box.names}
+        return Box(**intervals)
 
     def between(self, name: str, lower: float, upper: float) -> Box:
         """Return the part of it with one coordinate between two values."""

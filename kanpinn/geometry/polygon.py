@@ -108,7 +108,7 @@ def _path(name: str, corners: Array, *, closed: bool = True) -> Piece:
     """Return a piece that runs along corners `[n, 2]`, the domain on its left."""
     starts = corners if closed else corners[:-1]
     steps = (np.roll(corners, -1, axis=0) if closed else corners[1:]) - starts
-    lengths = np.linalg.norm(steps, axis=1)
+    lengths = np.sqrt(np.square(steps).sum(axis=1))
     ends = np.cumsum(lengths)
     outward = np.stack([steps[:, 1], -steps[:, 0]], axis=1) / lengths[:, None]
 

@@ -15,6 +15,7 @@ from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform
 from kanpinn.pde import Problem
+from kanpinn.pde.text_problem import text_problem
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.described import OBJECT, described_problem
 from kanpinn.settings.discovery import choices, load_problem_class
@@ -190,6 +191,8 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
             f"problem.name={values['name']}: the class {values[OBJECT]} is in no file of ./problems; give the object, "
             f"as in kanpinn.load(folder, problem={values['name']}(…))"
         )
+    if "equations" in values:
+        return problem_as_text(values), "soft"
     cls = given or load_problem_class(values["name"])
     coefficients = [item.name for item in fields(cls)]
     clash = sorted(set(coefficients) & set(_RESERVED))
@@ -208,6 +211,12 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
             "valid choices: soft."
         )
     return build(cls, coefficients_given, "problem"), conditions
+
+
+def problem_as_text(values: Mapping[str, Any]) -> Problem:
+    """Return the problem whose equations a config holds as text; raises UserError where it does not parse."""
+    conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
+    return text_problem(values["name"], {key: value for key, value in values.items() if key not in ("name", "tuned")})
 
 
 def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "exact"]:

@@ -113,7 +113,16 @@ def read_yaml(file: Path) -> DictConfig:
         raise UserError(f"{name}: {one_line(error)}") from error
     if not isinstance(config, DictConfig) or isinstance(root, yaml.ScalarNode):
         raise UserError(f"{name}: expected keys and values, such as 'name: kan'.")
-    return config
+    return OmegaConf.create(_with_words(OmegaConf.to_container(config, resolve=False)))
+
+
+def _with_words(value: Any) -> Any:
+    """Put back the key `on`, which YAML 1.1 takes for true."""
+    if isinstance(value, list):
+        return [_with_words(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {"on" if key is True else key: _with_words(part) for key, part in value.items()}
 
 
 def _expanded(node: yaml.Node, known: dict[int, int], entered: set[int]) -> int:

@@ -1,0 +1,295 @@
+"""Formulas as text: read by a list of what is allowed, differentiated by SymPy, evaluated on tensors; never run."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from kanpinn.errors import UserError, nearest, needed
+from kanpinn.jets.indices import index_of
+from kanpinn.pde.formula_values import TENSORS, TORCH, value
+
+LONGEST = 4000
+"""Letters that a formula may have."""
+
+MOST_POWER = 64
+"""Largest power that a formula may hold."""
+
+_FUNCTIONS = {**{name: name for name in TORCH}, "abs": "Abs", "min": "Min", "max": "Max"}
+"""Functions of numbers by their names in a formula; their names in SymPy."""
+
+_COUNTS = {"atan2": (2, 2), "min": (2, 9), "max": (2, 9)}
+"""Fewest and most arguments of a function, where it is not one."""
+
+_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_FIELDS = {
+    "laplace": "laplace(u): sum of second derivatives in space",
+    "grad": "grad(u): vector of first derivatives in space",
+    "div": "div((a, b)): divergence of a vector",
+    "dot": "dot(a, b): scalar product of two vectors",
+    "d": "d(a, x): derivative of anything",
+    "where": "where(x < 0, a, b): a where the comparison holds, else b",
+}
+"""Functions of fields, and how they are written."""
+
+
+@final
+@dataclass(frozen=True)
+class Names:
+    """Names that a problem's formulas may use.
+
+    Attributes:
+        coordinates: Its coordinates; all but t are space.
+        unknowns: Its unknown functions.
+        coefficients: Its numbers.
+    """
+
+    coordinates: tuple[str, ...]
+    unknowns: tuple[str, ...] = ()
+    coefficients: tuple[str, ...] = ()
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """Coordinates but for the time t."""
+        return tuple(name for name in self.coordinates if name != "t")
+
+
+@final
+@dataclass(frozen=True)
+class Formula:
+    """A formula, ready to be evaluated.
+
+    Attributes:
+        expression: SymPy's expression.
+        coordinate: Some coordinate, which tells the number of points.
+        derivatives: Derivatives of unknowns that it holds, such as "x_x" and "t".
+    """
+
+    expression: Any
+    coordinate: str
+    derivatives: frozenset[str]
+
+    def __call__(self, p: Any, coefficients: Mapping[str, float]) -> Tensor:
+        """Return its value `[N]` at points that hold coordinates, and unknowns if it has some, by name."""
+        found = value(self.expression, p, coefficients, {})
+        like = getattr(p, self.coordinate)
+        return found.expand_as(like) if isinstance(found, Tensor) else torch.full_like(like, found)
+
+
+def formula(text: str, names: Names, where: str) -> Formula:
+    """Read a formula or, with one "=" in it, the difference of the two sides of an equation.
+
+    Args:
+        text: The text, such as "u_t = nu*laplace(u)".
+        names: Names it may use.
+        where: Key it stands under, for messages.
+
+    Raises:
+        UserError: If it is no formula: what is wrong, and at which letter.
+    """
+    reader = _Reader(str(text), names, where)
+    expression = reader.equation()
+    if not reader.is_number(expression):
+        raise reader.error("is no number; take div, dot or where(…) of it", 0)
+    for part in expression.atoms(reader.sympy.Function):
+        if type(part).__name__ not in (*TENSORS, *names.unknowns, "Piecewise"):
+            raise UserError(f"{where}={text!r}: holds a derivative that is no function ({part})")
+    return Formula(expression, names.coordinates[0], frozenset(reader.derivatives_of(expression)))
+
+
+def number(text: Any, coefficients: Mapping[str, float], where: str) -> float:
+    """Return the value of a formula of numbers and coefficients, such as "2*pi*k"; raises UserError."""
+    names = Names((), (), tuple(coefficients))
+    return float(value(_Reader(str(text), names, where).equation(), None, coefficients, {}))
+
+
+class _Reader:
+    """Reader of one formula: from Python's grammar to SymPy, by a list of what is allowed."""
+
+    def __init__(self, text: str, names: Names, where: str) -> None:
+        self.text, self.names, self.where, self.start = text, names, where, 0
+        self.sympy = needed("sympy", "an equation as text", "formulas")
+        if len(text) > LONGEST:
+            raise UserError(f"{where}: {len(text)} letters; a formula has at most {LONGEST}")
+        coordinates = [self._symbol(name) for name in names.coordinates]
+        self.symbols: dict[str, Any] = dict(zip(names.coordinates, coordinates, strict=True))
+        self.symbols |= {name: self._symbol(name) for name in names.coefficients}
+        self.symbols |= {name: self.sympy.Function(name, real=True)(*coordinates) for name in names.unknowns}
+        self.symbols.setdefault("pi", self.sympy.pi)
+        self.along_normal = False
+
+    def _symbol(self, name: str) -> Any:
+        return self.sympy.Symbol(name, real=True)
+
+    def error(self, message: str, node: ast.AST | int) -> UserError:
+        """Return the error of a part of the text, with its place, counted from 1."""
+        offset = node if isinstance(node, int) else getattr(node, "col_offset", 0)
+        part = "" if isinstance(node, int) else ast.get_source_segment(self.side, node) or ""
+        column = self.start + len(self.side.encode()[:offset].decode(errors="ignore")) + 1
+        return UserError(f"{self.where}={self.text!r}: letter {column}: {part[:40]}{': ' if part else ''}{message}")
+
+    def equation(self) -> Any:
+        """Read both sides; the left one less the right one."""
+        found = [match.start() for match in re.finditer(r"(?<![<>=!])=(?!=)", self.text)]
+        self.side = self.text
+        if len(found) > 1:
+            raise self.error("a second '='; an equation has one", found[1])
+        if not found:
+            return self._side(self.text, 0)
+        left, right = self._side(self.text[: found[0]], 0), self._side(self.text[found[0] + 1 :], found[0] + 1)
+        return _plus(left, _times(-1, right))
+
+    def _side(self, text: str, start: int) -> Any:
+        self.side, self.start = text.lstrip(), start + len(text) - len(text.lstrip())
+        if not self.side.strip():
+            raise self.error("nothing stands here; expected a formula", 0)
+        try:
+            tree = ast.parse(self.side.rstrip(), mode="eval")
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            raise self.error("is no formula here", max((getattr(error, "offset", 1) or 1) - 1, 0)) from None
+        try:
+            return self.read(tree.body)
+        except RecursionError:
+            raise self.error("is nested too deep", 0) from None
+
+    def read(self, node: ast.AST) -> Any:
+        """Turn a part of the tree into SymPy's expression, a tuple of them, or a comparison."""
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return self.sympy.Integer(node.value) if isinstance(node.value, int) else self.sympy.Float(node.value)
+        if isinstance(node, ast.Name):
+            return self._name(node, node.id)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            return _times(-1 if isinstance(node.op, ast.USub) else 1, self.read(node.operand))
+        if isinstance(node, ast.BinOp):
+            return self._operation(node)
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
+            return _COMPARISONS[type(node.ops[0])](self.scalar(node.left), self.scalar(node.comparators[0]))
+        if isinstance(node, ast.BoolOp):
+            kind = self.sympy.And if isinstance(node.op, ast.And) else self.sympy.Or
+            return kind(*(self.read(value) for value in node.values))
+        if isinstance(node, ast.Tuple):
+            return tuple(self.scalar(item) for item in node.elts)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+            return self._call(node, node.func.id)
+        raise self.error("is not known in a formula", node)
+
+    def scalar(self, node: ast.AST) -> Any:
+        """Read what must be a number at every point."""
+        value = self.read(node)
+        if not self.is_number(value):
+            raise self.error("is no number; expected one here", node)
+        return value
+
+    def is_number(self, value: Any) -> bool:
+        """False for vectors and comparisons."""
+        return not (isinstance(value, tuple) or value.is_Relational or getattr(value, "is_Boolean", False))
+
+    def _operation(self, node: ast.BinOp) -> Any:
+        kind = type(node.op)
+        if kind not in _OPERATORS:
+            raise self.error("write ** for powers" if kind is ast.BitXor else "is no operation of a formula", node)
+        left, right = self.read(node.left), self.read(node.right)
+        if kind in (ast.Add, ast.Sub):
+            if _is_vector(left) != _is_vector(right) or len(_parts(left)) != len(_parts(right)):
+                raise self.error("a number and a vector, or vectors of two lengths", node)
+            return _plus(left, right if kind is ast.Add else _times(-1, right))
+        if _is_vector(right) or (_is_vector(left) and kind is ast.Pow):
+            if kind is ast.Mult and not _is_vector(left):
+                return _times(left, right)
+            raise self.error("vectors are added, multiplied by numbers, and taken the dot of", node)
+        if kind is ast.Pow and right.is_number:
+            if abs(right) > MOST_POWER:
+                raise self.error(f"expected a power of at most {MOST_POWER}", node.right)
+            return self.sympy.Float(float(left) ** float(right)) if left.is_number else left**right
+        if kind is ast.Div and right == 0:
+            raise self.error("is divided by 0", node)
+        found = tuple(_OPERATORS[kind](part, right) for part in _parts(left))
+        return found if _is_vector(left) else found[0]
+
+    def _name(self, node: ast.AST, name: str) -> Any:
+        """A coordinate, unknown or coefficient, a derivative, a component of the normal, a derivative along it."""
+        if name in self.symbols:
+            return self.symbols[name]
+        head, _, tail = name.partition("_")
+        if head in self.names.unknowns and tail == "n":
+            self.along_normal = True
+            return self._symbol(name)
+        if head == "n" and tail in self.names.coordinates:
+            return self._symbol(name)
+        if head in self.names.unknowns and tail:
+            try:
+                return self.symbols[head].diff(*(self.symbols[one] for one in index_of(tail, self.names.coordinates)))
+            except ValueError as error:
+                raise self.error(str(error), node) from None
+        known = [*self.symbols, *_FUNCTIONS, *_FIELDS]
+        hint = nearest(name, known)
+        advice = f"; did you mean {hint}?" if hint else ""
+        raise self.error(f"unknown{advice}; names are {', '.join(self.symbols)}", node)
+
+    def _call(self, node: ast.Call, name: str) -> Any:
+        if name in _FUNCTIONS:
+            fewest, most = _COUNTS.get(name, (1, 1))
+            if not fewest <= len(node.args) <= most:
+                raise self.error(f"expected {fewest} argument{'s' if fewest > 1 else ''}", node)
+            return getattr(self.sympy, _FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
+        if name not in _FIELDS:
+            hint = nearest(name, [*_FUNCTIONS, *_FIELDS])
+            raise self.error(f"no such function{f'; did you mean {hint}?' if hint else ''}", node)
+        values = [self.read(one) for one in node.args]
+        space = [self.symbols[one] for one in self.names.space]
+        scalars = [self.is_number(value) for value in values]
+        if name == "laplace" and scalars == [True]:
+            return sum(values[0].diff(x, x) for x in space)
+        if name == "grad" and scalars == [True]:
+            return tuple(values[0].diff(x) for x in space)
+        if name == "div" and scalars == [False] and len(_parts(values[0])) == len(space):
+            return sum(part.diff(x) for part, x in zip(values[0], space, strict=True))
+        if name == "dot" and scalars == [False, False] and len(_parts(values[0])) == len(_parts(values[1])):
+            return sum(a * b for a, b in zip(*values, strict=True))
+        if name == "d" and len(values) > 1 and all(scalars) and set(values[1:]) <= {*self.symbols.values()}:
+            by = [str(value) for value in values[1:]]
+            if all(one in self.names.coordinates for one in by):
+                return values[0].diff(*(self.symbols[one] for one in by))
+        if name == "where" and scalars == [False, True, True] and not isinstance(values[0], tuple):
+            return self.sympy.Piecewise((values[1], values[0]), (values[2], True))
+        raise self.error(f"expected {_FIELDS[name]}", node)
+
+    def derivatives_of(self, expression: Any) -> set[str]:
+        """Derivatives of unknowns in an expression, by coordinates with "_" between them."""
+        found = {"_".join(map(str, one.variables)) for one in expression.atoms(self.sympy.Derivative)}
+        return found | (set(self.names.space) if self.along_normal else set())
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, tuple)
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _plus(left: Any, right: Any) -> Any:
+    return tuple(map(operator.add, left, right)) if isinstance(left, tuple) else left + right
+
+
+def _times(factor: Any, value: Any) -> Any:
+    return tuple(factor * part for part in value) if isinstance(value, tuple) else factor * value

@@ -1,0 +1,315 @@
+"""Problems as text: twins of the shipped ones, what text may say, and what is refused with its place."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kanpinn.backbones import Kan
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.errors import UserError
+from kanpinn.geometry import Coordinates
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.formulas import Names, formula, number
+from kanpinn.pde.text_problem import text_problem
+from kanpinn.settings.discovery import load_problem_class
+
+SQUARE = {"x": [-1, 1], "y": [-1, 1]}
+EDGE = ["x-", "x+", "y-", "y+"]
+TWINS: dict[str, dict] = {
+    "poisson": {
+        "domain": SQUARE,
+        "kx": 1.0,
+        "ky": 1.0,
+        "equations": "laplace(u) = -((kx*pi)**2 + (ky*pi)**2) * sin(kx*pi*x) * sin(ky*pi*y)",
+        "conditions": {"boundary": {"on": EDGE, "equation": "u = sin(kx*pi*x)*sin(ky*pi*y)"}},
+        "reference": {"u": "sin(kx*pi*x)*sin(ky*pi*y)"},
+    },
+    "helmholtz": {
+        "domain": SQUARE,
+        "a1": 1,
+        "a2": 4,
+        "k": 1,
+        "equations": "div(grad(u)) + k**2*u = (k**2 - (a1*pi)**2 - (a2*pi)**2) * sin(a1*pi*x) * sin(a2*pi*y)",
+        "conditions": {"boundary": {"on": "boundary", "equation": "u - sin(a1*pi*x)*sin(a2*pi*y)"}},
+        "reference": {"u": "sin(a1*pi*x)*sin(a2*pi*y)"},
+    },
+    "burgers": {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "nu": 0.01 / math.pi,
+        "equations": "u_t + d(u**2/2, x) = nu*u_xx",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = -sin(pi*x)"},
+            "boundary": {"on": ["x-", "x+"], "equation": "u = 0"},
+        },
+    },
+    "allen_cahn": {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "D": 1e-4,
+        "equations": "u_t = D*laplace(u) + 5*(u - u**3)",
+        "conditions": {"initial": {"on": "t-", "equation": "u = x**2*cos(pi*x)"}, "periodic": {"periodic": "x"}},
+    },
+    "heat": {
+        "domain": {"x": [0, 1], "t": [0, 1]},
+        "alpha": 0.4,
+        "k": 1,
+        "equations": "u_t = alpha*u_xx",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = sin(k*pi*x)"},
+            "boundary": {"on": ["x-", "x+"], "equation": "0 = -u"},
+        },
+        "reference": {"u": "exp(-alpha*(k*pi)**2*t)*sin(k*pi*x)"},
+    },
+    "wave": {
+        "domain": {"x": [0, 1], "t": [0, 1]},
+        "c": 2,
+        "a": 0.5,
+        "m": 4,
+        "equations": "u_tt = c**2*u_xx",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = sin(pi*x) + a*sin(m*pi*x)"},
+            "initial_velocity": {"on": "t-", "equation": "u_t = 0"},
+            "boundary": {"on": ["x-", "x+"], "equation": "u = 0"},
+        },
+        "reference": {"u": "sin(pi*x)*cos(c*pi*t) + a*sin(m*pi*x)*cos(m*c*pi*t)"},
+    },
+    "advection": {
+        "domain": {"x": [0, "2*pi"], "t": [0, 1]},
+        "c": 30.0,
+        "equations": "u_t + c*u_x = 0",
+        "conditions": {"initial": {"on": "t-", "equation": "u = sin(x)"}, "periodic": {"periodic": "x"}},
+        "reference": {"u": "sin(x - c*t)"},
+    },
+    "kdv": {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "delta": 0.022,
+        "equations": "u_t + u*u_x + delta**2*u_xxx = 0",
+        "conditions": {"initial": {"on": "t-", "equation": "u = cos(pi*x)"}, "periodic": {"periodic": "x"}},
+    },
+    "poisson_nd": {
+        "domain": {one: [0, 1] for one in "xyzwv"},
+        "k": 1,
+        "equations": "laplace(u) + 5*(k*pi)**2 * sin(k*pi*x)*sin(k*pi*y)*sin(k*pi*z)*sin(k*pi*w)*sin(k*pi*v) = 0",
+        "conditions": {"boundary": {"on": "boundary", "equation": "u = 0"}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_of_a_shipped_problem_has_its_residuals(name: str) -> None:
+    ours, twin = load_problem_class(name)(), text_problem(name, TWINS[name])
+    assert (twin.domain.names, twin.domain.lower, twin.domain.upper) == (
+        ours.domain.names,
+        ours.domain.lower,
+        ours.domain.upper,
+    )
+    intervals = dict(zip(ours.domain.names, zip(ours.domain.lower, ours.domain.upper, strict=True), strict=True))
+    backbone = Kan(width=[3], degree=5, grid=3).build(Embedding(intervals), len(ours.unknowns))
+    theta = backbone.initial(np.random.default_rng(1)) * 2
+    a, b = (Residuals(problem, backbone) for problem in (ours, twin))
+    unit = torch.from_numpy(np.random.default_rng(2).random((40, len(ours.domain))))
+    lower, upper = torch.tensor(ours.domain.lower), torch.tensor(ours.domain.upper)
+    points = lower + unit * (upper - lower)
+    (expected,), (found,) = a.interior(theta, points).values(), b.interior(theta, points).values()
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
+    assert [c.name for c in ours.conditions()] == [c.name for c in twin.conditions()]
+    for left, right in zip(ours.conditions(), twin.conditions(), strict=True):
+        assert len(ours.domain.support(left.supports[0])) == 1
+        if left.periodic:
+            assert right.periodic == left.periodic
+            continue
+        normals = torch.zeros_like(points)
+        for key, value in a.condition(left, theta, points, normals).items():
+            other = b.condition(right, theta, points, normals)[key]
+            assert torch.allclose(other.abs(), value.abs(), rtol=1e-12, atol=1e-12)
+    if "reference" in TWINS[name]:
+        p = Coordinates(ours.domain.names, points.unbind(1))
+        assert torch.allclose(twin.reference(p)["u"], ours.reference(p), rtol=1e-12, atol=1e-13)
+
+
+class At:
+    """Values by name."""
+
+    def __init__(self, **values: list[float]) -> None:
+        for name, value in values.items():
+            setattr(self, name, torch.tensor(value, dtype=torch.float64))
+
+
+NAMES = Names(("x", "y", "t"), ("u", "v"), ("k",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2*k + 1", 7.0),
+        ("u_x*v - u_t/k", 0.5 * 5 - 4 / 3),
+        ("dot((u, v), grad(u))", 2 * 0.5 + 5 * 0.25),
+        ("d(u*v, x)", 0.5 * 5 + 2 * 6),
+        ("div(u*grad(v))", 0.5 * 6 + 2 * 9 + 0.25 * 8 + 2 * 7),
+        ("where(x < 1 and y > 0, u, v)", 2.0),
+        ("where(x >= 1, u, where(y > 5, 1, v))", 5.0),
+        ("max(x, y, 0.4) + min(u, 1)", 1.7),
+        ("abs(-u)**1.5 + sqrt(4*v)", 2**1.5 + 20**0.5),
+        ("atan2(y, x) + erf(x) + sign(-u)", math.atan2(0.7, 0.3) + math.erf(0.3) - 1),
+        ("exp(k) + sin(pi/6)", math.exp(3) + 0.5),
+        ("u_n - n_x", 11 - 0.6),
+        ("laplace(v) = u", 9 + 7 - 2),
+        ("x = 2", 0.3 - 2),
+        ("3", 3.0),
+        ("-(u, v) and 1" if False else "dot(-(u, v), (1, 1))", -7.0),
+    ],
+)
+def test_formulas_have_their_values(text: str, expected: float) -> None:
+    point = At(
+        x=[0.3],
+        y=[0.7],
+        t=[0.1],
+        u=[2.0],
+        v=[5.0],
+        u_x=[0.5],
+        u_y=[0.25],
+        u_t=[4.0],
+        v_x=[6.0],
+        v_y=[8.0],
+        v_x_x=[9.0],
+        v_y_y=[7.0],
+        u_n=[11.0],
+        n_x=[0.6],
+    )
+    assert formula(text, NAMES, "here")(point, {"k": 3.0}).tolist() == pytest.approx([expected])
+
+
+def test_the_derivatives_that_are_needed_are_found() -> None:
+    assert formula("u_xy + laplace(v*u)", NAMES, "").derivatives == {"x_y", "x_x", "y_y", "x", "y"}
+    assert formula("v_n", NAMES, "").derivatives == {"x", "y"}
+    assert formula("u", NAMES, "").derivatives == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("u_xz = 0", r"letter 1: u_xz: derivative 'xz' is not made of the coordinates x, y, t"),
+        ("u + w", r"letter 5: w: unknown"),
+        ("sin(x) + sinn(y)", r"letter 10: sinn\(y\): no such function; did you mean sinh\?|did you mean sin\?"),
+        ("u = v = 0", "letter 7: a second '='"),
+        ("u ==0", "letter 1: u ==0: is not known"),
+        ("u^2", r"letter 1: u\^2: write \*\* for powers"),
+        ("u =", "letter 4: nothing stands here"),
+        ("", "letter 1: nothing stands here"),
+        ("u +* v", "letter 4: is no formula"),
+        ("u_x = (", "letter 7: is no formula"),
+        ("grad(u)", "is no number"),
+        ("grad(u) + 1", "letter 1: .*a number and a vector"),
+        ("grad(u)*grad(v)", "vectors are added"),
+        ("dot(grad(u), (1, 2, 3))", "expected dot"),
+        ("div(u)", r"expected div\(\(a, b\)\)"),
+        ("sin(u, v)", "expected 1 argument"),
+        ("u < v", "is no number"),
+        ("1/0", "divided by 0"),
+        ("9**9**9", "power of at most 64"),
+        ("u.real", "letter 1: u.real: is not known"),
+        ("__import__('os')", "no such function"),
+        ("(lambda: 1)()", "is not known"),
+        ("[u for u in v]", "is not known"),
+        ("u if x else v", "is not known"),
+        ("'text'", "is not known"),
+        ("sin(x=1)", "is no formula"),
+        ("d(sign(u), x)", "holds a derivative that is no function"),
+        ("(" * 300 + "u" + ")" * 300, "is no formula|too deep"),
+        ("u" + "+u" * 3000, "a formula has at most"),
+    ],
+)
+def test_text_that_does_not_parse_is_refused_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refused:
+        formula(text, NAMES, "problem.equations.heat")
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("problem.equations.heat")
+
+
+def test_numbers_may_be_formulas_of_coefficients() -> None:
+    assert number("2*pi*k", {"k": 0.5}, "here") == pytest.approx(math.pi)
+    with pytest.raises(UserError, match="u: unknown"):
+        number("2*u", {"k": 0.5}, "here")
+
+
+PLATE = {
+    "domain": "Box(x=[-1, 1], y=[-1, 1]) - Disk([0, 0], radius=R, name='hole')",
+    "R": 0.5,
+    "equations": {"heat": "laplace(u) = 1"},
+    "conditions": {"edge": {"on": ["x-", "x+", "y-", "y+"], "equation": "u = 0"}},
+}
+
+
+def test_a_domain_follows_its_coefficients() -> None:
+    from dataclasses import replace
+
+    problem = text_problem("plate", PLATE)
+    assert problem.domain.piece("hole").chart.measure == pytest.approx(math.pi)
+    assert replace(problem, R=0.25).domain.piece("hole").chart.measure == pytest.approx(math.pi / 2)
+    assert problem.derivatives == ("x_x", "y_y")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"domain": None}, "problem.domain: missing"),
+        ({"equations": {}}, "problem.equations: missing"),
+        ({"domain": "Disk("}, "problem.domain='Disk\\('.*is no region here"),
+        ({"domain": "Disc(radius=1)"}, "region=Disc: unknown. Did you mean 'Disk'"),
+        ({"domain": "Disk(radius=1, colour=2)"}, "colour"),
+        ({"domain": "Disk(radius=S)"}, "S: unknown"),
+        ({"domain": "open('/etc/passwd')"}, "region=open: unknown"),
+        ({"domain": "1 + 2"}, "is no region"),
+        ({"domain": {"x": [0, 1, 2]}}, "problem.domain.x=.*two numbers"),
+        ({"unknowns": ["x"]}, "the name x has two meanings"),
+        ({"y": 1.0}, "the name y has two meanings"),
+        ({"k": "fast"}, "problem.k=fast: expected a number"),
+        ({"reference": {"w": "1"}}, "problem.reference.w=1: unknown key"),
+        ({"conditions": {"edge": {"on": "x-"}}}, "problem.conditions.edge.equation: missing"),
+        ({"conditions": {"edge": {"at": "x-", "equation": "u"}}}, "problem.conditions.edge.at=x-: unknown key"),
+        ({"conditions": {"edge": "u = 0"}}, "problem.conditions.edge=u = 0: expected on and equation"),
+        ({"conditions": {"edge": {"periodic": "z"}}}, "periodic=z: unknown"),
+        ({"conditions": {"edge": {"on": {"q": [1]}, "equation": "u"}}}, "problem.conditions.edge.on=q: unknown"),
+        ({"equations": {"heat": ["u"]}}, "problem.equations.heat=.*expected a formula as text"),
+    ],
+)
+def test_a_problem_that_is_none_is_refused_by_key(changed: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refused:
+        text_problem("plate", {**PLATE, **changed})
+    assert "\n" not in str(refused.value)
+
+
+FEW = ("threads=1", "schedule.levels=1", "schedule.steps=4", "output.figures=false", "output.points=9")
+
+
+@pytest.mark.parametrize("python", [(), ("--python",)], ids=["text", "python"])
+def test_a_new_problem_solves_as_it_stands(kanpinn, folder: Path, python: tuple[str, ...]) -> None:
+    assert kanpinn("new", "plate", *python).code == 0
+    assert kanpinn("solve", "problem=plate", *FEW, "problem.k=3", "hydra.run.dir=run").code == 0
+    (folder / "points.csv").write_text("x,y\n-0.5,0.5\n")
+    done = kanpinn("evaluate", "run", "--points", "points.csv")
+    assert done.code == 0
+    assert done.out.startswith("x,y,u\n-0.5,0.5,")
+    assert "problem.k" in kanpinn("list", "problems", "plate").out
+    again = kanpinn("new", "plate")
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert "is there already" in again.err
+
+
+def test_mistakes_in_a_file_of_text_are_one_line(kanpinn, folder: Path) -> None:
+    (folder / "conf" / "problem").mkdir(parents=True)
+    text = "name: ring\ndomain: Disk()\nequations: {heat: laplace(u) = exp(-xx)}\n"
+    text += "conditions: {rim: {on: rim, equation: u}}\n"
+    (folder / "conf" / "problem" / "ring.yaml").write_text(text)
+    done = kanpinn("solve", "problem=ring", *FEW)
+    assert done.code == 2
+    assert "problem.equations.heat=" in done.err
+    assert "letter 19: xx: unknown" in done.err
+    (folder / "conf" / "problem" / "ring.yaml").write_text(text.replace("-xx", "-x"))
+    done = kanpinn("solve", "problem=ring", *FEW)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "condition rim: on=rim: unknown. Valid choices: disk" in done.err
