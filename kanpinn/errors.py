@@ -100,15 +100,10 @@ def printable(text: str) -> str:
 
 
 def nearest(key: str, valid: Iterable[str], others: Iterable[str] = ()) -> str | None:
-    """The full dotted key most like `key`.
+    """The full dotted key most like `key`, or None if none is alike.
 
-    Args:
-        key: The full dotted key the user gave.
-        valid: Last parts that would have been valid in its place.
-        others: Full dotted keys elsewhere, for a key written in the wrong place; they count a little less.
-
-    Returns:
-        The nearest key, or None if none is alike.
+    Valid are last parts in its place; others are full dotted keys elsewhere, for a key written in the wrong place, and
+    count a little less.
     """
     prefix, dot, last = key.rpartition(".")
     scored = [(_likeness(last, name), f"{prefix}{dot}{name}") for name in valid]
@@ -122,13 +117,10 @@ def _likeness(word: str, other: str) -> float:
 
 
 def unknown_key(key: str, value: Any, valid: Iterable[str], others: Iterable[str] = ()) -> UserError:
-    """Build the error for a key that does not exist, nearest valid one first.
+    """Build the error for a full dotted key that does not exist, nearest valid one first.
 
-    Args:
-        key: The full dotted key the user gave.
-        value: Its value.
-        valid: The keys that would have been valid in its place, without the dotted prefix.
-        others: Full dotted keys elsewhere in the config, for a key written in the wrong place.
+    Valid keys are those in its place, without the dotted prefix; others full dotted keys elsewhere in the config, for
+    a key written in the wrong place.
     """
     prefix = key.rpartition(".")[0]
     names = sorted(valid)

@@ -43,8 +43,7 @@ from kanpinn.plots.frames import frames
 from kanpinn.plots.history import coarse_steps, level_changes
 from kanpinn.plots.slices import relative_l2_slices
 from kanpinn.plots.spectrum import banded, shown_visits
-from kanpinn.plots.style import relative_l2
-from kanpinn.plots.text import axis_label, formula, number
+from kanpinn.plots.style import axis_label, formula, number, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -22,7 +22,7 @@ from kanpinn.io.lock import run_lock
 from kanpinn.settings.compose import LAUNCHERS, parse, quoted
 from kanpinn.sweep.job import _run
 from kanpinn.sweep.launch import SweepOptions, at_a_time, cores, threads
-from kanpinn.sweep.ledger import Job, Ledger, birth, free_folder
+from kanpinn.sweep.ledger import Job, Ledger, at_work, birth, free_folder
 from kanpinn.sweep.plan import combinations
 
 TINY = [
@@ -350,14 +350,14 @@ def test_a_job_taken_over_by_another_process_keeps_that_ones_record(tmp_path):
 
 def test_a_job_on_another_machine_runs_while_its_folder_is_locked(tmp_path):
     ledger, job = Ledger(tmp_path), Job(0, "0", state="running", host="elsewhere", process=1, birth="1")
-    assert not ledger.at_work(job)
+    assert not at_work(ledger.folder, job)
     (tmp_path / "0").mkdir()
     with run_lock(tmp_path / "0"):
-        assert ledger.at_work(job)
-        assert not ledger.at_work(replace(job, state="ended"))
-    assert not ledger.at_work(job)
+        assert at_work(ledger.folder, job)
+        assert not at_work(ledger.folder, replace(job, state="ended"))
+    assert not at_work(ledger.folder, job)
     (tmp_path / "0" / ".lock").touch()  # left behind by a process that was killed
-    assert not ledger.at_work(job)
+    assert not at_work(ledger.folder, job)
 
 
 def test_the_newest_sweep_of_the_same_overrides_is_found_again(kanpinn, recorded_run, folder):

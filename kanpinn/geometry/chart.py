@@ -87,11 +87,8 @@ class Chart:
     def kept(self, parameters: Array, weights: Array) -> tuple[Array, Array]:
         """Map the nodes `[N, k]` of a quadrature rule, without those that the part rejects.
 
-        Returns:
-            The points left `[M, d]` and their weights `[M]`, scaled to sum to the measure.
-
-        Raises:
-            UserError: If none is left.
+        Gives the points left `[M, d]` and their weights `[M]`, scaled to sum to the measure; raises UserError if none
+        is left.
         """
         points = self.points(parameters)
         if self.part is None:

@@ -41,17 +41,10 @@ def write_array(
     scales: Sequence[h5py.Dataset] = (),
     label: tuple[str, str] | None = None,
 ) -> h5py.Dataset:
-    """Write one array with what netCDF readers need: scales on its axes, `long_name`, `units`.
+    """Write one array with what netCDF readers need: a scale on each axis, or none, `long_name`, `units`.
 
-    Args:
-        group: Its place.
-        name: Its name; slashes make groups.
-        values: Numbers, booleans or strings, any shape.
-        scales: One dimension scale per axis, or none.
-        label: Long name and units.
-
-    Raises:
-        ValueError: If a scale's length differs from the axis it is meant for.
+    The values are numbers, booleans or strings of any shape; slashes in the name make groups. Raises ValueError if a
+    scale's length differs from the axis it is meant for.
     """
     array = np.asarray(values)
     kind: dict[str, Any] = {}

@@ -71,10 +71,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_leftovers(folder: str | os.PathLike[str], names: Sequence[str], age_s: float) -> None:
     """Remove what `atomic_path` was writing in a folder, or below it, when its process was killed.
 
-    Args:
-        folder: The folder.
-        names: Patterns of files that no process is writing now.
-        age_s: Seconds since the last change after which a file of another name goes too.
+    The names are patterns of files that no process is writing now; a file of another name goes so many seconds after
+    its last change.
     """
     for file in Path(folder).rglob(".*.tmp"):
         written = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", file.name)

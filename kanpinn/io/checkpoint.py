@@ -26,14 +26,9 @@ LARGEST_META = 64 * 2**20
 def write_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write a checkpoint in one atomic step, with a checksum over all it holds.
 
-    Args:
-        path: The file.
-        arrays: Numbers or booleans of any shape, by slash paths such as "optimizer/damping".
-        meta: Whatever else restores the run; anything JSON can hold, and NaN and infinities, which stay as they are.
-
-    Raises:
-        TypeError: If an array is not of numbers or booleans, or something in `meta` has no JSON form.
-        ValueError: If the JSON is larger than is read again.
+    The arrays are numbers or booleans of any shape, by slash paths such as "optimizer/damping"; the rest is anything
+    JSON can hold, and NaN and infinities, which stay as they are. Raises TypeError for anything else, ValueError if
+    the JSON is larger than is read again.
     """
     text = json.dumps(jsonable(meta, finite=False), ensure_ascii=False).encode()
     if len(text) > LARGEST_META:

@@ -49,18 +49,11 @@ def versions() -> dict[str, str]:
 def new_file(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
     """Give an HDF5 file that appears at `path`, in one atomic step, when the block ends without an exception.
 
-    The HDF5 library never learns of a failed write: after one (a full disk) it may abort the process when its handle is
-    closed. It writes through `_Unfailing`, which keeps the exception until the file is closed.
+    The HDF5 library never learns of a failed write: after one (a full disk) it may abort the process when its handle
+    is closed. It writes through `_Unfailing`, which keeps the exception until the file is closed.
 
-    Args:
-        path: Place of the file.
-        schema: The file's schema, one of `SCHEMAS`.
-
-    Yields:
-        The open file, with schema, versions and creation time already in its attributes.
-
-    Raises:
-        OSError: If the file could not be written.
+    The open file has its schema, one of `SCHEMAS`, versions and creation time already in its attributes. Raises
+    OSError if it could not be written.
     """
     with atomic_path(path) as temporary, temporary.open("rb+", buffering=0) as raw:
         below = _Unfailing(raw)
@@ -212,15 +205,9 @@ def _open(path: Path, changed: bool) -> tuple[h5py.File, bool]:
 def existing_file(
     path: str | os.PathLike[str], schema: str | None = None, *, changed: bool = False
 ) -> Iterator[h5py.File]:
-    """Open a file of ours for reading.
+    """Open a file of ours for reading, of a schema or any for None.
 
-    Args:
-        path: The file.
-        schema: The schema it must have; None for any of ours.
-        changed: True admits a file that was changed since it was written, to say what is wrong with it.
-
-    Yields:
-        The open file.
+    With `changed` a file is admitted that was changed since it was written, to say what is wrong with it.
 
     Raises:
         UserError: If the file is missing, not HDF5, not ours, newer than this program, truncated, damaged or changed

@@ -24,17 +24,13 @@ _OF_SCALES = ("DIMENSION_LIST", "REFERENCE_LIST")
 
 
 def check(file: h5py.File, size: int, never_read: Callable[[h5py.Dataset], bool]) -> None:
-    """Check everything that a file declares; reads structure only, no values.
+    """Check everything that a file of so many bytes declares; reads structure only, no values.
 
-    Args:
-        file: The open file.
-        size: The file's bytes on disk.
-        never_read: Tells whether a dataset without stored values is one that nobody reads.
+    Datasets without stored values that are never read may declare any size.
 
-    Raises:
-        ValueError: If the file leads out of itself (external or soft links, external or virtual storage), nests without
-            end, holds objects that are not numbers or text, needs filters that HDF5 does not bring along, or declares
-            sizes out of all proportion to its own.
+    Raises:     ValueError: If the file leads out of itself (external or soft links, external or virtual storage),
+    nests without         end, holds objects that are not numbers or text, needs filters that HDF5 does not bring
+    along, or declares         sizes out of all proportion to its own.
     """
     room = FREE_BYTES + RATIO * size
     for name, item in _objects(file):

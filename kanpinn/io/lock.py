@@ -25,19 +25,11 @@ _HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[Callable[[], None]]:
-    """Hold a run folder for this process, so that no other writes into it.
+    """Hold a run folder, which exists, for this process, so that no other writes into it.
 
-    A file system without locks (some network mounts) is used without one.
-
-    Args:
-        folder: The run folder, which exists.
-
-    Yields:
-        A function that raises UserError if the folder has been removed or replaced since.
-
-    Raises:
-        UserError: If another process holds the folder; names it.
-        OSError: If the folder cannot be written.
+    A file system without locks (some network mounts) is used without one. Yields a function that raises UserError if
+    the folder has been removed or replaced since. Raises UserError, naming it, if another process holds the folder,
+    OSError if the folder cannot be written.
     """
     path = folder / NAME
     descriptor = _locked(path)

@@ -70,16 +70,9 @@ class _Runs:
 
 
 def parts(points: Tensor, supports: Sequence[Support | int], size: int, costs: CostTable) -> list[Tensor] | None:
-    """Points in parts that see few parameters each.
+    """Points `[N, d]` in parts that see few parameters each, by their indices; None where the whole J is less work.
 
-    Args:
-        points: `[N, d]`.
-        supports: Of every layer with parameters; its number of parameters where every point sees them all.
-        size: Number of parameters.
-        costs: Of the device.
-
-    Returns:
-        Indices of the points of each part; None where the dense product is less work.
+    The supports are those of every layer with parameters; its number of parameters where every point sees them all.
     """
     if not any(isinstance(s, Support) for s in supports):
         return None
@@ -118,14 +111,9 @@ def compact(
 ) -> tuple[Tensor, Tensor]:
     """The rows of J at some points without the columns that no one of them sees.
 
-    Args:
-        values: Of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`.
-        supports: As of `parts`, points in the order of `values`.
-        part: The points.
-        columns: From `columns_of`.
-
-    Returns:
-        Which columns, ascending, `[a]`, and the rows there, `[n, a]`, points last in memory.
+    Takes of every layer its Jacobian at the columns at work, `[N, copies, K·length]`, or the whole `[N, size]`, the
+    supports as `parts` does, in the same order, and the columns from `columns_of`. Gives the columns seen, ascending,
+    `[a]`, and the rows there, `[n, a]`, points last in memory.
     """
     places, blocks = [], []
     many = part.stop - part.start

@@ -175,15 +175,9 @@ class NetworkLinearization(Linearization):
         return self._assembled(known, layer.size, pull)
 
     def _assembled(self, known: ForwardPass, size: int, pull: Callable[[Tensor, Tensor, bool], None]) -> Tensor:
-        """The Jacobian `[M, size]` from one backward pass per equation.
+        """The Jacobian `[M, size]` from one backward pass per equation, rows ordered as in the residual.
 
-        Args:
-            known: The forward pass.
-            size: Number of parameters asked for.
-            pull: Writes, from Σ_n r_n, every point's row into `[N, size]`; told whether the graph is needed again.
-
-        Returns:
-            J, rows ordered as in the residual.
+        `pull` writes, from Σ_n r_n, every point's row into `[N, size]`; it is told whether the graph is needed again.
         """
         parts: dict[int, Tensor] = {}
         alone = len(known.passes) == 1 and not self._points.compares

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, new_figure, styled
-from kanpinn.plots.text import formula, heading
+from kanpinn.plots.style import COLOURS, formula, heading, new_figure, styled
 
 _COLUMNS = 8
 _POINTS = 401

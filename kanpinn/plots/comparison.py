@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.compare.comparison import Run
-from kanpinn.plots.style import COLOURS, grid_lines, new_figure, styled
-from kanpinn.plots.text import plain, problem_title
+from kanpinn.plots.style import COLOURS, grid_lines, new_figure, plain, problem_title, styled
 
 _PREFIX = "relative_l2_"
 _WIDE = 20.0  # a logarithmic axis of seconds where the longest run took so many times the shortest

@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.history import coarse_visits
-from kanpinn.plots.style import COLOURS, grid_lines, log_ticks, new_figure, styled
-from kanpinn.plots.text import formula, heading, level_name
+from kanpinn.plots.style import COLOURS, formula, grid_lines, heading, level_name, log_ticks, new_figure, styled
 
 _FULL, _COARSE = COLOURS[0], COLOURS[1]
 _MOST = 60  # visits with their numbers of steps beside them

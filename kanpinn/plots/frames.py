@@ -15,8 +15,7 @@ from PIL import Image
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.maps import solution_figure
-from kanpinn.plots.style import styled
-from kanpinn.plots.text import formula, heading, places, unit
+from kanpinn.plots.style import formula, heading, places, styled, unit
 
 Show = Callable[[int], None]
 """Puts the k-th time of the output grid into a figure."""

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import COLOURS, grid_lines, log_ticks, new_figure, styled
-from kanpinn.plots.text import formula, heading, level_name, plain
+from kanpinn.plots.style import COLOURS, formula, grid_lines, heading, level_name, log_ticks, new_figure, plain, styled
 
 _CROWDED = 0.045  # level labels closer than this share of the axis are left out
 _FEW = 12  # more level changes than this are not marked by lines

@@ -13,17 +13,21 @@ from kanpinn.plots.panels import bar, cuts, image, panels
 from kanpinn.plots.style import (
     COLOURS,
     ERROR,
+    axis_label,
     colours,
     finite,
     fit_horizontally,
+    formula,
+    heading,
     new_figure,
     note_not_finite,
+    number,
     relative_l2,
     solution_colours,
     styled,
     symmetric_limit,
+    with_unit,
 )
-from kanpinn.plots.text import axis_label, formula, heading, number, with_unit
 
 _MARGIN = 0.06  # of the range of values, above and below lines
 

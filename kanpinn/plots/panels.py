@@ -15,8 +15,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from kanpinn.errors import invalid
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import new_figure, note_not_finite
-from kanpinn.plots.text import axis_label, places
+from kanpinn.plots.style import axis_label, new_figure, note_not_finite, places
 
 _SMOOTH_UP_TO = 20_000  # grid points; with more, cells are smaller than the eye minds and smoothing only costs time
 

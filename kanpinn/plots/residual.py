@@ -14,15 +14,18 @@ from kanpinn.plots.panels import Cuts, bar, blank, cuts, frame, image, panels
 from kanpinn.plots.style import (
     COLOURS,
     RESIDUAL,
+    axis_label,
     colours,
     finite,
     fit_horizontally,
+    heading,
     new_figure,
     note_not_finite,
+    number,
+    plain,
     residual_norm,
     styled,
 )
-from kanpinn.plots.text import axis_label, heading, number, plain
 
 _POINTS = "points"  # the panel of collocation points, among names of fields
 

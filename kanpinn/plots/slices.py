@@ -13,15 +13,20 @@ from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.maps import error_of
 from kanpinn.plots.panels import nearest_times
 from kanpinn.plots.style import (
+    axis_label,
     finite,
     fit_horizontally,
+    formula,
+    heading,
     log_ticks,
     new_figure,
     note_not_finite,
+    places,
     relative_l2,
     styled,
+    unit,
+    with_unit,
 )
-from kanpinn.plots.text import axis_label, formula, heading, places, unit, with_unit
 
 
 def relative_l2_slices(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

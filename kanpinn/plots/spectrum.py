@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from kanpinn.io.solution import SolutionFile
-from kanpinn.plots.style import grid_lines, log_ticks, new_figure, styled
-from kanpinn.plots.text import formula, heading, level_name, unit
+from kanpinn.plots.style import formula, grid_lines, heading, level_name, log_ticks, new_figure, styled, unit
 
 _DECADES = 5  # shown below the highest power of the most accurate level
 _SMOOTH_FROM = 24  # wave numbers; more are averaged in bands, else neighbours that differ by parity fill the panel

@@ -22,6 +22,8 @@ CHUNK = 8192
 """Points evaluated at once."""
 MOST_CALLS = 60_000
 """Evaluations of the right-hand side before giving up; sound coefficients need 2,000 to 10,000."""
+T_BREAKS = np.concatenate([[0.0], 0.5 ** np.arange(21.0, 3, -1), np.arange(1, 9) / 8])
+"""Pieces halved towards t = 0, where v varies as t^(3/2), and at most 1/8 long: there are poles at Im t = π/10."""
 Array = NDArray[np.float64]
 
 
@@ -129,7 +131,7 @@ def _solve(diffusion: float, how: Resolution) -> Arrays:
     from scipy.integrate import solve_ivp
     from scipy.sparse import diags
 
-    x_breaks, t_breaks = _x_breaks(how.smallest * math.sqrt(diffusion)), _t_breaks()
+    x_breaks, t_breaks = _x_breaks(how.smallest * math.sqrt(diffusion)), T_BREAKS
     x, mass, laplacian = _spectral_elements(x_breaks, how.degree)
     nodes = torch.from_numpy(x)
 
@@ -190,11 +192,6 @@ def _x_breaks(smallest: float) -> Array:
         if end - breaks[-1] >= smallest and 1 - end >= min(smallest, last) / 2:
             breaks.append(float(end))
     return np.array([*breaks, 1.0])
-
-
-def _t_breaks() -> Array:
-    """Pieces halved towards t = 0, where v varies as t^(3/2), and at most 1/8 long: there are poles at Im t = π/10."""
-    return np.concatenate([[0.0], 0.5 ** np.arange(21.0, 3, -1), np.arange(1, 9) / 8])
 
 
 def _lobatto(degree: int) -> tuple[Array, Array]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kanpinn.io.atomic import atomic_path
 
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -38,8 +38,8 @@ def cached(name: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
     if stored is not None:
         return stored
     arrays = compute()
-    with contextlib.suppress(OSError):
-        _write(path, key, arrays)
+    with contextlib.suppress(OSError), atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{"key": np.array(key), **arrays})
     return arrays
 
 
@@ -53,20 +53,3 @@ def _read(path: Path, key: str) -> Arrays | None:
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zipfile.LargeZipFile):
         return None
     return arrays
-
-
-def _write(path: Path, key: str, arrays: Arrays) -> None:
-    """Write beside, sync, rename: another process sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            contents: dict[str, Any] = {"key": np.array(key), **arrays}
-            np.savez(file, **contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -22,23 +22,14 @@ CONTOUR = 64
 """Points on the circle over which the coefficients of ETDRK4 are averaged."""
 TAIL = 1e-9
 """Largest Fourier and Legendre coefficients at the ends of their series with which a solution is accepted."""
+MODES = 170
+"""Fourier modes at δ = 0.022; solitons are about δ wide, so that their number grows as 1/δ."""
+STEPS = 16384
+"""Time steps, a power of two."""
+TIME_DEGREE = 16
+"""Polynomial degree of the stored pieces in t; the reference is then right to 1e-9 for δ ≥ 0.02, 2e-8 at 0.01."""
 Array = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """Resolution of the reference; the defaults are right to 1e-9 for δ ≥ 0.02, 2e-8 at 0.01.
-
-    Attributes:
-        modes: Fourier modes at δ = 0.022; solitons are about δ wide, so their number grows as 1/δ.
-        steps: Time steps, a power of two.
-        time_degree: Polynomial degree of the stored pieces in t.
-    """
-
-    modes: int = 170
-    steps: int = 16384
-    time_degree: int = 16
 
 
 @dataclass(frozen=True)
@@ -76,34 +67,29 @@ class KdvSolution:
 
 
 @lru_cache(maxsize=8)
-def kdv(delta: float, resolution: Resolution | None = None) -> KdvSolution:
-    """The solution of u_t + u u_x + δ² u_xxx = 0, u(x, 0) = cos πx, 2-periodic in x, for t in [0, 1].
-
-    The default resolution is kept on disk.
+def kdv(delta: float) -> KdvSolution:
+    """The solution of u_t + u u_x + δ² u_xxx = 0, u(x, 0) = cos πx, 2-periodic in x, for t in [0, 1], kept on disk.
 
     Raises:
         UserError: If δ is so large or small that the solution is not resolved.
     """
     delta = float(delta)
-    if resolution is None:
-        key = f"{METHOD}; {Resolution()}; delta={delta!r}"
-        arrays = cached("kdv", key, lambda: _solve(delta, Resolution()))
-    else:
-        arrays = _solve(delta, resolution)
+    key = f"{METHOD}; {MODES} modes, {STEPS} steps, degree {TIME_DEGREE}; delta={delta!r}"
+    arrays = cached("kdv", key, lambda: _solve(delta))
     return KdvSolution(torch.from_numpy(arrays["coefficients"]))
 
 
-def _solve(delta: float, how: Resolution) -> Arrays:
+def _solve(delta: float) -> Arrays:
     """Step in time, keep every spectrum, and fit polynomials in t, on shorter pieces until their series end small."""
-    modes = max(64, math.ceil(how.modes * 0.022 / delta))
-    if modes > 4 * how.modes:
+    modes = max(64, math.ceil(MODES * 0.022 / delta))
+    if modes > 4 * MODES:
         raise _unsolved(delta)
-    spectra = fourier_steps(delta, modes, how.steps)
+    spectra = fourier_steps(delta, modes, STEPS)
     if not np.isfinite(spectra).all() or np.abs(spectra[:, -1]).max() > TAIL:
         raise _unsolved(delta)
     pieces = 32
-    while pieces * how.time_degree**2 <= 2 * how.steps:  # else Chebyshev points fall on one step
-        coefficients = _pieces(spectra, pieces, how.time_degree)
+    while pieces * TIME_DEGREE**2 <= 2 * STEPS:  # else Chebyshev points fall on one step
+        coefficients = _pieces(spectra, pieces, TIME_DEGREE)
         if np.abs(coefficients[:, -1]).sum(1).max() <= TAIL / 10:
             return {"coefficients": coefficients}
         pieces *= 2

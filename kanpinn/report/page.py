@@ -88,7 +88,7 @@ def equation(text: str) -> Markup:
     """Set a line such as `u_t = nu u_xx` in HTML: subscripts, Greek letters; everything in it is escaped."""
     from markupsafe import Markup, escape
 
-    from kanpinn.plots.text import GREEK, NAMES, spelled
+    from kanpinn.plots.style import GREEK, NAMES, spelled
 
     safe = str(escape(text))
     safe = re.sub(rf"(?<![\w&])({NAMES})(?![^\W_])", lambda found: GREEK[found[1]], safe)

@@ -51,7 +51,7 @@ _LEVEL = (
 
 def run_content(path: Path, dpi: int) -> dict[str, Any]:
     """Gather the content of a run's page, from its folder or solution.h5; raises UserError if a file is damaged."""
-    from kanpinn.plots.text import problem_title
+    from kanpinn.plots.style import problem_title
 
     run = read_run(path)
     file = path if path.is_file() else path / "solution.h5"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ _FIXED = (
     "job", "folder", "status", "flags", "reason", "message", "parameters", "loss", "work", "wall_time_s", *_CHOICES
 )  # fmt: skip
 _DONE = ("converged", "step_limit", "time_limit")
+_ERROR = "relative_l2_"
 
 
 def is_sweep(folder: Path) -> bool:
@@ -108,31 +109,9 @@ def _summarised(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as a CSV file ({' '.join(str(error).split())[:100]}).") from error
     header = list(rows[0]) if rows else []
-    swept = [name for name in header if name and name not in _FIXED and not name.startswith(("relative_l2_", "linf_"))]
+    swept = [name for name in header if name and name not in _FIXED and not name.startswith((_ERROR, "linf_"))]
     plain = [name for name in _CHOICES if name in header and len({row[name] for row in rows if row[name]}) > 1]
-    jobs = []
-    for k, row in enumerate(rows):
-        errors = {
-            name.removeprefix("relative_l2_"): value
-            for name in header
-            if name.startswith("relative_l2_") and (value := as_number(row[name])) is not None
-        }
-        jobs.append(
-            {
-                "job": row.get("job") or str(k),
-                "folder": row.get("folder") or "",
-                "problem": row.get("problem") or "",
-                "status": row.get("status") or "unfinished",
-                "flags": row.get("flags") or "",
-                "reason": row.get("reason") or row.get("message") or "",
-                "keys": {key: row.get(key) or "" for key in [*plain, *swept]},
-                "errors": errors,
-                "error": max(errors.values(), default=None),
-                "parameters": _whole(row.get("parameters")),
-                "loss": as_number(row.get("loss")),
-                "seconds": as_number(row.get("wall_time_s")),
-            }
-        )
+    jobs = [_job(k, row, [*plain, *swept]) for k, row in enumerate(rows)]
     keys = [key for key in [*plain, *swept] if len({job["keys"][key] for job in jobs}) > 1]
     return jobs, keys
 
@@ -151,23 +130,39 @@ def _collected(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
         except UserError as error:
             runs.append(Run(path, path.name, {"status": "damaged"}, {}, message=str(error)))
     keys = differing(runs)
-    return [_job(k, run, keys) for k, run in enumerate(runs)], keys
+    rows = [
+        {
+            **{key: str(run.config.get(key, "")) for key in keys},
+            **{f"{_ERROR}{unknown}": value for unknown, value in run.errors().items()},
+            **{name: run.metrics.get(name) for name in ("parameters", "loss", "wall_time_s")},
+            "folder": run.folder.name,
+            "problem": run.problem,
+            "status": run.status,
+            "flags": run.flags,
+            "reason": run.message,
+        }
+        for run in runs
+    ]
+    return [_job(k, row, keys) for k, row in enumerate(rows)], keys
 
 
-def _job(k: int, run: Run, keys: Sequence[str]) -> dict[str, Any]:
+def _job(k: int, row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """A job as the page shows it, from its row of the summary."""
+    known = {name.removeprefix(_ERROR): as_number(row[name]) for name in row if name.startswith(_ERROR)}
+    errors = {unknown: value for unknown, value in known.items() if value is not None}
     return {
-        "job": str(k),
-        "folder": run.folder.name,
-        "problem": run.problem,
-        "status": run.status,
-        "flags": run.flags,
-        "reason": run.message,
-        "keys": {key: str(run.config.get(key, "")) for key in keys},
-        "errors": run.errors(),
-        "error": run.error,
-        "parameters": _whole(run.metrics.get("parameters")),
-        "loss": as_number(run.metrics.get("loss")),
-        "seconds": as_number(run.metrics.get("wall_time_s")),
+        "job": row.get("job") or str(k),
+        "folder": row.get("folder") or "",
+        "problem": row.get("problem") or "",
+        "status": row.get("status") or "unfinished",
+        "flags": row.get("flags") or "",
+        "reason": row.get("reason") or row.get("message") or "",
+        "keys": {key: row.get(key) or "" for key in keys},
+        "errors": errors,
+        "error": max(errors.values(), default=None),
+        "parameters": _whole(row.get("parameters")),
+        "loss": as_number(row.get("loss")),
+        "seconds": as_number(row.get("wall_time_s")),
     }
 
 

@@ -91,11 +91,8 @@ class Checkpoints:
     def write(self, state: State, backbone: Backbone, theta: Tensor, *, final: bool = False) -> Path:
         """Write one, then remove the damaged ones and all but the last `checkpoint.keep`; returns the file.
 
-        Args:
-            state: The solver's.
-            backbone: The best network there is on the whole domain.
-            theta: Its parameters `[P]`.
-            final: True if solution and metrics of the same network are written next.
+        It holds the solver's state and the best network there is on the whole domain, with its parameters `[P]`; a
+        final one is followed by solution and metrics of the same network.
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")

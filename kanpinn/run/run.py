@@ -302,7 +302,7 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     """Overrides of a resumed run by dotted key; raises UserError for one that may not change."""
     if not overrides:
         return {}
-    from kanpinn.settings.overrides import single_values
+    from kanpinn.settings.compose import single_values
 
     changed = single_values(overrides)
     for key in changed:

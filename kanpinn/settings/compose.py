@@ -50,18 +50,10 @@ Plugins.instance().register(UserConfigs)
 
 
 def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool = False) -> tuple[DictConfig, Path]:
-    """Compose the config that the given overrides describe.
+    """Compose the config that overrides such as `["problem=burgers", "seed=1"]` describe; gives its run folder too.
 
-    Args:
-        overrides: As on the command line, such as `["problem=burgers", "seed=1"]`.
-        keep_sweep: True if the part that steers sweeps stays in the config.
-        keep_hydra: True if Hydra's own part does.
-
-    Returns:
-        The config, and the run folder it asks for.
-
-    Raises:
-        UserError: If an override cannot be read, or names a choice or key that does not exist.
+    The part that steers sweeps and Hydra's own part leave the config unless they are kept. Raises UserError if an
+    override cannot be read, or names a choice or key that does not exist.
     """
     overrides = free(overrides)
     parsed = parse(overrides)
@@ -143,11 +135,15 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def single_value(override: Override, key: str) -> Any:
-    """Return the value that an override gives to a key that exists; raises UserError for any other kind of override."""
-    if override.type != OverrideType.CHANGE or override.is_sweep_override():
-        raise invalid(key, override.input_line, f"{override.key_or_group}=… with one value")
-    return override.value()
+def single_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as values by dotted key; raises UserError if one is no `key=value` with one value."""
+    found = {}
+    for override in parse(overrides):
+        key = override.key_or_group
+        if override.type != OverrideType.CHANGE or override.is_sweep_override():
+            raise invalid(key, override.input_line, f"{key}=… with one value")
+        found[key] = override.value()
+    return found
 
 
 def free(overrides: Sequence[str]) -> list[str]:

@@ -119,20 +119,11 @@ def _with_optimizers(schedule: Schedule, own: Optimizer, values: Mapping[str, An
 def optimizer_of(
     chosen: Any, own: Optimizer, values: Mapping[str, Any], key: str = "schedule.optimizers"
 ) -> Optimizer | None:
-    """Return the optimiser that a schedule names for a level or a stage.
+    """Return the optimiser that a schedule names for a level or a stage; None for None.
 
-    Args:
-        chosen: A name, a mapping with `name` and options, or None for the run's own.
-        own: The run's own.
-        values: The resolved config.
-        key: The config key it stands under, for messages.
-
-    Returns:
-        The optimiser; None for None. Options not given are the run's own where it is the run's optimiser, else those
-        of its config file, the problem's recommendations included.
-
-    Raises:
-        UserError: If there is no such optimiser or option.
+    It is named by text, or by a mapping with `name` and options. Options not given are the run's own where it is the
+    run's optimiser, else those of its config file, the problem's recommendations included. Raises UserError, naming
+    the config key, if there is no such optimiser or option.
     """
     run = values["optimizer"]
     if chosen is None:

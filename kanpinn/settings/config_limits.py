@@ -132,12 +132,7 @@ def check_resolved(values: Any, key: str = "config") -> None:
 def check_hydra(cfg: DictConfig, own: Collection[str]) -> None:
     """Check Hydra's part of a config, which names classes that Hydra makes, folders, and commands of batch systems.
 
-    Args:
-        cfg: The composed config.
-        own: Keys given on the command line, by the user's own hand.
-
-    Raises:
-        UserError: Naming the key.
+    Keys given on the command line are by the user's own hand. Raises UserError, naming the key.
     """
     hydra: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     for key, value in _leaves(hydra, "hydra"):

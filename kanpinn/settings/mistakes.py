@@ -17,12 +17,9 @@ from kanpinn.settings.user_files import circle, is_name
 
 
 def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Sequence[str]], DictConfig]) -> UserError:
-    """Return the error that says which override is wrong, and what would have been right.
+    """Return the error that says which override is wrong, and what would have been right, for an exception of Hydra.
 
-    Args:
-        error: The exception of Hydra.
-        parsed: The overrides.
-        compose: Composes a config of overrides that are right.
+    `compose` composes a config of overrides that are right.
     """
     if any(isinstance(cause, RecursionError) for cause in _causes(error)):
         names = [f"{o.key_or_group}/{o.value()}" for o in parsed if o.key_or_group in GROUPS]

@@ -96,7 +96,7 @@ def _problem_texts(problem: Problem, texts: list[str]) -> tuple[Problem, Any, li
     others = [text for text in texts if text not in own]
     if not own:
         return problem, "soft", others
-    from kanpinn.settings.overrides import single_values
+    from kanpinn.settings.compose import single_values
 
     hints, names = type_hints(type(problem)), [field.name for field in fields(problem)]
     changed, conditions = {}, "soft"

@@ -39,13 +39,10 @@ class StageOptimizers:
         return self._by_level[self._hierarchy.level]
 
     def start(self, stage: Stage, stream: list[int], *, corrected: bool, edits: Sequence[Edit] = ()) -> None:
-        """Start a stage's optimiser, with the state of the level it comes from where the schedule asks for that.
+        """Start the optimiser of a stage, with the state of the level it comes from where the schedule asks for that.
 
-        Args:
-            stage: A stage of the plan, on the level under work.
-            stream: Seeds the optimiser's random numbers.
-            corrected: True if the level goes on after a correction, with what its own last visit left.
-            edits: Changes of the network on this level since the last stage.
+        The stream seeds its random numbers. A level that goes on after a correction has what its own last visit left;
+        edits are changes of the network on this level since the last stage.
         """
         hierarchy = self._hierarchy
         optimizer: Optimizer = copy(stage.optimizer)

@@ -37,7 +37,7 @@ from kanpinn.settings.compose import (
     quoted,
 )
 from kanpinn.sweep.job import Task
-from kanpinn.sweep.ledger import Job, Ledger, birth
+from kanpinn.sweep.ledger import Job, Ledger, at_work, birth
 from kanpinn.sweep.plan import enrol, planned_jobs
 from kanpinn.sweep.summary import write_summary
 
@@ -211,7 +211,7 @@ def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Se
 
 def _bury(ledger: Ledger, batch: Sequence[Job]) -> None:
     """Wait for the jobs that still run after a launcher has failed; those without a process were killed."""
-    while any(ledger.at_work(ledger.read(j.number)) for j in batch):
+    while any(at_work(ledger.folder, ledger.read(j.number)) for j in batch):
         time.sleep(POLL_S)
     for job in (ledger.read(j.number) for j in batch):
         if job.state == "running":

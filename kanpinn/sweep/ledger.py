@@ -167,10 +167,6 @@ class Ledger:
         if (now.folder, now.host, now.process, now.birth) == (job.folder, job.host, job.process, job.birth):
             self.write(job)
 
-    def at_work(self, job: Job) -> bool:
-        """Return True if a job still runs; for one on another machine its run folder's lock tells."""
-        return at_work(self.folder, job)
-
     @property
     def stopped(self) -> bool:
         """True once the user has asked for an end: jobs that have not begun do not begin."""

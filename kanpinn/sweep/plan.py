@@ -22,7 +22,7 @@ from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, inva
 from kanpinn.io.lock import held
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.sweep.ledger import Job, Ledger, free_folder
+from kanpinn.sweep.ledger import Job, Ledger, at_work, free_folder
 from kanpinn.sweep.space import MOST_JOBS, amount, count
 from kanpinn.sweep.summary import NAMES, metrics
 
@@ -176,7 +176,7 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
         same = [job for job in known if planned.config and job.config == planned.config]
         same += [job for job in known if not job.done and sorted(job.overrides) == sorted(planned.overrides)]
         job = next((job for job in same if job not in jobs), None)
-        if job is not None and (job.done or ledger.at_work(job) or held(ledger.folder / job.folder)):
+        if job is not None and (job.done or at_work(ledger.folder, job) or held(ledger.folder / job.folder)):
             if not job.done:
                 at = f" on {job.host}" if job.state == "running" else ""
                 complain(

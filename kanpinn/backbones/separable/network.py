@@ -66,15 +66,12 @@ class Separable(Kan):
             )
         shared = self.last == "linear"
         width = self.rank if shared else self.rank * outputs
-        networks = tuple(self._factor(one, width) for one in single)
+        own = (replace(self, grid=self.grids.get(one.names[0], self.grid)) for one in single)
+        networks = tuple(options.stack(one, width) for options, one in zip(own, single, strict=True))
         self._check(embedding, networks)
         factors = Factors(networks, self.rank if shared else outputs, 1 if shared else self.rank, self.start)
         layers = (factors, Linear(self.rank, outputs, bias=False)) if shared else (factors,)
         return Backbone(embedding, layers, grid=self.grid)
-
-    def _factor(self, embedding: Embedding, outputs: int) -> Backbone:
-        """The network of one coordinate."""
-        return replace(self, grid=self.grids.get(embedding.names[0], self.grid)).stack(embedding, outputs)
 
     def _check(self, embedding: Embedding, networks: tuple[Backbone, ...]) -> None:
         """Refuse options that do not suit the problem's coordinates."""

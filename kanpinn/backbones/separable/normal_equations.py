@@ -67,7 +67,8 @@ def products(
         return None
     if not promises(backbone, list({id(e.shared): e.shared for e in equations}.values())):
         return None
-    pulled = [backbone.cotangents(tape, sum_of(members), retain=True) for members in passes]
+    sums = [sum((e.residual.sum() for e in members), start=theta.new_zeros(())) for members in passes]
+    pulled = [backbone.cotangents(tape, total, retain=True) for total in sums]
     blocks = []
     for members, cotangents in zip(passes, pulled, strict=True):
         for e in members:
@@ -82,11 +83,6 @@ def products(
     for e, block in blocks:
         block.add(matrix, gradient, e.residual.detach())
     return matrix, gradient
-
-
-def sum_of(equations: Sequence[Equation]) -> Tensor:
-    """Σ_n r_n over equations of different points."""
-    return sum((e.residual.sum() for e in equations), start=equations[0].residual.new_zeros(()))
 
 
 def _too_many(plain: Sequence[Equation], equations: Sequence[Equation], factors: Factors) -> bool:
