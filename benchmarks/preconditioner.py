@@ -28,7 +28,7 @@ from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.correction import Transfer
-from kanpinn.optimizers.conjugate_gradient import Identity, Multilevel, Preconditioner, conjugate_gradient
+from kanpinn.optimizers.gauss_newton_cg import Identity, Multilevel, Preconditioner, conjugate_gradient
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.compose import compose

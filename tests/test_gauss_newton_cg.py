@@ -21,7 +21,7 @@ from kanpinn.backbones import Kan, Mlp, ReluKan
 from kanpinn.errors import UserError
 from kanpinn.multilevel.correction import Transfer
 from kanpinn.optimizers import GaussNewtonCg, LevenbergMarquardt
-from kanpinn.optimizers.conjugate_gradient import Multilevel, conjugate_gradient
+from kanpinn.optimizers.gauss_newton_cg import Multilevel, conjugate_gradient
 
 FINE = Kan(width=[2], degree=3, grid=4, base=True, bias=True)
 

@@ -33,7 +33,7 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.plots.activations import edge_layers
 from kanpinn.samplers import GaussLegendre
-from kanpinn.splines.periodic import PeriodicNesting, folded, periodic_nesting, wrapped
+from kanpinn.splines.nesting import PeriodicNesting, folded, periodic_nesting, wrapped
 
 SIZES = [(degree, n) for degree in range(1, 8) for n in (degree + 1, 2 * degree, 15, 16) if n > degree]
 sizes = pytest.mark.parametrize(("degree", "n"), SIZES)

@@ -25,8 +25,7 @@ from kanpinn.backbones.layers import Activation
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines import bspline, piecewise
-from kanpinn.splines.nesting import Nesting, dyadic_nesting, knot_insertion
-from kanpinn.splines.periodic import folded, periodic_nesting, wrapped
+from kanpinn.splines.nesting import Nesting, dyadic_nesting, folded, knot_insertion, periodic_nesting, wrapped
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from kanpinn.least_squares.gram import gram
-from kanpinn.least_squares.linear_maps import LinearMap
 
 BLOCK_BYTES = 2**25
 """Memory of one block of rows of the Jacobian."""
 
 SMALLEST_BLOCK = 32
 """Rows of a block, however long they are."""
+
+
+class LinearMap(Protocol):
+    """A matrix P by its products, along the last axis of tensors."""
+
+    def prolong(self, theta: Tensor) -> Tensor:
+        """P v, `[..., P_coarse]` to `[..., P_fine]`."""
+        ...
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """Pᵀ w, `[..., P_fine]` to `[..., P_coarse]`."""
+        ...
 
 
 def block_rows(size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -10,9 +11,27 @@ from torch import Tensor
 from torch import distributed as dist
 
 from kanpinn.backbones.base import Backbone
-from kanpinn.least_squares.linear_maps import LinearMap, Mask
-from kanpinn.least_squares.linearization import Linearization, summed_loss
+from kanpinn.least_squares.linearization import Linearization, LinearMap, summed_loss
 from kanpinn.least_squares.objective import LeastSquares, Objective
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Diagonal matrix of ones and zeros, which holds some parameters fixed.
+
+    Attributes:
+        free: 1 where a parameter may change, else 0, `[P]`.
+    """
+
+    free: Tensor
+
+    def prolong(self, theta: Tensor) -> Tensor:
+        """The parameters with zeros for fixed ones, `[..., P]`."""
+        return theta * self.free
+
+    def prolong_transpose(self, gradient: Tensor) -> Tensor:
+        """The same of gradients, `[..., P]`."""
+        return gradient * self.free
 
 
 @final

@@ -1,9 +1,7 @@
 """Programs that follow many runs, told what a solve does; none is needed."""
 
 from kanpinn.loggers.base import Logger, NoLogger, Report
-from kanpinn.loggers.mlflow import Mlflow
-from kanpinn.loggers.tensorboard import TensorBoard
-from kanpinn.loggers.wandb import WeightsAndBiases
+from kanpinn.loggers.trackers import Mlflow, TensorBoard, WeightsAndBiases
 
 LOGGERS: dict[str, type[Logger]] = {
     "none": NoLogger,

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.edits import coarsening, refinement
-from kanpinn.least_squares.linear_maps import Chain, Mask
 from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
-from kanpinn.least_squares.wrapped import SubspaceProblem
+from kanpinn.least_squares.wrapped import SubspaceProblem, frozen
 from kanpinn.state import State, check_size, tensor
 
 
@@ -220,12 +219,12 @@ def galerkin(fine: LeastSquares, base: Tensor, transfer: Transfer, layers: str =
 
     With the layers "last" d may change in the last layer only, else in "all".
     """
-    prolongation = transfer
-    if layers == "last":
-        free = base.new_zeros(transfer.coarse.size)
-        free[transfer.coarse.last_layer] = 1.0
-        prolongation = Chain(transfer, Mask(free))
-    return SubspaceProblem(fine, base, prolongation, transfer.coarse, is_correction=True)
+    problem = SubspaceProblem(fine, base, transfer, transfer.coarse, is_correction=True)
+    if layers == "all":
+        return problem
+    free = base.new_zeros(problem.size)
+    free[transfer.coarse.last_layer] = 1.0
+    return frozen(problem, torch.zeros_like(free), free)
 
 
 @dataclass(frozen=True)

@@ -180,20 +180,19 @@ class Cycling(Correcting, ABC):
 class VCycle(Cycling):
     """V-cycles on the finest level, from a random start."""
 
+    branches: ClassVar[int] = 1
+
     cycles: int = option(10, "number of cycles", at_least=1, at_most=MAX_CYCLES)
 
     def plan(self) -> list[Stage]:
-        return joined(self.cycles * self._cycle(self.levels - 1, 1))
+        return joined(self.cycles * self._cycle(self.levels - 1, self.branches))
 
 
 @dataclass
-class WCycle(Cycling):
+class WCycle(VCycle):
     """W-cycles on the finest level, from a random start: two coarse corrections per visit of every level."""
 
-    cycles: int = option(10, "number of cycles", at_least=1, at_most=MAX_CYCLES)
-
-    def plan(self) -> list[Stage]:
-        return joined(self.cycles * self._cycle(self.levels - 1, 2))
+    branches: ClassVar[int] = 2
 
 
 @dataclass
@@ -266,19 +265,13 @@ class Custom(Correcting):
 
     def plan(self) -> list[Stage]:
         plain = [self._stage(stage["level"], stage["steps"]) for stage in self.stages]
-        return [
-            replace(
-                stage,
-                optimizer=stage.optimizer if given.get("optimizer") is None else given["optimizer"],
-                edits=tuple((name, _plain(given[name])) for name in EDITS if name in given),
-            )
-            for stage, given in zip(plain, self.stages, strict=True)
-        ]
-
-
-def _plain(amount: Any) -> Any:
-    """An edit's amount, a tuple in place of a list."""
-    return tuple(amount) if isinstance(amount, Sequence) else amount
+        found = []
+        for stage, given in zip(plain, self.stages, strict=True):
+            amounts = ((name, given[name]) for name in EDITS if name in given)
+            edits = tuple((name, tuple(a) if isinstance(a, Sequence) else a) for name, a in amounts)
+            optimizer = stage.optimizer if given.get("optimizer") is None else given["optimizer"]
+            found.append(replace(stage, optimizer=optimizer, edits=edits))
+        return found
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

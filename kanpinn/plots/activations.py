@@ -95,7 +95,7 @@ def _periodic(coefficients: np.ndarray, degree: int) -> tuple[np.ndarray, np.nda
     import torch
 
     from kanpinn.splines.bspline import knot_vector
-    from kanpinn.splines.periodic import wrapped
+    from kanpinn.splines.nesting import wrapped
 
     extended = np.asarray(knot_vector("uniform", coefficients.shape[-1], degree))
     return _splines(wrapped(torch.from_numpy(coefficients), degree).numpy(), extended, degree, relu=False)

@@ -141,19 +141,10 @@ class Sampler(Options, ABC):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> CollocationSample:
-        """Draw every point a problem needs at one level.
+        """Draw every point a problem needs at one level, 0 the coarsest: inside, on conditions, paired ones to compare.
 
-        Args:
-            problem: The problem; its domain and conditions are used.
-            level: The level, 0 the coarsest.
-            generator: The source of randomness; each draw moves it on, so the next draw gives new points.
-            cells: Spline intervals per coordinate, for rules that follow the spline.
-            residual: The network's |residual| `[M]` at points `[M, d]`, for rules that follow the residual.
-            dtype: Type of the points.
-            device: Device of the points.
-
-        Returns:
-            Interior points, points of each condition, and paired points of those that compare two.
+        Each draw moves the generator on, so that the next gives new points. Rules that follow the spline see its
+        intervals per coordinate, those that follow the residual the network's |residual| `[M]` at points `[M, d]`.
 
         Raises:
             DivergedError: If a rule looks at a residual that is not finite.

@@ -42,19 +42,15 @@ class ChebyshevNesting(Nesting):
         self.coarse, self.fine = coarse_degree + 1, fine_degree + 1
 
     def prolong(self, c: Tensor) -> Tensor:
-        """`[..., coarse]` to `[..., fine]`, padded with zeros."""
         return torch.nn.functional.pad(c, (0, self.fine - self.coarse))
 
     def prolong_transpose(self, g: Tensor) -> Tensor:
-        """`[..., fine]` to `[..., coarse]`, cut off."""
         return g[..., : self.coarse].clone()
 
     def restrict(self, c: Tensor) -> Tensor:
-        """`[..., fine]` to `[..., coarse]`, cut off."""
         return c.detach()[..., : self.coarse].clone()
 
     def restrict_transpose(self, g: Tensor) -> Tensor:
-        """`[..., coarse]` to `[..., fine]`, padded with zeros."""
         return self.prolong(g.detach())
 
 

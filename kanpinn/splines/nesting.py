@@ -66,7 +66,6 @@ class SplineNesting(Nesting):
         self.fine = len(fine_knots) - degree - 1
 
     def restrict(self, c: Tensor) -> Tensor:
-        """R c = M_c⁻¹ Pᵀ M_f c, `[..., fine]` to `[..., coarse]`."""
         fine = on_cpu(c)
         coarse = self._project(fine)
         # The basis functions that hardly reach into [a, b] make M_c ill-conditioned at high degrees; one step of
@@ -75,7 +74,6 @@ class SplineNesting(Nesting):
         return coarse.to(c)
 
     def restrict_transpose(self, g: Tensor) -> Tensor:
-        """Rᵀ g = M_f P M_c⁻¹ g, `[..., coarse]` to `[..., fine]`."""
         coarse = on_cpu(g)
         fine = self._project_transpose(coarse)
         fine = fine + self._project_transpose(coarse - self.prolong_transpose(fine))
@@ -129,7 +127,6 @@ class DyadicNesting(SplineNesting):
         self._stencils = (mask[degree::-2], mask[degree + 1 :: -2])
 
     def prolong(self, c: Tensor) -> Tensor:
-        """P c, `[..., coarse]` to `[..., fine]`."""
         parity = []
         for first, stencil in enumerate(self._stencils):
             count = (self.fine - first + 1) // 2  # rows j = 2m + first, which need c_m, c_{m+1}, …
@@ -142,7 +139,6 @@ class DyadicNesting(SplineNesting):
         return out
 
     def prolong_transpose(self, g: Tensor) -> Tensor:
-        """Pᵀ g, `[..., fine]` to `[..., coarse]`."""
         out = g.new_zeros(*g.shape[:-1], self.coarse)
         for first, stencil in enumerate(self._stencils):
             rows = g[..., first::2]
@@ -180,7 +176,6 @@ class KnotInsertion(SplineNesting):
         self._start, self._weights = torch.from_numpy(start), torch.from_numpy(weights)
 
     def prolong(self, c: Tensor) -> Tensor:
-        """P c, `[..., coarse]` to `[..., fine]`."""
         start, weights = self._start.to(c.device), self._weights.to(c)
         total = c[..., start] * weights[0]
         for r in range(1, self.degree + 1):
@@ -188,7 +183,6 @@ class KnotInsertion(SplineNesting):
         return total
 
     def prolong_transpose(self, g: Tensor) -> Tensor:
-        """Pᵀ g, `[..., fine]` to `[..., coarse]`."""
         start, weights = self._start.to(g.device), self._weights.to(g)
         out = g.new_zeros(*g.shape[:-1], self.coarse)
         for r in range(self.degree + 1):
@@ -232,3 +226,72 @@ dyadic_nesting = cache(DyadicNesting)
 
 knot_insertion = lru_cache(maxsize=256)(KnotInsertion)
 """`KnotInsertion(coarse_knots, fine_knots, degree)`, kept with its factorisations."""
+
+
+class PeriodicNesting(Nesting):
+    """Every interval of uniform knots on a period halved: n coarse coefficients, 2n fine ones.
+
+    Coefficients i and i + n belong to one periodic function, so that `DyadicNesting`'s two-scale relation goes on
+    around the period. The coefficients of the nearest function (in L2 of the period) come from a circulant system,
+    solved by Fourier transforms (de Boor 2001, ch. XI).
+
+    Attributes:
+        n: Number of coarse intervals, above the degree.
+        degree: Spline degree k.
+    """
+
+    def __init__(self, n: int, degree: int) -> None:
+        self.n, self.degree = n, degree
+        self.coarse, self.fine = n, 2 * n
+        self._open = dyadic_nesting(n, degree)
+
+    def prolong(self, c: Tensor) -> Tensor:
+        return self._open.prolong(wrapped(c, self.degree))[..., : self.fine]
+
+    def prolong_transpose(self, g: Tensor) -> Tensor:
+        padding = g.new_zeros(*g.shape[:-1], self.degree)
+        return folded(self._open.prolong_transpose(torch.cat([g, padding], dim=-1)), self.n)
+
+    def restrict(self, c: Tensor) -> Tensor:
+        fine = _circulant(on_cpu(c), self._mass[1])
+        return _circulant(self.prolong_transpose(fine), 1 / self._mass[0]).to(c)
+
+    def restrict_transpose(self, g: Tensor) -> Tensor:
+        coarse = _circulant(on_cpu(g), 1 / self._mass[0])
+        return _circulant(self.prolong(coarse), self._mass[1]).to(g)
+
+    @cached_property
+    def _mass(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of the coarse and the fine mass matrix, both circulant."""
+        found = []
+        for n in (self.n, 2 * self.n):
+            # The row of a function in the middle of an interval long enough for all its neighbours.
+            bands = mass_matrix(bspline.knot_vector("uniform", 4 * self.degree + 4, self.degree), self.degree)
+            scale = (4 * self.degree + 4) / n
+            row = torch.zeros(n, dtype=torch.float64)
+            for d, band in enumerate(bands):
+                for place in (d % n, -d % n) if d else (0,):
+                    row[place] += scale * float(band[2 * self.degree + 2])
+            found.append(torch.fft.rfft(row).real)
+        return found[0], found[1]
+
+
+periodic_nesting = cache(PeriodicNesting)
+"""`PeriodicNesting(n, degree)`, kept with its factorisations."""
+
+
+def wrapped(c: Tensor, degree: int) -> Tensor:
+    """Coefficients of periodic splines `[..., n]` on the extended knots, `[..., n + k]`, n at least k."""
+    return torch.cat([c, c[..., :degree]], dim=-1)
+
+
+def folded(g: Tensor, n: int) -> Tensor:
+    """The transpose of `wrapped`: `[..., n + k]` to `[..., n]`."""
+    out = g[..., :n].clone()
+    out[..., : g.shape[-1] - n] += g[..., n:]
+    return out
+
+
+def _circulant(c: Tensor, eigenvalues: Tensor) -> Tensor:
+    """A symmetric circulant matrix, given by its eigenvalues, times `[..., n]`."""
+    return torch.fft.irfft(torch.fft.rfft(c) * eigenvalues, n=c.shape[-1])

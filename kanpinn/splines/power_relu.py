@@ -108,24 +108,20 @@ class PowerReluNesting(Nesting):
         self._injected = slice(start, start + 2 * (self.coarse - self._first), 2)
 
     def prolong(self, c: Tensor) -> Tensor:
-        """P: `[..., coarse]` to `[..., fine]`."""
         out = c.new_zeros(*c.shape[:-1], self.fine)
         out[..., self._injected] = c[..., self._first :]
         out[..., : self.degree + 1] += c[..., : self._first] @ self._weights.to(c)
         return out
 
     def prolong_transpose(self, g: Tensor) -> Tensor:
-        """Pᵀ: `[..., fine]` to `[..., coarse]`."""
         first = g[..., : self.degree + 1] @ self._weights.to(g).T
         return torch.cat([first, g[..., self._injected]], dim=-1)
 
     def restrict(self, c: Tensor) -> Tensor:
-        """The L2 projection, `[..., fine]` to `[..., coarse]`."""
         fine = spline_coefficients(c.double(), 2 * self.n, self.degree)
         return relu_coefficients(self.spline.restrict(fine), self.n, self.degree).to(c)
 
     def restrict_transpose(self, g: Tensor) -> Tensor:
-        """Its transpose, `[..., coarse]` to `[..., fine]`."""
         coarse = spline_gradient(g.double(), self.n, self.degree)
         return relu_gradient(self.spline.restrict_transpose(coarse), 2 * self.n, self.degree).to(g)
 

@@ -56,18 +56,11 @@ def amount(number: int) -> str:
 
 
 def space(overrides: Sequence[Override]) -> dict[str, optuna.distributions.BaseDistribution]:
-    """The distributions that overrides in Hydra's sweep syntax stand for.
+    """The distributions that overrides in Hydra's sweep syntax stand for, by key, for those with several values.
 
-    Args:
-        overrides: `key=a,b` and `key=choice(a,b)` list values; `key=range(a,b,step)` are whole numbers (or steps) below
-            b; `key=interval(a,b)` is continuous, `key=int(interval(a,b))` whole numbers from a to b; around either,
-            `tag(log,…)` searches on a logarithmic scale.
-
-    Returns:
-        By key, for those that have several values.
-
-    Raises:
-        UserError: If an interval is empty, or not positive on a logarithmic scale.
+    `key=a,b` and `key=choice(a,b)` list values; `key=range(a,b,step)` are whole numbers (or steps) below b;
+    `key=interval(a,b)` is continuous, `key=int(interval(a,b))` whole numbers from a to b; around either, `tag(log,…)`
+    searches on a logarithmic scale. Raises UserError if an interval is empty, or not positive on a logarithmic scale.
     """
     found = {}
     for override in overrides:
