@@ -20,7 +20,7 @@ import torch
 from cycles_plan import COMMON, LEVELS, OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
-from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.linearization import gram
 from kanpinn.multilevel.correction import Transfer
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

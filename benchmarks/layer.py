@@ -18,7 +18,7 @@ import machine
 import torch
 
 from kanpinn.backbones.spline_layer import SplineLayer
-from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.linearization import gram
 from kanpinn.least_squares.objective import Objective
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

@@ -28,8 +28,7 @@ import torch
 from torch import Tensor
 
 import kanpinn
-from kanpinn.least_squares.gram import gram
-from kanpinn.least_squares.linearization import Dense
+from kanpinn.least_squares.linearization import Dense, gram
 from kanpinn.optimizers.damped_systems import SOLVERS
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Mlp
 from kanpinn.errors import UserError
-from kanpinn.least_squares.gram import GRAM_BLOCK, mirror
+from kanpinn.least_squares.linearization import GRAM_BLOCK, mirror
 from kanpinn.optimizers import Lbfgs, SsBroyden
 from kanpinn.optimizers.ssbroyden import LARGEST, UPDATES, update_inverse, update_parameters
 from kanpinn.run import preflight

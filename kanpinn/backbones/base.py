@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layer import Blocks, Layer, Support, packed
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.splines.nesting import Nesting
+
+T = TypeVar("T")
 
 
 class Inputs(NamedTuple):
@@ -83,11 +85,6 @@ class Structure:
         return slices
 
     @cached_property
-    def _names(self) -> list[tuple[str, ...]]:
-        """Names of each layer's own blocks."""
-        return [tuple(layer.blocks.shapes) for layer in self.layers]
-
-    @cached_property
     def size(self) -> int:
         """Number of parameters P."""
         return self.blocks.size
@@ -120,7 +117,7 @@ class Structure:
     def arrays(self, theta: Tensor) -> list[dict[str, Tensor]]:
         """Return the flat parameter vector `[..., P]` as named views `[..., *shape]`, one dictionary per layer."""
         views = iter(self.blocks.view(theta).values())
-        return [{name: next(views) for name in names} for names in self._names]
+        return [{name: next(views) for name in layer.blocks.shapes} for layer in self.layers]
 
     def constants(self) -> dict[str, np.ndarray]:
         """`Layer.constants` of every layer, named as the blocks are."""
@@ -204,11 +201,9 @@ class Backbone(Structure):
             out: `[N, P]`, overwritten with ∂r_n/∂theta.
             retain: Keep the graph for a further equation at the same points.
         """
-        entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
-        for layer, parameters, part in zip(self.layers, self.arrays(theta), self._slices, strict=True):
-            if layer.size:
-                features, cotangent = next(entries)
-                layer.jacobian(parameters, features, cotangent, out[:, part])
+        cotangents = self.cotangents(tape, scalar, retain=retain)
+        for layer, parameters, part, features, cotangent in self._taped(theta, tape, cotangents, self._slices):
+            layer.jacobian(parameters, features, cotangent, out[:, part])
 
     def supports(self, tape: Tape) -> list[Support | int]:
         """`Layer.supports` of every layer with parameters, one after the other."""
@@ -218,13 +213,9 @@ class Backbone(Structure):
         self, theta: Tensor, tape: Tape, scalar: Tensor, order: Tensor, *, retain: bool = False
     ) -> list[Tensor]:
         """`Layer.local_jacobians` of every layer with parameters; arguments as of `jacobian`, and the points' order."""
-        entries = zip(tape.features, self.cotangents(tape, scalar, retain=retain), strict=True)
-        pairs = [(layer, own) for layer, own in zip(self.layers, self.arrays(theta), strict=True) if layer.size]
-        return [
-            found
-            for (layer, own), entry in zip(pairs, entries, strict=True)
-            for found in layer.local_jacobians(own, *entry, order)
-        ]
+        cotangents = self.cotangents(tape, scalar, retain=retain)
+        taped = self._taped(theta, tape, cotangents, self._slices)
+        return [found for layer, own, _, *entry in taped for found in layer.local_jacobians(own, *entry, order)]
 
     def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
         """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""
@@ -238,9 +229,8 @@ class Backbone(Structure):
         Takes theta and tangent `[P]`, the tape that `forward` has filled and what `cotangents` returned.
         """
         total = theta.new_zeros(tape.outputs[0].shape[1])
-        for layer, parameters, change, features, cotangent in self._taped(
-            theta, tape, cotangents, self.arrays(tangent)
-        ):
+        taped = self._taped(theta, tape, cotangents, self.arrays(tangent))
+        for layer, parameters, change, features, cotangent in taped:
             total += layer.jvp(parameters, features, cotangent, change)
         return total
 
@@ -253,10 +243,10 @@ class Backbone(Structure):
         return out
 
     def _taped(
-        self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], other: list[dict[str, Tensor]]
-    ) -> Iterator[tuple[Layer, dict[str, Tensor], dict[str, Tensor], Any, Tensor]]:
-        """Every layer with parameters: its arrays, those of `other`, its features and its cotangent."""
+        self, theta: Tensor, tape: Tape, cotangents: Sequence[Tensor], other: Sequence[T]
+    ) -> Iterator[tuple[Layer, dict[str, Tensor], T, Any, Tensor]]:
+        """Every layer with parameters: its arrays, what `other` has of it, its features and its cotangent."""
         entries = zip(tape.features, cotangents, strict=True)
-        for layer, parameters, arrays in zip(self.layers, self.arrays(theta), other, strict=True):
+        for layer, parameters, own in zip(self.layers, self.arrays(theta), other, strict=True):
             if layer.size:
-                yield layer, parameters, arrays, *next(entries)
+                yield layer, parameters, own, *next(entries)

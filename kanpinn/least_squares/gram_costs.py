@@ -20,8 +20,8 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layer import Support
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.gram import gram
 from kanpinn.least_squares.gram_local import add_product, columns_of, compact
+from kanpinn.least_squares.linearization import gram
 
 REPEATS = 7
 POINTS, COLUMNS = 512, 384

@@ -20,8 +20,8 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layer import Support
 from kanpinn.backbones.separable.khatri_rao import CostTable
-from kanpinn.least_squares.forward_pass import ForwardPass
-from kanpinn.least_squares.gram import GRAM_BLOCK, mirror
+from kanpinn.least_squares.linearization import GRAM_BLOCK, mirror
+from kanpinn.least_squares.points import ForwardPass
 
 LARGEST = 512
 """Points above which a part is bisected even if that alone saves nothing."""

@@ -19,9 +19,8 @@ from kanpinn.backbones.separable import normal_equations
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
-from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
-from kanpinn.least_squares.points import CollocationPoints
+from kanpinn.least_squares.points import CollocationPoints, ForwardPass
 
 FEW = 4000
 """About how many points are looked at to foresee how JᵀJ will be formed."""

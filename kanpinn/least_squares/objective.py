@@ -14,13 +14,13 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import unknown_choice
-from kanpinn.least_squares.forward_pass import ForwardPass
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
 from kanpinn.least_squares.points import (
     INTERIOR,
     CollocationPoints,
+    ForwardPass,
     Term,
     collocation_points,
     relative_times,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.least_squares.gram import gram
+from kanpinn.least_squares.linearization import gram
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.options import option

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
-from kanpinn.least_squares.gram import mirror
+from kanpinn.least_squares.linearization import mirror
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.optimizers.base import Optimizer, Step
 from kanpinn.optimizers.line_search import Origin, Trial, strong_wolfe

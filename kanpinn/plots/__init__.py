@@ -17,8 +17,7 @@ except ValueError:  # the environment names a backend that is not there; figures
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.activations import activations_figure
-from kanpinn.plots.cycle import cycle_figure
-from kanpinn.plots.history import history_figure
+from kanpinn.plots.history import cycle_figure, history_figure
 from kanpinn.plots.maps import solution_figure
 from kanpinn.plots.panels import nearest_times
 from kanpinn.plots.residual import residual_figure
