@@ -24,10 +24,7 @@ def _rising(values: np.ndarray) -> bool:
 def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], fields: Mapping[str, np.ndarray]) -> None:
     """Check that coordinates rise and every field is numbers on their grid."""
     for name, values in coordinates.items():
-        rising = (
-            values.dtype.kind == "f" and values.ndim == 1 and np.isfinite(values).all() and (np.diff(values) > 0).all()
-        )
-        if not rising:
+        if not _rising(values):
             raise ValueError(f"coordinate '{name}' is not a rising sequence of numbers")
     shape = tuple(len(coordinates[name]) for name in axes)
     if not coordinates or 0 in shape or not fields:

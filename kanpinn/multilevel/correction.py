@@ -229,13 +229,9 @@ def galerkin(fine: LeastSquares, base: Tensor, transfer: Transfer, layers: str =
 
 @dataclass(frozen=True)
 class Correction:
-    """Result of a coarse correction.
+    """Fine parameters `[P]` after a coarse correction, and the fine loss before and after, which is never above it.
 
-    Attributes:
-        theta: Fine parameters afterwards, `[P]`.
-        length: The step length taken; 0 where no length lowered the loss.
-        before: The fine loss before.
-        after: The fine loss after, never above `before`.
+    The step length taken is 0 where no length lowered the loss.
     """
 
     theta: Tensor

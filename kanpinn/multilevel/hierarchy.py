@@ -20,13 +20,9 @@ from kanpinn.state import State, check_size, tensor
 
 @dataclass(frozen=True)
 class Suspended:
-    """A finer level that waits.
+    """A finer level that waits, with its parameters `[P]` and those that its coarse problem started from.
 
-    Attributes:
-        problem: Its least-squares problem.
-        theta: Its parameters `[P]`.
-        start: Parameters its coarse problem started from.
-        layers: "all"; or "last" if its coarse problem changes the last layer only.
+    That problem changes "all" layers, or the "last" only.
     """
 
     problem: LeastSquares

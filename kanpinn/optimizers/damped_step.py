@@ -119,12 +119,7 @@ def damping(rule: str, first: float, target: float) -> Damping:
 
 
 class Proposal(NamedTuple):
-    """A trial step.
-
-    Attributes:
-        change: δ `[P]`.
-        predicted: Fall of the loss that the quadratic model promises.
-    """
+    """A trial step δ `[P]`, and the fall of the loss that the quadratic model promises."""
 
     change: Tensor
     predicted: float
@@ -151,13 +146,7 @@ class Model(Protocol):
 
 
 class Landing(NamedTuple):
-    """Parameters after a trial step, with the loss there.
-
-    Attributes:
-        theta: All parameters `[P]`.
-        loss: The loss.
-        terms: Each term's part of ‖r‖².
-    """
+    """All parameters `[P]` after a trial step, with the loss there and each term's part of ‖r‖²."""
 
     theta: Tensor
     loss: float
@@ -165,13 +154,7 @@ class Landing(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Result of the trials of one step.
-
-    Attributes:
-        landing: The trial accepted; None where no damping lowers the loss.
-        change: Its δ `[P]`.
-        solvable: True if any system had a solution.
-    """
+    """Trial accepted of one step with its δ `[P]`, None if no damping lowers the loss; if any system was solvable."""
 
     landing: Landing | None
     change: Tensor | None

@@ -24,14 +24,7 @@ from kanpinn.state import State
 
 
 class Solution(NamedTuple):
-    """Result of conjugate gradients.
-
-    Attributes:
-        x: `[P]`.
-        residual: b − A x as the recursion has it, `[P]`.
-        iterations: Products with A.
-        converged: True if the residual fell to the tolerance.
-    """
+    """Result x `[P]` of conjugate gradients, with b − A x as the recursion has it, after so many products with A."""
 
     x: Tensor
     residual: Tensor
@@ -170,12 +163,7 @@ FORCINGS = ("eisenstat_walker", "fixed")
 
 
 class _InexactModel:
-    """Quadratic model whose steps are found by conjugate gradients, without momentum.
-
-    Attributes:
-        loss: The loss at the parameters.
-        iterations: Of conjugate gradients so far.
-    """
+    """Quadratic model whose steps are found by conjugate gradients, so many iterations so far, without momentum."""
 
     def __init__(self, found: Linearization, preconditioner: Preconditioner, tolerance: float, steps: int) -> None:
         self._found, self._preconditioner, self._tolerance, self._steps = found, preconditioner, tolerance, steps

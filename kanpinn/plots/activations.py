@@ -46,23 +46,19 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
             continue
         factor = [part for part in place.split("/")[:-1] if not re.match(r"(layer|slab)_\d+$", part)]
         if found[3] == "chebyshev_":
-            layer = _polynomials(data.model[found[0]])
+            x = np.linspace(-1, 1, _POINTS)
+            values = np.polynomial.chebyshev.chebval(x, np.moveaxis(data.model[found[0]], -1, 0))
+            inner = np.empty(0)
         else:
             degree = int(data.model_attributes.get("degree", 0))
-            layer = _splines(data.model[found[0]], data.model[f"{place}/knots"], degree, relu=found[3] == "relu_")
-        x, values, inner = layer
+            x, values, inner = _splines(
+                data.model[found[0]], data.model[f"{place}/knots"], degree, relu=found[3] == "relu_"
+            )
         if f"{place}/base_weight" in data.model:
             silu = x / (1 + np.exp(-x))
             values = values * data.model[f"{place}/spline_scale"][..., None]
             values = values + data.model[f"{place}/base_weight"][..., None] * silu
         yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner)
-
-
-def _polynomials(coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chebyshev polynomials `[out, in, K + 1]`: points, values, no knots."""
-    x = np.linspace(-1, 1, _POINTS)
-    values = np.polynomial.chebyshev.chebval(x, np.moveaxis(coefficients, -1, 0))
-    return x, values, np.empty(0)
 
 
 def _splines(

@@ -24,15 +24,9 @@ _LANE = 0.08  # room about a value of a key, for the lines through it to lie bes
 
 @dataclass(frozen=True)
 class Axis:
-    """Positions for the values of one quantity.
+    """Positions for the values of one quantity: ticks from 0 to 1, ascending, with their texts.
 
-    Attributes:
-        title: Its name.
-        ticks: Position from 0 to 1, and text, ascending.
-        logarithmic: True for a logarithmic one.
-        low: The value (or its logarithm) at 0.
-        high: The value (or its logarithm) at 1.
-        words: The values in order, if they are no numbers.
+    Low and high are the values (or their logarithms) at 0 and 1; words are the values in order, if they are no numbers.
     """
 
     title: str
@@ -101,15 +95,10 @@ def key_axis(title: str, values: Sequence[Any], inset: float = 0.0) -> Axis:
 
 @dataclass
 class Chart:
-    """A chart in SVG units.
+    """A chart in SVG units, with its axes (of a scatter chart x and y) and marks of the jobs.
 
-    Attributes:
-        width: Its width.
-        height: Its height.
-        axes: The axes; of a scatter chart x and y.
-        marks: Marks of the jobs.
-        legend: Value, the number of its colour (None for all colours) and its shape.
-        places: Places of the axes from left to right (parallel coordinates).
+    The legend has values, the number of the colour (None for all colours) and the shape of each; places are those of
+    the axes from left to right (parallel coordinates).
     """
 
     width: float

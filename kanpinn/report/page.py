@@ -25,16 +25,9 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure inside a page.
+    """A figure inside a page: its PNG as a data URI, its size in CSS pixels, its name in two or three words.
 
-    Attributes:
-        source: Its PNG as a data URI.
-        width: Its width in CSS pixels.
-        height: Its height in CSS pixels.
-        title: Its name, in two or three words.
-        caption: Its content.
-        alt: The same for those who cannot see it.
-        wide: True if it takes the whole width.
+    The caption tells its content, `alt` the same to those who cannot see it; a wide one takes the whole width.
     """
 
     source: str
