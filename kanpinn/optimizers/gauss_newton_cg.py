@@ -22,6 +22,9 @@ from kanpinn.optimizers.damped_step import Landing, NielsenDamping, Proposal, da
 from kanpinn.options import option
 from kanpinn.state import State
 
+PRECONDITIONERS = ("none", "jacobi", "bpx")
+FORCINGS = ("eisenstat_walker", "fixed")
+
 
 class Solution(NamedTuple):
     """Result x `[P]` of conjugate gradients, with b − A x as the recursion has it, after so many products with A."""
@@ -156,10 +159,6 @@ def prolongation_diagonal(levels: list[Backbone]) -> Tensor:
             diagonal = columns.square().sum(1)
         parts.append(diagonal.expand(shape).reshape(-1))
     return torch.cat(parts)
-
-
-PRECONDITIONERS = ("none", "jacobi", "bpx")
-FORCINGS = ("eisenstat_walker", "fixed")
 
 
 class _InexactModel:

@@ -36,7 +36,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Planned:
-    """One combination of values, one per override, with the fingerprint of its config, or why that is wrong.
+    """One combination of values.
 
     Attributes:
         overrides: One value each.
