@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from kanpinn.cli.main import Parser
-from kanpinn.errors import EXIT_DONE, UserError, say
+from kanpinn.errors import EXIT_DONE, UserError
 
 
 def run(argv: Sequence[str]) -> int:
@@ -48,9 +48,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _solve(overrides: list[str]) -> None:
-    """One run; the line printed first needs no torch, which takes longer to load than a config to compose."""
-    from omegaconf import OmegaConf
-
+    """One run; what can be refused without torch, which takes longer to load than a config to compose, is so first."""
     from kanpinn.io.lock import check_folder
     from kanpinn.settings.compose import compose, parse
 
@@ -59,8 +57,6 @@ def _solve(overrides: list[str]) -> None:
             raise UserError(f"{override.input_line}: is for sweeps; give -m too.")
     cfg, folder = compose(overrides)
     check_folder(folder)
-    chosen = (OmegaConf.select(cfg, f"{group}.name") for group in ("problem", "backbone", "schedule", "optimizer"))
-    say(f"{', '.join(map(str, chosen))}: {folder}")
     from kanpinn.run.run import run as solve
 
     solve(cfg, folder.absolute())

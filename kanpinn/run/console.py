@@ -18,8 +18,8 @@ from kanpinn.errors import say
 from kanpinn.multilevel import Stage
 from kanpinn.solver.history import LevelRecord, Progress
 
-PAUSE_S = 20.0
-"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+PAUSE_S, SHORT_PAUSE_S = 10.0, 3.0
+"""Seconds between two lines of progress where there is no bar; and before the first one, or one at a level's end."""
 
 
 class StageView(Protocol):
@@ -32,18 +32,21 @@ class StageView(Protocol):
         """Leave the display as it is."""
 
 
-def stage_view(stage: Stage, grid: int | None, *, show: bool) -> StageView:
-    """Return the display that suits stderr: a bar on terminals and in notebooks, else a line every so often."""
+def stage_view(stage: Stage, grid: int | None, last: StageView | None = None, *, show: bool) -> StageView:
+    """Return the display that suits stderr, after the last stage's: a bar if it can be drawn anew, else lines."""
     name = f"level {stage.level}" + (f" (grid {grid})" if grid else "")
     if stage.trial is not None:
         name += f" start {stage.trial + 1}"
     if not show or sys.stderr is None or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false"):
         return StageLines(stage, name, math.inf)
-    notebook = _in_notebook()
     with contextlib.suppress(Exception):  # a stream of someone's own that is less than a file
-        if notebook or sys.stderr.isatty():
-            return StageBar(stage, name, widgets=notebook and importlib.util.find_spec("ipywidgets") is not None)
-    return StageLines(stage, name, PAUSE_S)
+        if _in_notebook():
+            if importlib.util.find_spec("ipywidgets") is not None:
+                return StageBar(stage, name, widgets=True)
+        elif sys.stderr.isatty():
+            return StageBar(stage, name)
+    said = last.said if isinstance(last, StageLines) else time.monotonic() + SHORT_PAUSE_S - PAUSE_S
+    return StageLines(stage, name, said)
 
 
 def _in_notebook() -> bool:
@@ -88,20 +91,31 @@ class StageBar:
 
 
 class StageLines:
-    """Progress of one stage as a line every so often."""
+    """Progress of one stage as a line every so often.
 
-    def __init__(self, stage: Stage, name: str, pause: float) -> None:
-        self._name, self._steps, self._pause = name, stage.steps, pause
-        self._last = time.monotonic()
+    Attributes:
+        said: When the last line was printed, by the monotonic clock.
+    """
+
+    def __init__(self, stage: Stage, name: str, said: float) -> None:
+        self.said = said
+        self._name, self._steps = name, stage.steps
+        self._begun, self._last = time.monotonic(), Progress(stage, 0, {})
 
     def tell(self, progress: Progress) -> None:
         """Print a line if the last one is long ago."""
-        if time.monotonic() - self._last >= self._pause:
-            self._last = time.monotonic()
-            say(f"{self._name}: step {progress.step} of {self._steps}, {_reached(progress)}", error=True)
+        self._last = progress
+        self._say(self.said + PAUSE_S)
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Print where the stage has ended, unless it has passed in no time."""
+        self._say(max(self.said, self._begun) + SHORT_PAUSE_S)
+
+    def _say(self, due: float) -> None:
+        if time.monotonic() >= due and self._last.row:
+            self.said = time.monotonic()
+            reached = f"step {self._last.step} of {self._steps}, {_reached(self._last)}"
+            say(f"{self._name}: {reached}", error=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -90,6 +90,10 @@ def run(
                     (folder / name).unlink(missing_ok=True)
                 raise
             context.saved = checkpoints.Checkpoints(folder, configuration)
+            if spoken:
+                groups = ("problem", "backbone", "schedule", "optimizer")
+                chosen = (configuration.resolved[group]["name"] for group in groups)
+                say(f"{', '.join(chosen)}: {folder}")
             return _solve(context, Solver(configuration.setup), grid, observers)
 
 

@@ -59,7 +59,9 @@ class RunWatch:
 
     def stage_begun(self, solver: Solver, stage: Stage) -> Callable[[Progress], None]:
         grid, report = solver.slab.hierarchy.backbone.grid, self._context.report
-        view = self._view = stage_view(stage, grid, show=self._context.configuration.settings.output.progress)
+        view = self._view = stage_view(
+            stage, grid, self._view, show=self._context.configuration.settings.output.progress
+        )
 
         def tell(progress: Progress) -> None:
             view.tell(progress)
