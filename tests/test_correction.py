@@ -21,6 +21,7 @@ from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.correction import ARMIJO, FasProblem, correct
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.pde import Condition, Point, Problem
+from kanpinn.state import join, split
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -259,6 +260,35 @@ def test_the_line_search_refuses_what_does_not_help(f) -> None:
 def test_a_line_search_survives_a_loss_that_is_not_finite_at_first() -> None:
     found = correct(Curve(lambda x: torch.where(x > 0.3, torch.inf, (x - 0.1) ** 2)), 0 * ONE, ONE)
     assert 0 < found.length <= 0.3
+
+
+def test_the_parabola_goes_through_a_step_refused_before() -> None:
+    # Halved where the loss is not finite; from there the parabola through both losses and the slope is the loss itself.
+    found = correct(Curve(lambda x: torch.where(x > 0.9, torch.inf, (x - 0.06) ** 2)), 0 * ONE, ONE)
+    assert found.length == pytest.approx(0.06, rel=1e-12)
+    assert (found.before, found.after) == (pytest.approx(0.0036), pytest.approx(0.0, abs=1e-12))
+
+
+@pytest.mark.parametrize(("kind", "down"), list(itertools.product(KINDS, (0, 1, 2))))
+def test_a_hierarchy_goes_on_from_its_state_wherever_it_stands(kind: str, down: int) -> None:
+    levels, other = hierarchy(level=2), hierarchy(level=0, seed=5)
+    for k in range(down):
+        levels.descend(kind, layers="last" if kind == "galerkin" and k else "all")
+    other.load_state(join(*split(levels.state(), "")), [], torch.device("cpu"))
+    assert other.level == levels.level
+    assert torch.equal(other.theta, levels.theta)
+    change = torch.from_numpy(np.random.default_rng(1).standard_normal(levels.problem.size)) * 1e-3
+    for one in (levels, other):
+        one.theta = one.theta + change
+    for _ in range(down + 1):
+        (loss, gradient, _), (known, expected, _) = (h.problem.loss_and_gradient(h.theta) for h in (other, levels))
+        assert loss == known
+        assert torch.equal(gradient, expected)
+        if levels.suspended:
+            ours, theirs = levels.ascend(), other.ascend()
+            assert (ours.length, ours.after) == (theirs.length, theirs.after)
+            assert torch.equal(ours.theta, theirs.theta)
+    assert not other.suspended
 
 
 def test_the_consistency_term_carries_the_fine_level() -> None:

@@ -21,7 +21,7 @@ from kanpinn.backbones import Kan, Mlp, ReluKan
 from kanpinn.errors import UserError
 from kanpinn.multilevel.correction import Transfer
 from kanpinn.optimizers import GaussNewtonCg, LevenbergMarquardt
-from kanpinn.optimizers.gauss_newton_cg import Multilevel, conjugate_gradient
+from kanpinn.optimizers.gauss_newton_cg import Identity, Multilevel, conjugate_gradient
 
 FINE = Kan(width=[2], degree=3, grid=4, base=True, bias=True)
 
@@ -80,7 +80,8 @@ def test_the_multilevel_preconditioner_is_the_sum_over_levels(options: Kan | Rel
     products = objective.linearize(theta)
     jacobian = products.dense().jacobian
     matrix = jacobian.T @ jacobian
-    assert preconditioner.measure(products) == pytest.approx(float(matrix.diagonal().mean()), rel=1e-12)
+    for one in (preconditioner, Identity()):
+        assert one.measure(products) == pytest.approx(float(matrix.diagonal().mean()), rel=1e-12)
     shift = 0.1
     identity = torch.eye(len(theta), dtype=torch.float64)
     expected = torch.diag(1 / (matrix.diagonal() + shift))

@@ -136,6 +136,14 @@ def test_products_with_tensors_and_from_the_left() -> None:
     assert torch.equal(((x + 2) / a)[""], (points[:, 0] + 2) / a)
 
 
+def test_numbers_beside_jets_keep_the_precision_of_the_jets() -> None:
+    for dtype in (torch.float64, torch.float32):
+        (x,) = JetSpace(("x",), ("x",)).variables(torch.tensor([[-1.0], [1.0]], dtype=dtype))
+        data = torch.where(x > 0, x, 0.1).data  # type: ignore[call-overload]
+        assert data.dtype == dtype
+        assert torch.equal(data[0], torch.tensor([0.1, 1.0], dtype=dtype))
+
+
 def test_lower_derivatives_come_along_and_no_others() -> None:
     space = JetSpace(("x", "t"), ("t", "xxt"))
     assert space.indices == ((), ("x",), ("t",), ("x", "x"), ("x", "t"), ("x", "x", "t"))

@@ -7,8 +7,9 @@ import pytest
 import torch
 from kanpinn.problems.heat import Heat
 from kanpinn.problems.poisson import Poisson
+from support.problems import Wave, build
 
-from kanpinn.backbones import Kan
+from kanpinn.backbones import Kan, Mlp
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.errors import UserError
 from kanpinn.least_squares.objective import Objective
@@ -114,6 +115,20 @@ def test_causal_weights_follow_their_formula_for_any_points() -> None:
     assert np.allclose(np.asarray(weighting.multipliers("interior", "a")) ** 2, expected[[3, 0, 3]], rtol=1e-12)
 
 
+def test_causal_weights_of_an_objective_see_times_relative_to_the_interval() -> None:
+    epsilon = 0.3
+    objective, theta, draw = build(Wave(), Mlp(width=[3]), Causal(bins=3, epsilon=epsilon))
+    r = objective.residual(theta)[0][: len(draw.interior.points)]
+    own = {term.name: value for term, _, value in objective.rows(theta)}["interior"].detach().numpy()
+    objective.update_multipliers(theta)
+    lower, upper = Wave.domain.interval("t")
+    bins = ((draw.interior.points[:, 1].numpy() - lower) / (upper - lower) * 3).astype(int)
+    assert len(set(bins)) > 1
+    losses = np.array([sum(own[bins == k] ** 2) / max(1, sum(bins == k)) for k in range(3)])
+    expected = np.exp(-epsilon / 2 * np.array([losses[:k].sum() for k in range(3)]))[bins]
+    assert np.allclose(objective.residual(theta)[0][: len(r)].numpy(), r.numpy() * expected, rtol=1e-12)
+
+
 def test_causal_weights_sharpen_once_all_times_are_solved() -> None:
     weighting = Causal(bins=3, epsilon=1.0, largest=50.0)
     weighting.reset({"interior": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)})
@@ -141,6 +156,7 @@ def test_causal_weights_need_a_time() -> None:
 def test_senseless_causal_options_are_refused(options, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Causal(**options)
+    assert Causal(largest=1.0, epsilon=1.0).largest == 1.0  # ε may stay what it is
 
 
 def test_residuals_of_growing_errors_count_by_what_they_lead_to() -> None:

@@ -275,7 +275,11 @@ def _jets(*values: Any) -> list[Jet]:
     if like is None:
         raise TypeError("none of the values is a jet")
     return [
-        v if isinstance(v, Jet) else like.space.constant(torch.as_tensor(v).to(like.data).expand_as(like.value))
+        v
+        if isinstance(v, Jet)
+        else like.space.constant(
+            torch.as_tensor(v, dtype=like.data.dtype, device=like.data.device).expand_as(like.value)
+        )
         for v in values
     ]
 

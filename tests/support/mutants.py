@@ -10,42 +10,116 @@ A mutant faces the tests of its own module first, the quickest first, up to SECO
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import resource
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mutmut.__main__ as tool
+import pytest
+from mutmut.configuration import config
 from mutmut.mutation import mutators
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.runners.harness import PytestRunner
 from mutmut.state import state
-from mutmut.stats import status_by_exit_code
-from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
+from mutmut.utils.file_utils import change_cwd, copy_also_copy_files, copy_src_dir, setup_source_paths
 from mutmut.utils.format_utils import get_module_from_key, mangled_name_from_mutant_name
-from mutmut.workers.isolation import MutantRunner, get_mutant_runner
+from mutmut.workers.isolation import ForkServerRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "outputs" / "mutants" / "report.md"
 SECONDS = 20.0
 MEMORY = 12 * 2**30
-CAUGHT = ("killed", "timeout", "segfault")
+ELSEWHERE = ["tests/test_wrapped.py::test_two_processes_with_half_the_points_each_take_the_steps_of_one"]
+"""Tests whose work is done by processes that they start, where it is not seen which functions they reach."""
 
 
-def prepared(processes: int) -> MutantRunner:
+class Collector(PytestRunner):
+    """Notes which tests reach which function; those that fail among trampolines count for none."""
+
+    def warm_up(self) -> None:
+        """Import all tests, and note which functions that calls: their mutants must see it happen again."""
+        stop_noting = noting()
+        super().warm_up()
+        self.called = stop_noting()
+
+    def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
+        """Run the tests of a mutant in a process of their own."""
+        forget()
+        if mutant_name and mangled_name_from_mutant_name(mutant_name) in self.called:
+            own = ("kanpinn", "support", "conftest", "test_")
+            for name in [name for name in sys.modules if name.startswith(own)]:
+                del sys.modules[name]
+        return super().run_tests(mutant_name=mutant_name, tests=tests)
+
+    def run_stats(self, *, tests: Iterable[str]) -> int:
+        """Run the tests, or those of the settings, and keep what they reach and how long they take."""
+        reached, seconds, hit = state().tests_by_mangled_function_name, state().duration_by_test, state()._stats
+        noting()
+        while_collected: defaultdict[str, set[str]] = defaultdict(set)
+
+        class Notes:
+            def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+                while_collected[report.nodeid.partition("::")[0]] |= hit
+                hit.clear()
+
+            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+                if report.when == "call":
+                    seconds[report.nodeid] = report.duration
+                    for function in hit | while_collected[report.nodeid.partition("::")[0]] if report.passed else ():
+                        reached[function].add(report.nodeid)
+                if report.failed:
+                    print(f"no test for mutants: {report.nodeid}", file=sys.__stdout__, flush=True)
+                if report.when == "teardown":
+                    hit.clear()
+                    forget()
+                    print(f"{len(seconds)} tests", end="\r", file=sys.__stdout__, flush=True)
+
+        with change_cwd("mutants"):
+            self.execute_pytest(["-q", *(tests or config().pytest_add_cli_args_test_selection)], plugins=[Notes()])
+        return 0
+
+
+def noting() -> Callable[[], set[str]]:
+    """Note which functions are called from now on, not in other processes; returns what ends that and tells them."""
+    set_mutant_under_test("stats")
+    os.environ.pop("MUTANT_UNDER_TEST", None)
+
+    def stop() -> set[str]:
+        set_mutant_under_test("")
+        return set(state()._stats)
+
+    return stop
+
+
+def forget() -> None:
+    """Empty the package's caches, or only the first test that needs a result would be seen to compute it."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("kanpinn")]
+    for value in [value for module in modules for value in vars(module).values()]:
+        if isinstance(value, functools._lru_cache_wrapper):
+            value.cache_clear()
+
+
+def prepared(processes: int) -> ForkServerRunner:
     """Write all mutants of the sources, and note by one run which tests reach which function."""
     set_mutant_under_test("mutant_generation")
     mutators.mutation_operators.remove((mutators.cst.BaseString, mutators.operator_string))
     Path("mutants").mkdir(exist_ok=True)
+    for folder in ("benchmarks", "conf", "problems"):
+        if not Path("mutants", folder).is_symlink():
+            Path("mutants", folder).symlink_to(Path("..", folder))
     copy_src_dir()
     copy_also_copy_files()
     setup_source_paths()
     tool.create_mutants(processes)
-    runner = get_mutant_runner(processes)
+    runner = ForkServerRunner(processes, Collector, {})
     tool.collect_or_load_stats(runner)
     set_mutant_under_test("")
     return runner
@@ -67,7 +141,8 @@ def tests_of(name: str) -> tuple[list[str], float]:
         return not any(word in file for word in words), state().duration_by_test[test]
 
     kept, seconds = [], 0.0
-    for test in sorted(state().tests_by_mangled_function_name[mangled_name_from_mutant_name(name)], key=order):
+    reached = state().tests_by_mangled_function_name[mangled_name_from_mutant_name(name)]
+    for test in sorted(reached or ELSEWHERE, key=order):
         if kept and seconds + state().duration_by_test[test] > SECONDS:
             break
         kept.append(test)
@@ -75,14 +150,14 @@ def tests_of(name: str) -> tuple[list[str], float]:
     return kept, seconds
 
 
-def held_against_tests(runner: MutantRunner, names: list[str]) -> dict[str, str]:
-    """Run the tests of every mutant; how each ended: killed, survived, timeout, no tests."""
+def held_against_tests(runner: ForkServerRunner, names: list[str]) -> dict[str, str]:
+    """Run the tests of every mutant; how each ended: caught, survived, no test."""
     found: dict[str, str] = {}
     begun = time.monotonic()
 
     def collect() -> None:
         result = runner.wait_for_result()
-        found[result.mutant_name] = status_by_exit_code[result.exit_code]
+        found[result.mutant_name] = {0: "survived", 5: "no test", 33: "no test"}.get(result.exit_code, "caught")
         line = f"{len(found)}/{len(names)} {time.monotonic() - begun:.0f} s  {found[result.mutant_name]}"
         print(f"{line}  {result.mutant_name}", flush=True)
 
@@ -101,14 +176,14 @@ def held_against_tests(runner: MutantRunner, names: list[str]) -> dict[str, str]
 
 def report(found: dict[str, str], of: int, command: str) -> str:
     """Rates by room, and the differences of those that no test has noticed."""
-    counts = Counter((name.split(".")[1], status in CAUGHT) for name, status in found.items())
-    caught = sum(status in CAUGHT for status in found.values())
+    counts = Counter((name.split(".")[1], status == "caught") for name, status in found.items())
+    caught = sum(status == "caught" for status in found.values())
     lines = [f"# {caught} of {len(found)} mutants caught: {100 * caught / len(found):.1f} %", ""]
     lines += [f"`{command}`, drawn from {of} mutants.", "", "| room | caught | of |", "|---|--:|--:|"]
     for room in sorted({room for room, _ in counts}):
         lines.append(f"| {room} | {counts[room, True]} | {counts[room, True] + counts[room, False]} |")
     for name, status in sorted(found.items()):
-        if status not in CAUGHT:
+        if status != "caught":
             path = Path(get_module_from_key(name).replace(".", "/") + ".py")
             difference = get_diff_for_mutant(name, path=path)
             lines += ["", f"`{name}` {status}", "", "```diff", difference.strip(), "```"]
@@ -126,6 +201,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the unchanged mutants and durations of the last call")
     arguments = parser.parse_args()
     os.chdir(ROOT)
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "mutants")}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a mutated size asks for anything
     if not arguments.keep:
         shutil.rmtree("mutants", ignore_errors=True)
