@@ -17,7 +17,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layers import Activation, Linear
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.jets.jet import JetSpace
-from kanpinn.splines.bspline import knots, piece_polynomials
+from kanpinn.splines.bspline import knot_vector, piece_polynomials
 
 
 class Plain:
@@ -115,7 +115,7 @@ class Plain:
 def _constants(layer: SplineLayer, spline: str) -> Tensor:
     """Constants of a spline layer: its polynomial pieces `[k + 1, k + 1]` (power, piece), or its knots."""
     if spline == "cox_de_boor":
-        return knots(layer.spec.intervals, layer.spec.degree)
+        return torch.tensor(knot_vector("uniform", layer.spec.intervals, layer.spec.degree), dtype=torch.float64)
     rows = [[float(c) for c in row] for row in piece_polynomials(layer.spec.degree)]
     return torch.tensor(rows, dtype=torch.float64).T.contiguous()
 
