@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
+"""Texts that read as numbers."""
 
 EXIT_DONE = 0
 EXIT_USER_ERROR = 2
@@ -48,13 +52,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def shown(value: Any) -> str:
-    """A value as it is written in a config: null, true, [5,5]."""
+    """A value as it is written in a config: null, true, [5,5], ['5']."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(shown(item) for item in value)}]"
+        return f"[{','.join(map(_entry, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_entry(item)}" for key, item in value.items()) + "}"
     return str(value)
 
 
@@ -64,6 +68,10 @@ def needed(package: str, who: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise UserError(f"{who} needs {package}: pip install 'kanpinn[{extra}]'") from error
+
+
+def _entry(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) and DECIMAL.fullmatch(value) else shown(value)
 
 
 def unknown_choice(key: str, value: object, choices: Iterable[object]) -> UserError:

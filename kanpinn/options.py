@@ -7,23 +7,18 @@ import dataclasses
 import functools
 import math
 import numbers
-import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from kanpinn.errors import UserError, invalid, shown, unknown_choice, unknown_key
+from kanpinn.errors import DECIMAL, UserError, invalid, shown, unknown_choice, unknown_key
 
 T = TypeVar("T")
 
 _OPTION = "option"
 """Key of a field's metadata."""
 
-_MOST_PARTS = 1000
-"""Entries of a list or a mapping: layers, levels, stages, terms."""
-
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
-
+_MOST_PARTS = 1000  # layers, levels, stages, terms
 _WORDS = {
     int: ("a whole number", "whole numbers"),
     float: ("a finite number", "finite numbers"),
@@ -31,6 +26,11 @@ _WORDS = {
     str: ("text", "texts"),
     type(None): ("null", "nulls"),
 }
+
+
+def decimal(text: str) -> float:
+    """Return the finite number that a text of plain decimal digits spells; NaN for any other text."""
+    return float(text) if DECIMAL.fullmatch(text) and math.isfinite(float(text)) else math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,7 +318,7 @@ def _conform_sequence(annotation: Any, value: Any, key: str) -> Any:
     try:
         items = [conform(part, item, key) for part, item in zip(parts, value, strict=True)]
     except UserError as error:
-        raise invalid(key, value, describe(annotation)) from error
+        raise _wrong(annotation, value, key) from error
     return tuple(items) if is_tuple else items
 
 
@@ -337,8 +337,13 @@ def _conform_scalar(annotation: Any, value: Any, key: str) -> Any:
 
 
 def _wrong(annotation: Any, value: Any, key: str) -> UserError:
-    """The error of a value of the wrong type; a number in quotes is shown with them."""
+    """The error of a value of the wrong type; numbers in quotes are shown with them."""
     words = describe(annotation)
-    if isinstance(value, str) and _NUMBER.fullmatch(value) and "number" in words:
-        return invalid(key, f"'{value}'", f"{words}, without quotes")
+    quoted = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, str)]
+    if "number" in words and any(map(DECIMAL.fullmatch, quoted)):
+        return invalid(
+            key,
+            value if isinstance(value, list | tuple) else f"'{value}'",
+            f"{words}; a number in quotes is text, write it without them",
+        )
     return invalid(key, value, words)

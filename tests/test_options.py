@@ -41,7 +41,10 @@ class Outer(Options):
     [
         ({"rate": 0.0}, "outer.rate=0.0: expected a number above 0 and up to 1."),
         ({"rate": 1.5}, "outer.rate=1.5: expected a number above 0 and up to 1."),
-        ({"rate": "0.4"}, "outer.rate='0.4': expected a finite number, without quotes."),
+        (
+            {"rate": "0.4"},
+            "outer.rate='0.4': expected a finite number; a number in quotes is text, write it without them.",
+        ),
         ({"share": 1.0}, "outer.share=1.0: expected a number from 0 to below 1."),
         ({"share": -1e-300}, "outer.share=-1e-300: expected a number from 0 to below 1."),
         ({"ratio": 0.0}, "outer.ratio=0.0: expected a number between 0 and 1."),

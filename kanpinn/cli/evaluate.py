@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from kanpinn.cli.main import STORED, Parser
 from kanpinn.cli.screen import fault
-from kanpinn.errors import EXIT_DONE, UserError, complain
+from kanpinn.errors import EXIT_DONE, UserError, complain, printable
+from kanpinn.options import decimal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,21 +127,21 @@ def coordinates(table: Table, names: Sequence[str], file: Path) -> np.ndarray:
     for name in names:
         if table.header.count(name) != 1:
             fault = "missing" if name not in table.header else "there twice"
+            marks = [mark for mark in (";", "\t", "|") if mark in table.header[0]]
+            commas = f", with commas between, not {marks[0]!r}" if marks else ""
             raise UserError(
-                f"--points={file}: column '{name}' is {fault}; found {', '.join(table.header)}; "
-                f"expected the columns {', '.join(names)}."
+                f"--points={file}: column '{name}' is {fault}; found {printable(', '.join(table.header))[:200]}; "
+                f"expected the columns {', '.join(names)}{commas}."
             )
     points = np.empty((len(table.rows), len(names)))
     for k, name in enumerate(names):
         column = table.header.index(name)
         for n, row in enumerate(table.rows):
-            try:
-                points[n, k] = float(row[column])
-            except ValueError:
-                points[n, k] = math.nan
-            if not math.isfinite(points[n, k]):
+            points[n, k] = decimal(row[column])
+            if math.isnan(points[n, k]):
                 raise UserError(
-                    f"--points={file}: line {table.lines[n]}: {name}={row[column]!r}: expected a finite number."
+                    f"--points={file}: line {table.lines[n]}: {name}={row[column]!r}: expected a finite number "
+                    "in decimal digits, such as -1.5e-3."
                 )
     return points
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -24,6 +26,7 @@ from kanpinn.errors import (
     UserError,
     complain,
 )
+from kanpinn.options import decimal
 
 COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
@@ -53,6 +56,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the complaint instead of printing the usage and leaving."""
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def number(text: str) -> float:
+    """Read an argument that is a decimal number; raises ArgumentTypeError, which becomes a UserError."""
+    value = decimal(text)
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"{text}: expected a finite number in decimal digits, such as 1e-3")
+    return value
+
+
+def whole(text: str) -> int:
+    """Read an argument that is a whole number; raises ArgumentTypeError, which becomes a UserError."""
+    if not re.fullmatch("[-+]?[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]}: expected a whole number")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

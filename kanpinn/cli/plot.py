@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser
+from kanpinn.cli.main import Parser, number, whole
 from kanpinn.errors import EXIT_DONE, UserError
 
 
@@ -53,19 +52,12 @@ def solution_file(run: Path) -> Path:
 
 
 def numbers(text: str) -> list[float]:
-    """Read "0.25,0.5"; raises ArgumentTypeError, which becomes a UserError, unless all are finite numbers."""
-    try:
-        values = [float(word) for word in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"{text}: expected numbers with commas between, such as 0.25,0.5")
-    return values
+    """Read "0.25,0.5"; raises ArgumentTypeError, which becomes a UserError, unless all are decimal numbers."""
+    return [number(word.strip()) for word in text.split(",")]
 
 
 def _dpi(text: str) -> int:
     """Read dots per inch; raises ArgumentTypeError unless 20 … 1200."""
-    value = int(text) if text.isdecimal() else 0
-    if not 20 <= value <= 1200:
+    if not 20 <= whole(text) <= 1200:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 20 to 1200")
-    return value
+    return whole(text)

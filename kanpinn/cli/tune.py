@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanpinn.cli.main import Parser
+from kanpinn.cli.main import Parser, number, whole
 from kanpinn.errors import UserError
 
 
@@ -18,13 +18,17 @@ def run(argv: Sequence[str]) -> int:
         "int(interval(3,8)); tag(log,interval(1e-6,1e-1)). The same call goes on with a study that was stopped.",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, some with several values")
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="trials the study shall hold (default: 20)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time (default: 1)")
+    parser.add_argument(
+        "--trials", type=whole, default=20, metavar="N", help="trials the study shall hold (default: 20)"
+    )
+    parser.add_argument("--jobs", type=whole, default=1, metavar="N", help="trials at a time (default: 1)")
     parser.add_argument("--study", default="study", metavar="NAME", help="folder under outputs/tune (default: study)")
     parser.add_argument("--objective", choices=["relative_l2", "loss", "seconds"], default="relative_l2")
-    parser.add_argument("--error", type=float, metavar="E", help="with --objective seconds: until the error is below E")
+    parser.add_argument(
+        "--error", type=number, metavar="E", help="with --objective seconds: until the error is below E"
+    )
     parser.add_argument("--no-prune", action="store_true", help="let hopeless trials run to their end")
-    parser.add_argument("--seed", type=int, default=0, help="of the search, not of the runs (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="of the search, not of the runs (default: 0)")
     arguments, rest = parser.parse_known_intermixed_args(argv)
     unknown = [word for word in rest if word.startswith("-")]
     if unknown:

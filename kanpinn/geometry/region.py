@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.geometry.chart import Array, Chart, Part
+from kanpinn.options import decimal
 
 
 @final
@@ -157,10 +158,7 @@ class Region(ABC):
         if coordinate not in self.names:
             raise unknown_choice(f"plane {name}: coordinate", coordinate, self.names)
         lower, upper = self.interval(coordinate)
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = decimal(text.strip())
         if not lower < value < upper:
             raise invalid(f"plane {coordinate}", text, f"a number between {lower:g} and {upper:g}")
         column = self.names.index(coordinate)

@@ -135,7 +135,11 @@ def probe(setup: Setup) -> list[Flag]:
     objective.set_points(sample)
     equations = [name for term, name, _ in objective.rows(theta) if term.name == INTERIOR]
     check_equations(f"problem={type(problem).__name__}", [] if equations == [""] else equations)
+    unused = [name for name in objective.residuals.terms if not setup.weighting.term(name)]
+    if len(unused) == len(objective.residuals.terms):
+        raise UserError("weighting.terms: every term of the loss has weight 0; expected one above 0")
     found = {
+        "term": [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused],
         "precision": examine(objective.residuals, sample, theta),
         "conditions": undetermined(objective.residuals, sample),
         "exact": [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet],

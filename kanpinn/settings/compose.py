@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ def single_values(overrides: Sequence[str]) -> dict[str, Any]:
 
 def free(overrides: Sequence[str]) -> list[str]:
     """Let `weighting.terms.<term>=w` add a term: the names are the problem's own, so no config file lists them."""
-    return [f"++{text}" if text.startswith("weighting.terms.") else text for text in overrides]
+    return [f"++{text}" if re.match(r"weighting\.(terms|base)[.=]", text) else text for text in overrides]
 
 
 @contextmanager

@@ -57,16 +57,21 @@ class _Sizes:
     def __init__(self, root: dict[str, Any]) -> None:
         self.root = root
         self.known: dict[tuple[str, ...], int] = {}
-        self.entered: set[tuple[str, ...]] = set()
+        self.entered: dict[tuple[str, ...], None] = {}
 
     def of(self, path: tuple[str, ...], depth: int) -> int:
         """The length of the node at a path."""
         if path in self.known:
             return self.known[path]
         key = ".".join(path) or "config"
-        if path in self.entered or depth > DEEPEST:
-            raise UserError(f"{key}: its interpolations run in a circle, or more than {DEEPEST} deep.")
-        self.entered.add(path)
+        if path in self.entered:
+            way = list(self.entered)[list(self.entered).index(path) :]
+            keys = [".".join(place) or "config" for place in (*way, path)]
+            told = " → ".join(keys if len(keys) < 8 else [*keys[:5], "…", keys[-1]])
+            raise UserError(f"{key}: its interpolations run in a circle: {told}.")
+        if depth > DEEPEST:
+            raise UserError(f"{key}: its interpolations are more than {DEEPEST} deep.")
+        self.entered[path] = None
         value = functools.reduce(lambda node, part: node[part], path, self.root)
         if isinstance(value, dict):
             total = sum(len(name) + self.of((*path, name), depth + 1) for name in value)
@@ -76,7 +81,7 @@ class _Sizes:
                 total += sum(self.of(target, depth + 1) for target in self._targets(path, key, value))
         if total > MOST_LETTERS:
             raise UserError(f"{key}: its interpolations grow to {total:.3g} letters; a config is shorter.")
-        self.entered.discard(path)
+        del self.entered[path]
         self.known[path] = total
         return total
 

@@ -31,7 +31,7 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
     except Exception:  # then the mistake is in a file
         cfg = None
     for override in parsed if cfg is not None else []:
-        if override not in groups and override.type in (OverrideType.CHANGE, OverrideType.DEL):
+        if override not in groups and override.type != OverrideType.ADD:
             wrong = _wrong_key(override, cfg)
             if wrong is not None:
                 return wrong
@@ -84,6 +84,8 @@ def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
     parent = ""
     for part in key.split("."):
         if not isinstance(node, DictConfig) or part not in node:
+            if override.type == OverrideType.FORCE_ADD:
+                return None
             valid = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
             value = str(override.input_line).partition("=")[2] or None
             wrong = unknown_key(f"{parent}{part}", value, valid, _keys(cfg))
@@ -91,6 +93,21 @@ def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
         node = node._get_node(part)
         node = node._dereference_node() if node is not None and node._is_interpolation() else node
         parent += f"{part}."
+    if isinstance(node, DictConfig) and isinstance(override.value(), list):
+        return invalid(key, override.value(), "a mapping of keys to values")
+    return None if override.type == OverrideType.FORCE_ADD else _wrong_entry(key, override.value(), node, cfg)
+
+
+def _wrong_entry(key: str, value: Any, node: Any, cfg: DictConfig | None) -> UserError | None:
+    """The mistake in the keys of a mapping that an override gives, if one of them does not exist."""
+    if not isinstance(value, dict) or not isinstance(node, DictConfig):
+        return None
+    valid = [str(name) for name in node]
+    for name, item in value.items():
+        if str(name) not in valid:
+            return unknown_key(f"{key}.{name}", item, valid, _keys(cfg))
+        if wrong := _wrong_entry(f"{key}.{name}", item, node.get(str(name)), cfg):
+            return wrong
     return None
 
 

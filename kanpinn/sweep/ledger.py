@@ -146,7 +146,7 @@ class Ledger:
 
     def jobs(self) -> list[Job]:
         """All jobs by number; raises UserError if a file of the ledger is damaged."""
-        files = [file for file in self._files.glob("*.json") if file.stem.isdigit()]
+        files = [file for file in self._files.glob("*.json") if file.stem.isdecimal()]
         return [self.read(int(file.stem)) for file in sorted(files, key=lambda file: int(file.stem))]
 
     def read(self, number: int) -> Job:

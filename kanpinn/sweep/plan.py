@@ -62,9 +62,9 @@ def combinations(overrides: Sequence[Override]) -> list[tuple[list[str], bool]]:
 
     Raises UserError if a sweep is not a list of values, or there are too many combinations.
     """
-    counts = {override.key_or_group: count(override) for override in overrides}
-    if (jobs := math.prod(counts.values())) > MOST_JOBS:
-        told = " × ".join(f"{found} of {key}" for key, found in counts.items() if found > 1)
+    counts = [(count(override), override.key_or_group) for override in overrides]
+    if (jobs := math.prod(found for found, _ in counts)) > MOST_JOBS:
+        told = " × ".join(f"{found} of {key}" for found, key in counts if found > 1)
         raise UserError(f"kanpinn solve -m: {amount(jobs)} jobs ({told}); expected at most {MOST_JOBS:,}.")
     columns = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
