@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from support.run_folders import run_folder
 
-from kanpinn.compare.comparison import by_level, csv_text, differing, flat_config, named, read_run, table
+from kanpinn.backbones import Kan
+from kanpinn.backbones.edits import enlarged
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.compare.comparison import by_level, csv_text, differing, flat_config, grown, named, read_run, table
 from kanpinn.plots.comparison import comparison_figure, error_curve
 
 
@@ -48,6 +51,26 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path):
 def test_a_config_is_flat_with_choices_under_their_groups():
     config = {"problem": {"name": "heat", "nu": 1, "inner": {"name": "x"}}, "seed": 3}
     assert flat_config(config) == {"problem": "heat", "problem.nu": 1, "problem.inner.name": "x", "seed": 3}
+
+
+@pytest.mark.parametrize(
+    "edits", [[("widen", 3)], [("widen", [1, 2]), ("deepen", 1)], [("deepen", 2), ("widen", [0, 1, 0, 2])], []]
+)
+def test_the_width_is_that_of_the_network_in_the_end(edits):
+    embedding = Embedding({"x": (0, 1), "t": (0, 1)})
+    network = Kan(width=[4, 3]).build(embedding, 1)
+    for kind, amount in edits:
+        network = enlarged(network, kind, amount)
+    stages = [{"level": 0, "steps": 2}, *({"level": 0, "steps": 2, kind: amount} for kind, amount in edits)]
+    config = {"backbone.width": [4, 3], "schedule.stages": [*stages, {"level": 0, "steps": 1, "widen": 5}]}
+    made = grown(config, len(stages))  # the last stage was not reached
+    assert Kan(width=made["backbone.width"]).build(embedding, 1).size == network.size
+    assert config["backbone.width"] == [4, 3]
+
+
+@pytest.mark.parametrize("stages", [3, [3], [{"widen": "a"}], [{"widen": [1]}], [{"deepen": 10**9}], [{"rank": 1}]])
+def test_a_config_nobody_solved_is_shown_as_it_is(stages):
+    assert len(grown({"backbone.width": [4, 3], "schedule.stages": stages}, 9)["backbone.width"]) <= 1002
 
 
 def test_levels_visited_often_count_their_last_error_and_all_their_seconds(tmp_path):

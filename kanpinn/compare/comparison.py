@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Run:
         folder: Its folder.
         name: Its name where space is short; given once the others are known.
         metrics: The content of metrics.json; empty for a run that wrote none.
-        config: The resolved config, keys joined by dots, groups by their choice (`problem`: "poisson").
+        config: The resolved config, keys joined by dots, groups by their choice (`problem`: "poisson"); width and
+            rank of the network as they have become.
         history: Columns over the steps `[n_steps]`; empty where there is no solution file.
         message: Reason that there is no result, if somebody said so.
     """
@@ -83,6 +85,22 @@ def flat_config(config: Any) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in found.items()}
 
 
+def grown(config: Mapping[str, Any], visits: int) -> dict[str, Any]:
+    """Return a config joined by dots with the width and rank of the network after so many of its schedule's stages."""
+    found = {key: config[f"backbone.{key}"] for key in ("width", "rank") if config.get(f"backbone.{key}") is not None}
+    with suppress(TypeError, ValueError, KeyError, AttributeError):  # a config that nothing was solved with
+        for stage in (config.get("schedule.stages") or [])[:visits]:
+            for kind, amount in stage.items():
+                if kind == "widen":
+                    each = amount if isinstance(amount, list) else [amount] * len(found["width"])
+                    found["width"] = [old + new for old, new in zip(found["width"], each, strict=True)]
+                elif kind == "deepen":
+                    found["width"] = found["width"] + found["width"][-1:] * min(amount, 1000)
+                elif kind == "rank":
+                    found["rank"] += amount
+    return {**config, **{f"backbone.{key}": value for key, value in found.items()}}
+
+
 def read_run(path: Path, history: bool = True, message: str = "") -> Run:
     """Read what there is of a run, from its folder or its solution.h5, and name it by its folder.
 
@@ -113,7 +131,8 @@ def read_run(path: Path, history: bool = True, message: str = "") -> Run:
         raise UserError(f"{folder}: cannot be read ({' '.join(str(error).split())[:120]}).") from error
     if not metrics and not message:
         message = told(folder, unfinished(folder))
-    return Run(folder, folder.resolve().name, metrics, flat_config(config), steps, message)
+    made = grown(flat_config(config), len(metrics.get("levels") or []))
+    return Run(folder, folder.resolve().name, metrics, made, steps, message)
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
