@@ -88,13 +88,20 @@ def test_a_residual_that_breaks_is_rolled_back_from_with_shorter_steps(brittle) 
 
 
 def test_what_is_gone_back_to_is_the_best_state_not_the_last_one(brittle) -> None:
-    # The first step raises the loss, the second one leaves the interval of u in which the square root is real.
+    # The first steps raise the loss, the third one leaves the interval of u in which the square root is real.
     wall = "r + 0 * torch.sqrt(1.0 - (p.u / 0.4).square())"
-    steps = [*ADAM, "optimizer.lr=0.3", "sampler.resample_every=0", "schedule.steps=4"]
-    assert brittle(wall, *steps, source="-1.0").metrics["levels"][0]["rollbacks"] == 1
+    rate = [
+        "optimizer=adam",
+        "optimizer.decay=none",
+        "optimizer.lr=6",
+        "optimizer.ramp_from=1",
+        "optimizer.ramp_steps=2",
+    ]
+    steps = ["sampler.resample_every=0", "schedule.steps=4"]
+    assert brittle(wall, *rate, *steps, source="-1.0").metrics["levels"][0]["rollbacks"] == 1
     losses = read_solution(Path("run/solution.h5")).history["loss"]  # each of the state before its step
     assert losses[1] > 2 * losses[0]
-    assert losses[2] == losses[0]
+    assert losses[3] == losses[0]
 
 
 @pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
