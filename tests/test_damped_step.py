@@ -32,6 +32,18 @@ def test_nielsens_rule_is_a_cubic_bounded_by_a_third(ratio: float, factor: float
     assert damping.value == pytest.approx(0.6 * factor * 8 * 2, rel=1e-14)
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.05, 10.0), (0.4, 40.0)])
+def test_numbers_that_are_not_finite_raise_the_damping_a_hundredfold_for_good(before: float, after: float) -> None:
+    damping = NielsenDamping(0.1)
+    damping.value, damping.factor = before, 8.0
+    damping.back_off()
+    assert damping.value == pytest.approx(after, rel=1e-14)
+    damping.reject()
+    assert damping.value == pytest.approx(2 * after, rel=1e-14)
+    damping.reset()
+    assert damping.value == pytest.approx(10.0, rel=1e-14)
+
+
 def system(seed: int = 0) -> tuple[Dense, Tensor, Tensor]:
     """A random linearisation, the step before it, and a point."""
     generator = np.random.default_rng(seed)

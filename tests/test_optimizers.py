@@ -109,6 +109,22 @@ def test_gradient_descent_takes_the_steps_of_torch() -> None:
 
 
 SPLINES = Kan(width=[2], degree=2, grid=3, base=True, bias=True)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_stays_where_the_loss_is_not_finite_or_nothing_leads_on(name: str) -> None:
+    problem, theta = regression(Kan(width=[2], degree=3, grid=2))
+    problem.r = lambda x: x.sum() * torch.full((3,), torch.nan, dtype=x.dtype)
+    (lost,) = iterate(OPTIMIZERS[name](), problem, theta, 1)
+    assert "not finite" in str(lost.stop)
+    assert not math.isfinite(lost.loss)
+    assert torch.equal(lost.theta, theta)
+    problem.r = lambda x: 0 * x.sum() + torch.arange(3, dtype=x.dtype)
+    (flat,) = iterate(OPTIMIZERS[name](), problem, theta, 1)
+    assert (flat.loss, sum(flat.terms.values())) == (5.0, 5.0)
+    assert torch.equal(flat.theta, theta)
+
+
 PAIRINGS = list(itertools.product(("spline", "relu"), repeat=2))
 RULES: dict[str, tuple[Callable[..., FirstOrder], Callable[..., torch.optim.Optimizer]]] = {
     "gradient_descent": (partial(GradientDescent, momentum=0.5), partial(torch.optim.SGD, lr=1.0, momentum=0.5)),

@@ -68,6 +68,12 @@ def test_every_package_of_the_tree_is_declared():
     assert declared == found
 
 
+def test_mutation_testing_names_modules_and_tests_that_exist():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    tests = named["pytest_add_cli_args_test_selection"]
+    assert not [name for name in (*named["only_mutate"], *named["do_not_mutate"], *tests) if not list(ROOT.glob(name))]
+
+
 def test_the_wheel_holds_every_source_and_config_file(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
