@@ -108,6 +108,26 @@ def test_gradient_descent_takes_the_steps_of_torch() -> None:
             assert torch.allclose(theta, leaf.detach(), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "numbers"),
+    [
+        # N = 5000 points, P = 100 parameters: rows of J held at a time, JᵀJ with a factor and a copy, pairs, an inverse
+        ("levenberg_marquardt", {}, lambda jacobian: jacobian * 5000 * 100 + 3 * 100**2),
+        ("levenberg_marquardt", {"solver": "qr"}, lambda _: 5000 * 100 + 3 * 100**2),
+        ("levenberg_marquardt", {"sketch": "points"}, lambda _: 5000 * 100 + 3 * 100**2),
+        ("levenberg_marquardt", {"memory_mib": 0.5}, lambda jacobian: jacobian * 655 * 100 + 3 * 100**2),
+        ("levenberg_marquardt", {"memory_mib": 100}, lambda jacobian: jacobian * 5000 * 100 + 3 * 100**2),
+        ("variable_projection", {}, lambda _: 5000 * 100 + 3 * 100**2),
+        ("lbfgs", {"memory": 7}, lambda _: 2 * 7 * 100),
+        ("ssbroyden", {}, lambda _: 100**2),
+        ("adam", {}, lambda _: 0),
+    ],
+)
+def test_numbers_held_are_those_of_the_matrices_at_work(name: str, options: dict, numbers) -> None:
+    for jacobian in (False, True):
+        assert OPTIMIZERS[name](**options).storage(5000, 100, jacobian=jacobian) == numbers(jacobian)
+
+
 SPLINES = Kan(width=[2], degree=2, grid=3, base=True, bias=True)
 
 
