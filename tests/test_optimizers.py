@@ -26,6 +26,7 @@ from support.minimisation import (
     rosenbrock,
 )
 from support.power_relus import change_of_basis
+from support.problems import Wave, build
 from torch import Tensor
 
 from kanpinn.backbones import Backbone, Kan, Mlp, ReluKan
@@ -106,6 +107,29 @@ def test_gradient_descent_takes_the_steps_of_torch() -> None:
             torchs.step()
             theta = ours.step(objective, theta).theta
             assert torch.allclose(theta, leaf.detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"variable_projection"}))
+def test_after_numbers_that_are_not_finite_the_past_is_forgotten_and_steps_are_shorter(name: str) -> None:
+    options = {"ramp_steps": 0, "decay": "none"} if issubclass(OPTIMIZERS[name], FirstOrder) else {}
+    problem, theta, _ = build(Wave(), Kan(width=[2], degree=4, grid=2))
+    optimizer = OPTIMIZERS[name](**options)
+    first = iterate(optimizer, problem, theta, 3)[0].theta
+    more_careful = optimizer.back_off()
+    after = optimizer.step(problem, theta).theta
+    if more_careful:
+        assert 0 < float((after - theta).norm()) < 0.99 * float((first - theta).norm())
+    else:
+        assert torch.equal(after, first)
+
+
+def test_levenberg_marquardt_goes_on_after_such_numbers_as_a_fresh_one_with_more_damping() -> None:
+    problem, theta, _ = build(Wave(), Kan(width=[2], degree=4, grid=2))
+    optimizer = LevenbergMarquardt()
+    iterate(optimizer, problem, theta, 3)
+    optimizer.back_off()
+    (fresh,) = iterate(LevenbergMarquardt(damping=damping_of(optimizer)), problem, theta, 1)
+    assert torch.equal(optimizer.step(problem, theta).theta, fresh.theta)
 
 
 @pytest.mark.parametrize(
