@@ -99,6 +99,10 @@ ENDS = {
     "a time limit": (
         Known(), ["time_limit_s=0.2", "optimizer=adam", "schedule.steps=100000"], "time_limit", "time: ",
     ),
+    "a loss that only tiny weights make small": (
+        Known(), ["weighting.terms.initial=1e-18", "sampler.resample_every=0", "schedule.steps=40"],
+        "step_limit", "weights: ",
+    ),
     "a tolerance met at its points only": (Known(), [*NARROW, "schedule.tolerance=1e-4"], "step_limit", "points: "),
 }  # fmt: skip
 
@@ -201,6 +205,7 @@ def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsy
     assert [f"kanpinn: warning: {flag['message']}" for flag in solution.metrics["warnings"]] == told.splitlines()
     assert solution.metrics["error_estimate_trusted"] in (None, False)
     assert kind in repr(solution) and kind in solution._repr_html_()
+    assert ("(?)" in repr(solution)) == (kind == "estimate")
 
 
 def test_a_zero_reference_has_no_relative_error() -> None:

@@ -113,11 +113,18 @@ def verdict(
     checks = [check for found in by_slab for check in found]
     gaps = list(_gaps(solver, checks))
     status = STATUSES[end.reason]
-    if status == "converged" and (gaps or not any(check.scale for check in checks)):
-        status = "step_limit"  # at other points nothing has converged, or there was nothing to converge to
-    limit = None if status == "converged" else _limit(solver, end, gaps)
+    large = sorted(
+        (check for check in _worst(checks, "fitted_share") if not check.fitted_share <= LARGE),
+        key=lambda check: -check.fitted_share,
+    )
+    # At other points nothing has converged, there was nothing to converge to, or weights have made a loss small.
+    if status == "converged" and (
+        gaps or not any(check.scale for check in checks) or (large and end.reason == "minimum")
+    ):
+        status = "step_limit"
+    limit = None if status == "converged" else _limit(solver, end, gaps, checks)
     advice = _advice(solver, (limit or "").partition(":")[0])
-    flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, advice)]
+    flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, advice)]
     if end.reason in ("stalled", "refused"):
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
     trusted = None
@@ -139,6 +146,7 @@ def _advice(solver: Solver, cause: str) -> str:
     return {
         "points": "fresh points every few steps (sampler.resample_every=5), or more of them (sampler.interior)",
         "steps": "more schedule.steps",
+        "weights": "larger weights of what is not met (weighting.terms)",
         "capacity": f"{larger}, or one level more (schedule.levels)" if network.refinable else larger,
         "stalled": f"another optimizer or seed, schedule.starts, or {larger}",
     }.get(cause, "")
@@ -196,12 +204,12 @@ def _rows(solver: Solver, by_slab: Sequence[Sequence[ResidualCheck]]) -> Iterato
         yield Flag("parameters", f"{text}nowhere else; try {advice}", {"rows": rows, "parameters": size})
 
 
-def _large(solver: Solver, checks: Sequence[ResidualCheck], advice: str) -> Iterator[Flag]:
-    """Flag equations and conditions whose residual has stayed large, the worst by name."""
-    large = [check for check in _worst(checks, "fitted_share") if not check.fitted_share <= LARGE]
+def _large(
+    solver: Solver, checks: Sequence[ResidualCheck], large: Sequence[ResidualCheck], advice: str
+) -> Iterator[Flag]:
+    """Flag the equations and conditions among the checks whose residual has stayed large, the worst first."""
     if not large:
         return
-    large.sort(key=lambda check: -check.fitted_share)
     worst, total = large[0], sum(check.loss for check in checks) or math.nan
     part = sum(check.loss for check in checks if check.name == worst.name) / total
     others = f" (also large: {', '.join(check.name for check in large[1:])})" if large[1:] else ""
@@ -251,7 +259,7 @@ def _references(
         yield Flag("reference", text)
 
 
-def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag]) -> str:
+def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], checks: Sequence[ResidualCheck]) -> str:
     """What keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
         return "time: time_limit_s was reached"
@@ -263,6 +271,8 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag]) -> str:
         return "points: the equations are met at the collocation points only"
     if end.reason in ("stalled", "refused"):
         return f"stalled: {end.message}"
+    if end.reason == "minimum" and any(check.scale for check in checks):
+        return "weights: the loss is as small as rounding allows, and yet not every condition is met"
     if end.reason in ("tolerance", "minimum"):
         return "problem: no residual depends on the solution"
     losses = _last_losses(solver.slab)
