@@ -161,7 +161,8 @@ def test_points_beside_inner_planes_are_next_to_them(name, dtype):
         assert (side * (points[~on_x, 1].double() - 0.1) > 0).all()
     weights = found.conditions["planes"].weights
     assert weights.sum().item() == pytest.approx(0.5 + 3.0, rel=1e-6)
-    assert weights[on_x].sum().item() == pytest.approx(0.5, rel=1e-6 if name in ("grid", "gauss_legendre") else 0.2)
+    # Both planes cut the whole box: measured in its lengths they are alike, whatever their units.
+    assert weights[on_x].sum().item() == pytest.approx(1.75, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -595,7 +596,7 @@ def test_early_points_have_their_density_and_weights_that_make_up_for_it(name):
     class Late(Rod):
         domain = Box(x=(1, 3), t=(2, 4))
 
-    sampler = SAMPLERS[name](interior=8192, early=0.3, early_rate=1.5)
+    sampler = SAMPLERS[name](interior=8192, early=0.3, early_rate=3)
     found = sampler.draw(Late(), 0, np.random.default_rng(0)).interior
     x, t = (found.points[:, k].numpy() for k in (0, 1))
     assert t.min() >= 2

@@ -25,6 +25,7 @@ from kanpinn.samplers.placing import (
     finite_residual,
     joined,
     on_piece,
+    relative_measure,
     share,
 )
 
@@ -167,13 +168,13 @@ class Sampler(Options, ABC):
         request, conditions, paired = Request(generator, cells or {}), {}, {}
         for condition in posed:
             pieces, periodic = pieces_of(condition, region), condition.periodic is not None
-            shares = share(counts[condition.name], [piece.chart.measure for piece in pieces])
+            pieces = [piece for piece in pieces if piece.chart.measure]
+            measures = [relative_measure(piece.chart, region) for piece in pieces]
             placed = [
                 on_piece(piece, *self._filled(piece.chart, many, request), to_tensor, periodic=periodic)
-                for piece, many in zip(pieces, shares, strict=True)
-                if piece.chart.measure
+                for piece, many in zip(pieces, share(counts[condition.name], measures), strict=True)
             ]
-            conditions[condition.name], pairs = joined(placed)
+            conditions[condition.name], pairs = joined(placed, measures)
             if pairs is not None:
                 paired[condition.name] = pairs
         return CollocationSample(PointSet(to_tensor(points), to_tensor(weights)), conditions, paired)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kanpinn.errors import DivergedError, UserError
 from kanpinn.geometry import Piece, Region
-from kanpinn.geometry.chart import Array
+from kanpinn.geometry.chart import Array, Chart
 from kanpinn.state import State, tensor
 
 
@@ -139,6 +139,17 @@ def share(count: int, measures: Sequence[float]) -> list[int]:
     return [max(1, int(part)) for part in np.diff(ends, prepend=0)]
 
 
+def relative_measure(chart: Chart, region: Region) -> float:
+    """Return the measure of a chart with coordinates in units of the region's lengths; other parameters in their mean.
+
+    So pieces compare in any units of single coordinates, such as those of time.
+    """
+    lengths = {n: b - a for n, a, b in zip(region.names, region.lower, region.upper, strict=True)}
+    others = [math.log(length) for name, length in lengths.items() if name not in chart.axes]
+    mean = math.exp(math.fsum(others) / len(others)) if others else 1.0
+    return chart.measure / math.prod(lengths.get(name, mean) for name in chart.axes)
+
+
 def on_piece(piece: Piece, points: Array, weights: Array, to_tensor: ToTensor, *, periodic: bool) -> Placed:
     """Return points `[N, d]` on one piece with their normals, paired with those across if it is periodic.
 
@@ -153,13 +164,18 @@ def on_piece(piece: Piece, points: Array, weights: Array, to_tensor: ToTensor, *
     return PointSet(placed, to_tensor(weights), normals), paired
 
 
-def joined(parts: Sequence[Placed]) -> Placed:
-    """Return the points of several pieces as one set; without normals where a piece has none."""
+def joined(parts: Sequence[Placed], measures: Sequence[float]) -> Placed:
+    """Return the points of several pieces as one set; without normals where a piece has none.
+
+    Weights sum to the measure of all pieces, shared out in proportion to their relative ones.
+    """
     sets, pairs = [chosen for chosen, _ in parts], [paired for _, paired in parts if paired is not None]
+    total, relative = math.fsum(float(chosen.weights.sum()) for chosen in sets), math.fsum(measures)
+    shares = [total * own / relative / float(s.weights.sum()) for s, own in zip(sets, measures, strict=True)]
     normals = [chosen.normals for chosen in sets if chosen.normals is not None]
     points = PointSet(
         torch.cat([chosen.points for chosen in sets]),
-        torch.cat([chosen.weights for chosen in sets]),
+        torch.cat([chosen.weights * factor for chosen, factor in zip(sets, shares, strict=True)]),
         torch.cat(normals) if len(normals) == len(sets) else None,
     )
     return points, torch.cat(pairs) if pairs else None

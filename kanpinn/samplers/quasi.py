@@ -75,7 +75,7 @@ class Even(Sampler):
         0.0, "share of the interior points drawn early, for equations whose errors grow", at_least=0, below=1
     )
     early_rate: float = option(
-        6.0, "rate at which the density of those falls, per unit of time", at_least=1e-3, at_most=1e3
+        6.0, "rate at which the density of those falls, per length of the time interval", at_least=1e-3, at_most=1e3
     )
 
     def check_problem(self, problem: Problem) -> None:
@@ -91,7 +91,7 @@ class Even(Sampler):
         self.check_problem(problem)
         column = problem.domain.names.index("t")
         start, end = problem.domain.interval("t")
-        rate = self.early_rate * (end - start)
+        rate = self.early_rate
         within = -math.expm1(-rate)
         tau = (points[:, column] - start) / (end - start)
         count = round(self.early * len(points))

@@ -73,7 +73,7 @@ class Grid(Sampler):
 
     resample_every: int = option(0, "steps between two draws, which are all the same", at_least=0, at_most=MOST_POINTS)
     aspect: str = option(
-        "equal", "equal: nearly square cells; box: as many points in every coordinate", one_of=("equal", "box")
+        "box", "box: as many points in every coordinate; equal: nearly square cells", one_of=("box", "equal")
     )
 
     def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:

@@ -129,16 +129,18 @@ class InUnits(Problem):
 UNITS: dict[str, dict[str, float]] = {
     "given": {},
     "micrometres": {"length": 1e6, "time": 1e3},
+    "uneven": {"x": 1e3, "amplitude": 1e-3},
     "large": {"amplitude": 1e6, "equations": 1e-3},
     "small": {"amplitude": 1e-12, "equations": 1e9, "length": 1e-9},
 }
-"""Changes of units: factors of lengths, times, unknowns and equations."""
+"""Changes of units: factors of lengths or single coordinates, times, unknowns and equations."""
 
 
 def changed(problem: Problem, units: str) -> InUnits:
     """A problem in units of `UNITS`."""
     change = UNITS[units]
-    lengths = {n: change.get("time" if n == "t" else "length", 1.0) for n in problem.domain.names}
+    kinds = {name: "time" if name == "t" else "length" for name in problem.domain.names}
+    lengths = {name: change.get(name, change.get(kind, 1.0)) for name, kind in kinds.items()}
     return InUnits(problem, lengths, change.get("amplitude", 1.0), change.get("equations", 1.0))
 
 
