@@ -215,7 +215,11 @@ class Backbone(Structure):
         """`Layer.local_jacobians` of every layer with parameters; arguments as of `jacobian`, and the points' order."""
         cotangents = self.cotangents(tape, scalar, retain=retain)
         taped = self._taped(theta, tape, cotangents, self._slices)
-        return [found for layer, own, _, *entry in taped for found in layer.local_jacobians(own, *entry, order)]
+        return [
+            found
+            for layer, own, _, features, cotangent in taped
+            for found in layer.local_jacobians(own, features, cotangent, order)
+        ]
 
     def cotangents(self, tape: Tape, scalar: Tensor, *, retain: bool = False) -> tuple[Tensor, ...]:
         """∂r_n/∂(outputs at point n) of every layer with parameters, `[C, N, out]` each; arguments as of `jacobian`."""
