@@ -154,7 +154,7 @@ def test_an_exact_fine_solution_is_left_alone(kind: str) -> None:
     two_grid.relax(levels, LevenbergMarquardt(damping=1e-14), 2)
     assert torch.allclose(levels.theta, start, atol=1e-8)
     if isinstance(levels.problem, FasProblem):
-        own = levels.problem.coarse.loss_and_gradient(start)[1]
+        own = levels.problem.inner.loss_and_gradient(start)[1]
         assert float(own.norm()) > 1e-6  # what the linear term holds up
     levels.ascend()
     assert torch.allclose(levels.theta, fine, atol=1e-8)

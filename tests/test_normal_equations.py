@@ -19,7 +19,7 @@ from support.problems import NONE, System, build, draw_for
 
 from kanpinn.backbones import Kan, Separable
 from kanpinn.backbones.separable import khatri_rao, normal_equations
-from kanpinn.backbones.separable.tensor_product_points import SharedValues, pieces
+from kanpinn.backbones.separable.product import SharedValues, pieces
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 from kanpinn.errors import DivergedError, UserError
 from kanpinn.geometry import Box
 from kanpinn.pde import Condition, Problem
-from kanpinn.samplers import SAMPLERS, CollocationSample, adaptive
+from kanpinn.samplers import SAMPLERS, CollocationSample, quasi
 from kanpinn.samplers.placing import share
 from kanpinn.samplers.tensor import gauss_legendre_rule, grid_shape
 
@@ -369,10 +369,10 @@ def test_adaptive_keeps_the_floor():
 
 
 def test_inclusion_is_proportional_until_certain():
-    assert adaptive.inclusion(np.array([1.0, 2.0, 1.0]), 2) == pytest.approx([0.5, 1.0, 0.5])
-    assert adaptive.inclusion(np.array([100.0, 1.0, 3.0]), 2) == pytest.approx([1.0, 0.25, 0.75])
-    assert adaptive.inclusion(np.array([5.0, 0.0, 0.0]), 2) == pytest.approx([1.0, 0.5, 0.5])
-    assert adaptive.inclusion(np.ones(4), 4) == pytest.approx(np.ones(4))
+    assert quasi.inclusion(np.array([1.0, 2.0, 1.0]), 2) == pytest.approx([0.5, 1.0, 0.5])
+    assert quasi.inclusion(np.array([100.0, 1.0, 3.0]), 2) == pytest.approx([1.0, 0.25, 0.75])
+    assert quasi.inclusion(np.array([5.0, 0.0, 0.0]), 2) == pytest.approx([1.0, 0.5, 0.5])
+    assert quasi.inclusion(np.ones(4), 4) == pytest.approx(np.ones(4))
 
 
 def test_systematic_choice_keeps_each_point_with_its_probability():
@@ -380,7 +380,7 @@ def test_systematic_choice_keeps_each_point_with_its_probability():
     probabilities = np.array([0.1, 0.9, 0.5, 0.5, 1.0])
     counts = np.zeros(5)
     for _ in range(4000):
-        kept = adaptive.systematic_choice(probabilities, generator)
+        kept = quasi.systematic_choice(probabilities, generator)
         assert len(kept) == 3
         counts[kept] += 1
     assert counts.max() <= 4000  # none twice
@@ -390,8 +390,8 @@ def test_systematic_choice_keeps_each_point_with_its_probability():
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
 def test_adaptive_density_has_no_scale(scale):
     values = scale * np.array([1.0, 2.0, 3.0])
-    assert adaptive.density(values, 4.0, 1.0) == pytest.approx(np.array([1, 16, 81]) / (98 / 3) + 1)
-    assert (adaptive.density(np.zeros(3), 2.0, 1.0) == 2.0).all()
+    assert quasi.density(values, 4.0, 1.0) == pytest.approx(np.array([1, 16, 81]) / (98 / 3) + 1)
+    assert (quasi.density(np.zeros(3), 2.0, 1.0) == 2.0).all()
 
 
 def test_unbiased_weights_integrate_correctly_in_the_mean():

@@ -18,7 +18,7 @@ from kanpinn.backbones import Backbone, Separable
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.factors import Factors
-from kanpinn.backbones.separable.tensor_product_points import distinct
+from kanpinn.backbones.separable.product import distinct
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import model_arrays, model_attributes
 from kanpinn.geometry import Box, Coordinates

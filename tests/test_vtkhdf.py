@@ -14,7 +14,7 @@ import vtk
 import xarray as xr
 
 from kanpinn.axes import field_axes
-from kanpinn.io.chunks import CHUNK_BYTES, chunk_shape, deflated
+from kanpinn.io.arrays import CHUNK_BYTES, chunk_shape, deflated
 from kanpinn.io.solution import SolutionFile, read_solution, write_solution
 
 T, X, Y, Z = np.linspace(0, 2, 5), np.linspace(-1, 1, 4), np.linspace(3, 4, 3), np.linspace(0, 6, 7)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Tape
-from kanpinn.backbones.separable.tensor_product_points import SharedValues
+from kanpinn.backbones.separable.product import SharedValues
 from kanpinn.errors import UserError, invalid
 from kanpinn.least_squares.weighting import Weighting
 from kanpinn.pde import Problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -34,8 +35,22 @@ class Mask:
         return gradient * self.free
 
 
+class Wrapped(LeastSquares, ABC):
+    """A least-squares problem on the points of another one, `inner`."""
+
+    inner: LeastSquares
+
+    @property
+    def points(self) -> Tensor:
+        return self.inner.points
+
+    @property
+    def version(self) -> int:
+        return self.inner.version
+
+
 @final
-class SubspaceProblem(LeastSquares):
+class SubspaceProblem(Wrapped):
     """A loss on an affine subspace: f(θ₀ + P d) as a function of d `[P_coarse]`.
 
     Its Gauss–Newton system is the Galerkin one, Pᵀ(JᵀJ)P d = −Pᵀg.
@@ -55,14 +70,6 @@ class SubspaceProblem(LeastSquares):
     ) -> None:
         self.inner, self.base, self.prolongation, self.backbone = inner, base, prolongation, backbone
         self.is_correction = is_correction
-
-    @property
-    def points(self) -> Tensor:
-        return self.inner.points
-
-    @property
-    def version(self) -> int:
-        return self.inner.version
 
     def _moved(self, theta: Tensor) -> Tensor:
         return self.base + self.prolongation.prolong(theta)
@@ -99,46 +106,40 @@ def frozen(problem: LeastSquares, theta: Tensor, free: Tensor) -> SubspaceProble
 
 
 @final
-class ShardedProblem(LeastSquares):
+class ShardedProblem(Wrapped):
     """A least-squares problem whose points are shared out among processes, which take the same steps.
 
     Every process holds the whole problem, evaluates its own share of the points and adds up with the others, so that
     all see the same loss, gradient and JᵀJ.
 
     Attributes:
-        whole: The problem with all points.
+        inner: The problem with all points.
         backbone: Its network.
         group: The processes; None for all.
     """
 
+    inner: Objective
+
     def __init__(self, whole: Objective, group: dist.ProcessGroup | None = None) -> None:
-        self.whole, self.backbone, self.group = whole, whole.backbone, group
+        self.inner, self.backbone, self.group = whole, whole.backbone, group
         self._share = self._cut()
 
     def _cut(self) -> tuple[object, Objective]:
-        points = self.whole.collocation
+        points = self.inner.collocation
         own = points.shard(dist.get_rank(self.group), dist.get_world_size(self.group))
         if not len(own):
             raise ValueError(f"{len(points)} points are too few for {dist.get_world_size(self.group)} processes")
-        return points, self.whole.at(own)
+        return points, self.inner.at(own)
 
     @property
     def share(self) -> Objective:
         """This process's share, of the points drawn last."""
-        if self._share[0] is not self.whole.collocation:
+        if self._share[0] is not self.inner.collocation:
             self._share = self._cut()
         return self._share[1]
 
-    @property
-    def points(self) -> Tensor:
-        return self.whole.points
-
-    @property
-    def version(self) -> int:
-        return self.whole.version
-
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        return self.whole, theta
+        return self.inner, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         return summed_loss(*self.share.loss(theta), theta, self.group)

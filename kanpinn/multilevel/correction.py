@@ -21,7 +21,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.edits import coarsening, refinement
 from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, Objective
-from kanpinn.least_squares.wrapped import SubspaceProblem, frozen
+from kanpinn.least_squares.wrapped import SubspaceProblem, Wrapped, frozen
 from kanpinn.state import State, check_size, tensor
 
 
@@ -133,7 +133,7 @@ class Proximal(LeastSquares):
 
 
 @final
-class FasProblem(LeastSquares):
+class FasProblem(Wrapped):
     """The coarse network's own loss with the full approximation scheme's linear term: f_c(θ) − τᵀ(θ − θ₀) + μ‖θ − θ₀‖².
 
     τ = ∇f_c(θ₀) − Pᵀ∇f(θ_f), with θ₀ = R θ_f the L2 projection of the fine network's activations. In multigrid terms
@@ -147,7 +147,7 @@ class FasProblem(LeastSquares):
     μ = 0.
 
     Attributes:
-        coarse: The coarse network's objective, its points drawn.
+        inner: The coarse network's objective, its points drawn.
         added: μ‖θ − θ₀‖² − τᵀ(θ − θ₀).
     """
 
@@ -155,8 +155,10 @@ class FasProblem(LeastSquares):
     is_correction = True
     keeps_points = True
 
+    inner: Objective
+
     def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
-        self.coarse = coarse
+        self.inner = coarse
         self.backbone = coarse.backbone
         self.added = Proximal(coarse, start, tau, mu)
 
@@ -181,36 +183,28 @@ class FasProblem(LeastSquares):
         return cls(coarse, start, tau, float(state["mu"]))
 
     def state(self) -> State:
-        return {**self.coarse.state(), "start": self.added.start, "tau": self.added.tau, "mu": self.added.mu}
-
-    @property
-    def points(self) -> Tensor:
-        return self.coarse.points
-
-    @property
-    def version(self) -> int:
-        return self.coarse.version
+        return {**self.inner.state(), "start": self.added.start, "tau": self.added.tau, "mu": self.added.mu}
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        return self.coarse, theta
+        return self.inner, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        loss, terms = self.coarse.loss(theta)
+        loss, terms = self.inner.loss(theta)
         return loss + self.added.loss(theta)[0], terms
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
-        loss, gradient, terms = self.coarse.loss_and_gradient(theta)
+        loss, gradient, terms = self.inner.loss_and_gradient(theta)
         more, slope, _ = self.added.loss_and_gradient(theta)
         return loss + more, gradient + slope, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        return self.added.shift(self.coarse.linearize(theta), theta)
+        return self.added.shift(self.inner.linearize(theta), theta)
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
         if rows is None:
             yield self
         else:
-            yield from self.coarse.parts(rows)
+            yield from self.inner.parts(rows)
             yield self.added
 
 

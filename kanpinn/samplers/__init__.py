@@ -1,9 +1,8 @@
 """Collocation points: the rules a config may choose with `sampler=<name>`."""
 
-from kanpinn.samplers.adaptive import Adaptive
 from kanpinn.samplers.base import Sampler
 from kanpinn.samplers.placing import CollocationSample, PointSet
-from kanpinn.samplers.quasi import Halton, LatinHypercube, Sobol, Uniform
+from kanpinn.samplers.quasi import Adaptive, Halton, LatinHypercube, Sobol, Uniform
 from kanpinn.samplers.tensor import GaussLegendre, Grid
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -17,9 +17,8 @@ from kanpinn.options import build, conform
 from kanpinn.pde import Problem
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
-from kanpinn.settings.described import OBJECT, described_problem
 from kanpinn.settings.discovery import choices, load_problem_class
-from kanpinn.settings.registry import REGISTRY, options
+from kanpinn.settings.registry import OBJECT, REGISTRY, described_problem, options
 from kanpinn.settings.resolving import resolve
 from kanpinn.settings.user_files import read_yaml
 from kanpinn.solver.setup import Setup

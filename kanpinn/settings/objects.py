@@ -17,7 +17,7 @@ from kanpinn.options import conform, type_hints
 from kanpinn.pde.problem import Problem
 from kanpinn.samplers import Adaptive, Sampler
 from kanpinn.settings.configuration import Configuration, Settings
-from kanpinn.settings.described import described, described_problem, plain
+from kanpinn.settings.registry import described, described_problem, plain
 from kanpinn.solver.setup import Setup
 
 GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {

@@ -1,7 +1,9 @@
-"""Names to classes, for every config group whose choices are components."""
+"""Names to classes, for every config group whose choices are components; objects as the plain values of a config."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from kanpinn.backbones import BACKBONES
@@ -9,8 +11,11 @@ from kanpinn.errors import unknown_choice
 from kanpinn.least_squares.weighting import WEIGHTINGS
 from kanpinn.loggers import LOGGERS
 from kanpinn.multilevel import SCHEDULES
-from kanpinn.optimizers import OPTIMIZERS
+from kanpinn.optimizers import OPTIMIZERS, Optimizer
+from kanpinn.pde.problem import Problem
 from kanpinn.samplers import SAMPLERS
+from kanpinn.settings.discovery import USER_MODULE, problem_file
+from kanpinn.solver.setup import name_of
 
 REGISTRY: dict[str, dict[str, type[Any]]] = {
     "backbone": dict(BACKBONES),
@@ -31,3 +36,44 @@ def options(group: str, name: str) -> type[Any]:
     if name not in REGISTRY[group]:
         raise unknown_choice(group, name, REGISTRY[group])
     return REGISTRY[group][name]
+
+
+OBJECT = "object"
+"""Key of the problem group that names the class of a problem which no file defines."""
+
+
+def described(part: Any) -> dict[str, Any]:
+    """Return the group of a config that stands for an object: its name and its options."""
+    loggers = {cls: name for name, cls in LOGGERS.items()}
+    return {"name": loggers.get(type(part)) or name_of(part), **plain(part)}
+
+
+def described_problem(problem: Problem, conditions: str) -> dict[str, Any]:
+    """Return the problem group of a problem object: the name of its file, or else its class, and its coefficients."""
+    cls = type(problem)
+    places = ("kanpinn.problems.", USER_MODULE)
+    file = next((cls.__module__.removeprefix(place) for place in places if cls.__module__.startswith(place)), "")
+    if file and problem_file(file) is not None:
+        known = {"name": file}
+    else:
+        known = {"name": cls.__name__, OBJECT: f"{cls.__module__}.{cls.__qualname__}"}
+    return {**known, **plain(problem), "conditions": conditions}
+
+
+def plain(value: Any) -> Any:
+    """Return an object's options as plain values; what has none is shown as Python does."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _entry(getattr(value, field.name)) for field in fields(value) if field.init}
+    return _entry(value)
+
+
+def _entry(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_entry(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _entry(item) for key, item in value.items()}
+    if isinstance(value, Optimizer):
+        return described(value)
+    return plain(value) if is_dataclass(value) and not isinstance(value, type) else repr(value)

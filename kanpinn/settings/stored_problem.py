@@ -17,9 +17,9 @@ from typing import Any
 
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.pde import Problem
-from kanpinn.settings.described import OBJECT
 from kanpinn.settings.discovery import class_in, packaged, users, where
 from kanpinn.settings.problem_text import STORED, ProblemText, difference, text_of
+from kanpinn.settings.registry import OBJECT
 
 _lock = threading.RLock()
 

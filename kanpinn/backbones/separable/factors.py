@@ -13,8 +13,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.composite import Composite
 from kanpinn.backbones.layer import Parameters, Support
-from kanpinn.backbones.separable.product import Line, Product, SumOfProducts, pulled_back
-from kanpinn.backbones.separable.tensor_product_points import distinct
+from kanpinn.backbones.separable.product import Line, Product, SumOfProducts, distinct, pulled_back
 from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines.piecewise import fit

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kanpinn.backbones.separable.tensor_product_points import Piece, SharedValues
+from kanpinn.backbones.separable.product import Piece, SharedValues
 
 
 @dataclass(frozen=True)

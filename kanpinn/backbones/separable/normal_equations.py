@@ -18,8 +18,7 @@ from kanpinn.backbones.base import Backbone, Tape
 from kanpinn.backbones.layers import Linear
 from kanpinn.backbones.separable.factors import Factors, factor_rows, table
 from kanpinn.backbones.separable.khatri_rao import SLICE_BYTES, Block, CostTable, Cut, Rest, Table
-from kanpinn.backbones.separable.product import pulled_back
-from kanpinn.backbones.separable.tensor_product_points import SharedValues
+from kanpinn.backbones.separable.product import SharedValues, pulled_back
 
 FEWEST = 8
 """Distinct values that are worth a cut of a table."""
