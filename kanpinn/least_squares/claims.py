@@ -11,7 +11,7 @@ from torch import Tensor
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
-from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.trial import (
     MOST,
     Trial,
@@ -44,7 +44,9 @@ def every_term(residuals: Residuals, sample: CollocationSample) -> CollocationPo
     return collocation_points(residuals.problem, residuals.conditions, sample, Fixed())
 
 
-def unmet(problem: Problem, embedding: Embedding, dtype: torch.dtype, device: torch.device) -> tuple[str, ...]:
+def unmet(
+    problem: Problem, embedding: Embedding, dtype: torch.dtype, device: torch.device, scales: Scales | None = None
+) -> tuple[str, ...]:
     """Find out which conditions the exact form of a problem does not meet.
 
     A condition is met if its residual vanishes for a network that is zero and for random ones, to rounding: compared
@@ -56,6 +58,7 @@ def unmet(problem: Problem, embedding: Embedding, dtype: torch.dtype, device: to
         embedding: The embedding of the network that is trained.
         dtype: Type of points and network.
         device: Their device.
+        scales: Sizes of outputs; None for 1.
 
     Returns:
         The names of those among the conditions that the form would replace.
@@ -66,7 +69,7 @@ def unmet(problem: Problem, embedding: Embedding, dtype: torch.dtype, device: to
     posed = ask(problem, "conditions", problem.conditions)
     names = [c.name for c in posed if not (c.periodic or c.inner or c.symmetry)]
     network = smooth_network(problem, embedding)
-    residuals, generator = Residuals(problem, network, exact=True, unmet=names), np.random.default_rng(2)
+    residuals, generator = Residuals(problem, network, exact=True, unmet=names, scales=scales), np.random.default_rng(2)
     found = trials(residuals, every_term(residuals, few_points(problem, dtype, device)))
     zero = found[0].points.points.new_zeros(network.size)
     broken: set[str] = set()

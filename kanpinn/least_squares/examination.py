@@ -57,11 +57,11 @@ def random_state(device: torch.device) -> Iterator[None]:
             np.random.set_state(arrays)  # noqa: NPY002
 
 
-def examine(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> list[str]:
-    """Refuse terms that no solve could make sense of.
+def check_calls(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> list[str]:
+    """Refuse terms whose residuals are no functions of the point that can be called again and again.
 
     Args:
-        residuals: The problem's.
+        residuals: The problem's, those of conditions that are built in included.
         sample: Points of all terms.
         theta: Parameters `[P]` of the network at its start.
 
@@ -69,23 +69,44 @@ def examine(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> l
         Doubts that are no reason to refuse it, a line each.
 
     Raises:
-        UserError: If residuals are not real, not finite, not on the points' device; change their inputs; are not the
-            same when evaluated again; depend on other points; do not depend on the network; or have other derivatives
-            than those of their values.
+        UserError: If residuals are not real, not on the points' device or of a wider type, change their inputs, are not
+            the same when evaluated again, or depend on other points.
     """
     _check_rules(residuals)
     doubts: list[str] = []
     network, generator = smooth_network(residuals.problem, residuals.backbone.embedding), np.random.default_rng(1)
+    other = random_parameters(network, generator, theta)
+    found = _trials(residuals, sample)
+    with torch.no_grad():
+        largest = sizes(trial.fields(trial.outputs(network, other), trial.points) for trial in found)
+        for trial in found:
+            doubts += _check_inputs(trial, trial.outputs(residuals.backbone, theta))
+            _check_points(trial, trial.outputs(network, other), largest, generator)
+    return doubts
+
+
+def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> None:
+    """Refuse terms that no network could make vanish.
+
+    Args:
+        residuals: The problem's, of which `check_calls` has refused none.
+        sample: Points of all terms.
+        theta: Parameters `[P]` of the network at its start.
+
+    Raises:
+        UserError: If residuals are not finite, do not depend on the network, or have other derivatives than those of
+            their values.
+    """
+    network, generator = smooth_network(residuals.problem, residuals.backbone.embedding), np.random.default_rng(1)
     several = [random_parameters(network, generator, theta) for _ in range(2)]
-    found = trials(residuals, every_term(residuals, sample))
-    largest = sizes(trial.fields(trial.outputs(network, several[0]), trial.points) for trial in found)
-    form = "exact" if residuals.exact else "ansatz" if type(residuals.problem).ansatz is not Problem.ansatz else ""
-    for trial in [replace(found[0], form=form), *found] if form else found:
+    found = _trials(residuals, sample)
+    with torch.no_grad():
+        largest = sizes(trial.fields(trial.outputs(network, several[0]), trial.points) for trial in found)
+    for trial in found:
         outputs = [trial.outputs(network, other) for other in several]
         with torch.no_grad():
-            doubts += _check_values(trial, trial.outputs(residuals.backbone, theta))
-            trial = replace(trial, equations=tuple(trial.values(outputs[0])))
-            met = _check_points(trial, outputs[0], largest, generator)
+            _check_finite(trial, trial.outputs(residuals.backbone, theta))
+            met = _met(trial, outputs[0], largest, generator)
         values, derivatives = _variants(trial, outputs)
         for equation, by_variant in values.items():
             if equation not in met and not trial.form and not _depends(by_variant):
@@ -93,7 +114,13 @@ def examine(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> l
             elif equation not in met and not trial.form:
                 _check_slope(trial, equation, derivatives[equation])
         _check_derivatives(trial, outputs, derivatives, met)
-    return doubts
+
+
+def _trials(residuals: Residuals, sample: CollocationSample) -> list[Trial]:
+    """Trials of the form by which the unknowns are made, if there is one, and of all terms."""
+    found = trials(residuals, every_term(residuals, sample))
+    form = "exact" if residuals.exact else "ansatz" if type(residuals.problem).ansatz is not Problem.ansatz else ""
+    return [replace(found[0], form=form), *found] if form else found
 
 
 def _check_rules(residuals: Residuals) -> None:
@@ -118,8 +145,8 @@ def _check_rules(residuals: Residuals) -> None:
                 raise UserError(f"{who} gives other values when it is evaluated again or without some of the points")
 
 
-def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
-    """Refuse residuals that change their inputs or are not finite on the run's device; returns doubts about types."""
+def _check_inputs(trial: Trial, outputs: Tensor) -> list[str]:
+    """Refuse residuals that change their inputs or are not those of the run's device; returns doubts about types."""
     points = trial.at(torch.arange(trial.count))
     fields = trial.fields(outputs, points)
     names = trial.residuals.problem.domain.names
@@ -130,17 +157,12 @@ def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
     before = {name: tensor.clone() for name, tensor in inputs.items()}
     doubts = []
     for equation, value in trial.of_fields(fields, points).items():
-        bad = torch.nonzero(~torch.isfinite(value))[:, 0]
         for name, tensor in inputs.items():
             if not _same(tensor, before[name]):
                 advice = "write x = p.x - 0.5, not x = p.x; x -= 0.5"
                 raise trial.refusal(equation, f"changes {name} in place, which other terms share; {advice}")
         if value.device != outputs.device:
             raise trial.refusal(equation, f"is on {value.device}, but device={outputs.device} is that of the run")
-        if len(bad):
-            at = place(names, trial.points.terms[0].coordinates[bad[0]])
-            which = f"{len(bad)} of {trial.count} points tried, the first at {at}"
-            raise trial.refusal(equation, f"is not finite at {which}")
         if value.dtype != outputs.dtype:
             kinds = [str(dtype).removeprefix("torch.") for dtype in (value.dtype, outputs.dtype)]
             text = f"is computed in {kinds[0]}, the run in {kinds[1]}"
@@ -150,43 +172,59 @@ def _check_values(trial: Trial, outputs: Tensor) -> list[str]:
     return doubts
 
 
+def _check_finite(trial: Trial, outputs: Tensor) -> None:
+    """Refuse residuals that are not finite at some point."""
+    for equation, value in trial.values(outputs).items():
+        bad = torch.nonzero(~torch.isfinite(value))[:, 0]
+        if len(bad):
+            at = place(trial.residuals.problem.domain.names, trial.points.terms[0].coordinates[bad[0]])
+            raise trial.refusal(
+                equation, f"is not finite at {len(bad)} of {trial.count} points tried, the first at {at}"
+            )
+
+
 def _same(one: Tensor, other: Tensor) -> bool:
     """Tell whether two tensors are equal, NaN to NaN."""
     return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def _check_points(
+def _check_points(trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], generator: np.random.Generator) -> None:
+    """Refuse residuals that are random or depend on other points; arguments as of `_natural`."""
+    first = trial.values(outputs)
+    trial = replace(trial, equations=tuple(first))
+    again = trial.values(outputs)
+    natural = _natural(trial, outputs, largest, generator)
+    order = torch.from_numpy(generator.permutation(trial.count))
+    parts = [(part, trial.values(outputs[:, :, part], part)) for part in (order, *order.chunk(2))]
+    for equation, value in first.items():
+        if not _same(value, again[equation]):
+            text = "gives other values when it is evaluated again (random numbers, or a state of its own)"
+            raise trial.refusal(equation, f"{text}; it must be a function of p alone")
+        rounding = torch.finfo(value.dtype).eps ** 0.5 * (size_of(value) + natural[equation])
+        if any(size_of(own[equation] - value[part]) > rounding for part, own in parts):
+            text = "depends on the other points (a mean, maximum, sum, order or number of them)"
+            advice = "it has to hold at each point by itself; integrals would be conditions of a kind not yet there"
+            raise trial.refusal(equation, f"{text}; {advice}")
+
+
+def _natural(
     trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], generator: np.random.Generator
-) -> list[str]:
-    """Refuse residuals that are random or depend on other points; returns the equations met by construction.
+) -> dict[str, float]:
+    """Natural size of every equation: its change with the unknowns, relative to theirs.
 
     Takes outputs `[C, S, N, outputs]` and the `sizes` of the unknowns in the whole domain.
     """
-    every = torch.arange(trial.count)
-    points = trial.at(every)
+    points = trial.at(torch.arange(trial.count))
     fields = trial.fields(outputs, points)
-    changes = noise(fields, largest, SHARE, generator)
-    first = trial.values(outputs)
-    again = trial.values(outputs)
-    response = responses(trial, fields, points, changes)
-    order = torch.from_numpy(generator.permutation(trial.count))
-    parts = [(part, trial.values(outputs[:, :, part], part)) for part in (order, *order.chunk(2))]
-    met = []
-    for equation, value in first.items():
-        if equation not in again or not _same(value, again[equation]):
-            text = "gives other values when it is evaluated again (random numbers, or a state of its own)"
-            raise trial.refusal(equation, f"{text}; it must be a function of p alone")
-        tolerance = torch.finfo(value.dtype).eps ** 0.5
-        natural = size_of(response[equation]) / SHARE
-        for part, own in parts:
-            apart = size_of(own[equation] - value[part])
-            if apart > tolerance * (size_of(value) + natural):
-                text = "depends on the other points (a mean, maximum, sum, order or number of them)"
-                advice = "it has to hold at each point by itself; integrals would be conditions of a kind not yet there"
-                raise trial.refusal(equation, f"{text}; {advice}")
-        if natural > 0 and size_of(value) <= tolerance * natural:
-            met.append(equation)
-    return met
+    response = responses(trial, fields, points, noise(fields, largest, SHARE, generator))
+    return {equation: size_of(value) / SHARE for equation, value in response.items()}
+
+
+def _met(trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], generator: np.random.Generator) -> list[str]:
+    """The equations met by construction; arguments as of `_natural`."""
+    natural, values = _natural(trial, outputs, largest, generator), trial.values(outputs)
+    loose = {equation: torch.finfo(value.dtype).eps ** 0.5 * natural[equation] for equation, value in values.items()}
+    return [equation for equation, value in values.items() if natural[equation] and size_of(value) <= loose[equation]]
 
 
 def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -206,9 +244,9 @@ def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], d
 
 
 def _depends(values: Tensor) -> bool:
-    """Tell whether some outputs change an equation; takes values as of `_variants`."""
+    """Tell whether some outputs change an equation, where it is finite; takes values as of `_variants`."""
     finite = torch.isfinite(values) & torch.isfinite(values[0])
-    return bool((finite & (values != values[0])).any())
+    return bool((finite & (values != values[0])).any()) or not bool(finite[1:].any())
 
 
 def _look_closer(trial: Trial, equation: str, network: Backbone, several: list[Tensor]) -> None:

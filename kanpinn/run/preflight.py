@@ -20,9 +20,10 @@ from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import few_points, undetermined
-from kanpinn.least_squares.examination import examine, random_state
+from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Condition, Problem
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
@@ -131,19 +132,20 @@ def probe(setup: Setup) -> list[Flag]:
     problem, backbone = setup.problem, small_network(setup)
     check_stages(setup, backbone)
     theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
-    objective, sample = setup.objective(backbone), few_points(problem, setup.dtype, setup.device)
+    sample = few_points(problem, setup.dtype, setup.device)
+    plain = Residuals(problem, backbone, exact=setup.exact, unmet=[c.name for c in problem.conditions()])
+    found = {"precision": check_calls(plain, sample, theta)}  # first of all: what follows calls the problem often
+    objective = setup.objective(backbone)
     objective.set_points(sample)
     equations = [name for term, name, _ in objective.rows(theta) if term.name == INTERIOR]
     check_equations(f"problem={type(problem).__name__}", [] if equations == [""] else equations)
     unused = [name for name in objective.residuals.terms if not setup.weighting.term(name)]
     if len(unused) == len(objective.residuals.terms):
         raise UserError("weighting.terms: every term of the loss has weight 0; expected one above 0")
-    found = {
-        "term": [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused],
-        "precision": examine(objective.residuals, sample, theta),
-        "conditions": undetermined(objective.residuals, sample),
-        "exact": [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet],
-    }
+    check_values(objective.residuals, sample, theta)
+    found["term"] = [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused]
+    found["conditions"] = undetermined(objective.residuals, sample)
+    found["exact"] = [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet]
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]

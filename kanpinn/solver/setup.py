@@ -91,7 +91,7 @@ class Setup:
     @cached_property
     def unmet(self) -> tuple[str, ...]:
         """Conditions that stay loss terms, since the problem's exact form does not meet them."""
-        return unmet(self.problem, self.embedding(), self.dtype, self.device) if self.exact else ()
+        return unmet(self.problem, self.embedding(), self.dtype, self.device, self.scales) if self.exact else ()
 
     def plan(self) -> list[Stage]:
         """The schedule's stages, each with its optimiser."""
