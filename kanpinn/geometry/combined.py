@@ -25,11 +25,6 @@ class Combined(Region):
     A point of a part's boundary is on the boundary of the whole where one side of it lies inside and the other does
     not; where both parts have it, it counts once. Normals of a region taken away point into it.
 
-    Attributes:
-        names: Coordinate names.
-        lower: Lower ends of a box around it.
-        upper: Upper ends of that box.
-
     Raises:
         UserError: If the two have other coordinates, boundary pieces of one name, or nothing is left.
     """
@@ -101,11 +96,6 @@ class Product(Region):
     """The product of two regions, such as a disk and an interval of time.
 
     Its boundary pieces are those of one times the other.
-
-    Attributes:
-        names: Coordinate names, those of the first one first.
-        lower: Lower ends of the box around it.
-        upper: Upper ends of that box.
 
     Raises:
         UserError: If the two share a coordinate or the name of a boundary piece.

@@ -22,9 +22,6 @@ class Mesh(Region):
     Its boundary is one piece, with the region's name.
 
     Attributes:
-        names: Coordinate names.
-        lower: Lower ends of the box around it.
-        upper: Upper ends of that box.
         name: Name of its boundary.
 
     Raises:

@@ -22,9 +22,6 @@ class Polygon(Region):
     on. Boundaries of holes are `name.hole0`, `name.hole1`, …
 
     Attributes:
-        names: Coordinate names.
-        lower: Lower ends of the box around it.
-        upper: Upper ends of that box.
         name: Name of its boundary.
 
     Raises:

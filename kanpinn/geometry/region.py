@@ -197,11 +197,6 @@ class Restricted(Region):
     """The part of a region where a rule holds, such as an L-shaped part of a box.
 
     Its boundary pieces are what is left of the region's; edges within the region are inner planes.
-
-    Attributes:
-        names: Coordinate names of the region.
-        lower: Lower ends of the box around the region.
-        upper: Upper ends of that box.
     """
 
     def __init__(self, whole: Region, part: Part) -> None:
@@ -237,9 +232,6 @@ class Points(Region):
     """A finite set of given points: `Points(x=[0.2, 0.7], t=[0.5, 0.5])`, for conditions at a few places.
 
     Attributes:
-        names: Coordinate names.
-        lower: Least coordinates.
-        upper: Largest coordinates.
         values: The points `[N, d]`.
 
     Raises:

@@ -23,9 +23,6 @@ class Ellipse(Region):
     Its boundary is one piece, with the region's name.
 
     Attributes:
-        names: Coordinate names.
-        lower: Lower ends of the box around it.
-        upper: Upper ends of that box.
         name: Name of its boundary.
         center: Its middle.
         semiaxes: Half its length and half its width.
@@ -114,9 +111,6 @@ class Ball(Region):
     """A ball: `Ball(center=[0, 0, 0], radius=1)`. Its boundary is one piece, with the region's name.
 
     Attributes:
-        names: Coordinate names.
-        lower: Lower ends of the box around it.
-        upper: Upper ends of that box.
         name: Name of its boundary.
         center: Its middle.
         radius: Its radius.
