@@ -172,7 +172,13 @@ class Backbone(Structure):
         if inputs is None:
             inputs = Inputs(self.embedding.forward(points, space), None, self.embedding.factor(points, space))
         raw = Jet(space, self.carry(theta, inputs.data, space, tape, inputs.prepared))
-        return raw if inputs.factor is None else raw * inputs.factor
+        if inputs.factor is None:
+            return raw
+        behind = self.layers[-1].behind if self.layers else 0
+        if not behind:
+            return raw * inputs.factor
+        own = Jet(space, raw.data[..., :-behind]) * inputs.factor
+        return Jet(space, torch.cat([own.data, raw.data[..., -behind:]], dim=-1))
 
     def carry(
         self, theta: Tensor, data: Tensor, space: JetSpace, tape: Tape | None = None, prepared: Any = None

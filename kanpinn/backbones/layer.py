@@ -110,6 +110,11 @@ class Described(ABC):
     def kept(self) -> int:
         """Approximate count of numbers that a pass keeps per point and derivative carried, for estimates of memory."""
 
+    @property
+    def behind(self) -> int:
+        """Number of outputs that are no functions of the points, such as coefficients; they come last."""
+        return 0
+
     def cells(self, names: Iterable[str]) -> dict[str, int]:
         """Number of equal intervals into which a first layer's knots divide the coordinates that enter scaled only."""
         return {}

@@ -148,7 +148,8 @@ def evaluate(residuals: Residuals, theta: Tensor, points: Tensor, derivative: st
     out: dict[str, list[np.ndarray]] = {name: [] for name in residuals.problem.unknowns}
     with torch.no_grad():
         for part in torch.split(points.to(theta), CHUNK) if len(points) else ():
-            for name, jet in residuals.fields(theta, part, space).items():
+            fields = residuals.fields(theta, part, space)
+            for name, jet in ((one, fields[one]) for one in out):
                 out[name].append(jet[derivative].double().cpu().numpy())
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in out.items()}
 

@@ -123,7 +123,7 @@ def _rows(
         fields = residuals.fields(theta, piece.points)
         if shifts is not None:
             count = len(piece.points)
-            fields = {name: Jet(j.space, j.data + shifts[name][:, :count]) for name, j in fields.items()}
+            fields = {n: Jet(j.space, j.data + shifts[n][:, :count]) if n in shifts else j for n, j in fields.items()}
         for term, equation, value in residuals.rows(piece, fields):
             yield (term.name, equation), value
 
@@ -144,7 +144,7 @@ def _sizes(
     inside = points.terms[0].coordinates[:AT_ONCE]
     fields = objective.residuals.fields(theta, inside)
     shifts = {}
-    for name, jet in fields.items():
+    for name, jet in ((one, fields[one]) for one in objective.residuals.problem.unknowns):
         size = jet.data.square().mean(1, keepdim=True).sqrt()  # (C, 1)
         signs = generator.choice([-1.0, 1.0], (len(size), 2 * AT_ONCE))  # points and those across
         shifts[name] = SHIFT * size * torch.from_numpy(signs).to(size)

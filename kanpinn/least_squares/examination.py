@@ -31,6 +31,7 @@ from kanpinn.least_squares.trial import (
     trials,
 )
 from kanpinn.pde import Problem
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import inside, output_names
 from kanpinn.pde.problem_calls import problem_name
 from kanpinn.samplers import CollocationSample
@@ -132,7 +133,7 @@ def _check_rules(residuals: Residuals) -> None:
         {} if embedding.inputs is None else {"inputs": lambda p: embedding.forward(p, JetSpace(domain.names, ()))[0]}
     )
     rules["inside"] = lambda p: inside(problem, p)
-    for condition in problem.conditions():
+    for condition in conditions_of(problem):
         if (where := condition.where) is not None:
             rules[f"condition '{condition.name}': where"] = lambda p, where=where: where(
                 Coordinates(domain.names, p.clone().unbind(1))

@@ -15,7 +15,9 @@ from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
 from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem_calls import ask, checked, network_fields, problem_name
+from kanpinn.pde.unknown import free_coefficients, posed
 from kanpinn.state import State
 
 
@@ -55,7 +57,8 @@ class Scales:
         if not self.outputs:
             return outputs
         data = outputs.data
-        return Jet(outputs.space, data * torch.tensor(self.outputs, dtype=data.dtype, device=data.device))
+        sizes = self.outputs + (1.0,) * (data.shape[-1] - len(self.outputs))  # coefficients have their own
+        return Jet(outputs.space, data * torch.tensor(sizes, dtype=data.dtype, device=data.device))
 
 
 class Residuals:
@@ -97,7 +100,7 @@ class Residuals:
         self.exact = exact
         self.scales = scales or Scales()
         self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
-        conditions = list(ask(problem, "conditions", problem.conditions))
+        conditions = list(ask(problem, "conditions", lambda: conditions_of(problem)))
         self.names = tuple(c.name for c in conditions)
         self._check_names()
         self.conditions: dict[str, Condition] = {
@@ -135,20 +138,31 @@ class Residuals:
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
-        return self._residual("residual", self.problem.residual, theta, points, None)
+        return self._residual("residual", lambda problem: problem.residual, theta, points, None)
 
     def condition(
         self, condition: Condition, theta: Tensor, points: Tensor, normals: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The same of a condition that does not compare points, in the loss or not, with the normals `[N, d]` there."""
-        return self._residual(f"condition '{condition.name}'", condition.residual, theta, points, normals)
+
+        def method(problem: Problem) -> Callable[..., Any]:
+            return condition.residual if problem is self.problem else _by_name(problem)[condition.name].residual
+
+        return self._residual(f"condition '{condition.name}'", method, theta, points, normals)
 
     def _residual(
-        self, who: str, method: Callable[..., Any], theta: Tensor, points: Tensor, normals: Tensor | None
+        self,
+        who: str,
+        method: Callable[[Problem], Callable[..., Any]],
+        theta: Tensor,
+        points: Tensor,
+        normals: Tensor | None,
     ) -> dict[str, Tensor]:
         with torch.no_grad():
-            point = Point(self.problem.domain.names, points.clone(), self.fields(theta, points), normals)
-            result = ask(self.problem, who, method, point)
+            fields = self.fields(theta, points)
+            values = {name: fields[name].value for name in free_coefficients(self.problem) if name in fields}
+            point = Point(self.problem.domain.names, points.clone(), fields, normals)
+            result = ask(self.problem, who, method(posed(self.problem, values)), point)
         return checked(self.problem, who, result, len(points))
 
 
@@ -160,21 +174,35 @@ def term_residuals(
     The points are those of equations and conditions.
     """
     names = problem.domain.names
+    free = [name for name in free_coefficients(problem) if name in fields]
 
     def at(where: slice, normals: Tensor | None) -> Point:
         part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
         return Point(names, points.points[where], part, normals)
 
     for term in points.terms:
+        here = posed(problem, {name: fields[name].value[term.points] for name in free})
         if term.name == INTERIOR:
             who = "residual"
-            result = ask(problem, who, problem.residual, at(term.points, None))
+            result = ask(problem, who, here.residual, at(term.points, None))
         else:
             arguments = [at(term.points, term.normals)]
             if term.paired:
                 arguments.append(at(term.paired, None if term.normals is None else -term.normals))
-            who = f"condition '{term.name}'"
-            result = ask(problem, who, conditions[term.name].residual, *arguments)
+            who, condition = f"condition '{term.name}'", (_by_name(here) if free else conditions)[term.name]
+            if condition.given is not None:
+                arguments.append(_given(condition.given, term))
+            result = ask(problem, who, condition.residual, *arguments)
         count = term.points.stop - term.points.start
         for equation, value in checked(problem, who, result, count).items():
             yield term, equation, value
+
+
+def _by_name(problem: Problem) -> dict[str, Condition]:
+    return {condition.name: condition for condition in conditions_of(problem)}
+
+
+def _given(values: Mapping[str, Any], term: Term) -> dict[str, Tensor]:
+    """Values given at a term's points, `[n]` by name."""
+    like, part = term.coordinates, slice(None) if term.part is None else term.part
+    return {name: torch.as_tensor(column).to(like)[part] for name, column in values.items()}

@@ -36,6 +36,7 @@ from kanpinn.least_squares.points import Term, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, network_fields
 from kanpinn.samplers import SAMPLERS
@@ -88,7 +89,7 @@ class _Probe:
 
     def __init__(self, problem: Problem, *, exact: bool) -> None:
         self.problem, self.exact = problem, exact
-        self.conditions = {c.name: c for c in ask(problem, "conditions", problem.conditions)}
+        self.conditions = {c.name: c for c in ask(problem, "conditions", lambda: conditions_of(problem))}
         sampler = SAMPLERS["uniform"](interior=POINTS, boundary=POINTS)
         sample = sampler.draw(problem, 0, np.random.default_rng(0))
         self.points = collocation_points(problem, self.conditions, sample, Fixed())

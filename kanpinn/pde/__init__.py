@@ -1,7 +1,9 @@
 """PDE problems: domain, unknowns, equations, conditions, reference."""
 
 from kanpinn.pde.condition import Condition
+from kanpinn.pde.data import Data
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
+from kanpinn.pde.unknown import Unknown
 
-__all__ = ["Condition", "Point", "Problem"]
+__all__ = ["Condition", "Data", "Point", "Problem", "Unknown"]

@@ -36,6 +36,8 @@ class Condition:
             condition is dropped when the network is periodic in that coordinate by construction.
         symmetry: The coordinate whose symmetry implies it, or None. Such a condition is dropped when the network has
             that symmetry by construction; otherwise it stays a loss term, whatever `Problem.exact` builds in.
+        given: Values given at each point of its support, a finite set: arrays `[N]` by name. The residual gets them as
+            a second argument, tensors `[N]`.
         where: The part of the support it holds on, `[N]` booleans from coordinates `[N]`; None for all of it. Inner
             planes are asked at their own points.
 
@@ -49,6 +51,7 @@ class Condition:
     periodic: str | None = None
     symmetry: str | None = None
     where: Callable[[Coordinates], Tensor] | None = None
+    given: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
         if not self.supports or not all(isinstance(support, str | Region) for support in self.supports):

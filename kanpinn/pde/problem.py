@@ -50,6 +50,7 @@ class Problem(ABC):
         equation: The equation as one line of text, for figures and files.
         labels: Long name and unit of coordinates and unknowns that have one: `{"x": ("position", "m")}`.
         positive: Coefficients that must be above 0.
+        observed: Data given beside the problem, `Data` objects.
 
     Raises:
         UserError: If a coefficient is no finite number (or boolean) of its declared type, or one of `positive` is not
@@ -65,6 +66,7 @@ class Problem(ABC):
     equation: ClassVar[str] = ""
     labels: ClassVar[Mapping[str, tuple[str, str]]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
+    observed: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -14,6 +14,7 @@ from kanpinn.jets.jet import Jet
 from kanpinn.pde.condition import called
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.pde.time_slab import TimeSlab
+from kanpinn.pde.unknown import free_coefficients
 
 
 def ask(problem: Problem, who: str, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -63,10 +64,20 @@ def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Te
 def network_fields(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
     """The unknowns as jets `[C, N]` by name, of a network's outputs `[C, N, outputs]` at points `[N, d]`.
 
+    Coefficients that are found with the network stand behind its outputs, and come along by name.
+
     Raises:
         UserError: If the exact form is asked for and not offered, or there are other outputs than unknowns and no
             ansatz.
     """
+    space = raw.space
+    names = output_names(problem)
+    found = free_coefficients(problem) if raw.data.shape[-1] > len(names) else {}
+    coefficients = {name: Jet(space, raw.data[..., len(names) + k]) for k, name in enumerate(found)}
+    return _unknowns(problem, raw, points, exact=exact) | coefficients
+
+
+def _unknowns(problem: Problem, raw: Jet, points: Tensor, *, exact: bool) -> dict[str, Jet]:
     space = raw.space
     names = output_names(problem)
     fields = {name: Jet(space, raw.data[..., k]) for k, name in enumerate(names)}

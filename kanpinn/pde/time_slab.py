@@ -13,6 +13,7 @@ from torch import Tensor
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet
 from kanpinn.pde.condition import Condition, Terms
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
@@ -43,14 +44,14 @@ class TimeSlab(Problem):
     before: Fields | None = None
 
     def __post_init__(self) -> None:
-        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__})
+        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__}, observed=())
         self.adapt(domain=self.whole.domain.between("t", self.start, self.end))
 
     def residual(self, p: Point) -> Terms:
         return self.whole.residual(p)
 
     def conditions(self) -> list[Condition]:
-        given = self.whole.conditions()
+        given = conditions_of(self.whole)
         if self.before is None:
             return given
         return [replace(c, residual=self._continuity(c)) if c.supports == START else c for c in given]

@@ -25,6 +25,7 @@ from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Condition, Problem
+from kanpinn.pde.data import Data, conditions_of
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
@@ -84,9 +85,9 @@ def check_class(problem: Problem) -> None:
             f'{who}: symmetry must map coordinates ({", ".join(names)}) to "even" or "odd", not {symmetry!r}'
         )
     conditions = ask(problem, "conditions", problem.conditions)
-    if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition) for c in conditions):
+    if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition | Data) for c in conditions):
         raise UserError(f"{who}: conditions must return a list of Condition objects")
-    again = ask(problem, "conditions", problem.conditions)
+    conditions, again = (ask(problem, "conditions", lambda: conditions_of(problem)) for _ in range(2))
     if [condition.name for condition in again] != [condition.name for condition in conditions]:
         raise UserError(f"{who}: conditions are others when asked for again")
     for condition in conditions:
@@ -105,7 +106,7 @@ def check_slabs(setup: Setup) -> None:
     count, problem = setup.schedule.slabs, setup.problem
     if count == 1:
         return
-    conditions = problem.conditions()
+    conditions = conditions_of(problem)
     if "t" not in problem.domain.names or not any(c.supports == START for c in conditions):
         name = problem_name(problem)
         raise invalid("schedule.slabs", count, f"1 (problem={name} has no initial condition at the first time)")
@@ -236,7 +237,7 @@ def check_memory(setup: Setup, available: int) -> None:
     finest = max(networks(setup, small_network(setup)), key=lambda network: network.size)
     parameters = finest.size
     interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
-    points = interior + boundary * len(problem.conditions())
+    points = interior + boundary * len(conditions_of(problem))
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4

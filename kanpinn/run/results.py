@@ -26,6 +26,7 @@ from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.uncertainty import coefficient_statistics
 from kanpinn.run.verdict import Flag, Verdict, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
@@ -134,6 +135,7 @@ def _metrics(
 ) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
     resolved, levels = configuration.resolved, solver.record.levels
+    found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     return {
         "schema_version": SCHEMA_VERSION,
         "status": judged.status,
@@ -147,6 +149,7 @@ def _metrics(
         "linf": errors[1],
         "error_estimate": _known(estimate),
         "error_estimate_trusted": judged.trusted,
+        **({"coefficients": found} if found else {}),
         "warnings": [flag.record() for flag in judged.flags],
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],

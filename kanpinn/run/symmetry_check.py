@@ -11,6 +11,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Condition
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import inside
 
 OTHER_END = {"-": "+", "+": "-"}
@@ -55,7 +56,7 @@ def check_symmetry(residuals: Residuals, theta: Tensor, points: Tensor) -> None:
             here, there = _on(residuals, theta, face, on_face), _on(residuals, theta, image, mirrored(on_face))
             if here.shape != there.shape or not _same(here, there):
                 raise UserError(f"{claim}: the conditions on {face} are others at mirrored points")
-    for condition in problem.conditions():
+    for condition in conditions_of(problem):
         if condition.symmetry not in embedding.symmetry:
             continue
         for face in (face for face in problem.domain.pieces if face in condition.supports):

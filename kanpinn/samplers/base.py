@@ -16,6 +16,7 @@ from kanpinn.geometry.chart import Array, Chart
 from kanpinn.options import Options, option
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import region_of
 from kanpinn.samplers.placing import (
     CollocationSample,
@@ -121,7 +122,7 @@ class Sampler(Options, ABC):
 
     def check_problem(self, problem: Problem) -> None:
         """Refuse a problem whose domain or conditions the rule does not fit, before any work; raises UserError."""
-        self.condition_counts([condition.name for condition in problem.conditions()], 0)
+        self.condition_counts([condition.name for condition in conditions_of(problem)], 0)
 
     def moved(self, problem: Problem, points: Array, weights: Array) -> tuple[Array, Array]:
         """Interior points `[N, d]` and weights `[N]` once a rule has shifted points after placing them evenly."""
@@ -152,7 +153,7 @@ class Sampler(Options, ABC):
             UserError: If the level or a condition has no number of points, a condition holds nowhere in the domain, or
                 points cannot be told apart.
         """
-        region, posed = region_of(problem), problem.conditions()
+        region, posed = region_of(problem), conditions_of(problem)
         if region.measure == 0:
             raise UserError(f"problem={type(problem).__name__}: no point of the box lies inside the domain.")
         check_precision(region, dtype)

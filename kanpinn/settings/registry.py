@@ -69,7 +69,7 @@ def plain(value: Any) -> Any:
 
 def _entry(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
-        return value
+        return float(value) if isinstance(value, float) else value
     if isinstance(value, list | tuple):
         return [_entry(item) for item in value]
     if isinstance(value, Mapping):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kanpinn.backbones import BACKBONES, Backbone
+from kanpinn.backbones.coefficients import with_coefficients
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
@@ -24,6 +25,7 @@ from kanpinn.optimizers import OPTIMIZERS, Optimizer
 from kanpinn.pde import Problem
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.time_slab import Fields, time_slab
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import SAMPLERS, Sampler
 
 Stream = Literal["initial", "points", "embedding", "sketches", "check"]
@@ -126,7 +128,8 @@ class Setup:
 
     def network(self) -> Backbone:
         """Return the network on its coarsest level, without parameters."""
-        return self.backbone.build(self.embedding(), len(output_names(self.problem)))
+        backbone = self.backbone.build(self.embedding(), len(output_names(self.problem)))
+        return with_coefficients(backbone, free_coefficients(self.problem))
 
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
         """Return the residuals of a network, of a level's problem or (None) the problem itself."""
