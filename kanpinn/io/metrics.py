@@ -70,6 +70,15 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
         for flag in warnings
     ):
         raise ValueError("warnings is not a list of objects with kind and message")
+    found = metrics.get("coefficients") or {}
+    if not isinstance(found, Mapping) or not all(isinstance(one, Mapping) for one in found.values()):
+        raise ValueError("coefficients is not an object of objects")
+    for one in found.values():
+        interval = one.get("interval_95") or [None, None]
+        if not (isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))):
+            raise ValueError("interval_95 of a coefficient is no pair of numbers")
+        if not (_is_number(one.get("value")) and _is_number(one.get("std"))):
+            raise ValueError("a coefficient is not a number")
     levels = metrics.get("levels") or []
     if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
         raise ValueError("levels is not a list of objects")

@@ -80,6 +80,7 @@ SOLUTION = (
     Item("/history/work", "points × parameters, summed over the steps so far", "float", ("step",), _LABEL),
     Item("/history/term_<term>", "one term of the loss", "float", ("step",), _LABEL),
     Item("/history/weight_<term>", "its weight", "float", ("step",), _LABEL),
+    Item("/history/coefficient_<coefficient>", "a coefficient that is found", "float", ("step",), _LABEL),
     Item("/history/relative_l2_<unknown>", "error at 2000 grid points", "float", ("step",), _LABEL),
     Item("/history/<column>", "what else is known of a step", "any", ("step",), _LABEL),
     Item("/levels", "one row per visit of a level", attributes={"json": "json"}, required=True),

@@ -250,7 +250,7 @@ def network(
         if stored.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
         embedding.frequencies = torch.from_numpy(stored)
-    coarsest = rebuilt(setup.backbone.build(embedding, len(output_names(setup.problem))), edits)
+    coarsest = rebuilt(setup.network(embedding), edits)
     networks = [coarsest for _ in levels]
     for k, level in enumerate(levels):
         while networks[k].level < level:

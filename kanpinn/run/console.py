@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -172,8 +172,18 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
         meaning = "an estimate of the error" if metrics["error_estimate_trusted"] else "no estimate of the error (?)"
         for n, estimate in (metrics["error_estimate"] or {}).items():
             lines.append(f"{n}: relative L2 change from the last level but one {_number(estimate)}, {meaning}")
+    for n, found in metrics.get("coefficients", {}).items():
+        lines.append(f"{n} = {_found(found)}")
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
     lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
     if folder is not None:
         lines.append(f"folder: {folder}")
     return "\n".join(lines)
+
+
+def _found(coefficient: Mapping[str, Any]) -> str:
+    """A coefficient with its standard deviation and interval."""
+    value, std, interval = coefficient["value"], coefficient["std"], coefficient["interval_95"]
+    if std is None:
+        return f"{value:.6g}"
+    return f"{value:.6g} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g})"

@@ -24,11 +24,12 @@ from kanpinn.least_squares.examination import check_calls, check_values, random_
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.pde import Condition, Problem
 from kanpinn.pde.data import Data, conditions_of
-from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.run.verdict import Flag
@@ -106,6 +107,8 @@ def check_slabs(setup: Setup) -> None:
     count, problem = setup.schedule.slabs, setup.problem
     if count == 1:
         return
+    for name in free_coefficients(problem):
+        raise invalid("schedule.slabs", count, f"1, where {name} is to be found: it is one number for all times")
     conditions = conditions_of(problem)
     if "t" not in problem.domain.names or not any(c.supports == START for c in conditions):
         name = problem_name(problem)
@@ -151,6 +154,7 @@ def probe(setup: Setup) -> list[Flag]:
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]
     check_symmetry(objective.residuals, theta, points)
+    check_coefficients(objective, theta)
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"
     return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
@@ -167,7 +171,7 @@ def check_reference(problem: Problem, points: Tensor) -> None:
 def small_network(setup: Setup) -> Backbone:
     """Return the network on its coarsest level; raises UserError where the problem's further inputs are wrong."""
     embedding = ask(setup.problem, "inputs", setup.embedding)
-    return setup.backbone.build(embedding, len(output_names(setup.problem)))
+    return setup.network(embedding)
 
 
 def check_stages(setup: Setup, backbone: Backbone) -> None:

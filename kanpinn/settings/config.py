@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from kanpinn.errors import UserError, invalid, shown, unknown_choice, unknown_key
+from kanpinn.io.table import read_columns
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform
-from kanpinn.pde import Problem
+from kanpinn.pde import Data, Problem, Unknown
 from kanpinn.pde.text_problem import text_problem
+from kanpinn.pde.unknown import posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.registry import OBJECT, REGISTRY, described_problem, options
@@ -57,6 +60,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
     problem, conditions = _problem(_group(values, "problem"), given.get("problem"))
+    problem = observed(with_unknowns(problem, settings.unknown), settings.data)
     parts = {group: given.get(group) or _component(group, _group(values, group)) for group in COMPONENTS}
     logger = parts.pop("logger")
     parts["schedule"] = _with_optimizers(parts["schedule"], parts["optimizer"], values)
@@ -71,6 +75,38 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
     )
     check_curriculum(setup)
     return Configuration(settings, setup, logger, values)
+
+
+def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
+    """Return a problem some of whose coefficients are to be found, positive ones above 0; raises UserError."""
+    known = [item.name for item in fields(problem) if isinstance(getattr(problem, item.name), float)]
+    found: dict[str, Unknown] = {}
+    for name, given in starts.items():
+        if name not in known:
+            raise unknown_key(f"unknown.{name}", given, known)
+        values = dict(given) if isinstance(given, Mapping) else {"start": given}
+        if name in problem.positive:
+            values = {"lower": 0.0, **values}
+        for key, value in values.items():
+            if key not in ("start", "lower", "upper"):
+                raise unknown_key(f"unknown.{name}.{key}", value, ("start", "lower", "upper"))
+        if "start" not in values:
+            raise UserError(f"unknown.{name}.start: missing; it is the value to begin with")
+        try:
+            found[name] = Unknown(values.pop("start"), **values)
+        except UserError as error:
+            raise invalid(f"unknown.{name}", given, str(error).partition("expected ")[2]) from None
+    return replace(problem, **found) if found else problem
+
+
+def observed(problem: Problem, files: str | list[str] | None) -> Problem:
+    """Return a problem with the data of some files; the loss term is called data, several data_1, data_2 and so on."""
+    given = [files] if isinstance(files, str) else files or []
+    names = ["data"] if len(given) == 1 else [f"data_{k}" for k in range(1, len(given) + 1)]
+    data = tuple(Data(name, read_columns(Path(file), "data")) for name, file in zip(names, given, strict=True))
+    for one in data:
+        one.condition(problem)
+    return posed(problem, {"observed": data}) if data else problem
 
 
 def check_curriculum(setup: Setup) -> None:

@@ -51,6 +51,13 @@ class Settings(Options):
     device: Literal["cpu", "cuda"] = option("cpu", "where torch computes")
     threads: int | None = option(None, "CPU threads of torch; null: torch's own choice", at_least=1, at_most=4096)
     time_limit_s: float | None = option(None, "seconds after which the run stops; null: no limit", above=0)
+    unknown: dict[str, float | dict[str, float | None]] = option(
+        {},
+        "coefficients to be found, with their starting values: {nu: 0.02} or {nu: {start: 0.02, lower: 0, upper: 1}}",
+    )
+    data: str | list[str] | None = option(
+        None, "files of measured data: CSV or HDF5, columns named as coordinates and unknowns, perhaps sigma_<unknown>"
+    )
     output: Output = option(factory=Output)
     checkpoint: CheckpointOptions = option(factory=CheckpointOptions)
 

@@ -13,6 +13,7 @@ from kanpinn.loggers import LOGGERS
 from kanpinn.multilevel import SCHEDULES
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
 from kanpinn.pde.problem import Problem
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import USER_MODULE, problem_file
 from kanpinn.solver.setup import name_of
@@ -58,6 +59,12 @@ def described_problem(problem: Problem, conditions: str) -> dict[str, Any]:
     else:
         known = {"name": cls.__name__, OBJECT: f"{cls.__module__}.{cls.__qualname__}"}
     return {**known, **plain(problem), "conditions": conditions}
+
+
+def described_unknowns(problem: Problem) -> dict[str, Any]:
+    """Return the key `unknown` of a config for the coefficients of a problem that are to be found."""
+    found = free_coefficients(problem)
+    return {name: {"start": float(one), "lower": one.lower, "upper": one.upper} for name, one in found.items()}
 
 
 def plain(value: Any) -> Any:

@@ -126,9 +126,9 @@ class Setup:
         """Return the embedding of the coordinates, its random frequencies drawn from the seed."""
         return self.backbone.embedding.of(self.problem, self.random("embedding"))
 
-    def network(self) -> Backbone:
-        """Return the network on its coarsest level, without parameters."""
-        backbone = self.backbone.build(self.embedding(), len(output_names(self.problem)))
+    def network(self, embedding: Embedding | None = None) -> Backbone:
+        """Return the network on its coarsest level, without parameters; None stands for the setup's own embedding."""
+        backbone = self.backbone.build(embedding or self.embedding(), len(output_names(self.problem)))
         return with_coefficients(backbone, free_coefficients(self.problem))
 
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:

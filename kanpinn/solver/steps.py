@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
 from kanpinn.multilevel.stages import Stage
@@ -76,6 +77,7 @@ def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
         row["slab"] = float(slab.number)
     row.update({f"term_{name}": value for name, value in step.terms.items()})
     row.update({f"weight_{name}": slab.setup.weighting.term(name) for name in step.terms})
+    row.update({f"coefficient_{name}": value for name, value in coefficients_of(objective.backbone, own).items()})
     return {**row, **slab.monitor.errors(objective.residuals, own)}
 
 

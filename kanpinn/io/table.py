@@ -1,0 +1,122 @@
+"""Tables of numbers in CSV files, and columns in HDF5 files, read from anyone."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from kanpinn.errors import UserError, printable
+from kanpinn.options import decimal
+
+LONGEST_LINE = 100_000
+MOST_LETTERS, MOST_LINES = 100_000_000, 2_000_000
+"""The largest table read: kept as Python's texts, it takes a GiB of memory."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as text.
+
+    Attributes:
+        header: Column names.
+        rows: Cells, row by row.
+        lines: The line of the file each row ends on.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_table(file: Path, key: str = "--points") -> Table:
+    """Read the header and rows of a CSV file; blank lines are skipped.
+
+    Raises:
+        UserError: If it cannot be read, is empty, or a row has too many or too few cells.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(_lines(stream, file, key))
+            read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    except UserError:
+        raise
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "not a text file in CSV format"
+        raise UserError(f"{key}={file}: {reason}; expected a CSV file.") from error
+    if len(read) < 2:
+        raise UserError(f"{key}={file}: no points in it; expected a header such as x,y and one point per line.")
+    header = read[0][1]
+    for line, row in read[1:]:
+        if len(row) != len(header):
+            raise UserError(f"{key}={file}: line {line} has {len(row)} cells; expected {len(header)}.")
+    return Table(header, [row for _, row in read[1:]], [line for line, _ in read[1:]])
+
+
+def _lines(stream: TextIO, file: Path, key: str) -> Iterator[str]:
+    """The lines of a file; raises UserError where one of them, or their number or sum, is longer than any table."""
+    total = count = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        total, count = total + len(line), count + 1
+        if len(line) > LONGEST_LINE:
+            raise UserError(f"{key}={file}: line {count} has more than {LONGEST_LINE:,} letters; expected one point.")
+        if total > MOST_LETTERS or count > MOST_LINES:
+            raise UserError(f"{key}={file}: more than {MOST_LINES:,} lines or 100 MB; expected several smaller files.")
+        yield line
+
+
+def coordinates(table: Table, names: Sequence[str], file: Path, key: str = "--points") -> np.ndarray:
+    """The coordinate columns of a table, in any order, as points `[N, d]` in the domain's order.
+
+    Raises:
+        UserError: If a column is missing or there twice, or a cell is not a finite number.
+    """
+    for name in names:
+        if table.header.count(name) != 1:
+            fault = "missing" if name not in table.header else "there twice"
+            marks = [mark for mark in (";", "\t", "|") if mark in table.header[0]]
+            commas = f", with commas between, not {marks[0]!r}" if marks else ""
+            raise UserError(
+                f"{key}={file}: column '{name}' is {fault}; found {printable(', '.join(table.header))[:200]}; "
+                f"expected the columns {', '.join(names)}{commas}."
+            )
+    points = np.empty((len(table.rows), len(names)))
+    for k, name in enumerate(names):
+        column = table.header.index(name)
+        for n, row in enumerate(table.rows):
+            points[n, k] = decimal(row[column])
+            if math.isnan(points[n, k]):
+                raise UserError(
+                    f"{key}={file}: line {table.lines[n]}: {name}={row[column]!r}: expected a finite number "
+                    "in decimal digits, such as -1.5e-3."
+                )
+    return points
+
+
+def read_columns(file: Path, key: str) -> dict[str, np.ndarray]:
+    """Read all columns of a CSV file, or the one-dimensional datasets at the root of an HDF5 file, `[N]` by name.
+
+    Args:
+        file: The file; HDF5 if its name ends on .h5 or .hdf5.
+        key: Key it was given under, for messages.
+
+    Raises:
+        UserError: If it cannot be read, or a cell is not a finite number.
+    """
+    if file.suffix in (".h5", ".hdf5"):
+        import h5py
+
+        try:
+            with h5py.File(file) as data:
+                found = {name: data[name] for name in data if isinstance(data[name], h5py.Dataset)}
+                return {name: np.asarray(item, dtype=np.float64) for name, item in found.items() if item.ndim == 1}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{key}={file}: cannot be read as HDF5 ({str(error)[:80]})") from None
+    table = read_table(file, key)
+    values = coordinates(table, table.header, file, key)
+    return {name: values[:, k] for k, name in enumerate(table.header)}

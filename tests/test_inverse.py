@@ -1,0 +1,230 @@
+"""Coefficients found with the network, from data: Jacobian, statistics, files and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kanpinn as kp
+from kanpinn.backbones import Kan
+from kanpinn.backbones.coefficients import Coefficients, coefficients_of, with_coefficients
+from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.separable.khatri_rao import CostTable
+from kanpinn.errors import UserError
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals, Scales
+from kanpinn.least_squares.uncertainty import coefficient_statistics
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.data import conditions_of
+from kanpinn.pde.unknown import free_coefficients
+from kanpinn.samplers import Uniform
+
+RATE = 1.7
+TIMES = np.random.default_rng(0).uniform(0, 1, 40)
+NOISE = np.random.default_rng(1).standard_normal(40)
+
+
+@dataclass(frozen=True)
+class Decay(kp.Problem):
+    """u' = −k u from 1: u = exp(−k t)."""
+
+    k: float = kp.Unknown(1.0, lower=0)
+    size: float = 0.0
+    domain = kp.Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + self.k * p.u
+
+    def conditions(self):
+        data = {"t": TIMES, "u": np.exp(-RATE * TIMES) + self.size * NOISE}
+        return [kp.Condition("start", "t-", lambda p: p.u - 1), kp.Data("sensors", data)]
+
+
+def objective(problem: kp.Problem) -> tuple[Objective, torch.Tensor]:
+    """A small network with the problem's coefficients, and random parameters."""
+    kan = Kan(width=[3], degree=4, grid=3).build(Embedding({"t": (0.0, 1.0)}), 1)
+    network = with_coefficients(kan, free_coefficients(problem))
+    scales = Scales((2.0,), {("interior", ""): 3.0, ("sensors", "u"): 0.5})
+    found = Objective(Residuals(problem, network, scales=scales), Fixed(), costs=CostTable())
+    sampler = Uniform(interior=30, boundary=4)
+    found.set_points(sampler.draw(problem, 0, np.random.default_rng(0), dtype=torch.float64))
+    return found, network.initial(np.random.default_rng(1)) + 0.1
+
+
+@pytest.mark.parametrize(
+    "bounds", [{}, {"lower": 0}, {"upper": 5}, {"lower": 0, "upper": 5}], ids=["free", "lower", "upper", "both"]
+)
+def test_a_coefficient_is_a_column_of_the_jacobian(bounds: dict) -> None:
+    found, theta = objective(Decay(k=kp.Unknown(1.5, **bounds)))
+    exact = torch.autograd.functional.jacobian(lambda t: found.residual(t)[0], theta)
+    assert torch.allclose(found.linearize(theta).dense().jacobian, exact, rtol=1e-11, atol=1e-12)
+    _, gradient, _ = found.loss_and_gradient(theta)
+    normal = found.linearize(theta).gram()
+    assert torch.allclose(gradient, 2 * exact.T @ found.residual(theta)[0], rtol=1e-10, atol=1e-12)
+    assert torch.allclose(normal.matrix, exact.T @ exact, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(None, None), (0.0, None), (None, 5.0), (0.0, 5.0)])
+def test_coefficients_begin_at_their_start_and_stay_within_bounds(lower: float | None, upper: float | None) -> None:
+    layer = Coefficients(("k",), (1.5,), ((lower, upper),))
+    values, slopes = layer.values(torch.zeros(1, dtype=torch.float64))
+    assert values.tolist() == pytest.approx([1.5])
+    for far in (-30.0, 30.0):
+        value = float(layer.values(torch.tensor([far], dtype=torch.float64))[0])
+        assert (lower is None or value >= lower) and (upper is None or value <= upper)
+    step = 1e-6
+    above = layer.values(torch.full((1,), step, dtype=torch.float64))[0]
+    assert float(slopes) == pytest.approx(float(above - values) / step, rel=1e-5)
+
+
+GIVEN = ("schedule.levels=2", "schedule.steps=20", "sampler.interior=100", "threads=1", "output.figures=false")
+
+
+def solved(problem: kp.Problem, *more: str, folder: Path | None = None) -> kp.Solution:
+    return kp.solve(problem, kp.Kan(width=[3], degree=5, grid=3), *GIVEN, *more, folder=folder)
+
+
+def test_exact_data_tell_the_coefficient_exactly() -> None:
+    found = solved(Decay()).metrics["coefficients"]["k"]
+    assert found["value"] == pytest.approx(RATE, abs=1e-5)
+    assert found["std"] < 1e-5
+    assert not [flag for flag in solved(Decay()).metrics["warnings"] if "sensors" in flag["message"]]
+
+
+def test_the_statistics_are_those_of_nonlinear_regression() -> None:
+    """The equation is met to rounding, so that only k is left: var = s² / Σ (∂u/∂k)² (Seber and Wild 1989, 2.1)."""
+    from scipy.optimize import curve_fit
+    from scipy.stats import t as student
+
+    solution = solved(
+        Decay(size=0.01), "weighting.terms.interior=1e4", "weighting.terms.start=1e4", "sampler.interior=400"
+    )
+    found = solution.metrics["coefficients"]["k"]
+    u = np.exp(-RATE * TIMES) + 0.01 * NOISE
+    (value,), covariance = curve_fit(lambda t, k: np.exp(-k * t), TIMES, u, p0=[1.0])
+    std = math.sqrt(covariance[0, 0])
+    assert found["value"] == pytest.approx(value, abs=0.05 * std)
+    assert found["std"] == pytest.approx(std, rel=0.05)
+    reach = student.ppf(0.975, len(TIMES) - 1) * std
+    assert found["interval_95"] == pytest.approx([value - reach, value + reach], rel=0.01)
+
+
+def test_given_sigmas_weigh_the_data_and_their_noise_is_not_estimated() -> None:
+    @dataclass(frozen=True)
+    class Weighed(Decay):
+        def conditions(self):
+            start, data = super().conditions()
+            table = {**data.table, "sigma_u": np.full(40, 0.02)}
+            return [start, replace(data, table=table)]
+
+    found, theta = objective(Weighed(size=0.01))
+    plain, _ = objective(Decay(size=0.01))
+    scale = Scales((2.0,), {("interior", ""): 3.0, ("sensors", "u"): 0.5 / 0.02})
+    same = Objective(Residuals(found.residuals.problem, found.backbone, scales=scale), Fixed(), found.collocation)
+    assert torch.allclose(same.residual(theta)[0], plain.residual(theta)[0])
+    std = coefficient_statistics(same, theta)["k"]["std"]
+    estimated = coefficient_statistics(plain, theta)["k"]["std"]
+    data = next(value for term, _, value in plain.rows(theta) if term.name == "sensors") * 0.5
+    u, s, _ = torch.linalg.svd(plain.linearize(theta).dense().jacobian, full_matrices=False)
+    u = u[-40:, s > 1e-10 * s[0]]
+    noise = math.sqrt(float(data.square().sum()) / (40 - float(u.square().sum())))
+    assert std / estimated == pytest.approx(0.02 / noise, rel=0.05)
+
+
+def test_coefficients_are_in_files_and_come_back(tmp_path: Path) -> None:
+    solution = solved(Decay(), folder=tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["coefficients"] == solution.metrics["coefficients"]
+    assert "k = 1.7" in (tmp_path / "run" / "log.txt").read_text()
+    data = solution.data
+    assert data.history["coefficient_k"][0] != data.history["coefficient_k"][-1]
+    assert data.history["coefficient_k"][-1] == pytest.approx(metrics["coefficients"]["k"]["value"])
+    loaded = kp.load(tmp_path / "run", Decay())
+    points = np.linspace(0, 1, 7)[:, None]
+    assert np.array_equal(loaded(points)["u"], solution(points)["u"])
+
+
+HEAT = ("problem=heat", "backbone=kan", "problem.conditions=soft", *GIVEN)
+
+
+def table(folder: Path, **columns: np.ndarray) -> None:
+    names = list(columns)
+    rows = np.stack([columns[name] for name in names], axis=1)
+    lines = [",".join(f"{value:.17g}" for value in row) for row in rows]
+    (folder / "data.csv").write_text("\n".join([",".join(names), *lines]) + "\n")
+
+
+def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path) -> None:
+    x, t = np.random.default_rng(0).random((2, 50))
+    table(folder, x=x, t=t, u=np.exp(-0.3 * np.pi**2 * t) * np.sin(np.pi * x))
+    done = kanpinn("solve", *HEAT, "problem.alpha=0.4", "unknown={alpha: 0.1}", "data=data.csv", "hydra.run.dir=run")
+    assert done.code == 0
+    found = json.loads((folder / "run" / "metrics.json").read_text())["coefficients"]["alpha"]
+    assert found["value"] == pytest.approx(0.3, abs=5e-3)
+    assert "alpha = 0." in done.out
+    (folder / "p.csv").write_text("x,t\n0.5,0.5\n")
+    assert kanpinn("evaluate", "run", "--points", "p.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "columns", "words"),
+    [
+        (["unknown={beta: 1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.beta=1.*unknown key"),
+        (["unknown={alpha: -1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=-1.0: expected lower < start"),
+        (["unknown={alpha: fast}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=fast"),
+        ([], {"x": [0.5], "u": [0.1]}, "data data: no column t; columns are x, u"),
+        ([], {"x": [0.5], "t": [0.5], "w": [0.1]}, "column w is no unknown"),
+        ([], {"x": [0.5], "t": [0.5], "u": [0.1], "sigma_u": [0.0]}, "sigma_u: expected numbers above 0"),
+        ([], {"x": [5.0], "t": [0.5], "u": [0.1]}, "x=5, t=0.5 lies outside the domain"),
+        (["unknown={alpha: 0.1}", "schedule.slabs=2"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "slabs=2"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(kanpinn, folder: Path, given, columns, words: str) -> None:
+    import re
+
+    table(folder, **{name: np.array(values) for name, values in columns.items()})
+    done = kanpinn("solve", *HEAT, "data=data.csv", *given)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert re.search(words, done.err), done.err
+
+
+def test_a_coefficient_that_nothing_depends_on_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Idle(Decay):
+        spare: float = kp.Unknown(2.0)
+
+    with pytest.raises(UserError, match="no equation and no condition depends on spare"):
+        solved(Idle())
+
+
+@pytest.mark.parametrize("bounds", [{"lower": 2}, {"upper": 0.5}, {"lower": 1}])
+def test_starts_outside_their_bounds_are_refused(bounds: dict) -> None:
+    with pytest.raises(UserError, match="expected lower < start < upper"):
+        kp.Unknown(1.0, **bounds)
+
+
+def test_repeated_measurements_at_a_point_keep_their_own_values() -> None:
+    @dataclass(frozen=True)
+    class Twice(Decay):
+        def conditions(self):
+            return [*super().conditions()[:1], kp.Data("twice", {"t": [0.5, 0.5, 0.2], "u": [1.0, 3.0, 2.0]})]
+
+    (_, condition), (found, theta) = conditions_of(Twice()), objective(Twice())
+    assert condition.given["u"].tolist() == [1.0, 3.0, 2.0]
+    values = {term.name: value for term, _, value in found.rows(theta)}["twice"]
+    assert float(values[0] - values[1]) == pytest.approx(2.0)
+    parts = [value for part in found.parts(2) for term, _, value in part.rows(theta) if term.name == "twice"]
+    assert torch.allclose(torch.cat(parts), values)
+
+
+def test_coefficients_of_a_network_without_any_are_none() -> None:
+    kan = Kan(width=[3]).build(Embedding({"t": (0.0, 1.0)}), 1)
+    assert with_coefficients(kan, {}) is kan
+    assert coefficients_of(kan, kan.initial(np.random.default_rng(0))) == {}
