@@ -170,6 +170,7 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
     assert found["value"] == pytest.approx(0.3, abs=5e-3)
     assert "alpha = 0." in done.out
     (folder / "p.csv").write_text("x,t\n0.5,0.5\n")
+    (folder / "data.csv").unlink()  # the network is there without it
     assert kanpinn("evaluate", "run", "--points", "p.csv").code == 0
 
 

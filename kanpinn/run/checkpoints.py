@@ -229,7 +229,7 @@ def network(
         UserError: If the checkpoint is not one of a run.
     """
     path, arrays = checkpoint.path, checkpoint.arrays
-    configuration = configuration_of(checkpoint, problem, stored=stored, changed={"device": "cpu"})
+    configuration = configuration_of(checkpoint, problem, stored=stored, changed={"device": "cpu", "data": None})
     try:
         levels = [int(level) for level in checkpoint.meta["levels"]]
         edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]
