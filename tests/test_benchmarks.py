@@ -64,6 +64,7 @@ SMALL = (
     "two_grid.py --degrees 1",
     "solvers.py --parts accuracy",
     "limits.py --problems burgers -- schedule.levels=2 schedule.steps=2",
+    "units.py --problems heat --units given small --set schedule.levels=2 schedule.steps=4",
     "coarse_share.py --problems poisson --optimizers levenberg_marquardt",
 )
 """The scripts that use the solver's own objects, at their smallest."""
