@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -129,9 +129,9 @@ def _check_rules(residuals: Residuals) -> None:
     problem, domain, embedding = residuals.problem, residuals.problem.domain, residuals.backbone.embedding
     generator = np.random.default_rng(4)
     points = torch.from_numpy(generator.uniform(domain.lower, domain.upper, (4 * MOST, len(domain))))
-    rules = (
-        {} if embedding.inputs is None else {"inputs": lambda p: embedding.forward(p, JetSpace(domain.names, ()))[0]}
-    )
+    rules: dict[str, Callable[[Tensor], Tensor | None]] = {}
+    if embedding.inputs is not None:
+        rules["inputs"] = lambda p: embedding.forward(p, JetSpace(domain.names, ()))[0]
     rules["inside"] = lambda p: inside(problem, p)
     for condition in conditions_of(problem):
         if (where := condition.where) is not None:
@@ -141,7 +141,8 @@ def _check_rules(residuals: Residuals) -> None:
     for name, rule in rules.items():
         first = rule(points)
         for part in () if first is None else (slice(None), slice(0, MOST), slice(MOST, None)):
-            if not torch.allclose(rule(points[part]).to(points), first[part].to(points)):
+            again = rule(points[part])
+            if first is None or again is None or not torch.allclose(again.to(points), first[part].to(points)):
                 who = f"problem={problem_name(problem)}: {name}"
                 raise UserError(f"{who} gives other values when it is evaluated again or without some of the points")
 
