@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.diagnosis import untrained
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.points import CollocationPoints, Term, collocation_points
 from kanpinn.least_squares.weighting import Fixed
@@ -36,7 +37,8 @@ class ResidualCheck:
         fitted: Residual at the collocation points.
         fresh: Residual at other points, drawn evenly for this check.
         scale: Size of the terms it adds up: √Σ_k (∂r/∂u_k · U_k)² over the unknowns and derivatives u_k in it, with U_k
-            the size of u_k in the domain; or the residual of zero outputs, the size of its source, if that is larger.
+            the size of u_k in the domain; or the residual of zero outputs, the size of its source, if that is larger;
+            where zero outputs solve everything, that of random parameters.
         loss: Part of the loss, at the collocation points, with weights.
     """
 
@@ -89,6 +91,8 @@ def check_residuals(
     found = _rms(objective, fitted, theta)
     other, sizes = _rms(objective, fresh, theta), _sizes(objective, fresh, theta, generator)
     sources = _rms(objective, fresh, torch.zeros_like(theta))
+    if not any(sources.values()):  # zero is a solution: what its terms add up to is no measure
+        sources = _rms(objective, fresh, untrained(objective, theta))
     losses = _losses(objective, theta)
     points = {term.name: len(term.coordinates) for term in fitted.terms}
     return [

@@ -105,8 +105,9 @@ class Progress:
 
     @property
     def error(self) -> float | None:
-        """Relative L2 error of the first unknown at the monitor points; None without a reference."""
-        return next((value for name, value in self.row.items() if name.startswith("relative_l2")), None)
+        """Relative L2 error of the first unknown at the monitor points; None without a reference other than zero."""
+        errors = (value for name, value in self.row.items() if name.startswith("relative_l2"))
+        return next((value for value in errors if not math.isnan(value)), None)
 
 
 @dataclass
