@@ -53,6 +53,14 @@ class Decay(Problem):
 
 
 @dataclass(frozen=True)
+class Open(Decay):
+    """u_t + u = 0 alone."""
+
+    def conditions(self):
+        return []
+
+
+@dataclass(frozen=True)
 class Known(Decay):
     def reference(self, p):
         return self.amplitude * torch.exp(-p.t)
@@ -103,6 +111,7 @@ ENDS = {
         Known(), ["weighting.terms.initial=1e-18", "sampler.resample_every=0", "schedule.steps=40"],
         "step_limit", "weights: ",
     ),
+    "no condition at all": (Open(), ["schedule.tolerance=1e-3"], "step_limit", "problem: "),
     "a tolerance met at its points only": (Known(), [*NARROW, "schedule.tolerance=1e-4"], "step_limit", "points: "),
 }  # fmt: skip
 
@@ -116,7 +125,7 @@ def test_the_status_says_how_a_solve_has_ended(problem, overrides, status, limit
 
 def test_a_diverged_solve_says_what_limits_it() -> None:
     with pytest.raises(DivergedError) as caught:
-        solve(Known(), "optimizer=gradient_descent", "optimizer.lr=1e300")
+        solve(Known(), "optimizer=gradient_descent", "optimizer.lr=1e60")
     assert caught.value.solution.metrics["status"] == "diverged"
     assert caught.value.solution.metrics["limited_by"].startswith("diverged: ")
 

@@ -175,6 +175,8 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     for n, found in metrics.get("coefficients", {}).items():
         lines.append(f"{n} = {_found(found)}")
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))
+    if metrics["warnings"]:
+        lines.append(f"doubtful: {', '.join(dict.fromkeys(flag['kind'] for flag in metrics['warnings']))}; see below")
     lines.append(f"time:   {metrics['wall_time_s']:.1f} s of training")
     if folder is not None:
         lines.append(f"folder: {folder}")

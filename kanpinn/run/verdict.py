@@ -117,12 +117,11 @@ def verdict(
         (check for check in _worst(checks, "fitted_share") if not check.fitted_share <= LARGE),
         key=lambda check: -check.fitted_share,
     )
-    # At other points nothing has converged, there was nothing to converge to, or weights have made a loss small.
-    if status == "converged" and (
-        gaps or not any(check.scale for check in checks) or (large and end.reason == "minimum")
-    ):
+    # At other points nothing has converged, there is no one solution, or weights have made a loss small.
+    posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
+    if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
         status = "step_limit"
-    limit = None if status == "converged" else _limit(solver, end, gaps, checks)
+    limit = None if status == "converged" else _limit(solver, end, gaps, posed=posed)
     advice = _advice(solver, (limit or "").partition(":")[0])
     flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, advice)]
     if end.reason in ("stalled", "refused"):
@@ -261,7 +260,7 @@ def _references(
         yield Flag("reference", text)
 
 
-def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], checks: Sequence[ResidualCheck]) -> str:
+def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], *, posed: bool) -> str:
     """What keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
         return "time: time_limit_s was reached"
@@ -273,10 +272,10 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], checks: Sequence
         return "points: the equations are met at the collocation points only"
     if end.reason in ("stalled", "refused"):
         return f"stalled: {end.message}"
-    if end.reason == "minimum" and any(check.scale for check in checks):
-        return "weights: the loss is as small as rounding allows, and yet not every condition is met"
     if end.reason in ("tolerance", "minimum"):
-        return "problem: no residual depends on the solution"
+        if not posed:
+            return "problem: equations and conditions do not determine the solution"
+        return "weights: the loss is as small as rounding allows, and yet not every condition is met"
     losses = _last_losses(solver.slab)
     quarter = len(losses) // 4
     if len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter]):
