@@ -233,6 +233,21 @@ def test_a_wrong_command(argv, words, kanpinn):
     refused(kanpinn(*argv), words)
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--help", "problem.name=[1]"], ["problem.name=[1]", "poisson"]),
+        (["hydra.sweep.subdir=[0.1,0.9]"], ["hydra.sweep.subdir"]),
+        (["-m", "seed=0,1", "experiment=[0.1,0.9]"], ["experiment=[0.1,0.9]"]),
+        (["-m", "seed=0,1", "problem=false"], ["problem=", "poisson"]),
+        (["-m", "seed=0,1", "hydra.sweep.subdir=[]"], ["hydra.sweep.subdir"]),
+    ],
+)
+def test_values_of_another_kind_where_hydra_itself_stumbles(argv, words, kanpinn, recorded_run):
+    refused(kanpinn("solve", *argv), words)
+    assert recorded_run == []
+
+
 @pytest.mark.parametrize("command", [["inspect"], ["plot"], ["evaluate", "--points", "p.csv"]])
 @pytest.mark.parametrize("kind", ["folder", "text", "foreign"])
 def test_a_path_that_is_not_a_run(command, kind, kanpinn, folder):

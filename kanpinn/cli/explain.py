@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from kanpinn.errors import shown
+from kanpinn.errors import invalid, shown
 from kanpinn.options import Option, expected, explained, type_hints
 
 WIDTH = 80
@@ -47,7 +47,7 @@ def explain(overrides: Sequence[str]) -> str:
     values["hydra"] = {"run": {"dir": str(folder)}, "sweep": {"dir": "outputs/sweeps/…"}}
     lines = [_USAGE, "Choices (group=choice; kanpinn list describes them):"]
     for group in GROUPS:
-        name = (values.get(group) or {}).get("name", "null")
+        name = _name(group, values)
         lines += _wrapped(f"{group}={name}", f"one of {', '.join(choices(group))}")
     lines += ["", "Keys of the run (key=value):"]
     for key, words, text in (*explained(Settings, ""), *explained(SweepOptions, "sweep"), *_FOLDER):
@@ -58,6 +58,17 @@ def explain(overrides: Sequence[str]) -> str:
             for key, words, text in _keys(group, _class(group, values[group]["name"], values[group])):
                 lines += _line(key, words, text, values)
     return "\n".join(lines)
+
+
+def _name(group: str, values: Mapping[str, Any]) -> str:
+    """The name of a group's choice, "null" for a group without; raises UserError for anything else than a name."""
+    from kanpinn.settings.discovery import choices
+
+    chosen = values.get(group)
+    name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
+    if chosen is not None and not isinstance(name, str):
+        raise invalid(f"{group}.name", name, f"one of {', '.join(choices(group))}")
+    return name or "null"
 
 
 def choice(group: str, name: str) -> str:

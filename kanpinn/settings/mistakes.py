@@ -91,7 +91,8 @@ def _wrong_key(override: Override, cfg: DictConfig | None) -> UserError | None:
             wrong = unknown_key(f"{parent}{part}", value, valid, _keys(cfg))
             return UserError(f"{wrong} {_INSTEAD[key]}") if key in _INSTEAD else wrong
         node = node._get_node(part)
-        node = node._dereference_node() if node is not None and node._is_interpolation() else node
+        if node is not None and node._is_interpolation():
+            node = node._maybe_dereference_node()  # None where it leads nowhere yet, as to a job's number
         parent += f"{part}."
     if isinstance(node, DictConfig) and isinstance(override.value(), list):
         return invalid(key, override.value(), "a mapping of keys to values")

@@ -17,7 +17,6 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -129,7 +128,7 @@ def _master(hydra: Any, steering: list[str], fixed: list[Override]) -> DictConfi
     try:
         overrides = [*steering, *(str(o.input_line) for o in fixed)]
         return hydra.compose_config(CONFIG_NAME, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
-    except (HydraException, OmegaConfBaseException):
+    except Exception:  # whatever Hydra raises
         compose(overrides)  # says which of them is wrong
         raise
 
