@@ -169,6 +169,7 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
     found = json.loads((folder / "run" / "metrics.json").read_text())["coefficients"]["alpha"]
     assert found["value"] == pytest.approx(0.3, abs=5e-3)
     assert "alpha = 0." in done.out
+    assert "no reference" in done.out  # heat's own would be that of the starting value
     (folder / "p.csv").write_text("x,t\n0.5,0.5\n")
     (folder / "data.csv").unlink()  # the network is there without it
     assert kanpinn("evaluate", "run", "--points", "p.csv").code == 0

@@ -198,7 +198,7 @@ def test_numbers_durations_and_equations_read_well():
     assert [number(value) for value in given] == shown
     assert [seconds(value) for value in (8.06, 125, 3785, None)] == ["8.1 s", "2 min 5 s", "1 h 3 min", "–"]
     assert equation("u_t = nu u_xx") == "u<sub>t</sub> = ν u<sub>xx</sub>"
-    assert equation("<b> & nu_x") == "&lt;b&gt; &amp; nu<sub>x</sub>"
+    assert equation("<b> & nu_x") == "&lt;b&gt; &amp; ν<sub>x</sub>"
 
 
 def test_axes_place_values_and_their_ticks_alike():

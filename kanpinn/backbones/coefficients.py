@@ -41,7 +41,7 @@ class Coefficients(Layer):
 
     def values(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the coefficients `[count]` of θ `[count]`, and their slopes."""
-        pairs = [_value(t, *one) for t, *one in zip(theta, self.starts, self.bounds, strict=True)]
+        pairs = [_value(t, start, ends) for t, start, ends in zip(theta, self.starts, self.bounds, strict=True)]
         values, slopes = zip(*pairs, strict=True)
         return torch.stack(values), torch.stack(slopes)
 

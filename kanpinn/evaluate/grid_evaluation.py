@@ -20,6 +20,7 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
 from kanpinn.pde.problem import inside
 from kanpinn.pde.problem_calls import ask
+from kanpinn.pde.unknown import free_coefficients, posed
 
 CHUNK = 20_000
 DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21, 5: 11, 6: 7}
@@ -116,6 +117,8 @@ def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str
 def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     """The reference at points `[N, d]` float64: `[N]` per unknown that has one; empty without a reference.
 
+    A reference that depends on a coefficient to be found is none: it would be that of the starting value.
+
     Raises:
         UserError: If the reference raises, has the wrong shape or is not finite.
     """
@@ -124,6 +127,12 @@ def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     if result is None:
         return {}
     named = result if isinstance(result, Mapping) else {problem.unknowns[0]: result}
+    starts = free_coefficients(problem)
+    if starts:
+        moved = posed(problem, {name: 1.25 * start or 1.0 for name, start in starts.items()})
+        other = ask(problem, "reference", moved.reference, coordinates)
+        others = other if isinstance(other, Mapping) else {problem.unknowns[0]: other}
+        named = {name: value for name, value in named.items() if torch.equal(value, others[name])}
     out = {}
     for name, value in named.items():
         if name not in problem.unknowns or not isinstance(value, Tensor) or value.shape != (len(points),):

@@ -83,9 +83,9 @@ class Polygon(Region):
 def _ring(vertices: Sequence[Sequence[float]]) -> Array:
     """Return vertices as `[n, 2]`, the first one not repeated; raises UserError."""
     try:
-        found = np.asarray(vertices, dtype=np.float64)
+        found: Array = np.asarray(vertices, dtype=np.float64)
     except (TypeError, ValueError):
-        found = np.empty(0)
+        found = np.zeros((0, 0))
     if found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all():
         raise UserError("Polygon: expected vertices of two finite numbers each, such as [(0, 0), (2, 0), (1, 1)]")
     found = found[:-1] if len(found) > 1 and (found[0] == found[-1]).all() else found

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -113,7 +113,8 @@ def read_columns(file: Path, key: str) -> dict[str, np.ndarray]:
 
         try:
             with h5py.File(file) as data:
-                found = {name: data[name] for name in data if isinstance(data[name], h5py.Dataset)}
+                items: dict[str, Any] = {str(name): data[str(name)] for name in data}
+                found = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
                 return {name: np.asarray(item, dtype=np.float64) for name, item in found.items() if item.ndim == 1}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{key}={file}: cannot be read as HDF5 ({str(error)[:80]})") from None

@@ -186,7 +186,7 @@ def term_residuals(
             who = "residual"
             result = ask(problem, who, here.residual, at(term.points, None))
         else:
-            arguments = [at(term.points, term.normals)]
+            arguments: list[Any] = [at(term.points, term.normals)]
             if term.paired:
                 arguments.append(at(term.paired, None if term.normals is None else -term.normals))
             who, condition = f"condition '{term.name}'", (_by_name(here) if free else conditions)[term.name]

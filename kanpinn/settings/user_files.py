@@ -113,7 +113,8 @@ def read_yaml(file: Path) -> DictConfig:
         raise UserError(f"{name}: {one_line(error)}") from error
     if not isinstance(config, DictConfig) or isinstance(root, yaml.ScalarNode):
         raise UserError(f"{name}: expected keys and values, such as 'name: kan'.")
-    return OmegaConf.create(_with_words(OmegaConf.to_container(config, resolve=False)))
+    read: Any = OmegaConf.create(_with_words(OmegaConf.to_container(config, resolve=False)))
+    return read
 
 
 def _with_words(value: Any) -> Any:
