@@ -544,6 +544,18 @@ class TestExactClaims:
         assert capsys.readouterr().err.splitlines().count(f"kanpinn: {self.KEPT}") == 1
         assert (folder / "run" / "log.txt").read_text().splitlines().count(self.KEPT) == 1
 
+    def test_data_are_no_conditions_that_a_form_claims(self):
+        @dataclass(frozen=True)
+        class Measured(Formed):
+            """The same, with a datum."""
+
+            def conditions(self) -> list[Any]:
+                return [*super().conditions(), kanpinn.Data("sensor", {"x": [0.5], "y": [0.5], "u": [0.25]})]
+
+        setup = configuration_of_objects(Measured(), ["problem.conditions=exact"]).setup
+        assert preflight.check(setup) == []
+        assert setup.residuals(setup.network()).terms == ("interior", "sensor")
+
     def test_one_of_two_equations_is_enough_to_keep_a_condition(self):
         @dataclass(frozen=True)
         class Both(TestExactClaims.Half):
@@ -596,6 +608,15 @@ class TestNoConditions:
         assert examined(Lotka(second=False)) == [
             "problem=Lotka: no condition holds v, which the equations alone may not determine"
         ]
+
+    def test_an_unknown_that_nothing_holds_is_named(self):
+        @dataclass(frozen=True)
+        class Two(Odd):
+            """Poisson's equation, with an unknown that it does not need."""
+
+            unknowns = ("u", "v")
+
+        assert examined(Two()) == ["problem=Two: no equation and no condition holds v"]
 
     def test_a_period_in_all_coordinates_is_enough(self):
         @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
-from kanpinn.least_squares.residuals import Residuals, Scales
+from kanpinn.least_squares.residuals import Residuals, Scales, claimed
 from kanpinn.least_squares.trial import (
     MOST,
     Trial,
@@ -25,6 +25,7 @@ from kanpinn.least_squares.trial import (
 )
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS, CollocationSample
@@ -66,8 +67,8 @@ def unmet(
     Raises:
         UserError: If one of the problem's methods fails.
     """
-    posed = ask(problem, "conditions", problem.conditions)
-    names = [c.name for c in posed if not (c.periodic or c.inner or c.symmetry)]
+    posed = ask(problem, "conditions", lambda: conditions_of(problem))
+    names = [condition.name for condition in posed if claimed(condition)]
     network = smooth_network(problem, embedding)
     residuals, generator = Residuals(problem, network, exact=True, unmet=names, scales=scales), np.random.default_rng(2)
     found = trials(residuals, every_term(residuals, few_points(problem, dtype, device)))
@@ -109,27 +110,37 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     problem, embedding = residuals.problem, residuals.backbone.embedding
     network = smooth_network(problem, embedding)
     generator = np.random.default_rng(3)
-    found = trials(plain := Residuals(problem, network), every_term(plain, sample))
+    found = trials(plain := Residuals(problem, network, scales=residuals.scales), every_term(plain, sample))
     theta = random_parameters(network, generator, found[0].points.points)
     free = set(problem.domain.names) - {*embedding.periodic, *embedding.symmetry}
-    open_, touched = set(), _built_in(residuals, found[0], found[0].outputs(network, theta))
+    derived = torch.tensor([bool(free.intersection(index)) for index in plain.space.indices])[:, None]
+    used, differential = set[str](), set[str]()
+    touched = _built_in(residuals, found[0], found[0].outputs(network, theta))
     for trial in found:
         points = trial.at(torch.arange(trial.count))
         fields = trial.fields(trial.outputs(network, theta), points)
         changes = noise(fields, sizes([fields]), 0.5, generator)
-        for name, change in changes.items():
-            if trial.name == INTERIOR:
-                held = [bool(free.intersection(index)) for index in plain.space.indices]
-                change = change * torch.tensor(held).to(change)[:, None]
-            response = responses(trial, fields, points, {name: change})
-            if any(bool((value != 0).any()) for value in response.values()):
-                (open_ if trial.name == INTERIOR else touched).add(name)
-    left = [name for name in problem.unknowns if name in open_ - touched]
+        if trial.name != INTERIOR:
+            touched |= _held(trial, fields, points, changes)
+            continue
+        used |= _held(trial, fields, points, changes)
+        changes = {name: change * derived.to(change) for name, change in changes.items()}
+        differential |= _held(trial, fields, points, changes)
+    left = [name for name in problem.unknowns if name in differential - touched]
+    lines = [f"no equation and no condition holds {name}" for name in problem.unknowns if name not in used | touched]
     if left and len(found) == 1:
         offered = not residuals.exact and type(problem).exact is not Problem.exact
         advice = "; problem.conditions=exact would build those of its exact form in" if offered else ""
-        return [f"there is no condition, and the equations alone do not determine {', '.join(left)}{advice}"]
-    return [f"no condition holds {name}, which the equations alone may not determine" for name in left]
+        return [*lines, f"there is no condition, and the equations alone do not determine {', '.join(left)}{advice}"]
+    return lines + [f"no condition holds {name}, which the equations alone may not determine" for name in left]
+
+
+def _held(
+    trial: Trial, fields: Mapping[str, Jet], points: CollocationPoints, changes: Mapping[str, Tensor]
+) -> set[str]:
+    """The unknowns whose changes `[C, N]` change a term."""
+    each = {name: responses(trial, fields, points, {name: change}) for name, change in changes.items()}
+    return {name for name, found in each.items() if any(bool((value != 0).any()) for value in found.values())}
 
 
 def _built_in(residuals: Residuals, trial: Trial, outputs: Tensor) -> set[str]:

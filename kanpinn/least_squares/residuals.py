@@ -106,7 +106,7 @@ class Residuals:
         self.conditions: dict[str, Condition] = {
             c.name: c
             for c in conditions
-            if not (exact and c.name not in unmet and not c.periodic and not c.inner and not c.symmetry)
+            if not (exact and c.name not in unmet and claimed(c))
             and not (c.periodic and c.periodic in backbone.embedding.periodic)
             and not (c.symmetry and c.symmetry in backbone.embedding.symmetry)
         }
@@ -164,6 +164,11 @@ class Residuals:
             point = Point(self.problem.domain.names, points.clone(), fields, normals)
             result = ask(self.problem, who, method(posed(self.problem, values)), point)
         return checked(self.problem, who, result, len(points))
+
+
+def claimed(condition: Condition) -> bool:
+    """Tell whether `Problem.exact` claims to meet a condition: all but periodic, inner, symmetric ones and data."""
+    return not (condition.periodic or condition.inner or condition.symmetry or condition.given is not None)
 
 
 def term_residuals(

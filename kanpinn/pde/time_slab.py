@@ -44,7 +44,7 @@ class TimeSlab(Problem):
     before: Fields | None = None
 
     def __post_init__(self) -> None:
-        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__}, observed=())
+        self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__} | {"observed": ()})
         self.adapt(domain=self.whole.domain.between("t", self.start, self.end))
 
     def residual(self, p: Point) -> Terms:

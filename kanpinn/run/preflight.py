@@ -137,7 +137,7 @@ def probe(setup: Setup) -> list[Flag]:
     check_stages(setup, backbone)
     theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
     sample = few_points(problem, setup.dtype, setup.device)
-    plain = Residuals(problem, backbone, exact=setup.exact, unmet=[c.name for c in problem.conditions()])
+    plain = Residuals(problem, backbone, exact=setup.exact, unmet=[c.name for c in conditions_of(problem)])
     found = {"precision": check_calls(plain, sample, theta)}  # first of all: what follows calls the problem often
     objective = setup.objective(backbone)
     objective.set_points(sample)
