@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -227,13 +228,35 @@ def test_a_run_that_is_loaded_again_keeps_its_scales(tmp_path):
     )
 
 
+@cache
+def short(name: str, units: str) -> dict:
+    """Metrics of a short solve, which ends well above rounding."""
+    words = ("schedule.levels=2", "schedule.steps=[12,6]", "sampler.interior=400", "sampler.boundary=60")
+    return runs.run(configured(name, units, *words, "output.figures=false"), None, spoken=False).metrics
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("units", OTHERS)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_problems_are_solved_alike_in_other_units(name, units):
-    """Short schedules, which end well above rounding."""
-    short = ("schedule.levels=2", "schedule.steps=[12,6]", "sampler.interior=400", "sampler.boundary=60")
-    here, there = (runs.run(configured(name, key, *short), None, spoken=False).metrics for key in ("given", units))
+    here, there = short(name, "given"), short(name, units)
     for unknown, error in here["relative_l2"].items():
         assert there["relative_l2"][unknown] == pytest.approx(error, rel=0.1)
+    assert there["loss"] == pytest.approx(here["loss"], rel=0.2)
+    assert [level["steps"] for level in there["levels"]] == [level["steps"] for level in here["levels"]]
+
+
+@cache
+def whole(name: str, units: str) -> dict:
+    """Metrics of a default solve."""
+    return runs.run(configured(name, units, "output.figures=false"), None, spoken=False).metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units", OTHERS)
+@pytest.mark.parametrize("name", ["regression", "poisson_interface"])
+def test_default_solves_that_end_above_rounding_are_alike_in_other_units(name, units):
+    """All others are rows of `python benchmarks/units.py`."""
+    here, there = whole(name, "given"), whole(name, units)
+    assert there["relative_l2"]["u"] == pytest.approx(here["relative_l2"]["u"], rel=0.1)
     assert [level["steps"] for level in there["levels"]] == [level["steps"] for level in here["levels"]]
