@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -708,13 +709,31 @@ def test_dollar_signs_in_labels_are_dollar_signs(tmp_path):
     assert plot_all(replace(HEAT, labels=labels, history=history, equation="$x = u"), tmp_path)
 
 
-@pytest.mark.parametrize("backend", ["nonsense", "module://no_such.backend"])
-def test_a_backend_that_is_not_there_keeps_no_figure_from_being_drawn(backend, tmp_path):
+def test_letters_that_no_font_has_make_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = {**HEAT.labels, "u": ("速度", "\x07")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert plot_all(replace(HEAT, labels=labels), tmp_path, 40, every=False)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("backend", "settings", "told"),
+    [
+        ("nonsense", b"text.usetex: True\nfont.family: Nope\n", ""),
+        ("module://no_such.backend", b"\xff\xfe", "Cannot decode configuration file 'matplotlibrc' as utf-8.\n"),
+    ],
+)
+def test_no_backend_and_no_settings_keep_a_figure_from_being_drawn(
+    backend: str, settings: bytes, told: str, tmp_path: Path
+) -> None:
     write_solution(tmp_path / "solution.h5", HEAT)
-    command, environment = (
-        [sys.executable, "-m", "kanpinn", "plot", str(tmp_path)],
-        {**os.environ, "MPLBACKEND": backend},
+    (tmp_path / "matplotlibrc").write_bytes(settings)
+    code = "import os; from kanpinn.cli.main import main; before = dict(os.environ); main(['plot', '.']); "
+    code += "import matplotlib; assert os.environ == before"
+    environment = {**os.environ, "MPLBACKEND": backend, "MPLCONFIGDIR": mpl.get_configdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, told)
     assert (tmp_path / "figures" / "solution_u.png").is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,11 +11,16 @@ from pathlib import Path
 
 try:
     from matplotlib.figure import Figure
-except ValueError:  # the environment names a backend that is not there; figures here are drawn without one
-    del os.environ["MPLBACKEND"]
+except (ValueError, OSError):  # a backend that is not there, settings that are no text: figures here need neither
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         del sys.modules[name]
-    from matplotlib.figure import Figure
+    package = Path(str(getattr(importlib.util.find_spec("matplotlib"), "origin", ""))).parent
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        with contextlib.chdir(package / "mpl-data"):  # the settings of the current folder come first
+            from matplotlib.figure import Figure
+    finally:
+        os.environ.update({} if backend is None else {"MPLBACKEND": backend})
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.activations import activations_figure

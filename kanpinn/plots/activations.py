@@ -158,8 +158,11 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
                 zorder=2,
             )
         axes.set(xlim=(layer.x[0], layer.x[-1]), ylim=(-limit, limit))
+        third = len(layer.x) // 3
+        free = values[q, p, :third].max() <= values[q, p, -third:].max()  # the corner that the curve leaves free
         axes.annotate(
-            rf"$\varphi_{{{q + 1},{p + 1}}}$", (0.04, 0.95), xycoords="axes fraction", va="top", fontsize=8.5, zorder=4,
+            rf"$\varphi_{{{q + 1},{p + 1}}}$", (0.04 if free else 0.96, 0.95), xycoords="axes fraction",
+            ha="left" if free else "right", va="top", fontsize=8.5, zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
         axes.tick_params(labelsize=7.5, length=2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import re
 import threading
 import unicodedata
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -53,7 +56,7 @@ SEQUENTIAL, DIVERGING, ERROR, RESIDUAL = "viridis", "RdBu_r", "PuOr_r", "magma"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
 _NOT_FINITE_GREY = "0.75"
 _OWN: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")} | STYLE
-_DRAWING = threading.RLock()
+_DRAWING, _LOGGER = threading.RLock(), logging.getLogger("matplotlib")
 
 
 def styled(build: Callable[P, R]) -> Callable[P, R]:
@@ -64,10 +67,23 @@ def styled(build: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(build)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _DRAWING, mpl.rc_context(_OWN):
+        with _DRAWING, mpl.rc_context(_OWN), _quiet():
             return build(*args, **kwargs)
 
     return drawn
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep matplotlib's remarks, on every letter that no font has, from the screen and from the caller's filters."""
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        _LOGGER.setLevel(level)
 
 
 def new_figure(width: float, height: float) -> Figure:
