@@ -32,6 +32,9 @@ from kanpinn.report.page import render as page
 from kanpinn.report.runs import run_content
 from kanpinn.report.sweeps import sweep_content
 from kanpinn.samplers import SAMPLERS
+from kanpinn.sweep.ledger import Job
+from kanpinn.sweep.summary import markdown
+from kanpinn.sweep.summary import table as jobs_table
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,28 @@ def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsy
     assert solution.metrics["error_estimate_trusted"] in (None, False)
     assert kind in repr(solution) and kind in solution._repr_html_()
     assert ("(?)" in repr(solution)) == (kind == "estimate")
+
+
+def test_a_level_that_gains_nothing_gives_no_estimate_to_trust() -> None:
+    idle = "schedule.optimizers=[levenberg_marquardt,{name:gradient_descent,lr:1e-12}]"
+    two = ["schedule.levels=2", "schedule.steps=[30,1]", "backbone.degree=3", idle]
+    m = solve(Known(), *two).metrics
+    assert m["error_estimate"]["u"] < 1e-3 * m["relative_l2"]["u"] < 1e-5
+    assert m["error_estimate_trusted"] is False
+    flags = solve(Decay(), *two).metrics["warnings"]
+    assert [flag["kind"] for flag in flags] == ["estimate"] and "gained little" in flags[0]["message"]
+
+
+def test_a_sweep_shows_which_jobs_are_doubtful(tmp_path: Path) -> None:
+    flags = [{"kind": kind, "message": ""} for kind in ("points", "points", "loss")]
+    for name, warnings in (("0", flags), ("1", [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"status": "step_limit", "warnings": warnings}))
+    jobs = [Job(number, str(number), state="ended", code=0) for number in range(2)]
+    header, rows = jobs_table(tmp_path, jobs, ())
+    assert [row[header.index("flags")] for row in rows] == ["points,loss", ""]
+    assert "| points,loss |" in markdown(header, rows)
+    assert "flags" not in markdown(header, rows[1:])
 
 
 def test_a_zero_reference_has_no_relative_error() -> None:
