@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 from support.run_folders import run_folder
 
 import kanpinn
-from kanpinn import Box, Condition, Problem
+from kanpinn import Box, Condition, Data, Problem
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.cli.compare import text
@@ -194,6 +194,17 @@ def test_a_healthy_solve_has_no_flags() -> None:
     m = solve(Known(), "schedule.levels=2", "schedule.steps=30").metrics
     assert m["warnings"] == [] and m["error_estimate_trusted"] is True
     assert m["relative_l2"]["u"] < 1e-6
+
+
+def test_noise_of_data_is_no_flag() -> None:
+    @dataclass(frozen=True)
+    class Observed(Known):
+        def conditions(self):
+            times = np.linspace(0, 1, 20)
+            noisy = np.exp(-times) * (1 + 0.1 * np.random.default_rng(0).standard_normal(20))
+            return [Data("sensors", {"t": times, "u": noisy})]
+
+    assert kinds(solve(Observed(), "schedule.steps=30", "weighting.terms.interior=1e3")) == []
 
 
 FLAGS = {
