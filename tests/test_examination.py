@@ -118,9 +118,31 @@ def raising(error: BaseException) -> Callable[[Point], Any]:
     return residual
 
 
+class Doubled(torch.autograd.Function):
+    """Identity whose backward is twice its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        return 2 * grads[0]
+
+
+def easier_ungraded(p: Point) -> torch.Tensor:
+    return sound(p) if torch.is_grad_enabled() else 1e-9 * sound(p)
+
+
+def disabling(p: Point) -> torch.Tensor:
+    torch.set_grad_enabled(False)
+    return sound(p)
+
+
 CONSTANT, POINTS = "does not depend on the network", "depends on the other points"
 LOST, WRONG = "its derivative is zero", "otherwise than its derivative says"
 RANDOM, CHANGED = "gives other values when it is evaluated again", "in place"
+OTHERWISE = "has other values at many points, or where derivatives are taken"
 SHAPE, INFINITE = "expected a tensor of shape", "is not finite at"
 
 REFUSED: dict[str, tuple[Callable[[Point], Any], str]] = {
@@ -149,6 +171,14 @@ REFUSED: dict[str, tuple[Callable[[Point], Any], str]] = {
     "part without grad": (partly_ungraded, WRONG),
     "part by data": (lambda p: p.u_xx + p.u.data**3, WRONG),
     "part by numpy": (lambda p: p.u_xx + torch.from_numpy(p.u.detach().numpy() ** 2), WRONG),
+    "wrong backward": (lambda p: Doubled.apply(sound(p)), WRONG),
+    "another without grad": (easier_ungraded, OTHERWISE),
+    "gradients off": (disabling, LOST),
+    "seeded": (lambda p: torch.manual_seed(0) and sound(p) + torch.randn_like(p.x), POINTS),
+    "sparse": (lambda p: sound(p).to_sparse(), "returned a tensor without values of its own"),
+    "meta": (lambda p: sound(p).to("meta"), "returned a tensor without values of its own"),
+    "zero if many": (lambda p: sound(p) * (len(p.x) < 100), OTHERWISE),
+    "one number for all": (lambda p: p.u.mean().expand(len(p.x)), POINTS),
     "random": (lambda p: sound(p) + torch.randn_like(p.x), RANDOM),
     "slightly random": (lambda p: sound(p) * (1 + 1e-12 * torch.rand(len(p.x), dtype=p.x.dtype)), RANDOM),
     "random by numpy": (lambda p: sound(p) + np.random.rand(), RANDOM),  # noqa: NPY002
@@ -292,6 +322,10 @@ FORMS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     ),
     "infinite": (lambda p, raw: raw.u / (p.x.value > 0.5).to(p.x.value), "exact: u is not finite at"),
     "constant": (lambda p, _: p.x, CONSTANT),
+    "by hand": (
+        lambda p, raw: raw.u * Jet(p.x.space, torch.sin(p.x.data)),
+        "exact: u_x is not the derivative of its values",
+    ),
     "leaving": (lambda _, raw: sys.exit(0), "exact raised SystemExit"),  # noqa: ARG005
 }
 

@@ -16,12 +16,12 @@ from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import every_term, few_points
+from kanpinn.least_squares.derivatives import check_derivatives, check_jets
 from kanpinn.least_squares.diagnosis import place
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import (
     MOST,
     Trial,
-    field_name,
     noise,
     random_parameters,
     responses,
@@ -32,7 +32,7 @@ from kanpinn.least_squares.trial import (
 )
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
-from kanpinn.pde.problem import inside, output_names
+from kanpinn.pde.problem import inside
 from kanpinn.pde.problem_calls import problem_name
 from kanpinn.samplers import CollocationSample
 
@@ -48,9 +48,9 @@ SCALES = tuple(sign * scale for scale in (1e-12, 1e-6, 1, 1e2, 1e4, 1e8) for sig
 
 @contextmanager
 def random_state(device: torch.device) -> Iterator[None]:
-    """Give the caller's random numbers back as they were, whatever a problem draws."""
+    """Give random numbers and torch's taking of gradients back as they were, whatever a problem does."""
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's own
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         try:
             yield
         finally:
@@ -107,14 +107,23 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
         outputs = [trial.outputs(network, other) for other in several]
         with torch.no_grad():
             _check_finite(trial, trial.outputs(residuals.backbone, theta))
-            met = _met(trial, outputs[0], largest, generator)
+            plain, natural = trial.values(outputs[0]), _natural(trial, outputs[0], largest, generator)
+        rounding = {equation: torch.finfo(value.dtype).eps ** 0.5 for equation, value in plain.items()}
+        met = [n for n, value in plain.items() if natural[n] and size_of(value) <= rounding[n] * natural[n]]
         values, derivatives = _variants(trial, outputs)
         for equation, by_variant in values.items():
+            apart = size_of(by_variant[0] - plain[equation])
+            if apart > rounding[equation] * (size_of(plain[equation]) + natural[equation]):
+                raise trial.refusal(
+                    equation, "has other values at many points, or where derivatives are taken (no_grad)"
+                )
             if equation not in met and not trial.form and not _depends(by_variant):
                 _look_closer(trial, equation, network, several)
             elif equation not in met and not trial.form:
                 _check_slope(trial, equation, derivatives[equation])
-        _check_derivatives(trial, outputs, derivatives, met)
+        check_derivatives(trial, outputs, derivatives, met)
+        if trial.form:
+            check_jets(trial, network, several[0])
 
 
 def _trials(residuals: Residuals, sample: CollocationSample) -> list[Trial]:
@@ -222,13 +231,6 @@ def _natural(
     return {equation: size_of(value) / SHARE for equation, value in response.items()}
 
 
-def _met(trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], generator: np.random.Generator) -> list[str]:
-    """The equations met by construction; arguments as of `_natural`."""
-    natural, values = _natural(trial, outputs, largest, generator), trial.values(outputs)
-    loose = {equation: torch.finfo(value.dtype).eps ** 0.5 * natural[equation] for equation, value in values.items()}
-    return [equation for equation, value in values.items() if natural[equation] and size_of(value) <= loose[equation]]
-
-
 def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Residuals `[V, N]` for V outputs, several and multiples of the first, and derivatives `[C, S, V, N, outputs]`."""
     variants = [*several, *(scale * several[0] for scale in SCALES)]
@@ -280,57 +282,3 @@ def _check_slope(trial: Trial, equation: str, derivatives: Tensor) -> None:
             f"has a derivative that is not finite at {int(bad.sum())} of {bad.numel()} points tried (a root or "
             "quotient in a branch of torch.where that is not taken?)",
         )
-
-
-def _check_derivatives(trial: Trial, several: list[Tensor], derivatives: Mapping[str, Tensor], met: list[str]) -> None:
-    """Refuse equations whose derivatives are not those of their values, at most of the points where they are seen.
-
-    Differences of one component of the outputs after the other, with two lengths of step: only where both agree do
-    they tell a derivative, neither rounding nor a kink.
-    """
-    base = torch.cat(several, dim=2)
-    c, s, m, o = base.shape
-    size = base.abs().amax(dim=2, keepdim=True)
-    size = torch.where(size > 0, size, torch.ones_like(size))
-    components = c * s * o
-    unit = torch.eye(components).to(base).view(components, c, s, 1, o) * size
-    steps = [k * torch.finfo(base.dtype).eps ** 0.25 for k in (1.0, -1.0, 0.3, -0.3)]
-    moved = torch.stack([base + step * unit for step in steps])  # (4, components, C, S, M, outputs)
-    outputs = moved.permute(2, 3, 0, 1, 4, 5).reshape(c, s, -1, o)
-    which = torch.arange(trial.count).repeat(2 * len(steps) * components)
-    with torch.no_grad():
-        values = trial.values(outputs, which)
-    for equation, value in values.items():
-        if equation in met:
-            continue
-        r = value.view(len(steps), components, m)
-        quotients = [(r[k] - r[k + 1]) / (steps[k] - steps[k + 1]) for k in (0, 2)]
-        own = derivatives[equation][:, :, :2].flatten(2, 3) * size
-        own = own.permute(0, 1, 3, 2).reshape(components, m).to(r)
-        floor = 200 * torch.finfo(r.dtype).eps / steps[2] * r.abs().amax(dim=(0, 1))
-        for k in _wrong(quotients[0], quotients[1], own, floor):
-            unravelled = np.unravel_index(k, (c, s, o))
-            name = _component(trial.residuals, int(unravelled[0]), int(unravelled[2]))
-            raise trial.refusal(
-                equation,
-                f"changes with {name} of the network otherwise than its derivative says (detach, no_grad, .data, "
-                "numpy, or a wrong backward); write it in differentiable functions of torch",
-            )
-
-
-def _wrong(coarse: Tensor, fine: Tensor, own: Tensor, floor: Tensor) -> list[int]:
-    """Numbers of the components whose derivative is another than the difference quotients' at most points.
-
-    Takes both quotients and the derivative, `[components, M]`, and the size `[M]` below which they are rounding.
-    """
-    loose = 0.02 if coarse.dtype == torch.float64 else 0.1
-    larger = torch.maximum(own.abs(), fine.abs())
-    seen = ((coarse - fine).abs() <= loose * fine.abs()) & (larger > floor)
-    wrong = seen & ~((own - fine).abs() <= 3 * loose * larger)
-    count = seen.sum(1)
-    return torch.nonzero((2 * wrong.sum(1) > count) & (count >= min(3, len(floor))))[:, 0].tolist()
-
-
-def _component(residuals: Residuals, derivative: int, output: int) -> str:
-    """A component of the outputs in words, such as "u_xx"."""
-    return field_name(output_names(residuals.problem)[output], residuals.space.indices[derivative])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, invalid
@@ -52,6 +53,8 @@ def checked(problem: Problem, who: str, result: Any, count: int) -> dict[str, Te
         if not isinstance(value, Tensor) or value.shape != (count,):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UserError(f"{where} {got}, expected a tensor of shape ({count},)")
+        if value.layout != torch.strided or value.device.type == "meta":
+            raise UserError(f"{where} a tensor without values of its own, expected a plain one of shape ({count},)")
         if value.is_complex():
             parts = '{"real": r.real, "imaginary": r.imag}'
             raise UserError(f"{where} complex numbers, expected real ones: two equations, such as {parts}")
