@@ -21,6 +21,7 @@ from kanpinn.io.atomic import atomic_path, write_json, write_text
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.config_text import read_config
 from kanpinn.io.hdf5 import seal
+from kanpinn.io.metrics import read_metrics
 from kanpinn.io.solution import SolutionFile, read_solution, write_solution
 
 
@@ -409,13 +410,23 @@ FORGED = {
     "knots not finite": ("model/layer_0/knots", lambda v: v * np.inf, "rising"),
     "coefficients empty": ("model/layer_0/coefficients", lambda v: v[:0], "coefficients of edges"),
     "coefficients flat": ("model/layer_0/coefficients", lambda v: v.ravel(), "coefficients of edges"),
-    "coefficients a text": ("model/layer_0/coefficients", lambda _: "many", "coefficients of edges"),
+    "coefficients a text": ("model/layer_0/coefficients", lambda _: "many", "not finite numbers"),
     "spectrum a number": ("spectrum/u_x", lambda v: v[0, 0], "does not fit its wave numbers"),
     "spectrum of other visits": ("spectrum/u_x", lambda v: v[:1], "does not fit its wave numbers"),
     "wave numbers falling": ("spectrum/wave_number_x", lambda v: v[::-1], "does not fit its wave numbers"),
     "coordinate without end": ("x", lambda v: np.append(v[:-1], np.inf), "rising"),
     "history of texts": ("history/loss", lambda v: v.astype(str).astype(object), "not numbers"),
     "history a number": ("history/loss", lambda v: v[0], "differ in length"),
+    "history of half levels": ("history/level", lambda v: v + 0.5, "not whole numbers"),
+    "history above all levels": ("history/level", lambda v: v + 65, "is not levels"),
+    "errors of texts": ("history/loss", lambda v: v.astype("S8"), "not numbers"),
+    "coefficients not finite": ("model/layer_0/coefficients", lambda v: v * np.nan, "not finite numbers"),
+    "coefficients without end": ("model/layer_0/coefficients", lambda v: v * 0 + 1e308, "of a sane size"),
+    "spectrum known in part": ("spectrum/u_x", lambda v: np.where(v.cumsum(1) > 1, v, np.nan), "does not fit its"),
+    "spectrum below 0": ("spectrum/u_x", lambda v: -v, "does not fit its"),
+    "a coordinate too far": ("x", lambda v: v * 1e308, "rising"),
+    "points without residual": ("points/interior/residual", None, "has no column 'residual'"),
+    "points without coordinate": ("points/interior/x", None, "has no column 'x'"),
     "points of other length": ("points/interior/residual", lambda v: v[:-1], "differ in length"),
 }
 
@@ -432,10 +443,11 @@ def test_forged_files_with_a_right_checksum_are_refused_in_a_line(
     with h5py.File(path, "r+") as file:
         values, attributes, scale = file[place][()], dict(file[place].attrs), file[place].is_scale
         del file[place]
-        forged = file.create_dataset(place, data=change(values))
-        forged.attrs.update({name: attributes[name] for name in ("long_name", "units") if name in attributes})
-        if scale:
-            forged.make_scale(place.rpartition("/")[2])
+        if change is not None:
+            forged = file.create_dataset(place, data=change(values))
+            forged.attrs.update({name: attributes[name] for name in ("long_name", "units") if name in attributes})
+            if scale:
+                forged.make_scale(place.rpartition("/")[2])
     seal(path)
     with pytest.raises(UserError, match=reason) as refused:
         read_solution(path)
@@ -444,5 +456,44 @@ def test_forged_files_with_a_right_checksum_are_refused_in_a_line(
 
 def test_level_records_without_a_level_are_refused(data: SolutionFile, tmp_path: Path) -> None:
     write_solution(tmp_path / "solution.h5", replace(data, levels=[{"grid": 4}]))
-    with pytest.raises(UserError, match="a level is not a whole number"):
+    with pytest.raises(UserError, match="level of a level is not a whole number up to 64"):
+        read_solution(tmp_path / "solution.h5")
+
+
+FORGED_RECORDS = {
+    "a level without end": ({"level": 10**12}, "level of a level is not a whole number"),
+    "a level below the coarsest": ({"level": -1}, "level of a level is not a whole number"),
+    "steps undone": ({"steps": -10}, "steps of a level is not a whole number"),
+    "half a slab": ({"slab": 0.5}, "slab of a level is not a whole number"),
+    "grid a text": ({"grid": "4"}, "grid of a level is not a whole number"),
+    "entered by a list": ({"entered": ["start"]}, "entered of a level is not text"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED_RECORDS)
+def test_forged_records_of_levels_are_refused_wherever_they_stand(
+    case: str, data: SolutionFile, tmp_path: Path
+) -> None:
+    changed, reason = FORGED_RECORDS[case]
+    levels = [{**record, **changed} for record in data.levels]
+    write_solution(tmp_path / "solution.h5", replace(data, levels=levels))
+    with pytest.raises(UserError, match=reason):
+        read_solution(tmp_path / "solution.h5")
+    (tmp_path / "metrics.json").write_text(json.dumps({"levels": levels}))
+    with pytest.raises(UserError, match=reason):
+        read_metrics(tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"slabs": 0}, "time slabs of 0 are begun"),
+        ({"slabs": 2, "slabs_begun": 3}, "3 time slabs of 2 are begun"),
+    ],
+)
+def test_slabs_that_cannot_be_are_refused(
+    changes: dict[str, int], reason: str, data: SolutionFile, tmp_path: Path
+) -> None:
+    write_solution(tmp_path / "solution.h5", replace(data, **changes))
+    with pytest.raises(UserError, match=reason):
         read_solution(tmp_path / "solution.h5")

@@ -92,7 +92,8 @@ def _check_file(path: Path) -> list[str]:
         lines = list(_check_items(file, SCHEMA_OF[kind], names))
         # The values are looked at only where everything is in its place.
         if kind == "kanpinn-solution" and not lines:
-            lines += _check_values(file, names)
+            with np.errstate(all="ignore"):  # of forged numbers
+                lines += _check_values(file, names)
         if not unchanged(path):
             lines.append("/: expected the bytes that its checksum stands for; the file was changed since")
         return lines

@@ -117,7 +117,8 @@ def _inspect_file(path: Path) -> dict[str, Any]:
         if not isinstance(description["record"], dict | None):
             raise ValueError("its record is no JSON object")
         if kind == "solution":
-            description |= _solution_summary(file)
+            with np.errstate(all="ignore"):  # of forged numbers
+                description |= _solution_summary(file)
         return jsonable(description)
 
 

@@ -14,6 +14,9 @@ _MOST_BYTES = 64 * 2**20
 _MOST_LETTERS = 10_000
 _TEXTS = ("status", "problem", "backbone", "schedule", "optimizer")
 _NUMBERS = ("schema_version", "seed", "parameters", "wall_time_s", "loss", "work")
+MOST_LEVELS = 64
+_COUNTS = {"level": MOST_LEVELS, "slab": 10**6, "steps": 10**12, "grid": 10**12}
+"""Whole numbers in the records of levels, and the largest: rows, columns and ticks are made by them."""
 _BY_UNKNOWN = ("relative_l2", "linf", "error_estimate")
 
 
@@ -83,9 +86,17 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
     if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
         raise ValueError("levels is not a list of objects")
     for level in levels:
-        for key in ("level", "parameters", "steps", "loss", "wall_time_s"):
+        for key in ("parameters", "loss", "wall_time_s", "work"):
             if not _is_number(level.get(key)):
                 raise ValueError(f"{key} of a level is not a number")
+        for key, most in _COUNTS.items():
+            value = level.get(key)
+            whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+            if not (whole or (value is None and key != "level")):
+                raise ValueError(f"{key} of a level is not a whole number up to {most}")
+        for key in ("entered", "optimizer"):
+            if not isinstance(level.get(key, ""), str):
+                raise ValueError(f"{key} of a level is not text")
         _check_by_unknown("relative_l2 of a level", level.get("relative_l2"))
     _check_values(metrics, "metrics", 0)
 

@@ -24,7 +24,7 @@ from kanpinn.io.arrays import (
 )
 from kanpinn.io.hdf5 import existing_file, new_file
 from kanpinn.io.metrics import check_metrics
-from kanpinn.io.solution_checks import check_columns, check_grid, check_levels, check_model, check_spectra
+from kanpinn.io.solution_checks import check_columns, check_grid, check_model, check_slabs, check_spectra
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
@@ -271,13 +271,14 @@ def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
 def _check(data: SolutionFile) -> None:
     """Raise ValueError for arrays and records that do not fit together as those of a solution do."""
     check_grid(data.coordinates, data.axes, data.fields)
-    for title, columns in (("history", data.history), *data.points.items()):
-        check_columns(title, columns)
+    check_columns("history", data.history)
+    for title, columns in data.points.items():
+        check_columns(f"points/{title}", columns, ("residual", *(data.coordinates if title == "interior" else ())))
+    check_slabs(data.slabs, data.slabs_begun)
     for title, wanted, record in (("metrics", dict, data.metrics), ("levels", list, data.levels)):
         if not isinstance(record, wanted):
             raise ValueError(f"{title} is a {type(record).__name__}")
     check_metrics({**data.metrics, "levels": data.levels})
-    check_levels(data.levels)
     check_spectra(data.spectra, len(data.levels))
     check_model(data.model, data.model_attributes)
 

@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from kanpinn.io.metrics import MOST_LEVELS
+
 _LAYER = re.compile(r"(.*layer_\d+)/(relu_|chebyshev_)?coefficients")
 _MOST_DEGREE = 7
+_NUMBERS = ("wall_time", "loss", "work")
+_LARGEST = 1e100
+"""Numbers beyond it are no coordinates, knots, coefficients or powers: figures of them would overflow."""
 
 
 def _rising(values: np.ndarray) -> bool:
-    """Say whether an array is finite numbers, each above the one before."""
-    numbers = values.dtype.kind == "f" and values.ndim == 1 and bool(np.isfinite(values).all())
-    return numbers and bool((np.diff(values) > 0).all())
+    """Say whether an array is numbers of a sane size, each above the one before."""
+    if values.dtype.kind != "f" or values.ndim != 1:
+        return False
+    numbers = values.astype(np.float64)
+    return bool((np.abs(numbers) < _LARGEST).all() and (np.diff(numbers) > 0).all())
 
 
 def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], fields: Mapping[str, np.ndarray]) -> None:
@@ -36,22 +43,27 @@ def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], field
             )
 
 
-def check_columns(title: str, columns: Mapping[str, np.ndarray]) -> None:
-    """Check that the columns of a table are one-dimensional, of one length and numbers or texts."""
+def check_columns(title: str, columns: Mapping[str, np.ndarray], needed: Sequence[str] = ()) -> None:
+    """Check that the columns of a table are numbers, as many in each, and those needed are there unless it is empty."""
     if len({values.shape for values in columns.values()}) > 1 or any(values.ndim != 1 for values in columns.values()):
         raise ValueError(f"columns of '{title}' differ in length")
-    for name in ("step", "level", "slab", "wall_time", "loss", "residual"):
-        if name in columns and columns[name].dtype.kind not in "iuf":
-            raise ValueError(f"column '{name}' of '{title}' is not numbers")
+    for name, values in columns.items():
+        whole = name in ("step", "level", "slab")
+        known = whole or name in (*_NUMBERS, *needed) or name.startswith(("term_", "weight_", "relative_l2_"))
+        if known and values.dtype.kind not in ("iu" if whole else "iuf"):
+            raise ValueError(f"column '{name}' of '{title}' is not {'whole ' if whole else ''}numbers")
+    levels = columns.get("level", np.zeros(0, int))
+    if ((levels < 0) | (levels > MOST_LEVELS)).any():
+        raise ValueError(f"column 'level' of '{title}' is not levels")
+    missing = [name for name in needed if columns and name not in columns]
+    if missing:
+        raise ValueError(f"'{title}' has no column '{missing[0]}'")
 
 
-def check_levels(levels: Sequence[Mapping[str, Any]]) -> None:
-    """Check that every record has a whole number as its level, and numbers or nothing as its grid and slab."""
-    for record in levels:
-        if not isinstance(record.get("level"), int):
-            raise ValueError("a level is not a whole number")
-        if not all(isinstance(record.get(key), int | float | None) for key in ("grid", "slab")):
-            raise ValueError("the grid or slab of a level is not a number")
+def check_slabs(slabs: int, begun: int) -> None:
+    """Check that at least one time slab was planned, and no more were begun."""
+    if not (1 <= slabs <= 10**6 and 0 <= begun <= slabs):
+        raise ValueError(f"{begun} time slabs of {slabs} are begun")
 
 
 def check_spectra(spectra: Mapping[str, np.ndarray], visits: int) -> None:
@@ -62,7 +74,9 @@ def check_spectra(spectra: Mapping[str, np.ndarray], visits: int) -> None:
             right = _rising(values) and len(values) > 0 and values[0] == 0
         else:
             known = spectra.get(f"wave_number_{axis}")
-            right = known is not None and values.shape == (visits, known.size)
+            right = known is not None and values.shape == (visits, known.size) and values.dtype.kind == "f"
+            # A row is known as a whole or not at all.
+            right = right and bool((np.isnan(values).all(1) | ((values >= 0) & (values < _LARGEST)).all(1)).all())
         if values.dtype.kind != "f" or not right:
             raise ValueError(f"spectrum '{name}' of shape {values.shape} does not fit its wave numbers")
 
@@ -72,6 +86,8 @@ def check_model(model: Mapping[str, np.ndarray], attributes: Any) -> None:
     if not isinstance(attributes, Mapping) or not isinstance(attributes.get("degree", 1), int):
         raise ValueError("the model's degree is not a whole number")
     for name, values in model.items():
+        if values.dtype.kind not in "biuf" or not (np.abs(values.astype(np.float64)) < _LARGEST).all():
+            raise ValueError(f"'{name}' of the model is not finite numbers of a sane size")
         found = _LAYER.fullmatch(name)
         if found is None:
             continue

@@ -67,7 +67,8 @@ def styled(build: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(build)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _DRAWING, mpl.rc_context(_OWN), _quiet():
+        # Numbers of a run that has diverged overflow on the way to the screen.
+        with _DRAWING, mpl.rc_context(_OWN), _quiet(), np.errstate(all="ignore"):
             return build(*args, **kwargs)
 
     return drawn

@@ -1,0 +1,172 @@
+"""Forged files with right checksums: every reader tells what they hold, or refuses them in one line.
+
+Each case is made from its number alone. What is forged, and how, is in `support.forgeries`.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import child, forgeries
+
+from kanpinn.cli.main import main
+from kanpinn.errors import UserError
+from kanpinn.io.check import check
+from kanpinn.io.hdf5 import seal
+from kanpinn.io.inspect import inspect, render
+from kanpinn.io.solution import read_solution
+from kanpinn.plots import figures
+from kanpinn.plots.style import png
+
+FEW, MANY = 6, 300
+SMALL = [
+    *("schedule.levels=2", "schedule.steps=2", "sampler.interior=40", "sampler.boundary=8", "sampler.growth=1"),
+    *("output.points=7", "output.figures=false", "output.progress=false", "threads=1"),
+]
+PROBLEMS = {
+    "heat": ["problem=heat", "backbone=kan", "backbone.width=[2]", "backbone.grid=2"],
+    "burgers": ["problem=burgers", "backbone=multkan", "backbone.grid=2"],
+    "lshape": ["problem=poisson_lshape"],
+    "chebykan": ["problem=helmholtz", "backbone=chebykan"],
+    "relu_kan": ["problem=poisson", "backbone=relu_kan"],
+    "mlp": ["problem=poisson_nd", "backbone=mlp"],
+}
+DRAWN = {
+    **dict.fromkeys(("history", "levels", "metrics", "spectrum"), ("history", "cycle", "spectrum")),
+    "points": ("residual",),
+    "model": ("activations",),
+    "VTKHDF": (),
+}
+"""Figures that show what is in a group of a solution file; other places are in all of them."""
+
+
+@pytest.fixture(scope="module")
+def heat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return solved("heat", tmp_path_factory.mktemp("forged"))
+
+
+def solved(name: str, folder: Path) -> Path:
+    ended = child.run(lambda: main(["solve", *PROBLEMS[name], *SMALL, f"hydra.run.dir={folder / name}"]))
+    assert ended.code == 0, ended.err
+    return folder / name
+
+
+def attempt(read: Callable[[], object]) -> bool:
+    """Say whether something could be read; where not, it must be one line."""
+    told = ""
+    try:
+        read()
+    except UserError as error:
+        told = str(error)
+    assert "\n" not in told
+    assert len(told) < 1000
+    return not told
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str, codes: tuple[int, ...] = (0, 2)) -> int:
+    """Exit code of a command that may refuse its input, in one line."""
+    capsys.readouterr()
+    code = main(words)
+    told = capsys.readouterr()
+    assert code in codes, (words, told.err)
+    faults = [line for line in told.err.splitlines() if not line.startswith("kanpinn: warning: ")]
+    if words[:2] != ("inspect", "--check"):
+        assert len(faults) == (code != 0), (words, told.err)
+        assert all(line.startswith("kanpinn: ") for line in faults)
+    assert "\x1b" not in told.out + told.err
+    assert "not enough memory" not in told.err
+    return code
+
+
+def solution_case(run: Path, place: Path, number: int, capsys: pytest.CaptureFixture[str], draw: bool = True) -> str:
+    """Forge a solution file and read it in every way, figures (the longest of them) if asked; returns one word."""
+    here = place / str(number)
+    shutil.copytree(run, here)
+    file = here / "solution.h5"
+    done = forgeries.forge_hdf5(file, random.Random(number))
+    attempt(lambda: check(file))
+    attempt(lambda: render(inspect(file)))
+    attempt(lambda: render(inspect(here)))
+    command(capsys, "compare", str(here))
+    word = "refused"
+    if attempt(lambda: read_solution(file)):
+        word = "read"
+        shown = DRAWN.get(done.lstrip("/").partition("/")[0].partition("@")[0])
+        for name, build in figures(read_solution(file)).items() if draw else ():
+            if shown is None or name.partition("_")[0] in shown:
+                figure = build()
+                assert figure is None or png(figure, 20)
+    else:
+        assert command(capsys, "plot", str(here)) == command(capsys, "report", str(here)) == 2
+    shutil.rmtree(here)
+    return word
+
+
+def run_case(run: Path, place: Path, number: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Forge a checkpoint, metrics.json or config.yaml and use the run in every way; returns one word."""
+    chance, here = random.Random(number), place / str(number)
+    shutil.copytree(run, here)
+    target = ("checkpoint", "checkpoint", "metrics.json", "config.yaml")[number % 4]
+    last = sorted((here / "checkpoints").glob("*.h5"))[-1]
+    if target == "checkpoint":
+        (forgeries.forge_hdf5 if chance.random() < 0.2 else forgeries.forge_checkpoint)(last, chance)
+    else:
+        forgeries.forge_text(here / target, chance)
+    if chance.random() < 0.6:  # what the file says counts where there are no results beside it
+        (here / "solution.h5").unlink()
+        if target != "metrics.json":
+            (here / "metrics.json").unlink()
+    if target == "config.yaml" and chance.random() < 0.7:
+        shutil.rmtree(here / "checkpoints")
+    (here / "points.csv").write_text("x,t\n0.5,0.5\n")
+    attempt(lambda: render(inspect(last)) if last.exists() else None)
+    for words in (["inspect"], ["inspect", "--check"], ["compare"]):
+        command(capsys, *words, str(here))
+    code = command(capsys, "evaluate", str(here), "--points", str(here / "points.csv"))
+    command(capsys, "resume", str(here), "time_limit_s=5", codes=(0, 2, 3))
+    shutil.rmtree(here)
+    return f"{target} {'refused' if code else 'taken'}"
+
+
+def counted(words: list[str]) -> str:
+    return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words)))
+
+
+def test_a_few_forged_solution_files(heat, tmp_path, capsys):
+    words = [solution_case(heat, tmp_path, number, capsys, draw=not number) for number in range(FEW)]
+    assert {"read", "refused"} == set(words)
+
+
+def test_a_few_forged_runs(heat, tmp_path, capsys):
+    for number in range(FEW):
+        run_case(heat, tmp_path, number, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_many_forged_solution_files(name, tmp_path, capsys):
+    run = solved(name, tmp_path)
+    words = [solution_case(run, tmp_path / "cases", number, capsys) for number in range(1000, 1000 + MANY)]
+    print(f"counts: {MANY} forged solutions of {name}, no fault: {counted(words)}")
+
+
+@pytest.mark.slow
+def test_many_forged_runs(heat, tmp_path, capsys):
+    words = [run_case(heat, tmp_path, number, capsys) for number in range(1000, 1000 + MANY)]
+    print(f"counts: {MANY} forged runs, no fault: {counted(words)}")
+
+
+@pytest.mark.parametrize("where", ["solution.h5", "checkpoints/*.h5"])
+def test_a_wrong_checksum_is_named_whatever_else_is_wrong(where, heat, tmp_path, capsys):
+    shutil.copytree(heat, tmp_path / "run")
+    file = sorted((tmp_path / "run").glob(where))[0]
+    forgeries.forge_array(file, "u" if where == "solution.h5" else "arrays/theta", "reversed")
+    assert main(["inspect", "--check", str(tmp_path / "run")]) == 2
+    assert "expected the bytes that its checksum stands for" in capsys.readouterr().err
+    seal(file)
+    main(["inspect", "--check", str(tmp_path / "run")])
+    assert "its checksum stands for; the file was" not in capsys.readouterr().err
