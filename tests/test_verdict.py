@@ -370,6 +370,16 @@ def test_no_wrong_solution_goes_without_a_doubt(problem, overrides) -> None:
 
 
 @pytest.mark.slow
+def test_the_advice_on_a_wrong_solution_leads_to_the_right_one() -> None:
+    quiet = ["threads=1", "output.figures=false", "output.progress=false"]
+    flag = kanpinn.solve(Lotka(), *quiet, "schedule.levels=1").metrics["warnings"][0]
+    assert flag["kind"] == "loss" and "schedule.slabs=5" in flag["message"]
+    few = ["schedule.levels=2", "schedule.steps=60", "sampler.interior=500"]
+    m = kanpinn.solve(Lotka(), *quiet, *few, "schedule.slabs=5").metrics
+    assert not m["warnings"] and max(m["relative_l2"].values()) < 1e-4
+
+
+@pytest.mark.slow
 def test_fresh_points_solve_what_points_that_stay_do_not() -> None:
     solution = kanpinn.solve(Fronts(), "threads=1", "output.figures=false", "output.progress=false")
     assert solution.metrics["relative_l2"]["u"] < 1e-3 and not kinds(solution)

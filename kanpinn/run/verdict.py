@@ -10,6 +10,7 @@ from typing import Any
 
 from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
 from kanpinn.least_squares.points import INTERIOR
+from kanpinn.pde.time_slab import START
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.setup import name_of
 from kanpinn.solver.slab_solve import SlabSolve
@@ -144,6 +145,9 @@ def _advice(solver: Solver, cause: str) -> str:
     setup, network = solver.setup, solver.slab.backbone
     separable = name_of(setup.backbone) == "separable"
     larger = "more products (backbone.rank)" if separable else "a wider network (backbone.width)"
+    conditions = solver.slab.objective.residuals.conditions.values()
+    if setup.schedule.slabs == 1 and any(condition.supports == START for condition in conditions):
+        larger = f"time slabs (schedule.slabs=5), {larger}"
     return {
         "points": "fresh points every few steps (sampler.resample_every=5), or more of them (sampler.interior)",
         "steps": "more schedule.steps",
