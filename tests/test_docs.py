@@ -199,6 +199,7 @@ def test_every_notebook_runs(folder):
         client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
         shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         assert any("image/png" in output.get("data", {}) for output in shown), path.name
+        assert not any("\r" in output.get("text", "") for output in shown), path.name
 
 
 def inline(page: Path) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ class Witness(Logger):
     """Keeps what it is told, and raises where asked to."""
 
     fails_at: str = ""
+    fault: BaseException = field(default_factory=lambda: OSError(28, "No space\nleft on device"))
     every: int = 1
 
     def __post_init__(self) -> None:
@@ -38,7 +39,7 @@ class Witness(Logger):
     def _note(self, what, *content):
         self.told.append((what, *content))
         if what == self.fails_at:
-            raise OSError(28, "No space\nleft on device")
+            raise self.fault
 
     def start(self, config, folder):
         self._note("start", config, folder)
@@ -84,6 +85,13 @@ def test_a_logger_that_fails_does_not_stop_the_solve(where, folder, monkeypatch,
     assert log.count("Witness failed") == 1
     assert "No space left on device" in log
     assert sum("Witness" in line for line in capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_logger_that_ends_the_process_has_failed_only():
+    told = []
+    report = Report(Witness("step", SystemExit(1)), told.append)
+    report.step({"loss": 1.0})
+    assert told == ["warning: Witness failed, nothing more is logged there: SystemExit: 1"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -709,6 +709,12 @@ def test_dollar_signs_in_labels_are_dollar_signs(tmp_path):
     assert plot_all(replace(HEAT, labels=labels, history=history, equation="$x = u"), tmp_path)
 
 
+def test_a_notebook_shows_a_figure_though_it_has_not_asked_for_pyplot() -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    data, _ = formatters.DisplayFormatter().format(history_figure(HEAT))
+    assert data["image/png"].startswith(b"\x89PNG")
+
+
 def test_letters_that_no_font_has_make_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     labels = {**HEAT.labels, "u": ("速度", "\x07")}
     with warnings.catch_warnings():

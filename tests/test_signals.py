@@ -57,7 +57,7 @@ def test_what_terminals_queues_and_limits_send_ends_a_run_with_its_state_written
 def test_two_signals_at_once_are_one_wish(tmp_path: Path) -> None:
     done = stopped(tmp_path / "run", signal.SIGINT, signal.SIGTERM, signal.SIGTERM)
     assert done.code == 130
-    assert done.err == "\nstopping after this step and writing the state …\n"
+    assert done.err.count("stopping after this step") == 1 and "race" not in done.err and "Traceback" not in done.err
     assert metrics_of(tmp_path / "run")["status"] == "interrupted"
 
 

@@ -101,15 +101,18 @@ def test_a_study_goes_on_and_its_best_trial_is_a_command(kanpinn, folder):
     assert (other.code, "another name" in other.err) == (2, True)
 
 
+SENT = {"number": signal.SIGINT}
+
+
 @pytest.fixture
 def quick(monkeypatch):
-    """Replace the run by one that costs nothing; returns the values tried."""
+    """Replace the run by one that costs nothing; returns the values tried. For 99 it gets the signal in `SENT`."""
     seen = []
 
     def run(cfg, folder, observers=()):
         seen.append(cfg.seed)
         if cfg.seed == 99:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), SENT["number"])
             time.sleep(10)
         return types.SimpleNamespace(metrics={"relative_l2": {"u": 1.0 + cfg.seed}, "loss": 1.0})
 
@@ -127,16 +130,18 @@ def test_no_point_is_tried_twice_and_a_finite_space_comes_to_an_end(kanpinn, fol
     assert (kanpinn("tune", *TINY, "seed=4,5", "--trials", "8").code, len(quick)) == (0, 2)
 
 
-def test_sigint_writes_the_tables_and_the_trial_does_not_count(kanpinn, folder, quick, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_writes_the_tables_and_the_trial_does_not_count(number, kanpinn, folder, quick, monkeypatch):
     """As in the installed command, where SIGINT would end the process without a word."""
+    monkeypatch.setitem(SENT, "number", number)
     before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
         call = ["tune", *TINY, "seed=99", "dtype=float64,float32", "--trials", "1"]
-        assert kanpinn(*call).code == 130
+        assert kanpinn(*call).code == 128 + number
         with (folder / "outputs/tune/study/summary.csv").open(newline="") as stream:
             assert [row["status"] for row in csv.DictReader(stream)] == ["interrupted"]
         assert len(quick) == 1
-        assert kanpinn(*call).code == 130  # it is made up for, so there is a second one
+        assert kanpinn(*call).code == 128 + number  # it is made up for, so there is a second one
         assert len(quick) == 2
     finally:
         signal.signal(signal.SIGINT, before)

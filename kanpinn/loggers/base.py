@@ -116,7 +116,7 @@ class Report:
         if self._logger is not None and due(self._logger):
             try:
                 call(self._logger)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 text = " ".join(str(error).split())[:200]
                 name = type(self._logger).__name__
                 self._logger = None

@@ -89,9 +89,17 @@ def _quiet() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure, of a size in inches, with constrained layout and a canvas of its own."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+class _Shown(Figure):
+    """Figure that a notebook shows, with pyplot or without."""
+
+    def _repr_png_(self) -> bytes:
+        """Picture as PNG."""
+        return png(self, 120)
 
 
 @styled

@@ -37,7 +37,7 @@ def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]
     """
     caught: list[int] = []
     since = 0.0
-    before = _before() if threading.current_thread() is threading.main_thread() else {}
+    before = usual_handlers()
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal since
@@ -65,8 +65,10 @@ def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]
             signal.signal(number, usual)
 
 
-def _before() -> dict[int, Callable[[int, FrameType | None], object] | signal.Handlers]:
-    """The handlers of all signals to be caught."""
+def usual_handlers() -> dict[int, Callable[[int, FrameType | None], object] | signal.Handlers]:
+    """Return the handlers of the signals that may be collected here; none in threads but the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
     found = {number: signal.getsignal(number) for number in (*URGENT, *WARNINGS)}
     return {
         number: handler  # None: not set by Python, which could not set it again

@@ -10,14 +10,16 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.override_parser.types import Override
 
-from kanpinn.errors import DivergedError, UserError, complain, one_line, say
+from kanpinn.errors import DivergedError, Interrupted, UserError, complain, one_line, say
 from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
+from kanpinn.run.signals import usual_handlers
 from kanpinn.settings.compose import compose, free, parse
 from kanpinn.settings.config import validate
 from kanpinn.sweep.job import fork
@@ -98,16 +100,19 @@ def search(plan: Search) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make SIGINT an exception, so that the trials are ended and the tables written: the command itself just leaves."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    except ValueError:  # not the main thread
-        yield
-        return
+    """Make signals exceptions, so that the trials are ended and the tables written: the command itself just leaves."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+        raise Interrupted(number)
+
+    before = usual_handlers()
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check(plan: Search, parsed: Sequence[Override], spanned: Mapping[str, Any]) -> None:
