@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 import kanpinn
 from kanpinn.errors import UserError
@@ -358,6 +359,17 @@ def test_a_reference_that_makes_no_sense_is_refused(reference, message):
     with pytest.raises(UserError, match=r"^problem=Odd: ") as caught:
         examined(Odd(reference_=reference))
     assert message in str(caught.value)
+
+
+def test_a_reference_may_be_solved_along_the_points():
+    """An integrator along x asks for values in order, none twice."""
+
+    def integrated(p: Any) -> torch.Tensor:
+        order = np.argsort(p.x.numpy())
+        found = solve_ivp(lambda _, u: u, (0, 1), [1.0], t_eval=p.x.numpy()[order], rtol=1e-9, atol=1e-12).y[0]
+        return torch.from_numpy(found[np.argsort(order)])
+
+    assert examined(Odd(reference_=integrated)) == []
 
 
 RULES: dict[str, tuple[Callable[[Any], Any], str]] = {
