@@ -564,6 +564,12 @@ def test_shipped_problems_raise_no_doubt_and_keep_their_terms(mode, name):
     assert terms == {"exact": EXACT_TERMS, "soft": SOFT_TERMS}[mode][name]
 
 
+def test_rounding_of_a_shorter_type_breaks_no_claim():
+    """On the boundary both the form's part without network and the data are sines of whole waves: rounding."""
+    words = ["problem=helmholtz", "problem.conditions=exact", "dtype=float32", "output.points=11"]
+    assert preflight.check(validate(compose(words)[0]).setup) == []
+
+
 class TestExactClaims:
     """An exact form that meets only some conditions; the others stay loss terms (FINDINGS: they were dropped)."""
 

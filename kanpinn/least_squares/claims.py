@@ -52,7 +52,7 @@ def unmet(
 
     A condition is met if its residual vanishes for a network that is zero and for random ones, to rounding: compared
     with its change when the unknowns and their derivatives are changed by a part of the sizes they have with these
-    networks, so that units do not matter.
+    networks, or with the size of its terms, so that units do not matter.
 
     Args:
         problem: The problem.
@@ -90,11 +90,12 @@ def _vanishes(trial: Trial, fields: Mapping, points: CollocationPoints, changes:
     with torch.no_grad():
         values = trial.of_fields(fields, points)
     natural = responses(trial, fields, points, changes)
-    return all(
-        bool(torch.isfinite(value).all())
-        and size_of(value) <= torch.finfo(value.dtype).eps ** 0.5 * size_of(natural[equation]) / SHARE
-        for equation, value in values.items()
-    )
+    for equation, value in values.items():
+        eps, size = torch.finfo(value.dtype).eps, trial.residuals.scales.of(trial.name, equation)
+        rounding = eps**0.5 * size_of(natural[equation]) / SHARE + 100 * eps * size
+        if not (bool(torch.isfinite(value).all()) and size_of(value) <= rounding):
+            return False
+    return True
 
 
 def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
