@@ -3,8 +3,8 @@
 import pytest
 
 import kanpinn as package
-from kanpinn.cli.evaluate import coordinates, read_table
 from kanpinn.errors import UserError
+from kanpinn.io.table import coordinates, read_columns, read_table
 from kanpinn.options import decimal
 from kanpinn.run import preflight
 from kanpinn.settings.compose import compose
@@ -162,6 +162,12 @@ def test_a_table_that_is_none_is_told_in_one_line(content, words, points):
 )
 def test_what_spreadsheets_write_is_read(content, points):
     assert points(content) == [[1, 2]]
+
+
+def test_commas_at_the_ends_of_lines_make_no_column(tmp_path):
+    file = tmp_path / "d.csv"
+    file.write_text("x,u,,\n1,2,,\n3,4,,\n")
+    assert {name: values.tolist() for name, values in read_columns(file, "data").items()} == {"x": [1, 3], "u": [2, 4]}
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,12 @@ def test_a_levels_own_optimiser_is_read_with_the_same_care(folder):
         assert words in message(f"schedule.optimizers=[{name}]", "schedule.levels=1")
 
 
+def test_a_problem_as_text_may_have_the_name_of_a_packaged_one(folder):
+    text = "name: poisson\ndomain: {x: [0, 1]}\nequations: {balance: 'u_xx = 1'}\n"
+    put(folder, "conf/problem/poisson.yaml", text + "conditions: {ends: {on: boundary, equation: 'u = 0'}}\n")
+    assert validate(compose(["problem=poisson"])[0]).setup.problem.domain.names == ("x",)
+
+
 def test_numbers_of_a_user_are_still_read(folder):
     put(folder, "conf/problem/mine.yaml", "name: poisson\nkx: 0\nky: 1_000\n")
     problem = compose(["problem=mine"])[0].problem

@@ -55,7 +55,10 @@ def read_table(file: Path, key: str = "--points") -> Table:
     for line, row in read[1:]:
         if len(row) != len(header):
             raise UserError(f"{key}={file}: line {line} has {len(row)} cells; expected {len(header)}.")
-    return Table(header, [row for _, row in read[1:]], [line for line, _ in read[1:]])
+    # Commas at the ends of all lines make no columns.
+    width = max(next((k for k in range(len(row), 0, -1) if row[k - 1]), 1) for _, row in read)
+    rows = [row[:width] for _, row in read[1:]]
+    return Table(header[:width], rows, [line for line, _ in read[1:]])
 
 
 def _lines(stream: TextIO, file: Path, key: str) -> Iterator[str]:

@@ -81,7 +81,7 @@ class Problem(ABC):
             if not fits or (positive and value <= 0) or (whole and value != int(value)):
                 kind = "whole number" if whole else "number"
                 expected = f"a {'positive' if positive else 'finite'} {kind}" if numeric else "finite numbers"
-                raise invalid(f"problem.{field.name}", value, expected)
+                raise invalid(f"problem.{field.name}", repr(value) if isinstance(value, str) else value, expected)
 
     def adapt(self, **attributes: Any) -> None:
         """Set class attributes to values that depend on a coefficient; for `__post_init__`, after that of `super()`."""

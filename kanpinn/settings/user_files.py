@@ -99,7 +99,7 @@ def read_yaml(file: Path) -> DictConfig:
             raise UserError(f"{name}: its aliases expand to {count:.3g} values; a config has fewer.")
         for node in _nodes(root, set()):
             _check_node(name, node)
-        config = OmegaConf.load(io.StringIO(text))
+        config: Any = OmegaConf.load(io.StringIO(text))
     except RecursionError:
         raise UserError(f"{name}: nested without end.") from None
     except yaml.MarkedYAMLError as error:
@@ -194,7 +194,9 @@ def _check_keys(name: str, group: str, config: DictConfig) -> None:
     if chosen is None and not based:
         raise UserError(f"{name}: has no line 'name: …'; valid choices: {', '.join(choices(group))}.")
     stock = packaged("conf") / group / f"{chosen}.yaml"
-    own = group == "problem" and (problem_file(str(chosen)) or stock).parent != packaged("problems")
+    own = "equations" in plain or (
+        group == "problem" and (problem_file(str(chosen)) or stock).parent != packaged("problems")
+    )
     if own or not is_name(str(chosen)) or not stock.is_file():
         return
     known = [str(key) for key in OmegaConf.load(stock) if key != "defaults"]
