@@ -10,6 +10,7 @@ is left is rounding, which is another one in every system of units.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import warnings
 
@@ -20,6 +21,7 @@ from kanpinn.errors import KanpinnWarning
 from kanpinn.run import run as runs
 
 sys.path.append(str(ROOT / "tests"))
+posed = importlib.import_module("support.units")  # the tests', as pyright cannot know
 
 ROUNDING = 1e-8
 """Errors below which rounding may decide, by what double precision leaves of a second derivative."""
@@ -27,22 +29,18 @@ ROUNDING = 1e-8
 
 def solved(problem: str, units: str, overrides: list[str]) -> tuple[float, int, str]:
     """Return the largest relative error over the unknowns, the steps taken and the status of one solve."""
-    from support.units import configured
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KanpinnWarning)
-        metrics = runs.run(configured(problem, units, *overrides), None, spoken=False).metrics
+        metrics = runs.run(posed.configured(problem, units, *overrides), None, spoken=False).metrics
     steps = sum(level["steps"] for level in metrics["levels"])
     return max(metrics["relative_l2"].values()), steps, metrics["status"]
 
 
 def main() -> int:
     """Print the table; returns the exit code."""
-    from support.units import UNITS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS)
-    parser.add_argument("--units", nargs="+", default=list(UNITS), choices=UNITS)
+    parser.add_argument("--units", nargs="+", default=list(posed.UNITS), choices=posed.UNITS)
     parser.add_argument("--set", nargs="+", default=[], dest="overrides", metavar="KEY=VALUE")
     chosen = parser.parse_args()
     print(f"| problem | {' | '.join(chosen.units)} | alike |\n|---|{'--:|' * len(chosen.units)}---|", flush=True)

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.jets.functions import sin_derivatives
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import Term, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
@@ -106,7 +107,8 @@ class _Probe:
         for k, (jet, name) in enumerate(zip(self.space.variables(self.points.points), box.names, strict=True)):
             a, b = box.interval(name)
             unit = (jet - (a + b) / 2) * (2 / (b - a))
-            factors.append(torch.sin(unit * math.pi + number.to(unit.value) * (math.pi * (1 + k % 3) / TRIALS)))
+            phase = unit * math.pi + number.to(unit.value) * (math.pi * (1 + k % 3) / TRIALS)
+            factors.append(phase.compose(sin_derivatives(phase.value, self.space.order)))
         return reduce(mul, factors)
 
     def measured(self, sizes: Mapping[str, float]) -> dict[Row, tuple[float, dict[str, float]]]:
