@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
-from support.units import UNITS, changed, configured
+from support.problems import Wave
+from support.units import UNITS, InUnits, changed, configured
 from torch import Tensor, exp, sin
 
 import kanpinn
@@ -137,10 +139,11 @@ def test_sizes_have_the_units_of_what_they_scale():
 
 @dataclass(frozen=True)
 class Channel(Problem):
-    """Stokes flow in a driven cavity: nothing but balance says how large v and the pressure are."""
+    """Flow in a driven cavity, Stokes's without density: nothing but balance says how large v and the pressure are."""
 
     viscosity: float = 1e-3
     speed: float = 2.0
+    density: float = 0.0
 
     domain = Box(x=(0, 1), y=(0, 1))
     unknowns = ("u", "v", "q")
@@ -148,8 +151,8 @@ class Channel(Problem):
 
     def residual(self, p: Point) -> dict[str, Tensor]:
         return {
-            "x": -self.viscosity * (p.u_xx + p.u_yy) + p.q_x,
-            "y": -self.viscosity * (p.v_xx + p.v_yy) + p.q_y,
+            "x": self.density * (p.u * p.u_x + p.v * p.u_y) - self.viscosity * (p.u_xx + p.u_yy) + p.q_x,
+            "y": self.density * (p.u * p.v_x + p.v * p.v_y) - self.viscosity * (p.v_xx + p.v_yy) + p.q_y,
             "mass": p.u_x + p.v_y,
         }
 
@@ -167,8 +170,19 @@ def test_sizes_that_no_data_give_follow_by_balance():
     # q_x = viscosity Δu, with derivatives of order 2π per unit: q is of the order of 2π √2 viscosity u
     assert q == pytest.approx(2 * math.pi * math.sqrt(2) * 1e-3 * u, rel=0.2)
     assert scales_of(Channel(viscosity=7.0, speed=3e-9), exact=False).outputs[2] == pytest.approx(
-        q * 7e3 * 1.5e-9, rel=1e-9
+        q * 7e3 * 1.5e-9, rel=1e-9, abs=0
     )
+
+
+@pytest.mark.parametrize(
+    ("problem", "exact"), [(Wave(), False), (Wave(), True), (Channel(density=1.0), False)], ids=["wave", "form", "flow"]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_change_by_the_factors_of_what_they_scale(problem, exact, seed):
+    x, t, c, d = (10 ** np.random.default_rng(seed).uniform(-9, 9, 4)).tolist()
+    here, there = (scales_of(one, exact=exact) for one in (problem, InUnits(problem, {"x": x, "t": t, "y": t}, c, d)))
+    assert there.outputs == pytest.approx([c * size for size in here.outputs], rel=1e-9, abs=0)
+    assert there.terms == pytest.approx({row: d * size for row, size in here.terms.items()}, rel=1e-9, abs=0)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ residuals r_i/R_i, all that optimisers see, are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import mul
@@ -113,18 +113,26 @@ class _Probe:
 
     def measured(self, sizes: Mapping[str, float]) -> dict[Row, tuple[float, dict[str, float]]]:
         """Measure the b and a of every equation, at unknowns of some sizes times the trials; 0 for the others."""
-        names, residuals = self.problem.unknowns, self._zero()
-        parts: dict[Row, dict[str, list[Tensor]]] = {row: {name: [] for name in names} for row in residuals}
+        residuals = self._zero()
+        slopes = self._responses(sizes, residuals)
+        return {row: (rms(residual), slopes[row]) for row, residual in residuals.items()}
+
+    def _responses(self, sizes: Mapping[str, float], rows: Collection[Row]) -> dict[Row, dict[str, float]]:
+        """Measure the a of some equations, as `measured` does."""
+        names = self.problem.unknowns
+        parts: dict[Row, dict[str, list[Tensor]]] = {row: {name: [] for name in names} for row in rows}
         for trial in self.trials:
             fields = {name: (sizes.get(name, 0.0) * trial.data).requires_grad_() for name in names}
             for term, equation, value in self._rows({name: data + 0.0 for name, data in fields.items()}):
+                if (term.name, equation) not in parts:
+                    continue
                 for name, slope in zip(names, _slopes(value, fields.values()), strict=True):
                     moved = slope * trial.data
                     places = [moved[:, where] for where in (term.points, term.paired) if where is not None]
                     parts[term.name, equation][name].append(torch.cat(places))
         return {
-            row: (rms(residual), {name: _joint(torch.stack(found, 1)) for name, found in parts[row].items()})
-            for row, residual in residuals.items()
+            row: {name: _joint(torch.stack(stacked, 1)) for name, stacked in found.items()}
+            for row, found in parts.items()
         }
 
     def _zero(self) -> dict[Row, Tensor]:
@@ -156,10 +164,13 @@ class _Probe:
     def _candidates(self, known: Mapping[str, float], start: float) -> dict[int, dict[str, list[float]]]:
         """Return sizes of unknowns not known yet, by how many of these the equation has; from slopes at some start."""
         found: dict[int, dict[str, list[float]]] = {}
-        slopes = self.measured({name: known.get(name, start) for name in self.problem.unknowns})
-        for row, part in self.measured(known).items():
+        measured = self.measured(known)
+        slopes = {row: part[1] for row, part in measured.items()}
+        if start:
+            slopes = self._responses({name: known.get(name, start) for name in self.problem.unknowns}, measured)
+        for row, part in measured.items():
             size = _size(part, known)
-            left = {name: slope for name, slope in slopes[row][1].items() if slope and name not in known}
+            left = {name: slope for name, slope in slopes[row].items() if slope and name not in known}
             for name, slope in left.items() if size else ():
                 sized = self._amplitude(row, name, size, size / slope, known)
                 found.setdefault(len(left), {}).setdefault(name, []).append(sized)
@@ -169,7 +180,7 @@ class _Probe:
         """Solve V a(V) = m for V, where a is taken at u = V φ, by secants of log V a over log V."""
         here, before, slope = start, None, 1.0
         for _ in range(ITERATIONS):
-            reached = here * self.measured({**known, name: here})[row][1][name]
+            reached = here * self._responses({**known, name: here}, [row])[row][name]
             if not (0 < reached < math.inf):
                 return start
             gap = math.log(reached / size)
