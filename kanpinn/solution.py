@@ -253,7 +253,8 @@ class Solution:
         rest = points[~found]
         if len(rest):
             steps = torch.diag(MARGIN * torch.tensor(np.subtract(self.problem.domain.upper, self.problem.domain.lower)))
-            found[~found] = torch.stack([inside(self.problem, rest + step) for step in (*steps, *-steps)]).any(dim=0)
+            near = [inside(self.problem, rest + step) for step in (*steps, *-steps)]
+            found[~found] = torch.stack([part for part in near if part is not None]).any(dim=0)
         return found.cpu().numpy()
 
 

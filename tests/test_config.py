@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -238,3 +239,13 @@ def test_every_option_has_help():
         for key, words, text in explained(cls, ""):
             assert words and text, (cls, key)
             assert text == text.strip(" .") and "\n" not in text, (cls, key)
+
+
+def test_threads_compose_at_once_and_hydra_is_as_before() -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    before = GlobalHydra.instance().hydra
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda seed: compose([f"seed={seed}"])[0].seed, range(12)))
+    assert found == list(range(12))
+    assert GlobalHydra.instance().hydra is before

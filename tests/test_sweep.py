@@ -187,6 +187,28 @@ def test_a_signal_ends_a_parallel_sweep_with_its_states_written(number, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("screen", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
+def test_jobs_beside_each_other_need_no_screen_and_no_figures(screen, tmp_path):
+    argv = ["problem=heat", *TINY[1:], "output.figures=true", "seed=0,1", "sweep.jobs=2", "hydra.sweep.dir=s"]
+    line = f"{sys.executable} -m kanpinn solve -m {' '.join(argv)} {screen}; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "MPLBACKEND": "module://no_such.backend"}
+    assert subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, timeout=240).returncode == 0
+    assert agrees_with_its_files(tmp_path / "s") == ["step_limit", "step_limit"]
+    assert all((tmp_path / f"s/{k}/figures/solution_u.png").is_file() for k in (0, 1))
+
+
+def test_a_job_whose_figures_fail_is_done(kanpinn, folder, monkeypatch):
+    monkeypatch.setattr("kanpinn.plots.plot_all", lambda *_, **__: 1 / 0)
+    sweep = ["solve", "-m", "problem=heat", *TINY[1:], "output.figures=true", "seed=0,1", "hydra.sweep.dir=s"]
+    first = kanpinn(*sweep)
+    assert (first.code, first.err.count("the figures are not drawn (ZeroDivisionError")) == (0, 2)
+    before = (folder / "s/0/metrics.json").stat().st_mtime_ns
+    again = kanpinn(*sweep, "sweep.resume=true")
+    assert again.code == 0 and "2 of 2 jobs are done already" in again.out
+    assert (folder / "s/0/metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
 def test_submitit_runs_jobs_on_this_machine(deadly):
     argv = ["problem=deadly", "backbone=kan", *TINY, "problem.victim=0,1", "seed=0,1"]
     done = command(*argv, "hydra/launcher=submitit_local", "sweep.jobs=2", "hydra.sweep.dir=s", cwd=deadly)

@@ -65,7 +65,7 @@ def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]
             signal.signal(number, usual)
 
 
-def usual_handlers() -> dict[int, Callable[[int, FrameType | None], object] | signal.Handlers]:
+def usual_handlers() -> dict[int, Callable[[int, FrameType | None], object] | int]:
     """Return the handlers of the signals that may be collected here; none in threads but the main one."""
     if threading.current_thread() is not threading.main_thread():
         return {}
