@@ -424,7 +424,7 @@ FORGED = {
     "coefficients without end": ("model/layer_0/coefficients", lambda v: v * 0 + 1e308, "of a sane size"),
     "spectrum known in part": ("spectrum/u_x", lambda v: np.where(v.cumsum(1) > 1, v, np.nan), "does not fit its"),
     "spectrum below 0": ("spectrum/u_x", lambda v: -v, "does not fit its"),
-    "a coordinate too far": ("x", lambda v: v * 1e308, "rising"),
+    "a coordinate too far": ("x", lambda v: np.linspace(0, 1e300, len(v)), "rising"),
     "points without residual": ("points/interior/residual", None, "has no column 'residual'"),
     "points without coordinate": ("points/interior/x", None, "has no column 'x'"),
     "points of other length": ("points/interior/residual", lambda v: v[:-1], "differ in length"),
@@ -497,3 +497,11 @@ def test_slabs_that_cannot_be_are_refused(
     write_solution(tmp_path / "solution.h5", replace(data, **changes))
     with pytest.raises(UserError, match=reason):
         read_solution(tmp_path / "solution.h5")
+
+
+def test_texts_with_a_nul_are_written_without_it(data: SolutionFile, tmp_path: Path) -> None:
+    levels = [{**record, "optimizer": "a\0b"} for record in data.levels]
+    write_solution(tmp_path / "solution.h5", replace(data, levels=levels, metrics={"problem": "a\0b"}))
+    with h5py.File(tmp_path / "solution.h5") as file:
+        assert file["levels/optimizer"].asstr()[0] == file["metrics"].attrs["problem"] == "a\ufffdb"
+    assert read_solution(tmp_path / "solution.h5").metrics == {"problem": "a\0b"}

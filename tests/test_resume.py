@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from support import child
 
 import kanpinn
@@ -35,6 +36,7 @@ from kanpinn.multilevel import Stage
 from kanpinn.run import checkpoints, run
 from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
 from kanpinn.run.folder import FINISHED
+from kanpinn.samplers.placing import PointSet
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.configuration import Configuration
@@ -543,6 +545,25 @@ def test_a_state_that_does_not_fit_its_config_is_refused_in_one_line(
     part[place[-1]] = value
     with pytest.raises(UserError, match="the checkpoint does not fit its own config"):
         Solver(configuration_of(checkpoint).setup).load_state(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": np.zeros((2, 2))},
+        {"points": np.full((3, 2), np.nan)},
+        {"points": np.zeros((3, 2), int)},
+        {"points": np.zeros((3, 2), np.float32)},
+        {"weights": np.full(3, np.inf)},
+        {"normals": np.zeros((1, 2))},
+        {"points": np.zeros((0, 2)), "weights": np.zeros(0)},
+    ],
+)
+def test_points_weights_and_normals_of_a_state_fit_each_other(change: dict[str, np.ndarray]) -> None:
+    state = {"points": np.zeros((3, 2)), "weights": np.ones(3), "normals": None}
+    assert len(PointSet.from_state(state, torch.device("cpu")).points) == 3
+    with pytest.raises(ValueError, match="do not fit"):
+        PointSet.from_state(state | change, torch.device("cpu"))
 
 
 def test_spectra_of_any_number_of_visits_are_as_many_arrays_and_come_back() -> None:

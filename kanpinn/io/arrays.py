@@ -122,7 +122,10 @@ def write_array(
     array = np.asarray(values)
     kind: dict[str, Any] = {}
     if array.dtype.kind in "OSUT":
-        array, kind = array.astype(object), {"dtype": h5py.string_dtype()}
+        # HDF5 ends a text at its first NUL, and h5py refuses one.
+        texts = [x.replace("\0", "\ufffd") if isinstance(x, str) else x for x in array.flat]
+        array = np.array(texts, object).reshape(array.shape)
+        kind = {"dtype": h5py.string_dtype()}
     is_boolean = array.dtype.kind == "b"
     array = array.astype(np.int8) if is_boolean else array
     if array.nbytes >= _COMPRESS_FROM_BYTES and not kind:
@@ -190,6 +193,7 @@ def write_record(group: h5py.Group, record: Any) -> None:
     if isinstance(plain, dict):
         for name, value in flatten(plain).items():
             if isinstance(value, str | int | float):
+                value = value.replace("\0", "\ufffd") if isinstance(value, str) else value
                 group.attrs[name] = int(value) if isinstance(value, bool) else value
 
 

@@ -166,6 +166,8 @@ class Hierarchy:
                 continue
             objective = self._objective(self.backbones[level])
             objective.load_state(known, device)
+            if known["sample"] is not None and objective.points.dtype != self.theta.dtype:
+                raise ValueError(f"points of {objective.points.dtype}, parameters of {self.theta.dtype}")
             fas = known["kind"] == FasProblem.kind
             problems.append(FasProblem.from_state(objective, known, device) if fas else objective)
         if len(problems) != len(waiting) + 1:

@@ -39,11 +39,18 @@ class PointSet:
 
     @staticmethod
     def from_state(state: State, device: torch.device) -> PointSet:
-        """Return the set whose `state` this is, arrays in place of tensors."""
+        """Return the set whose `state` this is, arrays in place of tensors; raises ValueError if they do not fit."""
         points, weights, normals = (state[key] for key in ("points", "weights", "normals"))
-        return PointSet(
+        found = PointSet(
             tensor(points, device), tensor(weights, device), None if normals is None else tensor(normals, device)
         )
+        count, _ = found.points.shape
+        parts = [part for part in (found.points, found.weights, found.normals) if part is not None]
+        right = all(part.dtype == found.points.dtype and bool(part.isfinite().all()) for part in parts)
+        beside = found.normals is None or found.normals.shape == found.points.shape
+        if not (count and right and beside and found.weights.shape == (count,)):
+            raise ValueError("points, weights and normals that do not fit")
+        return found
 
 
 @final
@@ -72,6 +79,9 @@ class CollocationSample:
         """Return the sample whose `state` this is, arrays in place of tensors."""
         conditions = {str(name): PointSet.from_state(part, device) for name, part in state["conditions"].items()}
         paired = {str(name): tensor(points, device) for name, points in state["paired"].items()}
+        for name, points in paired.items():
+            if points.shape != conditions[name].points.shape or not points.isfinite().all():
+                raise ValueError(f"paired points of {name} that do not fit")
         return CollocationSample(PointSet.from_state(state["interior"], device), conditions, paired)
 
 
