@@ -36,7 +36,7 @@ from kanpinn.errors import UserError
 from kanpinn.optimizers import OPTIMIZERS, Adam, GradientDescent, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.optimizers.damped_step import NielsenDamping
 from kanpinn.optimizers.first_order import FirstOrder
-from kanpinn.optimizers.line_search import ARMIJO, CURVATURE
+from kanpinn.optimizers.line_search import ARMIJO, CURVATURE, Trial, strong_wolfe
 from kanpinn.splines.power_relu import relu_coefficients
 
 
@@ -269,6 +269,20 @@ def test_lbfgs_minimises_a_convex_quadratic_in_about_as_many_steps_as_unknowns()
     assert reached <= 6 + 6
     assert torch.allclose(steps[-1].theta, solution, rtol=1e-5, atol=1e-5)
     assert steps[-1].stop is not None
+
+
+@pytest.mark.parametrize("beyond", [1.0, math.inf])
+def test_a_line_search_at_a_jump_of_the_loss_ends_beside_it(beyond: float) -> None:
+    lengths: list[float] = []
+
+    def fall(length: float) -> Trial:
+        lengths.append(length)
+        return Trial(length, -length if length < 0.3 else beyond, -1.0, torch.empty(0), {})
+
+    found = strong_wolfe(fall, fall(0.0), 1.0, 5000)
+    assert found is not None
+    assert found.length == pytest.approx(0.3, rel=1e-12) and found.length < 0.3
+    assert len(lengths) < 1000  # where no number is left between both sides of the jump
 
 
 def test_lbfgs_accepts_only_steps_that_meet_the_strong_wolfe_conditions() -> None:
