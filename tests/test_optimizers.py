@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -561,21 +562,33 @@ def test_without_a_line_search_every_direction_is_taken_whole() -> None:
     assert step.loss > steep.loss(0.1 * theta)[0]  # even uphill
 
 
+@pytest.mark.parametrize(("damping", "sweeps"), [(1e-12, 1), (0.3, 2)])
 @pytest.mark.parametrize("smoother", ["jacobi", "gauss_seidel", "schwarz"])
-def test_relaxation_is_the_classical_sweep(smoother: str) -> None:
+def test_relaxation_is_the_classical_sweep(smoother: str, damping: float, sweeps: int) -> None:
     objective, a, b, _ = linear(condition=3.0)
     theta = torch.linspace(-1, 1, 6, dtype=torch.float64)
     matrix, residual = a.T @ a, a.T @ (b - a @ theta)
-    if smoother == "jacobi":
-        d = matrix.diagonal()
-        largest = scipy.linalg.eigh(matrix, torch.diag(d), eigvals_only=True)[-1]
-        expected = 4 / (3 * largest) * residual / d
-    elif smoother == "gauss_seidel":
-        expected = torch.from_numpy(scipy.linalg.solve_triangular(matrix.tril().numpy(), residual.numpy(), lower=True))
-    else:  # blocks of 4 overlapping by 2
-        expected = torch.zeros_like(theta)
-        for w in (slice(0, 4), slice(2, 6)):
-            left = (residual - matrix @ expected)[w]
-            expected[w] += torch.linalg.solve(matrix[w, w], left)
-    (step,) = iterate(Relaxation(smoother=smoother, block=4), objective, theta, 1)
+    matrix.diagonal().add_(damping * float(matrix.diagonal().mean()))
+    expected = torch.zeros_like(theta)
+    for _ in range(sweeps):
+        left = residual - matrix @ expected
+        if smoother == "jacobi":
+            d = matrix.diagonal()
+            largest = scipy.linalg.eigh(matrix, torch.diag(d), eigvals_only=True)[-1]
+            expected += 4 / (3 * largest) * left / d
+        elif smoother == "gauss_seidel":
+            expected += torch.from_numpy(scipy.linalg.solve_triangular(matrix.tril().numpy(), left.numpy(), lower=True))
+        else:  # blocks of 4 overlapping by 2
+            for w in (slice(0, 4), slice(2, 6)):
+                expected[w] += torch.linalg.solve(matrix[w, w], (residual - matrix @ expected)[w])
+    (step,) = iterate(Relaxation(smoother=smoother, block=4, damping=damping, sweeps=sweeps), objective, theta, 1)
     assert torch.allclose(step.theta - theta, expected, rtol=1e-6)
+
+
+def test_relaxation_refuses_a_gradient_that_is_not_finite() -> None:
+    objective, theta = LeastSquares(lambda x: torch.cat([x, torch.zeros_like(x)]) + 1), torch.zeros(2)
+    found = objective.linearize(theta)
+    objective.linearize = lambda _: replace(found, gradient=found.gradient * torch.nan)
+    (step,) = iterate(Relaxation(), objective, theta, 1)
+    assert "not finite" in str(step.stop)
+    assert torch.equal(step.theta, theta)
