@@ -641,3 +641,12 @@ def test_early_points_need_a_time_and_a_whole_box():
 
     with pytest.raises(UserError, match=r"sampler\.early=0\.1: expected 0 for a problem on a part of its box"):
         SAMPLERS["halton"](early=0.1).check_problem(Part())
+
+
+def test_a_list_too_short_for_a_level_is_refused_by_the_name_of_its_condition():
+    sampler = SAMPLERS["uniform"](interior=[9, 9], boundary={"initial": [3], "wall": 4}, growth=2.0)
+    assert sampler.condition_counts(["initial", "wall"], 0) == {"initial": 3, "wall": 4}
+    with pytest.raises(UserError, match=r"^sampler\.boundary\.initial=\[3\]: expected .*, also for level 1"):
+        sampler.condition_counts(["initial", "wall"], 1)
+    with pytest.raises(UserError, match=r"^sampler\.boundary=.*: expected a number of points for 'wall' too"):
+        SAMPLERS["uniform"](boundary={"initial": 3}).condition_counts(["initial", "wall"], 0)
