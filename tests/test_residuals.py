@@ -167,6 +167,16 @@ def test_taylor_remainders_fall_at_second_order(options: Kan | Mlp) -> None:
         assert np.all(np.abs(slopes[-3:] - 2) < 0.1), slopes
 
 
+def test_the_size_of_a_residual_takes_all_equations_together() -> None:
+    objective, theta, _ = build(System(), replace(WIDE, width=[2], embedding=NONE))
+    parts: dict[str, list[Tensor]] = {}
+    for term, equation, value in objective.rows(theta):
+        parts.setdefault(term.name, []).append(value.detach() * objective.residuals.scales.of(term.name, equation))
+    assert {name: len(values) for name, values in parts.items()} == {"interior": 2, "initial": 1, "periodic": 2}
+    for name, size in pointwise(objective, theta).items():
+        assert torch.allclose(size, torch.stack(parts[name]).norm(dim=0), rtol=1e-13)
+
+
 def test_equal_weights_make_the_loss_a_mean_square() -> None:
     problem = Wave()
     objective, theta, _ = build(problem, WIDE, Fixed({"walls": 5.0}))
