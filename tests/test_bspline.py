@@ -234,3 +234,9 @@ def test_fitting_a_smooth_function_converges_at_order_degree_plus_one(degree: in
     errors = [float((fit - y).square().mean().sqrt()) for fit in fits]
     slopes = -np.diff(np.log(errors)) / np.diff(np.log(counts))
     assert np.all(np.abs(slopes - (degree + 1)) < 0.2), slopes
+
+
+def test_the_input_farthest_outside_is_named() -> None:
+    t = tuple(map(float, range(8, 20)))  # of degree 3, on [11, 16]
+    with pytest.raises(UserError, match=r"spline input 18 lies outside the knots \[11, 16\]"):
+        bspline.locate_on(torch.tensor([10.5, 12.0, 18.0], dtype=torch.float64), t, 3, outside="error")

@@ -264,9 +264,9 @@ def test_a_line_search_survives_a_loss_that_is_not_finite_at_first() -> None:
 
 def test_the_parabola_goes_through_a_step_refused_before() -> None:
     # Halved where the loss is not finite; from there the parabola through both losses and the slope is the loss itself.
-    found = correct(Curve(lambda x: torch.where(x > 0.9, torch.inf, (x - 0.06) ** 2)), 0 * ONE, ONE)
-    assert found.length == pytest.approx(0.06, rel=1e-12)
-    assert (found.before, found.after) == (pytest.approx(0.0036), pytest.approx(0.0, abs=1e-12))
+    found = correct(Curve(lambda x: torch.where(x > 0.9, torch.inf, (x - 0.07) ** 2)), 0 * ONE, ONE)
+    assert found.length == pytest.approx(0.07, rel=1e-12)
+    assert (found.before, found.after) == (pytest.approx(0.0049), pytest.approx(0.0, abs=1e-12))
 
 
 @pytest.mark.parametrize(("kind", "down"), list(itertools.product(KINDS, (0, 1, 2))))

@@ -11,7 +11,7 @@ import yaml
 from scipy.stats import qmc
 
 from kanpinn.errors import DivergedError, UserError
-from kanpinn.geometry import Box
+from kanpinn.geometry import Box, Restricted
 from kanpinn.pde import Condition, Problem
 from kanpinn.samplers import SAMPLERS, CollocationSample, quasi
 from kanpinn.samplers.placing import share
@@ -650,3 +650,10 @@ def test_a_list_too_short_for_a_level_is_refused_by_the_name_of_its_condition():
         sampler.condition_counts(["initial", "wall"], 1)
     with pytest.raises(UserError, match=r"^sampler\.boundary=.*: expected a number of points for 'wall' too"):
         SAMPLERS["uniform"](boundary={"initial": 3}).condition_counts(["initial", "wall"], 0)
+
+
+def test_rejection_asks_at_once_for_as_many_points_as_the_share_that_counts_needs():
+    half, asked, generator = Restricted(Box(x=(0, 1), y=(0, 1)), lambda p: p[:, 0] < 0.5), [], np.random.default_rng(0)
+    points = quasi.fill(half.chart, 100, lambda n: asked.append(n) or generator.random((n, 2)))
+    assert asked[0] == 200
+    assert points.shape == (100, 2) and (points[:, 0] < 0.5).all()
