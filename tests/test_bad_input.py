@@ -239,6 +239,7 @@ def test_a_wrong_command(argv, words, kanpinn):
         (["--help", "problem.name=[1]"], ["problem.name=[1]", "poisson"]),
         (["hydra.sweep.subdir=[0.1,0.9]"], ["hydra.sweep.subdir"]),
         (["-m", "seed=0,1", "experiment=[0.1,0.9]"], ["experiment=[0.1,0.9]"]),
+        (["-m", "seed=0,1", "hydra.verbose=[{a: 1}]"], ["hydra.verbose=[{a:1}]", "true or false"]),
         (["-m", "seed=0,1", "problem=false"], ["problem=", "poisson"]),
         (["-m", "seed=0,1", "hydra.sweep.subdir=[]"], ["hydra.sweep.subdir"]),
     ],

@@ -14,7 +14,7 @@ from kanpinn.run import preflight
 from kanpinn.settings.compose import compose, quoted
 from kanpinn.settings.discovery import GROUPS, choices
 
-FEW = 25
+FEW = 15
 MANY = 1500
 
 JUNK = [

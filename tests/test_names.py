@@ -11,6 +11,8 @@ from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.io.schema import SOLUTION
 from kanpinn.pde import Condition, Problem
+from kanpinn.run.names import check_equations
+from kanpinn.run.preflight import check_class
 
 TINY = [
     *("threads=1", "schedule.levels=1", "schedule.steps=1", "backbone.width=[2]", "backbone.grid=2", "sampler=uniform"),
@@ -33,15 +35,14 @@ def problem(unknowns=("u",), coordinate="x", equations=None, condition="edge", *
     return dataclasses.dataclass(frozen=True)(type("Named", (Problem,), body | attributes))()
 
 
-def refused(folder, *words, **parts) -> None:
+def refused(*words, **parts) -> None:
     with pytest.raises(UserError) as raised:
-        package.solve(problem(**parts), *TINY, folder="run")
+        check_class(problem(**parts))
     text = str(raised.value)
     assert "\n" not in text
     assert len(text) < 300
     for word in words:
         assert word in text, text
-    assert not (folder / "run").exists()
 
 
 TAKEN = sorted(item.path[1:] for item in SOLUTION if re.fullmatch(r"/[a-zA-Z]+", item.path))
@@ -52,31 +53,32 @@ def test_the_file_has_names_of_its_own():
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_an_unknown_or_a_coordinate_takes_no_name_of_the_file(name, folder):
-    refused(folder, f"unknown '{name}'", "taken in solution.h5", unknowns=("u", name))
-    refused(folder, f"coordinate '{name}'", "taken in solution.h5", coordinate=name)
+def test_an_unknown_or_a_coordinate_takes_no_name_of_the_file(name):
+    refused(f"unknown '{name}'", "taken in solution.h5", unknowns=("u", name))
+    refused(f"coordinate '{name}'", "taken in solution.h5", coordinate=name)
 
 
 @pytest.mark.parametrize("name", ["point", "residual"])
-def test_a_coordinate_takes_no_name_among_the_points(name, folder):
-    refused(folder, f"coordinate '{name}'", "taken in solution.h5", coordinate=name)
+def test_a_coordinate_takes_no_name_among_the_points(name):
+    refused(f"coordinate '{name}'", "taken in solution.h5", coordinate=name)
 
 
 @pytest.mark.parametrize(
     "unknowns",
     [("u", "u_ref"), ("u", "u_error"), ("u", "x"), ("u", "u"), ("u", "U"), ("u", "v" * 65), ("ü",), ("u\n",)],
 )
-def test_unknowns_that_cannot_be_told_apart_or_written(unknowns, folder):
-    refused(folder, "unknown", unknowns=unknowns)
+def test_unknowns_that_cannot_be_told_apart_or_written(unknowns):
+    refused("unknown", unknowns=unknowns)
 
 
 NAMES = ["a/b", "/", ".", "..", "", " ", " a", "a\x00", "a\nb", "\x1b[2J", "\ud800", "a" * 65, 7, None]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=map(ascii, NAMES))
-def test_an_equation_or_a_condition_with_such_a_name(name, folder):
-    refused(folder, "equation", equations=(name, "b"))
-    refused(folder, "condition", condition=name)
+def test_an_equation_or_a_condition_with_such_a_name(name):
+    with pytest.raises(UserError, match="equation"):
+        check_equations("problem=x", [name, "b"])
+    refused("condition", condition=name)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,15 @@ def test_an_equation_or_a_condition_with_such_a_name(name, folder):
         ({"labels": ["x"]}, "labels must be a mapping"),
     ],
 )
-def test_texts_that_no_file_takes(attributes, word, folder):
-    refused(folder, word, **attributes)
+def test_texts_that_no_file_takes(attributes, word):
+    refused(word, **attributes)
+
+
+def test_a_run_is_refused_before_its_folder_is_there(folder):
+    for parts in ({"equations": ("a/b", "c")}, {"unknowns": ("u", "spectrum")}, {"condition": "a/b"}):
+        with pytest.raises(UserError):
+            package.solve(problem(**parts), *TINY, folder="run")
+        assert not (folder / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*no condition holds")

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
 
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, invalid
 from kanpinn.settings.discovery import users
 from kanpinn.settings.launchers import TARGETS
 
@@ -149,6 +149,8 @@ def check_hydra(cfg: DictConfig, own: Collection[str]) -> None:
     for key in ("job_logging", "hydra_logging"):
         if hydra.get(key) != {"root": None, "disable_existing_loggers": False, "version": 1} and hydra.get(key):
             raise UserError(f"hydra.{key}: not available here; a run writes its own log.txt.")
+    if not isinstance(hydra.get("verbose"), bool):
+        raise invalid("hydra.verbose", hydra.get("verbose"), "true or false")
     params = (hydra.get("sweeper") or {}).get("params") or {}
     for key in params:
         if str(key).lstrip("+~").startswith("hydra"):
