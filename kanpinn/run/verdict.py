@@ -46,7 +46,7 @@ With errors in proportion to residuals, e_L = ρ e_{L−1}, the change is at lea
 ρ/(1 − ρ) = 1.5 times the change.
 """
 
-CONTRACTS = 0.25
+CONTRACTS = 0.35
 """Change by the last level, relative to that by the level before, that shows convergence however the residual falls."""
 
 STILL = 0.9
