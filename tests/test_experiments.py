@@ -15,6 +15,7 @@ from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.discovery import choices, load_problem_class
+from kanpinn.solver.setup import Setup
 
 PARAMETERS = {
     "paper_regression": [55, 80, 130, 230],
@@ -105,10 +106,15 @@ def test_points_are_the_papers():
     }
 
 
+def effective(setup: Setup, *terms: str) -> list[float]:
+    """Weights of squares of residuals in the problem's own units."""
+    return [setup.weighting.term(name) / setup.scales.of(name, "") ** 2 for name in terms]
+
+
 def test_weights_and_rates_are_the_papers():
     interface = configured("paper_poisson_interface").setup
     weighting, adam = interface.weighting, interface.optimizer
-    assert [weighting.term(name) for name in ("interior", "interface", "boundary")] == [0.01, 0.1, 1.0]
+    assert effective(interface, "interior", "interface", "boundary") == pytest.approx([0.01, 0.1, 1.0], rel=5e-3)
     assert (weighting.decay, weighting.rate, weighting.only) == (1 - 1e-4, 1e-4, ["interior"])
     assert [weighting.multipliers(name, "") for name in ("interior", "boundary")] == pytest.approx([1, 1])
     assert (adam.lr, adam.ramp_from, adam.ramp_steps, adam.decay) == (1e-2, 1e-4, 10, "none")
@@ -116,10 +122,11 @@ def test_weights_and_rates_are_the_papers():
     adam = burgers.setup.optimizer
     assert burgers.setup.problem == load_problem_class("burgers")(nu=0.01)
     assert (adam.lr, adam.decay, adam.period, adam.gamma, adam.weight_decay) == (1e-3, "cyclic", 100, 0.9995, 0.01)
-    assert [burgers.setup.weighting.term(name) for name in ("interior", "initial", "boundary")] == [1, 1, 1]
+    assert effective(burgers.setup, "interior", "initial", "boundary") == pytest.approx([1, 1, 1], rel=5e-3)
+    assert effective(configured("paper_regression").setup, "interior") == pytest.approx([1], rel=5e-3)
     allen_cahn = configured("paper_allen_cahn").setup
     assert allen_cahn.sampler.early == 0
-    assert [allen_cahn.weighting.term(name) for name in ("interior", "initial")] == [0.1, 1.0]
+    assert effective(allen_cahn, "interior", "initial") == pytest.approx([0.1, 1.0], rel=5e-3)
     assert allen_cahn.optimizer.lr == 1e-3
 
 
