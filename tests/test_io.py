@@ -500,8 +500,9 @@ def test_slabs_that_cannot_be_are_refused(
 
 
 def test_texts_with_a_nul_are_written_without_it(data: SolutionFile, tmp_path: Path) -> None:
-    levels = [{**record, "optimizer": "a\0b"} for record in data.levels]
+    levels = [{**record, "optimizer": "a\0b", "a\0c": 1} for record in data.levels]
     write_solution(tmp_path / "solution.h5", replace(data, levels=levels, metrics={"problem": "a\0b"}))
     with h5py.File(tmp_path / "solution.h5") as file:
+        assert file["levels/a\ufffdc"][0] == 1
         assert file["levels/optimizer"].asstr()[0] == file["metrics"].attrs["problem"] == "a\ufffdb"
     assert read_solution(tmp_path / "solution.h5").metrics == {"problem": "a\0b"}

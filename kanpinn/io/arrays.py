@@ -119,12 +119,10 @@ def write_array(
     The values are numbers, booleans or strings of any shape; slashes in the name make groups. Raises ValueError if a
     scale's length differs from the axis it is meant for.
     """
-    array = np.asarray(values)
+    array, name = np.asarray(values), _without_nul(name)
     kind: dict[str, Any] = {}
     if array.dtype.kind in "OSUT":
-        # HDF5 ends a text at its first NUL, and h5py refuses one.
-        texts = [x.replace("\0", "\ufffd") if isinstance(x, str) else x for x in array.flat]
-        array = np.array(texts, object).reshape(array.shape)
+        array = np.array([_without_nul(x) for x in array.flat], object).reshape(array.shape)
         kind = {"dtype": h5py.string_dtype()}
     is_boolean = array.dtype.kind == "b"
     array = array.astype(np.int8) if is_boolean else array
@@ -139,8 +137,13 @@ def write_array(
     for axis, scale in enumerate(scales):
         dataset.dims[axis].attach_scale(scale)
     if label is not None:
-        dataset.attrs["long_name"], dataset.attrs["units"] = label
+        dataset.attrs["long_name"], dataset.attrs["units"] = map(_without_nul, label)
     return dataset
+
+
+def _without_nul(text: Any) -> Any:
+    """A text without NUL, at which HDF5 would end it, and which h5py refuses; any other value as it is."""
+    return text.replace("\0", "\ufffd") if isinstance(text, str) else text
 
 
 def read_array(dataset: h5py.Dataset) -> np.ndarray:
@@ -193,8 +196,7 @@ def write_record(group: h5py.Group, record: Any) -> None:
     if isinstance(plain, dict):
         for name, value in flatten(plain).items():
             if isinstance(value, str | int | float):
-                value = value.replace("\0", "\ufffd") if isinstance(value, str) else value
-                group.attrs[name] = int(value) if isinstance(value, bool) else value
+                group.attrs[_without_nul(name)] = int(value) if isinstance(value, bool) else _without_nul(value)
 
 
 def read_record(group: h5py.Group) -> Any:

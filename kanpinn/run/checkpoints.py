@@ -246,10 +246,10 @@ def network(
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its edits are not those of its schedule")
     embedding = setup.embedding()
     if embedding.frequencies is not None:
-        stored = arrays.get("embedding/frequencies", np.empty(0))
-        if stored.shape != tuple(embedding.frequencies.shape):
+        frequencies = arrays.get("embedding/frequencies", np.empty(0))
+        if frequencies.shape != tuple(embedding.frequencies.shape):
             raise UserError(f"{path}: the frequencies of the Fourier embedding are missing or damaged")
-        embedding.frequencies = torch.from_numpy(stored)
+        embedding.frequencies = torch.from_numpy(frequencies)
     coarsest = rebuilt(setup.network(embedding), edits)
     networks = [coarsest for _ in levels]
     for k, level in enumerate(levels):

@@ -55,12 +55,13 @@ def _found(problem: Mapping[str, Any], then: ProblemText) -> type[Problem] | Non
     """The class that a problem file or, for an object, a module imported here defines under a name; None without."""
     if problem.get(OBJECT) is not None:
         place, _, name = str(problem[OBJECT]).rpartition(".")
-        cls = getattr(sys.modules.get(place), name, None)
+        cls: Any = getattr(sys.modules.get(place), name, None)
         known = inspect.isclass(cls) and issubclass(cls, Problem) and text_of(cls) is not None
         return cls if known else None
     folder, name = packaged("problems") if then.packaged else users("problems"), str(problem["name"])
-    known = folder is not None and name.isidentifier() and (folder / f"{name}.py").is_file()
-    return class_in(folder / f"{name}.py") if known else None
+    if folder is None or not name.isidentifier() or not (folder / f"{name}.py").is_file():
+        return None
+    return class_in(folder / f"{name}.py")
 
 
 def check_same(run: str, then: ProblemText, cls: type[Problem]) -> None:
