@@ -55,9 +55,10 @@ def _found(problem: Mapping[str, Any], then: ProblemText) -> type[Problem] | Non
     """The class that a problem file or, for an object, a module imported here defines under a name; None without."""
     if problem.get(OBJECT) is not None:
         place, _, name = str(problem[OBJECT]).rpartition(".")
-        cls: Any = getattr(sys.modules.get(place), name, None)
-        known = inspect.isclass(cls) and issubclass(cls, Problem) and text_of(cls) is not None
-        return cls if known else None
+        cls = getattr(sys.modules.get(place), name, None)
+        if inspect.isclass(cls) and issubclass(cls, Problem) and text_of(cls) is not None:
+            return cls
+        return None
     folder, name = packaged("problems") if then.packaged else users("problems"), str(problem["name"])
     if folder is None or not name.isidentifier() or not (folder / f"{name}.py").is_file():
         return None
