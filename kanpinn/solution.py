@@ -267,13 +267,13 @@ def within_box(domain: Region, points: np.ndarray, named: Callable[[int], str]) 
         named: The name of the n-th point in complaints.
 
     Raises:
-        UserError: If a coordinate is not a number of its interval; names the first point.
+        UserError: If a coordinate lies outside its interval, which NaN does not; names the first point.
     """
     array = np.asarray(points, dtype=np.float64)
     lower, upper = np.array(domain.lower), np.array(domain.upper)
     eps = np.finfo(points.dtype).eps if points.dtype.kind == "f" else 0.0
     slack = MARGIN * (upper - lower) + eps * np.maximum(abs(lower), abs(upper))
-    wrong = ~((array >= lower - slack) & (array <= upper + slack))
+    wrong = (array < lower - slack) | (array > upper + slack)
     if wrong.any():
         n, k = np.argwhere(wrong)[0]
         expected = f"outside the domain; expected a number from {lower[k]:g} to {upper[k]:g}"
