@@ -96,3 +96,18 @@ def test_a_slab_goes_on_with_the_network_it_has_grown() -> None:
     (network, theta), (known, expected) = other.finest, slab.finest
     assert network.blocks.shapes == known.blocks.shapes
     assert torch.equal(theta, expected)
+
+
+def test_the_ends_of_slabs_that_are_over_come_back_and_a_finished_stage_leaves_no_optimiser() -> None:
+    setup = setup_of(Nested(levels=1, steps=2, slabs=2), Heat())
+    solver, other = Solver(setup), Solver(setup)
+    solver.begin_slab()
+    solver.enter(solver.stage)
+    solver.keep(train(solver.slab, solver.stage))
+    other.load_state(join(*split(solver.state(), "")))
+    assert [(one.reason, one.loss) for one in other.ends] == [(one.reason, one.loss) for one in solver.ends]
+    assert (len(other.ends), other.between_slabs, other.over) == (1, True, False)
+    slab = SlabSolve(setup_of(Nested(levels=1, steps=1)))
+    enter(slab, slab.setup.plan()[0])
+    assert [known["level"] for known in slab.optimizers.state(underway=True)["levels"]] == [0]
+    assert slab.optimizers.state(underway=False)["levels"] == []
