@@ -36,8 +36,10 @@ class Box(Region):
             without underscores, or a chain of the others.
     """
 
-    def __init__(self, *, name: str = "", **intervals: tuple[float, float]) -> None:
-        self.name = name
+    def __init__(self, **intervals: Any) -> None:
+        self.name = str(
+            intervals.pop("name", "")
+        )  # no argument of its own: Box(**dictionary) could be taken to name it
         ends = [_ends(name, interval) for name, interval in intervals.items()]
         self.names = tuple(intervals)
         self.lower = tuple(a for a, _ in ends)
@@ -57,8 +59,7 @@ class Box(Region):
             return super().__mul__(other)
         if shared := set(self.names) & set(other.names):
             raise UserError(f"{self} * {other}: both have {', '.join(sorted(shared))}")
-        intervals: dict[str, Any] = {name: box.interval(name) for box in (self, other) for name in box.names}
-        return Box(**intervals)
+        return Box(**{name: box.interval(name) for box in (self, other) for name in box.names})
 
     def between(self, name: str, lower: float, upper: float) -> Box:
         """Return the part of it with one coordinate between two values."""
