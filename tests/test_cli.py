@@ -238,7 +238,7 @@ def test_a_sweep_has_a_folder_per_job_and_a_summary(kanpinn, recorded_run, folde
     assert result.code == 0, result.err
     rows = _summary(folder)
     assert list(rows[0]) == [
-        *("job", "folder", "status", "reason", "seed", "backbone", "problem", "schedule", "optimizer"),
+        *("job", "folder", "status", "flags", "reason", "seed", "backbone", "problem", "schedule", "optimizer"),
         *("parameters", "loss", "relative_l2_u", "linf_u", "work", "wall_time_s"),
     ]
     assert [(row["folder"], row["seed"], row["backbone"]) for row in rows] == [

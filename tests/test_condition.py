@@ -244,6 +244,7 @@ def test_every_sampler_places_all_given_points(name):
     given = sample.conditions["given"]
     assert given.points[:5].numpy() == pytest.approx(points, abs=0)
     assert (given.points[5:, 2] == 1).all()
-    assert (given.weights[:5] == 1).all()
-    assert given.weights[5:].sum() == pytest.approx(1.5)
+    # Five points, and a face of measure 1 in lengths of the domain, share 5 + 1.5, the sum of all measures.
+    assert given.weights[:5].numpy() == pytest.approx(np.full(5, 6.5 / 6))
+    assert given.weights[5:].sum() == pytest.approx(6.5 / 6)
     assert given.normals is None

@@ -106,9 +106,11 @@ def test_what_is_gone_back_to_is_the_best_state_not_the_last_one(brittle) -> Non
 
 @pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
 def test_new_points_where_the_residual_is_not_finite_end_the_run_and_are_named(brittle, optimizer: str) -> None:
-    # Points are drawn anew before every step; some of the later ones lie where the equation makes no sense.
-    hole = "r + 0 * torch.sqrt(0.9 - p.x)"
-    with pytest.raises(DivergedError, match=r"residual of 'interior' is not finite at .* points, the first at x=0\.9"):
+    # Points are drawn anew before every step; some of the later ones lie where the equation makes no sense, but none of
+    # the few that are looked at before the run.
+    hole = "r + 0 * torch.sqrt((p.x - 0.5).abs() - 0.01)"
+    at = r"x=0\.(49|5)"
+    with pytest.raises(DivergedError, match=f"residual of 'interior' is not finite at .* points, the first at {at}"):
         brittle(hole, f"optimizer={optimizer}", "sampler.resample_every=1", "schedule.steps=30")
     m = metrics()
     assert m["status"] == "diverged"
@@ -202,15 +204,24 @@ def test_a_coarse_problem_that_cannot_be_posed_is_refused_and_the_run_goes_on(
     assert "ended by refused: the coarse problem of level 1: the residual is" in Path("run/log.txt").read_text()
 
 
+@pytest.fixture
+def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a problem through that the examination before the run would refuse."""
+    for name in ("check_calls", "check_values"):
+        monkeypatch.setattr(f"kanpinn.run.preflight.{name}", lambda *_, **__: [])
+
+
+@pytest.mark.usefixtures("unexamined")
 @pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "lbfgs", "ssbroyden", "gauss_newton_cg", "relaxation"])
 def test_a_zero_gradient_at_a_large_loss_is_no_solution(brittle, optimizer: str) -> None:
     # Every step function is flat: no parameter reaches the residual.
-    with pytest.raises(DivergedError, match=r"level 0: the gradient is zero at loss 49, no parameter .*; try another"):
+    with pytest.raises(DivergedError, match=r"level 0: the gradient is zero at loss 1, no parameter .*; try another"):
         brittle("torch.sign(p.u.detach()) * 0 + 7 + 0 * r", f"optimizer={optimizer}", "schedule.steps=9", *FLAT)
     assert metrics()["status"] == "diverged"
     assert Path("run/solution.h5").is_file()
 
 
+@pytest.mark.usefixtures("unexamined")
 def test_a_residual_that_is_zero_for_every_network_has_not_converged(brittle) -> None:
     m = brittle("0 * r", "optimizer=levenberg_marquardt", "schedule.steps=9", *FLAT).metrics
     assert m["status"] == "step_limit"

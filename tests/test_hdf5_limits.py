@@ -274,7 +274,7 @@ TABLES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("case", TABLES)
 def test_a_table_that_is_none_is_refused(case, tmp_path, monkeypatch):
     if case == "too many lines":
-        monkeypatch.setattr("kanpinn.cli.evaluate.MOST_LINES", 2_000)
+        monkeypatch.setattr("kanpinn.io.table.MOST_LINES", 2_000)
     content, word = TABLES[case]
     (tmp_path / "p.csv").write_bytes(content)
     with pytest.raises(UserError, match=word):

@@ -135,6 +135,7 @@ def test_a_signal_writes_the_tables_and_the_trial_does_not_count(number, kanpinn
     """As in the installed command, where SIGINT would end the process without a word."""
     monkeypatch.setitem(SENT, "number", number)
     before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    warning = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     try:
         call = ["tune", *TINY, "seed=99", "dtype=float64,float32", "--trials", "1"]
         assert kanpinn(*call).code == 128 + number
@@ -145,6 +146,7 @@ def test_a_signal_writes_the_tables_and_the_trial_does_not_count(number, kanpinn
         assert len(quick) == 2
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGUSR1, warning)
 
 
 def test_trials_of_a_dead_process_are_made_up_for(kanpinn, folder, quick):
