@@ -7,6 +7,7 @@ like numbers and go through `torch.sin`, `torch.exp` and the like; layers use `J
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,14 @@ class JetSpace:
         return Jet(self, data)
 
 
+def _value(other: Any) -> Any:
+    return other.value if isinstance(other, Jet) else other
+
+
+def _comparison(holds: Callable[[Any, Any], Tensor]) -> Callable[[Jet, Any], Tensor]:
+    return lambda jet, other: holds(jet.value, _value(other))
+
+
 class Jet:
     """A tensor with its derivatives along the first axis.
 
@@ -178,17 +187,9 @@ class Jet:
 
         return reduce(add, (product(*term) for term in terms))
 
-    def __lt__(self, other: Any) -> Tensor:
-        return self.value < _value(other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return self.value <= _value(other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self.value > _value(other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self.value >= _value(other)
+    # Comparisons look at values, as those of tensors do: booleans `[...]`.
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
 
     def __abs__(self) -> Jet:
         return self.compose(FUNCTIONS["abs"](self.value, self.space.order))
@@ -282,10 +283,6 @@ def _jets(*values: Any) -> list[Jet]:
         )
         for v in values
     ]
-
-
-def _value(other: Any) -> Any:
-    return other.value if isinstance(other, Jet) else other
 
 
 def _where(condition: Tensor, a: Any, b: Any) -> Jet:

@@ -45,30 +45,13 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     Raises:
         UserError: If a part is missing, unknown, or does not parse; the place in the text is named.
     """
-    numbers = {key: value for key, value in given.items() if key not in WORDS}
-    for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise invalid(
-                f"problem.{key}", value, f"a number, as of every coefficient; other keys are {', '.join(WORDS)}"
-            )
-    for key in ("domain", "equations"):
-        if not given.get(key):
-            raise UserError(f"problem.{key}: missing; a problem as text needs domain and equations")
+    numbers = _numbers(given)
     unknowns = tuple(map(str, _list(given.get("unknowns", ["u"]))))
     domain = _domain(given["domain"], numbers)
     names = Names(domain.names, unknowns, tuple(numbers))
-    for group in (names.coefficients, unknowns):
-        for one in group:
-            others = [*domain.names, *(unknowns if group is not unknowns else ())]
-            if one in others or one == "pi":
-                raise UserError(f"problem: the name {one} has two meanings")
+    _check_meanings(names)
     equations = _formulas(given["equations"], names, "problem.equations")
-    reference = _formulas(
-        given.get("reference") or {}, Names(domain.names, (), names.coefficients), "problem.reference"
-    )
-    for one in reference:
-        if one not in unknowns:
-            raise unknown_key(f"problem.reference.{one}", given["reference"][one], unknowns)
+    reference = _reference(given.get("reference") or {}, names)
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
     wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
     periodic = tuple(dict.fromkeys(map(str, [*_list(given.get("periodic", [])), *wrapped])))
@@ -106,6 +89,37 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     }
     typed = [(key, float, field(default=value)) for key, value in numbers.items()]
     return make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return the coefficients; raises UserError for what is none, and where domain or equations are missing."""
+    numbers = {key: value for key, value in given.items() if key not in WORDS}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise invalid(
+                f"problem.{key}", value, f"a number, as of every coefficient; other keys are {', '.join(WORDS)}"
+            )
+    for key in ("domain", "equations"):
+        if not given.get(key):
+            raise UserError(f"problem.{key}: missing; a problem as text needs domain and equations")
+    return numbers
+
+
+def _check_meanings(names: Names) -> None:
+    """Refuse a name that stands for two things; raises UserError."""
+    taken = ["pi"]
+    for one in (*names.coordinates, *names.unknowns, *names.coefficients):
+        if one in taken:
+            raise UserError(f"problem: the name {one} has two meanings")
+        taken.append(one)
+
+
+def _reference(given: Mapping[str, Any], names: Names) -> dict[str, Formula]:
+    """Read the formulas of the solution, by unknown; raises UserError for other names."""
+    for one in given:
+        if one not in names.unknowns:
+            raise unknown_key(f"problem.reference.{one}", given[one], names.unknowns)
+    return _formulas(given, Names(names.coordinates, (), names.coefficients), "problem.reference")
 
 
 def _list(value: Any) -> list[Any]:

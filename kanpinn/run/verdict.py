@@ -265,7 +265,7 @@ def _references(
 
 
 def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], *, posed: bool) -> str:
-    """What keeps the error from falling: a word, and an explanation."""
+    """Return the cause that keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
         return "time: time_limit_s was reached"
     if end.reason == "interrupted":
