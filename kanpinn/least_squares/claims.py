@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.jets.jet import Jet
+from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
 from kanpinn.least_squares.residuals import Residuals, Scales, claimed
 from kanpinn.least_squares.trial import (
@@ -134,6 +134,34 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         advice = "; problem.conditions=exact would build those of its exact form in" if offered else ""
         return [*lines, f"there is no condition, and the equations alone do not determine {', '.join(left)}{advice}"]
     return lines + [f"no condition holds {name}, which the equations alone may not determine" for name in left]
+
+
+def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
+    """Name the pieces of the boundary without any condition, where equations of their order ask for one.
+
+    These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
+    derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well.
+    """
+    posed, domain = conditions_of(problem), problem.domain
+    supports = {support for condition in posed for support in condition.supports}
+    names = {support for support in supports if isinstance(support, str)}
+    if len(names) < len(supports):
+        return []
+    held = {piece.name for name in names if "=" not in name for piece in domain.support(name)}
+    wrapped = {*embedding.periodic, *embedding.symmetry, *(condition.periodic for condition in posed)}
+    indices = JetSpace(domain.names, problem.derivatives).indices
+    order = {name: max(index.count(name) for index in indices) for name in domain.names}
+
+    def asks(piece: str) -> bool:
+        name, end = piece[:-1].rpartition(".")[2], piece[-1]
+        if name == "t":
+            return end == "-" and order["t"] > 0
+        if name not in order:
+            return any(order[one] > 1 for one in order if one != "t")
+        pole = name == "r" and end == "-" and domain.interval("r")[0] == 0
+        return order[name] > 1 and name not in wrapped and not pole
+
+    return [name for name, piece in domain.pieces.items() if name not in held and asks(name) and piece.chart.measure]
 
 
 def _held(

@@ -251,6 +251,8 @@ class _Reader:
             if not fewest <= len(node.args) <= most:
                 raise self.error(f"expected {fewest} argument{'s' if fewest > 1 else ''}", node)
             return getattr(self.sympy, _FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
+        if name in self.symbols:
+            raise self.error(f"is no function; write {name}*(…) for a product, and d({name}, x) for a derivative", node)
         if name not in _FIELDS:
             hint = nearest(name, [*_FUNCTIONS, *_FIELDS])
             raise self.error(f"no such function{f'; did you mean {hint}?' if hint else ''}", node)

@@ -12,14 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn import geometry
-from kanpinn.errors import UserError, invalid, unknown_choice, unknown_key
+from kanpinn.errors import UserError, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Box, Coordinates, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formulas import Formula, Names, formula, number
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
-WORDS = ("domain", "unknowns", "equations", "conditions", "reference", "periodic", "equation", "labels")
+WORDS = ("domain", "unknowns", "equations", "conditions", "reference", "periodic", "positive", "equation", "labels")
 """Keys of a problem as text that are not coefficients."""
 
 CONDITION = ("on", "equation", "periodic", "where")
@@ -81,6 +81,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "unknowns": unknowns,
         "derivatives": tuple(sorted(derivatives)),
         "periodic": periodic,
+        "positive": tuple(map(str, _list(given.get("positive", [])))),
         "equation": str(given.get("equation") or "; ".join(map(str, _texts(given["equations"]).values()))),
         "labels": {key: tuple(map(str, _list(value))) for key, value in (given.get("labels") or {}).items()},
         "residual": residual,
@@ -96,6 +97,8 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
     numbers = {key: value for key, value in given.items() if key not in WORDS}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
+            if nearest(key, WORDS):
+                raise unknown_key(f"problem.{key}", value, WORDS)
             raise invalid(
                 f"problem.{key}", value, f"a number, as of every coefficient; other keys are {', '.join(WORDS)}"
             )

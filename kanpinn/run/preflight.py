@@ -19,7 +19,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.claims import few_points, undetermined
+from kanpinn.least_squares.claims import bare_pieces, few_points, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
@@ -149,6 +149,11 @@ def probe(setup: Setup) -> list[Flag]:
     check_values(objective.residuals, sample, theta)
     found["term"] = [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused]
     found["conditions"] = undetermined(objective.residuals, sample)
+    if len(objective.residuals.names) and (bare := bare_pieces(problem, objective.backbone.embedding)):
+        found["conditions"].append(f"no condition on {', '.join(bare)}, where the equations ask for one")
+    free = free_coefficients(problem)
+    if free and all(condition.given is None for condition in objective.residuals.conditions.values()):
+        found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
     found["exact"] = [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet]
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)

@@ -235,6 +235,9 @@ def _percent(share: float) -> str:
 
 def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
     """Say why the last level's change may not be the error of the level below."""
+    large = [name for name, change in (_last_change(solver) or {}).items() if not change <= 1]
+    if large:
+        yield f"the last level changed {', '.join(large)} by more than its own size"
     if flags:
         yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
     for number in range(len(solver.slabs)):
@@ -246,6 +249,11 @@ def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
         if below.change is None or any(not new <= CONTRACTS * below.change[n] for n, new in last.change.items()):
             yield f"the last level gained little: its loss is {last.loss:.1e}, that of the level below {below.loss:.1e}"
             return
+
+
+def _last_change(solver: Solver) -> Mapping[str, float] | None:
+    """The relative change of each unknown that the last level brought; None without one."""
+    return solver.record.levels[-1].change if solver.record.levels else None
 
 
 def _references(

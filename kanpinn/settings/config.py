@@ -219,6 +219,8 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
         )
     if "equations" in values:
         return problem_as_text(values), "soft"
+    if isinstance(values.get("conditions"), Mapping) or "domain" in values:
+        raise UserError(f"problem.equations: missing; a problem as text ({values['name']}) has domain and equations")
     cls = given or load_problem_class(values["name"])
     coefficients = [item.name for item in fields(cls)]
     clash = sorted(set(coefficients) & set(_RESERVED))
