@@ -229,7 +229,7 @@ class Solution:
 
     def _evaluated(self, points: np.ndarray, coordinates: str = "") -> dict[str, np.ndarray]:
         """Return the unknowns, or a derivative of each, at points `[N, d]`; NaN outside a region, with a warning."""
-        domain, array = self.problem.domain, np.asarray(points)
+        domain, array = self.problem.domain, _numbers(points)
         if array.ndim != 2 or array.shape[1] != len(domain.names):
             raise UserError(
                 f"points of shape {array.shape}: expected (N, {len(domain.names)}), columns {', '.join(domain.names)}"
@@ -256,6 +256,17 @@ class Solution:
             near = [inside(self.problem, rest + step) for step in (*steps, *-steps)]
             found[~found] = torch.stack([part for part in near if part is not None]).any(dim=0)
         return found.cpu().numpy()
+
+
+def _numbers(points: Any) -> np.ndarray:
+    """Return points as an array of real numbers; raises UserError where they are none."""
+    try:
+        array = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points)
+    except (TypeError, ValueError):
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"points: expected an array of real numbers, not {str(points)[:60]}")
+    return array
 
 
 def within_box(domain: Region, points: np.ndarray, named: Callable[[int], str]) -> np.ndarray:

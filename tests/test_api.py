@@ -151,3 +151,14 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 def test_solve_refuses_a_mistyped_override() -> None:
     with pytest.raises(UserError, match="schedule"):
         kanpinn.solve(["schedule.level=3"])
+
+
+@pytest.mark.parametrize("odd", [[["a", 1]], [[1j, 0]], [[None, 1]], [[1, 2], [3]]])
+def test_points_that_are_no_numbers_are_refused(solution: kanpinn.Solution, odd: list) -> None:
+    with pytest.raises(UserError, match="points: expected an array of real numbers"):
+        solution(odd)
+
+
+def test_tensors_with_gradients_are_points(solution: kanpinn.Solution) -> None:
+    at = torch.tensor([[0.5, 0.5]], dtype=torch.float64, requires_grad=True)
+    assert solution(at)["u"] == solution([[0.5, 0.5]])["u"]
