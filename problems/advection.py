@@ -24,6 +24,7 @@ class Advection(Problem):
     derivatives = ("t", "x")
     periodic = ("x",)
     equation = "u_t + c u_x = 0"
+    kind = "waves"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("concentration", "1")}
 
     def residual(self, p: Point) -> Tensor:

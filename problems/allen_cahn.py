@@ -27,6 +27,7 @@ class AllenCahn(Problem):
     periodic = ("x",)
     symmetry = {"x": "even"}
     equation = "u_t = D u_xx + 5 (u - u^3)"
+    kind = "parabolic"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("phase", "1")}
     positive = ("D",)
 

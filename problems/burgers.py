@@ -27,6 +27,7 @@ class Burgers(Problem):
     periodic = ("x",)
     symmetry = {"x": "odd"}
     equation = "u_t + u u_x = nu u_xx"
+    kind = "parabolic"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("velocity", "1")}
     positive = ("nu",)
 

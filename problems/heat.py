@@ -25,6 +25,7 @@ class Heat(Problem):
     domain = Box(x=(0, 1), t=(0, 1))
     derivatives = ("t", "xx")
     equation = "u_t = alpha u_xx"
+    kind = "parabolic"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("temperature", "1")}
     positive = ("alpha", "k")
 

@@ -29,6 +29,7 @@ class Helmholtz(Problem):
     domain = Box(x=(-1, 1), y=(-1, 1))
     derivatives = ("xx", "yy")
     equation = "u_xx + u_yy + k^2 u = q"
+    kind = "elliptic"
 
     def residual(self, p: Point) -> Tensor:
         source = (self.k**2 - (self.a1 * pi) ** 2 - (self.a2 * pi) ** 2) * self.reference(p)

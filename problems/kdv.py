@@ -26,6 +26,7 @@ class Kdv(Problem):
     derivatives = ("t", "xxx")
     periodic = ("x",)
     equation = "u_t + u u_x + delta^2 u_xxx = 0"
+    kind = "waves"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("velocity", "1")}
     positive = ("delta",)
 

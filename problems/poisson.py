@@ -26,6 +26,7 @@ class Poisson(Problem):
     domain = Box(x=(-1, 1), y=(-1, 1))
     derivatives = ("xx", "yy")
     equation = "u_xx + u_yy = f"
+    kind = "elliptic"
 
     def residual(self, p: Point) -> Tensor:
         source = -((self.kx * pi) ** 2 + (self.ky * pi) ** 2) * self.reference(p)

@@ -25,6 +25,7 @@ class PoissonInterface(Problem):
     domain = Box(x=(-1, 1), y=(-1, 1))
     derivatives = ("xx", "yy")
     equation = "div(eps grad u) = f"
+    kind = "elliptic"
     labels = {"x": ("position", "1"), "y": ("position", "1"), "u": ("potential", "1")}
     positive = ("k",)
 

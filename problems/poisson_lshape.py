@@ -29,6 +29,7 @@ class PoissonLshape(Problem):
     domain = Box(x=(-1, 1), y=(-1, 1))
     derivatives = ("xx", "yy")
     equation = "u_xx + u_yy = f"
+    kind = "elliptic"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,6 +32,7 @@ class PoissonNd(Problem):
     domain = Box(x=(0, 1), y=(0, 1))  # in two dimensions; adapted below to others
     derivatives = ("xx", "yy")
     equation = "div grad u = f"
+    kind = "elliptic"
     positive = ("dim", "k")
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ class Regression(Problem):
     domain = Box(x=(0, 1), y=(0, 1))
     derivatives = ()
     equation = "u = f"
+    kind = "regression"
 
     def residual(self, p: Point) -> Tensor:
         return p.u - self.reference(p)

@@ -29,6 +29,7 @@ class Wave(Problem):
     domain = Box(x=(0, 1), t=(0, 1))
     derivatives = ("tt", "xx")
     equation = "u_tt = c^2 u_xx"
+    kind = "waves"
     labels = {"x": ("position", "1"), "t": ("time", "1"), "u": ("displacement", "1")}
     positive = ("c", "m")
 

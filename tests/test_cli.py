@@ -154,6 +154,11 @@ def test_version(kanpinn):
 @pytest.mark.parametrize("title", TITLES)
 def test_list_shows_every_choice_on_one_line(title, kanpinn):
     lines = kanpinn("list", title).out.splitlines()
+    if title == "problems":  # by kind
+        headings = [line for line in lines if not line.startswith(" ")]
+        assert headings[0] == "elliptic:" and all(line.endswith(":") for line in headings)
+        assert not {"others:", "yours:"} & set(headings)
+        lines = sorted(line for line in lines if line.startswith("  "))
     assert [line.split()[0] for line in lines] == list(choices(TITLES[title]))
     for line in lines:
         assert len(line.split()) > 1, "no description"
@@ -171,7 +176,10 @@ def test_list_marks_the_users_own(kanpinn, folder):
     (folder / "problems").mkdir()
     (folder / "conf/problem/mine.yaml").write_text("name: mine\n")
     (folder / "problems/mine.py").write_text('class Mine:\n    """My own equation."""\n')
-    assert "My own equation. (yours)" in kanpinn("list", "problems").out
+    (folder / "conf/problem/plate.yaml").write_text("# A plate.\nname: plate\nkind: plates  # mine\nequations: u\n")
+    told = kanpinn("list", "problems").out
+    assert "\nplates:\n  plate " in told and "A plate. (yours)\nyours:\n  mine " in told
+    assert "My own equation. (yours)" in told
 
 
 @pytest.mark.parametrize("argv", [["--cfg", "job"], ["--cfg", "job", "--resolve"], ["seed=5", "-c", "job"]])

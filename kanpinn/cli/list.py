@@ -9,7 +9,15 @@ from pathlib import Path
 import kanpinn
 from kanpinn.cli.main import Parser
 from kanpinn.errors import EXIT_DONE, printable, unknown_choice
-from kanpinn.settings.discovery import MOST_YAML_BYTES, choices, class_docstrings, problem_file, table_of_names, users
+from kanpinn.settings.discovery import (
+    MOST_YAML_BYTES,
+    choices,
+    class_docstrings,
+    class_text,
+    problem_file,
+    table_of_names,
+    users,
+)
 
 TITLES = {
     "problems": "problem",
@@ -22,6 +30,9 @@ TITLES = {
     "experiments": "experiment",
 }
 """Config groups by the plural name of the command line."""
+
+KINDS = ("elliptic", "parabolic", "waves", "systems", "ODEs", "inverse", "on regions", "regression")
+"""Kinds of problems in the order they are listed; others follow, and those of no kind come last."""
 
 REGIONS = ("Box", "Disk", "Ellipse", "Polygon", "Ball", "Mesh", "Points")
 
@@ -67,15 +78,26 @@ def regions() -> list[str]:
 
 
 def described(group: str) -> list[str]:
-    """One line per choice of a config group: its name and what it is, the user's own marked."""
+    """One line per choice of a config group: its name and what it is, the user's own marked; problems by kind."""
     own = users("conf")
     files = choices(group)
     width = max(map(len, files), default=0) + 2
-    lines = []
+    lines: dict[str, list[str]] = {}
     for name, file in files.items():
-        mark = " (yours)" if own is not None and file.is_relative_to(own) else ""
-        lines.append(f"{name:<{width}}{_description(group, name, file)}{mark}".rstrip())
-    return lines
+        mine = own is not None and file.is_relative_to(own)
+        line = f"{name:<{width}}{_description(group, name, file)}{' (yours)' if mine else ''}".rstrip()
+        kind = (_kind(name, file) or ("yours" if mine else "others")) if group == "problem" else ""
+        lines.setdefault(kind, []).append(f"  {line}" if kind else line)
+    order = [*KINDS, *sorted(set(lines) - {*KINDS, "yours", "others", ""}), "others", "yours", ""]
+    return [line for kind in order if kind in lines for line in ([f"{kind}:"] if kind else []) + lines[kind]]
+
+
+def _kind(name: str, file: Path) -> str:
+    """Return a problem's kind, as its text or its class says, "" without."""
+    if _text(file):
+        return _value(file, "kind") or ""
+    source = problem_file(_named(file) or name)
+    return class_text(source, "kind") if source else ""
 
 
 def _description(group: str, name: str, file: Path) -> str:
@@ -89,7 +111,7 @@ def _description(group: str, name: str, file: Path) -> str:
         return first[2:].strip()
     if group == "problem":
         source = problem_file(_named(file) or name)
-        if any(line.startswith("equations:") for line in lines):
+        if _text(file):
             return "Equations as text."
         return next(iter(class_docstrings(source).values()), "") if source else "(no Python file found)"
     return _component_docstrings(group).get(_named(file) or name, "")
@@ -104,11 +126,21 @@ def _lines(file: Path) -> list[str] | None:
         return None
 
 
+def _text(file: Path) -> bool:
+    """Tell if a YAML file is a problem as text."""
+    return any(line.startswith("equations:") for line in _lines(file) or [])
+
+
 def _named(file: Path) -> str | None:
     """The value of the line `name: …` of a YAML file."""
+    return _value(file, "name")
+
+
+def _value(file: Path, key: str) -> str | None:
+    """Return the value of the line `key: …` of a YAML file; None without one."""
     for line in _lines(file) or []:
-        if line.startswith("name:"):
-            return line.removeprefix("name:").partition("#")[0].strip().strip("'\"")
+        if line.startswith(f"{key}:"):
+            return line.removeprefix(f"{key}:").partition("#")[0].strip().strip("'\"")
     return None
 
 

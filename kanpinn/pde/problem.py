@@ -50,6 +50,7 @@ class Problem(ABC):
         equation: The equation as one line of text, for figures and files.
         labels: Long name and unit of coordinates and unknowns that have one: `{"x": ("position", "m")}`.
         positive: Coefficients that must be above 0.
+        kind: Heading that `kanpinn list problems` puts it under, such as "parabolic" or one's own.
         observed: Data given beside the problem, `Data` objects.
 
     Raises:
@@ -66,6 +67,7 @@ class Problem(ABC):
     equation: ClassVar[str] = ""
     labels: ClassVar[Mapping[str, tuple[str, str]]] = {}
     positive: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = ""
     observed: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:

@@ -19,7 +19,18 @@ from kanpinn.pde.formulas import Formula, Names, formula, number
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
-WORDS = ("domain", "unknowns", "equations", "conditions", "reference", "periodic", "positive", "equation", "labels")
+WORDS = (
+    "domain",
+    "unknowns",
+    "equations",
+    "conditions",
+    "reference",
+    "periodic",
+    "positive",
+    "equation",
+    "labels",
+    "kind",
+)
 """Keys of a problem as text that are not coefficients."""
 
 CONDITION = ("on", "equation", "periodic", "where")
@@ -83,6 +94,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "periodic": periodic,
         "positive": tuple(map(str, _list(given.get("positive", [])))),
         "equation": str(given.get("equation") or "; ".join(map(str, _texts(given["equations"]).values()))),
+        "kind": str(given.get("kind", "")),
         "labels": {key: tuple(map(str, _list(value))) for key, value in (given.get("labels") or {}).items()},
         "residual": residual,
         "conditions": conditions,

@@ -87,6 +87,16 @@ def class_docstrings(file: Path) -> dict[str, str]:
     return {node.name: (ast.get_docstring(node) or "").partition("\n")[0] for node in classes}
 
 
+def class_text(file: Path, variable: str) -> str:
+    """Return the text that a class at the top of a Python file gives a variable (`kind = "elliptic"`), "" without."""
+    for node in (inner for c in _statements(file) if isinstance(c, ast.ClassDef) for inner in c.body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(one, ast.Name) and one.id == variable for one in targets):
+            value = getattr(node, "value", None)
+            return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+    return ""
+
+
 def table_of_names(file: Path, variable: str) -> dict[str, str]:
     """The class names in a dict such as `SAMPLERS = {"sobol": Sobol}` at the top of a Python file, {} without one."""
     for node in _statements(file):
