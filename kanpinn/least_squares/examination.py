@@ -18,6 +18,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import every_term, few_points
 from kanpinn.least_squares.derivatives import check_derivatives, check_jets
 from kanpinn.least_squares.diagnosis import place
+from kanpinn.least_squares.jumps import jumps
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import (
     MOST,
@@ -86,13 +87,16 @@ def check_calls(residuals: Residuals, sample: CollocationSample, theta: Tensor) 
     return doubts
 
 
-def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> None:
+def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor) -> list[str]:
     """Refuse terms that no network could make vanish.
 
     Args:
         residuals: The problem's, of which `check_calls` has refused none.
         sample: Points of all terms.
         theta: Parameters `[P]` of the network at its start.
+
+    Returns:
+        Terms that jump as the unknowns change, a line each.
 
     Raises:
         UserError: If residuals are not finite, do not depend on the network, or have other derivatives than those of
@@ -103,6 +107,7 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
     found = _trials(residuals, sample)
     with torch.no_grad():
         largest = sizes(trial.fields(trial.outputs(network, several[0]), trial.points) for trial in found)
+    doubts: list[str] = []
     for trial in found:
         outputs = [trial.outputs(network, other) for other in several]
         with torch.no_grad():
@@ -124,6 +129,8 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
         check_derivatives(trial, outputs, derivatives, met)
         if trial.form:
             check_jets(trial, network, several[0])
+        doubts += jumps(trial, *outputs)
+    return doubts
 
 
 def _trials(residuals: Residuals, sample: CollocationSample) -> list[Trial]:
@@ -241,10 +248,19 @@ def _variants(trial: Trial, several: list[Tensor]) -> tuple[dict[str, Tensor], d
     for equation, value in values.items():
         slope = None
         if value.requires_grad:
-            (slope,) = torch.autograd.grad(value.sum(), outputs, retain_graph=True, allow_unused=True)
+            slope = _gradient(trial, equation, value, outputs)
         slope = torch.zeros_like(outputs) if slope is None else slope
         derivatives[equation] = slope.detach().unflatten(2, shape)
     return {equation: value.detach().unflatten(0, shape) for equation, value in values.items()}, derivatives
+
+
+def _gradient(trial: Trial, equation: str, value: Tensor, outputs: Tensor) -> Tensor | None:
+    """Derivative of a sum of residuals, None for none; raises UserError where torch cannot take it."""
+    try:
+        return torch.autograd.grad(value.sum(), outputs, retain_graph=True, allow_unused=True)[0]
+    except Exception as error:  # the backward of a torch.autograd.Function may raise anything
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise trial.refusal(equation, f"has no derivative ({told}); write it in differentiable functions") from error
 
 
 def _depends(values: Tensor) -> bool:

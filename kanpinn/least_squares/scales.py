@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
 from operator import mul
@@ -219,11 +220,12 @@ class _Probe:
 
 
 def _slopes(value: Tensor, fields: Iterable[Tensor]) -> list[Tensor]:
-    """Derivatives of Σ value by fields, of their shapes; 0 where it does not depend on them."""
+    """Derivatives of Σ value by fields, of their shapes; 0 where it does not depend on them, or torch has none."""
     given = list(fields)
-    if not value.requires_grad:
-        return [torch.zeros_like(data) for data in given]
-    return list(torch.autograd.grad(value.sum(), given, retain_graph=True, materialize_grads=True))
+    if value.requires_grad:
+        with suppress(RuntimeError):  # a function without derivative: the problem's examination says so
+            return list(torch.autograd.grad(value.sum(), given, retain_graph=True, materialize_grads=True))
+    return [torch.zeros_like(data) for data in given]
 
 
 def _joint(parts: Tensor) -> float:

@@ -146,7 +146,7 @@ def probe(setup: Setup) -> list[Flag]:
     unused = [name for name in objective.residuals.terms if not setup.weighting.term(name)]
     if len(unused) == len(objective.residuals.terms):
         raise UserError("weighting.terms: every term of the loss has weight 0; expected one above 0")
-    check_values(objective.residuals, sample, theta)
+    found["jumps"] = check_values(objective.residuals, sample, theta)
     found["term"] = [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused]
     found["conditions"] = undetermined(objective.residuals, sample)
     if len(objective.residuals.names) and (bare := bare_pieces(problem, objective.backbone.embedding)):
