@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.diagnosis import untrained
+from kanpinn.least_squares.integrals import Quadrature
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.points import CollocationPoints, Term, collocation_points
 from kanpinn.least_squares.weighting import Fixed
@@ -19,6 +20,9 @@ from kanpinn.samplers import SAMPLERS
 
 AT_ONCE = 20_000
 FEWEST, MOST = 1000, 10_000
+FINER = 1.5
+"""Factor by which integrals have more nodes than those that were trained with."""
+
 SHIFT = 1e-4
 """Change of an unknown or a derivative, relative to its size, by which its part in a residual is measured."""
 
@@ -89,10 +93,12 @@ def check_residuals(
     """
     fitted, fresh = objective.collocation, _fresh(objective, generator, most)
     found = _rms(objective, fitted, theta)
-    other, sizes = _rms(objective, fresh, theta), _sizes(objective, fresh, theta, generator)
-    sources = _rms(objective, fresh, torch.zeros_like(theta))
+    own = objective.residuals
+    finer = Quadrature(own.problem, own.backbone.cells, FINER)
+    other, sizes = _rms(objective, fresh, theta, finer), _sizes(objective, fresh, theta, generator)
+    sources = _rms(objective, fresh, torch.zeros_like(theta), finer)
     if not any(sources.values()):  # zero is a solution: what its terms add up to is no measure
-        sources = _rms(objective, fresh, untrained(objective, theta))
+        sources = _rms(objective, fresh, untrained(objective, theta), finer)
     losses = _losses(objective, theta)
     points = {term.name: len(term.coordinates) for term in fitted.terms}
     return [
@@ -119,23 +125,30 @@ def _fresh(objective: Objective, generator: np.random.Generator, most: int) -> C
 
 
 def _rows(
-    objective: Objective, points: CollocationPoints, theta: Tensor, shifts: Mapping[str, Tensor] | None = None
+    objective: Objective,
+    points: CollocationPoints,
+    theta: Tensor,
+    quadrature: Quadrature | None = None,
+    shifts: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Key, Tensor]]:
     """Term, equation and residual `[n]` piece by piece; shifts are added to each unknown's jet, `[C, N]` by name."""
     residuals = objective.residuals
     for piece in points.pieces(AT_ONCE):
+        integrals = residuals.integrals(theta, quadrature=quadrature)
         fields = residuals.fields(theta, piece.points)
         if shifts is not None:
             count = len(piece.points)
             fields = {n: Jet(j.space, j.data + shifts[n][:, :count]) if n in shifts else j for n, j in fields.items()}
-        for term, equation, value in residuals.rows(piece, fields):
+        for term, equation, value in residuals.rows(piece, fields, integrals):
             yield (term.name, equation), value
 
 
-def _rms(objective: Objective, points: CollocationPoints, theta: Tensor) -> dict[Key, float]:
+def _rms(
+    objective: Objective, points: CollocationPoints, theta: Tensor, quadrature: Quadrature | None = None
+) -> dict[Key, float]:
     squares: dict[Key, Tensor] = {}
     counts: dict[Key, int] = {}
-    for key, value in _rows(objective, points, theta):
+    for key, value in _rows(objective, points, theta, quadrature):
         squares[key] = squares.get(key, value.new_zeros(())) + value.square().sum()
         counts[key] = counts.get(key, 0) + len(value)
     return {key: math.sqrt(float(total) / counts[key]) for key, total in squares.items()}
@@ -147,19 +160,37 @@ def _sizes(
     """√Σ_k (∂r/∂u_k · U_k)², from the change of the residual where every u_k moves by ± `SHIFT` U_k at random."""
     inside = points.terms[0].coordinates[:AT_ONCE]
     fields = objective.residuals.fields(theta, inside)
-    shifts = {}
+    shifts, sizes = {}, {}
     for name, jet in ((one, fields[one]) for one in objective.residuals.problem.unknowns):
-        size = jet.data.square().mean(1, keepdim=True).sqrt()  # (C, 1)
+        size = sizes[name] = jet.data.square().mean(1, keepdim=True).sqrt()  # (C, 1)
         signs = generator.choice([-1.0, 1.0], (len(size), 2 * AT_ONCE))  # points and those across
         shifts[name] = SHIFT * size * torch.from_numpy(signs).to(size)
     squares: dict[Key, float] = {}
     counts: dict[Key, int] = {}
     for (key, value), (_, moved) in zip(
-        _rows(objective, points, theta), _rows(objective, points, theta, shifts), strict=True
+        _rows(objective, points, theta), _rows(objective, points, theta, shifts=shifts), strict=True
     ):
         squares[key] = squares.get(key, 0.0) + float(((moved - value) / SHIFT).square().sum())
         counts[key] = counts.get(key, 0) + len(value)
+    for key, square in _far(objective, points, theta, sizes).items():
+        squares[key] += square
     return {key: math.sqrt(total / counts[key]) for key, total in squares.items()}
+
+
+def _far(
+    objective: Objective, points: CollocationPoints, theta: Tensor, sizes: Mapping[str, Tensor]
+) -> dict[Key, float]:
+    """Σ_n Σ_k (Σ_q |∂r_n/∂u_k(q)| U_k)² of the unknowns at nodes q of integrals."""
+    residuals, found = objective.residuals, dict[Key, float]()
+    for piece in points.pieces(AT_ONCE):
+        integrals = residuals.integrals(theta, record=True)
+        with torch.enable_grad():
+            for term, equation, value in residuals.rows(piece, residuals.fields(theta, piece.points), integrals):
+                parts = [one for nodes in integrals.used for one in nodes.slopes(value)]
+                far = [slope.abs().sum(0) * sizes[name][residuals.space.position(by)] for (name, by), slope in parts]
+                key = term.name, equation
+                found[key] = found.get(key, 0.0) + sum(float(part.square().sum()) for part in far)
+    return found
 
 
 def _losses(objective: Objective, theta: Tensor) -> dict[Key, float]:

@@ -37,6 +37,7 @@ class Chart:
         axes: Names of the coordinates that the parameters are; empty for a parameter that is none.
         points: The map, from parameters `[N, k]` to points `[N, d]`.
         part: The rule by which points are rejected; None keeps all.
+        corners: Parameters at which a curve has corners.
     """
 
     lower: tuple[float, ...]
@@ -44,6 +45,7 @@ class Chart:
     axes: tuple[str, ...]
     points: Callable[[Array], Array]
     part: Part | None = None
+    corners: tuple[float, ...] = ()
 
     @property
     def dimension(self) -> int:

@@ -111,6 +111,11 @@ class Product(Region):
     def __repr__(self) -> str:
         return f"({self._left} * {self._right})"
 
+    @property
+    def factors(self) -> tuple[Region, Region]:
+        """The two regions."""
+        return self._left, self._right
+
     @cached_property
     def chart(self) -> Chart:
         """The maps of both."""

@@ -120,4 +120,5 @@ def _path(name: str, corners: Array, *, closed: bool = True) -> Piece:
         along = np.clip((away * steps).sum(axis=2) / lengths**2, 0, 1)
         return outward[np.square(away - along[..., None] * steps).sum(axis=2).argmin(axis=1)]
 
-    return Piece(name, Chart((0.0,), (float(ends[-1]),), ("",), points), normal)
+    chart = Chart((0.0,), (float(ends[-1]),), ("",), points, corners=tuple(ends[:-1].tolist()))
+    return Piece(name, chart, normal)

@@ -121,10 +121,11 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         points = trial.at(torch.arange(trial.count))
         fields = trial.fields(trial.outputs(network, theta), points)
         changes = noise(fields, sizes([fields]), 0.5, generator)
+        far = {name for names in trial.far(trial.outputs(network, theta)).values() for name in names}
         if trial.name != INTERIOR:
-            touched |= _held(trial, fields, points, changes)
+            touched |= _held(trial, fields, points, changes) | far
             continue
-        used |= _held(trial, fields, points, changes)
+        used |= _held(trial, fields, points, changes) | far
         changes = {name: change * derived.to(change) for name, change in changes.items()}
         differential |= _held(trial, fields, points, changes)
     left = [name for name in problem.unknowns if name in differential - touched]
@@ -142,7 +143,7 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
     derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well.
     """
-    posed, domain = conditions_of(problem), problem.domain
+    posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
     supports = {support for condition in posed for support in condition.supports}
     names = {support for support in supports if isinstance(support, str)}
     if len(names) < len(supports):

@@ -116,12 +116,15 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
         rounding = {equation: torch.finfo(value.dtype).eps ** 0.5 for equation, value in plain.items()}
         met = [n for n, value in plain.items() if natural[n] and size_of(value) <= rounding[n] * natural[n]]
         values, derivatives = _variants(trial, outputs)
+        far = trial.far(outputs[0])
         for equation, by_variant in values.items():
             apart = size_of(by_variant[0] - plain[equation])
             if apart > rounding[equation] * (size_of(plain[equation]) + natural[equation]):
                 raise trial.refusal(
                     equation, "has other values at many points, or where derivatives are taken (no_grad)"
                 )
+            if far.get(equation):
+                continue  # on the network elsewhere, by integrals
             if equation not in met and not trial.form and not _depends(by_variant):
                 _look_closer(trial, equation, network, several)
             elif equation not in met and not trial.form:
@@ -221,7 +224,7 @@ def _check_points(trial: Trial, outputs: Tensor, largest: Mapping[str, Tensor], 
         rounding = torch.finfo(value.dtype).eps ** 0.5 * (size_of(value) + natural[equation])
         if any(size_of(own[equation] - value[part]) > rounding for part, own in parts):
             text = "depends on the other points (a mean, maximum, sum, order or number of them)"
-            advice = "it has to hold at each point by itself; integrals would be conditions of a kind not yet there"
+            advice = "it has to hold at each point by itself; for an integral write p.integral(lambda q: q.u, over=…)"
             raise trial.refusal(equation, f"{text}; {advice}")
 
 

@@ -1,12 +1,13 @@
 """Linearisation of a network's residuals: one forward pass, then what is asked for of the Jacobian.
 
 Points do not interact, so that one backward pass of Σ_n r_n gives every point's own cotangents at every layer. Every
-layer is linear in its effective weights: a row of J is the outer product of the features and the cotangents.
+layer is linear in its effective weights: a row of J is the outer product of the features and the cotangents. Where a
+residual has integrals, the nodes of these add to its row (`coupling`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
@@ -19,6 +20,7 @@ from kanpinn.backbones.separable import normal_equations
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares import gram_local
+from kanpinn.least_squares.coupling import Coupling
 from kanpinn.least_squares.linearization import Dense, Linearization, NormalEquations
 from kanpinn.least_squares.points import CollocationPoints, ForwardPass
 
@@ -46,10 +48,12 @@ class Equations:
     Attributes:
         cotangents: Of every layer with parameters, `[C, N, out]`.
         places: For each equation its points, their paired points (or None) and its rows in the residual vector.
+        coupled: Rows in the residual vector, and what they have of nodes of integrals.
     """
 
     cotangents: tuple[Tensor, ...]
     places: list[tuple[slice, slice | None, slice]]
+    coupled: list[tuple[slice, Coupling]]
 
 
 def stores_jacobian(backbone: Backbone, theta: Tensor, points: CollocationPoints) -> bool:
@@ -76,7 +80,8 @@ class NetworkLinearization(Linearization):
         points: CollocationPoints,
         plan: GramPlan,
         forward: Callable[[], ForwardPass],
-        rows: Callable[[], Iterator[Tensor]],
+        rows: Callable[[], Iterator[Tensor]] | None = None,
+        part: Callable[[Collection[str]], Linearization] | None = None,
     ) -> None:
         """Make the forward pass.
 
@@ -86,11 +91,13 @@ class NetworkLinearization(Linearization):
             points: Its points.
             plan: Way JᵀJ is formed there.
             forward: Makes the forward pass; asked again if a graph has been used up and more is wanted.
-            rows: Gives the rows of J in blocks, each from passes of its own.
+            rows: Gives the rows of J in blocks, each from passes of its own; None takes them from the stored J.
+            part: Gives the linearisation of some terms alone; None where no residual has integrals.
         """
         self._backbone, self._theta, self._points, self._plan = backbone, theta, points, plan
-        self._forward, self._blocks = forward, rows
+        self._forward, self._blocks, self._part = forward, rows, part
         known = self._known = forward()
+        self._couplings, self._terms = known.couplings, [term.name for term, _ in known.rows]
         self.residual = torch.cat([row for _, row in known.rows]).detach()
         self.loss, self.terms = float(self.residual.square().sum()), known.losses
 
@@ -116,7 +123,8 @@ class NetworkLinearization(Linearization):
         for k, members in enumerate(known.passes):
             cotangents = self._backbone.cotangents(known.tape, known.scalar(members), retain=known.retained(k))
             places = [(known.rows[m][0].points, known.rows[m][0].paired, ends[m]) for m in members]
-            found.append(Equations(cotangents, places))
+            coupled = [(ends[m], one) for m in members for one in self._couplings.get(m, ())]
+            found.append(Equations(cotangents, places, coupled))
         return known.tape, found
 
     def jvp(self, tangent: Tensor) -> Tensor:
@@ -130,6 +138,8 @@ class NetworkLinearization(Linearization):
             by_point = self._backbone.jvp(self._theta, tape, equations.cotangents, tangent)
             for points, paired, rows in equations.places:
                 out[rows] = by_point[points] if paired is None else by_point[points] + by_point[paired]
+            for rows, coupling in equations.coupled:
+                out[rows] += coupling.jvp(tangent)
         return out
 
     def vjp(self, weights: Tensor) -> Tensor:
@@ -142,10 +152,12 @@ class NetworkLinearization(Linearization):
                 if paired is not None:
                     by_point[paired] = weights[rows]
             out += self._backbone.vjp(self._theta, tape, equations.cotangents, by_point)
+            for rows, coupling in equations.coupled:
+                out += coupling.vjp(weights[rows])
         return out
 
     def blocks(self) -> Iterator[Tensor]:
-        return self._blocks()
+        return self.dense().blocks() if self._blocks is None else self._blocks()
 
     def dense(self) -> Dense:
         return self._dense(self._pass())
@@ -155,11 +167,16 @@ class NetworkLinearization(Linearization):
             self._backbone.jacobian(self._theta, known.tape, scalar, out, retain=retain)
 
         jacobian = self._assembled(known, self._backbone.size, pull)
+        end = 0
+        for m, (_, row) in enumerate(known.rows):
+            rows, end = slice(end, end + len(row)), end + len(row)
+            for coupling in self._couplings.get(m, ()):
+                jacobian[rows] += coupling.rows()
         return Dense(jacobian, jacobian.T @ self.residual, self.loss, self.terms, self.residual)
 
     def columns(self, where: slice) -> Tensor:
         """Some columns of J, `[M, L]`; for those of the last layer the layers before it are not pulled back."""
-        if where != self._backbone.last_layer:
+        if where != self._backbone.last_layer or self._couplings:
             return self.dense().jacobian[:, where]
         known = self._pass()
         layer, parameters = self._backbone.layers[-1], self._backbone.arrays(self._theta)[-1]
@@ -192,9 +209,18 @@ class NetworkLinearization(Linearization):
         return torch.cat([parts[m] for m in range(len(known.rows))])
 
     def gram(self) -> NormalEquations:
-        """The normal equations; without J where points see few parameters each or share coordinate values."""
+        """The normal equations; without J where points see few parameters each or share coordinate values.
+
+        Terms with integrals are taken apart, and their rows stored.
+        """
+        names = {term.name for term in self._points.terms}
+        coupled = {self._terms[m] for m in self._couplings}
+        if coupled and coupled < names and self._part is not None:
+            one, other = self._part(names - coupled).gram(), self._part(coupled).dense().gram()
+            terms = {name: value + other.terms[name] for name, value in one.terms.items()}
+            return NormalEquations(one.matrix + other.matrix, one.gradient + other.gradient, sum(terms.values()), terms)
         known = self._pass()
-        if not self._points.compares:  # else rows belong to two places
+        if not (self._points.compares or coupled):  # else rows belong to several places
             found = self._by_shared_values(known) or self._by_neighbours(known)
             if found is not None:
                 return NormalEquations(*found, sum(known.losses.values()), known.losses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, final
 
@@ -14,7 +14,9 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import unknown_choice
+from kanpinn.least_squares.coupling import Coupling, Nodes
 from kanpinn.least_squares.gram_costs import cost_table
+from kanpinn.least_squares.integrals import State as Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
 from kanpinn.least_squares.points import (
@@ -198,20 +200,25 @@ class Objective(LeastSquares):
         self._plan.declined = {str(name): {int(k) for k in found} for name, found in state["declined"].items()}
         self._version += 1
 
-    def rows(self, theta: Tensor, tape: Tape | None = None) -> Iterator[tuple[Term, str, Tensor]]:
+    def rows(
+        self, theta: Tensor, tape: Tape | None = None, integrals: Integrals | None = None
+    ) -> Iterator[tuple[Term, str, Tensor]]:
         """Every equation's term, name and residual `[n]` at the points, in units of its scale and unweighted."""
         space = self.residuals.space
         if self._inputs is None:  # steps and trial steps meet the same points often before they are drawn anew
             self._inputs = self.backbone.inputs(self.points, space)
         raw = self.backbone.forward(theta, self.points, space, tape, self._inputs)
         copied = replace(self.collocation, points=self.points.clone())  # a problem never gets the points themselves
-        for term, equation, value in self.residuals.rows(copied, self.residuals.rebuilt(raw, self.points)):
+        fields, integrals = self.residuals.rebuilt(raw, self.points), integrals or self.residuals.integrals(theta)
+        for term, equation, value in self.residuals.rows(copied, fields, integrals):
             yield term, equation, value / self.residuals.scales.of(term.name, equation)
 
-    def _weighted(self, theta: Tensor, tape: Tape | None = None) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
+    def _weighted(
+        self, theta: Tensor, tape: Tape | None = None, integrals: Integrals | None = None
+    ) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
         rows, losses = [], dict.fromkeys(self.residuals.terms, 0.0)
-        for term, equation, value in self.rows(theta, tape):
+        for term, equation, value in self.rows(theta, tape, integrals):
             multipliers = self.weighting.multipliers(term.name, equation)
             if term.part is not None and isinstance(multipliers, Tensor):
                 multipliers = multipliers[term.part]
@@ -241,8 +248,41 @@ class Objective(LeastSquares):
 
     def forward_pass(self, theta: Tensor) -> ForwardPass:
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
-        tape = Tape()
-        return ForwardPass.of(tape, *self._weighted(theta.detach(), tape))
+        tape, integrals = Tape(), self.residuals.integrals(theta.detach(), record=True)
+        rows, losses = self._weighted(theta.detach(), tape, integrals)
+        return ForwardPass.of(tape, rows, losses, self._couplings(theta.detach(), rows, integrals.used))
+
+    def _couplings(
+        self, theta: Tensor, rows: Sequence[tuple[Term, Tensor]], used: Sequence[Nodes]
+    ) -> Mapping[int, Sequence[Coupling]]:
+        """What weighted residuals have of the unknowns at nodes of integrals."""
+        found: dict[int, list[Coupling]] = {}
+        for m, (_, row) in enumerate(rows):
+            for nodes in used:
+                slopes = nodes.slopes(row)
+                if slopes:
+                    found.setdefault(m, []).append(self._coupling(theta, nodes, slopes))
+        return found
+
+    def _coupling(self, theta: Tensor, nodes: Nodes, slopes: Sequence[tuple[tuple[str, str], Tensor]]) -> Coupling:
+        components = [key for key, _ in slopes]
+
+        def linearized(columns: slice) -> Linearization:
+            points = nodes.points[:, columns].flatten(0, 1)
+            whole = slice(0, len(points))
+            term = Term("nodes", whole, None, torch.ones_like(points[:, 0]), points)
+
+            def forward() -> ForwardPass:
+                tape = Tape()
+                fields = self.residuals.rebuilt(
+                    self.backbone.forward(theta, points, self.residuals.space, tape), points
+                )
+                return ForwardPass.of(tape, [(term, fields[name][by]) for name, by in components], {})
+
+            return NetworkLinearization(self.backbone, theta, CollocationPoints(points, (term,)), self._plan, forward)
+
+        stacked = torch.stack([slope for _, slope in slopes])
+        return Coupling(stacked, nodes.which, nodes.points.shape[1], linearized)
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()
@@ -251,8 +291,13 @@ class Objective(LeastSquares):
             for part in self.pieces(block_rows(self.size)):
                 yield part.linearize(theta).dense().jacobian
 
+        def part(names: Collection[str]) -> Linearization:
+            terms = [term for term in self.collocation.terms if term.name in names]
+            chosen = self.collocation.select([(term, slice(0, len(term.coordinates)), 1.0) for term in terms])
+            return self.at(chosen).linearize(theta)
+
         return NetworkLinearization(
-            self.backbone, theta, self.collocation, self._plan, lambda: self.forward_pass(theta), blocks
+            self.backbone, theta, self.collocation, self._plan, lambda: self.forward_pass(theta), blocks, part
         )
 
     def pieces(self, rows: int) -> Iterator[Objective]:

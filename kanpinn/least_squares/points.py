@@ -9,7 +9,7 @@ exp(−λ (t_n − t_0)) too (`Weighting.growth`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Tape
 from kanpinn.backbones.separable.product import SharedValues
 from kanpinn.errors import UserError, invalid
+from kanpinn.least_squares.coupling import Coupling
 from kanpinn.least_squares.weighting import Weighting
 from kanpinn.pde import Problem
 from kanpinn.pde.problem_calls import problem_name
@@ -194,15 +195,23 @@ class ForwardPass:
         rows: Every equation's term and weighted residual `[n]`.
         passes: Equations that one backward pass serves: those of different points.
         losses: Each term's part of the loss.
+        couplings: What equations, by number, have of nodes of integrals.
     """
 
     tape: Tape
     rows: list[tuple[Term, Tensor]]
     passes: list[list[int]]
     losses: dict[str, float]
+    couplings: Mapping[int, Sequence[Coupling]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tape: Tape, rows: Iterable[tuple[Term, Tensor]], losses: dict[str, float]) -> ForwardPass:
+    def of(
+        cls,
+        tape: Tape,
+        rows: Iterable[tuple[Term, Tensor]],
+        losses: dict[str, float],
+        couplings: Mapping[int, Sequence[Coupling]] | None = None,
+    ) -> ForwardPass:
         """Sort equations into passes: pass k takes the k-th equation of every term, whose points are disjoint."""
         found, passes = list(rows), []
         seen: dict[str, int] = {}
@@ -211,7 +220,7 @@ class ForwardPass:
             if k == len(passes):
                 passes.append([])
             passes[k].append(m)
-        return cls(tape, found, passes, losses)
+        return cls(tape, found, passes, losses, couplings or {})
 
     def scalar(self, members: list[int]) -> Tensor:
         """Σ_n r_n over the equations of one pass."""

@@ -13,6 +13,8 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.integrals import Quadrature
+from kanpinn.least_squares.integrals import State as Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.data import conditions_of
@@ -72,6 +74,7 @@ class Residuals:
         scales: Sizes of the network's outputs, and those by which the loss divides the residuals; all 1 by default.
         conditions: Those that are not built in, by name.
         names: Names of all conditions.
+        quadrature: Rules of integrals.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Residuals:
         self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
         conditions = list(ask(problem, "conditions", lambda: conditions_of(problem)))
         self.names = tuple(c.name for c in conditions)
+        self.quadrature = Quadrature(problem, backbone.cells)
         self._check_names()
         self.conditions: dict[str, Condition] = {
             c.name: c
@@ -132,9 +136,18 @@ class Residuals:
         """The unknowns made of the network's outputs `[C, N, outputs]` at points `[N, d]`."""
         return network_fields(self.problem, self.scales.raw(raw), points, exact=self.exact)
 
-    def rows(self, points: CollocationPoints, fields: Mapping[str, Jet]) -> Iterator[tuple[Term, str, Tensor]]:
+    def rows(
+        self, points: CollocationPoints, fields: Mapping[str, Jet], integrals: Integrals
+    ) -> Iterator[tuple[Term, str, Tensor]]:
         """Yield the term, the equation's name ("" for a single one) and its residual `[n]`, of every equation."""
-        return term_residuals(self.problem, self.conditions, points, fields)
+        return term_residuals(self.problem, self.conditions, points, fields, integrals)
+
+    def integrals(self, theta: Tensor, *, record: bool = False, quadrature: Quadrature | None = None) -> Integrals:
+        """Return the integrals of the unknowns at theta `[P]`, by their own rules or others.
+
+        With a record of what residuals use if asked.
+        """
+        return (quadrature or self.quadrature).at(lambda points: self.fields(theta, points), record=record)
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
@@ -161,18 +174,23 @@ class Residuals:
         with torch.no_grad():
             fields = self.fields(theta, points)
             values = {name: fields[name].value for name in free_coefficients(self.problem) if name in fields}
-            point = Point(self.problem.domain.names, points.clone(), fields, normals)
+            point = Point(self.problem.domain.names, points.clone(), fields, normals, self.integrals(theta))
             result = ask(self.problem, who, method(posed(self.problem, values)), point)
         return checked(self.problem, who, result, len(points))
 
 
 def claimed(condition: Condition) -> bool:
-    """Tell whether `Problem.exact` claims to meet a condition: all but periodic, inner, symmetric ones and data."""
-    return not (condition.periodic or condition.inner or condition.symmetry or condition.given is not None)
+    """Tell whether `Problem.exact` claims to meet a condition: not periodic, inner, symmetric ones, data, integrals."""
+    given = condition.given is not None
+    return not (condition.periodic or condition.inner or condition.symmetry or given or condition.joint)
 
 
 def term_residuals(
-    problem: Problem, conditions: Mapping[str, Condition], points: CollocationPoints, fields: Mapping[str, Jet]
+    problem: Problem,
+    conditions: Mapping[str, Condition],
+    points: CollocationPoints,
+    fields: Mapping[str, Jet],
+    integrals: Integrals,
 ) -> Iterator[tuple[Term, str, Tensor]]:
     """Yield the term, the equation's name and its residual `[n]`, of every equation, for unknowns `[C, N]` at points.
 
@@ -183,7 +201,7 @@ def term_residuals(
 
     def at(where: slice, normals: Tensor | None) -> Point:
         part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
-        return Point(names, points.points[where], part, normals)
+        return Point(names, points.points[where], part, normals, integrals)
 
     for term in points.terms:
         here = posed(problem, {name: fields[name].value[term.points] for name in free})

@@ -7,7 +7,8 @@ rms over points and trials, and derivatives ∂_α:
 
     b_i = rms r_i(0),    a_ij² = Σ_α rms(∂r_i/∂(∂_α u_j) ∂_α φ)²,    R_i² = b_i² + Σ_j (a_ij V_j)².
 
-Each derivative counts apart, so that none hides another that cancels it for some φ. V_j is the size of the unknown u_j:
+Each derivative counts apart, so that none hides another that cancels it for some φ; in an integral ∫g it counts with
+∫|∂g/∂(∂_α u_j) ∂_α φ|. V_j is the size of the unknown u_j:
 the largest V with V a_ij = m_i over the equations i in which u_j is the only unknown not sized yet; m_i is R_i from the
 unknowns sized before, at first from the data b_i alone. So pressures and the like follow by balance. Nonlinear
 equations are differentiated at u_j = V_j φ. U_j = V_j, unless the problem builds its unknowns from the outputs N_j:
@@ -34,6 +35,9 @@ from torch import Tensor
 
 from kanpinn.jets.functions import sin_derivatives
 from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.coupling import Nodes
+from kanpinn.least_squares.integrals import Quadrature
+from kanpinn.least_squares.integrals import State as Integrals
 from kanpinn.least_squares.points import Term, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
 from kanpinn.least_squares.weighting import Fixed
@@ -100,12 +104,13 @@ class _Probe:
         for term in self.points.terms:
             if term.paired is not None:
                 own[term.paired] = TRIALS // 2
-        self.trials = [self._trial(own + m) for m in range(TRIALS)]
+        self.trials = [self._trial(own + m, self.points.points) for m in range(TRIALS)]
+        self.quadrature = Quadrature(problem)
 
-    def _trial(self, number: Tensor) -> Jet:
-        """Return Π_k sin(π ξ_k + θ_mk) as a jet `[C, N]`, with the number m `[N]` of each point."""
+    def _trial(self, number: Tensor, points: Tensor) -> Jet:
+        """Return Π_k sin(π ξ_k + θ_mk) as a jet `[C, N]` at points `[N, d]`, with the number m `[N]` of each."""
         box, factors = self.problem.domain, []
-        for k, (jet, name) in enumerate(zip(self.space.variables(self.points.points), box.names, strict=True)):
+        for k, (jet, name) in enumerate(zip(self.space.variables(points), box.names, strict=True)):
             a, b = box.interval(name)
             unit = (jet - (a + b) / 2) * (2 / (b - a))
             phase = unit * math.pi + number.to(unit.value) * (math.pi * (1 + k % 3) / TRIALS)
@@ -122,31 +127,54 @@ class _Probe:
         """Measure the a of some equations, as `measured` does."""
         names = self.problem.unknowns
         parts: dict[Row, dict[str, list[Tensor]]] = {row: {name: [] for name in names} for row in rows}
-        for trial in self.trials:
+        for m, trial in enumerate(self.trials):
             fields = {name: (sizes.get(name, 0.0) * trial.data).requires_grad_() for name in names}
-            for term, equation, value in self._rows({name: data + 0.0 for name, data in fields.items()}):
+            integrals = self._integrals(sizes, m)
+            for term, equation, value in self._rows({name: data + 0.0 for name, data in fields.items()}, integrals):
                 if (term.name, equation) not in parts:
                     continue
+                far = self._far(integrals.used, value, m)
                 for name, slope in zip(names, _slopes(value, fields.values()), strict=True):
                     moved = slope * trial.data
                     places = [moved[:, where] for where in (term.points, term.paired) if where is not None]
-                    parts[term.name, equation][name].append(torch.cat(places))
+                    parts[term.name, equation][name].append(torch.cat([*places, *far.get(name, [])]))
         return {
             row: {name: _joint(torch.stack(stacked, 1)) for name, stacked in found.items()}
             for row, found in parts.items()
         }
 
+    def _integrals(self, sizes: Mapping[str, float], m: int) -> Integrals:
+        """Return the integrals of a trial, at unknowns of some sizes."""
+
+        def fields(points: Tensor) -> dict[str, Jet]:
+            trial = self._trial(points.new_tensor(m).expand(len(points)), points)
+            return {name: trial * sizes.get(name, 0.0) for name in self.problem.unknowns}
+
+        return self.quadrature.at(fields, record=True)
+
+    def _far(self, used: Iterable[Nodes], value: Tensor, m: int) -> dict[str, list[Tensor]]:
+        """Return how much integrals make of a trial, Σ_q |∂r_n/∂(∂_α u) ∂_α φ| as `[1, n]`, by unknown."""
+        found: dict[str, list[Tensor]] = {}
+        for nodes in used:
+            points = nodes.points.flatten(0, 1)
+            trial = self._trial(points.new_tensor(m).expand(len(points)), points)
+            for (name, by), slope in nodes.slopes(value):
+                size = nodes.spread(trial[by]).abs()
+                found.setdefault(name, []).append((slope.abs() * size).sum(0, keepdim=True))
+        return found
+
     def _zero(self) -> dict[Row, Tensor]:
         """Return the residuals of unknowns that vanish."""
         nothing = torch.zeros_like(self.trials[0].data)
-        rows = self._rows({name: nothing.clone() for name in self.problem.unknowns})
+        fields = {name: nothing.clone() for name in self.problem.unknowns}
+        rows = self._rows(fields, self._integrals({}, 0))
         return {(term.name, equation): value.detach() for term, equation, value in rows}
 
-    def _rows(self, fields: Mapping[str, Tensor]) -> Iterator[tuple[Term, str, Tensor]]:
+    def _rows(self, fields: Mapping[str, Tensor], integrals: Integrals) -> Iterator[tuple[Term, str, Tensor]]:
         """Every equation's term, name and residual `[n]`, for unknowns `[C, N]` that it may change in place."""
         jets = {name: Jet(self.space, data) for name, data in fields.items()}
         points = replace(self.points, points=self.points.points.clone())
-        return term_residuals(self.problem, self.conditions, points, jets)
+        return term_residuals(self.problem, self.conditions, points, jets, integrals)
 
     def unknowns(self) -> dict[str, float]:
         """Find V of every unknown; 1 where nothing says how large it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +14,7 @@ from kanpinn.backbones import Backbone, Mlp
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.integrals import State as Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
@@ -25,6 +26,9 @@ MOST = 16
 
 Values = Mapping[str, Tensor]
 """Residuals `[N]` by equation, "" for a single one."""
+
+Fields = Callable[[Tensor], Mapping[str, Jet]]
+"""The unknowns at points `[N, d]`, as jets `[C, N]` by name."""
 
 
 @final
@@ -39,12 +43,14 @@ class Trial:
         points: The term's points, no other term's.
         form: "exact" or "ansatz" to try the unknowns that it makes of the outputs, in place of the term.
         equations: Names of the equations that it must have; None for any.
+        elsewhere: The unknowns at nodes of integrals, whatever the outputs are; None without any.
     """
 
     residuals: Residuals
     points: CollocationPoints
     form: str = ""
     equations: tuple[str, ...] | None = None
+    elsewhere: Fields | None = None
 
     @property
     def name(self) -> str:
@@ -92,9 +98,22 @@ class Trial:
         if self.form:
             space = self.residuals.space
             return {field_name(name, a): jet[a] for name, jet in fields.items() for a in space.indices}
-        found = {equation: value for _, equation, value in self.residuals.rows(points, fields)}
+        found = {equation: value for _, equation, value in self.residuals.rows(points, fields, self._integrals())}
         if self.equations not in (None, tuple(found)):
             raise self.refusal(self.equations[0], "has other equations when it is evaluated again")
+        return found
+
+    def _integrals(self, *, record: bool = False) -> Integrals:
+        return self.residuals.quadrature.at(self.elsewhere or (lambda points: {}), record=record)
+
+    def far(self, outputs: Tensor) -> dict[str, set[str]]:
+        """The unknowns that each equation has in integrals, for outputs `[C, S, N, outputs]` at the points."""
+        points, integrals = self.at(torch.arange(self.count)), self._integrals(record=True)
+        fields, found = self.fields(outputs, points), {}
+        with torch.enable_grad():
+            for _, equation, value in self.residuals.rows(points, fields, integrals) if not self.form else ():
+                slopes = [one for nodes in integrals.used for one in nodes.slopes(value)]
+                found[equation] = {name for (name, _), slope in slopes if bool((slope != 0).any())}
         return found
 
 
@@ -105,11 +124,16 @@ def field_name(name: str, derivative: Iterable[str]) -> str:
 
 def trials(residuals: Residuals, points: CollocationPoints, most: int = MOST) -> list[Trial]:
     """Return a trial of each term, at not more of its points than `most`, evenly spread over their numbers."""
-    found = []
+    found, network = [], smooth_network(residuals.problem, residuals.backbone.embedding)
+    theta = random_parameters(network, np.random.default_rng(5), points.points)
+
+    def elsewhere(at: Tensor) -> dict[str, Jet]:
+        return residuals.rebuilt(network.forward(theta, at, residuals.space), at)
+
     for term in points.terms:
         count = len(term.coordinates)
         which = torch.linspace(0, count - 1, min(count, most)).round().long()
-        found.append(Trial(residuals, points.select([(term, which, 1.0)])))
+        found.append(Trial(residuals, points.select([(term, which, 1.0)]), elsewhere=elsewhere))
     return found
 
 

@@ -2,8 +2,9 @@
 
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.data import Data
+from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.unknown import Unknown
 
-__all__ = ["Condition", "Data", "Point", "Problem", "Unknown"]
+__all__ = ["Condition", "Data", "Integral", "Point", "Problem", "Unknown"]

@@ -38,6 +38,7 @@ class Condition:
             that symmetry by construction; otherwise it stays a loss term, whatever `Problem.exact` builds in.
         given: Values given at each point of its support, a finite set: arrays `[N]` by name. The residual gets them as
             a second argument, tensors `[N]`.
+        joint: True for one that holds a whole set of points by an integral, not each point of its support.
         where: The part of the support it holds on, `[N]` booleans from coordinates `[N]`; None for all of it. Inner
             planes are asked at their own points.
 
@@ -52,6 +53,7 @@ class Condition:
     symmetry: str | None = None
     where: Callable[[Coordinates], Tensor] | None = None
     given: Mapping[str, Array] | None = None
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if not self.supports or not all(isinstance(support, str | Region) for support in self.supports):

@@ -12,6 +12,7 @@ from torch import Tensor
 from kanpinn.errors import UserError
 from kanpinn.geometry import Points
 from kanpinn.pde.condition import Condition
+from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
@@ -83,7 +84,11 @@ class Difference:
         return {one: row / values[f"sigma_{one}"] if f"sigma_{one}" in values else row for one, row in found.items()}
 
 
-def conditions_of(problem: Problem) -> list[Condition]:
-    """Return a problem's conditions, its data among them, and the data that it was given besides."""
+def conditions_of(problem: Problem, part: Problem | None = None) -> list[Condition]:
+    """Return a problem's conditions, data and integrals among them, and the data that it was given besides.
+
+    Integrals are those of a part of the problem, such as a time slab, if one is given.
+    """
     both = [*problem.conditions(), *problem.observed]
+    both = [one.condition(part or problem) if isinstance(one, Integral) else one for one in both]
     return [one.condition(problem) if isinstance(one, Data) else one for one in both]

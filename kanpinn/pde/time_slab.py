@@ -51,7 +51,7 @@ class TimeSlab(Problem):
         return self.whole.residual(p)
 
     def conditions(self) -> list[Condition]:
-        given = conditions_of(self.whole)
+        given = conditions_of(self.whole, self)
         if self.before is None:
             return given
         return [replace(c, residual=self._continuity(c)) if c.supports == START else c for c in given]

@@ -25,7 +25,7 @@ from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import check_coefficients
-from kanpinn.pde import Condition, Problem
+from kanpinn.pde import Condition, Integral, Problem
 from kanpinn.pde.data import Data, conditions_of
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
@@ -86,8 +86,10 @@ def check_class(problem: Problem) -> None:
             f'{who}: symmetry must map coordinates ({", ".join(names)}) to "even" or "odd", not {symmetry!r}'
         )
     conditions = ask(problem, "conditions", problem.conditions)
-    if not isinstance(conditions, list | tuple) or not all(isinstance(c, Condition | Data) for c in conditions):
-        raise UserError(f"{who}: conditions must return a list of Condition objects")
+    if not isinstance(conditions, list | tuple) or not all(
+        isinstance(c, Condition | Data | Integral) for c in conditions
+    ):
+        raise UserError(f"{who}: conditions must return a list of Condition, Integral or Data objects")
     conditions, again = (ask(problem, "conditions", lambda: conditions_of(problem)) for _ in range(2))
     if [condition.name for condition in again] != [condition.name for condition in conditions]:
         raise UserError(f"{who}: conditions are others when asked for again")
@@ -152,7 +154,7 @@ def probe(setup: Setup) -> list[Flag]:
     if len(objective.residuals.names) and (bare := bare_pieces(problem, objective.backbone.embedding)):
         found["conditions"].append(f"no condition on {', '.join(bare)}, where the equations ask for one")
     free = free_coefficients(problem)
-    if free and all(condition.given is None for condition in objective.residuals.conditions.values()):
+    if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
         found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
     found["exact"] = [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet]
     for optimizer in setup.optimizers():
