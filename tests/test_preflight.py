@@ -66,7 +66,7 @@ def write(folder, mode="soft", **parts):
             "residual is not finite at 16 of 16 points tried, the first at x=0.636962, y=0.269787",
         ),
         ({"conditions": "1 / 0"}, "conditions raised ZeroDivisionError"),
-        ({"conditions": "None"}, "conditions must return a list of Condition objects"),
+        ({"conditions": "None"}, "conditions must return a list of Condition, Integral or Data objects"),
         ({"conditions": '[Condition("a/b", ("x-",), lambda p: p.u)]'}, "condition name 'a/b' must be letters"),
         (
             {"conditions": '[Condition("a", faces="x-", residual=lambda p: p.u)]'},

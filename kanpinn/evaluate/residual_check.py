@@ -12,10 +12,10 @@ from torch import Tensor
 
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.diagnosis import untrained
-from kanpinn.least_squares.integrals import Quadrature
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.points import CollocationPoints, Term, collocation_points
 from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde.integration import Quadrature
 from kanpinn.samplers import SAMPLERS
 
 AT_ONCE = 20_000

@@ -1,10 +1,10 @@
-"""Quadrature on regions and on pieces of their boundaries: nodes and weights, spectrally accurate for smooth integrands.
+"""Quadrature on regions and pieces of boundaries: nodes and weights, of spectral accuracy for smooth integrands.
 
 Where a chart fills its box of parameters the rule is a product of Gauss–Legendre rules, with equal weights in
 parameters that close, such as angles. A plane region of which a part is rejected, such as a plate with holes, is cut
 into panels in x, between the places where its boundary curves turn back, meet or have corners. On every line x = const
-of a panel these curves are met once on each arc, which gives the intervals in y to rounding. x = a + (b − a)(1 − cos φ)/2
-on each panel takes care of the square roots by which intervals grow from a smooth edge.
+of a panel these curves are met once on each arc, which gives the intervals in y to rounding. On each panel nodes are
+those of a Gauss rule in φ, x = a + (b − a)(1 − cos φ)/2, since intervals grow from a smooth edge like square roots.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array, Chart
@@ -66,7 +68,7 @@ def chart_rule(chart: Chart, count: int, cells: Mapping[str, int]) -> tuple[Arra
         places = np.unique([*chart.lower, *places, *chart.upper])
         middles = chart.points((places[1:, None] + places[:-1, None]) / 2)
         kept = [True] * len(middles) if chart.part is None else chart.part(middles)
-        panels = [panel for panel, counts_too in zip(_pairs(places), kept, strict=True) if counts_too]
+        panels = [panel for panel, counts_too in zip(pairwise(places.tolist()), kept, strict=True) if counts_too]
         rules = [_panel(*panel, counts[0], chart.lengths[0]) for panel in panels]
         nodes, weights = (np.concatenate(part) for part in zip(*rules, strict=True))
         return chart.points(nodes[:, None]), weights
@@ -76,10 +78,6 @@ def chart_rule(chart: Chart, count: int, cells: Mapping[str, int]) -> tuple[Arra
 def _check_count(count: int) -> None:
     if count > MOST:
         raise UserError(f"an integral by {count:.3g} nodes; at most {MOST} can be had: give fewer by nodes=")
-
-
-def _pairs(places: Array) -> Iterator[tuple[float, float]]:
-    return zip(places[:-1].tolist(), places[1:].tolist(), strict=True)
 
 
 def unit_rule(count: int) -> tuple[Array, Array]:
@@ -130,7 +128,7 @@ def _ends(chart: Chart) -> Array:
     if part is None:
         return np.empty(0)
 
-    def counts(s: Array) -> Array:
+    def counts(s: Array) -> NDArray[np.bool_]:
         return part(chart.points(s[:, None]))
 
     grid = np.linspace(chart.lower[0], chart.upper[0], SCAN + 1)
@@ -153,12 +151,12 @@ def _by_lines(region: Region, counts: list[int]) -> tuple[Array, Array]:
     apart = 1e-9 * whole
     places = places[np.concatenate([[True], np.diff(places) > apart])]
     points, weights = [np.empty((0, 2))], [np.empty(0)]
-    for a, b in _pairs(places):
+    for a, b in pairwise(places.tolist()):
         angle, own = _panel(0, math.pi, math.ceil(counts[0] * (b - a) / whole) + 8, 1)
         lines, widths = a + (b - a) * (1 - np.cos(angle)) / 2, own * (b - a) * np.sin(angle) / 2
         across = [arc for arc in arcs if min(arc[2:]) <= a + apart and max(arc[2:]) >= b - apart]
         ends = np.sort([_met(arc, lines) for arc in across], axis=0)
-        for low, high in zip(ends[:-1], ends[1:], strict=True):
+        for low, high in pairwise(ends):
             kept = region.contains(np.stack([lines, (low + high) / 2], axis=1)) & (high > low)
             for x, y0, y1, width in zip(lines[kept], low[kept], high[kept], widths[kept], strict=True):
                 y, lengths = _panel(y0, y1, counts[1], region.upper[1] - region.lower[1])
@@ -185,18 +183,15 @@ def _arcs(chart: Chart) -> Iterator[Arc]:
     if np.ptp(values) < 1e-12 * np.abs(values).max():
         return
     turns = 1 + np.flatnonzero((np.diff(values[1:]) * np.diff(values[:-1])) <= 0)
-    low, high, sign = (
-        grid[turns - 1],
-        grid[turns + 1],
-        np.sign(2 * values[turns] - values[turns - 1] - values[turns + 1]),
-    )
-    for _ in range(HALVINGS if len(turns) else 0):  # golden sections would save no time worth having
+    low, high = grid[turns - 1], grid[turns + 1]
+    sign = np.sign(2 * values[turns] - values[turns - 1] - values[turns + 1])
+    for _ in range(HALVINGS if len(turns) else 0):
         third = (high - low) / 3
         left = sign * x(low + third) > sign * x(high - third)
         low, high = np.where(left, low, low + third), np.where(left, high - third, high)
     places = np.unique([chart.lower[0], *(low + high) / 2, *chart.corners, *_ends(chart), chart.upper[0]])
     ends = x(places)
-    for s, pair in zip(_pairs(places), _pairs(ends), strict=True):
+    for s, pair in zip(pairwise(places.tolist()), pairwise(ends.tolist()), strict=True):
         yield curve, s, *pair
 
 

@@ -1,8 +1,8 @@
 """Rows of the Jacobian that integrals add: those of points far from a residual's own.
 
 A residual r_n of a point n may depend on the unknowns at nodes q too. With v_kq their values and derivatives there,
-∂r_n/∂θ = (∂r_n/∂θ at n itself) + Σ_kq (∂r_n/∂v_kq) ∂v_kq/∂θ. The slopes ∂r_n/∂v_kq come from one backward pass of Σ_n r_n,
-since every residual gets copies of its own of the v_kq; ∂v_kq/∂θ is a linearisation as of any residual.
+∂r_n/∂θ = (∂r_n/∂θ at n itself) + Σ_kq (∂r_n/∂v_kq) ∂v_kq/∂θ. The slopes ∂r_n/∂v_kq come from one backward pass of
+Σ_n r_n, since every residual gets copies of its own of the v_kq; ∂v_kq/∂θ is a linearisation as of any residual.
 """
 
 from __future__ import annotations

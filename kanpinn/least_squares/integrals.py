@@ -1,146 +1,41 @@
-"""Integrals in residuals: their nodes, the unknowns there, and what residuals use of them."""
+"""Integrals in residuals: the unknowns at their nodes, and what residuals use of them.
+
+An integral with limits, ∫_a^b over one coordinate, has nodes in equal panels of the whole interval, which all points
+share, of those panels that lie between a and b, and nodes of each point's own between its limits and these panels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError
-from kanpinn.geometry import Box, Product, Region
-from kanpinn.geometry.chart import Array
-from kanpinn.geometry.quadrature import chart_rule, region_rule, unit_rule
+from kanpinn.geometry.quadrature import unit_rule
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.coupling import Nodes
-from kanpinn.pde import Point, Problem
+from kanpinn.pde import Point
+from kanpinn.pde.integration import Quadrature, Rule
 from kanpinn.pde.point import Limit, Over
-from kanpinn.pde.problem import region_of
-from kanpinn.pde.time_slab import TimeSlab
 
-COUNTS = (48, 24, 14, 9, 6)
-"""Nodes per coordinate in sets of one dimension, two and so on."""
+PER_PANEL = 6
+"""Nodes of a panel between limits."""
 
 Fields = Callable[[Tensor], Mapping[str, Jet]]
 """The unknowns at points `[N, d]`, as jets `[C, N]` by name."""
 
 
 @final
-@dataclass(frozen=True)
-class Rule:
-    """Nodes in some coordinates.
-
-    Attributes:
-        columns: Numbers of these coordinates.
-        nodes: The nodes `[Q, k]`.
-        weights: Their weights `[Q]`.
-        normals: Normals there `[Q, d]`, on a boundary.
-    """
-
-    columns: tuple[int, ...]
-    nodes: Array
-    weights: Array
-    normals: Array | None = None
-
-
-@final
-@dataclass
-class Quadrature:
-    """Rules of a problem's integrals, each made once.
-
-    Attributes:
-        problem: The problem.
-        cells: Spline intervals by coordinate.
-        finer: Factor by which there are more nodes than by default, to check them.
-    """
-
-    problem: Problem
-    cells: Mapping[str, int] = field(default_factory=dict)
-    finer: float = 1.0
-    _known: dict[tuple[Over, int], Rule] = field(default_factory=dict)
-
-    def rule(self, over: Over, nodes: int) -> Rule:
-        """Return the rule of a set, with a number of nodes in each coordinate or (0) one that is chosen.
-
-        Raises:
-            UserError: If there is no such set.
-        """
-        over = (over,) if isinstance(over, str) else tuple(over) if isinstance(over, list) else over
-        if (over, nodes) not in self._known:
-            self._known[over, nodes] = self._made(over, nodes)
-        return self._known[over, nodes]
-
-    def _made(self, over: Over, nodes: int) -> Rule:
-        domain = self.problem.domain
-        if isinstance(over, tuple) and not set(over) <= set(domain.names):
-            return self._on_pieces(over, nodes)
-        region = region_of(self.problem) if over is None else over
-        if isinstance(region, tuple):
-            region = self._part(region)
-        if unknown := [one for one in region.names if one not in domain.names]:
-            raise UserError(f"p.integral: over={over!r}: {unknown[0]} is none of {', '.join(domain.names)}")
-        self._check_time(region.names)
-        points, weights = region_rule(region, self._count(len(region), nodes), self._cells(nodes))
-        return Rule(tuple(domain.names.index(one) for one in region.names), points, weights)
-
-    def _on_pieces(self, names: tuple[str, ...], nodes: int) -> Rule:
-        domain = region_of(self.problem)
-        pieces = [piece for one in names for piece in domain.support(one) if piece.chart.measure]
-        if not pieces:
-            raise UserError(f"p.integral: over={', '.join(names)}: nothing of it bounds the domain")
-        self._check_time(domain.names)
-        count = self._count(len(domain) - 1, nodes)
-        rules = [chart_rule(piece.chart, count, self._cells(nodes)) for piece in pieces]
-        if any(piece.normal is None for piece in pieces):
-            normals = None
-        else:
-            normals = np.concatenate([p.normal(at) for p, (at, _) in zip(pieces, rules, strict=True) if p.normal])
-        points, weights = (np.concatenate(part) for part in zip(*rules, strict=True))
-        return Rule(tuple(range(len(domain))), points, weights, normals)
-
-    def _part(self, names: tuple[str, ...]) -> Region:
-        """Return the domain in some of its coordinates alone."""
-        domain = region_of(self.problem)
-        if set(names) == set(domain.names):
-            return domain
-        for part in domain.factors if isinstance(domain, Product) else ():
-            if set(names) == set(part.names):
-                return part
-        if isinstance(domain, Box) or (isinstance(domain, Product) and isinstance(domain.factors[1], Box)):
-            box = domain if isinstance(domain, Box) else domain.factors[1]
-            if set(names) <= set(box.names):
-                return Box(**{one: box.interval(one) for one in names})
-        raise UserError(f"p.integral: over={names}: the domain {domain} is no product of these coordinates and others")
-
-    def _check_time(self, names: tuple[str, ...]) -> None:
-        if isinstance(self.problem, TimeSlab) and "t" in names:
-            raise UserError("p.integral: an integral over t needs the whole time; valid choices: schedule.slabs=1")
-
-    def _cells(self, nodes: int) -> Mapping[str, int]:
-        return {} if nodes else {name: round(self.finer * many) for name, many in self.cells.items()}
-
-    def _count(self, dimension: int, nodes: int) -> int:
-        if not nodes and dimension > len(COUNTS):
-            raise UserError(f"p.integral: over {dimension} coordinates: at most {len(COUNTS)}, or nodes=… of your own")
-        return round(self.finer * (nodes or COUNTS[max(dimension, 1) - 1]))
-
-    def at(self, fields: Fields, *, record: bool = False) -> State:
-        """Return the integrals of unknowns given by a function of points; with a record of what is used if asked."""
-        return State(self, fields, record)
-
-
-@final
-class State:
+class Integrals:
     """Integrals of one state of the unknowns, as `Point.integral` asks for them.
 
     Attributes:
         used: Nodes asked for, where they are recorded: residuals then depend on copies of the unknowns there.
     """
 
-    def __init__(self, quadrature: Quadrature, fields: Fields, record: bool) -> None:
+    def __init__(self, quadrature: Quadrature, fields: Fields, *, record: bool = False) -> None:
         self._quadrature, self._fields, self._record = quadrature, fields, record
         self.used: list[Nodes] = []
 
@@ -154,54 +49,108 @@ class State:
     ) -> Tensor:
         """Return an integral `[N]` for points `[N, d]`; see `Point.integral`."""
         rule = self._quadrature.rule(over, nodes)
-        at, weights, which = self._placed(rule, points, over, limits)
-        many, columns, width = at.shape
+        left = [k for k in range(points.shape[1]) if k not in rule.columns]
+        if any(limit is not None for limit in limits):
+            if len(rule.columns) != 1:
+                raise UserError(f"p.integral: over={over!r}: limits belong to an integral over one coordinate")
+            parts = self._between(rule, points, left, limits)
+            return sum((self._sum(points, integrand, *part) for part in parts), start=torch.zeros_like(points[:, 0]))
+        at, weights = (torch.from_numpy(part).to(points) for part in (rule.nodes, rule.weights))
+        own, which = _shared(points, left)
+        normals = None if rule.normals is None else torch.from_numpy(rule.normals).to(points)[:, None]
+        return self._sum(
+            points, integrand, _joined(at[:, None], rule.columns, own, left), weights[:, None], which, normals
+        )
+
+    def _sum(
+        self,
+        points: Tensor,
+        integrand: Callable[[Point], Any],
+        at: Tensor,
+        weights: Tensor,
+        which: Tensor | None,
+        normals: Tensor | None = None,
+        replaced: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return Σ_q w_q g(q) `[N]` for nodes `[Q, U, d]` and weights `[Q, 1]` or `[Q, N]`.
+
+        `which` tells the column of nodes for each point; `replaced` moves nodes `[Q, N, d]` that have no weight.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._record):
-            fields = dict(self._fields(at.reshape(-1, width)))
+            fields = dict(self._fields(at.flatten(0, 1)))
         known = Nodes(at, which, fields, len(points), {})
         if self._record:
             self.used.append(known)
-        values = {name: _AtNodes(known, name, self._record) for name in self._quadrature.problem.unknowns}
+        problem = self._quadrature.problem
+        values = {name: _AtNodes(known, name, self._record) for name in problem.unknowns}
         own = at if which is None else at[:, which]
-        normals = None if rule.normals is None else torch.from_numpy(rule.normals).to(points)[:, None]
-        found = integrand(Point(self._quadrature.problem.domain.names, own, values, normals))
-        return (weights * _checked(found, many, len(points), points)).sum(0).expand(len(points))
+        found = integrand(Point(problem.domain.names, replaced(own) if replaced else own, values, normals))
+        return (weights * _checked(found, len(at), len(points), points)).sum(0).expand(len(points))
 
-    def _placed(
-        self, rule: Rule, points: Tensor, over: Over, limits: tuple[Limit, Limit]
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return nodes `[Q, U, d]`, weights `[Q, 1]` or `[Q, N]`, and for each point its column of nodes."""
-        inner = list(rule.columns)
-        left = [k for k in range(points.shape[1]) if k not in inner]
-        rest = points.detach()[:, left]
-        if all(limit is None for limit in limits):
-            nodes, weights = (torch.from_numpy(part).to(points) for part in (rule.nodes, rule.weights))
-            own, which = torch.unique(rest, dim=0, return_inverse=True) if left else (rest[:1], None)
-            spread = nodes[:, None].expand(-1, len(own), -1)
-            weights = weights[:, None]
-        else:
-            if len(inner) != 1:
-                raise UserError(f"p.integral: over={over!r}: limits belong to an integral over one coordinate")
-            name = self._quadrature.problem.domain.names[inner[0]]
-            whole = self._quadrature.problem.domain.interval(name)
-            ends = [_limit(given, end, points) for given, end in zip(limits, whole, strict=True)]
-            own, which = torch.unique(torch.cat([rest, *ends], dim=1), dim=0, return_inverse=True)
-            unit, shares = (torch.from_numpy(part).to(points) for part in unit_rule(len(rule.nodes)))
-            low, high = own[:, -2], own[:, -1]
-            spread = (low + (high - low) * unit[:, None])[..., None]
-            weights = shares[:, None] * (high - low)[which]
-        at = points.new_empty(len(spread), len(own), points.shape[1])
-        at[..., inner] = spread
-        at[..., left] = own[:, : len(left)].expand(len(spread), -1, -1)
-        return at, weights, which
+    def _between(
+        self, rule: Rule, points: Tensor, left: list[int], limits: tuple[Limit, Limit]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield nodes, weights and what else `_sum` takes, of whole panels and of both ends."""
+        (column,), name = rule.columns, self._quadrature.problem.domain.names[rule.columns[0]]
+        start, end = self._quadrature.problem.domain.interval(name)
+        lower, upper = (_limit(given, name, (start, end), k, points) for k, given in enumerate(limits))
+        if bool((lower > upper).any()):
+            raise UserError("p.integral: a lower limit lies above the upper one")
+        panels = -(-len(rule.nodes) // PER_PANEL)
+        width = (end - start) / panels
+        first = torch.ceil((lower - start) / width - 1e-12)
+        last = torch.floor((upper - start) / width + 1e-12)
+        unit, shares = (torch.from_numpy(part).to(points) for part in unit_rule(PER_PANEL))
+        number = torch.arange(panels).to(points)
+        whole = start + width * (number[:, None] + unit).flatten()
+        inside = ((number[:, None] >= first) & (number[:, None] < last)).repeat_interleave(PER_PANEL, 0)
+        if bool(inside.any()):
+            own, which = _shared(points, left)
+            middle = (lower + upper) / 2
+
+            def replaced(at: Tensor) -> Tensor:
+                moved = at.expand(-1, len(points), -1).clone()
+                moved[..., column] = torch.where(inside, moved[..., column], middle)
+                return moved
+
+            at = _joined(whole[:, None, None], (column,), own, left)
+            yield at, inside * (width * shares.repeat(panels)[:, None]), which, None, replaced
+        joint = first <= last
+        ends = [(lower, torch.where(joint, start + width * first, upper).clamp(lower, upper))]
+        ends.append((torch.where(joint, start + width * last, upper).clamp(lower, upper), upper))
+        for low, high in ends:
+            if bool((high > low).any()):
+                own, which = _shared(torch.cat([points, low[:, None], high[:, None]], 1), [*left, -2, -1])
+                a, b = own[:, -2], own[:, -1]
+                at = _joined((a + (b - a) * unit[:, None])[..., None], (column,), own[:, :-2], left)
+                yield at, shares[:, None] * (high - low), which
 
 
-def _limit(given: Limit, end: float, points: Tensor) -> Tensor:
-    """Return a limit as a column `[N, 1]`."""
-    found = torch.as_tensor(end if given is None else given, dtype=points.dtype, device=points.device)
+def _shared(points: Tensor, left: list[int]) -> tuple[Tensor, Tensor | None]:
+    """Return the different values `[U, k]` of some columns of points `[N, d]`, and which each point has `[N]`."""
+    rest = points.detach()[:, left]
+    return torch.unique(rest, dim=0, return_inverse=True) if left else (rest[:1], None)
+
+
+def _joined(inner: Tensor, columns: tuple[int, ...], own: Tensor, left: list[int]) -> Tensor:
+    """Return nodes `[Q, U, d]` of some coordinates `[Q, 1 or U, k]` and of others `[U, d − k]`."""
+    at = inner.new_empty(len(inner), len(own), len(columns) + len(left))
+    at[..., list(columns)] = inner
+    at[..., left] = own
+    return at
+
+
+def _limit(given: Limit, name: str, interval: tuple[float, float], k: int, points: Tensor) -> Tensor:
+    """Return a limit `[N]`, the lower one (k = 0) or the upper one, once it is one within the domain."""
+    if given is None:
+        return torch.full_like(points[:, 0], interval[k])
+    found = torch.as_tensor(given, dtype=points.dtype, device=points.device)
     if found.requires_grad:
         raise UserError("p.integral: a limit depends on the unknowns; expected a function of the coordinates")
-    return found.expand(len(points))[:, None]
+    rounding = 1e-9 * (interval[1] - interval[0])
+    if bool((found < interval[0] - rounding).any() or (found > interval[1] + rounding).any()):
+        raise UserError(f"p.integral: a limit lies outside the domain, {name} from {interval[0]:g} to {interval[1]:g}")
+    return found.clamp(*interval).expand(len(points))
 
 
 def _checked(found: Any, many: int, count: int, like: Tensor) -> Tensor:

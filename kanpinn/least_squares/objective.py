@@ -16,7 +16,7 @@ from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import unknown_choice
 from kanpinn.least_squares.coupling import Coupling, Nodes
 from kanpinn.least_squares.gram_costs import cost_table
-from kanpinn.least_squares.integrals import State as Integrals
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
 from kanpinn.least_squares.points import (

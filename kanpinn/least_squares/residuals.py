@@ -13,11 +13,11 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.integrals import Quadrature
-from kanpinn.least_squares.integrals import State as Integrals
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.data import conditions_of
+from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.problem_calls import ask, checked, network_fields, problem_name
 from kanpinn.pde.unknown import free_coefficients, posed
 from kanpinn.state import State
@@ -147,7 +147,7 @@ class Residuals:
 
         With a record of what residuals use if asked.
         """
-        return (quadrature or self.quadrature).at(lambda points: self.fields(theta, points), record=record)
+        return Integrals(quadrature or self.quadrature, lambda points: self.fields(theta, points), record=record)
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
         """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""

@@ -36,13 +36,13 @@ from torch import Tensor
 from kanpinn.jets.functions import sin_derivatives
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.coupling import Nodes
-from kanpinn.least_squares.integrals import Quadrature
-from kanpinn.least_squares.integrals import State as Integrals
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import Term, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
+from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, network_fields
 from kanpinn.samplers import SAMPLERS
@@ -150,7 +150,7 @@ class _Probe:
             trial = self._trial(points.new_tensor(m).expand(len(points)), points)
             return {name: trial * sizes.get(name, 0.0) for name in self.problem.unknowns}
 
-        return self.quadrature.at(fields, record=True)
+        return Integrals(self.quadrature, fields, record=True)
 
     def _far(self, used: Iterable[Nodes], value: Tensor, m: int) -> dict[str, list[Tensor]]:
         """Return how much integrals make of a trial, Σ_q |∂r_n/∂(∂_α u) ∂_α φ| as `[1, n]`, by unknown."""

@@ -14,7 +14,7 @@ from kanpinn.backbones import Backbone, Mlp
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
-from kanpinn.least_squares.integrals import State as Integrals
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
@@ -104,7 +104,7 @@ class Trial:
         return found
 
     def _integrals(self, *, record: bool = False) -> Integrals:
-        return self.residuals.quadrature.at(self.elsewhere or (lambda points: {}), record=record)
+        return Integrals(self.residuals.quadrature, self.elsewhere or (lambda _: {}), record=record)
 
     def far(self, outputs: Tensor) -> dict[str, set[str]]:
         """The unknowns that each equation has in integrals, for outputs `[C, S, N, outputs]` at the points."""

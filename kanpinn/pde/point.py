@@ -28,7 +28,7 @@ class Values(Protocol):
         ...
 
 
-class Integrals(Protocol):
+class Integration(Protocol):
     """Integrals of one state of the unknowns."""
 
     def over(
@@ -52,7 +52,7 @@ class Point:
         points: Tensor,
         fields: Mapping[str, Values],
         normals: Tensor | None = None,
-        integrals: Integrals | None = None,
+        integrals: Integration | None = None,
     ) -> None:
         self._names, self._points, self._fields, self._normals = names, points, fields, normals
         self._integrals = integrals

@@ -1,0 +1,274 @@
+"""Integrals in residuals and conditions: their values and Jacobian against naive ones, and problems that need them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import dblquad, quad
+from support.networks import WIDE
+from support.problems import NONE, draw_for
+from torch import Tensor
+
+from kanpinn import Integral
+from kanpinn.backbones import Kan, Mlp, Separable
+from kanpinn.errors import UserError
+from kanpinn.geometry import Ball, Box, Disk, Ellipse, Polygon, Region
+from kanpinn.geometry.quadrature import chart_rule, region_rule
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.pde import Condition, Point, Problem, Unknown
+
+
+@dataclass(frozen=True)
+class Coupled(Problem):
+    """Every kind of integral in one problem of two unknowns."""
+
+    k: float = 0.7
+
+    domain = Box(x=(-1.0, 1.0), t=(0.5, 2.0))
+    unknowns = ("u", "v")
+    derivatives = ("t", "xx")
+
+    def residual(self, p: Point) -> dict[str, Tensor]:
+        mean = p.integral(lambda q: q.u**2 * q.v_x, over="x", nodes=9)
+        kernel = p.integral(lambda q: torch.exp(p.x - q.x) * q.u * p.v + self.k, over=("x",), nodes=7)
+        past = p.integral(lambda q: torch.exp(q.t - p.t) * q.u_t, over="t", upper=p.t, nodes=12)
+        return {"one": p.u_t - p.u_xx + mean * p.u + kernel, "two": p.v - past, "three": p.u - p.v**2}
+
+    def conditions(self) -> list[Condition | Integral]:
+        return [
+            Condition("initial", "t-", lambda p: p.u - p.integral(lambda q: q.v_x + p.x, "x+")),
+            Integral("mass", lambda p: p.u * p.v, 2.0, nodes=9),
+            Integral("rows", lambda p: p.u**2, lambda p: torch.sin(p.t), over="x", nodes=5),
+            Integral("left", lambda p: p.v * p.x, 0.3, over=Box(x=(-1, 0), t=(1, 2)), nodes=4),
+            Integral("flux", lambda p: p.u_n, 0.1, over=("x-", "x+"), nodes=5),
+            Integral("times", lambda p: p.u, over="x", at=(0.5, 1.25), nodes=5),
+        ]
+
+
+def objective(problem: Problem, options: Kan | Mlp | Separable) -> tuple[Objective, Tensor]:
+    embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
+    backbone = options.build(embedding, len(problem.unknowns))
+    generator = np.random.default_rng(1)
+    theta = backbone.initial(generator)
+    found = Objective(Residuals(problem, backbone), Fixed({"interior": 0.7}))
+    found.set_points(draw_for(problem))
+    return found, theta + 0.1 * torch.from_numpy(generator.standard_normal(len(theta)))
+
+
+NETWORKS = {
+    "kan": replace(WIDE, width=[2], embedding=NONE),
+    "mlp": Mlp(width=[4], embedding=NONE),
+    "separable": Separable(width=[2], degree=3, grid=3, rank=2),
+}
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_jacobian_and_its_products_are_those_of_automatic_differentiation(options: Kan | Mlp | Separable) -> None:
+    problem, theta = objective(Coupled(), options)
+    exact = torch.autograd.functional.jacobian(lambda at: problem.residual(at)[0], theta)
+    r, _ = problem.residual(theta)
+    found, size = problem.linearize(theta), float(exact.abs().max())
+    v, w = (torch.from_numpy(np.random.default_rng(5).standard_normal(n)) for n in reversed(exact.shape))
+    assert torch.allclose(found.residual, r, rtol=0, atol=1e-13)
+    assert torch.allclose(found.dense().jacobian, exact, rtol=0, atol=1e-12 * size)
+    assert torch.allclose(found.jvp(v), exact @ v, rtol=0, atol=1e-11 * size)
+    assert torch.allclose(found.vjp(w), exact.T @ w, rtol=0, atol=1e-11 * size)
+    assert torch.allclose(problem.loss_and_gradient(theta)[1], 2 * exact.T @ r, rtol=0, atol=1e-11 * size)
+    normal, rows = found.gram(), torch.cat(list(found.blocks()))
+    for matrix, gradient in ((normal.matrix, normal.gradient), (rows.T @ rows, found.gradient)):
+        assert torch.allclose(matrix, exact.T @ exact, rtol=0, atol=1e-11 * size**2 * len(r))
+        assert torch.allclose(gradient, exact.T @ r, rtol=0, atol=1e-11 * size)
+    assert normal.terms == pytest.approx(found.terms, rel=1e-12)
+    where = problem.backbone.last_layer
+    assert torch.allclose(found.columns(where), exact[:, where], rtol=0, atol=1e-12 * size)
+    parts = list(problem.pieces(3))
+    assert math.fsum(part.loss(theta)[0] for part in parts) == pytest.approx(problem.loss(theta)[0], rel=1e-12)
+
+
+def test_terms_without_integrals_keep_their_own_way_to_the_normal_equations(monkeypatch) -> None:
+    @dataclass(frozen=True)
+    class Mean(Problem):
+        domain = Box(x=(0, 1), y=(0, 1))
+        derivatives = ("xx", "yy")
+
+        def residual(self, p: Point) -> Tensor:
+            return p.u_xx + p.u_yy
+
+        def conditions(self) -> list[Condition | Integral]:
+            return [Condition("wall", "boundary", lambda p: p.u_x), Integral("mean", lambda p: p.u)]
+
+    problem, theta = objective(Mean(), Kan(width=[2], degree=3, grid=16))
+    j = problem.linearize(theta).dense().jacobian
+    seen: list[int] = []
+    from kanpinn.least_squares import gram_local
+
+    kept = gram_local.products
+    monkeypatch.setattr(gram_local, "products", lambda *a: seen.append(len(a[2].rows)) or kept(*a))
+    found = problem.linearize(theta).gram()
+    assert seen == [2] and torch.allclose(found.matrix, j.T @ j, rtol=0, atol=1e-12 * float(j.square().sum()))
+
+
+def test_integrals_are_those_of_scipy() -> None:
+    problem, theta = objective(Coupled(), replace(WIDE, width=[2], grid=4, embedding=NONE))
+    network, space = problem.backbone, JetSpace(("x", "t"), ("t", "x"))
+
+    def at(x: float, t: float, unknown: int, derivative: str) -> float:
+        with torch.no_grad():
+            jet = network.forward(theta, torch.tensor([[x, t]], dtype=torch.float64), space)
+        return float(jet[derivative][0, unknown])
+
+    states = problem.residuals.integrals(theta)
+    points = torch.tensor([[0.3, 0.9], [-0.6, 1.7]], dtype=torch.float64)
+    p = Point(("x", "t"), points, {}, None, states)
+    found = {
+        "over": p.integral(lambda q: q.u**2 * torch.exp(p.x * q.x), over="x"),
+        "past": p.integral(lambda q: torch.exp(q.t - p.t) * q.u_t, over="t", upper=p.t),
+    }
+    for k, (x, t) in enumerate(points.tolist()):
+        kinks = np.linspace(-1, 1, 5).tolist()
+        over = quad(lambda y, x=x, t=t: at(y, t, 0, "") ** 2 * math.exp(x * y), -1, 1, points=kinks, epsabs=1e-10)[0]
+        past = quad(lambda s, x=x, t=t: math.exp(s - t) * at(x, s, 0, "t"), 0.5, t, epsabs=1e-10)[0]
+        assert float(found["over"][k]) == pytest.approx(over, abs=1e-5)  # splines have kinks in their derivatives
+        assert float(found["past"][k]) == pytest.approx(past, abs=1e-5)
+
+
+def smooth(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+    return np.exp(0.7 * x - 0.3 * y) * np.cos(2 * x + y)
+
+
+def disk_integral(center: tuple[float, float], radius: float) -> float:
+    def half(x: float) -> float:
+        return math.sqrt(max(radius**2 - (x - center[0]) ** 2, 0))
+
+    low, high = (lambda x: center[1] - half(x)), (lambda x: center[1] + half(x))
+    ends = center[0] - radius, center[0] + radius
+    return dblquad(lambda y, x: float(smooth(x, y)), *ends, low, high, epsabs=1e-10, epsrel=1e-10)[0]
+
+
+HOLE = Disk([0.2, 0.1], 0.3, name="hole")
+REGIONS: dict[str, tuple[Region, float]] = {
+    "disk": (Disk(), disk_integral((0, 0), 1)),
+    "ring": (Disk(name="rim") - HOLE, disk_integral((0, 0), 1) - disk_integral((0.2, 0.1), 0.3)),
+    "half": (
+        Disk(name="rim") - Box(x=(-2, 0), y=(-2, 2), name="cut"),
+        dblquad(
+            lambda y, x: float(smooth(x, y)), 0, 1, lambda x: -math.sqrt(1 - x * x), lambda x: math.sqrt(1 - x * x)
+        )[0],
+    ),
+    "triangle with a hole": (
+        Polygon([(-1, -1), (2, -1), (0, 2)]) - HOLE,
+        dblquad(lambda x, y: float(smooth(x, y)), -1, 2, lambda y: -1 + (y + 1) / 3, lambda y: 2 - 2 * (y + 1) / 3)[0]
+        - disk_integral((0.2, 0.1), 0.3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("region", "exact"), REGIONS.values(), ids=REGIONS)
+def test_rules_of_plane_regions_are_exact_for_smooth_functions(region: Region, exact: float) -> None:
+    points, weights = region_rule(region, 24, {})
+    assert region.contains(points).all() and (weights > 0).all()
+    assert weights @ smooth(*points.T) == pytest.approx(exact, rel=1e-8)
+
+
+def test_rules_of_balls_boundaries_and_products() -> None:
+    points, weights = region_rule(Ball(), 14, {})
+    assert weights @ np.exp(points[:, 2]) == pytest.approx(4 * math.pi / math.e, rel=1e-13)  # 4π(cosh 1 − sinh 1)
+    points, weights = region_rule(Disk() * Box(t=(0, 2)), 12, {})
+    assert weights @ (points[:, 0] ** 2 * points[:, 2]) == pytest.approx(math.pi / 2, rel=1e-13)
+    for region in (Disk(radius=2), Ellipse([0, 0], [2, 1], 0.3), Polygon([(0, 0), (2, 0), (1, 1)])):
+        (piece,) = region.pieces.values()
+        points, weights = chart_rule(piece.chart, 96, {})
+        assert piece.normal is not None
+        inside = weights @ (points * piece.normal(points)).sum(axis=1) / 2  # ∮ x·n = 2 |Ω|
+        assert inside == pytest.approx(region_rule(region, 24, {})[1].sum(), rel=1e-10)
+
+
+@dataclass(frozen=True)
+class Volterra(Problem):
+    """u' + u = ∫₀ᵗ exp(s − t) u(s) ds, u(0) = 1: u = exp(−t) cosh t."""
+
+    domain = Box(t=(0, 5))
+    derivatives = ("t",)
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u_t + p.u - p.integral(lambda q: torch.exp(q.t - p.t) * q.u, over="t", upper=p.t)
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("start", "t-", lambda p: p.u - 1)]
+
+    def reference(self, p) -> Tensor:
+        return torch.exp(-p.t) * torch.cosh(p.t)
+
+
+@dataclass(frozen=True)
+class Fredholm(Problem):
+    """u = f + ∫₀¹ exp(xy) u(y) dy of the second kind, with f such that u = exp x."""
+
+    domain = Box(x=(0, 1))
+    derivatives = ()
+
+    def residual(self, p: Point) -> Tensor:
+        f = torch.exp(p.x) - torch.expm1(p.x + 1) / (p.x + 1)
+        return p.u - f - p.integral(lambda q: torch.exp(p.x * q.x) * q.u, over="x")
+
+    def conditions(self) -> list[Condition]:
+        return []
+
+    def reference(self, p) -> Tensor:
+        return torch.exp(p.x)
+
+
+@dataclass(frozen=True)
+class GroundState(Problem):
+    """−u''/2 + x² u/2 = E u, ∫u² = 1: u = π^(−1/4) exp(−x²/2), E = 1/2."""
+
+    energy: float = Unknown(0.3)
+
+    domain = Box(x=(-6, 6))
+    derivatives = ("xx",)
+
+    def residual(self, p: Point) -> Tensor:
+        return -p.u_xx / 2 + p.x**2 * p.u / 2 - self.energy * p.u
+
+    def conditions(self) -> list[Condition | Integral]:
+        return [Condition("far", ("x-", "x+"), lambda p: p.u), Integral("norm", lambda p: p.u**2, 1.0)]
+
+
+@pytest.mark.parametrize(("problem", "error"), [(Volterra(), 1e-5), (Fredholm(), 1e-5)], ids=["volterra", "fredholm"])
+def test_integral_equations_are_solved(problem: Problem, error: float) -> None:
+    from kanpinn import solve
+
+    found = solve(
+        problem, "threads=1", "output.progress=false", "schedule.levels=2", "schedule.steps=20", "sampler.interior=100"
+    )
+    assert found.metrics["relative_l2"]["u"] < error
+
+
+def refused(over=None, integrand=lambda q: q.u, **options) -> str:
+    problem, theta = objective(Coupled(), NETWORKS["mlp"])
+    points = torch.tensor([[0.3, 0.9], [-0.6, 1.7]], dtype=torch.float64)
+    p = Point(("x", "t"), points, {}, None, problem.residuals.integrals(theta))
+    with pytest.raises(UserError) as error:
+        p.integral(integrand, over, **options)
+    return str(error.value)
+
+
+def test_mistakes_in_integrals_are_refused_in_a_line() -> None:
+    assert "piece" in refused("y") or "y" in refused("y")
+    assert "limits belong to an integral over one coordinate" in refused(upper=1.0)
+    assert "a limit lies outside the domain, t from 0.5 to 2" in refused("t", upper=3.0)
+    assert "a lower limit lies above the upper one" in refused("t", lower=1.5, upper=1.0)
+    assert "the integrand returned str" in refused(integrand=lambda _: "u")
+    assert "the integrand returned (5,)" in refused(integrand=lambda _: torch.ones(5))
+    assert "p.u_xxx is not computed" in refused(integrand=lambda q: q.u_xxx)
+    with pytest.raises(UserError, match="there is none here"):
+        Point(("x",), torch.zeros(1, 1), {}).integral(lambda q: q.x)
+    with pytest.raises(UserError, match="values of one coordinate, but it integrates over all"):
+        Integral("mass", lambda p: p.u, at=[0.1]).condition(Coupled())
