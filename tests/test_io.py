@@ -410,16 +410,16 @@ FORGED = {
     "knots not finite": ("model/layer_0/knots", lambda v: v * np.inf, "rising"),
     "coefficients empty": ("model/layer_0/coefficients", lambda v: v[:0], "coefficients of edges"),
     "coefficients flat": ("model/layer_0/coefficients", lambda v: v.ravel(), "coefficients of edges"),
-    "coefficients a text": ("model/layer_0/coefficients", lambda _: "many", "not finite numbers"),
+    "coefficients a text": ("model/layer_0/coefficients", lambda _: "many", "expected number values"),
     "spectrum a number": ("spectrum/u_x", lambda v: v[0, 0], "does not fit its wave numbers"),
     "spectrum of other visits": ("spectrum/u_x", lambda v: v[:1], "does not fit its wave numbers"),
     "wave numbers falling": ("spectrum/wave_number_x", lambda v: v[::-1], "does not fit its wave numbers"),
     "coordinate without end": ("x", lambda v: np.append(v[:-1], np.inf), "rising"),
-    "history of texts": ("history/loss", lambda v: v.astype(str).astype(object), "not numbers"),
-    "history a number": ("history/loss", lambda v: v[0], "differ in length"),
-    "history of half levels": ("history/level", lambda v: v + 0.5, "not whole numbers"),
+    "history of texts": ("history/loss", lambda v: v.astype(str).astype(object), "expected float values"),
+    "history a number": ("history/loss", lambda v: v[0], "expected the axes"),
+    "history of half levels": ("history/level", lambda v: v + 0.5, "expected integer values"),
     "history above all levels": ("history/level", lambda v: v + 65, "is not levels"),
-    "errors of texts": ("history/loss", lambda v: v.astype("S8"), "not numbers"),
+    "errors of texts": ("history/loss", lambda v: v.astype("S8"), "expected float values"),
     "coefficients not finite": ("model/layer_0/coefficients", lambda v: v * np.nan, "not finite numbers"),
     "coefficients without end": ("model/layer_0/coefficients", lambda v: v * 0 + 1e308, "of a sane size"),
     "spectrum known in part": ("spectrum/u_x", lambda v: np.where(v.cumsum(1) > 1, v, np.nan), "does not fit its"),
@@ -427,7 +427,7 @@ FORGED = {
     "a coordinate too far": ("x", lambda v: np.linspace(0, 1e300, len(v)), "rising"),
     "points without residual": ("points/interior/residual", None, "has no column 'residual'"),
     "points without coordinate": ("points/interior/x", None, "has no column 'x'"),
-    "points of other length": ("points/interior/residual", lambda v: v[:-1], "differ in length"),
+    "points of other length": ("points/interior/residual", lambda v: v[:-1], "expected the axes"),
 }
 
 
@@ -442,12 +442,16 @@ def test_forged_files_with_a_right_checksum_are_refused_in_a_line(
     write_solution(path, replace(data, spectra=spectra))
     with h5py.File(path, "r+") as file:
         values, attributes, scale = file[place][()], dict(file[place].attrs), file[place].is_scale
+        axes = [axis[0] for axis in file[place].dims if len(axis)]
         del file[place]
         if change is not None:
             forged = file.create_dataset(place, data=change(values))
             forged.attrs.update({name: attributes[name] for name in ("long_name", "units") if name in attributes})
             if scale:
                 forged.make_scale(place.rpartition("/")[2])
+            elif forged.shape == np.shape(values):
+                for k, axis in enumerate(axes):
+                    forged.dims[k].attach_scale(axis)
     seal(path)
     with pytest.raises(UserError, match=reason) as refused:
         read_solution(path)
@@ -464,9 +468,9 @@ FORGED_RECORDS = {
     "a level without end": ({"level": 10**12}, "level of a level is not a whole number"),
     "a level below the coarsest": ({"level": -1}, "level of a level is not a whole number"),
     "steps undone": ({"steps": -10}, "steps of a level is not a whole number"),
-    "half a slab": ({"slab": 0.5}, "slab of a level is not a whole number"),
-    "grid a text": ({"grid": "4"}, "grid of a level is not a whole number"),
-    "entered by a list": ({"entered": ["start"]}, "entered of a level is not text"),
+    "half a slab": ({"slab": 0.5}, "slab of a level: expected integer or null; found 0.5"),
+    "grid a text": ({"grid": "4"}, "grid of a level: expected integer or null; found '4'"),
+    "entered by a list": ({"entered": ["start"]}, "entered of a level: expected text"),
 }
 
 

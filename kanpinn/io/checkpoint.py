@@ -6,13 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from kanpinn.errors import UserError
 from kanpinn.io.arrays import group_of
 from kanpinn.io.atomic import jsonable
 from kanpinn.io.hdf5 import existing_file, new_file
@@ -51,8 +49,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     Raises:
         UserError: If the file is missing, not HDF5, not a checkpoint, truncated or damaged.
     """
+    with existing_file(path, SCHEMA) as file:
+        return checkpoint_of(file)
+
+
+def checkpoint_of(file: h5py.File) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the same of an open file; raises one of `FAULTS` where it is damaged."""
     arrays: dict[str, np.ndarray] = {}
-    left = Path(path).stat().st_size if Path(path).is_file() else 0
+    left = os.path.getsize(file.filename)
 
     def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
         nonlocal left
@@ -65,12 +69,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
                 item.read_direct(values)
             arrays[name] = values
 
-    with existing_file(path, SCHEMA) as file:
-        text = _meta_text(file)
-        group_of(file, "arrays").visititems(collect)
-        if file.attrs.get("checksum") != _checksum(text, arrays):
-            raise UserError(f"{path}: is a damaged {SCHEMA} file (its checksum does not fit what it holds).")
-        return arrays, _parsed(text)
+    text = _meta_text(file)
+    group_of(file, "arrays").visititems(collect)
+    if file.attrs.get("checksum") != _checksum(text, arrays):
+        raise ValueError("its checksum does not fit what it holds")
+    return arrays, _parsed(text)
 
 
 def read_meta(file: h5py.File) -> dict[str, Any]:

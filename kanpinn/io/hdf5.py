@@ -25,6 +25,9 @@ from kanpinn.io.atomic import atomic_path
 
 SCHEMA_VERSION = 1
 SCHEMAS = ("kanpinn-solution", "kanpinn-checkpoint", "kanpinn-sweep")
+FAULTS = (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError)
+"""Errors that a damaged file may raise where its content is used."""
+
 # The attribute `file_checksum` as it lies in the file; found by its bytes, before the HDF5 library reads any of them.
 _SEAL = re.compile(rb"kanpinn-sha256:([0-9a-f]{64})")
 _UNSEALED = b"kanpinn-sha256:" + b"0" * 64
@@ -232,6 +235,6 @@ def existing_file(
             yield file
         except UserError:
             raise
-        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
+        except FAULTS as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: is a damaged {schema or 'kanpinn'} file ({reason}).") from error

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from kanpinn.errors import UserError
+from kanpinn.io.schema import FURTHER_LEVEL, FURTHER_METRICS, LEVEL, METRICS, mismatch
 
 _MOST_BYTES = 64 * 2**20
 _MOST_LETTERS = 10_000
-_TEXTS = ("status", "problem", "backbone", "schedule", "optimizer")
-_NUMBERS = ("schema_version", "seed", "parameters", "wall_time_s", "loss", "work")
 MOST_LEVELS = 64
 _COUNTS = {"level": MOST_LEVELS, "slab": 10**6, "steps": 10**12, "grid": 10**12}
 """Whole numbers in the records of levels, and the largest: rows, columns and ticks are made by them."""
-_BY_UNKNOWN = ("relative_l2", "linf", "error_estimate")
 
 
 def read_metrics(path: Path) -> dict[str, Any] | None:
@@ -55,18 +53,7 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming the first key whose value is not of the type documented.
     """
-    for key in _TEXTS:
-        if not isinstance(metrics.get(key, ""), str):
-            raise ValueError(f"{key} is not text")
-    if not isinstance(metrics.get("limited_by"), str | None):
-        raise ValueError("limited_by is not text")
-    if not isinstance(metrics.get("error_estimate_trusted"), bool | None):
-        raise ValueError("error_estimate_trusted is not true, false or null")
-    for key in _NUMBERS:
-        if not _is_number(metrics.get(key)):
-            raise ValueError(f"{key} is not a number")
-    for key in _BY_UNKNOWN:
-        _check_by_unknown(key, metrics.get(key))
+    _check_kinds(metrics, {**METRICS, **FURTHER_METRICS}, "")
     warnings = metrics.get("warnings") or []
     if not isinstance(warnings, list) or not all(
         isinstance(flag, Mapping) and isinstance(flag.get("kind"), str) and isinstance(flag.get("message"), str)
@@ -86,18 +73,12 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
     if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
         raise ValueError("levels is not a list of objects")
     for level in levels:
-        for key in ("parameters", "loss", "wall_time_s", "work"):
-            if not _is_number(level.get(key)):
-                raise ValueError(f"{key} of a level is not a number")
+        _check_kinds(level, {**LEVEL, **FURTHER_LEVEL}, " of a level")
         for key, most in _COUNTS.items():
             value = level.get(key)
             whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
             if not (whole or (value is None and key != "level")):
                 raise ValueError(f"{key} of a level is not a whole number up to {most}")
-        for key in ("entered", "optimizer"):
-            if not isinstance(level.get(key, ""), str):
-                raise ValueError(f"{key} of a level is not text")
-        _check_by_unknown("relative_l2 of a level", level.get("relative_l2"))
     _check_values(metrics, "metrics", 0)
 
 
@@ -105,9 +86,11 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _check_by_unknown(key: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, Mapping) and all(map(_is_number, value.values()))):
-        raise ValueError(f"{key} is not a number per unknown")
+def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, str | tuple[str, ...]], of: str) -> None:
+    """Refuse a value of another kind than that declared, of keys that are there."""
+    for key, kind in kinds.items():
+        if key in values and (wrong := mismatch(values[key], kind)) is not None:
+            raise ValueError(f"{key}{of}: expected {wrong}")
 
 
 def _check_values(value: Any, key: str, depth: int) -> None:

@@ -5,8 +5,15 @@ Names in angle brackets stand for what the file itself defines: `<coordinate>`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kanpinn.io.config_text import read_config
 
 STATUSES = ("converged", "step_limit", "time_limit", "interrupted", "diverged")
 FIELD_AXES = ("t, z, y, x",)
@@ -163,6 +170,13 @@ METRICS: Mapping[str, str | tuple[str, ...]] = {
 }
 """Keys of metrics.json that are always there; there may be more."""
 
+FURTHER_METRICS: Mapping[str, str | tuple[str, ...]] = {
+    "limited_by": "text or null",
+    "error_estimate_trusted": "true, false or null",
+    "work": NUMBER_OR_NULL,
+}
+"""Some of those."""
+
 LEVEL: Mapping[str, str | tuple[str, ...]] = {
     "level": "integer",
     "grid": "integer or null",
@@ -176,4 +190,40 @@ LEVEL: Mapping[str, str | tuple[str, ...]] = {
 }
 """Keys of each entry of `levels`."""
 
+FURTHER_LEVEL: Mapping[str, str | tuple[str, ...]] = {
+    "slab": "integer or null",
+    "work": NUMBER_OR_NULL,
+    "entered": "text",
+}
+"""Some that newer runs have."""
+
 SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT, "kanpinn-sweep": SWEEP}
+
+
+def mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
+    """Name what is expected instead of a value; None where it is right."""
+    if isinstance(kind, tuple):
+        return None if value in kind else f"one of {', '.join(kind)}; found {value!r}"
+    right: dict[str, Callable[[], bool]] = {
+        "text": lambda: isinstance(value, str),
+        "text or null": lambda: value is None or isinstance(value, str),
+        "true, false or null": lambda: value is None or isinstance(value, bool),
+        "integer": lambda: not isinstance(value, list) and np.asarray(value).dtype.kind in "iu",
+        "integer or null": lambda: value is None or right["integer"](),
+        "number": lambda: isinstance(value, int | float) and not isinstance(value, bool),
+        "number or null": lambda: value is None or right["number"](),
+        "numbers by unknown, or null": lambda: (
+            value is None
+            or (isinstance(value, Mapping) and all(mismatch(v, NUMBER_OR_NULL) is None for v in value.values()))
+        ),
+        "list": lambda: isinstance(value, list),
+        "time": lambda: isinstance(value, str) and datetime.datetime.fromisoformat(value).tzinfo is not None,
+        "json": lambda: isinstance(value, str) and json.loads(value) is not NotImplemented,
+        "yaml": lambda: isinstance(value, str) and read_config(value) is not None,
+    }
+    try:
+        good = right[kind]()
+    except ValueError:
+        good = False
+    shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
+    return None if good else f"{kind}; found {'nothing' if value is None else shown}"

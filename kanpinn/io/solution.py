@@ -25,6 +25,7 @@ from kanpinn.io.arrays import (
 from kanpinn.io.hdf5 import existing_file, new_file
 from kanpinn.io.metrics import check_metrics
 from kanpinn.io.solution_checks import check_columns, check_grid, check_model, check_slabs, check_spectra
+from kanpinn.io.violations import violations
 
 SCHEMA = "kanpinn-solution"
 _TEXT_ATTRIBUTES = ("problem", "equation", "config", "dtype", "status")
@@ -242,30 +243,37 @@ def solution_status(path: str | os.PathLike[str]) -> str:
 def read_solution(path: str | os.PathLike[str]) -> SolutionFile:
     """Read a solution file; raises UserError if it is missing, not HDF5, not a solution file, truncated or damaged."""
     with existing_file(path, SCHEMA) as file:
-        datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        labels = {name: (str(item.attrs["long_name"]), str(item.attrs["units"])) for name, item in datasets.items()}
-        arrays = {name: read_array(item) for name, item in datasets.items()}
-        coordinates = {name: arrays.pop(name) for name in field_axes(n for n in datasets if datasets[n].is_scale)}
-        points = group_of(file, "points")
-        model: dict[str, np.ndarray] = {}
-        group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
-        known: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
-        known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
-        data = SolutionFile(
-            **known,
-            coordinates=coordinates,
-            labels=labels,
-            fields=dict(sorted(arrays.items(), key=_field_order)),
-            history=_read_table(group_of(file, "history")),
-            levels=read_record(group_of(file, "levels")),
-            spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
-            points={name: _read_table(group_of(points, name)) for name in map(str, points)},
-            metrics=read_record(group_of(file, "metrics")),
-            model=model,
-            model_attributes=read_record(group_of(file, "model")),
-        )
-        _check(data)
-        return data
+        if lines := violations(file, whole=False):  # older runs may lack something
+            raise ValueError(lines[0])
+        return solution_of(file)
+
+
+def solution_of(file: h5py.File) -> SolutionFile:
+    """Return the content of an open solution file; raises one of `FAULTS` where it does not fit together."""
+    datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+    labels = {name: (str(item.attrs["long_name"]), str(item.attrs["units"])) for name, item in datasets.items()}
+    arrays = {name: read_array(item) for name, item in datasets.items()}
+    coordinates = {name: arrays.pop(name) for name in field_axes(n for n in datasets if datasets[n].is_scale)}
+    points = group_of(file, "points")
+    model: dict[str, np.ndarray] = {}
+    group_of(file, "model").visititems(lambda name, item: _collect(model, name, item))
+    known: dict[str, Any] = {name: str(file.attrs[name]) for name in _TEXT_ATTRIBUTES}
+    known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
+    data = SolutionFile(
+        **known,
+        coordinates=coordinates,
+        labels=labels,
+        fields=dict(sorted(arrays.items(), key=_field_order)),
+        history=_read_table(group_of(file, "history")),
+        levels=read_record(group_of(file, "levels")),
+        spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
+        points={name: _read_table(group_of(points, name)) for name in map(str, points)},
+        metrics=read_record(group_of(file, "metrics")),
+        model=model,
+        model_attributes=read_record(group_of(file, "model")),
+    )
+    _check(data)
+    return data
 
 
 def _check(data: SolutionFile) -> None:
@@ -278,7 +286,8 @@ def _check(data: SolutionFile) -> None:
     for title, wanted, record in (("metrics", dict, data.metrics), ("levels", list, data.levels)):
         if not isinstance(record, wanted):
             raise ValueError(f"{title} is a {type(record).__name__}")
-    check_metrics({**data.metrics, "levels": data.levels})
+    for metrics in (data.metrics, {"levels": data.levels}):
+        check_metrics(metrics)
     check_spectra(data.spectra, len(data.levels))
     check_model(data.model, data.model_attributes)
 

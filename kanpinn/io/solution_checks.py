@@ -15,7 +15,6 @@ from kanpinn.io.metrics import MOST_LEVELS
 
 _LAYER = re.compile(r"(.*layer_\d+)/(relu_|chebyshev_)?coefficients")
 _MOST_DEGREE = 7
-_NUMBERS = ("wall_time", "loss", "work")
 _LARGEST = 1e100
 """Numbers beyond it are no coordinates, knots, coefficients or powers: figures of them would overflow."""
 
@@ -44,14 +43,9 @@ def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], field
 
 
 def check_columns(title: str, columns: Mapping[str, np.ndarray], needed: Sequence[str] = ()) -> None:
-    """Check that the columns of a table are numbers, as many in each, and those needed are there unless it is empty."""
+    """Check that all columns of a table are as long, and those needed are there unless it is empty."""
     if len({values.shape for values in columns.values()}) > 1 or any(values.ndim != 1 for values in columns.values()):
         raise ValueError(f"columns of '{title}' differ in length")
-    for name, values in columns.items():
-        whole = name in ("step", "level", "slab")
-        known = whole or name in (*_NUMBERS, *needed) or name.startswith(("term_", "weight_", "relative_l2_"))
-        if known and values.dtype.kind not in ("iu" if whole else "iuf"):
-            raise ValueError(f"column '{name}' of '{title}' is not {'whole ' if whole else ''}numbers")
     levels = columns.get("level", np.zeros(0, int))
     if ((levels < 0) | (levels > MOST_LEVELS)).any():
         raise ValueError(f"column 'level' of '{title}' is not levels")
