@@ -116,7 +116,7 @@ def test_supports_are_faces_planes_regions_or_several_of_them():
         (("x-", "y-", "x-"), {}, "names a support twice"),
         ("x", {}, r"condition c: on=x: unknown.*Valid choices: t\+, t-, x\+"),
         ("x=7", {}, "condition c: plane x=7: expected a number between -1 and 2"),
-        (("x-", "x=0"), {}, "inner planes need conditions of their own"),
+        (("x-", "x=0"), {}, "inner planes and interfaces need conditions of their own"),
         ("x+", {"periodic": "x"}, "periodic in x needs on='x-'"),
         (Points(x=[0.5]), {}, "condition c: its region has the coordinates x, not x, y, t"),
         (Points(x=[0.5, 3], y=[0, 0], t=[1, 1]), {}, "condition c: its point x=3, y=0, t=1 lies outside the domain"),

@@ -457,7 +457,7 @@ def test_bad_options_are_refused_in_one_line(name, options, message):
         (Rod(on="x=3"), "condition ends: plane x=3: expected a number between -1 and 3"),
         (Rod(on="x=nan"), "condition ends: plane x=nan: expected a number between -1 and 3"),
         (Rod(on="x=left"), "condition ends: plane x=left: expected a number between -1 and 3"),
-        (Rod(on=("x=0", "x-")), "condition ends: on=.*: inner planes need conditions of their own"),
+        (Rod(on=("x=0", "x-")), "condition ends: on=.*: inner planes and interfaces need conditions of their own"),
     ],
 )
 def test_wrong_supports_are_refused_in_one_line(problem, message):

@@ -8,15 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
-from kanpinn.least_squares.residuals import Residuals
+from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.points import collocation_points
+from kanpinn.least_squares.residuals import Residuals, term_residuals
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.formulas import Names, formula, number
 from kanpinn.pde.text_problem import text_problem
+from kanpinn.samplers import SAMPLERS
+from kanpinn.settings.config import problem_as_text
 from kanpinn.settings.discovery import load_problem_class
+from kanpinn.settings.user_files import read_yaml
 
 SQUARE = {"x": [-1, 1], "y": [-1, 1]}
 EDGE = ["x-", "x+", "y-", "y+"]
@@ -96,6 +103,12 @@ TWINS: dict[str, dict] = {
         "equations": "laplace(u) + 5*(k*pi)**2 * sin(k*pi*x)*sin(k*pi*y)*sin(k*pi*z)*sin(k*pi*w)*sin(k*pi*v) = 0",
         "conditions": {"boundary": {"on": "boundary", "equation": "u = 0"}},
     },
+}
+
+SHIPPED = {
+    path.stem: read_yaml(path)
+    for path in sorted((Path(__file__).parents[1] / "conf" / "problem").glob("*.yaml"))
+    if "\nequations:" in path.read_text(encoding="utf-8")
 }
 
 
@@ -313,3 +326,24 @@ def test_mistakes_in_a_file_of_text_are_one_line(kanpinn, folder: Path) -> None:
     done = kanpinn("solve", "problem=ring", *FEW)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "condition rim: on=rim: unknown. Valid choices: disk" in done.err
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_reference_of_a_shipped_text_solves_it(name: str) -> None:
+    problem = problem_as_text(OmegaConf.to_container(SHIPPED[name]))
+    sample = SAMPLERS["sobol"](interior=64, boundary=32).draw(problem, 0, np.random.default_rng(0))
+    points = collocation_points(problem, sample.conditions, sample, Fixed())
+    names, space = problem.domain.names, JetSpace(problem.domain.names, problem.derivatives)
+    columns = [column.clone().requires_grad_() for column in points.points.unbind(1)]
+    jets = {}
+    for unknown, value in (problem.reference(Coordinates(names, columns)) or {}).items():
+        parts = {(): value}
+        for index in space.indices[1:]:
+            column, below = columns[names.index(index[-1])], parts[index[:-1]].sum()
+            (parts[index],) = torch.autograd.grad(below, column, create_graph=True, materialize_grads=True)
+        jets[unknown] = Jet(space, torch.stack([parts[index] for index in space.indices]).detach())
+    if set(jets) != set(problem.unknowns):
+        return  # its reference is computed, and tested with the others
+    conditions = {condition.name: condition for condition in problem.conditions()}
+    for term, equation, residual in term_residuals(problem, conditions, points, jets):
+        assert residual.abs().max() < 1e-9, f"{term.name} {equation}"

@@ -2,6 +2,7 @@
 
 from kanpinn.geometry.box import Box
 from kanpinn.geometry.combined import Combined, Product
+from kanpinn.geometry.interface import Interface
 from kanpinn.geometry.mesh import Mesh
 from kanpinn.geometry.polygon import Polygon
 from kanpinn.geometry.region import Coordinates, Piece, Points, Region, Restricted
@@ -14,6 +15,7 @@ __all__ = [
     "Coordinates",
     "Disk",
     "Ellipse",
+    "Interface",
     "Mesh",
     "Piece",
     "Points",

@@ -41,7 +41,8 @@ class Piece:
         normal: Gives the outward unit normals `[N, d]` at points `[N, d]` on it, on an inner plane those of the side
             below; None where there is none.
         across: Moves points `[N, d]` to the opposite piece, for periodic conditions; None where there is none.
-        beside: Moves points `[N, d]` just off an inner plane, to the side below (−1) or above (1); None elsewhere.
+        beside: Moves points `[N, d]` just off an inner plane or an interface, to the side below or inside (−1) or the
+            other one (1); None elsewhere.
     """
 
     name: str
@@ -90,6 +91,12 @@ class Region(ABC):
     @abstractmethod
     def contains(self, points: Array) -> NDArray[np.bool_]:
         """Tell which of some points `[N, d]` belong to it, its boundary included; `[N]`."""
+
+    def inside(self, p: Any) -> Tensor:
+        """Tell which points lie in it, by their coordinates as numbers or jets, `p.x`; booleans `[N]`."""
+        columns = (getattr(p, name) for name in self.names)
+        points = torch.stack([x if isinstance(x, Tensor) else x.value for x in columns], dim=1)
+        return torch.from_numpy(self.contains(points.detach().double().cpu().numpy())).to(points.device)
 
     @property
     def measure(self) -> float:

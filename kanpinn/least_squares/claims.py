@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.geometry import Region
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
 from kanpinn.least_squares.residuals import Residuals, Scales, claimed
@@ -146,7 +147,7 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
     supports = {support for condition in posed for support in condition.supports}
     names = {support for support in supports if isinstance(support, str)}
-    if len(names) < len(supports):
+    if any(isinstance(support, Region) for support in supports):
         return []
     held = {piece.name for name in names if "=" not in name for piece in domain.support(name)}
     wrapped = {*embedding.periodic, *embedding.symmetry, *(condition.periodic for condition in posed)}

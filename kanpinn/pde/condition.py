@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanpinn.errors import UserError
-from kanpinn.geometry import Coordinates, Piece, Region
+from kanpinn.geometry import Coordinates, Interface, Piece, Region
 from kanpinn.geometry.chart import Array
 
 Terms = Tensor | Mapping[str, Tensor]
-Support = str | Region
+Support = str | Region | Interface
 
 
 @final
@@ -28,10 +28,11 @@ class Condition:
 
     Attributes:
         name: The name of its loss term.
-        on: Its support: a piece of the boundary such as "x-" or "t-", an inner plane such as "x=0.5", a region, or a
-            tuple of these.
+        on: Its support: a piece of the boundary such as "x-" or "t-", an inner plane such as "x=0.5", an `Interface`, a
+            region, or a tuple of these.
         residual: The residual of a `Point`. A periodic condition gets two, on the piece and on the opposite one; a
-            condition on inner planes gets those just below and just above, apart from each other by rounding only.
+            condition on inner planes gets those just below and just above, on an interface those just inside and just
+            outside its region, apart from each other by rounding only.
         periodic: The coordinate whose opposite faces are compared, or None; `on` is then the lower face. Such a
             condition is dropped when the network is periodic in that coordinate by construction.
         symmetry: The coordinate whose symmetry implies it, or None. Such a condition is dropped when the network has
@@ -56,10 +57,10 @@ class Condition:
     joint: bool = False
 
     def __post_init__(self) -> None:
-        if not self.supports or not all(isinstance(support, str | Region) for support in self.supports):
+        if not self.supports or not all(isinstance(support, str | Region | Interface) for support in self.supports):
             raise UserError(
                 f"condition {self.name}: on={self.on!r}: expected a piece of the boundary such as 'x-', an inner plane "
-                "such as 'x=0.5', a region, or a tuple of these"
+                "such as 'x=0.5', an Interface, a region, or a tuple of these"
             )
         if len({on if isinstance(on, str) else id(on) for on in self.supports}) < len(self.supports):
             raise UserError(f"condition {self.name}: on={self.on!r} names a support twice")
@@ -71,8 +72,8 @@ class Condition:
 
     @property
     def inner(self) -> bool:
-        """True for a condition on planes inside the domain."""
-        return any(isinstance(support, str) and "=" in support for support in self.supports)
+        """True for a condition on planes or interfaces inside the domain."""
+        return any(isinstance(on, Interface) or (isinstance(on, str) and "=" in on) for on in self.supports)
 
 
 def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
@@ -84,11 +85,7 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     """
     who = f"condition {condition.name}"
     try:
-        pieces = [
-            piece
-            for support in condition.supports
-            for piece in (domain.support(support) if isinstance(support, str) else [_within(support, domain)])
-        ]
+        pieces = [piece for support in condition.supports for piece in _placed(support, domain)]
     except UserError as error:
         raise UserError(f"{who}: {error}") from None
     if condition.periodic is not None and condition.supports != (f"{condition.periodic}-",):
@@ -99,8 +96,8 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
         raise UserError(f"{who}: periodic: nothing lies opposite on={condition.on!r}")
     if len({piece.beside is None for piece in pieces}) > 1:
         raise UserError(
-            f"{who}: on={condition.on!r}: inner planes need conditions of their own; their residual takes two points, "
-            "others take one."
+            f"{who}: on={condition.on!r}: inner planes and interfaces need conditions of their own; their residual "
+            "takes two points, others take one."
         )
     where = condition.where
     if where is not None:
@@ -113,6 +110,13 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     if not any(piece.chart.measure for piece in pieces):
         raise UserError(f"{who}: no point of its support lies inside the domain.")
     return pieces
+
+
+def _placed(support: Support, domain: Region) -> list[Piece]:
+    """Return the pieces of one support; raises UserError where there are none."""
+    if isinstance(support, Interface):
+        return support.pieces(domain)
+    return domain.support(support) if isinstance(support, str) else [_within(support, domain)]
 
 
 def _within(region: Region, domain: Region) -> Piece:

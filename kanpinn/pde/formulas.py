@@ -6,7 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -48,6 +48,7 @@ _FIELDS = {
     "dot": "dot(a, b): scalar product of two vectors",
     "d": "d(a, x): derivative of anything",
     "where": "where(x < 0, a, b): a where the comparison holds, else b",
+    "reference": "reference(u): the formula that the problem's reference has for u",
 }
 """Functions of fields, and how they are written."""
 
@@ -61,11 +62,13 @@ class Names:
         coordinates: Its coordinates; all but t are space.
         unknowns: Its unknown functions.
         coefficients: Its numbers.
+        solution: SymPy's expressions of its reference, by unknown.
     """
 
     coordinates: tuple[str, ...]
     unknowns: tuple[str, ...] = ()
     coefficients: tuple[str, ...] = ()
+    solution: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -256,6 +259,8 @@ class _Reader:
         if name not in _FIELDS:
             hint = nearest(name, [*_FUNCTIONS, *_FIELDS])
             raise self.error(f"no such function{f'; did you mean {hint}?' if hint else ''}", node)
+        if name == "reference" and [getattr(one, "id", None) in self.names.solution for one in node.args] == [True]:
+            return self.names.solution[getattr(node.args[0], "id", "")]
         values = [self.read(one) for one in node.args]
         space = [self.symbols[one] for one in self.names.space]
         scalars = [self.is_number(value) for value in values]

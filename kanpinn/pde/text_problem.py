@@ -6,7 +6,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -61,8 +61,9 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     domain = _domain(given["domain"], numbers)
     names = Names(domain.names, unknowns, tuple(numbers))
     _check_meanings(names)
-    equations = _formulas(given["equations"], names, "problem.equations")
     reference = _reference(given.get("reference") or {}, names)
+    names = replace(names, solution={key: one.expression for key, one in reference.items()})
+    equations = _formulas(given["equations"], names, "problem.equations")
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
     wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
     periodic = tuple(dict.fromkeys(map(str, [*_list(given.get("periodic", [])), *wrapped])))
