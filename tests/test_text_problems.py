@@ -15,9 +15,8 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.points import collocation_points
-from kanpinn.least_squares.residuals import Residuals, term_residuals
-from kanpinn.least_squares.weighting import Fixed
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde import Point
 from kanpinn.pde.formulas import Names, formula, number
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.samplers import SAMPLERS
@@ -331,19 +330,27 @@ def test_mistakes_in_a_file_of_text_are_one_line(kanpinn, folder: Path) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_reference_of_a_shipped_text_solves_it(name: str) -> None:
     problem = problem_as_text(OmegaConf.to_container(SHIPPED[name]))
-    sample = SAMPLERS["sobol"](interior=64, boundary=32).draw(problem, 0, np.random.default_rng(0))
-    points = collocation_points(problem, sample.conditions, sample, Fixed())
     names, space = problem.domain.names, JetSpace(problem.domain.names, problem.derivatives)
-    columns = [column.clone().requires_grad_() for column in points.points.unbind(1)]
-    jets = {}
-    for unknown, value in (problem.reference(Coordinates(names, columns)) or {}).items():
-        parts = {(): value}
-        for index in space.indices[1:]:
-            column, below = columns[names.index(index[-1])], parts[index[:-1]].sum()
-            (parts[index],) = torch.autograd.grad(below, column, create_graph=True, materialize_grads=True)
-        jets[unknown] = Jet(space, torch.stack([parts[index] for index in space.indices]).detach())
-    if set(jets) != set(problem.unknowns):
-        return  # its reference is computed, and tested with the others
-    conditions = {condition.name: condition for condition in problem.conditions()}
-    for term, equation, residual in term_residuals(problem, conditions, points, jets):
-        assert residual.abs().max() < 1e-9, f"{term.name} {equation}"
+
+    def at(points: torch.Tensor, normals: torch.Tensor | None = None) -> Point:
+        columns = [column.clone().requires_grad_() for column in points.unbind(1)]
+        jets = {}
+        for unknown, value in (problem.reference(Coordinates(names, columns)) or {}).items():
+            parts = {(): value}
+            for index in space.indices[1:]:
+                column, below = columns[names.index(index[-1])], parts[index[:-1]].sum()
+                (parts[index],) = torch.autograd.grad(below, column, create_graph=True, materialize_grads=True)
+            jets[unknown] = Jet(space, torch.stack([parts[index] for index in space.indices]).detach())
+        return Point(names, points, jets, normals)
+
+    sample = SAMPLERS["sobol"](interior=64, boundary=32).draw(problem, 0, np.random.default_rng(0))
+    if set(problem.reference(Coordinates(names, sample.interior.points.unbind(1))) or ()) != set(problem.unknowns):
+        return  # there is none, or it is computed and tested with the others
+    found = {"equations": problem.residual(at(sample.interior.points))}
+    for condition in problem.conditions():
+        chosen, paired = sample.conditions[condition.name], sample.paired.get(condition.name)
+        pair = [] if paired is None else [at(paired, None if chosen.normals is None else -chosen.normals)]
+        found[condition.name] = condition.residual(at(chosen.points, chosen.normals), *pair)
+    for term, residual in found.items():
+        for equation, value in (residual if isinstance(residual, dict) else {"": residual}).items():
+            assert value.abs().max() < 1e-9, f"{term} {equation}"
