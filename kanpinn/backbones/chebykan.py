@@ -16,6 +16,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.backbones.layers import Activation
+from kanpinn.backbones.parallel import NETWORKS
 from kanpinn.jets.cotangents import chain_cotangent
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.options import Options, option
@@ -166,6 +167,9 @@ class ChebyKan(Options):
     degree: int = option(4, "polynomial degree on the coarsest level; every finer level doubles it", at_least=1)
     squash: str = option("tanh", "what keeps hidden values within [−1, 1]", one_of=SQUASHES)
     scale: float = option(0.5, "size of the random polynomials at the start", above=0)
+    networks: str = option(
+        "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
+    )
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check_order(self, order: int) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layer import Layer, packed
 from kanpinn.backbones.layers import Multiply
+from kanpinn.backbones.parallel import Parallel, members_of, side_by_side
 from kanpinn.backbones.separable.factors import Factors
 from kanpinn.errors import invalid
 from kanpinn.splines.nesting import Nesting
@@ -106,6 +107,7 @@ class _Grown(NamedTuple):
         columns: Numbers of the old inputs among the new ones.
         quiet: True if the new outputs begin as zero.
         parts: The factor networks' layers, if it is made of such.
+        beside: Layers that stand side by side in it, if it is made of such.
     """
 
     layer: Layer
@@ -114,6 +116,7 @@ class _Grown(NamedTuple):
     columns: np.ndarray | None = None
     quiet: bool = False
     parts: Sequence[list[_Grown]] = ()
+    beside: Sequence[_Grown] = ()
 
 
 _Growth = list[_Grown]
@@ -129,6 +132,17 @@ def _of_factors(network: Backbone, change: Callable[[Backbone], _Growth], **opti
     networks = tuple(_network(one, part) for one, part in zip(factors.networks, parts, strict=True))
     grown = _Grown(replace(factors, networks=networks, **options), 0, parts=parts)
     return [grown, *(_Grown(layer, k) for k, layer in enumerate(network.layers) if k)]
+
+
+def _of_members(network: Backbone, change: Callable[[Backbone], _Growth]) -> _Growth:
+    """Change each of the networks that stand side by side in one."""
+    members = members_of(network)
+    parts = [change(Backbone(network.embedding, one.layers)) for one in members]
+    grown = [replace(one, layers=tuple(g.layer for g in part)) for one, part in zip(members, parts, strict=True)]
+    rows = zip(side_by_side(grown), zip(*parts, strict=True), strict=True)
+    found = [row[0]._replace(layer=layer, beside=row) if isinstance(layer, Parallel) else row[0] for layer, row in rows]
+    behind = range(len(members[0].layers), len(network.layers))
+    return [*found, *(_Grown(network.layers[k], k) for k in behind)]
 
 
 def _network(network: Backbone, growth: _Growth) -> Backbone:
@@ -231,13 +245,23 @@ def _pairs(
     for i, grown in enumerate(grown for grown in growth if grown.layer.size):
         path = f"{new}layer_{i}/"
         before = None if grown.source is None else f"{old}layer_{sized.index(grown.source)}/"
-        if grown.parts:
-            factors = network.layers[0]
-            assert isinstance(factors, Factors)
-            for name, one, part in zip(factors.names, factors.networks, grown.parts, strict=True):
-                yield from _pairs(one, part, f"{path}{name}/", f"{before}{name}/")
-        else:
-            yield path, before, grown
+        yield from _within(None if grown.source is None else network.layers[grown.source], grown, path, before)
+
+
+def _within(
+    old: Layer | None, grown: _Grown, path: str, before: str | None
+) -> Iterator[tuple[str, str | None, _Grown]]:
+    """A layer in place of an old one, or those that it is made of; as `_pairs`."""
+    if isinstance(grown.layer, Parallel):
+        sides = old.layers if isinstance(old, Parallel) else [None] * len(grown.beside)
+        for name, one, part in zip(grown.layer.names, sides, grown.beside, strict=True):
+            yield from _within(one, part, f"{path}{name}/", None if before is None else f"{before}{name}/")
+    elif grown.parts:
+        assert isinstance(old, Factors)
+        for name, one, part in zip(old.names, old.networks, grown.parts, strict=True):
+            yield from _pairs(one, part, f"{path}{name}/", f"{before}{name}/")
+    else:
+        yield path, before, grown
 
 
 def _begin(value: Tensor, name: str, grown: _Grown) -> None:
@@ -260,9 +284,16 @@ def _recorded(network: Backbone, growth: _Growth, kind: str, amount: Any) -> Bac
     return replace(_network(network, growth), edits=(*network.edits, record))
 
 
+def _growth(network: Backbone, kind: str, amount: Any, key: str) -> _Growth:
+    """The layers of a network after an edit."""
+    if members_of(network):
+        return _of_members(network, lambda one: EDITS[kind](one, amount, key))
+    return EDITS[kind](network, amount, key)
+
+
 def enlarged(network: Backbone, kind: str, amount: Any, key: str = "") -> Backbone:
     """Return the network that `edited` makes of one, without the map of parameters; `key` names it in messages."""
-    return _recorded(network, EDITS[kind](network, amount, key or kind), kind, amount)
+    return _recorded(network, _growth(network, kind, amount, key or kind), kind, amount)
 
 
 def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
@@ -271,7 +302,7 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
     The amount is a number of nodes (or a list, one per hidden layer), layers or products to be added; the generator
     draws what is random. Raises UserError if this network has no such edit.
     """
-    growth = EDITS[kind](network, amount, kind)
+    growth = _growth(network, kind, amount, kind)
     after = _recorded(network, growth, kind, amount)
     source = torch.full((after.size,), -1)  # number of the old parameter that each new one is
     offset = after.initial(generator)

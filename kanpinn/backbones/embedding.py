@@ -178,13 +178,60 @@ class Embedding:
         own = {name: self.intervals[name]}
         return Embedding(own, periodic, None, None, symmetry, self.rounding, wrapped=self.wrapped)
 
+    def restricted(self, names: tuple[str, ...]) -> tuple[Embedding, tuple[int, ...]]:
+        """Return the embedding of some of the coordinates, and the numbers of its inputs among those of this one.
+
+        Further inputs that depend on another coordinate are left out.
+
+        Raises:
+            UserError: If random features mix the coordinates.
+        """
+        if names == self.names:
+            return self, tuple(range(self.width))
+        if self.frequencies is not None:
+            expected = "auto, none or periodic, where an unknown depends on some coordinates only"
+            raise invalid("backbone.embedding.kind", "fourier", expected)
+        columns: list[int] = []
+        end = 0
+        for name in self.names:
+            end += self.count(name)
+            columns += range(end - self.count(name), end) if name in names else ()
+        kept = [k for k, depends in enumerate(self._dependence()) if depends <= set(names)]
+        others = {one: sum(self.intervals[one]) / 2 for one in self.names if one not in names}
+
+        def further(p: Any) -> list[Jet]:
+            nothing = getattr(p, names[0]) * 0.0
+            whole = SimpleNamespace(**vars(p), **{one: nothing + value for one, value in others.items()})
+            jets = list(self.inputs(whole) if self.inputs else ())
+            return [jets[k] for k in kept]
+
+        own = Embedding(
+            {one: self.intervals[one] for one in names},
+            tuple(one for one in self.periodic if one in names),
+            None,
+            further if kept else None,
+            {one: parity for one, parity in self.symmetry.items() if one in names},
+            self.rounding,
+            wrapped=self.wrapped,
+        )
+        return own, (*columns, *(end + k for k in kept))
+
+    def _dependence(self) -> list[set[str]]:
+        """The coordinates that each further input depends on, on a grid over the box."""
+        space = JetSpace(self.names, self.names)
+        return [
+            {one for one in self.names if bool((jet[one] != 0).any())} for jet in self._further(self._grid(), space)
+        ]
+
+    def _grid(self) -> Tensor:
+        axes = [torch.linspace(a, b, PROBE, dtype=torch.float64) for a, b in self.intervals.values()]
+        return torch.cartesian_prod(*axes).reshape(-1, len(axes))
+
     def _checked_inputs(self) -> int:
         """The number of further inputs, once they are seen to stay within [−1, 1] on a grid over the box."""
         if self.inputs is None:
             return 0
-        axes = [torch.linspace(a, b, PROBE, dtype=torch.float64) for a, b in self.intervals.values()]
-        points = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-        jets = self._further(points, JetSpace(self.names, ()))
+        jets = self._further(self._grid(), JetSpace(self.names, ()))
         for jet in jets:
             if not isinstance(jet, Jet):
                 raise UserError(f"inputs of the problem: expected jets, got {type(jet).__name__}")

@@ -10,6 +10,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
+from kanpinn.backbones.parallel import NETWORKS
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import invalid
 from kanpinn.options import Options, option
@@ -42,6 +43,9 @@ class Kan(Options):
     squash: str = option("tanh", "what keeps hidden values inside the knots", one_of=SQUASHES)
     outside: str = option("extrapolate", "what happens to inputs outside the knots", one_of=bspline.OUTSIDE)
     scale: float = option(0.5, "size of the random splines at the start", above=0)
+    networks: str = option(
+        "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
+    )
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check(self) -> None:

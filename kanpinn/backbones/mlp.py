@@ -10,6 +10,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear
+from kanpinn.backbones.parallel import NETWORKS
 from kanpinn.options import Options, option
 
 ACTIVATIONS = ("tanh", "silu", "sin")
@@ -23,6 +24,9 @@ class Mlp(Options):
 
     width: list[int] = option([20, 20, 20], "hidden widths, one per hidden layer", at_least=1)
     activation: str = option("tanh", "function after each hidden layer", one_of=ACTIVATIONS)
+    networks: str = option(
+        "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
+    )
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check_order(self, order: int) -> None:

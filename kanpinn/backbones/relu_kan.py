@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.edges import SplineFeatures
 from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.layer import Layer, Parameters, Shape
-from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.parallel import Parallel
+from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines.nesting import Nesting
@@ -125,7 +126,7 @@ class ReluKan(Kan):
 
 def maps_splines(backbone: Backbone) -> bool:
     """True if the network has layers in the B-spline basis, all of them on uniform knots."""
-    spacings = {layer.spec.knots for layer in backbone.layers if isinstance(layer, SplineLayer)}
+    spacings = {spec.knots for spec, _ in _splines(backbone, torch.empty(backbone.size))}
     return spacings == {"uniform"}
 
 
@@ -135,9 +136,16 @@ def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, 
     It maps coefficients `[..., n + k]`, n and k to `[..., n + k]`, as in `kanpinn.splines.power_relu`.
     """
     out = vector.clone()
-    for layer, arrays in zip(backbone.layers, backbone.arrays(out), strict=True):
-        if isinstance(layer, SplineLayer):
-            # A view into `out`. With base terms W alone changes its basis, not the effective w_s W.
-            own = arrays["coefficients"]
-            own.copy_(function(own, layer.spec.intervals, layer.spec.degree))
+    for spec, own in _splines(backbone, out):
+        # A view into `out`. With base terms W alone changes its basis, not the effective w_s W.
+        own.copy_(function(own, spec.intervals, spec.degree))
     return out
+
+
+def _splines(backbone: Backbone, vector: Tensor) -> Iterator[tuple[SplineSpec, Tensor]]:
+    """The B-splines of every layer of such, with their coefficients, views of a flat vector `[P]`."""
+    for layer, arrays in zip(backbone.layers, backbone.arrays(vector), strict=True):
+        sides = layer.own(arrays) if isinstance(layer, Parallel) else [(layer, arrays)]
+        for one, own in sides:
+            if isinstance(one, SplineLayer):
+                yield one.spec, own["coefficients"]

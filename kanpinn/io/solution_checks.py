@@ -13,7 +13,7 @@ import numpy as np
 
 from kanpinn.io.metrics import MOST_LEVELS
 
-_LAYER = re.compile(r"(.*layer_\d+)/(relu_|chebyshev_)?coefficients")
+_LAYER = re.compile(r"(.*layer_\d+(?:/\w+)?)/(relu_|chebyshev_)?coefficients")
 _MOST_DEGREE = 7
 _LARGEST = 1e100
 """Numbers beyond it are no coordinates, knots, coefficients or powers: figures of them would overflow."""

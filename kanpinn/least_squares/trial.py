@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone, Mlp
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.backbones.parallel import joint_network
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.integrals import Integrals
@@ -141,7 +142,7 @@ def smooth_network(problem: Problem, embedding: Embedding) -> Backbone:
     """Return a small perceptron with the symmetry and periodicity of an embedding, whichever network is trained."""
     e = embedding
     angles = Embedding(e.intervals, e.periodic, e.frequencies, e.inputs, e.symmetry, e.rounding)
-    return Mlp(width=[6]).build(angles, len(output_names(problem)))
+    return joint_network(Mlp(width=[6]).build, angles, output_names(problem), problem.depends, "shared")
 
 
 def random_parameters(network: Backbone, generator: np.random.Generator, like: Tensor) -> Tensor:

@@ -63,12 +63,14 @@ class Names:
         unknowns: Its unknown functions.
         coefficients: Its numbers.
         solution: SymPy's expressions of its reference, by unknown.
+        depends: Coordinates of the unknowns that do not depend on all.
     """
 
     coordinates: tuple[str, ...]
     unknowns: tuple[str, ...] = ()
     coefficients: tuple[str, ...] = ()
     solution: Mapping[str, Any] = field(default_factory=dict)
+    depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -136,7 +138,9 @@ class _Reader:
         coordinates = [self._symbol(name) for name in names.coordinates]
         self.symbols: dict[str, Any] = dict(zip(names.coordinates, coordinates, strict=True))
         self.symbols |= {name: self._symbol(name) for name in names.coefficients}
-        self.symbols |= {name: self.sympy.Function(name, real=True)(*coordinates) for name in names.unknowns}
+        for name in names.unknowns:
+            own = [self.symbols[one] for one in names.depends.get(name, names.coordinates)]
+            self.symbols[name] = self.sympy.Function(name, real=True)(*own)
         self.symbols.setdefault("pi", self.sympy.pi)
         self.along_normal = False
 

@@ -43,6 +43,8 @@ class Problem(ABC):
         domain: The region on which the equations hold, such as a box, or one around where they do (`inside`).
         unknowns: Names of the unknown functions, no underscore in them.
         outputs: Names of the network's outputs, the unknowns by default; others need `ansatz`.
+        depends: Coordinates of the outputs that do not depend on all, for networks that see no others:
+            `{"a": ("x", "y")}`.
         derivatives: The derivatives its residuals and conditions use, as `("t", "x", "xx")`; lower ones come along.
         periodic: Coordinates in which every unknown is periodic over the box, for networks that build it in.
         symmetry: Coordinates about whose middle every unknown is mirrored, for networks that build it in:
@@ -61,6 +63,7 @@ class Problem(ABC):
     domain: ClassVar[Region]
     unknowns: ClassVar[tuple[str, ...]] = ("u",)
     outputs: ClassVar[tuple[str, ...]] = ()
+    depends: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     derivatives: ClassVar[tuple[str, ...]]
     periodic: ClassVar[tuple[str, ...]] = ()
     symmetry: ClassVar[Mapping[str, str]] = {}

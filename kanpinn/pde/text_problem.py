@@ -20,16 +20,8 @@ from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
 WORDS = (
-    "domain",
-    "unknowns",
-    "equations",
-    "conditions",
-    "reference",
-    "periodic",
-    "positive",
-    "equation",
-    "labels",
-    "kind",
+    *("domain", "unknowns", "depends", "equations", "conditions"),
+    *("reference", "periodic", "positive", "equation", "labels", "kind"),
 )
 """Keys of a problem as text that are not coefficients."""
 
@@ -50,8 +42,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     Args:
         name: Its name.
         given: By key: the domain, as text or intervals by coordinate; `unknowns`; `equations` by name; `conditions` by
-            name, each with `on` and `equation`, or `periodic`; perhaps `reference` by unknown, `periodic` and `labels`;
-            every other key is a coefficient, a number.
+            name, each with `on` and `equation`, or `periodic`; perhaps `reference` and `depends` by unknown,
+            `periodic` and `labels`; every other key is a coefficient, a number.
 
     Raises:
         UserError: If a part is missing, unknown, or does not parse; the place in the text is named.
@@ -59,7 +51,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     numbers = _numbers(given)
     unknowns = tuple(map(str, _list(given.get("unknowns", ["u"]))))
     domain = _domain(given["domain"], numbers)
-    names = Names(domain.names, unknowns, tuple(numbers))
+    names = Names(domain.names, unknowns, tuple(numbers), _depends(given.get("depends") or {}, unknowns, domain))
     _check_meanings(names)
     reference = _reference(given.get("reference") or {}, names)
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
@@ -91,6 +83,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "text": dict(given),
         "domain": domain,
         "unknowns": unknowns,
+        "depends": names.depends,
         "derivatives": tuple(sorted(derivatives)),
         "periodic": periodic,
         "positive": tuple(map(str, _list(given.get("positive", [])))),
@@ -119,6 +112,19 @@ def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
         if not given.get(key):
             raise UserError(f"problem.{key}: missing; a problem as text needs domain and equations")
     return numbers
+
+
+def _depends(given: Any, unknowns: tuple[str, ...], domain: Region) -> dict[str, tuple[str, ...]]:
+    """Read the coordinates of unknowns that do not depend on all; raises UserError."""
+    if not isinstance(given, Mapping):
+        raise invalid("problem.depends", given, "coordinates by unknown, such as {a: [x, y]}")
+    for name, own in given.items():
+        if name not in unknowns:
+            raise unknown_key(f"problem.depends.{name}", own, unknowns)
+        for one in _list(own):
+            if one not in domain.names:
+                raise unknown_choice(f"problem.depends.{name}", one, domain.names)
+    return {str(name): tuple(map(str, _list(own))) for name, own in given.items()}
 
 
 def _check_meanings(names: Names) -> None:

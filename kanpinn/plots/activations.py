@@ -23,7 +23,8 @@ class EdgeLayer:
     """A layer's activations φ[q, p], from input p to output q.
 
     Attributes:
-        factor: The factor network it belongs to, a coordinate; "" in a network that is not separable.
+        factor: The network it belongs to, of those side by side, and the factor network, a coordinate: "u/x", "u", "x",
+            or "" for a network of one part.
         number: Its place there, from 1.
         x: Points on the range of the knots `[n]`.
         values: `[out, in, n]`.
@@ -39,7 +40,7 @@ class EdgeLayer:
 
 def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
     """Evaluate the activations of all layers of splines or polynomials; with time slabs those of the first slab."""
-    paths = [re.fullmatch(r"(.*layer_(\d+))/(relu_|chebyshev_)?coefficients", name) for name in data.model]
+    paths = [re.fullmatch(r"(.*layer_(\d+)(?:/\w+)?)/(relu_|chebyshev_)?coefficients", name) for name in data.model]
     for found in sorted(filter(None, paths), key=lambda found: (found[1].count("/"), found[1])):
         place = found[1]
         if re.search(r"slab_[1-9]", place):
@@ -131,7 +132,7 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
     shown = (
         f"{len(order)} largest of {outputs * inputs} {edges}" if most < outputs * inputs else f"{len(order)} {edges}"
     )
-    factor = f"factor in {formula(layer.factor)}, " if layer.factor else ""
+    factor = f"network {formula(layer.factor)}, " if layer.factor else ""
     intervals = len(layer.knots) - 1
     knots = f", {intervals} knot interval{'s' * (intervals != 1)}" if len(layer.knots) else ", polynomials"
     part.suptitle(

@@ -27,6 +27,7 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.pde import Condition, Integral, Problem
 from kanpinn.pde.data import Data, conditions_of
+from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
@@ -85,6 +86,7 @@ def check_class(problem: Problem) -> None:
         raise UserError(
             f'{who}: symmetry must map coordinates ({", ".join(names)}) to "even" or "odd", not {symmetry!r}'
         )
+    check_depends(who, problem)
     conditions = ask(problem, "conditions", problem.conditions)
     if not isinstance(conditions, list | tuple) or not all(
         isinstance(c, Condition | Data | Integral) for c in conditions
@@ -99,6 +101,22 @@ def check_class(problem: Problem) -> None:
     check_names(who, problem, conditions)
 
 
+def check_depends(who: str, problem: Problem) -> None:
+    """Refuse a `depends` that names no output or coordinates, or that contradicts a symmetry; raises UserError."""
+    outputs, names = output_names(problem), problem.domain.names
+    if not isinstance(problem.depends, Mapping):
+        raise UserError(f'{who}: depends must map unknowns to coordinates, such as {{"a": ("x",)}}')
+    for name, own in problem.depends.items():
+        if name not in outputs:
+            raise UserError(f"{who}: depends: '{name}' is not among {', '.join(outputs)}")
+        if not isinstance(own, tuple) or not own or not set(own) <= set(names):
+            told = f"must be a tuple of some of the coordinates {', '.join(names)}, not {own!r}"
+            raise UserError(f"{who}: depends: {name} {told}; what depends on none is a coefficient, Unknown(1.0)")
+        for one, parity in problem.symmetry.items():
+            if parity == "odd" and one not in own:
+                raise UserError(f"{who}: depends: {name} does not depend on {one}, in which the problem is odd")
+
+
 def check_slabs(setup: Setup) -> None:
     """Refuse time slabs where they make no sense.
 
@@ -111,6 +129,9 @@ def check_slabs(setup: Setup) -> None:
         return
     for name in free_coefficients(problem):
         raise invalid("schedule.slabs", count, f"1, where {name} is to be found: it is one number for all times")
+    for name, own in problem.depends.items():
+        if "t" not in own:
+            raise invalid("schedule.slabs", count, f"1 ({name} is one function for all times)")
     conditions = conditions_of(problem)
     if "t" not in problem.domain.names or not any(c.supports == START for c in conditions):
         name = problem_name(problem)

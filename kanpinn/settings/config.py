@@ -129,7 +129,7 @@ def check_curriculum(setup: Setup) -> None:
             other = setup.problem_on(level)
         except UserError as error:
             raise UserError(f"schedule.curriculum on level {level}: {error}") from error
-        for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry"):
+        for key in ("unknowns", "outputs", "derivatives", "periodic", "symmetry", "depends"):
             if getattr(other, key) != getattr(problem, key):
                 raise UserError(f"schedule.curriculum: on level {level} the problem has other {key}")
         if other.domain != problem.domain:

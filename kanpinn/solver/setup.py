@@ -13,6 +13,7 @@ import torch
 from kanpinn.backbones import BACKBONES, Backbone
 from kanpinn.backbones.coefficients import with_coefficients
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.parallel import joint_network
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
 from kanpinn.least_squares.claims import unmet
@@ -38,6 +39,7 @@ class Network(Protocol):
     """Options of a network, such as `Kan(width=[6, 6])`."""
 
     embedding: EmbeddingOptions
+    networks: str
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """Return the network on its coarsest level."""
@@ -128,8 +130,11 @@ class Setup:
 
     def network(self, embedding: Embedding | None = None) -> Backbone:
         """Return the network on its coarsest level, without parameters; None stands for the setup's own embedding."""
-        backbone = self.backbone.build(embedding or self.embedding(), len(output_names(self.problem)))
-        return with_coefficients(backbone, free_coefficients(self.problem))
+        problem, options = self.problem, self.backbone
+        embedding = embedding or self.embedding()
+        names = output_names(problem)
+        backbone = joint_network(options.build, embedding, names, problem.depends, options.networks)
+        return with_coefficients(backbone, free_coefficients(problem))
 
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
         """Return the residuals of a network, of a level's problem or (None) the problem itself."""
