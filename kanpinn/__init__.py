@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         SsBroyden,
         VariableProjection,
     )
-    from kanpinn.pde import Condition, Data, Integral, Point, Problem, Unknown
+    from kanpinn.pde import Condition, Data, Integral, Parameter, Point, Problem, Unknown
     from kanpinn.samplers import Adaptive, GaussLegendre, Grid, Halton, LatinHypercube, Sobol, Uniform
     from kanpinn.solution import Solution
 
@@ -43,7 +43,7 @@ _HOMES = {
     "multilevel.schedules": "Custom Fmg Nested Single VCycle WCycle",
     "optimizers": "Adam GaussNewtonCg GradientDescent Lbfgs LevenbergMarquardt Relaxation SsBroyden VariableProjection",
     "geometry": "Box Coordinates",
-    "pde": "Condition Data Integral Point Problem Unknown",
+    "pde": "Condition Data Integral Parameter Point Problem Unknown",
     "samplers": "Adaptive GaussLegendre Grid Halton LatinHypercube Sobol Uniform",
     "solution": "Solution",
 }

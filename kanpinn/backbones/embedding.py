@@ -79,8 +79,9 @@ class EmbeddingOptions(Options):
     )
 
     def of(self, problem: Any, generator: np.random.Generator) -> Embedding:
-        """Return the embedding for anything that has `domain`, `periodic`, `inputs` and `symmetry`, as `build`."""
-        return self.build(problem.domain, problem.periodic, generator, problem.inputs, problem.symmetry)
+        """Return the embedding for a problem: anything with the attributes used here, as `build`."""
+        further, parameters = (problem.inputs, problem.symmetry), tuple(problem.parameters)
+        return self.build(problem.domain, problem.periodic, generator, *further, parameters)
 
     def build(
         self,
@@ -89,17 +90,18 @@ class EmbeddingOptions(Options):
         generator: np.random.Generator,
         inputs: Inputs | None = None,
         symmetry: Mapping[str, str] | None = None,
+        parameters: Sequence[str] = (),
     ) -> Embedding:
         """The embedding for one domain; random frequencies are drawn here and then stay.
 
-        Periodic coordinates, further inputs and symmetry are those of the problem. Raises UserError if the further
-        inputs are no jets or leave [−1, 1].
+        Periodic coordinates, further inputs, symmetry and parameters are those of the problem. Raises UserError if the
+        further inputs are no jets or leave [−1, 1].
         """
         coordinates: tuple[str, ...] = ()
         if self.kind == "auto":
             coordinates = periodic
         elif self.kind == "periodic":
-            coordinates = tuple(name for name in domain.names if name != "t")
+            coordinates = tuple(name for name in domain.names if name not in ("t", *parameters))
         frequencies = None
         if self.kind == "fourier":
             frequencies = torch.from_numpy(self.scale * generator.standard_normal((len(domain.names), self.features)))

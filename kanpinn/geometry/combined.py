@@ -122,6 +122,7 @@ class Product(Region):
         return self._joined(self._left.chart, self._right.chart)
 
     def _joined(self, left: Chart, right: Chart) -> Chart:
+        left, right = _numbered(left), _numbered(right)
         count, split = left.dimension, len(self._left.names)
 
         def points(parameters: Array) -> Array:
@@ -166,6 +167,18 @@ class Product(Region):
         if name in self._right.names:
             return Product(self._left, self._right.between(name, lower, upper))
         return Product(self._left.between(name, lower, upper), self._right)
+
+
+def _numbered(chart: Chart) -> Chart:
+    """Return the chart of a finite set of M points by a parameter from 0 to M, whose whole part numbers them."""
+    if chart.dimension:
+        return chart
+    points = chart.all_points()
+
+    def numbered(parameters: Array) -> Array:
+        return points[np.clip(parameters[:, 0].astype(int), 0, len(points) - 1)]
+
+    return Chart((0.0,), (float(len(points)),), ("",), numbered)
 
 
 def _padded(rule: Callable[[Array], Array] | None, columns: slice, moves: bool) -> Callable[[Array], Array] | None:

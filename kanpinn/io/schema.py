@@ -69,6 +69,7 @@ SOLUTION = (
             "status": STATUSES,
             "slabs": "integer",
             "slabs_begun": "integer",
+            "parameters": "text",
         },
         required=True,
     ),

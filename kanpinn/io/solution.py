@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h5py
@@ -64,6 +64,7 @@ class SolutionFile:
         model_attributes: Other facts of the model; plain values.
         slabs: Time slabs of the run, 1 without any.
         slabs_begun: Number of them begun; at later times every unknown is NaN.
+        parameters: Names of the coordinates that are coefficients.
     """
 
     problem: str
@@ -84,6 +85,7 @@ class SolutionFile:
     model_attributes: dict[str, Any] = field(default_factory=dict)
     slabs: int = 1
     slabs_begun: int = 1
+    parameters: tuple[str, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -128,6 +130,14 @@ class SolutionFile:
             missing[~begun] = missing[begun][-1]
         return missing & ~missing.all()
 
+    def at(self, places: Mapping[str, int]) -> SolutionFile:
+        """Return the fields at single values of some coordinates, by their numbers on the grid; points are left out."""
+        index = tuple(places.get(name, slice(None)) for name in self.axes)
+        rest = {name: values for name, values in self.coordinates.items() if name not in places}
+        fields = {name: values[index] for name, values in self.fields.items()}
+        parameters = tuple(name for name in self.parameters if name in rest)
+        return replace(self, coordinates=rest, fields=fields, parameters=parameters, points={})
+
     def label(self, name: str) -> tuple[str, str]:
         """Long name and units ("1" for a number) of a coordinate or field; a reference or error has its unknown's."""
         if name in self.labels:
@@ -149,6 +159,7 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
             file.attrs[name] = str(getattr(data, name))
         for name in _NUMBER_ATTRIBUTES:
             file.attrs[name] = int(getattr(data, name))
+        file.attrs["parameters"] = ",".join(data.parameters)
         _write_fields(file, data)
         vtkhdf.write(file, data.axes, ~data.outside)
         _write_table(file.create_group("history"), data.history, "step", _HISTORY_LABELS)
@@ -261,6 +272,7 @@ def solution_of(file: h5py.File) -> SolutionFile:
     known |= {name: int(str(file.attrs[name])) for name in _NUMBER_ATTRIBUTES if name in file.attrs}
     data = SolutionFile(
         **known,
+        parameters=tuple(filter(None, str(file.attrs.get("parameters", "")).split(","))),
         coordinates=coordinates,
         labels=labels,
         fields=dict(sorted(arrays.items(), key=_field_order)),
@@ -283,6 +295,8 @@ def _check(data: SolutionFile) -> None:
     for title, columns in data.points.items():
         check_columns(f"points/{title}", columns, ("residual", *(data.coordinates if title == "interior" else ())))
     check_slabs(data.slabs, data.slabs_begun)
+    if not set(data.parameters) <= set(data.coordinates):
+        raise ValueError(f"parameters {', '.join(data.parameters)} that are no coordinates")
     for title, wanted, record in (("metrics", dict, data.metrics), ("levels", list, data.levels)):
         if not isinstance(record, wanted):
             raise ValueError(f"{title} is a {type(record).__name__}")

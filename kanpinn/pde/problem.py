@@ -54,6 +54,7 @@ class Problem(ABC):
         positive: Coefficients that must be above 0.
         kind: Heading that `kanpinn list problems` puts it under, such as "parabolic" or one's own.
         observed: Data given beside the problem, `Data` objects.
+        parameters: Intervals of the coefficients that are coordinates of the domain; `parametric` sets them.
 
     Raises:
         UserError: If a coefficient is no finite number (or boolean) of its declared type, or one of `positive` is not
@@ -72,6 +73,7 @@ class Problem(ABC):
     positive: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = ""
     observed: ClassVar[tuple[Any, ...]] = ()
+    parameters: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -45,6 +45,8 @@ def figures(
     for unknown in data.unknowns:
         found[f"solution_{unknown}"] = lambda name=unknown: solution_figure(data, name, times)
         found[f"slices_{unknown}"] = lambda name=unknown: slices_figure(data, name, asked=times)
+        for one in data.parameters[:1]:
+            found[f"parameter_{unknown}"] = lambda name=unknown, one=one: slices_figure(data, name, along=one)
     found["residual"] = lambda: residual_figure(data, times)
     found["history"] = lambda: history_figure(data)
     if every:
@@ -64,7 +66,8 @@ def plot_all(
 ) -> list[Path]:
     """Draw every figure that a solution gives, as PNG in a folder, created where missing; returns the files.
 
-    They are `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `residual.png`, `history.png` and,
+    They are `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `parameter_<u>.png` for those over a
+    parameter, `residual.png`, `history.png` and,
     with `every`, those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`, `activations.png`. Raises
     UserError if a time to cut at lies outside the time interval.
     """

@@ -1,4 +1,4 @@
-"""An evolution as an animation: solution, reference and error frame by frame, all on scales that stay."""
+"""An evolution, or a parameter's values, frame by frame: solution, reference and error, all on scales that stay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from PIL import Image
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.maps import solution_figure
+from kanpinn.plots.panels import cuts
 from kanpinn.plots.style import formula, heading, places, styled, unit
 
 Show = Callable[[int], None]
-"""Puts the k-th time of the output grid into a figure."""
+"""Puts the k-th value of a coordinate of the output grid into a figure."""
 
 MOST_FRAMES = 60
 
@@ -56,24 +57,30 @@ def _image(figure: Figure, show: Show, k: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).quantize(256, dither=Image.Dither.NONE)
 
 
-def _time(data: SolutionFile, k: int) -> str:
-    return f"{formula('t')} = {data.coordinates['t'][k]:.3f} {unit(data, 't')}".rstrip()
+def _place(data: SolutionFile, name: str, k: int) -> str:
+    return f"{formula(name)} = {data.coordinates[name][k]:.3f} {unit(data, name)}".rstrip()
 
 
-def frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
-    """Draw the first time, of further space coordinates than two their middle, and give what shows any other time."""
-    shown = data.axes[1:][-2:]
-    middle = tuple(len(data.coordinates[axis]) // 2 for axis in data.axes[1 : -len(shown)])
+def frames(data: SolutionFile, unknown: str, along: str = "t") -> tuple[Figure, Show]:
+    """Draw the first time, or value of another coordinate, and give what shows any other one.
+
+    Parameters, and of further space coordinates all but two, are held at their middle.
+    """
+    others = [name for name in data.axes if name != along]
+    shown = [name for name in others if name not in data.parameters][-2:] or others[-2:]
+    middle = {name: len(data.coordinates[name]) // 2 for name in others if name not in shown}
+    cut = data.at(middle)
+    axis = cut.axes.index(along)
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
-    tables = {name: data.fields[name][(slice(None), *middle)] for name in names}
+    tables = {name: np.moveaxis(cut.fields[name], axis, 0) for name in names}
     if len(names) == 2:
         tables[f"{unknown}_error"] = tables[names[0]] - tables[names[1]]
-    coordinates = {axis: data.coordinates[axis] for axis in shown}
 
     def frame(k: int) -> SolutionFile:
-        return replace(data, coordinates=coordinates, fields={name: table[k] for name, table in tables.items()})
+        return replace(cut.at({along: k}), fields={name: table[k] for name, table in tables.items()})
 
     figure = solution_figure(frame(0), unknown, scales=data)
+    turned = len(shown) == 2 and cuts(frame(0)).transposed
     panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     if len(shown) == 2:
         artists = [next(c for c in axes.collections if isinstance(c, QuadMesh)) for axes in panels]
@@ -81,13 +88,13 @@ def frames(data: SolutionFile, unknown: str) -> tuple[Figure, Show]:
         artists = [*panels[0].lines, *(axes.lines[-1] for axes in panels[1:])]
     for axes in panels:
         axes.set_title(axes.get_title().partition(",  ")[0])  # without the numbers of the first time
-    held = places(data, dict(zip(data.axes[1:], middle, strict=False)))
+    held = places(data, middle)
 
     def show(k: int) -> None:
-        figure.suptitle(",   ".join(filter(None, (heading(data), held, _time(data, k)))))
+        figure.suptitle(",   ".join(filter(None, (heading(data), held, _place(data, along, k)))))
         for artist, table in zip(artists, tables.values(), strict=True):
             if isinstance(artist, QuadMesh):
-                artist.set_array(np.ma.masked_invalid(table[k]))
+                artist.set_array(np.ma.masked_invalid(table[k].T if turned else table[k]))
             else:
                 artist.set_ydata(table[k])
 

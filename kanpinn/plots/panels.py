@@ -25,6 +25,7 @@ class Cuts:
     """Layout of fields of two or more axes as flat panels.
 
     Attributes:
+        along: The coordinate that panels are cut along; "" where the domain itself is flat.
         horizontal: The coordinate that runs to the right.
         vertical: The coordinate that runs upwards.
         titles: The place of each panel, such as "t = 0.5"; one empty title where the domain itself is flat.
@@ -32,6 +33,7 @@ class Cuts:
         transposed: True if it gives the transpose.
     """
 
+    along: str
     horizontal: str
     vertical: str
     titles: tuple[str, ...]
@@ -55,30 +57,35 @@ def nearest_times(data: SolutionFile, asked: Sequence[float]) -> np.ndarray:
 
 
 def cuts(data: SolutionFile, count: int = 4, asked: Sequence[float] | None = None) -> Cuts:
-    """Cut a domain of two or more axes into flat panels along its slowest, through the middle of any further one.
+    """Cut a domain of two or more axes into flat panels along one, through the middle of any further one.
 
-    Times asked for, where that axis is time, each become the nearest of the output grid; else there are `count`
-    panels.
+    That one is a parameter, else the slowest. Times asked for, then along time, each become the nearest of the output
+    grid; else there are `count` panels.
     """
-    *leading, second, first = data.axes
+    order = [*data.parameters, *(name for name in data.axes if name not in data.parameters)]
+    if asked and len(order) > 2:
+        order = ["t", *(name for name in order if name != "t")]
+    *leading, second, first = order
+    over_time = second == "t"  # space-time diagrams are read with time to the right
+    horizontal, vertical = (second, first) if over_time else (first, second)
     if not leading:
-        over_time = second == "t"  # space-time diagrams are read with time to the right
-        horizontal, vertical = (second, first) if over_time else (first, second)
-        return Cuts(horizontal, vertical, ("",), ((slice(None), slice(None)),), over_time)
+        return Cuts("", horizontal, vertical, ("",), ((slice(None), slice(None)),), over_time)
     along = data.coordinates[leading[0]]
     if asked and leading[0] == "t":
         chosen = nearest_times(data, asked)
     else:
-        chosen = np.linspace(0, len(along) - 1, count if leading[0] == "t" else count + 2)
-        chosen = np.unique(np.round(chosen if leading[0] == "t" else chosen[1:-1]).astype(int))
+        ends = leading[0] in ("t", *data.parameters)
+        chosen = np.linspace(0, len(along) - 1, count if ends else count + 2)
+        chosen = np.unique(np.round(chosen if ends else chosen[1:-1]).astype(int))
     middle = {name: len(data.coordinates[name]) // 2 for name in leading[1:]}
-    titles = tuple(places(data, {leading[0]: i, **middle}) for i in chosen)
-    return Cuts(first, second, titles, tuple((int(i), *middle.values()) for i in chosen), False)
+    held = [{leading[0]: int(i), **middle} for i in chosen]
+    indices = tuple(tuple(one.get(name, slice(None)) for name in data.axes) for one in held)
+    return Cuts(leading[0], horizontal, vertical, tuple(places(data, one) for one in held), indices, over_time)
 
 
 def panel_size(data: SolutionFile, layout: Cuts) -> tuple[float, float, bool]:
     """Width and height of a panel in inches, and whether both of its axes are space with one scale."""
-    if layout.horizontal == "t":
+    if {layout.horizontal, layout.vertical} & {"t", *data.parameters}:
         return 2.7, 2.3, False
     spans = [float(np.ptp(data.coordinates[name])) or 1.0 for name in (layout.horizontal, layout.vertical)]
     ratio = spans[1] / spans[0]

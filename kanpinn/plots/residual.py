@@ -90,9 +90,9 @@ def _dots(axes: Axes, data: SolutionFile, layout: Cuts, k: int, norm: Normalize,
     columns = data.points["interior"]
     near = np.ones(len(columns["residual"]), bool)
     if len(layout.titles) > 1:
-        name = data.axes[0]
-        places = data.coordinates[name][[index[0] for index in layout.indices]]
-        near = np.abs(columns[name][:, None] - places).argmin(axis=1) == k
+        along = data.axes.index(layout.along)
+        places = data.coordinates[layout.along][[index[along] for index in layout.indices]]
+        near = np.abs(columns[layout.along][:, None] - places).argmin(axis=1) == k
     size = np.abs(columns["residual"])
     order = np.flatnonzero(near)[np.argsort(size[near], kind="stable")]
     axes.set_facecolor("0.86")

@@ -31,3 +31,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// A slider shows one picture of several; without a script it is the middle one.
+for (const figure of document.querySelectorAll("figure.slider")) {
+  const pictures = [...figure.querySelectorAll("img")];
+  const output = figure.querySelector("output");
+  figure.querySelector("input").addEventListener("input", (event) => {
+    pictures.forEach((picture, k) => { picture.hidden = k !== Number(event.target.value); });
+    output.textContent = pictures[Number(event.target.value)].dataset.place;
+  });
+}

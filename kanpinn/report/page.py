@@ -24,6 +24,19 @@ _FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
+class Slider:
+    """Pictures of one figure at several values of a parameter, one of which is shown at a time."""
+
+    name: str
+    places: tuple[tuple[str, Picture], ...]
+
+    @property
+    def middle(self) -> int:
+        """Number of the value shown first."""
+        return len(self.places) // 2
+
+
+@dataclass(frozen=True)
 class Picture:
     """A figure inside a page: its PNG as a data URI, its size in CSS pixels, its name in two or three words.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kanpinn.compare.comparison import Run, read_run
 from kanpinn.errors import UserError
-from kanpinn.report.page import Picture, number, paired, picture, seconds
+from kanpinn.report.page import Picture, Slider, number, paired, picture, seconds
 
 STATUS = {
     "converged": ("good", "The tolerance was met, or the gradient was zero but for rounding."),
@@ -30,6 +30,10 @@ _CAPTIONS = {
         "Time slices",
         "The unknown at a few times, the error there, and the relative error of every time slice.",
     ),
+    "parameter": (
+        "Values of the parameter",
+        "The unknown at a few values, the error there, and the relative error at every value.",
+    ),
     "residual": (
         "Residual",
         "Size of the equation's residual, and the last collocation points by the size of the residual there.",
@@ -43,6 +47,8 @@ _CAPTIONS = {
     "activations": ("Activations", "The learned functions on the edges, the largest of each layer, with their knots."),
 }
 _LOG_LINES = 400
+_PLACES = 11
+"""Values of a parameter that its slider shows."""
 _LEVEL = (
     *("level", "grid", "parameters", "entered", "optimizer", "steps", "points", "loss", "relative_l2", "transfer_gap"),
     "wall_time_s",
@@ -55,14 +61,14 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
 
     run = read_run(path)
     file = path if path.is_file() else path / "solution.h5"
-    data = pictures = provenance = None
+    data = pictures = provenance = sliders = None
     config = _text(run.folder / "config.yaml")
     if file.is_file():
         from kanpinn.io.solution import read_solution
 
         data = read_solution(file)
         config = config or data.config
-        pictures, provenance = _pictures(data, dpi), _provenance(file)
+        pictures, provenance, sliders = _pictures(data, dpi), _provenance(file), _sliders(data, min(dpi, 90))
     mood, words = STATUS.get(run.status, ("fair", ""))
     if run.metrics.get("limited_by"):
         words += f" Limited by {run.metrics['limited_by']}."
@@ -76,6 +82,7 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         "words": f"{words} {run.message[:1].upper()}{run.message[1:]}" if run.message else words,
         "tiles": _tiles(run),
         "pictures": pictures or [],
+        "sliders": sliders or [],
         "levels": [{"visit": k, **dict.fromkeys(_LEVEL), **record} for k, record in enumerate(run.levels, start=1)],
         "unknowns": list(run.errors()),
         "conditions": _conditions(data.points) if data is not None else [],
@@ -137,6 +144,26 @@ def _pictures(data: Any, dpi: int) -> list[Picture]:
         alt = f"{title}{of} for the problem {data.problem}. {caption}"
         found.append(picture(figure, f"{title}{of}", caption, alt, dpi))
     return paired(found)
+
+
+def _sliders(data: Any, dpi: int) -> list[Slider]:
+    """The solution at several values of each parameter, the others at their middle."""
+    from kanpinn.plots.frames import frames
+
+    found = []
+    for parameter, unknown in ((one, u) for one in data.parameters for u in data.unknowns):
+        if set(data.axes) == set(data.parameters):
+            continue
+        values, places = data.coordinates[parameter], []
+        figure, show = frames(data, unknown, parameter)
+        title = f"Solution{f' of {unknown}' if len(data.unknowns) > 1 else ''} over {parameter}"
+        caption = f"Move {parameter} from {values[0]:.4g} to {values[-1]:.4g}; all scales stay."
+        for k in np.unique(np.round(np.linspace(0, len(values) - 1, _PLACES)).astype(int)):
+            show(int(k))
+            place = f"{values[k]:.4g}"
+            places.append((place, picture(figure, title, caption, f"{title}: {parameter} = {place}.", dpi)))
+        found.append(Slider(parameter, tuple(places)))
+    return found
 
 
 def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:

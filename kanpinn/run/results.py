@@ -190,6 +190,7 @@ def _solution_file(
         model_attributes=model[1],
         slabs=configuration.setup.schedule.slabs,
         slabs_begun=len(solver.slabs),
+        parameters=tuple(problem.parameters),
     )
 
 

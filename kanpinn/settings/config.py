@@ -17,6 +17,7 @@ from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform
 from kanpinn.pde import Data, Problem, Unknown
+from kanpinn.pde.parameter import Parameter, parametric
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
@@ -60,7 +61,8 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
     problem, conditions = _problem(_group(values, "problem"), given.get("problem"))
-    problem = observed(with_unknowns(problem, settings.unknown), settings.data)
+    problem = parametric(with_unknowns(problem, settings.unknown), settings.parameters)
+    problem = observed(problem, settings.data)
     parts = {group: given.get(group) or _component(group, _group(values, group)) for group in COMPONENTS}
     logger = parts.pop("logger")
     parts["schedule"] = _with_optimizers(parts["schedule"], parts["optimizer"], values)
@@ -84,6 +86,8 @@ def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
     for name, given in starts.items():
         if name not in known:
             raise unknown_key(f"unknown.{name}", given, known)
+        if isinstance(getattr(problem, name), Parameter):
+            raise invalid(f"unknown.{name}", given, "nothing: the problem declares it as a parameter")
         values = dict(given) if isinstance(given, Mapping) else {"start": given}
         if name in problem.positive:
             values = {"lower": 0.0, **values}

@@ -55,6 +55,9 @@ class Settings(Options):
         {},
         "coefficients to be found, with their starting values: {nu: 0.02} or {nu: {start: 0.02, lower: 0, upper: 1}}",
     )
+    parameters: dict[str, list[float]] = option(
+        {}, "coefficients that become coordinates over an interval, one network for all their values: {k: [1, 4]}"
+    )
     data: str | list[str] | None = option(
         None, "files of measured data: CSV or HDF5, columns named as coordinates and unknowns, perhaps sigma_<unknown>"
     )

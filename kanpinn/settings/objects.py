@@ -14,10 +14,11 @@ from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Nested
 from kanpinn.optimizers import LevenbergMarquardt, Optimizer
 from kanpinn.options import conform, type_hints
+from kanpinn.pde.parameter import parametric
 from kanpinn.pde.problem import Problem
 from kanpinn.samplers import Adaptive, Sampler
 from kanpinn.settings.configuration import Configuration, Settings
-from kanpinn.settings.registry import described, described_problem, described_unknowns, plain
+from kanpinn.settings.registry import described, described_parameters, described_problem, described_unknowns, plain
 from kanpinn.solver.setup import Setup
 
 GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
@@ -59,9 +60,10 @@ def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Conf
         return _composed(problem, conditions, texts, given)
     parts = {group: given.get(group) or default() for group, (_, default) in GROUPS.items()}
     settings = Settings(seed=0)
-    values = {**plain(settings), "unknown": described_unknowns(problem), **_described(problem, conditions, parts)}
+    known = {"unknown": described_unknowns(problem), "parameters": described_parameters(problem)}
+    values = {**plain(settings), **known, **_described(problem, conditions, parts)}
     logger = parts.pop("logger")
-    return Configuration(settings, Setup(problem, **parts, conditions=conditions), logger, values)
+    return Configuration(settings, Setup(parametric(problem, {}), **parts, conditions=conditions), logger, values)
 
 
 def _composed(problem: Problem, conditions: Any, texts: list[str], given: dict[str, Any]) -> Configuration:
@@ -74,6 +76,7 @@ def _composed(problem: Problem, conditions: Any, texts: list[str], given: dict[s
     config, _ = compose(["~problem", "hydra.run.dir=.", *texts])
     values: Any = OmegaConf.to_container(config, resolve=True)
     values["unknown"] = {**described_unknowns(problem), **values["unknown"]}
+    values["parameters"] = {**described_parameters(problem), **values["parameters"]}
     return validate({**values, **_described(problem, conditions, given)}, {**given, "problem": problem})
 
 

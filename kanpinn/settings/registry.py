@@ -12,6 +12,7 @@ from kanpinn.least_squares.weighting import WEIGHTINGS
 from kanpinn.loggers import LOGGERS
 from kanpinn.multilevel import SCHEDULES
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
+from kanpinn.pde.parameter import intervals_of
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import SAMPLERS
@@ -65,6 +66,11 @@ def described_unknowns(problem: Problem) -> dict[str, Any]:
     """Return the key `unknown` of a config for the coefficients of a problem that are to be found."""
     found = free_coefficients(problem)
     return {name: {"start": float(one), "lower": one.lower, "upper": one.upper} for name, one in found.items()}
+
+
+def described_parameters(problem: Problem) -> dict[str, list[float]]:
+    """Return the key `parameters` of a config for the coefficients that a problem declares as such."""
+    return {name: list(ends) for name, ends in intervals_of(problem).items()}
 
 
 def plain(value: Any) -> Any:
