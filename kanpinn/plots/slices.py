@@ -30,7 +30,7 @@ from kanpinn.plots.style import (
 
 
 def relative_l2_slices(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Relative L2 error of each slice along the first axis, `[n]`; NaN where the reference is 0 or a value not finite."""
+    """Relative error of each slice along the first axis `[n]`; NaN where the reference is 0 or a value not finite."""
     errors = np.array([relative_l2(a, b) for a, b in zip(values, reference, strict=True)])
     return np.where(np.isfinite(errors), errors, np.nan)
 
