@@ -66,8 +66,12 @@ class Quadrature:
         return self._known[named, nodes]
 
     def _made(self, over: tuple[str, ...] | Region | None, nodes: int) -> Rule:
-        domain = self.problem.domain
+        domain, parameters = self.problem.domain, self.problem.parameters
+        if over is None and parameters:
+            over = tuple(one for one in domain.names if one not in parameters)
         if isinstance(over, tuple) and not set(over) <= set(domain.names):
+            if parameters:
+                raise UserError(f"p.integral: over={', '.join(over)}: none over a boundary with parameters=…")
             return self._on_pieces(over, nodes)
         region = region_of(self.problem) if over is None else over
         if isinstance(region, tuple):

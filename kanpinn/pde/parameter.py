@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
+from types import new_class
 from typing import Any, Self, final
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_key
 from kanpinn.geometry import Box, Coordinates, Region
-from kanpinn.pde.condition import Condition
 from kanpinn.pde.data import Data
+from kanpinn.pde.integral import Integral
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.unknown import Unknown, posed
 
@@ -145,11 +146,11 @@ def _class(cls: type[Problem]) -> type[Problem]:
     def reference(self: Problem, p: Coordinates) -> Any:
         return _reference(self, p, cls)
 
-    body: dict[str, Any] = {name: at_points(name) for name in _AT_POINTS if _own(cls, name)}
+    body: Any = {name: at_points(name) for name in _AT_POINTS if _own(cls, name)}
     body |= {"__post_init__": post_init, "conditions": conditions}
     body |= {"reference": reference} if _own(cls, "reference") else {}
     body |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (cls,), body)
+    return new_class(cls.__name__, (cls,), {}, lambda names: names.update(body))
 
 
 def _own(cls: type[Problem], name: str) -> bool:
@@ -163,8 +164,8 @@ def _here(problem: Problem, p: Any) -> Problem:
     return posed(problem, single | {name: getattr(p, name) for name in ends})
 
 
-def _over_parameters(problem: Problem, given: Condition | Data, conditions: Callable[[Problem], list[Any]]) -> Any:
-    """Return a condition, or data, for all values of the parameters."""
+def _over_parameters(problem: Problem, given: Any, conditions: Callable[[Problem], list[Any]]) -> Any:
+    """Return a condition, an integral or data for all values of the parameters."""
 
     def same(p: Any) -> Any:
         return next(one for one in conditions(_here(problem, p)) if one.name == given.name)
@@ -172,6 +173,10 @@ def _over_parameters(problem: Problem, given: Condition | Data, conditions: Call
     def residual(p: Any, *more: Any) -> Any:
         return same(p).residual(p, *more)
 
+    if isinstance(given, Integral):
+        over = vars(problem)[_SINGLE].names if given.over is None else given.over
+        value = (lambda p: same(p).value(p)) if callable(given.value) else given.value
+        return replace(given, over=over, integrand=lambda q: same(q).integrand(q), value=value)
     if isinstance(given, Data):
         return given if given.residual is None else replace(given, residual=residual)
     on = tuple(found for support in given.supports for found in _support(support, problem))
@@ -198,7 +203,7 @@ def _reference(problem: Problem, p: Coordinates, cls: type[Problem]) -> Any:
     for k, row in enumerate(rows.tolist()):
         at = which == k
         there = Coordinates(tuple(vars(p)), [column[at] for column in vars(p).values()])
-        result = cls(**{**values, **dict(zip(names, row, strict=True))}).reference(there)
+        result: Any = cls(**{**values, **dict(zip(names, row, strict=True))}).reference(there)
         if result is None:
             return None
         single = not isinstance(result, Mapping)
