@@ -39,6 +39,7 @@ class Solution:
         problem: The PDE problem solved.
         metrics: The content of metrics.json.
         folder: The run folder; None for a solve that has written nothing.
+        residuals: The problem and the network.
         theta: The network's parameters, `[P]`.
     """
 
@@ -56,7 +57,7 @@ class Solution:
         self.theta = theta
         self.metrics = metrics
         self.folder = None if folder is None else folder.absolute()
-        self._residuals, self._data, self._write = residuals, data, write
+        self.residuals, self._data, self._write = residuals, data, write
 
     def __call__(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluate the unknowns.
@@ -96,8 +97,8 @@ class Solution:
     @property
     def end(self) -> float | None:
         """The time up to which the solution is known, where a run was ended before its last time slabs; else None."""
-        count = len(slab_networks(self._residuals.backbone))
-        begun = slabs_begun(self._residuals.backbone, self.theta)
+        count = len(slab_networks(self.residuals.backbone))
+        begun = slabs_begun(self.residuals.backbone, self.theta)
         if begun == count or "t" not in self.problem.domain.names:
             return None
         first, last = self.problem.domain.interval("t")
@@ -236,7 +237,7 @@ class Solution:
             )
         array = within_box(domain, array, lambda n: f"points[{n}]")
         outside = ~self._belongs(torch.from_numpy(array)) if len(array) else np.zeros(0, bool)
-        values = evaluate(self._residuals, self.theta, torch.from_numpy(array), coordinates)
+        values = evaluate(self.residuals, self.theta, torch.from_numpy(array), coordinates)
         if outside.any():
             for column in values.values():
                 column[outside] = math.nan

@@ -29,7 +29,7 @@ class Stopwatch:
         Args:
             seconds: Time at which training shall end; infinite for no such time.
             evaluate: From points `[N, d]` float64 to values `[N]`.
-            reference: An .npz file with `points` `[N, d]` and `values` `[N]`.
+            reference: An .npz file with `points` `[N, d]` and `values` `[N]` or `[N, outputs]`.
         """
         with np.load(reference) as file:
             self._points, self._values = file["points"], file["values"]
@@ -52,11 +52,13 @@ class Stopwatch:
         self._spent, self._started = self.seconds, None
 
     def error(self) -> float:
-        """The relative L2 error of the present state; infinite where a value is not finite."""
-        values = np.asarray(self._evaluate(self._points), dtype=np.float64).ravel()
+        """The relative L2 error of the present state, of the worst unknown; infinite where a value is not finite."""
+        wanted = self._values.reshape(len(self._points), -1)  # a column per unknown; of the others there is none
+        values = np.asarray(self._evaluate(self._points), dtype=np.float64).reshape(len(self._points), -1)
+        values = values[:, : wanted.shape[1]]
         if not np.isfinite(values).all():
             return math.inf
-        return float(np.linalg.norm(values - self._values) / np.linalg.norm(self._values))
+        return float((np.linalg.norm(values - wanted, axis=0) / np.linalg.norm(wanted, axis=0)).max())
 
     def goes_on(self) -> bool:
         """To be asked between steps: measures the error where a mark is due; False once the time is up."""

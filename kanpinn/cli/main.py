@@ -39,6 +39,7 @@ COMMANDS = {
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
     "new": "write a problem file to start from",
+    "symbolic": "look for the solution in closed form",
 }
 """Commands by name, each a module `kanpinn.cli.<name>` with `run(arguments) -> int`; and what they do."""
 

@@ -1,0 +1,74 @@
+"""`kanpinn symbolic RUN`: the solution as a closed form, held against the network, the reference and the equation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kanpinn.cli.main import STORED, Parser, number
+from kanpinn.errors import EXIT_DONE, UserError, say
+
+
+def run(argv: Sequence[str]) -> int:
+    """Search and write formula.json and formula.md; raises UserError if the run or a formula is not what is needed."""
+    parser = Parser(
+        prog="kanpinn symbolic",
+        description="Look for the solution in closed form: products, sums, combinations of coordinates, functions "
+        "of one variable with their constants. The result is put into the equations.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--try",
+        dest="hypotheses",
+        action="append",
+        default=[],
+        metavar="FORMULA",
+        help='a formula to test instead, its free names constants to be found: "u = a*sin(pi*x)*exp(-b*t)"',
+    )
+    parser.add_argument(
+        "--form",
+        action="append",
+        default=[],
+        metavar="FORMULA",
+        help='a further function of x to look for: "x*exp(-x)"',
+    )
+    parser.add_argument(
+        "--tolerance", type=number, help="relative size of a difference that is none (default: the run's own error)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
+    parser.add_argument("--stored", **STORED)
+    arguments = parser.parse_args(argv)
+    if arguments.tolerance is not None and not arguments.tolerance > 0:
+        raise UserError(f"--tolerance={arguments.tolerance:g}: expected a number above 0")
+
+    from kanpinn.api import load
+    from kanpinn.io.atomic import write_text
+    from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms, tolerance_of
+
+    solution = load(arguments.run, stored=arguments.stored)
+    tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
+    found = closed_forms(solution.residuals, solution.theta, tolerance, arguments.hypotheses, arguments.form, say)
+    target = arguments.output or arguments.run
+    target.mkdir(parents=True, exist_ok=True)
+    write_text(target / "formula.json", json.dumps(as_json(found), indent=1, ensure_ascii=False))
+    write_text(target / "formula.md", as_markdown(found, f"{solution.metrics['problem']}: closed form"))
+    for name, entry in as_json(found).items():
+        if entry["sympy"] is None:
+            print(f"{name}: no closed form within {3 * found.tolerance:.1e} of the network; {_way(entry)}")
+            continue
+        print(f"{name} = {entry['sympy']}")
+        errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
+        print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
+    for rest in found.rest:
+        label = rest.term if not rest.equation else f"{rest.term}, {rest.equation}"
+        simplified = "" if rest.formula is None else f"; simplified: {str(rest.formula)[:100]}"
+        print(f"  {label}: largest residual {rest.largest:.1e}{simplified}")
+    print(target / "formula.md")
+    return EXIT_DONE
+
+
+def _way(entry: dict[str, object]) -> str:
+    properties = entry["properties"]
+    assert isinstance(properties, list)
+    return "found on the way: " + "; ".join(properties) if properties else "no structure was found either"

@@ -1,0 +1,277 @@
+"""Constants of a closed form: refined together, in the whole expression, then replaced by exact numbers where they fit.
+
+A constant is held against p/q times 1, π, π², 1/π, √2, √3 and e with small p and q. The simplest such number within a
+few of its standard deviations (from JᵀJ and what is left) takes its place, if with all others refined again the whole
+expression misses no more than before. Judging each constant in the whole is what choosing edge by edge cannot do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any, final
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from kanpinn.errors import needed
+from kanpinn.symbolic.library import Array
+
+DEVIATIONS = 6.0
+"""Standard deviations of a constant within which exact numbers are tried."""
+
+MISSED = 30.0
+"""The same as a multiple of what is left: that is not as random as the deviations take it."""
+
+WIDEST = 1e-3
+"""Largest relative change of a constant to an exact number."""
+
+WORSE = 3.0
+"""Factor by which an exact number may raise what is left, above the tolerance only."""
+
+TRIED = 4
+"""Exact numbers that are tried for a constant."""
+
+
+@final
+@dataclass(frozen=True)
+class Fit:
+    """A closed form with constants refined.
+
+    Attributes:
+        expression: SymPy's expression.
+        residual: Root mean square of what it misses, relative to the values'.
+        free: Constants that are no exact numbers, with their standard deviations.
+    """
+
+    expression: Any
+    residual: float
+    free: dict[str, tuple[float, float]]
+
+
+def refined(
+    expression: Any, names: tuple[str, ...], points: Array, values: Array, tolerance: float, *, rounded: bool = True
+) -> Fit | None:
+    """Refine an expression's constants and make exact numbers of those that are.
+
+    Args:
+        expression: SymPy's expression; its floats are the constants.
+        names: Names of the coordinates.
+        points: Points `[N, d]`.
+        values: Values there `[N]`.
+        tolerance: Relative root mean square up to which nothing is missed.
+        rounded: False to leave all constants as they are fitted, and all terms.
+
+    Returns:
+        The fit; None where the expression has no finite values.
+    """
+    sympy = needed("sympy", "a closed form", "formulas")
+    model = _Model(merged(expression, 1e3 * tolerance) if rounded else expression, names, points, values)
+    model, theta, rms = model.solved()
+    if not rms < 1e5:
+        return None
+    if rounded:
+        model, theta, rms = _without_small((model, theta, rms), tolerance)
+    limit = max(WORSE * rms, tolerance)
+    for symbol in _order(model, theta) if rounded else ():
+        for number in _numbers(model, theta, symbol):
+            trial, moved, left = model.with_exact({symbol: number}).solved()
+            if left <= limit:
+                model, theta = trial.with_values(moved), moved
+                break
+    free = {}
+    values_of = dict(zip(model.symbols, theta, strict=True))
+    deviations = model.deviations(theta)
+    out = model.expression
+    for symbol, deviation in zip(model.symbols, deviations, strict=True):
+        free[f"{values_of[symbol]:.12g}"] = (float(values_of[symbol]), float(deviation))
+        out = out.subs(symbol, sympy.Float(float(values_of[symbol])))
+    return Fit(sympy.powsimp(out), _rms(model.residual(theta)), free)
+
+
+def merged(expression: Any, share: float) -> Any:
+    """Give constants that are equal within a relative share one value, and expand, so that like terms meet."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    floats = sorted(expression.atoms(sympy.Float), key=lambda one: abs(float(one)))
+    groups: list[list[Any]] = []
+    for one in floats:
+        if groups and abs(abs(float(one)) - abs(float(groups[-1][-1]))) <= share * abs(float(one)):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    turned = {}
+    for group in groups:
+        middle = float(np.median([abs(float(one)) for one in group]))
+        turned |= {one: sympy.Float(np.sign(float(one)) * middle) for one in group}
+    whole = expression.xreplace(turned)
+    angles = {part: _turned(part, share) for part in whole.atoms(sympy.sin, sympy.cos)}
+    return sympy.expand(whole.xreplace(angles), power_base=False, power_exp=False, func=False, trig=False)
+
+
+def _turned(part: Any, share: float) -> Any:
+    """Write a sine or cosine whose angle begins near a multiple of π/2 with that multiple."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    offset, rest = part.args[0].as_independent(*part.free_symbols, as_Add=True)
+    quarters = round(float(offset) / (np.pi / 2))
+    if abs(float(offset) - quarters * np.pi / 2) > max(share, 1e-6) * max(1.0, abs(float(offset))):
+        return part
+    return part.func(rest + sympy.pi / 2 * quarters)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+class _Model:
+    """An expression with its floats as parameters, held against values.
+
+    Attributes:
+        symbols: The parameters.
+        start: Their values.
+    """
+
+    def __init__(self, expression: Any, names: tuple[str, ...], points: Array, values: Array) -> None:
+        sympy = needed("sympy", "a closed form", "formulas")
+        floats = sorted(expression.atoms(sympy.Float), key=float)
+        known = {one: sympy.Symbol(f"c{k}_", real=True) for k, one in enumerate(floats)}
+        self._data = names, points, values / _rms(values)
+        self._size = _rms(values)
+        self._make(expression.xreplace(known), dict(zip(known.values(), map(float, known), strict=True)))
+
+    def _make(self, expression: Any, start: dict[Any, float]) -> None:
+        sympy = needed("sympy", "a closed form", "formulas")
+        names, points, _ = self._data
+        used = [one for one in start if one in expression.free_symbols]
+        self.expression, self.symbols = expression, used
+        self.start = np.array([start[one] for one in used])
+        given = [*(sympy.Symbol(name, real=True) for name in names), *used]
+        parts = [expression, *(expression.diff(one) for one in used)]
+        made = sympy.lambdify(given, parts, ["numpy", "scipy"], cse=True)
+        self._made: Callable[..., Any] = lambda theta: made(*points.T, *theta)
+
+    def _columns(self, theta: Array) -> list[Array]:
+        count = len(self._data[1])
+        with np.errstate(all="ignore"):
+            return [np.broadcast_to(np.asarray(one, dtype=float), (count,)) for one in self._made(theta)]
+
+    def residual(self, theta: Array) -> Array:
+        """What is missed, relative to the values' rms, `[N]`."""
+        found = self._columns(theta)[0] / self._size - self._data[2]
+        return np.where(np.isfinite(found), found, 1e6)
+
+    def _jacobian(self, theta: Array) -> Array:
+        return np.nan_to_num(np.stack(self._columns(theta)[1:], 1) / self._size, posinf=0, neginf=0)
+
+    def solved(self) -> tuple[_Model, Array, float]:
+        """Return itself, with the best parameters and the rms that is left."""
+        if not self.symbols:
+            return self, self.start, _rms(self.residual(self.start))
+        options: dict[str, Any] = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "max_nfev": 40, "jac": self._jacobian}
+        theta = least_squares(self.residual, self.start, method="trf", x_scale="jac", **options).x
+        return self, theta, _rms(self.residual(theta))
+
+    def with_values(self, theta: Array) -> _Model:
+        """Return the same model with other values to start from."""
+        return self.with_exact({}, dict(zip(self.symbols, theta, strict=True)))
+
+    def with_exact(self, exact: dict[Any, Any], start: dict[Any, float] | None = None) -> _Model:
+        """Return the model with some parameters replaced by exact numbers."""
+        other = object.__new__(_Model)
+        other._data, other._size = self._data, self._size
+        known = start or dict(zip(self.symbols, self.start, strict=True))
+        other._make(self.expression.subs(exact), known)
+        return other
+
+    def effect(self, theta: Array, k: int) -> float:
+        """Relative rms by which the values change with a constant."""
+        return _rms(self._jacobian(theta)[:, k])
+
+    def deviations(self, theta: Array) -> Array:
+        """Standard deviations of the parameters; infinite where nothing determines them."""
+        if not self.symbols:
+            return np.zeros(0)
+        jacobian = self._jacobian(theta)
+        scale = np.linalg.norm(jacobian, axis=0)
+        scale[scale == 0] = 1.0
+        _, s, v = np.linalg.svd(jacobian / scale, full_matrices=False)
+        noise = max(_rms(self.residual(theta)), 1e-15)
+        with np.errstate(divide="ignore"):
+            return noise * np.sqrt(((v / np.maximum(s, 1e-12 * s[0])[:, None]) ** 2).sum(0)) / scale * np.sqrt(3)
+
+    def terms(self, theta: Array) -> list[tuple[float, Any]]:
+        """Relative rms of each term of a sum, and the term."""
+        sympy = needed("sympy", "a closed form", "formulas")
+        names, points, _ = self._data
+        found = []
+        given = [*(sympy.Symbol(name, real=True) for name in names), *self.symbols]
+        for term in sympy.Add.make_args(self.expression):
+            with np.errstate(all="ignore"):
+                values = np.broadcast_to(
+                    sympy.lambdify(given, term, ["numpy", "scipy"])(*points.T, *theta), len(points)
+                )
+            found.append((_rms(values) / self._size, term))
+        return found
+
+    def without(self, term: Any) -> _Model:
+        """Return the model without one of its terms."""
+        other = object.__new__(_Model)
+        other._data, other._size = self._data, self._size
+        other._make(self.expression - term, dict(zip(self.symbols, self.start, strict=True)))
+        return other
+
+
+def _without_small(solved: tuple[_Model, Array, float], tolerance: float) -> tuple[_Model, Array, float]:
+    """Drop terms that the values do not tell from 0, smallest first, as long as nothing more is missed."""
+    model, theta, rms = solved
+    while model.expression.is_Add:
+        model = model.with_values(theta)
+        size, smallest = min(model.terms(theta), key=lambda pair: pair[0])
+        if size > 30 * max(rms, tolerance):
+            break
+        other, moved, left = model.without(smallest).solved()
+        if left > max(WORSE * rms, tolerance):
+            break
+        model, theta, rms = other, moved, left
+    return model.with_values(theta), theta, rms
+
+
+@cache
+def _exact_numbers() -> tuple[tuple[float, int, Any], ...]:
+    """Exact numbers above 0 by size, with their complexities."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    units = ((sympy.Integer(1), 0), (sympy.pi, 1), (sympy.pi**2, 2), (1 / sympy.pi, 3), (sympy.sqrt(2), 4))
+    units = (*units, (sympy.sqrt(3), 4), (sympy.E, 4))
+    ratios = {Fraction(p, q) for q in range(1, 13) for p in range(1, 101)} | {Fraction(1, 10**k) for k in range(5)}
+    ratios |= {Fraction(k, 100) for k in range(1, 100)} | {Fraction(k, 1000) for k in range(1, 20)}
+    found = {}
+    for unit, price in units:
+        for ratio in ratios:
+            number = sympy.Rational(ratio.numerator, ratio.denominator) * unit
+            cost = ratio.numerator + ratio.denominator + 10 * price
+            if number not in found or cost < found[number]:
+                found[number] = cost
+    return tuple(sorted(((float(number), cost, number) for number, cost in found.items()), key=lambda one: one[:2]))
+
+
+def _numbers(model: _Model, theta: Array, symbol: Any) -> Iterable[Any]:
+    """Exact numbers near a parameter, simplest first."""
+    k = model.symbols.index(symbol)
+    value, deviation = float(theta[k]), float(model.deviations(theta)[k])
+    missed, effect = _rms(model.residual(theta)), max(model.effect(theta, k), 1e-300)
+    window = max(DEVIATIONS * deviation, MISSED * missed / effect)
+    window = min(window, WIDEST * (abs(value) or 1.0)) if abs(value) > window else window
+    near = [(0, 0)] if abs(value) <= window else []
+    sign = 1 if value >= 0 else -1
+    table = _exact_numbers()
+    sizes = np.array([one[0] for one in table])
+    first, last = np.searchsorted(sizes, [abs(value) - window, abs(value) + window])
+    near += [(cost, sign * number) for _, cost, number in table[first:last]]
+    return [number for _, number in sorted(near, key=lambda one: one[0])[:TRIED]]
+
+
+def _order(model: _Model, theta: Array) -> list[Any]:
+    """Parameters, the best determined first."""
+    share = model.deviations(theta) / np.maximum(np.abs(theta), 1e-300)
+    return [model.symbols[k] for k in np.argsort(share)]

@@ -1,0 +1,238 @@
+"""Curves: functions of one variable fitted by polynomials and sums of c f(a x + b), simplest first.
+
+Places a and b are scanned, c and d are linear; the best start of every form is refined by Levenberg–Marquardt in all
+constants. Sums are found by pursuit: the form that explains most of what is left is added, then all constants are
+refined together (Mallat and Zhang 1993, Matching pursuits with time-frequency dictionaries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from kanpinn.errors import needed
+from kanpinn.symbolic.library import Array, Form
+
+DEGREE = 6
+"""Highest degree of a polynomial."""
+
+TERMS = 3
+"""Most terms of a sum."""
+
+BEAM = 3
+"""Forms that are followed at each term of a sum, and starts that are refined of each form."""
+
+SMALLEST, LARGEST = 0.05, 150.0
+"""Range of |a|, for x scaled to [−1, 1]: below it every function is a polynomial, above it points are too few."""
+
+SCANNED = 64
+"""About how many points the starts are compared at."""
+
+CANCELLING = 1e3
+"""Largest size of a term, relative to the curve: larger ones cancel each other."""
+
+
+@final
+@dataclass(frozen=True)
+class Curve:
+    """A closed form of one variable.
+
+    Attributes:
+        expression: SymPy's expression of `VARIABLE`, its constants as they were fitted.
+        residual: Root mean square of what it misses, relative to the curve's.
+        complexity: The sum of its terms'.
+    """
+
+    expression: Any
+    residual: float
+    complexity: float
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """Σ c_i f_i(a_i X + b_i) + d in the scaled variable X."""
+
+    forms: tuple[Form, ...]
+    places: Array  # a_1, b_1, a_2, …
+    factors: Array  # c_1, …, d
+    residual: float
+
+
+def fitted(x: Array, y: Array, tolerance: float, forms: Sequence[Form], symbol: Any) -> Curve | None:
+    """Return the simplest closed form within the tolerance, an rms relative to that of y; None if there is none.
+
+    Args:
+        x: Places `[N]`, at least some fifty.
+        y: Values `[N]`.
+        tolerance: Largest relative root mean square of what it may miss.
+        forms: The library.
+        symbol: SymPy's variable.
+    """
+    middle, half = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2
+    scaled, size = (x - middle) / half, float(np.sqrt(np.mean(y**2)))
+    if not size:
+        return Curve(needed("sympy", "a closed form", "formulas").Integer(0), 0.0, 0)
+    found = _polynomial(x, y / size, tolerance, size, symbol)
+    if found is not None and found.complexity <= 2:
+        return found
+    several, single = [found] if found else [], []
+    for form in sorted(forms, key=lambda one: one.complexity):
+        if several and min(one.complexity for one in several) <= form.complexity:
+            break
+        single += _single(form, scaled, y / size)
+        several += [_curve(one, middle, half, size, symbol) for one in single[-1:] if one.residual <= tolerance]
+    if not several:
+        several = _pursuit(single, scaled, y / size, tolerance, forms, (middle, half, size), symbol)
+    return min(several, key=lambda one: (one.complexity, one.residual), default=None)
+
+
+def _polynomial(x: Array, y: Array, tolerance: float, size: float, symbol: Any) -> Curve | None:
+    domain = [float(x.min()), float(x.max())]
+    for degree in range(DEGREE + 1):
+        found = np.polynomial.Chebyshev.fit(x, y, degree, domain=domain)
+        residual = float(np.sqrt(np.mean((found(x) - y) ** 2)))
+        if residual <= tolerance:
+            powers = np.asarray(found.convert(kind=np.polynomial.Polynomial).coef, dtype=float) * size
+            largest = np.abs(powers).max()
+            kept = [(k, float(c)) for k, c in enumerate(powers) if abs(c) > tolerance * largest]
+            return Curve(sum(c * symbol**k for k, c in kept), residual, degree)
+    return None
+
+
+def _starts(form: Form) -> tuple[Array, Array]:
+    """Places a `[K]` and b `[K]` at which a form is tried."""
+    sizes = np.geomspace(SMALLEST * 2, 30.0, 24)
+    if form.shift == "none":
+        a = np.concatenate([sizes, -sizes])
+        return a, np.zeros_like(a)
+    if form.shift == "phase":
+        a = np.concatenate([np.geomspace(0.2, 2, 12), np.arange(2, LARGEST / 2, 0.5)])
+        return a, np.zeros_like(a)
+    a, zero = np.meshgrid(np.concatenate([sizes, -sizes]), np.linspace(-2.1, 2.1, 43))
+    return a.ravel(), (-a * zero).ravel()
+
+
+def _single(form: Form, x: Array, y: Array) -> list[_Sum]:
+    """The best fits of one form alone, refined; none where it does not fit at all."""
+    places = _scanned(form, x, y)
+    found = [_refined((form,), place, x, y) for place in places]
+    return sorted((one for one in found if one is not None), key=lambda one: one.residual)[:1]
+
+
+def _scanned(form: Form, x: Array, y: Array) -> list[Array]:
+    """The best starts (a, b) of a form for values y `[N]`."""
+    a, b = _starts(form)
+    few = slice(None, None, max(1, len(x) // SCANNED))
+    x, y = x[few], y[few]
+    rest = y - y.mean()
+    arguments = a[:, None] * x + b[:, None]
+    with np.errstate(all="ignore"):
+        values = form.value(arguments)
+        values = values - values.mean(1, keepdims=True)
+        gain = (values @ rest) ** 2 / (values**2).sum(1)
+    if form.shift == "phase":  # both the function and its quarter turn, orthogonalised
+        turned = form.value(arguments + np.pi / 2)
+        turned = turned - turned.mean(1, keepdims=True)
+        with np.errstate(all="ignore"):
+            turned = turned - values * ((turned * values).sum(1) / (values**2).sum(1))[:, None]
+            gain = gain + (turned @ rest) ** 2 / (turned**2).sum(1)
+    gain = np.where(np.isfinite(gain), gain, -1.0)
+    best: list[int] = []
+    for k in np.argsort(-gain)[: 40 * BEAM]:
+        near = any(abs(a[k] / a[j] - 1) < 0.2 and abs(b[k] / a[k] - b[j] / a[j]) < 0.25 for j in best)
+        if gain[k] > 0 and not near:
+            best.append(int(k))
+        if len(best) == BEAM:
+            break
+    shifts = [_phase(form, a[k], x, rest) if form.shift == "phase" else b[k] for k in best]
+    return [np.array([a[k], shift]) for k, shift in zip(best, shifts, strict=True)]
+
+
+def _phase(form: Form, a: float, x: Array, y: Array) -> float:
+    """The angle b of the best c f(a x + b) + d, for a sine f."""
+    columns = np.stack([form.value(a * x), form.value(a * x + np.pi / 2), np.ones_like(x)], 1)
+    s, c, _ = np.linalg.lstsq(columns, y, rcond=None)[0]
+    return float(np.arctan2(c, s))
+
+
+def _columns(forms: Sequence[Form], places: Array, x: Array) -> Array:
+    pairs = places.reshape(-1, 2)
+    return np.stack([*(form.value(a * x + b) for form, (a, b) in zip(forms, pairs, strict=True)), np.ones_like(x)], 1)
+
+
+def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array) -> _Sum | None:
+    """Refine all constants of a sum together; None where it leaves its functions' domains or cancels."""
+    columns = _columns(forms, places, x)
+    if not np.isfinite(columns).all():
+        return None
+    factors = np.linalg.lstsq(columns, y, rcond=None)[0]
+    count = len(forms)
+    bound = [k for k, form in enumerate(forms) if form.shift == "none"]
+
+    def residual(constants: Array) -> Array:
+        found = _columns(forms, constants[: 2 * count], x) @ constants[2 * count :] - y
+        return np.where(np.isfinite(found), found, 1e3)
+
+    def jacobian(constants: Array) -> Array:
+        pairs, c = constants[: 2 * count].reshape(-1, 2), constants[2 * count :]
+        parts = []
+        for k, (form, (a, b)) in enumerate(zip(forms, pairs, strict=True)):
+            slope = c[k] * form.slope(a * x + b)
+            parts += [slope * x, np.zeros_like(x) if k in bound else slope]
+        return np.nan_to_num(np.stack([*parts, *_columns(forms, constants[: 2 * count], x).T], 1), posinf=0, neginf=0)
+
+    start = np.concatenate([places, factors])
+    options: dict[str, Any] = {
+        "xtol": 1e-15,
+        "ftol": 1e-15,
+        "gtol": 1e-15,
+        "max_nfev": 60,
+        "x_scale": "jac",
+        "jac": jacobian,
+    }
+    with np.errstate(all="ignore"):
+        found = least_squares(residual, start, method="lm", **options).x
+    a = np.abs(found[: 2 * count : 2])
+    terms = np.abs(found[2 * count : -1]) * np.abs(_columns(forms, found[: 2 * count], x)[:, :-1]).max(0)
+    if not (np.isfinite(found).all() and (a >= SMALLEST).all() and (a <= LARGEST).all() and (terms < CANCELLING).all()):
+        return None
+    return _Sum(forms, found[: 2 * count], found[2 * count :], float(np.sqrt(np.mean(residual(found) ** 2))))
+
+
+def _pursuit(
+    found: list[_Sum],
+    x: Array,
+    y: Array,
+    tolerance: float,
+    forms: Sequence[Form],
+    scaling: tuple[float, float, float],
+    symbol: Any,
+) -> list[Curve]:
+    """Sums of several forms within the tolerance, those of the fewest terms."""
+    for count in range(1, TERMS):
+        ranked = sorted(found, key=lambda one: one.residual)
+        simple = [one for one in ranked[BEAM:] if count == 1 and one.forms[0].complexity <= 2]
+        followed = ranked[:BEAM] + simple
+        found = []
+        for one in followed:
+            rest = y - _columns(one.forms, one.places, x) @ one.factors
+            for form in forms:
+                for place in _scanned(form, x, rest)[:1]:
+                    more = _refined((*one.forms, form), np.concatenate([one.places, place]), x, y)
+                    found += [] if more is None else [more]
+        good = [_curve(one, *scaling, symbol) for one in found if one.residual <= tolerance]
+        if good:
+            return good
+    return []
+
+
+def _curve(one: _Sum, middle: float, half: float, size: float, symbol: Any) -> Curve:
+    """Return a sum as an expression of the unscaled variable."""
+    total: Any = float(one.factors[-1]) * size if abs(one.factors[-1]) > one.residual else 0
+    for form, (a, b), c in zip(one.forms, one.places.reshape(-1, 2), one.factors, strict=False):
+        total += float(c * size) * form.of(float(a / half) * symbol + float(b - a * middle / half))
+    return Curve(total, one.residual, sum(form.complexity for form in one.forms) + (one.factors[-1] != 0) * 0.5)

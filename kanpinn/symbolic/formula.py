@@ -1,0 +1,271 @@
+"""Closed forms of a solution: searched for, or given as a hypothesis, and judged by network, reference and equation."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from kanpinn.errors import UserError, needed, unknown_choice
+from kanpinn.evaluate.grid_evaluation import evaluate, reference_values
+from kanpinn.geometry import Box
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.formulas import Names, formula
+from kanpinn.symbolic.constants import Fit, refined
+from kanpinn.symbolic.library import Array, library
+from kanpinn.symbolic.structure import Field, Finding, Search
+from kanpinn.symbolic.substitution import Rest, rest_of
+
+POINTS = 4000
+"""Points at which constants are refined and errors measured."""
+
+STARTS = 40
+"""Random starts of a hypothesis's constants."""
+
+ROUGHEST = 1e-2
+"""Relative error of a solution above which no structure is looked for in it."""
+
+FINEST = 1e-12
+"""Relative error below which rounding decides."""
+
+
+@final
+@dataclass
+class ClosedForm:
+    """Closed form of one unknown.
+
+    Attributes:
+        unknown: Its name.
+        fit: The expression with its constants; None where nothing fits.
+        error: Relative L2 difference from the network.
+        reference: The same from the reference; None without one.
+        findings: Properties found on the way to it.
+        hypothesis: The text given; "" where it was searched for.
+    """
+
+    unknown: str
+    fit: Fit | None = None
+    error: float | None = None
+    reference: float | None = None
+    findings: list[Finding] = field(default_factory=list)
+    hypothesis: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Formulas:
+    """Closed forms of all unknowns.
+
+    Attributes:
+        forms: By unknown.
+        tolerance: Relative size below which differences were none.
+        rest: What they leave of the equations and conditions; empty unless there is one for every unknown.
+    """
+
+    forms: dict[str, ClosedForm]
+    tolerance: float
+    rest: list[Rest]
+
+
+def closed_forms(
+    residuals: Residuals,
+    theta: torch.Tensor,
+    tolerance: float,
+    hypotheses: Sequence[str] = (),
+    forms: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Formulas:
+    """Search for closed forms of a solution's unknowns.
+
+    Args:
+        residuals: The problem and the network.
+        theta: Its parameters.
+        tolerance: Error of the solution, relative, below which a difference is none.
+        hypotheses: Formulas with unknown constants, such as "u = a*sin(pi*x)*exp(-b*t)", in place of the search.
+        forms: Further functions of x for the library.
+        progress: Called with a line of text now and then.
+
+    Raises:
+        UserError: If the solution is too rough, a formula cannot be read, or a box inside the domain is not found.
+    """
+    if not tolerance <= ROUGHEST:
+        raise UserError(
+            f"the solution's error is {tolerance:.1e}; a closed form needs one below {ROUGHEST:g}: "
+            "solve with more levels or steps first, or give --tolerance"
+        )
+    tolerance = max(tolerance, FINEST)
+    problem = residuals.problem
+    inside = _inner_box(residuals)
+    known = {name: ClosedForm(name) for name in problem.unknowns}
+    given = dict(_hypothesis(text, residuals) for text in hypotheses)
+    search_forms = library(forms)
+    for name, one in known.items():
+        values = _values(residuals, theta, name)
+        whole = Field(values, problem.domain.names, *inside, tolerance)
+        points = _points(residuals)
+        if name in given:
+            one.hypothesis, expression = given[name]
+            one.fit = _tested(expression, whole, points, values(points), tolerance)
+        elif not given:
+            progress(f"{name}: looking for a closed form")
+            search = Search(search_forms)
+            expression = search.find(whole)
+            one.findings = search.findings
+            if expression is not None:
+                one.fit = refined(expression, whole.names, points, values(points), tolerance)
+        _judge(one, residuals, points, values(points))
+    known = {name: one for name, one in known.items() if not given or name in given}
+    rest: list[Rest] = []
+    if len(known) == len(problem.unknowns) and all(one.fit for one in known.values()):
+        rest = rest_of(problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
+    return Formulas(known, tolerance, rest)
+
+
+def _values(residuals: Residuals, theta: torch.Tensor, unknown: str) -> Callable[[Array], Array]:
+    def value(points: Array) -> Array:
+        return evaluate(residuals, theta, torch.from_numpy(np.ascontiguousarray(points)))[unknown]
+
+    return value
+
+
+def _points(residuals: Residuals) -> Array:
+    """Draw points in the domain `[N, d]`."""
+    domain = residuals.problem.domain
+    points = np.random.default_rng(1).uniform(domain.lower, domain.upper, (4 * POINTS, len(domain.names)))
+    return points[domain.contains(points)][:POINTS]
+
+
+def _inner_box(residuals: Residuals) -> tuple[Array, Array]:
+    """Find the lower and upper corner `[d]` of a box within the domain, the largest of some at random."""
+    domain = residuals.problem.domain
+    lower, upper = np.array(domain.lower, dtype=float), np.array(domain.upper, dtype=float)
+    if isinstance(domain, Box):
+        return lower, upper
+    generator, largest, best = np.random.default_rng(2), 0.0, (lower, upper)
+    lattice = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * len(lower), indexing="ij"), -1).reshape(-1, len(lower))
+    for _ in range(2000):
+        ends = np.sort(generator.uniform(lower, upper, (2, len(lower))), 0)
+        volume = float(np.prod(ends[1] - ends[0]))
+        if volume > largest and domain.contains(ends[0] + lattice * (ends[1] - ends[0])).all():
+            largest, best = volume, (ends[0], ends[1])
+    if not largest:
+        raise UserError("no box was found inside the domain; give the form by --try")
+    return best
+
+
+def _hypothesis(text: str, residuals: Residuals) -> tuple[str, tuple[str, Any]]:
+    """Read "u = formula"; its unknown, text and expression, whose constants are symbols ending in "_"."""
+    problem = residuals.problem
+    name, equals, right = text.partition("=")
+    if not equals or not right.strip():
+        raise UserError(f"--try={text!r}: expected an unknown, '=' and a formula, such as \"u = a*sin(pi*x)\"")
+    if name.strip() not in problem.unknowns:
+        raise unknown_choice("--try", name.strip(), problem.unknowns)
+    known = (*problem.domain.names, "pi")
+    try:
+        tree = ast.parse(right.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError):
+        tree = ast.parse("0", mode="eval")  # the formula's own reader says what is wrong
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    free = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(known) - called
+    names = Names(problem.domain.names, (), tuple(sorted(free)))
+    return name.strip(), (text, formula(right.strip(), names, "--try").expression)
+
+
+def _tested(expression: Any, whole: Field, points: Array, values: Array, tolerance: float) -> Fit | None:
+    """Fit a hypothesis's constants from many starts; the best, whether it fits or not."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    coordinates = [sympy.Symbol(name, real=True) for name in whole.names]
+    free = sorted(expression.free_symbols - set(coordinates), key=str)
+    generator, found = np.random.default_rng(3), []
+    for start in range(STARTS if free else 1):
+        sizes = np.exp(generator.uniform(-2.5, 2.5, len(free))) * generator.choice([-1, 1], len(free), p=[0.25, 0.75])
+        sizes = np.ones(len(free)) if start == 0 else sizes
+        # A shade apart, so that equal constants stay two.
+        trial = expression.subs(
+            {one: sympy.Float(float(a)) for one, a in zip(free, sizes * (1 + 1e-3 * np.arange(len(free))), strict=True)}
+        )
+        fit = refined(trial, whole.names, points, values, tolerance, rounded=False)
+        if fit is not None:
+            found.append(fit)
+        if found and found[-1].residual <= 3 * tolerance:
+            break
+    best = min(found, key=lambda one: one.residual, default=None)
+    return None if best is None else refined(best.expression, whole.names, points, values, tolerance) or best
+
+
+def _judge(one: ClosedForm, residuals: Residuals, points: Array, values: Array) -> None:
+    """Measure a form against the network and the reference."""
+    if one.fit is None:
+        return
+    sympy = needed("sympy", "a closed form", "formulas")
+    symbols = [sympy.Symbol(name, real=True) for name in residuals.problem.domain.names]
+    own = np.asarray(sympy.lambdify(symbols, one.fit.expression, ["numpy", "scipy"])(*points.T), dtype=float)
+    own = np.broadcast_to(own, len(points))
+    one.error = float(np.linalg.norm(own - values) / np.linalg.norm(values))
+    reference = reference_values(residuals.problem, torch.from_numpy(points)).get(one.unknown)
+    if reference is not None:
+        one.reference = float(np.linalg.norm(own - reference) / np.linalg.norm(reference))
+
+
+def as_json(found: Formulas) -> dict[str, Any]:
+    """Return plain values for formula.json: by unknown `sympy`, `latex`, `error`, `residual` and how it was found."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    inside = [one for one in found.rest if one.term == "interior"]
+    out: dict[str, Any] = {}
+    for name, one in found.forms.items():
+        expression = None if one.fit is None else one.fit.expression
+        out[name] = {
+            "sympy": None if expression is None else str(expression),
+            "latex": None if expression is None else sympy.latex(expression),
+            "error": one.error,
+            "error_to_reference": one.reference,
+            "residual": max((rest.largest for rest in inside), default=None),
+            "simplified_residual": _simplified(inside),
+            "conditions": {rest.term: rest.largest for rest in found.rest if rest.term != "interior"},
+            "constants": [
+                {"value": value, "std": deviation} for value, deviation in (one.fit.free.values() if one.fit else ())
+            ],
+            "properties": [finding.text for finding in one.findings],
+            "hypothesis": one.hypothesis or None,
+            "tolerance": found.tolerance,
+        }
+    return out
+
+
+def _simplified(inside: Sequence[Rest]) -> dict[str, str] | None:
+    named = {rest.equation or "residual": str(rest.formula) for rest in inside if rest.formula is not None}
+    return named or None
+
+
+def as_markdown(found: Formulas, title: str) -> str:
+    """Return the page formula.md."""
+    lines = [f"# {title}", ""]
+    for name, entry in as_json(found).items():
+        one = found.forms[name]
+        if one.fit is None:
+            lines += [f"**{name}**: no closed form within {3 * found.tolerance:.1e} of the network was found.", ""]
+            lines += [f"- found on the way: {text}" for text in entry["properties"]] + [""]
+            continue
+        lines += [f"$$ {name} = {entry['latex']} $$", "", f"`{name} = {entry['sympy']}`", ""]
+        lines += [f"- difference from the network (relative L2): {one.error:.2e}"]
+        lines += [] if one.reference is None else [f"- difference from the reference: {one.reference:.2e}"]
+        lines += [f"- constant {entry['value']:.12g} ± {entry['std']:.1e}" for entry in entry["constants"]]
+        lines += [f"- {text}" for text in entry["properties"]] + [""]
+    if found.rest:
+        lines += ["| equation | largest residual, relative | simplified by SymPy |", "|---|--:|---|"]
+        for rest in found.rest:
+            label = rest.term if not rest.equation else f"{rest.term}: {rest.equation}"
+            lines += [f"| {label} | {rest.largest:.1e} | {'' if rest.formula is None else f'`{rest.formula}`'} |"]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def tolerance_of(metrics: Mapping[str, Any]) -> float:
+    """Return the error that a solution is said to have: to the reference, else its estimate; infinite without both."""
+    errors = metrics.get("relative_l2") or metrics.get("error_estimate") or {}
+    return max((float(value) for value in errors.values() if value is not None), default=np.inf)

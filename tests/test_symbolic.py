@@ -1,0 +1,182 @@
+"""Closed forms: curves, structure and constants of known functions, and formulas put into equations."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+import kanpinn
+from kanpinn.errors import UserError
+from kanpinn.least_squares.residuals import Scales
+from kanpinn.symbolic.constants import refined
+from kanpinn.symbolic.curves import fitted
+from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms
+from kanpinn.symbolic.library import LIBRARY, library
+from kanpinn.symbolic.structure import Field, Search
+from kanpinn.symbolic.substitution import exact, rest_of
+
+X, Y, T = (sympy.Symbol(name, real=True) for name in "xyt")
+PI = np.pi
+
+
+def noise(points, size):
+    """A smooth disturbance, as a network's error is."""
+    phases = np.random.default_rng(0).standard_normal((points.shape[1], 3))
+    return size * np.sin(5 * points @ phases).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "form"),
+    [("x*(1 - x)", None), ("sin(3*x + 1)", "sin"), ("2*exp(-5*x)", "exp"), ("0.5/cosh(4*x - 2)**2", "cosh")],
+)
+def test_a_curve_is_recognised_through_a_small_error(formula, form):
+    x = np.linspace(0, 1, 200)
+    wanted = sympy.lambdify("x", formula)(x)
+    found = fitted(x, wanted + noise(x[:, None], 1e-9), 1e-7, LIBRARY, X)
+    assert found is not None and found.residual < 1e-8
+    assert form is None or form in str(found.expression)
+    np.testing.assert_allclose(sympy.lambdify(X, found.expression)(x), wanted, atol=1e-7)
+
+
+def test_a_curve_that_nothing_fits_is_refused():
+    x = np.linspace(0, 1, 200)
+    assert fitted(x, np.abs(np.sin(9 * x)) ** 1.5, 1e-7, LIBRARY[:1], X) is None
+
+
+@pytest.mark.parametrize(
+    ("formula", "texts"),
+    [
+        ("sin(pi*x)*exp(-t/2)", ["product of a function of x and one of t"]),
+        ("x**2 + cos(3*t)", ["sum of a function of x and one of t"]),
+        ("tanh(2*x - 3*t)", ["function of x + -1.5 t"]),
+        pytest.param(
+            "1/(x + exp(t))",
+            ["1/g of a function", "sum of a function of x and one of t"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_structure_and_constants_of_known_functions(formula, texts):
+    wanted = sympy.lambdify([X, T], sympy.sympify(formula, {"x": X, "t": T}))
+
+    def value(points):
+        return wanted(*points.T) + noise(points, 1e-9)
+
+    field = Field(value, ("x", "t"), np.array([0.2, 0.0]), np.array([1.0, 1.0]), 1e-7)
+    search = Search(LIBRARY)
+    expression = search.find(field)
+    assert [one.text for one in search.findings][: len(texts)] == texts
+    points = field.points(500, 1)
+    found = refined(expression, field.names, points, value(points), 1e-8)
+    assert found is not None and not found.free  # every constant is exact
+    assert sympy.simplify(found.expression - sympy.sympify(formula, {"x": X, "t": T})) == 0
+
+
+def test_constants_that_are_no_exact_numbers_keep_their_values_with_deviations():
+    points = np.random.default_rng(0).uniform(0, 1, (300, 1))
+    values = 1.2345678 * np.exp(-0.87654321 * points[:, 0]) + noise(points, 1e-9)
+    found = refined(1.2 * sympy.exp(-0.9 * X), ("x",), points, values, 1e-9)
+    assert sorted(v for v, _ in found.free.values()) == pytest.approx([-0.87654321, 1.2345678], abs=1e-7)
+    assert all(0 < deviation < 1e-8 for _, deviation in found.free.values())
+
+
+@pytest.mark.parametrize("value", [0.1, 0.01 / PI, 2.5, PI, -3.0])
+def test_coefficients_become_exact_numbers(value):
+    assert float(exact(value)) == pytest.approx(value, rel=1e-15) and not exact(value).has(sympy.Float)
+
+
+@dataclass(frozen=True)
+class Heat(kanpinn.Problem):
+    rate: float = 0.1
+
+    domain = kanpinn.Box(x=(0, 1), t=(0, 1))
+    derivatives = ("t", "xx")
+
+    def residual(self, p):
+        return p.u_t - self.rate * p.u_xx
+
+    def conditions(self):
+        return [kanpinn.Condition("initial", "t-", lambda p: p.u - torch.sin(PI * p.x))]
+
+
+def test_a_solution_leaves_nothing_of_the_equation_and_another_function_does():
+    right = sympy.sin(sympy.pi * X) * sympy.exp(-(sympy.pi**2) * T / 10)
+    inside, initial = rest_of(Heat(), {"u": right}, Scales())
+    assert inside.formula == 0 and inside.largest < 1e-14 and initial.largest < 1e-14
+    inside, initial = rest_of(Heat(), {"u": right * (1 + X)}, Scales())
+    difference = inside.formula + sympy.pi / 5 * sympy.cos(sympy.pi * X) * sympy.exp(-(sympy.pi**2) * T / 10)
+    assert sympy.simplify(difference) == 0
+    assert inside.largest == pytest.approx(0.2 * PI, rel=0.2) and initial.largest > 0.5
+
+
+@dataclass(frozen=True)
+class Decay(kanpinn.Problem):
+    domain = kanpinn.Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + 2 * p.u
+
+    def conditions(self):
+        return [kanpinn.Condition("start", "t-", lambda p: p.u - 3)]
+
+
+@pytest.fixture(scope="module")
+def decay():
+    """A network of u = 3 exp(-2t) to about 1e-9."""
+    options = ("threads=1", "seed=0", "output.progress=false", "sampler.interior=60", "output.figures=false")
+    return kanpinn.solve(Decay(), kanpinn.Kan(width=[], degree=7, grid=8), "schedule.levels=1", *options)
+
+
+def test_a_solution_is_read_off_its_network(decay):
+    found = closed_forms(decay.residuals, decay.theta, 1e-7)
+    entry = as_json(found)["u"]
+    assert entry["sympy"] == "3*exp(-2*t)" and entry["simplified_residual"] == {"residual": "0"}
+    assert entry["error"] < 1e-8 and entry["conditions"]["start"] < 1e-14
+    assert "3 e^{- 2 t}" in as_markdown(found, "decay")
+
+
+def test_a_hypothesis_is_tested_and_a_wrong_one_told_by_its_numbers(decay):
+    right = as_json(closed_forms(decay.residuals, decay.theta, 1e-7, ["u = a*exp(-b*t)"]))["u"]
+    assert right["sympy"] == "3*exp(-2*t)" and right["hypothesis"] == "u = a*exp(-b*t)"
+    wrong = as_json(closed_forms(decay.residuals, decay.theta, 1e-7, ["u = a + b*t"]))["u"]
+    assert 0.01 < wrong["error"] < 0.5 and wrong["residual"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v = t", "--try=v: unknown. Valid choices: u"),
+        ("u", "expected an unknown, '='"),
+        ("u = a*sin(t", "letter"),
+        ("u = ", "'='"),
+    ],
+)
+def test_a_hypothesis_that_cannot_be_read_is_refused(decay, text, message):
+    with pytest.raises(UserError, match=message):
+        closed_forms(decay.residuals, decay.theta, 1e-7, [text])
+
+
+def test_rough_solutions_are_refused(decay):
+    with pytest.raises(UserError, match="needs one below"):
+        closed_forms(decay.residuals, decay.theta, 0.1)
+
+
+def test_the_library_takes_further_functions_and_refuses_what_is_none():
+    assert library(["x*exp(-x)"])[-1].value(np.array([1.0])) == pytest.approx(np.exp(-1))
+    with pytest.raises(UserError, match="y"):
+        library(["y + 1"])[-1].of(X)
+
+
+def test_the_command_writes_formula_files(decay, tmp_path, capsys):
+    from kanpinn.cli.main import main
+
+    decay.save(tmp_path / "run")
+    assert main(["symbolic", str(tmp_path / "run"), "--tolerance", "1e-7"]) == 0
+    assert "u = 3*exp(-2*t)" in capsys.readouterr().out
+    written = json.loads((tmp_path / "run" / "formula.json").read_text(encoding="utf-8"))
+    assert written["u"]["latex"] == "3 e^{- 2 t}" and (tmp_path / "run" / "formula.md").exists()
+    assert main(["symbolic", str(tmp_path / "run"), "--tolerance", "-1"]) == 2
