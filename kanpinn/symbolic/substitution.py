@@ -15,11 +15,13 @@ from torch import Tensor
 from kanpinn.errors import UserError, needed
 from kanpinn.jets.indices import index_of
 from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import INTERIOR, collocation_points
 from kanpinn.least_squares.residuals import Scales, term_residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
+from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS
 
@@ -60,10 +62,14 @@ def rest_of(problem: Problem, expressions: Mapping[str, Any], scales: Scales) ->
     sample = SAMPLERS["uniform"](interior=POINTS, boundary=POINTS).draw(problem, 0, np.random.default_rng(0))
     points = collocation_points(problem, conditions, sample, Fixed())
     space = JetSpace(problem.domain.names, tuple(problem.derivatives))
-    fields = {name: _jet(expression, space, points.points) for name, expression in expressions.items()}
+
+    def fields(at: Tensor) -> dict[str, Jet]:
+        return {name: _jet(expression, space, at) for name, expression in expressions.items()}
+
+    integrals = Integrals(Quadrature(problem, {}), fields)
     symbolic = _symbolic(problem, expressions)
     found = []
-    for term, equation, value in term_residuals(problem, conditions, points, fields):
+    for term, equation, value in term_residuals(problem, conditions, points, fields(points.points), integrals):
         largest = float(value.abs().max()) / scales.of(term.name, equation)
         found.append(Rest(term.name, equation, largest, symbolic.get(equation) if term.name == INTERIOR else None))
     return found
