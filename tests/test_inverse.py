@@ -169,7 +169,7 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
     found = json.loads((folder / "run" / "metrics.json").read_text())["coefficients"]["alpha"]
     assert found["value"] == pytest.approx(0.3, abs=5e-3)
     assert "alpha = 0." in done.out
-    assert "no reference" in done.out  # heat's own would be that of the starting value
+    assert "no reference that is the same for every alpha" in done.out  # heat's own would be that of the starting value
     (folder / "p.csv").write_text("x,t\n0.5,0.5\n")
     (folder / "data.csv").unlink()  # the network is there without it
     assert kanpinn("evaluate", "run", "--points", "p.csv").code == 0
@@ -181,10 +181,10 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
         (["unknown={beta: 1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.beta=1.*unknown key"),
         (["unknown={alpha: -1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=-1.0: expected lower < start"),
         (["unknown={alpha: fast}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=fast"),
-        ([], {"x": [0.5], "u": [0.1]}, "data data: no column t; columns are x, u"),
-        ([], {"x": [0.5], "t": [0.5], "w": [0.1]}, "column w is no unknown"),
+        ([], {"x": [0.5], "u": [0.1]}, "data=data.csv: no column t; columns are x, u"),
+        ([], {"x": [0.5], "t": [0.5], "w": [0.1]}, "data=data.csv: column w is no unknown"),
         ([], {"x": [0.5], "t": [0.5], "u": [0.1], "sigma_u": [0.0]}, "sigma_u: expected numbers above 0"),
-        ([], {"x": [5.0], "t": [0.5], "u": [0.1]}, "x=5, t=0.5 lies outside the domain"),
+        ([], {"x": [5.0], "t": [0.5], "u": [0.1]}, "data=data.csv: its point x=5, t=0.5 lies outside the domain"),
         (["unknown={alpha: 0.1}", "schedule.slabs=2"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "slabs=2"),
     ],
 )

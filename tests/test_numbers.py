@@ -125,9 +125,9 @@ def test_a_cell_that_is_no_number_is_named_by_line_and_column(cell, points):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("x;t\n1;2\n", ["'x' is missing", "commas between, not ';'"]),
-        ("x\tt\n1\t2\n", ["'x' is missing", "commas between"]),
-        ("1,2\n3,4\n", ["'x' is missing; found 1, 2"]),
+        ("x;t\n1;2\n", ["x;t, are separated by ';'; expected commas"]),
+        ("x\tt\n1\t2\n", ["are separated by '\\t'; expected commas"]),
+        ("1,2\n3,4\n", ["line 1 holds numbers; expected the names of the columns"]),
         ("x,x,t\n1,1,2\n", ["'x' is there twice"]),
         ("X,T\n1,2\n", ["'x' is missing; found X, T"]),
         ("x,t\n1,\n", ["line 2: t=''"]),

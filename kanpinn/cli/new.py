@@ -98,7 +98,9 @@ def run(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     name = arguments.name
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise invalid("NAME", name, "small letters, digits and underscores, a letter first")
+        other = re.sub(r"^[^a-z]+|[^a-z0-9_]", "", re.sub(r"[\s.-]", "_", name.lower()))
+        advice = f", such as {other}" if other else ""
+        raise invalid("NAME", name, f"small letters, digits and underscores, a letter first{advice}")
     if name in problem_names():
         raise UserError(f"NAME={name}: a problem of that name is there already")
     files = {Path("conf") / "problem" / f"{name}.yaml": CONFIG if arguments.python else TEXT}

@@ -105,10 +105,10 @@ def _ends(name: str, interval: tuple[float, float]) -> tuple[float, float]:
         a, b = (float(end) for end in interval)
     except (TypeError, ValueError):
         raise UserError(f"Box({name}={interval!r}): expected two numbers, such as {name}=(0, 1)") from None
-    if not name.isalnum() or name[0].isdigit() or not (math.isfinite(b - a) and a < b):
-        raise UserError(
-            f"Box({name}=({a}, {b})): expected a name of letters and digits and finite ends with lower < upper"
-        )
+    if not name.isalnum() or name[0].isdigit():
+        raise UserError(f"Box({name}=({a:g}, {b:g})): expected a name of letters and digits, a letter first")
+    if not (math.isfinite(b - a) and a < b):
+        raise UserError(f"Box({name}=({a:g}, {b:g})): expected finite ends, the lower one first")
     if b - a < FEWEST_NUMBERS * math.ulp(max(abs(a), abs(b))):
         raise UserError(
             f"Box({name}=({a}, {b})): too narrow so far from 0, its numbers lie {math.ulp(max(abs(a), abs(b))):.2g} "

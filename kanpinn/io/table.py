@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from kanpinn.errors import UserError, printable
+from kanpinn.errors import DECIMAL, UserError, printable, warn
 from kanpinn.options import decimal
 
 LONGEST_LINE = 100_000
@@ -52,6 +52,13 @@ def read_table(file: Path, key: str = "--points") -> Table:
     if len(read) < 2:
         raise UserError(f"{key}={file}: no points in it; expected a header such as x,y and one point per line.")
     header = read[0][1]
+    if marks := [mark for mark in (";", "\t", "|", " ") if mark in header[0]]:
+        raise UserError(
+            f"{key}={file}: the cells of its first line, {printable(header[0])[:80]}, are separated by {marks[0]!r}; "
+            "expected commas between cells, and points in numbers."
+        )
+    if all(DECIMAL.fullmatch(cell) for cell in header):
+        raise UserError(f"{key}={file}: line {read[0][0]} holds numbers; expected the names of the columns there.")
     for line, row in read[1:]:
         if len(row) != len(header):
             raise UserError(f"{key}={file}: line {line} has {len(row)} cells; expected {len(header)}.")
@@ -82,11 +89,9 @@ def coordinates(table: Table, names: Sequence[str], file: Path, key: str = "--po
     for name in names:
         if table.header.count(name) != 1:
             fault = "missing" if name not in table.header else "there twice"
-            marks = [mark for mark in (";", "\t", "|") if mark in table.header[0]]
-            commas = f", with commas between, not {marks[0]!r}" if marks else ""
             raise UserError(
                 f"{key}={file}: column '{name}' is {fault}; found {printable(', '.join(table.header))[:200]}; "
-                f"expected the columns {', '.join(names)}{commas}."
+                f"expected the columns {', '.join(names)}."
             )
     points = np.empty((len(table.rows), len(names)))
     for k, name in enumerate(names):
@@ -101,12 +106,15 @@ def coordinates(table: Table, names: Sequence[str], file: Path, key: str = "--po
     return points
 
 
-def read_columns(file: Path, key: str) -> dict[str, np.ndarray]:
+def read_columns(file: Path, key: str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all columns of a CSV file, or the one-dimensional datasets at the root of an HDF5 file, `[N]` by name.
+
+    Columns of which no cell is a number, such as names of places, are left out, in a line on stderr.
 
     Args:
         file: The file; HDF5 if its name ends on .h5 or .hdf5.
         key: Key it was given under, for messages.
+        needed: Columns that must be numbers.
 
     Raises:
         UserError: If it cannot be read, or a cell is not a finite number.
@@ -122,5 +130,10 @@ def read_columns(file: Path, key: str) -> dict[str, np.ndarray]:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{key}={file}: cannot be read as HDF5 ({str(error)[:80]})") from None
     table = read_table(file, key)
-    values = coordinates(table, table.header, file, key)
-    return {name: values[:, k] for k, name in enumerate(table.header)}
+    texts = [k for k in range(len(table.header)) if all(math.isnan(decimal(row[k])) for row in table.rows)]
+    names = [name for k, name in enumerate(table.header) if k not in texts or name in needed]
+    left = [table.header[k] for k in texts if table.header[k] not in needed]
+    if left:
+        warn(f"{key}={file}: {printable(', '.join(left))[:200]}: no numbers there, left out")
+    values = coordinates(table, names, file, key)
+    return {name: values[:, k] for k, name in enumerate(names)}

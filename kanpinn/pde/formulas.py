@@ -22,6 +22,8 @@ LONGEST = 4000
 MOST_POWER = 64
 """Largest power that a formula may hold."""
 
+_EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
+
 _FUNCTIONS = {**{name: name for name in TORCH}, "abs": "Abs", "min": "Min", "max": "Max"}
 """Functions of numbers by their names in a formula; their names in SymPy."""
 
@@ -51,6 +53,9 @@ _FIELDS = {
     "reference": "reference(u): the formula that the problem's reference has for u",
 }
 """Functions of fields, and how they are written."""
+
+TAKEN = frozenset({"pi", "Piecewise", "Derivative", *_FUNCTIONS, *_FIELDS, *TENSORS})
+"""Names that have a meaning in every formula."""
 
 
 @final
@@ -98,6 +103,11 @@ class Formula:
         found = value(self.expression, p, coefficients, {})
         like = getattr(p, self.coordinate)
         return found.expand_as(like) if isinstance(found, Tensor) else torch.full_like(like, found)
+
+
+def is_equation(text: str) -> bool:
+    """Return whether a text has an "=" that stands between two sides."""
+    return bool(_EQUALS.search(text))
 
 
 def formula(text: str, names: Names, where: str) -> Formula:
@@ -156,7 +166,7 @@ class _Reader:
 
     def equation(self) -> Any:
         """Read both sides; the left one less the right one."""
-        found = [match.start() for match in re.finditer(r"(?<![<>=!])=(?!=)", self.text)]
+        found = [match.start() for match in _EQUALS.finditer(self.text)]
         self.side = self.text
         if len(found) > 1:
             raise self.error("a second '='; an equation has one", found[1])
@@ -172,11 +182,23 @@ class _Reader:
         try:
             tree = ast.parse(self.side.rstrip(), mode="eval")
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            raise self.error("is no formula here", max((getattr(error, "offset", 1) or 1) - 1, 0)) from None
+            raise self._unread(error) from None
         try:
             return self.read(tree.body)
         except RecursionError:
             raise self.error("is nested too deep", 0) from None
+
+    def _unread(self, error: Exception) -> UserError:
+        """Return the error of a side that is none of Python's expressions."""
+        told, place = str(getattr(error, "msg", "")), getattr(error, "offset", None)
+        end = self.side.rstrip()
+        if "was never closed" in told:
+            return self.error("this bracket is not closed", max(place or 1, 1) - 1)
+        if "unmatched" in told or "does not match" in told:
+            return self.error("this bracket closes none", max(place or 1, 1) - 1)
+        if "forgot a comma" in told or "decimal literal" in told or re.search(r"[\w)]\s+[\w(]", end):
+            return self.error("is no formula here; is an operation missing, such as *?", max(place or 1, 1) - 1)
+        return self.error("is no formula here", len(end) if not place else max(place - 1, 0))
 
     def read(self, node: ast.AST) -> Any:
         """Turn a part of the tree into SymPy's expression, a tuple of them, or a comparison."""
@@ -197,7 +219,8 @@ class _Reader:
             return tuple(self.scalar(item) for item in node.elts)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             return self._call(node, node.func.id)
-        raise self.error("is not known in a formula", node)
+        equal = isinstance(node, ast.Compare) and any(isinstance(one, ast.Eq) for one in node.ops)
+        raise self.error(f"is not known in a formula{'; an equation has one =' if equal else ''}", node)
 
     def scalar(self, node: ast.AST) -> Any:
         """Read what must be a number at every point."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import math
 import operator
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass, replace
 from typing import Any
@@ -12,10 +15,10 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn import geometry
-from kanpinn.errors import UserError, invalid, nearest, unknown_choice, unknown_key
+from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Box, Coordinates, Points, Region
 from kanpinn.pde.condition import Condition
-from kanpinn.pde.formulas import Formula, Names, formula, number
+from kanpinn.pde.formulas import TAKEN, Formula, Names, formula, is_equation, number
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
@@ -129,12 +132,30 @@ def _depends(given: Any, unknowns: tuple[str, ...], domain: Region) -> dict[str,
 
 
 def _check_meanings(names: Names) -> None:
-    """Refuse a name that stands for two things; raises UserError."""
-    taken = ["pi"]
-    for one in (*names.coordinates, *names.unknowns, *names.coefficients):
-        if one in taken:
-            raise UserError(f"problem: the name {one} has two meanings")
-        taken.append(one)
+    """Refuse a name that is none, or stands for two things; raises UserError."""
+    seen: set[str] = set()
+    kinds = {"coordinate": names.coordinates, "unknown": names.unknowns, "coefficient": names.coefficients}
+    for kind, several in kinds.items():
+        for one in several:
+            head, _, tail = one.partition("_")
+            if not re.fullmatch(r"[^\W\d]\w*", one) or keyword.iskeyword(one):
+                advice = f"; {one}_ would do" if keyword.iskeyword(one) and kind == "coefficient" else ""
+                raise invalid(f"problem: {kind}", one, f"letters and digits, a letter first, no word of Python{advice}")
+            if one in TAKEN and (one, kind) != ("d", "coefficient"):
+                raise invalid(
+                    f"problem: {kind}", one, "another name, as formulas have a function or number of this one"
+                )
+            if one in seen:
+                raise UserError(f"problem: the name {one} has two meanings")
+            if (
+                kind == "coefficient"
+                and tail
+                and (head in names.unknowns or (head, tail in names.coordinates) == ("n", True))
+            ):
+                raise UserError(f"problem: the name {one} has two meanings: a coefficient, and a derivative or normal")
+            if kind == "coefficient" and hasattr(Problem, one):
+                raise invalid(f"problem: {kind}", one, "another name, as every problem has something of this one")
+            seen.add(one)
 
 
 def _reference(given: Mapping[str, Any], names: Names) -> dict[str, Formula]:
@@ -164,7 +185,10 @@ def _formulas(given: Any, names: Names, where: str) -> dict[str, Formula]:
     for key, text in _texts(given).items():
         if not isinstance(text, str | int | float) or isinstance(text, bool):
             raise invalid(f"{where}.{key}".rstrip("."), text, "a formula as text")
-        found[str(key)] = formula(str(text), names, f"{where}.{key}".rstrip("."))
+        key_of = f"{where}.{key}".rstrip(".")
+        found[str(key)] = formula(str(text), names, key_of)
+        if names.unknowns and not is_equation(str(text)):
+            warnings.warn(f"{key_of}={text}: has no '='; it is taken for {text} = 0", KanpinnWarning, stacklevel=2)
     return found
 
 
@@ -276,7 +300,8 @@ def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any]) -> Region
     try:
         return getattr(geometry, node.func.id)(*plain, **named)
     except TypeError as error:
-        raise UserError(f"{where}: {source[:40]}: {str(error).partition('__init__() ')[2] or error}") from None
+        advice = "; write them by name, such as x=[0, 1]" if "positional" in str(error) else ""
+        raise UserError(f"{where}: {source[:40]}: {str(error).partition('__init__() ')[2] or error}{advice}") from None
 
 
 def _plain(node: ast.AST, text: str, coefficients: Mapping[str, Any]) -> Any:

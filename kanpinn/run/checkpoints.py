@@ -256,8 +256,10 @@ def network(
         while networks[k].level < level:
             networks[k] = networks[k].refined()
     backbone = networks[0] if len(networks) == 1 else in_sequence(embedding, tuple(networks))
-    if len(theta) != backbone.size:
-        raise UserError(f"{path}: holds {len(theta)} parameters, but its config describes {backbone.size}")
+    if theta.shape != (backbone.size,):
+        raise UserError(f"{path}: holds {theta.numel()} parameters, but its config describes {backbone.size}")
+    if theta.dtype != setup.dtype:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: its parameters are {theta.dtype}")
     return setup.residuals(backbone), theta
 
 

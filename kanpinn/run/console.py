@@ -168,7 +168,8 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
         relative = "undefined" if metrics["relative_l2"][n] is None else f"{metrics['relative_l2'][n]:.2e}"
         lines.append(f"{n}: relative L2 error {relative}, largest error {_number(metrics['linf'][n])}")
     if not names:
-        lines.append("no reference: errors not measured")
+        found = ", ".join(metrics.get("coefficients", {}))
+        lines.append(f"no reference{f' that is the same for every {found}' if found else ''}: errors not measured")
         meaning = "an estimate of the error" if metrics["error_estimate_trusted"] else "no estimate of the error (?)"
         for n, estimate in (metrics["error_estimate"] or {}).items():
             lines.append(f"{n}: relative L2 change from the last level but one {_number(estimate)}, {meaning}")

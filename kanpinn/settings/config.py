@@ -17,6 +17,7 @@ from kanpinn.multilevel.schedules import Custom
 from kanpinn.optimizers import Optimizer
 from kanpinn.options import build, conform
 from kanpinn.pde import Data, Problem, Unknown
+from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.parameter import Parameter, parametric
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import posed
@@ -107,9 +108,13 @@ def observed(problem: Problem, files: str | list[str] | None) -> Problem:
     """Return a problem with the data of some files; the loss term is called data, several data_1, data_2 and so on."""
     given = [files] if isinstance(files, str) else files or []
     names = ["data"] if len(given) == 1 else [f"data_{k}" for k in range(1, len(given) + 1)]
-    data = tuple(Data(name, read_columns(Path(file), "data")) for name, file in zip(names, given, strict=True))
-    for one in data:
-        one.condition(problem)
+    needed = (*problem.domain.names, *problem.unknowns)
+    data = tuple(Data(name, read_columns(Path(file), "data", needed)) for name, file in zip(names, given, strict=True))
+    for one, file in zip(data, given, strict=True):
+        try:
+            pieces_of(one.condition(problem), problem.domain)
+        except UserError as error:
+            raise UserError(f"data={file}: {str(error).partition(': ')[2]}") from None
     return posed(problem, {"observed": data}) if data else problem
 
 
@@ -198,8 +203,10 @@ def _group(values: Mapping[str, Any], group: str) -> dict[str, Any]:
     value = values.get(group)
     if value is None:
         raise UserError(f"{group}: missing; valid choices: {', '.join(choices(group))}.")
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+    if not isinstance(value, dict):
         raise invalid(group, value, f"one of {', '.join(choices(group))}")
+    if not isinstance(value.get("name"), str):
+        raise invalid(f"{group}.name", value.get("name"), f"one of {', '.join(choices(group))}")
     return value
 
 

@@ -25,6 +25,10 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
         names = [f"{o.key_or_group}/{o.value()}" for o in parsed if o.key_or_group in GROUPS]
         way = next(filter(None, map(circle, names)), "")
         return UserError(f"defaults: config files include one another without end{way and f': {way}'}.")
+    for override in parsed:
+        group = override.key_or_group.partition(".")[0]
+        if override.type == OverrideType.DEL and group in GROUPS:
+            return UserError(f"{override.input_line}: a solve needs it; valid choices: {', '.join(choices(group))}.")
     groups = [override for override in parsed if override.key_or_group in GROUPS]
     try:
         cfg = compose([str(override.input_line) for override in groups])

@@ -16,7 +16,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.errors import KanpinnWarning, UserError, one_line, shown, unknown_key
+from kanpinn.errors import KanpinnWarning, UserError, invalid, one_line, shown, unknown_key
 from kanpinn.settings.discovery import GROUPS, MOST_YAML_BYTES, choices, packaged, problem_file, relative, users
 
 MOST_YAML_NODES = 100_000
@@ -193,6 +193,9 @@ def _check_keys(name: str, group: str, config: DictConfig) -> None:
     chosen, based = plain.get("name"), plain.pop("defaults", None)
     if chosen is None and not based:
         raise UserError(f"{name}: has no line 'name: …'; valid choices: {', '.join(choices(group))}.")
+    named = isinstance(chosen, str) and is_name(chosen) and "/" not in chosen
+    if (chosen is not None and not named) or str(chosen).lower().lstrip("+-.") in ("nan", "inf"):
+        raise UserError(f"{name}: {invalid('name', chosen, f'a name as text, such as {Path(name).stem}')}")
     stock = packaged("conf") / group / f"{chosen}.yaml"
     own = "equations" in plain or (
         group == "problem" and (problem_file(str(chosen)) or stock).parent != packaged("problems")
