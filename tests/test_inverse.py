@@ -19,7 +19,7 @@ from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals, Scales
-from kanpinn.least_squares.uncertainty import coefficient_statistics
+from kanpinn.least_squares.uncertainty import coefficient_statistics, noise_of
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.unknown import free_coefficients
@@ -230,3 +230,46 @@ def test_coefficients_of_a_network_without_any_are_none() -> None:
     kan = Kan(width=[3]).build(Embedding({"t": (0.0, 1.0)}), 1)
     assert with_coefficients(kan, {}) is kan
     assert coefficients_of(kan, kan.initial(np.random.default_rng(0))) == {}
+
+
+def test_the_noise_is_that_of_a_smoother() -> None:
+    """For r = (I − H)ε, H no projection: E‖r‖² = σ² tr (I − H)², by 4000 draws of ε; ν as Satterthwaite has it."""
+    generator = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(60, 9, dtype=torch.float64, generator=generator))
+    u = q[:25]  # the rows of the data
+    draws = 0.3 * torch.randn(25, 4000, dtype=torch.float64, generator=generator)
+    rest = draws - u @ (u.T @ draws)
+    noise = [noise_of(rest[:, k], u, known=False) for k in range(4000)]
+    variance = torch.tensor([value for value, _ in noise]).square() / 0.09
+    freedom = noise[0][1]
+    assert float(variance.mean()) == pytest.approx(1, abs=0.01)
+    assert float(variance.var()) == pytest.approx(2 / freedom, rel=0.1)
+
+
+@dataclass(frozen=True)
+class Blind(Decay):
+    """Data at the start only, where u is 1 whatever k is."""
+
+    def conditions(self):
+        start, _ = super().conditions()
+        return [start, kp.Data("sensors", {"t": [0.0, 0.0, 0.0], "u": [1.0, 1.001, 0.999]})]
+
+
+def test_coefficients_that_data_do_not_see_are_told() -> None:
+    metrics = solved(Blind()).metrics
+    assert metrics["coefficients"]["k"]["determined"] is False
+    assert metrics["coefficients"]["k"]["interval_95"] is None
+    (flag,) = [flag for flag in metrics["warnings"] if flag["kind"] == "coefficients"]
+    assert flag["message"].startswith("the data do not determine k")
+
+
+def test_coefficients_that_undo_each_other_are_refused() -> None:
+    @dataclass(frozen=True)
+    class Twofold(Decay):
+        c: float = kp.Unknown(1.0)
+
+        def residual(self, p):
+            return p.u_t + self.k * self.c * p.u
+
+    with pytest.raises(UserError, match=r"unknown=\{k: …, c: …\}: no data determine k and c"):
+        solved(Twofold())

@@ -2,13 +2,20 @@
 
 At the minimum of ‖r‖² noise ε in the rows d of the data moves the parameters by δθ = −J⁺ε to first order, J⁺ the
 pseudo-inverse of the whole Jacobian, equations and conditions included. With var ε = Σ, cov θ = J⁺_d Σ J⁺_dᵀ (Seber and
-Wild 1989, Nonlinear Regression, sec. 2.1, for rows of which only some are noisy). Where no σ is given it is estimated
-by ‖ε‖² / (n − ν), n data and ν = tr (J J⁺)_dd the number of parameters that they determine.
+Wild 1989, Nonlinear Regression, sec. 2.1, for rows of which only some are noisy). The data's residual is (I − H)ε with
+H = (J J⁺)_dd, which is no projection: where no σ is given it is estimated by ‖r_d‖² / tr (I − H)², known from
+(tr A)² / tr A² degrees of freedom, A = (I − H)² (Satterthwaite 1946, Biometrics Bulletin 2, 110; Hastie, Tibshirani and
+Friedman 2009, Elements of Statistical Learning, sec. 5.5.1, for such smoothers).
+
+A row of J⁺ is what remains of a coefficient's column once the network has done its best to undo the change of the
+coefficient. Where nothing of that is in the rows of the data, they do not tell the coefficient; nor do they where it
+has a part in the null space of J.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,24 +29,31 @@ SMALLEST = 1e-11
 """Singular values of J below this share of the largest are taken for 0."""
 
 UNDETERMINED = 1.0
-"""Relative standard deviation from which data do not determine a coefficient."""
+"""Standard deviation relative to a coefficient from which data do not determine it."""
+
+SINGULAR = 1e-10
+"""Smallest singular value, over the largest, of columns of J for coefficients that are more than one."""
+
+SHARE = 1e-4
+"""Part of a coefficient's row of J⁺, squared, that has to be in the rows of the data; and may be in the null space."""
 
 
 def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dict[str, Any]]:
-    """Return value, standard deviation and 95 % interval of every coefficient found, by name.
+    """Return value, standard deviation, 95 % interval and whether the data determine it, of every coefficient, by name.
 
-    The standard deviation is None without data, or where they leave nothing to tell the noise from.
+    Standard deviation and interval are None without data, where they leave nothing to tell the noise from, and where
+    they do not see the coefficient.
     """
     layer, values = objective.backbone.layers[-1], coefficients_of(objective.backbone, theta)
     if not isinstance(layer, Coefficients):
         return {}
-    spread = _spread(objective, theta, layer)
-    found = {}
+    spread, found = _spread(objective, theta, layer), {}
     for k, (name, value) in enumerate(values.items()):
-        std, freedom = (None, 0.0) if spread is None else (float(spread[0][k]), spread[1])
-        reach = None if std is None else _quantile(freedom) * std
+        std = None if spread is None or spread.std is None or not spread.seen[k] else float(spread.std[k])
+        reach = None if std is None or spread is None else _quantile(spread.freedom) * std
         interval = None if reach is None else [value - reach, value + reach]
-        found[name] = {"value": value, "std": std, "interval_95": interval}
+        determined = spread is not None and bool(spread.seen[k]) and not (std or 0.0) > UNDETERMINED * abs(value)
+        found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined}
     return found
 
 
@@ -50,43 +64,59 @@ def _quantile(freedom: float) -> float:
     return float(norm.ppf(0.975) if math.isinf(freedom) else t.ppf(0.975, max(freedom, 1.0)))
 
 
-def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> tuple[Tensor, float] | None:
-    """Return the standard deviations `[count]`, and the degrees of freedom that the noise is known from."""
-    conditions, scales = objective.residuals.conditions, objective.residuals.scales
+@dataclass(frozen=True)
+class _Spread:
+    """Standard deviations `[count]`, None for unknown noise; its degrees of freedom; the coefficients seen by data."""
+
+    std: Tensor | None
+    freedom: float
+    seen: Tensor
+
+
+def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread | None:
+    """Return how sharply the data tell the coefficients; None without data."""
+    conditions, scales, count = objective.residuals.conditions, objective.residuals.scales, len(layer.names)
     jacobian = objective.linearize(theta).dense().jacobian
     u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
-    own = v[:, -len(layer.names) :].T / s  # (count, kept)
-    variance, start, freedom = torch.zeros(len(layer.names)).to(s), 0, math.inf
-    data = False
+    own = v[:, -count:].T / s  # (count, kept)
+    variance, by_data, start, freedom = torch.zeros(count).to(s), torch.zeros(count).to(s), 0, math.inf
+    data, known = False, True
     for term, equation, value in objective.rows(theta):
         rows = slice(start, start + len(value))
         start = rows.stop
         condition = conditions.get(term.name)
         if condition is None or condition.given is None:
             continue
-        data = True
+        data, part = True, own @ u[rows].T
         factor = term.scale / scales.of(term.name, equation)
-        noise, left = _noise(value * scales.of(term.name, equation), u[rows], f"sigma_{equation}" in condition.given)
-        if noise is None:
-            return None
-        freedom = min(freedom, left)
-        variance += (own @ u[rows].T * (factor * noise)).square().sum(dim=1)
+        noise, left = noise_of(
+            value * scales.of(term.name, equation), u[rows], known=f"sigma_{equation}" in condition.given
+        )
+        known, freedom = known and noise is not None, min(freedom, left)
+        variance += (part * factor * (noise or 0.0)).square().sum(dim=1)
+        by_data += part.square().sum(dim=1)
+    if not data:
+        return None
     slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1].abs()
-    return (variance.sqrt() * slopes, freedom) if data else None
+    seen = (by_data > SHARE * own.square().sum(dim=1)) & (v[:, -count:].square().sum(dim=0) > 1 - SHARE)
+    return _Spread(variance.sqrt() * slopes if known else None, freedom, seen)
 
 
-def _noise(value: Tensor, u: Tensor, known: bool) -> tuple[float | None, float]:
+def noise_of(value: Tensor, u: Tensor, *, known: bool) -> tuple[float | None, float]:
     """Return the noise of data of residuals `[n]`, 1 where σ is given, and the degrees of freedom it is known from."""
     if known:
         return 1.0, math.inf
-    freedom = len(value) - float(u.square().sum())
-    return (math.sqrt(float(value.square().sum()) / freedom), freedom) if freedom > 0.5 else (None, 0.0)
+    rest = 1 - torch.linalg.eigvalsh(u.T @ u).clamp(0, 1)  # eigenvalues of I − H, but for those that are 1
+    once, twice = (len(value) + float((rest**power - 1).sum()) for power in (2, 4))
+    if once <= 0.5:
+        return None, 0.0
+    return math.sqrt(float(value.square().sum()) / once), once**2 / twice
 
 
 def check_coefficients(objective: Objective, theta: Tensor) -> None:
-    """Refuse coefficients that no equation, condition or datum depends on; raises UserError."""
+    """Refuse coefficients that no equation, condition or datum depends on, or only together; raises UserError."""
     layer = objective.backbone.layers[-1]
     if not isinstance(layer, Coefficients):
         return
@@ -94,3 +124,8 @@ def check_coefficients(objective: Objective, theta: Tensor) -> None:
     for name, column in zip(layer.names, columns.T, strict=True):
         if not bool(column.any()):
             raise UserError(f"unknown={{{name}: …}}: no equation and no condition depends on {name}")
+    _, s, v = torch.linalg.svd(columns / columns.norm(dim=0), full_matrices=False)
+    if len(s) < len(layer.names) or s[-1] < SINGULAR * s[0]:
+        names = [name for name, part in zip(layer.names, v[-1].abs(), strict=True) if part > math.sqrt(SINGULAR)]
+        told = ", ".join(f"{name}: …" for name in names)
+        raise UserError(f"unknown={{{told}}}: no data determine {' and '.join(names)}, as one undoes the other")

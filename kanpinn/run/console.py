@@ -188,5 +188,5 @@ def _found(coefficient: Mapping[str, Any]) -> str:
     """A coefficient with its standard deviation and interval."""
     value, std, interval = coefficient["value"], coefficient["std"], coefficient["interval_95"]
     if std is None:
-        return f"{value:.6g}"
+        return f"{value:.6g}" + ("" if coefficient["determined"] else " (not determined)")
     return f"{value:.6g} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g})"

@@ -85,8 +85,10 @@ def results_of(
     fields = solution_fields(residuals, theta, grid)
     errors = grid.errors(fields)
     estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver.slabs)
-    judged = verdict(solver, end, errors[0], estimate, doubts)
+    found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
+    judged = verdict(solver, end, errors[0], estimate, [*doubts, *_undetermined(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
+    metrics |= {"coefficients": found} if found else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
     message = _message(metrics, end, judged.advice, folder)
@@ -94,6 +96,16 @@ def results_of(
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Results(residuals, theta, metrics, data, message)
+
+
+def _undetermined(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:
+    """Flag the coefficients that the data do not determine, where there are data."""
+    conditions = solver.slab.objective.residuals.conditions.values()
+    names = [name for name, one in found.items() if not one["determined"]]
+    if not names or all(condition.given is None for condition in conditions):
+        return []
+    text = f"the data do not determine {', '.join(names)}: other values fit them as well; give data that depend on it"
+    return [Flag("coefficients", text)]
 
 
 def _message(metrics: Mapping[str, Any], end: StageEnd, advice: str, folder: Path | None) -> str:
@@ -135,7 +147,6 @@ def _metrics(
 ) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
     resolved, levels = configuration.resolved, solver.record.levels
-    found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     return {
         "schema_version": SCHEMA_VERSION,
         "status": judged.status,
@@ -149,7 +160,6 @@ def _metrics(
         "linf": errors[1],
         "error_estimate": _known(estimate),
         "error_estimate_trusted": judged.trusted,
-        **({"coefficients": found} if found else {}),
         "warnings": [flag.record() for flag in judged.flags],
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],

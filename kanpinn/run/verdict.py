@@ -61,7 +61,7 @@ class Flag:
     """Something that makes a result doubtful, with advice.
 
     Attributes:
-        kind: conditions, jumps, points, parameters, loss, term, stalled, estimate or reference.
+        kind: conditions, coefficients, jumps, points, parameters, loss, term, stalled, estimate or reference.
         message: One line for people.
         values: The numbers behind it.
     """
