@@ -57,6 +57,10 @@ EXACT = [
     key for key, (name, _) in zip(KEYS, VARIANTS, strict=True) if load_problem_class(name).exact is not Problem.exact
 ]
 
+COMPUTED = ("poisson_holes", "cavity")
+"""Problems whose references are computed by NumPy, which test_references examines."""
+FORMULAS = [key for key in KEYS if key not in COMPUTED]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def own_cache(tmp_path_factory):
@@ -150,7 +154,7 @@ def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> l
     return out
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", FORMULAS)
 def test_reference_has_no_residual(key):
     problem = problem_of(key)
     points = random_points(problem, 400, start=1e-3)
@@ -167,7 +171,7 @@ def test_reference_has_no_residual(key):
         assert residual.abs().max() < tolerance
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", FORMULAS)
 def test_reference_meets_its_conditions(key):
     problem = problem_of(key)
     # At t = 0 exactly the initial values of Allen-Cahn are not yet periodic in u_x.
