@@ -224,6 +224,8 @@ def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsy
     flag = next(flag for flag in solution.metrics["warnings"] if flag["kind"] == kind)
     if kind == "term":
         assert flag["term"] == "initial" and "weighting.terms.initial=1e-10" in flag["message"]
+    if kind == "loss":
+        assert "less weight of 'initial' beside the equations (weighting.terms.initial=0.1)" in flag["message"]
     told = capsys.readouterr().err
     assert [f"kanpinn: warning: {flag['message']}" for flag in solution.metrics["warnings"]] == told.splitlines()
     assert solution.metrics["error_estimate_trusted"] in (None, False)

@@ -226,6 +226,12 @@ def _large(
         yield Flag("term", f"{told}, that of the equations {_percent(inside)}; try {weight}", values)
         return
     advice = advice or "more schedule.steps"
+    held = max((check for check in checks if check.term != INTERIOR), key=lambda check: check.loss, default=None)
+    if held and inside > LARGE:  # they may hold each other: a condition at the end of a thin layer, for one
+        weight = solver.slab.setup.weighting.term(held.term) / 10
+        advice = (
+            f"{advice}, or less weight of '{held.term}' beside the equations (weighting.terms.{held.term}={weight:g})"
+        )
     yield Flag("loss", f"{told}, and makes up {_percent(part)} of the loss; try {advice}", values)
 
 
