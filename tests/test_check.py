@@ -24,8 +24,11 @@ QUICK = [
     "output.figures=false",
     "output.progress=false",
 ]
-# Their references take seconds to compute: `make test-slow` has them.
-SLOW = {"allen_cahn", "kdv"}
+# `make test-slow` has those whose references take seconds to compute, and those that add nothing to the others.
+SLOW = {
+    *("allen_cahn", "kdv", "cahn_hilliard", "gray_scott", "kuramoto_sivashinsky", "schrodinger"),
+    *("burgers_inverse", "fisher", "klein_gordon", "sine_gordon", "van_der_pol"),
+}
 
 
 def solved(folder: Path, *overrides: str) -> Path:

@@ -35,8 +35,10 @@ from kanpinn.settings.discovery import load_problem_class
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "problems").glob("*.py") if path.stem != "__init__")
+FOUND = {"burgers_inverse": {"nu": 0.01 / math.pi}}
+"""Coefficients that inverse problems look for."""
 VARIANTS = [
-    *[(name, {}) for name in NAMES],
+    *[(name, FOUND.get(name, {})) for name in NAMES],
     ("poisson", {"kx": 4.0, "ky": -1.0}),
     ("poisson", {"kx": 0.7, "ky": 1.3}),
     ("helmholtz", {"a1": 0.5, "a2": 2.25, "k": 3.0}),
@@ -56,6 +58,18 @@ KEYS = [f"{name}{values or ''}" for name, values in VARIANTS]
 EXACT = [
     key for key, (name, _) in zip(KEYS, VARIANTS, strict=True) if load_problem_class(name).exact is not Problem.exact
 ]
+TOLERANCES = {
+    # Derivatives amplify the references' errors of 1e-7 to 1e-11; in cahn_hilliard terms are of size 100.
+    "allen_cahn": 1e-6,
+    "kdv": 1e-6,
+    "cahn_hilliard": 1e-3,
+    "gray_scott": 1e-8,
+    "kuramoto_sivashinsky": 1e-6,
+    "lotka_volterra": 1e-8,
+    "schrodinger": 1e-6,
+    "van_der_pol": 1e-6,
+}
+"""Largest residual of those references that are not closed forms."""
 
 COMPUTED = ("poisson_holes", "cavity")
 """Problems whose references are computed by NumPy, which test_references examines."""
@@ -158,13 +172,9 @@ def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> l
 def test_reference_has_no_residual(key):
     problem = problem_of(key)
     points = random_points(problem, 400, start=1e-3)
-    tolerance = 1e-10
+    tolerance = TOLERANCES.get(key.partition("{")[0], 1e-10)
     if key.startswith("allen_cahn"):
-        # Differentiating its polynomials twice amplifies its error of 1e-9; near |x| = 1 the elements are tiny.
         points = points[points[:, 0].abs() < 0.97]
-        tolerance = 1e-6
-    elif key.startswith("kdv"):
-        tolerance = 1e-6  # three derivatives amplify its error of 1e-9 as much
     point = reference_point(problem, points)
     for residual in by_name(problem, problem.residual(point)).values():
         assert residual.shape == (len(points),)
@@ -176,11 +186,13 @@ def test_reference_meets_its_conditions(key):
     problem = problem_of(key)
     # At t = 0 exactly the initial values of Allen-Cahn are not yet periodic in u_x.
     points = random_points(problem, 100, start=1e-3)
-    tolerance = 1e-5 if key.startswith("allen_cahn") else 1e-10
-    for condition in problem.conditions():
+    tolerance = 1e-5 if key.startswith(("allen_cahn", "cahn_hilliard")) else 1e-10
+    start = 1e-8 if key in ("cahn_hilliard", "van_der_pol") else 1e-10
+    given = [one for one in problem.conditions() if isinstance(one, Condition)]  # noise keeps data from being met
+    for condition in given:
         for residual in residual_of(condition, problem, lambda p: reference_point(problem, p), points):
             assert residual.dim() == 1
-            assert residual.abs().max() < (tolerance if condition.periodic else 1e-10)
+            assert residual.abs().max() < (tolerance if condition.periodic else start)
 
 
 def smooth_outputs(problem: Problem, points: Tensor, seed: int) -> dict[str, Jet]:
@@ -218,7 +230,8 @@ def test_exact_form_meets_its_conditions(key):
         return Point(problem.domain.names, points, fields)
 
     points = random_points(problem, 100, start=1e-2)
-    for condition in problem.conditions():
+    given = [one for one in problem.conditions() if isinstance(one, Condition)]
+    for condition in given:
         if condition.inner or condition.symmetry:  # left to the loss, or to the network
             continue
         for residual in residual_of(condition, problem, at, points):
@@ -288,7 +301,8 @@ def test_config_defaults_are_class_defaults(name):
     assert isinstance(config.pop("tuned"), dict)
     # Choices of other groups that suit the problem; the whole defaults are composed in test_config.
     assert all(key.startswith("override /") for entry in config.pop("defaults", []) for key in entry)
-    defaults = {field.name: field.default for field in fields(load_problem_class(name))}
+    found = FOUND.get(name, {})  # has a starting value in the class alone
+    defaults = {field.name: field.default for field in fields(load_problem_class(name)) if field.name not in found}
     assert config == defaults
     assert {key: type(value) for key, value in config.items()} == {key: type(value) for key, value in defaults.items()}
 

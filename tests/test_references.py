@@ -260,14 +260,14 @@ def test_kdv_agrees_with_another_integrator():
     for k_time, t in enumerate(times):
         spectrum = np.exp(linear * t) * found[:, k_time]
         spectrum[1:] *= 2
-        u = kdv(0.022)(torch.from_numpy(x), torch.full((777,), t, dtype=torch.float64))
+        (u,) = kdv(0.022)(torch.from_numpy(x), torch.full((777,), t, dtype=torch.float64))
         assert np.abs(u.numpy() - series(spectrum, x)).max() < 1e-9
 
 
 def test_kdv_steps_are_of_order_four_and_short_enough():
     """Each halving divides the error by 16 or more, so that the default's 16384 steps leave a 16th of that of 8192."""
     x = np.linspace(-1, 1, 777)
-    u = kdv(0.022)(torch.from_numpy(x), torch.ones(777, dtype=torch.float64)).numpy()
+    u = kdv(0.022)(torch.from_numpy(x), torch.ones(777, dtype=torch.float64))[0].numpy()
     coarse, fine = (np.abs(series(fourier_steps(0.022, 128, n)[-1], x) - u).max() for n in (4096, 8192))
     assert 15 < coarse / fine < 22
     assert fine / 15 < 1e-9
@@ -278,13 +278,13 @@ def test_kdv_starts_at_the_initial_condition_and_keeps_its_integrals():
     x = torch.arange(512, dtype=torch.float64).mul(2 / 512).sub(1).requires_grad_()
     kept = []
     for t in (0.0, 0.4, 0.9, 1.0):
-        u = kdv(0.022)(x, torch.full((512,), t, dtype=torch.float64))
+        (u,) = kdv(0.022)(x, torch.full((512,), t, dtype=torch.float64))
         (slope,) = torch.autograd.grad(u.sum(), x)
         kept.append([u.mean().item(), u.square().mean().item(), (u**3 / 3 - 0.022**2 * slope**2).mean().item()])
         if t == 0:
             assert (u - torch.cos(math.pi * x)).abs().max() < 1e-14
     assert np.abs(np.array(kept) - kept[0]).max() < 1e-9
-    ends = kdv(0.022)(torch.tensor([-1.0, 1.0]).double(), torch.tensor([0.8, 0.8]).double())
+    ends = kdv(0.022)(torch.tensor([-1.0, 1.0]).double(), torch.tensor([0.8, 0.8]).double())[0]
     assert ends[0].item() == pytest.approx(ends[1].item(), abs=1e-12)
 
 

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 import kanpinn.settings.resolving  # noqa: F401  (registers its resolver)
 from kanpinn.errors import UserError, invalid, shown
 from kanpinn.settings.config_limits import check_hydra, check_interpolations, check_overrides
-from kanpinn.settings.discovery import users
+from kanpinn.settings.discovery import packaged, users
 from kanpinn.settings.launchers import LAUNCHERS, SWEEPER, TARGETS
 from kanpinn.settings.mistakes import explain, wrong_choice
 from kanpinn.settings.user_files import UserFiles, note_ignored
@@ -38,12 +38,16 @@ LONGEST_OVERRIDE = 10_000
 
 
 class UserConfigs(SearchPathPlugin):
-    """Puts the user's own ./conf before the packaged configs, so that a file of the same name wins."""
+    """Puts the user's own ./conf before the packaged configs, so that a file of the same name wins.
+
+    Both are read by one reader, so that a packaged problem as text may be copied as it is.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add the folder, or none to look for names in, if the application is this one."""
         if any(element.path == CONFIG_PATH for element in search_path.get_path()):
-            search_path.prepend("kanpinn-user", f"{UserFiles.scheme()}://{users('conf') or ''}", anchor="main")
+            for name, folder in (("user", users("conf") or ""), ("packaged", packaged("conf"))):
+                search_path.prepend(f"kanpinn-{name}", f"{UserFiles.scheme()}://{folder}", anchor="main")
 
 
 Plugins.instance().register(UserFiles)
