@@ -29,7 +29,7 @@ from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Condition, Point, Problem
-from kanpinn.pde.problem_calls import network_fields
+from kanpinn.pde.network_fields import network_fields
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import reduce
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array, Chart
+from kanpinn.geometry.distance import Distance, Function, both, line, trimmed
 from kanpinn.geometry.region import Piece, Region, axis_normal
 
 FEWEST_NUMBERS = 2**20
@@ -83,6 +85,29 @@ class Box(Region):
     def contains(self, points: Array) -> NDArray[np.bool_]:
         """Tell which of some points `[N, d]` lie between all ends, the ends included; `[N]`."""
         return np.logical_and.reduce((points >= self.lower) & (points <= self.upper), axis=1)
+
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:
+        """Return the distance to a face's plane or, from outside, to the face; none there in four coordinates."""
+        faces = list(self.pieces)
+        if name not in faces or (outside and len(self) > 3):
+            return []
+        column, upper = divmod(faces.index(name), 2)
+        sign = -1 if upper else 1
+        inward = [float(sign * (k == column)) for k in range(len(self))]
+        plane = line(self.upper if upper else self.lower, [-n if outside else n for n in inward])
+        others = [self._between(k) for k in range(len(self)) if k != column]
+        if not outside or not others:
+            return [Distance(plane)]
+
+        def on_face(p: Sequence[Any]) -> Any:
+            return reduce(both, (within(p) for within in others))
+
+        return [trimmed(plane, on_face, max(b - a for a, b in zip(self.lower, self.upper, strict=True)))]
+
+    def _between(self, column: int) -> Function:
+        """Return (x − a)(b − x)/(b − a) for one of its intervals."""
+        a, b = self.lower[column], self.upper[column]
+        return lambda p: (p[column] - a) * (b - p[column]) / (b - a)
 
     def _face(self, column: int, end: str) -> Piece:
         here, there = self.lower[column], self.upper[column]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array, Chart, Part
+from kanpinn.geometry.distance import Distance
 from kanpinn.geometry.region import OPERATIONS, Piece, Region
 
 _STEP = 1e-7
@@ -71,6 +72,16 @@ class Combined(Region):
                     return self._cut(part.piece(name), after)
         return super().piece(name)
 
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:
+        """Return those of the part to which a piece belongs, where they are zero nowhere else in the region.
+
+        So it is within differences and intersections, and outside unions; none elsewhere and for other names.
+        """
+        if outside == (self._kind != "|"):
+            return []
+        left = self._left.distances(name, outside=outside)
+        return left or self._right.distances(name, outside=outside or self._kind == "-")
+
     def _cut(self, piece: Piece, after: Region | None = None) -> Piece:
         """Return the part of a piece that bounds the whole and does not bound the region `after`."""
         given = piece.normal
@@ -115,6 +126,11 @@ class Product(Region):
     def factors(self) -> tuple[Region, Region]:
         """The two regions."""
         return self._left, self._right
+
+    @property
+    def components(self) -> list[Region]:
+        """Those of both."""
+        return [*self._left.components, *self._right.components]
 
     @cached_property
     def chart(self) -> Chart:

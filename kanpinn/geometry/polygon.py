@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
+from kanpinn.geometry.distance import Distance, line, segment
 from kanpinn.geometry.region import Piece, Region
 
 
@@ -72,12 +73,35 @@ class Polygon(Region):
 
     def piece(self, name: str) -> Piece:
         """Return a piece or, by its number as in `polygon.2`, an edge of the boundary; raises UserError."""
+        edge = self._edge(name)
+        return super().piece(name) if edge is None else _path(name, edge, closed=False)
+
+    def _edge(self, name: str) -> Array | None:
+        """Return the ends `[2, 2]` of an edge of the outer boundary; None for another name."""
         head, _, number = name.rpartition(".")
         corners = self._rings[0]
-        if head == self.name and number.isdecimal() and int(number) < len(corners):
-            k = len(corners) - 1 - int(number) if self._turned else int(number)
-            return _path(name, corners[[k, (k + 1) % len(corners)]], closed=False)
-        return super().piece(name)
+        if head != self.name or not number.isdecimal() or int(number) >= len(corners):
+            return None
+        k = len(corners) - 1 - int(number) if self._turned else int(number)
+        return corners[[k, (k + 1) % len(corners)]]
+
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:
+        """Return the functions of the edges of a piece, or of one edge; none for another name.
+
+        Within a convex polygon they are the distances to the edges' lines.
+        """
+        holes = {f"{self.name}.hole{k}": ring for k, ring in enumerate(self._rings[1:])}
+        rings, edge = {self.name: self._rings[0], **holes}, self._edge(name)
+        if (name not in rings and edge is None) or (outside and name in holes):
+            return []
+        edges = np.stack([rings[name], np.roll(rings[name], -1, axis=0)], axis=1) if edge is None else edge[None]
+        size = max(b - a for a, b in zip(self.lower, self.upper, strict=True))
+        steps = edges[:, 1] - edges[:, 0]
+        inward = np.stack([-steps[:, 1], steps[:, 0]], axis=1) / np.hypot(*steps.T)[:, None]
+        depth = ((self._rings[0][:, None] - edges[:, 0]) * inward).sum(axis=2)  # (vertices, edges)
+        if name not in holes and not outside and (depth >= -ROUNDING * size).all():
+            return [Distance(line(e[0].tolist(), n.tolist())) for e, n in zip(edges, inward, strict=True)]
+        return [segment(*((end, start) if outside else (start, end)), size) for start, end in edges]
 
 
 def _ring(vertices: Sequence[Sequence[float]]) -> Array:

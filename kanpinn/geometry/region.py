@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.geometry.chart import Array, Chart, Part
+from kanpinn.geometry.distance import Distance
 from kanpinn.options import decimal
 
 
@@ -132,6 +133,18 @@ class Region(ABC):
 
     def __hash__(self) -> int:
         return hash(repr(self))
+
+    @property
+    def components(self) -> list[Region]:
+        """Regions whose product it is, in the order of their coordinates: itself alone, where it is none."""
+        return [self]
+
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:  # noqa: ARG002
+        """Return the distance functions of the parts of a piece of its boundary; none where there are none.
+
+        They are positive within the region, or outside, and zero there nowhere but on the piece.
+        """
+        return []
 
     def between(self, name: str, lower: float, upper: float) -> Region:  # noqa: ARG002
         """Return the part of it with one coordinate between two values; raises UserError where that is no interval."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
+from kanpinn.geometry.distance import Distance, ellipse, outside_sphere, sphere
 from kanpinn.geometry.region import Piece, Region
 
 _TURN = 2 * math.pi
@@ -82,6 +83,14 @@ class Ellipse(Region):
     def contains(self, points: Array) -> NDArray[np.bool_]:
         """Tell which of some points `[N, 2]` lie within it or, to rounding, on its boundary; `[N]`."""
         return np.square((points - self.center) @ self._axes.T / self.semiaxes).sum(axis=1) <= 1 + ROUNDING
+
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:
+        """Return the function of its boundary; none for another name."""
+        if name != self.name:
+            return []
+        if self.semiaxes[0] == self.semiaxes[1]:
+            return [Distance((outside_sphere if outside else sphere)(self.center, self.semiaxes[0]))]
+        return [Distance(ellipse(self.center, self._axes, self.semiaxes, -1 if outside else 1))]
 
 
 @final
@@ -160,6 +169,11 @@ class Ball(Region):
     def contains(self, points: Array) -> NDArray[np.bool_]:
         """Tell which of some points `[N, 3]` lie within it or, to rounding, on its boundary; `[N]`."""
         return np.square((points - self.center) / self.radius).sum(axis=1) <= 1 + ROUNDING
+
+    def distances(self, name: str, *, outside: bool = False) -> list[Distance]:
+        """Return the function of the sphere; none for another name."""
+        make = outside_sphere if outside else sphere
+        return [Distance(make(self.center, self.radius))] if name == self.name else []
 
 
 def _numbers(

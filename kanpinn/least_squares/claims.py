@@ -12,7 +12,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
-from kanpinn.least_squares.residuals import Residuals, Scales, claimed
+from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.trial import (
     MOST,
     Trial,
@@ -26,6 +26,7 @@ from kanpinn.least_squares.trial import (
 )
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
+from kanpinn.pde.condition import claimed
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask

@@ -11,14 +11,19 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.time_slabs import slab_networks
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, Term
+from kanpinn.least_squares.slab_forms import by_slab, chained
 from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.condition import claimed
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
-from kanpinn.pde.problem_calls import ask, checked, network_fields, problem_name
+from kanpinn.pde.network_fields import network_fields
+from kanpinn.pde.problem_calls import ask, checked, problem_name
+from kanpinn.pde.time_slab import Fields
 from kanpinn.pde.unknown import free_coefficients, posed
 from kanpinn.state import State
 
@@ -106,6 +111,7 @@ class Residuals:
         conditions = list(ask(problem, "conditions", lambda: conditions_of(problem)))
         self.names = tuple(c.name for c in conditions)
         self.quadrature = Quadrature(problem, backbone.cells)
+        self._chain: tuple[Tensor, list[Fields | None]] | None = None
         self._check_names()
         self.conditions: dict[str, Condition] = {
             c.name: c
@@ -130,7 +136,21 @@ class Residuals:
 
     def fields(self, theta: Tensor, points: Tensor, space: JetSpace | None = None) -> dict[str, Jet]:
         """The unknowns at points `[N, d]`, as jets `[C, N]` by name; `space` is the problem's if None."""
-        return self.rebuilt(self.backbone.forward(theta, points, space or self.space), points)
+        space = space or self.space
+        if self.exact and len(slab_networks(self.backbone)) > 1:
+            return self._in_sequence(theta, points, space)
+        return self.rebuilt(self.backbone.forward(theta, points, space), points)
+
+    def _in_sequence(self, theta: Tensor, points: Tensor, space: JetSpace) -> dict[str, Jet]:
+        """The same of networks in sequence, whose forms follow each other."""
+        if self._chain is None or self._chain[0] is not theta:
+
+            def make(problem: Problem, network: Backbone) -> Any:
+                return Residuals(problem, network, exact=True, scales=self.scales).fields
+
+            self._chain = theta, chained(self.problem, self.backbone, theta, make)
+        times = points[:, self.problem.domain.names.index("t")]
+        return by_slab(self._chain[1], times, self.problem.domain.interval("t"), points, space)
 
     def rebuilt(self, raw: Jet, points: Tensor) -> dict[str, Jet]:
         """The unknowns made of the network's outputs `[C, N, outputs]` at points `[N, d]`."""
@@ -177,12 +197,6 @@ class Residuals:
             point = Point(self.problem.domain.names, points.clone(), fields, normals, self.integrals(theta))
             result = ask(self.problem, who, method(posed(self.problem, values)), point)
         return checked(self.problem, who, result, len(points))
-
-
-def claimed(condition: Condition) -> bool:
-    """Tell whether `Problem.exact` claims to meet a condition: not periodic, inner, symmetric ones, data, integrals."""
-    given = condition.given is not None
-    return not (condition.periodic or condition.inner or condition.symmetry or given or condition.joint)
 
 
 def term_residuals(

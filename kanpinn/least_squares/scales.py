@@ -43,8 +43,9 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
+from kanpinn.pde.network_fields import network_fields
 from kanpinn.pde.problem import output_names
-from kanpinn.pde.problem_calls import ask, network_fields
+from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS
 
 POINTS = 200

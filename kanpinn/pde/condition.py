@@ -76,6 +76,12 @@ class Condition:
         return any(isinstance(on, Interface) or (isinstance(on, str) and "=" in on) for on in self.supports)
 
 
+def claimed(condition: Condition) -> bool:
+    """Tell whether `Problem.exact` claims to meet a condition: not periodic, inner, symmetric ones, data, integrals."""
+    given = condition.given is not None
+    return not (condition.periodic or condition.inner or condition.symmetry or given or condition.joint)
+
+
 def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
     """Return a condition's pieces in its order, cut to the domain and to where it holds.
 

@@ -19,8 +19,8 @@ from kanpinn.pde.problem import Problem
 
 START = ("t-",)
 
-Fields = Callable[[Tensor], Mapping[str, Jet]]
-"""The unknowns with the problem's derivatives, as jets `[C, N]` by name, at points `[N, d]`."""
+Fields = Callable[..., Mapping[str, Jet]]
+"""The unknowns as jets `[C, N]` by name, at points `[N, d]`; in the problem's space of derivatives, or a second one."""
 
 
 @final

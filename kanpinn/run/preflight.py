@@ -27,6 +27,8 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.pde import Condition, Integral, Problem
 from kanpinn.pde.data import Data, conditions_of
+from kanpinn.pde.form_builder import possible_form
+from kanpinn.pde.network_fields import offers_exact
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.time_slab import START
@@ -121,8 +123,8 @@ def check_slabs(setup: Setup) -> None:
     """Refuse time slabs where they make no sense.
 
     Raises:
-        UserError: If the problem has no time or no initial condition, the conditions are built in, or the embedding
-            mixes time with other coordinates.
+        UserError: If the problem has no time or no initial condition, an exact form of its own, or the embedding mixes
+            time with other coordinates.
     """
     count, problem = setup.schedule.slabs, setup.problem
     if count == 1:
@@ -143,9 +145,9 @@ def check_slabs(setup: Setup) -> None:
             raise invalid(
                 "schedule.slabs", count, f"1 (condition {condition.name} holds at a time of its own: {condition.on})"
             )
-    if setup.exact:
+    if setup.exact and offers_exact(problem):
         raise UserError(
-            f"schedule.slabs={count}: conditions built in belong to the first time; valid choices: "
+            f"schedule.slabs={count}: the problem's own exact form belongs to the first time; valid choices: "
             "problem.conditions=soft, or schedule.slabs=1"
         )
     if setup.backbone.embedding.kind == "fourier" or "t" in problem.periodic or "t" in problem.symmetry:
@@ -177,7 +179,7 @@ def probe(setup: Setup) -> list[Flag]:
     free = free_coefficients(problem)
     if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
         found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
-    found["exact"] = [f"exact does not meet condition '{name}', which stays a loss term" for name in setup.unmet]
+    found["exact"] = _unmet(setup)
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = objective.collocation.by_term()["interior"]
@@ -186,6 +188,13 @@ def probe(setup: Setup) -> list[Flag]:
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"
     return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
+
+
+def _unmet(setup: Setup) -> list[str]:
+    """Say which conditions stay loss terms where the others are built in; why, where the form is not the problem's."""
+    reasons = {} if not setup.exact or offers_exact(setup.problem) else possible_form(setup.problem).reasons
+    told = {name: f" ({reasons[name]})" if name in reasons else "" for name in setup.unmet}
+    return [f"exact does not meet condition '{name}'{why}, which stays a loss term" for name, why in told.items()]
 
 
 def check_reference(problem: Problem, points: Tensor) -> None:

@@ -244,11 +244,6 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
             raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])
     conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
     conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
-    if conditions == "exact" and cls.exact is Problem.exact:
-        raise UserError(
-            f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
-            "valid choices: soft."
-        )
     return build(cls, coefficients_given, "problem"), conditions
 
 
@@ -266,11 +261,6 @@ def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "
         if key != "tuned" and own.get(key, _ABSENT) != value:
             found = shown(own[key]) if key in own else "none"
             raise UserError(f"problem.{key}={shown(value)}: the problem given has {found}")
-    if conditions == "exact" and type(problem).exact is Problem.exact:
-        raise UserError(
-            f"problem.conditions=exact: {values['name']} offers no form that meets its conditions exactly; "
-            "valid choices: soft."
-        )
     return conditions
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.time_slabs import joined
 from kanpinn.errors import UserError
-from kanpinn.jets.jet import Jet
+from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.diagnosis import is_minimum
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.multilevel import Stage
@@ -232,8 +232,8 @@ def best_of(trials: Sequence[StageEnd]) -> StageEnd:
 def frozen_fields(residuals: Residuals, theta: Tensor) -> Fields:
     """Return the unknowns of a network at fixed theta `[P]`, as a function of points."""
 
-    def at(points: Tensor) -> Mapping[str, Jet]:
+    def at(points: Tensor, space: JetSpace | None = None) -> Mapping[str, Jet]:
         with torch.no_grad():
-            return residuals.fields(theta, points)
+            return residuals.fields(theta, points, space)
 
     return at
