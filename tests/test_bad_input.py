@@ -203,8 +203,8 @@ def test_a_config_file_that_is_wrong(kanpinn, folder):
     refused(kanpinn("solve", "problem=mine"), ["problem.raet=1", "Did you mean 'problem.rate'"])
     file.write_text("rate: 1\n")
     refused(kanpinn("solve", "problem=mine"), ["problem"])
-    file.write_text("name: mine\nconditions: exact\n")
-    refused(kanpinn("solve", "problem=mine"), ["problem.conditions=exact", "soft"])
+    file.write_text("name: mine\nconditions: exactly\n")
+    refused(kanpinn("solve", "problem=mine"), ["problem.conditions=exactly", "exact, soft"])
 
 
 def test_an_experiment_that_chooses_what_does_not_exist(kanpinn, folder):
