@@ -153,11 +153,13 @@ class Region(ABC):
     def support(self, name: str) -> list[Piece]:
         """Return the pieces of the boundary that a name stands for, or the inner plane.
 
-        "boundary" stands for all pieces, the name of a box for all its faces.
+        "boundary" stands for all pieces, the name of a box for all its faces, "domain" for the region itself.
 
         Raises:
             UserError: As `piece` does.
         """
+        if name == "domain" and name not in self.pieces:
+            return [Piece(name, self.chart)]
         whole = [one for one in self.pieces if name == "boundary" or one.startswith(f"{name}.")]
         return [self.piece(one) for one in whole if name not in self.pieces] or [self.piece(name)]
 

@@ -9,6 +9,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from kanpinn.jets.bessel import BESSEL
+
 
 def sin_derivatives(x: Tensor, order: int) -> list[Tensor]:
     """Sin and its derivatives to `order` at x `[...]`."""
@@ -175,5 +177,6 @@ FUNCTIONS: dict[str, Derivatives] = {
     "atan": atan_derivatives,
     "erf": erf_derivatives,
     "erfc": erfc_derivatives,
+    **BESSEL,
 }
 """Scalar functions with all their derivatives, by the name torch gives them."""

@@ -266,7 +266,7 @@ class Jet:
             return -args[0]
         if name in _CHOICES and not kwargs:
             return _CHOICES[name](*args)
-        known = ", ".join(sorted([*FUNCTIONS, *_CHOICES]))
+        known = ", ".join(sorted(one for one in [*FUNCTIONS, *_CHOICES] if not one.startswith("special_")))
         raise TypeError(f"torch.{name} is not defined for jets; use one of {known}")
 
 

@@ -29,7 +29,7 @@ class Condition:
     Attributes:
         name: The name of its loss term.
         on: Its support: a piece of the boundary such as "x-" or "t-", an inner plane such as "x=0.5", an `Interface`, a
-            region, or a tuple of these.
+            region, "domain" for all of it, or a tuple of these.
         residual: The residual of a `Point`. A periodic condition gets two, on the piece and on the opposite one; a
             condition on inner planes gets those just below and just above, on an interface those just inside and just
             outside its region, apart from each other by rounding only.

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kanpinn.jets.bessel import KINDS, bessel
+
 TORCH = (
     *("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh"),
     *("asin", "acos", "atan", "atan2", "erf", "sign"),
@@ -71,6 +73,7 @@ TENSORS: dict[str, Callable[..., Tensor]] = {
     "Abs": torch.abs,
     "Min": lambda *values: reduce(torch.minimum, torch.broadcast_tensors(*values)),
     "Max": lambda *values: reduce(torch.maximum, torch.broadcast_tensors(*values)),
+    **{f"bessel{kind}": lambda n, x, kind=kind: bessel(kind, int(n), x) for kind in KINDS},
     "Heaviside": lambda x, _: (x > 0).to(x),
 }
 """Functions of tensors by SymPy's names."""

@@ -24,10 +24,11 @@ MOST_POWER = 64
 
 _EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
 
-_FUNCTIONS = {**{name: name for name in TORCH}, "abs": "Abs", "min": "Min", "max": "Max"}
+_BESSEL = ("besselj", "bessely", "besseli", "besselk")
+_FUNCTIONS = {**{name: name for name in (*TORCH, *_BESSEL)}, "abs": "Abs", "min": "Min", "max": "Max"}
 """Functions of numbers by their names in a formula; their names in SymPy."""
 
-_COUNTS = {"atan2": (2, 2), "min": (2, 9), "max": (2, 9)}
+_COUNTS = {"atan2": (2, 2), "min": (2, 9), "max": (2, 9), **dict.fromkeys(_BESSEL, (2, 2))}
 """Fewest and most arguments of a function, where it is not one."""
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -280,6 +281,8 @@ class _Reader:
             fewest, most = _COUNTS.get(name, (1, 1))
             if not fewest <= len(node.args) <= most:
                 raise self.error(f"expected {fewest} argument{'s' if fewest > 1 else ''}", node)
+            if name in _BESSEL and not self.scalar(node.args[0]).is_Integer:
+                raise self.error(f"expected a whole number, as in {name}(0, x)", node.args[0])
             return getattr(self.sympy, _FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
         if name in self.symbols:
             raise self.error(f"is no function; write {name}*(…) for a product, and d({name}, x) for a derivative", node)
