@@ -16,6 +16,7 @@ from scipy.special import ellipe
 import kanpinn
 from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Box, Disk, Ellipse, Mesh, Polygon, Region
+from kanpinn.pde.condition import Condition, pieces_of
 
 STAR = [(r * math.cos(a), r * math.sin(a)) for r, a in ((1 + 0.4 * (k % 2), math.pi * k / 5) for k in range(10))]
 SQUARE_HOLE = [(-0.3, -0.2), (0.3, -0.2), (0.3, 0.2), (-0.3, 0.2)]
@@ -262,3 +263,10 @@ def test_equations_on_regions_are_solved_in_cartesian_coordinates(problem, given
     inside = np.isfinite(data.fields["u"])
     assert 0.4 < inside.mean() < 0.85
     assert (np.isfinite(data.fields["residual"]) == inside).all()
+
+
+def test_the_whole_domain_is_a_support() -> None:
+    region = Disk(name="rim") - Disk([0.2, 0.0], 0.3, name="hole")
+    (piece,) = pieces_of(Condition("smooth", "domain", lambda p: p.u), region)
+    assert piece.chart.measure == region.chart.measure
+    assert piece.normal is None
