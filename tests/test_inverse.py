@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kanpinn.least_squares.uncertainty import coefficient_statistics, noise_of
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.unknown import free_coefficients
+from kanpinn.plots import figures
 from kanpinn.samplers import Uniform
 
 RATE = 1.7
@@ -273,3 +275,27 @@ def test_coefficients_that_undo_each_other_are_refused() -> None:
 
     with pytest.raises(UserError, match=r"unknown=\{k: …, c: …\}: no data determine k and c"):
         solved(Twofold())
+
+
+def test_a_run_holds_its_data(kanpinn, folder: Path) -> None:
+    x, t = np.random.default_rng(0).random((2, 20))
+    table(folder, x=x, t=t, u=np.exp(-0.3 * np.pi**2 * t) * np.sin(np.pi * x))
+    short = ("schedule.levels=1", "schedule.steps=4", "sampler.interior=40", "threads=1", "output.figures=false")
+    given = ("problem=heat", "backbone=kan", "problem.conditions=soft", "unknown={alpha: 0.1}", "output.points=5")
+    done = kanpinn("solve", *given, *short, "data=data.csv", "checkpoint.every_s=0", "hydra.run.dir=run")
+    assert done.code == 0, done.err
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = kp.load("run")
+    measured = whole.data.measured["data"]
+    assert np.allclose(measured["solution_u"], whole(np.stack([x, t], axis=1))["u"], rtol=1e-12)
+    assert (measured["x"].tolist(), list(measured)) == (x.tolist(), ["solution_u", "t", "u", "x"])
+    assert {name for name, build in figures(whole.data, every=False).items() if build()} >= {"data_u"}
+    (folder / "data.csv").unlink()
+    (folder / "run" / "metrics.json").unlink()
+    sorted((folder / "run" / "checkpoints").iterdir())[-1].unlink()
+    assert kp.resume("run").metrics["coefficients"] == whole.metrics["coefficients"]
+    assert "data: data.csv" in (folder / "run" / "config.yaml").read_text()
+    table(folder, x=x, t=t, u=x)
+    with pytest.warns(kp.KanpinnWarning, match="data=data.csv: has changed since"):
+        kp.load("run")

@@ -242,3 +242,12 @@ def test_a_file_that_is_no_module_is_named_rather_than_suggested(folder):
 
 def test_choices_are_those_of_before(folder):
     assert list(choices("weighting")) == ["causal", "fixed", "rba"]
+
+
+def test_a_resumed_run_keeps_the_optimisers_of_its_levels_whatever_the_files_say_now(folder):
+    put(folder, "conf/optimizer/adam.yaml", "name: adam\nlr: 0.25\n")
+    then = validate(compose(["schedule.optimizers=[adam,null]", "schedule.levels=2"])[0])
+    put(folder, "conf/optimizer/adam.yaml", "name: adam\nlr: 0.5\n")
+    assert validate(then.resolved).setup.schedule.optimizers[0].lr == 0.25
+    put(folder, "conf/optimizer/adam.yaml", "name: [")  # nor does it read them
+    assert validate(then.resolved).setup.schedule.optimizers[0].lr == 0.25

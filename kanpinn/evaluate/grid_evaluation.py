@@ -18,6 +18,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.objective import Objective, pointwise
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
+from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.problem import inside
 from kanpinn.pde.problem_calls import ask
 from kanpinn.pde.unknown import free_coefficients, posed
@@ -204,6 +205,21 @@ def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str,
             for name, values in {**columns, "residual": sizes[term].cpu().numpy()}.items():
                 blocks.setdefault(term, {}).setdefault(name, []).append(values)
     return {term: {name: np.concatenate(v) for name, v in columns.items()} for term, columns in blocks.items()}
+
+
+def measured_data(residuals: Residuals, theta: Tensor) -> dict[str, dict[str, np.ndarray]]:
+    """The data of each term with the unknowns computed at their points: columns `[N]` by term."""
+    found, problem = {}, residuals.problem
+    for condition in residuals.conditions.values():
+        if condition.given is None:
+            continue
+        (points,) = (piece.chart.all_points() for piece in pieces_of(condition, problem.domain))
+        columns = {name: points[:, k] for k, name in enumerate(problem.domain.names)}
+        columns |= {name: np.asarray(column, dtype=np.float64) for name, column in condition.given.items()}
+        values = evaluate(residuals, theta, torch.from_numpy(points))
+        known = {f"solution_{name}": values[name] for name in values if name in condition.given}
+        found[condition.name] = {**columns, **known}
+    return found
 
 
 def model_arrays(backbone: Backbone, theta: Tensor) -> dict[str, np.ndarray]:

@@ -116,6 +116,13 @@ SOLUTION = (
     Item("/points/<condition>/point", "a dimension without values", "float", ("point",)),
     Item("/points/<condition>/<coordinate>", "a coordinate of the points", "float", ("point",), _LABEL),
     Item("/points/<condition>/residual", "size of the residual there", "float", ("point",), _LABEL),
+    Item("/data", "the measured data, where there are any"),
+    Item("/data/<term>", "those of a term: its columns as given"),
+    Item("/data/<term>/point", "a dimension without values", "float", ("point",)),
+    Item("/data/<term>/solution_<unknown>", "an unknown as computed there", "float", ("point",), _LABEL),
+    Item(
+        "/data/<term>/<column>", "a coordinate, a measured value or its standard deviation", "float", ("point",), _LABEL
+    ),
     Item("/metrics", "metrics.json, whole and value by value", attributes={"json": "json"}, required=True),
     Item("/model", "what rebuilds the network", attributes={"json": "json"}, required=True),
     Item("/model/<array…>", "knots and coefficients, by layer; of periodic splines those of one period", "number"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ class SolutionFile:
         spectra: Power of the error by wave number at the end of each of these visits: `<unknown>_<coordinate>`
             `[n_visits, K]`, NaN where it is not known, and `wave_number_<coordinate>` `[K]`.
         points: Per condition, and "interior": columns `[N]` of coordinates and residuals.
+        measured: Per data term, columns `[N]`: coordinates, values and deviations as given, `solution_<unknown>`.
         metrics: The content of metrics.json.
         model: Knots and coefficients by slash paths, such as "layer_0/coefficients".
         model_attributes: Other facts of the model; plain values.
@@ -80,6 +81,7 @@ class SolutionFile:
     levels: list[dict[str, Any]] = field(default_factory=list)
     spectra: dict[str, np.ndarray] = field(default_factory=dict)
     points: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    measured: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     model: dict[str, np.ndarray] = field(default_factory=dict)
     model_attributes: dict[str, Any] = field(default_factory=dict)
@@ -170,6 +172,9 @@ def write_solution(path: str | os.PathLike[str], data: SolutionFile) -> None:
             labels = {name: data.label(name) for name in columns}
             labels["residual"] = (f"size of the residual of '{condition}'", "1")
             _write_table(points.create_group(condition), columns, "point", labels)
+        for term, columns in data.measured.items():
+            labels = {name: data.label(name.removeprefix("solution_")) for name in columns}
+            _write_table(file.require_group("data").create_group(term), columns, "point", labels)
         metrics = file.create_group("metrics")
         write_record(metrics, data.metrics)
         for k, flag in enumerate(data.metrics.get("warnings") or []):
@@ -280,6 +285,7 @@ def solution_of(file: h5py.File) -> SolutionFile:
         levels=read_record(group_of(file, "levels")),
         spectra=_read_table(group_of(file, "spectrum")) if "spectrum" in file else {},
         points={name: _read_table(group_of(points, name)) for name in map(str, points)},
+        measured={name: _read_table(item) for name, item in _tables(file, "data")},
         metrics=read_record(group_of(file, "metrics")),
         model=model,
         model_attributes=read_record(group_of(file, "model")),
@@ -288,12 +294,21 @@ def solution_of(file: h5py.File) -> SolutionFile:
     return data
 
 
+def _tables(file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield the groups of a group that a file may have."""
+    group = group_of(file, name) if name in file else {}
+    yield from ((str(one), group_of(group, one)) for one in group)
+
+
 def _check(data: SolutionFile) -> None:
     """Raise ValueError for arrays and records that do not fit together as those of a solution do."""
     check_grid(data.coordinates, data.axes, data.fields)
     check_columns("history", data.history)
     for title, columns in data.points.items():
         check_columns(f"points/{title}", columns, ("residual", *(data.coordinates if title == "interior" else ())))
+    for title, columns in data.measured.items():
+        given = [name for name in columns if name != "point"]
+        check_columns(f"data/{title}", columns, [*data.coordinates, *given])
     check_slabs(data.slabs, data.slabs_begun)
     if not set(data.parameters) <= set(data.coordinates):
         raise ValueError(f"parameters {', '.join(data.parameters)} that are no coordinates")

@@ -40,7 +40,7 @@ class Data:
         Raises:
             UserError: If a column is missing, has no use, is of another length or not finite, or a sigma not above 0.
         """
-        names, columns = problem.domain.names, self._columns()
+        names, columns = problem.domain.names, self.columns()
         for one in names:
             if one not in columns:
                 raise UserError(f"data {self.name}: no column {one}; columns are {', '.join(columns)}")
@@ -56,7 +56,8 @@ class Data:
         points = Points(**{one: columns[one] for one in names})
         return Condition(self.name, points, self.residual or Difference(measured), given=given)
 
-    def _columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns `[N]` by name; raises UserError where there are none of one length, of finite numbers."""
         keys: Iterable[str] = getattr(getattr(self.table, "dtype", None), "names", None) or self.table
         try:
             columns = {str(key): np.atleast_1d(np.asarray(self.table[key], dtype=np.float64)) for key in keys}

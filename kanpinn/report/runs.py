@@ -34,6 +34,10 @@ _CAPTIONS = {
         "Values of the parameter",
         "The unknown at a few values, the error there, and the relative error at every value.",
     ),
+    "data": (
+        "Data against the solution",
+        "Measured against computed values, what is left over the first coordinate, and its distribution.",
+    ),
     "residual": (
         "Residual",
         "Size of the equation's residual, and the last collocation points by the size of the residual there.",

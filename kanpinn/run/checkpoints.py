@@ -96,6 +96,8 @@ class Checkpoints:
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")
+        data = self._configuration.setup.problem.observed
+        arrays |= {f"data/{one.name}/{key}": column for one in data for key, column in one.columns().items()}
         arrays["theta"] = theta.detach().cpu().numpy()
         if backbone.embedding.frequencies is not None:
             arrays["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
@@ -106,6 +108,7 @@ class Checkpoints:
             "edits": [list(edit) for edit in slab_networks(backbone)[0].edits],
             "scales": self._configuration.setup.scales.state(),
             "problem": self._problem,
+            "data": [one.name for one in data],
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "final": final,
@@ -194,11 +197,11 @@ def configuration_of(
     """
     path, meta = checkpoint.path, checkpoint.meta
     try:
-        config = changed_config(meta["config"], changed or {})
+        config = changed_config(meta["config"], {**(changed or {}), "data": None})  # the checkpoint holds them
         group, text = dict(config["problem"]), text_in(meta["problem"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint of this version of kanpinn ({error}); solve anew") from error
-    from kanpinn.settings.config import validate
+    from kanpinn.settings.config import validate, with_data
     from kanpinn.settings.stored_problem import check_same, class_of
 
     run, given = str(path.parent.parent), problem
@@ -215,7 +218,19 @@ def configuration_of(
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
     if len(known.outputs) != len(output_names(configuration.setup.problem)):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: scales of {len(known.outputs)} outputs")
+    configuration = with_data(configuration, stored_data(checkpoint), meta["config"].get("data"))
     return replace(configuration, setup=replace(configuration.setup, known=known))
+
+
+def stored_data(checkpoint: Checkpoint) -> dict[str, dict[str, np.ndarray]]:
+    """Return the tables of measured data in a checkpoint, by name; raises UserError where they are none."""
+    names, tables = checkpoint.meta.get("data", []), {}
+    for name in names if isinstance(names, list) else []:
+        start = f"data/{name}/"
+        tables[name] = {key.removeprefix(start): v for key, v in checkpoint.arrays.items() if key.startswith(start)}
+    if not all(tables.values()) or not isinstance(names, list):
+        raise UserError(f"{checkpoint.path}: not a checkpoint of a kanpinn run: its data are missing")
+    return tables
 
 
 def network(
@@ -229,7 +244,7 @@ def network(
         UserError: If the checkpoint is not one of a run.
     """
     path, arrays = checkpoint.path, checkpoint.arrays
-    configuration = configuration_of(checkpoint, problem, stored=stored, changed={"device": "cpu", "data": None})
+    configuration = configuration_of(checkpoint, problem, stored=stored, changed={"device": "cpu"})
     try:
         levels = [int(level) for level in checkpoint.meta["levels"]]
         edits = [(str(kind), tuple(n) if isinstance(n, list) else n) for kind, n in checkpoint.meta["edits"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kanpinn.evaluate.grid_evaluation import (
     collocation_points,
     error_estimate,
     grid_values,
+    measured_data,
     model_arrays,
     model_attributes,
     solution_fields,
@@ -91,6 +92,7 @@ def results_of(
     metrics |= {"coefficients": found} if found else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
+    data = replace(data, measured=measured_data(residuals, theta))
     message = _message(metrics, end, judged.advice, folder)
     missing = setup.schedule.slabs - len(solver.slabs)
     if missing:

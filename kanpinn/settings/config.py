@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn.errors import UserError, invalid, shown, unknown_choice, unknown_key
+from kanpinn.errors import KanpinnWarning, UserError, invalid, shown, unknown_choice, unknown_key
 from kanpinn.io.table import read_columns
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
@@ -23,7 +26,7 @@ from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
-from kanpinn.settings.registry import OBJECT, REGISTRY, described_problem, options
+from kanpinn.settings.registry import OBJECT, REGISTRY, described, described_problem, options
 from kanpinn.settings.resolving import resolve
 from kanpinn.settings.user_files import read_yaml
 from kanpinn.solver.setup import Setup
@@ -63,10 +66,11 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
     problem, conditions = _problem(_group(values, "problem"), given.get("problem"))
     problem = parametric(with_unknowns(problem, settings.unknown), settings.parameters)
-    problem = observed(problem, settings.data)
+    problem = observed(problem, read_data(problem, settings.data), settings.data)
     parts = {group: given.get(group) or _component(group, _group(values, group)) for group in COMPONENTS}
     logger = parts.pop("logger")
     parts["schedule"] = _with_optimizers(parts["schedule"], parts["optimizer"], values)
+    values = {**values, "schedule": _spelled_out(values, parts["schedule"], parts["optimizer"])}
     setup = Setup(
         problem,
         **parts,
@@ -104,18 +108,49 @@ def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
     return replace(problem, **found) if found else problem
 
 
-def observed(problem: Problem, files: str | list[str] | None) -> Problem:
-    """Return a problem with the data of some files; the loss term is called data, several data_1, data_2 and so on."""
-    given = [files] if isinstance(files, str) else files or []
-    names = ["data"] if len(given) == 1 else [f"data_{k}" for k in range(1, len(given) + 1)]
-    needed = (*problem.domain.names, *problem.unknowns)
-    data = tuple(Data(name, read_columns(Path(file), "data", needed)) for name, file in zip(names, given, strict=True))
-    for one, file in zip(data, given, strict=True):
+def observed(problem: Problem, tables: Mapping[str, Mapping[str, np.ndarray]], files: Any = None) -> Problem:
+    """Return a problem with tables of data, by the names of their terms; raises UserError, with the file, if wrong."""
+    data = tuple(Data(name, table) for name, table in tables.items())
+    places = [files] if isinstance(files, str) else files or []
+    for k, one in enumerate(data):
         try:
             pieces_of(one.condition(problem), problem.domain)
         except UserError as error:
+            file = places[k] if k < len(places) else one.name
             raise UserError(f"data={file}: {str(error).partition(': ')[2]}") from None
     return posed(problem, {"observed": data}) if data else problem
+
+
+def read_data(problem: Problem, files: str | list[str] | None) -> dict[str, dict[str, np.ndarray]]:
+    """Read the tables of some files, by the names of their terms: data, or data_1, data_2 …; raises UserError."""
+    given = [files] if isinstance(files, str) else files or []
+    names = ["data"] if len(given) == 1 else [f"data_{k}" for k in range(1, len(given) + 1)]
+    needed = (*problem.domain.names, *problem.unknowns)
+    return {name: read_columns(Path(file), "data", needed) for name, file in zip(names, given, strict=True)}
+
+
+def with_data(
+    configuration: Configuration, tables: Mapping[str, Mapping[str, np.ndarray]], files: Any
+) -> Configuration:
+    """Return a config with the data that a run has stored, in place of those in its files; warns if these differ now.
+
+    Raises:
+        UserError: If the data do not fit the problem.
+    """
+    if not tables:
+        return configuration
+    problem = observed(configuration.setup.problem, tables, files)
+    with suppress(UserError, OSError):
+        now = read_data(problem, files)
+        same = [sorted(table) for table in now.values()] == [sorted(table) for table in tables.values()]
+        if not same or any(not np.array_equal(now[n][key], t[key]) for n, t in tables.items() for key in t):
+            text = f"data={files}: has changed since; the data stored in the run are used"
+            warnings.warn(text, KanpinnWarning, stacklevel=2)
+    settings = replace(configuration.settings, data=files)
+    resolved = {**configuration.resolved, "data": files}
+    return replace(
+        configuration, settings=settings, setup=replace(configuration.setup, problem=problem), resolved=resolved
+    )
 
 
 def check_curriculum(setup: Setup) -> None:
@@ -160,6 +195,23 @@ def _with_optimizers(schedule: Schedule, own: Optimizer, values: Mapping[str, An
     return replace(schedule, **changed) if changed else schedule
 
 
+def _spelled_out(values: Mapping[str, Any], schedule: Schedule, own: Optimizer) -> dict[str, Any]:
+    """Return the schedule's group with all options of the optimisers it names: a resumed run asks no file for them."""
+
+    def spelled(one: Any) -> Any:
+        return values["optimizer"]["name"] if one is own else described(one) if isinstance(one, Optimizer) else one
+
+    group = dict(values["schedule"])
+    if schedule.optimizers is not None:
+        group["optimizers"] = [spelled(one) for one in schedule.optimizers]
+    if isinstance(schedule, Custom):
+        group["stages"] = [
+            {**given, "optimizer": spelled(stage["optimizer"])} if stage.get("optimizer") is not None else given
+            for given, stage in zip(group["stages"], schedule.stages, strict=True)
+        ]
+    return group
+
+
 def optimizer_of(
     chosen: Any, own: Optimizer, values: Mapping[str, Any], key: str = "schedule.optimizers"
 ) -> Optimizer | None:
@@ -170,8 +222,8 @@ def optimizer_of(
     the config key, if there is no such optimiser or option.
     """
     run = values["optimizer"]
-    if chosen is None:
-        return None
+    if chosen is None or isinstance(chosen, Optimizer):
+        return chosen
     if chosen == run["name"]:
         return own
     if isinstance(chosen, str):
@@ -181,9 +233,11 @@ def optimizer_of(
     name = chosen["name"]
     if name not in REGISTRY["optimizer"]:
         raise unknown_choice(key, name, REGISTRY["optimizer"])
-    base = run if name == run["name"] else _file_options("optimizer", name, values)
+    cls = REGISTRY["optimizer"][name]
+    whole = {one.name for one in fields(cls) if one.init} <= set(chosen)
+    base = {} if whole else run if name == run["name"] else _file_options("optimizer", name, values)
     options = {option: value for option, value in {**base, **chosen}.items() if option != "name"}
-    return build(REGISTRY["optimizer"][name], options, key)
+    return build(cls, options, key)
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
