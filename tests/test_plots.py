@@ -42,6 +42,7 @@ from kanpinn.plots import (
 from kanpinn.plots.activations import edge_layers
 from kanpinn.plots.frames import frames
 from kanpinn.plots.history import coarse_steps, level_changes
+from kanpinn.plots.panels import cut_mesh
 from kanpinn.plots.slices import relative_l2_slices
 from kanpinn.plots.spectrum import banded, shown_visits
 from kanpinn.plots.style import axis_label, formula, number, relative_l2
@@ -743,3 +744,17 @@ def test_no_backend_and_no_settings_keep_a_figure_from_being_drawn(
     )
     assert (done.returncode, done.stderr) == (0, told)
     assert (tmp_path / "figures" / "solution_u.png").is_file()
+
+
+def test_a_cut_mesh_fills_what_lies_inside_to_half_way_to_the_points_outside():
+    x, y = np.linspace(-1, 1, 41), np.linspace(-2, 2, 61)
+    across, up = np.meshgrid(x, y)
+    inside = (across**2 + (up / 2) ** 2 < 0.9) & ((across - 0.2) ** 2 + up**2 > 0.1)
+    mesh, values = cut_mesh(x, y, np.where(inside, 3 * across - up, np.nan), inside)
+    corners = np.stack([mesh.x, mesh.y], axis=1)[mesh.triangles]
+    (a, b), (c, d) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    assert np.abs(a * d - b * c).sum() / 2 == pytest.approx(np.pi * (0.9 * 2 - 0.1), rel=0.01)
+    used = np.unique(mesh.triangles)
+    assert np.isfinite(values[used]).all()
+    assert np.abs(values[used] - (3 * mesh.x - mesh.y)[used]).max() < 3 * 0.025 + 0.034
+    assert not (inside.all() or mesh.triangles.max() >= values.size)

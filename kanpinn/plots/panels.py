@@ -12,12 +12,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
+from matplotlib.tri import Triangulation
 
 from kanpinn.errors import invalid
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.style import axis_label, new_figure, note_not_finite, places
 
 _SMOOTH_UP_TO = 20_000  # grid points; with more, cells are smaller than the eye minds and smoothing only costs time
+_SQUARE = ((0, 0), (0, 1), (1, 1), (1, 0))  # corners of a cell, in a round
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,60 @@ def image(
     """Draw panel k of a field, coarse ones smoothed; its edge is the box's, so the outermost cells show half."""
     panel, outside = layout.take(values, k), layout.take(data.outside, k)
     x, y = data.coordinates[layout.horizontal], data.coordinates[layout.vertical]
-    masked = np.ma.masked_invalid(panel)
-    smooth = panel.size <= _SMOOTH_UP_TO and min(panel.shape) > 1 and not np.ma.is_masked(masked)
-    shading = "gouraud" if smooth else "nearest"
-    axes.pcolormesh(x, y, masked, norm=norm, cmap=colourmap, shading=shading, rasterized=True)
-    blank(axes, data, layout, outside)
+    smooth = panel.size <= _SMOOTH_UP_TO and min(panel.shape) > 1 and bool(np.isfinite(panel[~outside]).all())
+    how: dict[str, Any] = {"norm": norm, "cmap": colourmap, "rasterized": True}
+    if smooth and outside.any() and not outside.all():
+        mesh, shown = cut_mesh(x, y, panel, ~outside)
+        axes.tripcolor(mesh, shown, shading="gouraud", **how)
+    else:
+        shading = "gouraud" if smooth and not outside.any() else "nearest"
+        axes.pcolormesh(x, y, np.ma.masked_invalid(panel), shading=shading, **how)
+        blank(axes, data, layout, outside)
     frame(axes, data, layout)
     note_not_finite(axes, panel, outside)
+
+
+def cut_mesh(x: np.ndarray, y: np.ndarray, values: np.ndarray, inside: np.ndarray) -> tuple[Triangulation, np.ndarray]:
+    """Return triangles that fill what lies inside, and the values at their corners.
+
+    The edge runs half-way between points inside and outside, cutting corners as marching squares do (Lorensen and Cline
+    1987); values there are the mean of those inside.
+
+    Args:
+        x: Values of the horizontal coordinate `[n]`.
+        y: Values of the vertical one `[m]`.
+        values: A field `[m, n]`, finite inside.
+        inside: True inside `[m, n]`.
+    """
+    sums, counts = (_halved(part) for part in (np.where(inside, values, 0.0), inside.astype(float)))
+    known = counts > 0
+    known[1::2, 1::2] = counts[1::2, 1::2] > 1
+    corners = [known[i : i - 1 or None, j : j - 1 or None] for i, j in _SQUARE]
+    number = np.arange(known.size).reshape(known.shape)
+    numbers = np.stack([number[i : i - 1 or None, j : j - 1 or None] for i, j in _SQUARE], axis=-1)
+    total = np.sum(corners, axis=0)
+    triangles = [numbers[total == 4][:, list(part)] for part in ((0, 1, 2), (0, 2, 3))]
+    for k, corner in enumerate(corners):
+        triangles.append(np.delete(numbers[(total == 3) & ~corner], k, axis=1))
+    across, up = np.meshgrid(_halves(x), _halves(y))
+    return (
+        Triangulation(across.ravel(), up.ravel(), np.concatenate(triangles)),
+        (sums / np.maximum(counts, 1)).ravel(),
+    )
+
+
+def _halves(values: np.ndarray) -> np.ndarray:
+    """Return numbers `[n]` with the means of neighbours between them, `[2 n - 1]`."""
+    return np.interp(np.arange(2 * len(values) - 1) / 2, np.arange(len(values)), values)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Return a grid's values `[m, n]` with the sums of neighbours between them, `[2 m - 1, 2 n - 1]`."""
+    found = np.zeros((2 * values.shape[0] - 1, 2 * values.shape[1] - 1))
+    found[::2, ::2] = values
+    found[1::2, ::2] = values[1:] + values[:-1]
+    found[:, 1::2] = found[:, 2::2] + found[:, :-2:2]
+    return found
 
 
 def frame(axes: Axes, data: SolutionFile, layout: Cuts) -> None:
