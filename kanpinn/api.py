@@ -12,7 +12,12 @@ from kanpinn.run import run as runs
 from kanpinn.solution import Solution
 
 
-def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | Path | None = None) -> Solution:
+def solve(
+    problem: Problem | Sequence[str] = (),
+    *overrides: Any,
+    folder: str | Path | None = None,
+    start: Solution | str | Path | None = None,
+) -> Solution:
     """Solve a problem.
 
     Args:
@@ -21,6 +26,7 @@ def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | 
         *overrides: With a problem object: objects such as `kanpinn.Kan(width=[6, 6])` or `kanpinn.Nested(levels=4)`,
             and texts such as "seed=1" or "backbone.grid=8".
         folder: The run folder, new or empty; None with a problem object writes nothing.
+        start: A solution, or a run folder, to go on from: with another coefficient, region or network.
 
     Returns:
         The solution.
@@ -30,11 +36,12 @@ def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | 
         DivergedError: If the solve failed; its `solution` is the best state so far.
         Interrupted: If a signal stopped it; its `solution` is the state reached.
     """
+    begin = start if start is None or isinstance(start, Solution) else load(start)
     if isinstance(problem, Problem):
         from kanpinn.settings.objects import configuration_of_objects
 
         configuration = configuration_of_objects(problem, overrides)
-        return runs.run(configuration, None if folder is None else Path(folder), spoken=False)
+        return runs.run(configuration, None if folder is None else Path(folder), spoken=False, start=begin)
     texts = [] if isinstance(problem, str | type) or not isinstance(problem, Sequence) else list(problem)
     if overrides or (not texts and problem != ()) or not all(isinstance(text, str) for text in texts):
         raise UserError(
@@ -44,7 +51,7 @@ def solve(problem: Problem | Sequence[str] = (), *overrides: Any, folder: str | 
     from kanpinn.settings.compose import compose
 
     config, place = compose(texts)
-    return runs.run(config, place if folder is None else Path(folder))
+    return runs.run(config, place if folder is None else Path(folder), start=begin)
 
 
 def load(run: str | Path, problem: Problem | None = None, *, stored: bool | None = None) -> Solution:

@@ -21,7 +21,7 @@ from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class, problem_names
 from kanpinn.solver.setup import Setup
 
-SHIPPED = [name for name in problem_names() if isinstance(load_problem_class(name).domain, Box)]
+SHIPPED = problem_names()
 OTHERS = [name for name in UNITS if name != "given"]
 
 

@@ -24,6 +24,7 @@ from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.problem_text import text_in, text_of
+from kanpinn.solver.setup import Start
 from kanpinn.state import State, join, split, tensor
 
 FOLDER = "checkpoints"
@@ -96,7 +97,8 @@ class Checkpoints:
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")
-        data = self._configuration.setup.problem.observed
+        data, start = self._configuration.setup.problem.observed, self._configuration.setup.start
+        arrays |= {f"start/{k}": one.cpu().numpy() for k, one in enumerate(start.thetas if start else ())}
         arrays |= {f"data/{one.name}/{key}": column for one in data for key, column in one.columns().items()}
         arrays["theta"] = theta.detach().cpu().numpy()
         if backbone.embedding.frequencies is not None:
@@ -109,6 +111,7 @@ class Checkpoints:
             "scales": self._configuration.setup.scales.state(),
             "problem": self._problem,
             "data": [one.name for one in data],
+            "start": None if start is None else {"stage": start.stage, "slabs": len(start.thetas)},
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "final": final,
@@ -219,7 +222,20 @@ def configuration_of(
     if len(known.outputs) != len(output_names(configuration.setup.problem)):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: scales of {len(known.outputs)} outputs")
     configuration = with_data(configuration, stored_data(checkpoint), meta["config"].get("data"))
-    return replace(configuration, setup=replace(configuration.setup, known=known))
+    try:
+        start = _start_of(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a checkpoint of a kanpinn run: its start is {error}") from error
+    return replace(configuration, setup=replace(configuration.setup, known=known, start=start))
+
+
+def _start_of(checkpoint: Checkpoint) -> Start | None:
+    """Return the network that a run began with; raises one of several errors where it is none."""
+    known = checkpoint.meta.get("start")
+    if known is None:
+        return None
+    thetas = [tensor(checkpoint.arrays[f"start/{k}"], "cpu") for k in range(int(known["slabs"]))]
+    return Start(max(int(known["stage"]), 0), tuple(thetas))
 
 
 def stored_data(checkpoint: Checkpoint) -> dict[str, dict[str, np.ndarray]]:
@@ -256,7 +272,7 @@ def network(
     setup, schedule = configuration.setup, configuration.setup.schedule
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its levels {levels} are not those of its schedule")
-    planned = [edit for stage in schedule.plan() for edit in stage.edits]
+    planned = [edit for stage in setup.plan() for edit in stage.edits]
     if edits != planned[: len(edits)]:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its edits are not those of its schedule")
     embedding = setup.embedding()

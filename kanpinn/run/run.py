@@ -49,6 +49,7 @@ def run(
     observers: Sequence[Logger] = (),
     *,
     spoken: bool = True,
+    start: Solution | None = None,
 ) -> Solution:
     """Solve one problem and write one run folder.
 
@@ -57,6 +58,7 @@ def run(
         folder: A folder that does not exist yet or is empty; None writes nothing.
         observers: Told what the logger is told; what one of them raises ends the run there.
         spoken: True if schedule and summary are printed.
+        start: Solution to go on from, in place of the folder that the config may name.
 
     Returns:
         The solution.
@@ -70,12 +72,14 @@ def run(
     """
     configuration = config if isinstance(config, Configuration) else _checked(config)
     with caller_state(configuration.settings.threads):
+        configuration, words = _started(configuration, start)
         if folder is None:
             if not isinstance(configuration.logger, NoLogger):
                 name = configuration.resolved["logger"]["name"]
                 raise UserError(f"logger={name}: needs a run folder; give folder=…")
             context = RunContext(configuration, RunLog(None), spoken=spoken)
             _preflight(context)
+            context.log.add(*words)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
         check_folder(folder)
         with held(folder) as still_there:
@@ -90,10 +94,11 @@ def run(
                     (folder / name).unlink(missing_ok=True)
                 raise
             context.saved = checkpoints.Checkpoints(folder, configuration)
+            context.log.add(*words)
             if spoken:
                 groups = ("problem", "backbone", "schedule", "optimizer")
                 chosen = (configuration.resolved[group]["name"] for group in groups)
-                say(f"{', '.join(chosen)}: {folder}")
+                say("\n".join([f"{', '.join(chosen)}: {folder}", *words]))
             return _solve(context, Solver(configuration.setup), grid, observers)
 
 
@@ -149,6 +154,8 @@ def resume(
         if checkpoint is not None:
             threads = threads or _same_conditions(checkpoint)
         with caller_state(threads):
+            if checkpoint is None:
+                configuration, _ = _started(configuration, None)
             return _go_on(configuration, folder, checkpoint, overrides, observers, still_there, spoken)
 
 
@@ -289,6 +296,23 @@ def _report(context: RunContext, observers: Sequence[Logger], steps: int) -> Ite
         yield report
     finally:
         report.finish(None)
+
+
+def _started(configuration: Configuration, start: Solution | None) -> tuple[Configuration, list[str]]:
+    """Let a solve go on from an earlier one, where it is to; gives a line that says how; raises UserError."""
+    place = configuration.settings.start
+    if start is None and place is None:
+        return configuration, []
+    from kanpinn.solver.start import started
+
+    try:
+        earlier = start or load(Path(str(place)))
+    except UserError as error:
+        raise UserError(f"start={error}" if str(error).startswith(str(place)) else f"start={place}: {error}") from None
+    where = str(earlier.folder or "the solution given")
+    setup, words = started(configuration.setup, earlier.residuals, earlier.theta, where)
+    resolved = {**configuration.resolved, "start": where}
+    return replace(configuration, setup=setup, resolved=resolved), [f"begins {words}"]
 
 
 def _checked(config: Mapping[str, Any], problem: Problem | None = None) -> Configuration:

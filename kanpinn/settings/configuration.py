@@ -61,6 +61,9 @@ class Settings(Options):
     data: str | list[str] | None = option(
         None, "files of measured data: CSV or HDF5, columns named as coordinates and unknowns, perhaps sigma_<unknown>"
     )
+    start: str | None = option(
+        None, "run folder of an earlier solve to go on from, with another coefficient, region or network; null: none"
+    )
     output: Output = option(factory=Output)
     checkpoint: CheckpointOptions = option(factory=CheckpointOptions)
 

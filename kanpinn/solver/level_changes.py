@@ -69,8 +69,10 @@ def _unposed(slab: SlabSolve, error: DivergedError) -> StageEnd:
 
 
 def _start(slab: SlabSolve, backbone: Backbone, stage: Stage) -> Tensor:
-    """Parameters `[P]` to begin with: random ones, or (warm) those of the time slab before, projected."""
+    """Parameters `[P]` to begin with: random, those given, or (warm) those of the time slab before, projected."""
     before, setup = slab.before, slab.setup
+    if setup.start is not None:
+        return setup.start.thetas[slab.number].to(setup.device, setup.dtype)
     if before is None or not setup.schedule.warm or stage.trial:
         return backbone.initial(slab.initial).to(setup.device, setup.dtype)
     finest, theta = before.backbone, before.theta

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kanpinn.backbones import BACKBONES, Backbone
 from kanpinn.backbones.coefficients import with_coefficients
@@ -51,6 +52,14 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
+class Start:
+    """Network to begin with: of each time slab its parameters `[P]`, and the number of the first stage that is done."""
+
+    stage: int
+    thetas: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
 class Setup:
     """Problem, network, schedule and methods of one solve.
 
@@ -67,6 +76,7 @@ class Setup:
         device: Device of torch.
         points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
         known: Sizes of outputs and equations; None finds them from the problem.
+        start: Network to begin with; None for a random one.
     """
 
     problem: Problem
@@ -81,6 +91,7 @@ class Setup:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     points: int | list[int] | None = None
     known: Scales | None = None
+    start: Start | None = None
 
     @cached_property
     def scales(self) -> Scales:
@@ -100,7 +111,7 @@ class Setup:
     def plan(self) -> list[Stage]:
         """The schedule's stages, each with its optimiser."""
         plan = []
-        for stage in self.schedule.plan():
+        for stage in self.schedule.plan()[self.start.stage if self.start else 0 :]:
             chosen = self.optimizer if stage.optimizer is None else stage.optimizer
             if not isinstance(chosen, Optimizer):
                 raise UserError(f"schedule: {chosen!r} is no optimizer object, such as LevenbergMarquardt()")

@@ -1,0 +1,140 @@
+"""A solve that goes on from an earlier one: the same function, or a fit to it; resumed alone; and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import kanpinn as kp
+from kanpinn.errors import UserError
+from kanpinn.evaluate.grid_evaluation import evaluate
+from kanpinn.multilevel.schedules import Nested
+from kanpinn.settings.objects import configuration_of_objects
+from kanpinn.solver.start import started
+
+
+@dataclass(frozen=True)
+class Decay(kp.Problem):
+    """u_t = −k u from sin x."""
+
+    k: float = 1.0
+    length: float = 1.0
+
+    domain = kp.Box(x=(0, 1), t=(0, 1))
+    derivatives = ("t",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.adapt(domain=kp.Box(x=(0, self.length), t=(0, 1)))
+
+    def residual(self, p):
+        return p.u_t + self.k * p.u
+
+    def conditions(self):
+        return [kp.Condition("initial", "t-", lambda p: p.u - torch.sin(p.x))]
+
+
+KAN = kp.Kan(width=[3], degree=4, grid=2)
+SHORT = ("sampler.interior=60", "sampler.boundary=20", "threads=1", "output.figures=false", "output.points=5")
+
+
+@pytest.fixture(scope="module")
+def earlier() -> kp.Solution:
+    return kp.solve(Decay(), KAN, "schedule.levels=2", "schedule.steps=6", *SHORT)
+
+
+def begun(earlier: kp.Solution, problem: kp.Problem, *parts: object):
+    setup = configuration_of_objects(problem, parts).setup
+    return started(setup, earlier.residuals, earlier.theta, "it")
+
+
+@pytest.mark.parametrize(
+    ("problem", "network", "levels", "stages"),
+    [
+        (Decay(k=2.0), KAN, 2, [1]),
+        (Decay(), KAN, 4, [1, 2, 3]),
+        (Decay(), kp.Kan(width=[5], degree=4, grid=2), 3, [1, 2]),
+        (Decay(), kp.Kan(width=[3], degree=4, grid=4), 2, [0, 1]),
+        (Decay(k=kp.Unknown(2.0)), KAN, 2, [1]),
+        (Decay(length=3.0), KAN, 2, [1]),
+    ],
+    ids=["coefficient", "levels", "width", "grid", "unknown", "region"],
+)
+def test_where_edits_lead_to_the_network_it_is_the_same_function(earlier, problem, network, levels, stages) -> None:
+    setup, words = begun(earlier, problem, network, Nested(levels=levels))
+    assert [stage.level for stage in setup.plan()] == stages
+    assert words == f"from the network of it, on level {stages[0]}"
+    backbone = setup.network()
+    while backbone.level < stages[0]:
+        backbone = backbone.refined()
+    points = torch.rand(40, 2, dtype=torch.float64)
+    stretched = points * torch.tensor([problem.length, 1.0])
+    found = evaluate(setup.residuals(backbone), setup.start.thetas[0], stretched)["u"]
+    assert found == pytest.approx(earlier(points.numpy())["u"], abs=1e-11)
+
+
+@pytest.mark.parametrize("network", [kp.Kan(width=[4, 4], degree=5, grid=3), kp.Separable(rank=4, width=[3])])
+def test_another_network_is_fitted(earlier, network) -> None:
+    setup, words = begun(earlier, Decay(), network, Nested(levels=2))
+    assert words.startswith("fitted to u of it, relative difference ")
+    backbone = setup.network()
+    points = torch.rand(40, 2, dtype=torch.float64)
+    while len(setup.start.thetas[0]) > backbone.size:
+        backbone = backbone.refined()
+    found = evaluate(setup.residuals(backbone), setup.start.thetas[0], points)["u"]
+    assert found == pytest.approx(earlier(points.numpy())["u"], abs=2e-2)
+
+
+def test_a_run_is_resumed_without_the_one_it_began_with(kanpinn, folder: Path) -> None:
+    given = ("problem=heat", "backbone=kan", "problem.conditions=soft", *SHORT)
+    first = kanpinn("solve", *given, "schedule.levels=2", "schedule.steps=2", "hydra.run.dir=one")
+    assert first.code == 0, first.err
+    more = ("schedule.levels=3", "schedule.steps=2", "checkpoint.every_s=0", "start=one", "hydra.run.dir=two")
+    done = kanpinn("solve", *given, *more)
+    assert done.code == 0 and "begins from the network of" in done.out
+    whole = kp.load("two")
+    assert [level["level"] for level in whole.metrics["levels"]] == [1, 2]
+    shutil.rmtree("one")
+    (folder / "two" / "metrics.json").unlink()
+    sorted((folder / "two" / "checkpoints").iterdir())[-1].unlink()
+    again = kp.resume("two")
+    points = np.random.default_rng(0).random((9, 2))
+    assert np.array_equal(again(points)["u"], whole(points)["u"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["start=nowhere"], "start=nowhere: no such folder"),
+        (["problem=poisson", "start=.."], "start=..: not a run folder"),
+    ],
+)
+def test_folders_that_are_no_runs_are_refused(kanpinn, given: list[str], words: str) -> None:
+    done = kanpinn("solve", *given)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert words in done.err
+
+
+def test_what_does_not_fit_is_refused(earlier) -> None:
+    @dataclass(frozen=True)
+    class Still(Decay):
+        unknowns = ("v",)
+
+    @dataclass(frozen=True)
+    class Timeless(Decay):
+        domain = kp.Box(x=(0, 1))
+
+        def __post_init__(self):
+            kp.Problem.__post_init__(self)
+
+    with pytest.raises(UserError, match="start=it: it has the unknowns u, the problem v"):
+        begun(earlier, Still(), KAN)
+    with pytest.raises(UserError, match="start=it: its solution depends on t; the problem has x"):
+        begun(earlier, Timeless(), KAN)
+    with pytest.raises(UserError, match=r"schedule\.starts above 1"):
+        begun(earlier, Decay(), KAN, Nested(starts=2))
