@@ -55,7 +55,7 @@ def outflow(x: Tensor, eps: float) -> Tensor:
 class Outflow(Layer):
     """Convection: a layer of width ε at x = 1."""
 
-    eps = 0.005
+    eps = 0.002
 
     def residual(self, p):
         return p.u_x - self.eps * p.u_xx - 1
@@ -67,7 +67,7 @@ class Outflow(Layer):
 class Reaction(Layer):
     """Reaction: layers of width ε at both ends."""
 
-    eps = 0.005
+    eps = 0.001
 
     def residual(self, p):
         return -(self.eps**2) * p.u_xx + p.u - 1
@@ -79,7 +79,7 @@ class Reaction(Layer):
 class Turning(Layer):
     """Convection that turns: a layer of width √ε inside."""
 
-    eps = 1e-4
+    eps = 2e-5
     domain = kanpinn.Box(x=(-1, 1))
 
     def residual(self, p):
@@ -92,7 +92,7 @@ class Turning(Layer):
 class Corner(Layer):
     """Convection along the diagonal: layers of width ε at two sides of a square."""
 
-    eps = 0.02
+    eps = 0.005
     domain = kanpinn.Box(x=(0, 1), y=(0, 1))
     derivatives = ("xx", "yy")
 
@@ -107,7 +107,7 @@ class Corner(Layer):
 class Pulse(Layer):
     """A narrow pulse, carried along with little diffusion."""
 
-    eps, width = 0.001, 0.04
+    eps, width = 2e-4, 0.03
     domain = kanpinn.Box(x=(0, 2), t=(0, 1))
     derivatives = ("t", "xx")
 
@@ -122,7 +122,7 @@ class Pulse(Layer):
 class Warming(Layer):
     """Heat that enters at x = 0 and does not get far."""
 
-    eps = 5e-4
+    eps = 1e-4
     domain = kanpinn.Box(x=(0, 1), t=(0, 1))
     derivatives = ("t", "xx")
 
@@ -134,26 +134,26 @@ class Warming(Layer):
 
 
 class Accelerated(Layer):
-    """Convection of speed −(1 + x), without a source: a layer of width ε at x = 0."""
+    """Convection of speed −(1 + x): a layer of width ε at x = 0."""
 
-    eps = 0.005
+    eps = 0.002
 
     def residual(self, p):
-        return -self.eps * p.u_xx - (1 + p.x) * p.u_x
+        return -self.eps * p.u_xx - (1 + p.x) * (p.u_x + 1)
 
     def reference(self, p):
-        # u' = C exp(−(x + x²/2)/ε), by erfc(z) = exp(−z²) erfcx(z)
+        # u' = −1 + C exp(−(x + x²/2)/ε), by erfc(z) = exp(−z²) erfcx(z)
         def part(x):
             return torch.exp(-(x + x**2 / 2) / self.eps) * torch.special.erfcx((1 + x) / math.sqrt(2 * self.eps))
 
         start, end = part(torch.zeros_like(p.x)), part(torch.ones_like(p.x))
-        return (start - part(p.x)) / (start - end)
+        return (start - part(p.x)) / (start - end) - p.x
 
 
 class Waves(Layer):
     """Reaction beside a source that varies (Doolan, Miller and Schilders 1980, ch. 6)."""
 
-    eps = 4e-5
+    eps = 4e-6
 
     def residual(self, p):
         source = -(torch.cos(math.pi * p.x) ** 2) - 2 * self.eps * math.pi**2 * torch.cos(2 * math.pi * p.x)
@@ -168,7 +168,7 @@ class Waves(Layer):
 class Clamped(Layer):
     """A string with little stiffness, clamped: its slope has layers of width ε at both ends."""
 
-    eps = 0.01
+    eps = 0.003
     derivatives = ("xxxx",)
 
     def residual(self, p):
@@ -186,7 +186,7 @@ class Clamped(Layer):
 class Channel(Layer):
     """Convection along x between two walls: a layer of width ε at the outlet."""
 
-    eps = 0.01
+    eps = 0.004
     domain = kanpinn.Box(x=(0, 1), y=(0, 1))
     derivatives = ("xx", "yy")
 
@@ -205,7 +205,7 @@ class Channel(Layer):
 class Front(Layer):
     """A front of Burgers' equation that travels."""
 
-    nu = 0.003
+    nu = 0.001
     domain = kanpinn.Box(x=(0, 1.5), t=(0, 1))
     derivatives = ("t", "xx")
 
@@ -219,7 +219,7 @@ class Front(Layer):
 class Relaxing(Layer):
     """A fast relaxation: a layer of width ε after the start."""
 
-    eps = 0.01
+    eps = 0.003
     domain = kanpinn.Box(x=(0, 1), t=(0, 1))
     derivatives = ("t", "xx")
 
