@@ -69,6 +69,15 @@ def test_unknowns_without_reference_or_with_gaps_have_no_spectrum():
     assert found["u_x"].shape == (9,) and found["u_y"].shape == (8,)
 
 
+@pytest.mark.parametrize("size", [1e-170, 1e-3, 1e170])
+def test_spectra_are_relative_to_the_reference(size):
+    x, error = {"x": np.linspace(0, 1, 9)}, RNG.standard_normal(9)
+    reference = np.where(np.arange(9) % 2, 2.0, -2.0)
+    with np.errstate(all="raise"):
+        found = error_spectra({"u": size * (reference + error)}, {"u": size * reference}, x, ("x",), ())
+    np.testing.assert_allclose(found["u_x"], power(error / 2, 0), rtol=1e-12)
+
+
 def test_visits_without_a_spectrum_are_nan_in_the_table():
     table = stacked({0: {"wave_number_x": np.arange(3), "u_x": np.ones(3)}, 2: {"u_x": np.full(3, 2.0)}}, 3)
     np.testing.assert_array_equal(table["wave_number_x"], [0, 1, 2])
@@ -92,9 +101,9 @@ def test_a_run_keeps_the_spectrum_of_every_visit(folder):
     np.testing.assert_allclose(data.spectra["wave_number_x"], np.arange(33) / 4)  # the interval is [−1, 1]
     np.testing.assert_allclose(data.spectra["u_x"].sum(1), data.spectra["u_y"].sum(1), rtol=1e-10)
     # The last visit left the field in the file; the error of the first is known from the level table alone.
-    np.testing.assert_allclose(data.spectra["u_x"][-1], power(data.fields["u_error"], 1), rtol=1e-10)
-    rms = np.sqrt(np.mean(data.fields["u_ref"] ** 2))
-    relative = np.sqrt(data.spectra["u_x"].sum(1)) / rms
+    relative = data.fields["u_error"] / np.sqrt(np.mean(data.fields["u_ref"] ** 2))
+    np.testing.assert_allclose(data.spectra["u_x"][-1], power(relative, 1), rtol=1e-10)
+    relative = np.sqrt(data.spectra["u_x"].sum(1))
     np.testing.assert_allclose(relative, [record["relative_l2"]["u"] for record in levels], rtol=0.05)
     assert check(folder / "run") == []
     with h5py.File(folder / "run" / "solution.h5") as file:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,13 +108,16 @@ class Rod(Problem):
         return self.A * exp(-0.4 * math.pi**2 * p.t) * sin(math.pi * p.x)
 
 
-def solved(problem: Problem, *overrides: str) -> tuple[float, list[int], float]:
-    found = kanpinn.solve(
+def told(problem: Problem, *overrides: str) -> dict[str, Any]:
+    return kanpinn.solve(
         *(problem, "threads=1", "backbone.width=[4]", "backbone.grid=2", "sampler.interior=120", "sampler.boundary=40"),
         *("schedule.levels=2", "schedule.steps=8", "output.points=21", "output.progress=false", *overrides),
-    )
-    steps = [level["steps"] for level in found.metrics["levels"]]
-    return found.metrics["relative_l2"]["u"], steps, found.metrics["loss"]
+    ).metrics
+
+
+def solved(problem: Problem, *overrides: str) -> tuple[float, list[int], float]:
+    found = told(problem, *overrides)
+    return found["relative_l2"]["u"], [level["steps"] for level in found["levels"]], found["loss"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,19 @@ def test_solves_are_the_same_whatever_length_and_amplitude(cases):
         assert taken == steps
         assert other == pytest.approx(error, rel=0.1)
         assert found == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("amplitude", [1e165, 1e-175])
+def test_squares_that_no_float_holds_change_nothing(amplitude):
+    expected = told(Rod(), "schedule.steps=3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = told(Rod(A=amplitude), "schedule.steps=3")
+    kinds = ([warning["kind"] for warning in metrics["warnings"]] for metrics in (found, expected))
+    assert next(kinds) == next(kinds)
+    for name in ("relative_l2", "error_estimate"):
+        assert found[name]["u"] == pytest.approx(expected[name]["u"], rel=1e-6)
+    assert found["linf"]["u"] == pytest.approx(amplitude * expected["linf"]["u"], rel=1e-6)
 
 
 def test_sizes_have_the_units_of_what_they_scale():

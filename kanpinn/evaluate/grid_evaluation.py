@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanpinn.axes import field_axes
+from kanpinn.axes import field_axes, norm
 from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
@@ -81,19 +81,19 @@ class OutputGrid:
         l2, linf = {}, {}
         for name, reference in self.reference.items():
             difference = (fields[name] - reference).ravel()[self.inside]
-            norm = float(np.linalg.norm(reference.ravel()[self.inside]))
-            l2[name] = float(np.linalg.norm(difference)) / norm if norm else math.nan  # nothing to relate it to
+            size = norm(reference.ravel()[self.inside])
+            l2[name] = norm(difference) / size if size else math.nan  # nothing to relate it to
             linf[name] = float(np.abs(difference).max())
         return l2, linf
 
     def norms(self, fields: Mapping[str, np.ndarray]) -> dict[str, float]:
         """‖u‖₂ of each field over the points inside."""
-        return {name: float(np.linalg.norm(values.ravel()[self.inside])) for name, values in fields.items()}
+        return {name: norm(values.ravel()[self.inside]) for name, values in fields.items()}
 
     def change(self, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> dict[str, float]:
         """‖u − v‖₂/‖u‖₂ of each unknown inside, u after and v before; NaN where u vanishes."""
         moved = self.norms({name: values.ravel() - before[name].ravel() for name, values in after.items()})
-        return {name: moved[name] / norm if norm else math.nan for name, norm in self.norms(after).items()}
+        return {name: moved[name] / size if size else math.nan for name, size in self.norms(after).items()}
 
 
 def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str, float]]]) -> dict[str, float] | None:
@@ -107,12 +107,12 @@ def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str
     changes = [change for change, _ in parts if change is not None]
     if len(changes) < len(parts):
         return None
-    norms = {name: math.hypot(*(norm[name] for _, norm in parts)) for name in parts[0][1]}
+    norms = {name: math.hypot(*(sizes[name] for _, sizes in parts)) for name in parts[0][1]}
     moved = {
-        name: math.hypot(*(change[name] * norm[name] for change, (_, norm) in zip(changes, parts, strict=True)))
+        name: math.hypot(*(change[name] * sizes[name] for change, (_, sizes) in zip(changes, parts, strict=True)))
         for name in norms
     }
-    return {name: moved[name] / norm if norm else math.nan for name, norm in norms.items()}
+    return {name: moved[name] / size if size else math.nan for name, size in norms.items()}
 
 
 def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:

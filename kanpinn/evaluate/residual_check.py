@@ -102,8 +102,9 @@ def check_residuals(
     losses = _losses(objective, theta)
     points = {term.name: len(term.coordinates) for term in fitted.terms}
     return [
-        ResidualCheck(*key, points[key[0]], rms, other[key], _largest(sizes[key], sources[key]), losses[key])
+        ResidualCheck(*key, points[key[0]], unit * rms, unit * other[key], unit * size, losses[key])
         for key, rms in found.items()
+        for unit, size in [(objective.residuals.scales.of(*key), _largest(sizes[key], sources[key]))]
     ]
 
 
@@ -131,7 +132,10 @@ def _rows(
     quadrature: Quadrature | None = None,
     shifts: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Term, equation and residual `[n]` piece by piece; shifts are added to each unknown's jet, `[C, N]` by name."""
+    """Term, equation and residual `[n]` relative to its scale, so that squares neither overflow nor vanish, by pieces.
+
+    Shifts are added to each unknown's jet, `[C, N]` by name.
+    """
     residuals = objective.residuals
     for piece in points.pieces(AT_ONCE):
         integrals = residuals.integrals(theta, quadrature=quadrature)
@@ -140,7 +144,7 @@ def _rows(
             count = len(piece.points)
             fields = {n: Jet(j.space, j.data + shifts[n][:, :count]) if n in shifts else j for n, j in fields.items()}
         for term, equation, value in residuals.rows(piece, fields, integrals):
-            yield (term.name, equation), value
+            yield (term.name, equation), value / residuals.scales.of(term.name, equation)
 
 
 def _rms(
@@ -162,7 +166,8 @@ def _sizes(
     fields = objective.residuals.fields(theta, inside)
     shifts, sizes = {}, {}
     for name, jet in ((one, fields[one]) for one in objective.residuals.problem.unknowns):
-        size = sizes[name] = jet.data.square().mean(1, keepdim=True).sqrt()  # (C, 1)
+        largest = jet.data.abs().amax(1, keepdim=True).clamp_min(torch.finfo(jet.data.dtype).tiny)  # (C, 1)
+        size = sizes[name] = largest * (jet.data / largest).square().mean(1, keepdim=True).sqrt()
         signs = generator.choice([-1.0, 1.0], (len(size), 2 * AT_ONCE))  # points and those across
         shifts[name] = SHIFT * size * torch.from_numpy(signs).to(size)
     squares: dict[Key, float] = {}
@@ -189,7 +194,8 @@ def _far(
                 parts = [one for nodes in integrals.used for one in nodes.slopes(value)]
                 far = [slope.abs().sum(0) * sizes[name][residuals.space.position(by)] for (name, by), slope in parts]
                 key = term.name, equation
-                found[key] = found.get(key, 0.0) + sum(float(part.square().sum()) for part in far)
+                unit = residuals.scales.of(*key)
+                found[key] = found.get(key, 0.0) + sum(float((part / unit).square().sum()) for part in far)
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
+
+from kanpinn.axes import norm
 
 
 def wave_numbers(values: np.ndarray, periodic: bool) -> np.ndarray:
@@ -68,9 +71,10 @@ def error_spectra(
     axes: Collection[str],
     periodic: Collection[str],
 ) -> dict[str, np.ndarray]:
-    """The power spectra of the errors of all unknowns, given with their references, along each coordinate `[n_k]`.
+    """The power spectra of the errors of all unknowns, relative to their references, along each coordinate `[n_k]`.
 
-    `wave_number_<coordinate>` in cycles per unit of the coordinate, and the power `<unknown>_<coordinate>` at each.
+    `wave_number_<coordinate>` in cycles per unit of the coordinate, and the power `<unknown>_<coordinate>` at each, in
+    units of the mean square of the reference, or in those of the unknown where the reference is zero.
     Nothing for an unknown without a reference, or where it is not finite on the whole box (a domain that is only part
     of it): a spectrum needs all of it.
     """
@@ -80,6 +84,7 @@ def error_spectra(
         error = fields[unknown] - exact
         if not np.isfinite(error).all():
             continue
+        error = error / (norm(exact) / math.sqrt(exact.size) or 1.0)
         for k, name in enumerate(axes):
             if len(coordinates[name]) > 1:
                 found[f"wave_number_{name}"] = wave_numbers(coordinates[name], k in wrapped)

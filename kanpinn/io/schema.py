@@ -95,7 +95,8 @@ SOLUTION = (
     Item("/levels/entry", "a dimension without values", "float", ("entry",)),
     Item("/levels/<column>", "a column of the table, as in metrics.json", "any", ("entry",), _LABEL),
     Item(
-        "/spectrum", "power of the error by wave number at the end of each visit, where there is a reference on a box"
+        "/spectrum",
+        "power of the relative error by wave number at the end of each visit, where there is a reference on a box",
     ),
     Item("/spectrum/entry", "a dimension without values: the rows of /levels", "float", ("entry",)),
     Item(
@@ -107,7 +108,7 @@ SOLUTION = (
     ),
     Item(
         "/spectrum/<unknown>_<coordinate>",
-        "share of the mean square error of each, (entry, wave_number_<coordinate>)",
+        "share of each in the mean square error over that of the reference, (entry, wave_number_<coordinate>)",
         "float",
         attributes=_LABEL,
     ),

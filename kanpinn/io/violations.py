@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kanpinn.axes import field_axes
+from kanpinn.axes import field_axes, norm
 from kanpinn.io import vtkhdf
 from kanpinn.io.arrays import is_only_dimension
 from kanpinn.io.schema import FIELD_AXES, LEVEL, METRICS, SCHEMA_OF, Item, mismatch
@@ -172,9 +172,9 @@ def _check_error(u: str, values: Mapping[str, h5py.Dataset], metrics: Mapping[st
         yield f"/{u}_error: expected {u} − {u}_ref"
     stated = (metrics.get("relative_l2") or {}).get(u)
     inside = np.isfinite(reference)
-    norm = float(np.linalg.norm(reference[inside]))
-    if stated is not None and norm:
-        found = float(np.linalg.norm(error[inside])) / norm
+    size = norm(reference[inside])
+    if stated is not None and size:
+        found = norm(error[inside]) / size
         if not np.isclose(found, stated, rtol=1e-9, atol=0):
             yield f"/metrics: expected relative_l2.{u} = {found:.6g}, that of /{u}_error; found {stated:.6g}"
 

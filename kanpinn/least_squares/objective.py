@@ -336,6 +336,6 @@ def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     with torch.no_grad():
         for term, equation, value in objective.rows(theta):
-            square = (value * objective.residuals.scales.of(term.name, equation)).square()
-            total[term.name] = total.get(term.name, torch.zeros_like(value)) + square
-    return {name: value.sqrt() for name, value in total.items()}
+            own = value * objective.residuals.scales.of(term.name, equation)
+            total[term.name] = torch.hypot(total.get(term.name, torch.zeros_like(own)), own)
+    return total

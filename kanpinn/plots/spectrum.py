@@ -80,7 +80,7 @@ def _draw(axes: Axes, data: SolutionFile, unknown: str, name: str, visits: dict[
 
 @styled
 def spectrum_figure(data: SolutionFile, unknown: str) -> Figure | None:
-    """Draw the power of an unknown's error against the wave number, one panel per coordinate, one curve per level.
+    """Draw the power of an unknown's relative error against the wave number, a panel per coordinate, a curve per level.
 
     None where the file holds no spectrum of that unknown.
     """
@@ -106,9 +106,8 @@ def spectrum_figure(data: SolutionFile, unknown: str) -> Figure | None:
         for name, axes in panels.items():
             wave_numbers = data.spectra[f"wave_number_{name}"]
             _guide(axes, data.coordinates[name], wave_numbers, 10.0 ** (low + 0.3 * (high - low)))
-    square = f" ({unit(data, unknown)})²" if unit(data, unknown) else ""
     for row in grid:
-        row[0].set_ylabel(f"power of the error of {formula(unknown)}{square}")
+        row[0].set_ylabel(f"power of the relative error of {formula(unknown)}")
     for axes in grid.flat[len(names) :]:
         axes.remove()
     several = max(map(len, visits.values())) > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import math
 import os
 import re
 import threading
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
+from kanpinn.axes import norm
 from kanpinn.io.atomic import atomic_path
 from kanpinn.io.solution import SolutionFile
 
@@ -166,8 +168,8 @@ def relative_l2(values: np.ndarray, reference: np.ndarray) -> float:
     """Return ‖values − reference‖₂/‖reference‖₂ over all points with a reference; NaN where that cannot be said."""
     inside = ~np.isnan(reference)
     values, reference = values[inside], reference[inside]
-    with np.errstate(all="ignore"):
-        return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
+    size = norm(reference)
+    return norm(values - reference) / size if size else math.nan
 
 
 def fit_horizontally(axes: Axes, values: np.ndarray) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kanpinn.axes import norm
 from kanpinn.compare.comparison import Run, read_run
 from kanpinn.errors import UserError
 from kanpinn.report.page import Picture, Slider, number, paired, picture, seconds
@@ -177,7 +179,7 @@ def _conditions(points: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]
         size = np.abs(np.asarray(columns.get("residual", []), float))
         size = size[np.isfinite(size)]
         if size.size:
-            rms = float(np.sqrt(np.mean(size**2)))
+            rms = norm(size) / math.sqrt(size.size)
             rows.append({"name": name.replace("_", " "), "count": len(size), "rms": rms, "largest": float(size.max())})
     return rows
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, from_numpy
 
+from kanpinn.axes import norm
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
 from kanpinn.least_squares.residuals import Residuals
@@ -134,8 +135,7 @@ class Monitor:
         values = evaluate(residuals, theta, self._points)
         row = {}
         for name, reference in self._reference.items():
-            norm = float(np.linalg.norm(reference)) or math.nan
-            row[f"relative_l2_{name}"] = float(np.linalg.norm(values[name] - reference)) / norm
+            row[f"relative_l2_{name}"] = norm(values[name] - reference) / (norm(reference) or math.nan)
         return row
 
     def spectra(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
