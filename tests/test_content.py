@@ -18,6 +18,7 @@ from kanpinn.cli.main import main
 from kanpinn.io.check import check
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.run import checkpoints
+from kanpinn.settings.discovery import load_problem_class
 from kanpinn.settings.problem_text import ProblemText, difference, text_of
 
 EXACT = "    def exact(self, p, raw):\n        return 1 + p.t * raw.u\n"
@@ -201,19 +202,28 @@ def test_modules_beside_the_problem_belong_to_it(folder, monkeypatch, capsys):
     (here / "problems" / "rates.py").write_text(RATES)
     (here / "pace.py").write_text("FACTOR = 1\n")
     monkeypatch.chdir(here)
-    monkeypatch.syspath_prepend(str(here))
-    monkeypatch.syspath_prepend(str(here / "problems"))
     kp.solve([*TINY, "hydra.run.dir=run"])
     code, expected, told = evaluated(capsys)
     assert (code, told) == (0, "")
-    for name in ("rates", "pace"):
-        sys.modules.pop(name)
+    assert not {"rates", "pace", "problems"} & set(sys.modules)
     (here / "pace.py").write_text("FACTOR = 1 + 1\n")
     code, _, told = evaluated(capsys)
     assert code == 2
     assert "in pace, “FACTOR = 1” then, “FACTOR = 1 + 1” now" in told
     assert evaluated(capsys, "--stored") == (0, expected, "")
-    assert sys.modules["pace"].FACTOR == 2  # the stored ones are seen by the stored text only
+    (here / "pace.py").write_text("FACTOR = (1\n")
+    assert main(["solve", *TINY]) == 2
+    assert "problems/decay.py: pace.py: line 1: SyntaxError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["from problems.rates import TWO", "from .rates import TWO", "from rates import TWO"])
+def test_a_helper_may_be_named_in_every_way(folder, monkeypatch, line):
+    here = project(folder / "a", f"{line}\n{DECAY}")
+    (here / "problems" / "rates.py").write_text("from problems.deeper import ONE\nTWO = 2 * ONE\n")
+    (here / "problems" / "deeper.py").write_text("ONE = 1\n")
+    monkeypatch.chdir(here)
+    name = "rates" if line.startswith("from rates") else "problems.rates"
+    assert set(text_of(load_problem_class("decay")).beside) == {"problems.deeper", name}
 
 
 SCRIPT = f'''
@@ -283,7 +293,7 @@ def test_an_object_of_a_notebook_is_the_cells_it_needs(folder, monkeypatch):
 
 
 def test_every_packaged_problem_has_its_text():
-    from kanpinn.settings.discovery import load_problem_class, problem_names
+    from kanpinn.settings.discovery import problem_names
 
     for name in problem_names():
         text = text_of(load_problem_class(name))

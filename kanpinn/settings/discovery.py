@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from kanpinn.errors import UserError, unknown_choice
+from kanpinn.settings.helper_modules import PACKAGE, Beside, helper_files
 
 if TYPE_CHECKING:
     from kanpinn.pde import Problem
@@ -140,13 +140,15 @@ def relative(file: Path) -> str:
 def _run(file: Path) -> ModuleType:
     """Run a user's Python file as a module of its own name, so that dataclasses find their annotations."""
     name = f"{USER_MODULE}{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(file)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        helpers = helper_files(file)
+        texts = {one: path.read_text(encoding="utf-8") for one, path in helpers.items()}
+        found = Beside(texts, {one: str(path) for one, path in helpers.items()})
+        vars(module).update({"__builtins__": found.builtins, "__package__": PACKAGE})
+        exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit included
@@ -163,7 +165,8 @@ def _message(error: BaseException) -> str:
 def where(error: BaseException, file: Path) -> str:
     """The line of `file` at which an error arose, as "line 7: ", or "" if it did not pass through that file."""
     if isinstance(error, SyntaxError) and error.lineno:
-        return f"line {error.lineno}: "
+        other = "" if error.filename in (None, str(file)) else f"{Path(error.filename).name}: "
+        return f"{other}line {error.lineno}: "
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f"line {lines[-1]}: " if lines else ""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kanpinn.settings.discovery import USER_MODULE
+from kanpinn.settings.helper_modules import helper_files, imports
 
 if TYPE_CHECKING:
     from kanpinn.pde import Problem
@@ -97,8 +98,10 @@ def text_of(cls: type[Problem]) -> ProblemText | None:
         text = "\n".join(map(ast.unparse, statements))
     if not text:
         return None
-    root = Path(file).parent if file else Path.cwd()
-    found = _beside(statements, root.parent if is_own else root, is_packaged)
+    if is_own and file:
+        found = {name: path.read_text(encoding="utf-8") for name, path in helper_files(Path(file)).items()}
+    else:
+        found = _beside(statements, Path(file).parent if file else Path.cwd(), is_packaged)
     return ProblemText(cls.__qualname__, is_packaged, text, found)
 
 
@@ -178,15 +181,9 @@ def _bound(node: ast.AST) -> Iterator[str]:
 def _beside(statements: _Statements, root: Path, of_kanpinn: bool) -> dict[str, str]:
     """The texts of imported modules that lie below a folder, by name, and of those that they import."""
     found: dict[str, str] = {}
-    waiting = [node for statement in statements for node in ast.walk(statement)]
+    waiting = list(statements)
     while waiting:
-        node = waiting.pop()
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in [".".join(full.split(".")[: k + 1]) for full in names for k in range(full.count(".") + 1)]:
+        for name in imports(waiting.pop(), ""):
             file = Path(getattr(sys.modules.get(name), "__file__", None) or "/")
             ours = file.suffix == ".py" and file.is_relative_to(root) and not _FOREIGN & set(file.parts)
             if not ours or name in found or (name.partition(".")[0] == "kanpinn" and not of_kanpinn):
@@ -195,5 +192,5 @@ def _beside(statements: _Statements, root: Path, of_kanpinn: bool) -> dict[str, 
                 found[name] = file.read_text(encoding="utf-8")
             except (OSError, ValueError):
                 continue
-            waiting += [part for statement in _parsed(found[name]) for part in ast.walk(statement)]
+            waiting += _parsed(found[name])
     return dict(sorted(found.items()))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
 import sys
-import threading
 import warnings
 from collections.abc import Mapping
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,10 +13,9 @@ from typing import Any
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.pde import Problem
 from kanpinn.settings.discovery import class_in, packaged, users, where
+from kanpinn.settings.helper_modules import LOCK, PACKAGE, Beside
 from kanpinn.settings.problem_text import STORED, ProblemText, difference, text_of
 from kanpinn.settings.registry import OBJECT
-
-_lock = threading.RLock()
 
 
 def class_of(run: str, problem: Mapping[str, Any], then: ProblemText, stored: bool | None) -> type[Problem]:
@@ -79,13 +73,14 @@ def check_same(run: str, then: ProblemText, cls: type[Problem]) -> None:
 def _run_text(run: str, text: ProblemText) -> type[Problem]:
     """Make the class of a stored text; the same one for the same text."""
     name = f"kanpinn_stored_problem_{text.sha256}"
-    with _lock:
+    with LOCK:
         module = sys.modules.get(name)
         if module is None:
             module = ModuleType(name)
             file = Path(f"{run} ({text.name})")
             module.__file__ = str(file)
-            vars(module).update({STORED: text, "__builtins__": _Beside(text.beside, run).builtins})
+            found = Beside(text.beside, {one: f"{run} ({one})" for one in text.beside})
+            vars(module).update({STORED: text, "__builtins__": found.builtins, "__package__": PACKAGE})
             sys.modules[name] = module  # dataclasses look for annotations there
             try:
                 exec(compile(text.text, str(file), "exec"), vars(module))
@@ -98,45 +93,3 @@ def _run_text(run: str, text: ProblemText) -> type[Problem]:
     if not (inspect.isclass(found) and issubclass(found, Problem)) or found.__abstractmethods__:
         raise UserError(f"{run}: the problem's text stored in it defines no problem {text.name}")
     return found
-
-
-class _Beside(MetaPathFinder, Loader):
-    """Finder of the modules that lay beside a problem's file: their stored texts see one another and nobody else does.
-
-    Attributes:
-        builtins: The built-in names for these texts.
-    """
-
-    def __init__(self, texts: Mapping[str, str], run: str) -> None:
-        self._texts, self._run = texts, run
-        parts = [name.split(".") for name in texts]
-        self._names = {".".join(words[: k + 1]) for words in parts for k in range(len(words))}
-        self._loaded: dict[str, ModuleType] = {}
-        self._active = False
-        self.builtins = {**vars(builtins), "__import__": self._import} if texts else vars(builtins)
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
-        if fullname not in self._names:
-            return None
-        return spec_from_loader(fullname, self, is_package=any(n.startswith(f"{fullname}.") for n in self._names))
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__builtins__"] = self.builtins
-        text = self._texts.get(module.__name__, "")
-        exec(compile(text, f"{self._run} ({module.__name__})", "exec"), vars(module))
-
-    def _import(self, *known: Any, **named: Any) -> Any:
-        with _lock:
-            if self._active:
-                return builtins.__import__(*known, **named)
-            others = {name: sys.modules.pop(name) for name in self._names if name in sys.modules}
-            sys.modules.update(self._loaded)
-            sys.meta_path.insert(0, self)
-            self._active = True
-            try:
-                return builtins.__import__(*known, **named)
-            finally:
-                self._active = False
-                sys.meta_path.remove(self)
-                self._loaded = {name: sys.modules.pop(name) for name in self._names if name in sys.modules}
-                sys.modules.update(others)
