@@ -40,8 +40,21 @@ PROBLEMS = {
     "poisson_lshape": Floor(1e-3, 65),
     "poisson_interface": Floor(1e-4, 65),
     "regression": Floor(5e-3, 65),
+    "lotka_volterra": Floor(1e-6, 65),
+    "van_der_pol": Floor(1e-6, 65),
+    "klein_gordon": Floor(1e-5, 65),
+    "sine_gordon": Floor(1e-5, 65),
+    "membrane": Floor(1e-6, 65),
+    "schrodinger": Floor(1e-4, 125),
+    "fisher": Floor(1e-3, 125),
+    "kuramoto_sivashinsky": Floor(1e-4, 125),
+    "gray_scott": Floor(1e-4, 125),
+    "cahn_hilliard": Floor(1e-4, 125),
+    "burgers_inverse": Floor(1e-2, 65),
+    "darcy_inverse": Floor(5e-2, 65),
+    "heat_inverse": Floor(5e-2, 65),
 }
-"""A minute of solving, and 5 s for imports and figures."""
+"""A minute of solving, or two, and 5 s for imports and figures."""
 HEAD = (
     "| problem | parameters | median error | worst error | error floor | worst/median | median s | worst s | limit s "
     "| peak MiB | transfer gap | result |",

@@ -532,6 +532,13 @@ EXACT_TERMS = {
     "poisson_interface": ("interior", "interface"),
     "poisson_nd": ("interior",),
     "wave": ("interior",),
+    "burgers_inverse": ("interior", "sensors"),
+    "cahn_hilliard": ("interior",),
+    "gray_scott": ("interior",),
+    "kuramoto_sivashinsky": ("interior",),
+    "lotka_volterra": ("interior",),
+    "schrodinger": ("interior",),
+    "van_der_pol": ("interior",),
 }
 """Loss terms of the shipped problems that have an exact form, where it is built in."""
 SOFT_TERMS = {
@@ -547,10 +554,23 @@ SOFT_TERMS = {
     "poisson_nd": ("interior", "boundary"),
     "regression": ("interior",),
     "wave": ("interior", "initial", "initial_velocity", "boundary"),
+    "burgers_inverse": ("interior", "initial", "sensors"),
+    "cahn_hilliard": ("interior", "initial"),
+    "darcy_inverse": ("interior", "edge", "sensors"),
+    "gray_scott": ("interior", "initial"),
+    "heat_inverse": ("interior", "edge", "sensors"),
+    "kuramoto_sivashinsky": ("interior", "initial"),
+    "lotka_volterra": ("interior", "initial"),
+    "schrodinger": ("interior", "initial"),
+    "van_der_pol": ("interior", "initial", "initial_slope"),
 }
-SOFT_BY_DEFAULT = ("advection", "burgers", "kdv", "poisson_lshape", "regression", "wave")
+FAST = {
+    **dict.fromkeys(("advection", "burgers", "kdv", "poisson_lshape", "regression", "wave"), "soft"),
+    **dict.fromkeys(("allen_cahn", "heat", "helmholtz", "poisson", "poisson_interface", "poisson_nd"), "exact"),
+}
+"""Problems that are looked at every time, as they are by default."""
 SHIPPED = [
-    pytest.param(mode, name, marks=() if (mode == "soft") == (name in SOFT_BY_DEFAULT) else pytest.mark.slow)
+    pytest.param(mode, name, marks=() if FAST.get(name) == mode else pytest.mark.slow)
     for mode, terms in (("exact", EXACT_TERMS), ("soft", SOFT_TERMS))
     for name in terms
 ]

@@ -16,8 +16,13 @@ from scipy.special import roots_hermite
 from kanpinn.errors import UserError
 from kanpinn.references.allen_cahn import AllenCahnSolution, Resolution, allen_cahn
 from kanpinn.references.cache import cached
+from kanpinn.references.cahn_hilliard import cahn_hilliard
 from kanpinn.references.cole_hopf import cole_hopf
+from kanpinn.references.gray_scott import gray_scott
+from kanpinn.references.in_time import ordinary
 from kanpinn.references.kdv import fourier_steps, kdv
+from kanpinn.references.kuramoto_sivashinsky import kuramoto_sivashinsky
+from kanpinn.references.schrodinger import schrodinger
 
 NU = 0.01 / math.pi
 
@@ -292,3 +297,49 @@ def test_kdv_starts_at_the_initial_condition_and_keeps_its_integrals():
 def test_kdv_refuses_what_it_cannot_resolve(delta):
     with pytest.raises(UserError, match=r"^problem\.delta=.*: expected a value for which"):
         kdv(delta)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("solve", "coefficients", "error"),
+    [
+        (schrodinger, (), 6e-9),
+        (kuramoto_sivashinsky, (1.0,), 1e-9),
+        (gray_scott, (1.0, 0.026, 0.055), 1e-10),
+        (cahn_hilliard, (0.01, 1e-6), 6e-8),
+    ],
+)
+def test_fourier_references_are_as_right_as_they_say(solve, coefficients, error):
+    """Against half as many modes more and steps of a quarter, between the steps they were fitted on too."""
+    solution = solve(*coefficients)
+    finer = solution.equation.spectra(3 * solution.modes // 2, 8192)[::63]
+    t = torch.linspace(0, solution.equation.end, 8193, dtype=torch.float64)[::63]
+    found = solution.amplitudes(t).reshape(len(t), finer.shape[1], 2, -1).numpy()
+    kept = finer[..., : solution.modes + 1]
+    size = np.abs(finer[0]).max()
+    assert np.abs(found[:, :, 0] - 1j * found[:, :, 1] - kept).sum(2).max() < error * size
+    assert np.abs(finer[..., solution.modes + 1 :]).sum(2).max() < error * size
+
+
+def test_schrodinger_keeps_its_integrals():
+    """∫|h|² and ∫(|h_x|² − |h|⁴) do not change (Zakharov and Shabat 1972)."""
+    x = torch.arange(512, dtype=torch.float64).mul(10 / 512).requires_grad_()
+    kept = []
+    for t in (0.0, 0.8, 1.5):
+        u, v = schrodinger()(x, torch.full((512,), t, dtype=torch.float64))
+        u_x, v_x = (torch.autograd.grad(part.sum(), x, retain_graph=True)[0] for part in (u, v))
+        intensity = u.square() + v.square()
+        kept.append([intensity.mean().item(), (u_x.square() + v_x.square() - intensity.square()).mean().item()])
+    assert np.abs(np.array(kept) - kept[0]).max() < 1e-7
+
+
+def test_ordinary_equations_have_their_closed_solutions():
+    t = torch.linspace(0, 7, 301, dtype=torch.float64)
+    found = ordinary(lambda _, y: [y[1], -4 * y[0]], [1, 0], 7.0)(t)
+    assert (found - torch.stack([torch.cos(2 * t), -2 * torch.sin(2 * t)], dim=1)).abs().max() < 1e-10
+
+
+def test_ordinary_equations_that_are_too_stiff_are_refused(monkeypatch):
+    monkeypatch.setattr("kanpinn.references.in_time.MOST_CALLS", 1000)
+    with pytest.raises(UserError, match="takes more than 1,000 evaluations"):
+        ordinary(lambda _, y: [-1e6 * y[0]], [1], 1.0)

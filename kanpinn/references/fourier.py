@@ -101,7 +101,7 @@ class Evolution:
 
         arrays = cached(name, f"{METHOD}; {modes} modes, {steps} steps, at most {finer} times; {key}", compute)
         pieces = LegendrePieces(0.0, self.end, torch.from_numpy(arrays["coefficients"]))
-        return FourierSolution(self.length, int(arrays["modes"]), pieces)
+        return FourierSolution(self, int(arrays["modes"]), pieces)
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class FourierSolution:
     """The solution as Fourier series in x with piecewise polynomials in t as their coefficients.
 
     Attributes:
-        length: Period in x.
+        equation: The equation that it solves.
         modes: Highest mode M.
         amplitudes: Of each field the amplitudes of cos 2πmx/length (m = 0 … M), then of the sines, as functions of t.
     """
 
-    length: float
+    equation: Evolution
     modes: int
     amplitudes: LegendrePieces
 
@@ -124,7 +124,7 @@ class FourierSolution:
 
     def _evaluate(self, x: Tensor, t: Tensor) -> Tensor:
         numbers = torch.arange(self.modes + 1, dtype=x.dtype, device=x.device)
-        phase = x[:, None] * (2 * math.pi / self.length * numbers)
+        phase = x[:, None] * (2 * math.pi / self.equation.length * numbers)
         waves = torch.cat([torch.cos(phase), torch.sin(phase)], dim=1)
         return (self.amplitudes(t).reshape(len(x), -1, waves.shape[1]) * waves[:, None]).sum(2).T
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from kanpinn.errors import UserError
 
 Array = NDArray[np.float64]
+MOST_CALLS = 200_000
+"""Evaluations of the rate before an integration is given up."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +77,33 @@ def pieces_of_steps(values: Array, degree: int, tail: float) -> Array | None:
         pieces *= 2
 
 
-def ordinary(
-    rate: Callable[[float, Array], Any], start: Any, end: float, method: str = "DOP853", tolerance: float = 1e-12
-) -> LegendrePieces:
-    """Solve y' = rate(t, y), y(0) = start, by `scipy.integrate.solve_ivp`, its solution fitted by polynomials in t.
+def ordinary(rate: Callable[[float, Array], Any], start: Any, end: float) -> LegendrePieces:
+    """Solve y' = rate(t, y), y(0) = start, by DOP853 at a tolerance of 1e-12, its solution fitted by polynomials in t.
 
     Their degree is 15, on pieces that are halved until their series end below 1e-11 of the largest value.
 
     Raises:
-        UserError: If the integrator gives up, or a thousand pieces do not do.
+        UserError: If that takes too many evaluations of the rate, as for stiff equations, or four thousand pieces do not do.
     """
     from scipy.integrate import solve_ivp  # slow to import
 
-    found = solve_ivp(rate, (0, end), start, method=method, rtol=tolerance, atol=tolerance, dense_output=True)
+    calls = count()
+
+    def counted(t: float, y: Array) -> Any:
+        if next(calls) > MOST_CALLS:
+            raise UserError(f"the reference of an ordinary equation takes more than {MOST_CALLS:,} evaluations")
+        return rate(t, y)
+
+    found = solve_ivp(counted, (0, end), start, method="DOP853", rtol=1e-12, atol=1e-12, dense_output=True)
     z = legendre.leggauss(16)[0]
     to_legendre = np.linalg.inv(legendre.legvander(z, 15))
     pieces = 8
-    while found.success and pieces < 1500:
+    while found.success and pieces < 5000:
         times = end / pieces * (np.arange(pieces)[:, None] + (z + 1) / 2)
         values = found.sol(times.ravel()).reshape(-1, pieces, 16)
         coefficients = np.einsum("lk,msk->slm", to_legendre, values)
         if np.abs(coefficients[:, -1]).max() <= 1e-11 * np.abs(values).max():
             return LegendrePieces(0.0, end, torch.from_numpy(coefficients))
         pieces *= 2
-    raise UserError(f"the reference of an ordinary equation is not found: {found.message}")
+    why = "it has parts that are too short" if found.success else found.message
+    raise UserError(f"the reference of an ordinary equation is not found: {why}")
