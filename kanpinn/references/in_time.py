@@ -83,7 +83,7 @@ def ordinary(rate: Callable[[float, Array], Any], start: Any, end: float) -> Leg
     Their degree is 15, on pieces that are halved until their series end below 1e-11 of the largest value.
 
     Raises:
-        UserError: If that takes too many evaluations of the rate, as for stiff equations, or four thousand pieces do not do.
+        UserError: If that takes too many evaluations of the rate, as for stiff equations, or too many pieces.
     """
     from scipy.integrate import solve_ivp  # slow to import
 
