@@ -117,13 +117,16 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     theta = random_parameters(network, generator, found[0].points.points)
     free = set(problem.domain.names) - {*embedding.periodic, *embedding.symmetry}
     derived = torch.tensor([bool(free.intersection(index)) for index in plain.space.indices])[:, None]
-    used, differential = set[str](), set[str]()
-    touched = _built_in(residuals, found[0], found[0].outputs(network, theta))
+    used, differential, level = set[str](), set[str](), set[str]()
+    built = _built_in(residuals, found[0], found[0].outputs(network, theta))
+    touched = set(built)
     for trial in found:
         points = trial.at(torch.arange(trial.count))
         fields = trial.fields(trial.outputs(network, theta), points)
         changes = noise(fields, sizes([fields]), 0.5, generator)
-        far = {name for names in trial.far(trial.outputs(network, theta)).values() for name in names}
+        far = {one for components in trial.far(trial.outputs(network, theta)).values() for one in components}
+        level |= {name for name, by in far if not by} | _at_level(trial, fields, points, changes)
+        far = {name for name, _ in far}
         if trial.name != INTERIOR:
             touched |= _held(trial, fields, points, changes) | far
             continue
@@ -132,6 +135,11 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         differential |= _held(trial, fields, points, changes)
     left = [name for name in problem.unknowns if name in differential - touched]
     lines = [f"no equation and no condition holds {name}" for name in problem.unknowns if name not in used | touched]
+    even = "odd" not in embedding.symmetry.values()
+    constant = [name for name in problem.unknowns if name in used - level - built and even and len(found) > 1]
+    if constant:
+        advice = f"add Integral('mean', lambda p: p.{constant[0]}), or its value at a point"
+        lines.append(f"no term depends on the value of {', '.join(constant)}, only on derivatives: {advice}")
     if left and len(found) == 1:
         offered = not residuals.exact and type(problem).exact is not Problem.exact
         advice = "; problem.conditions=exact would build those of its exact form in" if offered else ""
@@ -173,6 +181,20 @@ def _held(
     """The unknowns whose changes `[C, N]` change a term."""
     each = {name: responses(trial, fields, points, {name: change}) for name, change in changes.items()}
     return {name for name, found in each.items() if any(bool((value != 0).any()) for value in found.values())}
+
+
+def _at_level(
+    trial: Trial, fields: Mapping[str, Jet], points: CollocationPoints, changes: Mapping[str, Tensor]
+) -> set[str]:
+    """The unknowns that matter to a term not by their derivatives or differences alone: a constant changes it."""
+    found = set[str]()
+    for name, change in changes.items():
+        constant = torch.zeros_like(change)
+        constant[0] = change[0].abs().max()
+        moved, most = (responses(trial, fields, points, {name: one}) for one in (constant, change))
+        if any(size_of(value) > 1e-9 * size_of(most[equation]) for equation, value in moved.items()):
+            found.add(name)
+    return found
 
 
 def _built_in(residuals: Residuals, trial: Trial, outputs: Tensor) -> set[str]:

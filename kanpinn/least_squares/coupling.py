@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -73,18 +74,25 @@ class Coupling:
         slopes: A, `[K, Q, N]`, of K components.
         which: Column of the nodes for each residual `[N]`; None if they are the same for all.
         columns: Number U of columns of the nodes.
+        size: Number of parameters P.
         linearized: Gives the linearisation D of the components at some columns of the nodes, rows `[K Q columns]`.
     """
 
     slopes: Tensor
     which: Tensor | None
     columns: int
+    size: int
     linearized: Callable[[slice], Linearization]
+
+    @cached_property
+    def _whole(self) -> Linearization:
+        """D at all nodes."""
+        return self.linearized(slice(None))
 
     def jvp(self, tangent: Tensor) -> Tensor:
         """A D v `[N]` for v `[P]`."""
         components, many, _ = self.slopes.shape
-        moved = self.linearized(slice(None)).jvp(tangent).view(components, many, -1)
+        moved = self._whole.jvp(tangent).view(components, many, -1)
         return (self.slopes * (moved if self.which is None else moved[:, :, self.which])).sum((0, 1))
 
     def vjp(self, weights: Tensor) -> Tensor:
@@ -96,7 +104,7 @@ class Coupling:
             at = pulled.sum(2, keepdim=True)
         else:
             at.index_add_(2, self.which, pulled)
-        return self.linearized(slice(None)).vjp(at.flatten())
+        return self._whole.vjp(at.flatten())
 
     def rows(self) -> Tensor:
         """A D `[N, P]`."""
@@ -104,7 +112,7 @@ class Coupling:
         if count <= FEW:
             return torch.stack([self.vjp(unit) for unit in torch.eye(count).to(self.slopes)])
         if self.which is None:
-            return self.slopes.flatten(0, 1).T @ self.linearized(slice(None)).dense().jacobian
+            return self.slopes.flatten(0, 1).T @ self._whole.dense().jacobian
         return self._by_columns(self.which)
 
     def _by_columns(self, which: Tensor) -> Tensor:
@@ -113,18 +121,13 @@ class Coupling:
         order = torch.argsort(which, stable=True)
         sizes = torch.bincount(which, minlength=self.columns).tolist()
         found, out, end = self.slopes[:, :, order], [], 0
-        start = 0
-        while start < self.columns:
-            part = slice(start, min(self.columns, start + self._at_once(components * many)))
+        step = max(1, block_rows(self.size) // (components * many))
+        for start in range(0, self.columns, step):
+            part = slice(start, min(self.columns, start + step))
             dense = self.linearized(part).dense().jacobian.view(components * many, part.stop - part.start, -1)
             for k, size in enumerate(sizes[part]):
                 out.append(found[:, :, end : end + size].flatten(0, 1).T @ dense[:, k])
                 end += size
-            start = part.stop
-        rows = torch.empty(count, out[0].shape[1], dtype=out[0].dtype, device=out[0].device)
+        rows = self.slopes.new_empty(count, self.size)
         rows[order] = torch.cat(out)
         return rows
-
-    def _at_once(self, rows: int) -> int:
-        """Columns of the nodes whose rows are a block, as far as that can be known before they are formed."""
-        return max(1, 4 * block_rows(1024) // rows)

@@ -38,6 +38,7 @@ class Integrals:
     def __init__(self, quadrature: Quadrature, fields: Fields, *, record: bool = False) -> None:
         self._quadrature, self._fields, self._record = quadrature, fields, record
         self.used: list[Nodes] = []
+        self._met: dict[tuple[int, int], tuple[Tensor, Nodes]] = {}  # by identity of points, kept along, and rule
 
     def over(
         self,
@@ -53,39 +54,43 @@ class Integrals:
         if any(limit is not None for limit in limits):
             if len(rule.columns) != 1:
                 raise UserError(f"p.integral: over={over!r}: limits belong to an integral over one coordinate")
-            parts = self._between(rule, points, left, limits)
-            return sum((self._sum(points, integrand, *part) for part in parts), start=torch.zeros_like(points[:, 0]))
-        at, weights = (torch.from_numpy(part).to(points) for part in (rule.nodes, rule.weights))
-        own, which = _shared(points, left)
+            total = torch.zeros_like(points[:, 0])
+            for at, weights, which, *moved in self._between(rule, points, left, limits):
+                total = total + self._sum(integrand, self._asked(points, at, which), weights, None, *moved)
+            return total
+        if (id(points), id(rule)) not in self._met:
+            own, which = _shared(points, left)
+            at = _joined(torch.from_numpy(rule.nodes).to(points)[:, None], rule.columns, own, left)
+            self._met[id(points), id(rule)] = points, self._asked(points, at, which)
         normals = None if rule.normals is None else torch.from_numpy(rule.normals).to(points)[:, None]
-        return self._sum(
-            points, integrand, _joined(at[:, None], rule.columns, own, left), weights[:, None], which, normals
-        )
+        weights = torch.from_numpy(rule.weights).to(points)[:, None]
+        return self._sum(integrand, self._met[id(points), id(rule)][1], weights, normals)
+
+    def _asked(self, points: Tensor, at: Tensor, which: Tensor | None) -> Nodes:
+        """Return nodes `[Q, U, d]` with the unknowns there, and for each point its column of them."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._record):
+            nodes = Nodes(at, which, dict(self._fields(at.flatten(0, 1))), len(points), {})
+        if self._record:
+            self.used.append(nodes)
+        return nodes
 
     def _sum(
         self,
-        points: Tensor,
         integrand: Callable[[Point], Any],
-        at: Tensor,
+        nodes: Nodes,
         weights: Tensor,
-        which: Tensor | None,
-        normals: Tensor | None = None,
+        normals: Tensor | None,
         replaced: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return Σ_q w_q g(q) `[N]` for nodes `[Q, U, d]` and weights `[Q, 1]` or `[Q, N]`.
+        """Return Σ_q w_q g(q) `[N]` for weights `[Q, 1]` or `[Q, N]`.
 
-        `which` tells the column of nodes for each point; `replaced` moves nodes `[Q, N, d]` that have no weight.
+        `replaced` moves nodes `[Q, N, d]` that have no weight.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._record):
-            fields = dict(self._fields(at.flatten(0, 1)))
-        known = Nodes(at, which, fields, len(points), {})
-        if self._record:
-            self.used.append(known)
         problem = self._quadrature.problem
-        values = {name: _AtNodes(known, name, self._record) for name in problem.unknowns}
-        own = at if which is None else at[:, which]
+        values = {name: _AtNodes(nodes, name, self._record) for name in problem.unknowns}
+        own = nodes.points if nodes.which is None else nodes.points[:, nodes.which]
         found = integrand(Point(problem.domain.names, replaced(own) if replaced else own, values, normals))
-        return (weights * _checked(found, len(at), len(points), points)).sum(0).expand(len(points))
+        return (weights * _checked(found, len(own), nodes.count, own)).sum(0).expand(nodes.count)
 
     def _between(
         self, rule: Rule, points: Tensor, left: list[int], limits: tuple[Limit, Limit]
@@ -114,7 +119,7 @@ class Integrals:
                 return moved
 
             at = _joined(whole[:, None, None], (column,), own, left)
-            yield at, inside * (width * shares.repeat(panels)[:, None]), which, None, replaced
+            yield at, inside * (width * shares.repeat(panels)[:, None]), which, replaced
         joint = first <= last
         ends = [(lower, torch.where(joint, start + width * first, upper).clamp(lower, upper))]
         ends.append((torch.where(joint, start + width * last, upper).clamp(lower, upper), upper))

@@ -282,7 +282,7 @@ class Objective(LeastSquares):
             return NetworkLinearization(self.backbone, theta, CollocationPoints(points, (term,)), self._plan, forward)
 
         stacked = torch.stack([slope for _, slope in slopes])
-        return Coupling(stacked, nodes.which, nodes.points.shape[1], linearized)
+        return Coupling(stacked, nodes.which, nodes.points.shape[1], self.size, linearized)
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()

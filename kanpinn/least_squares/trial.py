@@ -15,6 +15,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.parallel import joint_network
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.coupling import Component
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
@@ -107,14 +108,14 @@ class Trial:
     def _integrals(self, *, record: bool = False) -> Integrals:
         return Integrals(self.residuals.quadrature, self.elsewhere or (lambda _: {}), record=record)
 
-    def far(self, outputs: Tensor) -> dict[str, set[str]]:
-        """The unknowns that each equation has in integrals, for outputs `[C, S, N, outputs]` at the points."""
+    def far(self, outputs: Tensor) -> dict[str, set[Component]]:
+        """Unknowns and derivatives that each equation has in integrals, for outputs `[C, S, N, outputs]`."""
         points, integrals = self.at(torch.arange(self.count)), self._integrals(record=True)
         fields, found = self.fields(outputs, points), {}
         with torch.enable_grad():
             for _, equation, value in self.residuals.rows(points, fields, integrals) if not self.form else ():
                 slopes = [one for nodes in integrals.used for one in nodes.slopes(value)]
-                found[equation] = {name for (name, _), slope in slopes if bool((slope != 0).any())}
+                found[equation] = {component for component, slope in slopes if bool((slope != 0).any())}
         return found
 
 
