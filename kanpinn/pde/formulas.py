@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, nearest, needed
 from kanpinn.jets.indices import index_of
+from kanpinn.pde.formula_integrals import THERE, IntegralTerm
 from kanpinn.pde.formula_values import TENSORS, TORCH, value
 
 LONGEST = 4000
@@ -52,6 +53,7 @@ _FIELDS = {
     "d": "d(a, x): derivative of anything",
     "where": "where(x < 0, a, b): a where the comparison holds, else b",
     "reference": "reference(u): the formula that the problem's reference has for u",
+    "integral": "integral(f), integral(f, x), integral(f, x, a, b), or with a variable of its own integral(K*u(s), s)",
 }
 """Functions of fields, and how they are written."""
 
@@ -93,15 +95,18 @@ class Formula:
         expression: SymPy's expression.
         coordinate: Some coordinate, which tells the number of points.
         derivatives: Derivatives of unknowns that it holds, such as "x_x" and "t".
+        integrals: Integrals by the functions that stand for them in the expression.
     """
 
     expression: Any
     coordinate: str
     derivatives: frozenset[str]
+    integrals: tuple[tuple[Any, IntegralTerm], ...] = ()
 
     def __call__(self, p: Any, coefficients: Mapping[str, float]) -> Tensor:
         """Return its value `[N]` at points that hold coordinates, and unknowns if it has some, by name."""
-        found = value(self.expression, p, coefficients, {})
+        known = {function: integral(p, coefficients) for function, integral in self.integrals}
+        found = value(self.expression, p, coefficients, known)
         like = getattr(p, self.coordinate)
         return found.expand_as(like) if isinstance(found, Tensor) else torch.full_like(like, found)
 
@@ -127,9 +132,14 @@ def formula(text: str, names: Names, where: str) -> Formula:
     if not reader.is_number(expression):
         raise reader.error("is no number; take div, dot or where(…) of it", 0)
     for part in expression.atoms(reader.sympy.Function):
-        if type(part).__name__ not in (*TENSORS, *names.unknowns, "Piecewise"):
+        if type(part).__name__ not in (*TENSORS, *names.unknowns, "Piecewise") and part not in reader.integrals:
             raise UserError(f"{where}={text!r}: holds a derivative that is no function ({part})")
-    return Formula(expression, names.coordinates[0], frozenset(reader.derivatives_of(expression)))
+    for part in expression.atoms(reader.sympy.Derivative):
+        if part.expr in reader.integrals:
+            raise UserError(f"{where}={text!r}: holds a derivative of an integral; write it into the integral")
+    inner = [expression, *(one.integrand for one in reader.integrals.values())]
+    derivatives = {one for part in inner for one in reader.derivatives_of(part)}
+    return Formula(expression, names.coordinates[0], frozenset(derivatives), tuple(reader.integrals.items()))
 
 
 def number(text: Any, coefficients: Mapping[str, float], where: str) -> float:
@@ -154,6 +164,10 @@ class _Reader:
             self.symbols[name] = self.sympy.Function(name, real=True)(*own)
         self.symbols.setdefault("pi", self.sympy.pi)
         self.along_normal = False
+        self.integrals: dict[Any, IntegralTerm] = {}
+        self.variable: tuple[str, str] | None = None
+        """Variable of integration and, once that is known, the coordinate it stands for; None outside of integrals."""
+        self.there: set[str] = set()
 
     def _symbol(self, name: str) -> Any:
         return self.sympy.Symbol(name, real=True)
@@ -284,6 +298,10 @@ class _Reader:
             if name in _BESSEL and not self.scalar(node.args[0]).is_Integer:
                 raise self.error(f"expected a whole number, as in {name}(0, x)", node.args[0])
             return getattr(self.sympy, _FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
+        if self.variable is not None and name.partition("_")[0] in self.names.unknowns:
+            return self._there(node, name)
+        if name == "integral":
+            return self._integral(node)
         if name in self.symbols:
             raise self.error(f"is no function; write {name}*(…) for a product, and d({name}, x) for a derivative", node)
         if name not in _FIELDS:
@@ -310,9 +328,54 @@ class _Reader:
             return self.sympy.Piecewise((values[1], values[0]), (values[2], True))
         raise self.error(f"expected {_FIELDS[name]}", node)
 
+    def _integral(self, node: ast.Call) -> Any:
+        """Return a function of the coordinates that stands for an integral."""
+        expected = f"expected {_FIELDS['integral']}"
+        if not (1 <= len(node.args) <= 4) or len(node.args) == 3 or not self.names.unknowns or self.variable:
+            raise self.error(expected if self.names.unknowns else "there is no integral here", node)
+        by = node.args[1:2]
+        names = [one.id for part in by for one in getattr(part, "elts", [part]) if isinstance(one, ast.Name)]
+        if by and (not names or (len(names) > 1 and not set(names) <= set(self.names.coordinates))):
+            raise self.error(expected, by[0])
+        limits = [self.scalar(one) for one in node.args[2:]] or [None, None]
+        over: tuple[str, ...] | None = tuple(names) or None
+        own = names[0] if len(names) == 1 and names[0] not in self.names.coordinates else ""
+        if own in self.symbols:
+            raise self.error("has a meaning already; take another name for the variable", by[0])
+        if own:
+            self.symbols[own], self.variable = self._symbol(own), (own, "")
+        integrand = self.scalar(node.args[0])
+        if own:
+            over = (self.variable[1],) if self.variable else None
+            del self.symbols[own]
+            self.variable = None
+        if over == ("",):
+            raise self.error(f"holds no unknown at {own}, such as {self.names.unknowns[0]}({own})", node.args[0])
+        coordinates = [self.symbols[one] for one in self.names.coordinates]
+        function = self.sympy.Function(f"integral{len(self.integrals)}", real=True)(*coordinates)
+        self.integrals[function] = IntegralTerm(integrand, over, own, (limits[0], limits[1]))
+        return function
+
+    def _there(self, node: ast.Call, name: str) -> Any:
+        """Return an unknown, or a derivative of it, at the variable of integration: u(s), u_x(s, t)."""
+        assert self.variable is not None
+        own, coordinate = self.variable
+        given = [one.id if isinstance(one, ast.Name) else "" for one in node.args]
+        known = self.names.coordinates
+        at = [k for k, one in enumerate(given) if one == own]
+        if len(given) != len(known) or len(at) != 1 or any(one not in (own, known[k]) for k, one in enumerate(given)):
+            shown = ", ".join((own, *known[1:]))
+            raise self.error(f"expected the coordinates with {own} in place of one, such as {name}({shown})", node)
+        if coordinate not in ("", known[at[0]]):
+            raise self.error(f"{own} stands for {coordinate} already", node)
+        self.variable = own, known[at[0]]
+        expression = self._name(node, name)
+        self.there |= self.derivatives_of(expression)
+        return self.sympy.Function(f"{name}{THERE}", real=True)(*(self.symbols[one] for one in given))
+
     def derivatives_of(self, expression: Any) -> set[str]:
         """Derivatives of unknowns in an expression, by coordinates with "_" between them."""
-        found = {"_".join(map(str, one.variables)) for one in expression.atoms(self.sympy.Derivative)}
+        found = self.there | {"_".join(map(str, one.variables)) for one in expression.atoms(self.sympy.Derivative)}
         return found | (set(self.names.space) if self.along_normal else set())
 
 

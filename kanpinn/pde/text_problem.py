@@ -19,6 +19,7 @@ from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_
 from kanpinn.geometry import Box, Coordinates, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formulas import TAKEN, Formula, Names, formula, is_equation, number
+from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 
@@ -29,6 +30,7 @@ WORDS = (
 """Keys of a problem as text that are not coefficients."""
 
 CONDITION = ("on", "equation", "periodic", "where")
+INTEGRAL = ("integral", "equals", "over", "at")
 
 REGIONS = ("Ball", "Box", "Disk", "Ellipse", "Mesh", "Polygon")
 _REGION_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -70,7 +72,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     def residual(self: Problem, p: Point) -> Any:
         return _unnamed({key: one(p, values(self)) for key, one in equations.items()})
 
-    def conditions(self: Problem) -> list[Condition]:
+    def conditions(self: Problem) -> list[Condition | Integral]:
         return build(values(self))
 
     def known(self: Problem, p: Coordinates) -> dict[str, Tensor] | None:
@@ -194,19 +196,23 @@ def _formulas(given: Any, names: Names, where: str) -> dict[str, Formula]:
 
 def _conditions(
     given: Any, names: Names, domain: Region, equations: Mapping[str, Formula]
-) -> tuple[Callable[[Mapping[str, float]], list[Condition]], set[str]]:
+) -> tuple[Callable[[Mapping[str, float]], list[Condition | Integral]], set[str]]:
     """Return what makes the conditions of coefficients, and the derivatives that they and the equations use."""
     if not isinstance(given, Mapping):
         raise invalid("problem.conditions", given, "conditions by name, each with on and equation")
     derivatives = {one for part in equations.values() for one in part.derivatives}
-    makers: list[Callable[[Mapping[str, float]], Condition]] = []
+    makers: list[Callable[[Mapping[str, float]], Condition | Integral]] = []
     for name, one in given.items():
         where = f"problem.conditions.{name}"
         if not isinstance(one, Mapping):
             raise invalid(where, one, "on and equation, as in {on: boundary, equation: 'u = 0'}")
+        keys = INTEGRAL if "integral" in one else (*CONDITION, INTEGRAL[0])
         for key, value in one.items():
-            if key not in CONDITION:
-                raise unknown_key(f"{where}.{key}", value, CONDITION)
+            if key not in keys:
+                raise unknown_key(f"{where}.{key}", value, keys)
+        if "integral" in one:
+            makers.append(_integral(str(name), one, names, derivatives))
+            continue
         if "periodic" in one:
             makers.append(_periodic(str(name), str(one["periodic"]), names, derivatives))
             continue
@@ -217,6 +223,24 @@ def _conditions(
         derivatives |= {found for part in parts.values() for found in part.derivatives}
         makers.append(_maker(str(name), _support(one["on"], domain, where), parts, _part(one, names, where)))
     return lambda coefficients: [make(coefficients) for make in makers], derivatives
+
+
+def _integral(
+    name: str, given: Mapping[str, Any], names: Names, derivatives: set[str]
+) -> Callable[[Mapping[str, float]], Integral]:
+    """Return what makes an integral condition, of `integral`, `equals`, `over` and `at`."""
+    where = f"problem.conditions.{name}"
+    integrand = _formulas(str(given["integral"]), names, f"{where}.integral")[""]
+    known = Names(names.coordinates, (), names.coefficients)
+    equals = _formulas(str(given.get("equals", 0)), known, f"{where}.equals")[""]
+    over = tuple(map(str, _list(given["over"]))) if "over" in given else None
+    at = [number(one, {}, f"{where}.at") for one in _list(given["at"])] if "at" in given else None
+    derivatives |= integrand.derivatives
+
+    def make(coefficients: Mapping[str, float]) -> Integral:
+        return Integral(name, lambda p: integrand(p, coefficients), lambda p: equals(p, coefficients), over, at)
+
+    return make
 
 
 def _maker(
