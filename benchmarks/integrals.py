@@ -2,8 +2,8 @@
 
     python benchmarks/integrals.py [--problems square disk] [--seeds 0 1 2] [--set KEY=VALUE …]
 
-One thread, one solve after the other in this process; each row is printed when it is done: relative L2 error of u (and of
-the coefficient where one is found), median over seeds and the worst, and seconds of training.
+One thread, one solve after the other in this process; each row is printed when it is done: relative L2 error of u,
+median over seeds and the worst, that of the coefficient where one is found, and seconds of training.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--set", nargs="+", default=[], dest="overrides", metavar="KEY=VALUE")
     chosen = parser.parse_args()
-    print("| problem | median | worst | coefficient, worst | s, median | processor s |\n|---|--:|--:|--:|--:|--:|", flush=True)
+    print(
+        "| problem | median | worst | coefficient, worst | s, median | processor s |\n|---|--:|--:|--:|--:|--:|",
+        flush=True,
+    )
     for name in chosen.problems:
         runs = [solved(name, seed, chosen.overrides) for seed in chosen.seeds]
         errors, others, seconds, cpu = zip(*runs, strict=True)

@@ -14,15 +14,21 @@ from support.problems import NONE, draw_for
 from torch import Tensor
 
 from kanpinn import Integral
-from kanpinn.backbones import Kan, Mlp, Separable
+from kanpinn.backbones import Kan, Mlp
 from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Box, Disk, Ellipse, Polygon, Region
 from kanpinn.geometry.quadrature import chart_rule, region_rule
 from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.scales import scales_of
 from kanpinn.least_squares.weighting import Fixed
-from kanpinn.pde import Condition, Point, Problem, Unknown
+from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.data import conditions_of
+from kanpinn.pde.formulas import formula
+from kanpinn.pde.grammar import Names
+from kanpinn.pde.text_problem import text_problem
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Coupled(Problem):
         ]
 
 
-def objective(problem: Problem, options: Kan | Mlp | Separable) -> tuple[Objective, Tensor]:
+def objective(problem: Problem, options: Kan | Mlp) -> tuple[Objective, Tensor]:
     embedding = options.embedding.build(problem.domain, problem.periodic, np.random.default_rng(0))
     backbone = options.build(embedding, len(problem.unknowns))
     generator = np.random.default_rng(1)
@@ -65,12 +71,11 @@ def objective(problem: Problem, options: Kan | Mlp | Separable) -> tuple[Objecti
 NETWORKS = {
     "kan": replace(WIDE, width=[2], embedding=NONE),
     "mlp": Mlp(width=[4], embedding=NONE),
-    "separable": Separable(width=[2], degree=3, grid=3, rank=2),
 }
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_jacobian_and_its_products_are_those_of_automatic_differentiation(options: Kan | Mlp | Separable) -> None:
+def test_jacobian_and_its_products_are_those_of_automatic_differentiation(options: Kan | Mlp) -> None:
     problem, theta = objective(Coupled(), options)
     exact = torch.autograd.functional.jacobian(lambda at: problem.residual(at)[0], theta)
     r, _ = problem.residual(theta)
@@ -133,8 +138,8 @@ def test_integrals_are_those_of_scipy() -> None:
     }
     for k, (x, t) in enumerate(points.tolist()):
         kinks = np.linspace(-1, 1, 5).tolist()
-        over = quad(lambda y, x=x, t=t: at(y, t, 0, "") ** 2 * math.exp(x * y), -1, 1, points=kinks, epsabs=1e-10)[0]
-        past = quad(lambda s, x=x, t=t: math.exp(s - t) * at(x, s, 0, "t"), 0.5, t, epsabs=1e-10)[0]
+        over = quad(lambda y, x=x, t=t: at(y, t, 0, "") ** 2 * math.exp(x * y), -1, 1, points=kinks, epsabs=1e-6)[0]
+        past = quad(lambda s, x=x, t=t: math.exp(s - t) * at(x, s, 0, "t"), 0.5, t, epsabs=1e-6)[0]
         assert float(found["over"][k]) == pytest.approx(over, abs=1e-5)  # splines have kinks in their derivatives
         assert float(found["past"][k]) == pytest.approx(past, abs=1e-5)
 
@@ -225,28 +230,18 @@ class Fredholm(Problem):
         return torch.exp(p.x)
 
 
-@dataclass(frozen=True)
-class GroundState(Problem):
-    """−u''/2 + x² u/2 = E u, ∫u² = 1: u = π^(−1/4) exp(−x²/2), E = 1/2."""
-
-    energy: float = Unknown(0.3)
-
-    domain = Box(x=(-6, 6))
-    derivatives = ("xx",)
-
-    def residual(self, p: Point) -> Tensor:
-        return -p.u_xx / 2 + p.x**2 * p.u / 2 - self.energy * p.u
-
-    def conditions(self) -> list[Condition | Integral]:
-        return [Condition("far", ("x-", "x+"), lambda p: p.u), Integral("norm", lambda p: p.u**2, 1.0)]
-
-
-@pytest.mark.parametrize(("problem", "error"), [(Volterra(), 1e-5), (Fredholm(), 1e-5)], ids=["volterra", "fredholm"])
+@pytest.mark.parametrize(("problem", "error"), [(Volterra(), 5e-3), (Fredholm(), 1e-4)], ids=["volterra", "fredholm"])
 def test_integral_equations_are_solved(problem: Problem, error: float) -> None:
     from kanpinn import solve
 
     found = solve(
-        problem, "threads=1", "output.progress=false", "schedule.levels=2", "schedule.steps=20", "sampler.interior=100"
+        problem,
+        "threads=1",
+        "output.progress=false",
+        "backbone.width=[3]",
+        "schedule.levels=1",
+        "schedule.steps=12",
+        "sampler.interior=40",
     )
     assert found.metrics["relative_l2"]["u"] < error
 
@@ -272,3 +267,109 @@ def test_mistakes_in_integrals_are_refused_in_a_line() -> None:
         Point(("x",), torch.zeros(1, 1), {}).integral(lambda q: q.x)
     with pytest.raises(UserError, match="values of one coordinate, but it integrates over all"):
         Integral("mass", lambda p: p.u, at=[0.1]).condition(Coupled())
+
+
+VALUES = {
+    "integral(u**2, x)": lambda p: p.integral(lambda q: q.u**2, over="x"),
+    "k*integral(exp(x - s)*u(s, t)*v_x(s, t) + u, s)": lambda p: (
+        0.7 * p.integral(lambda q: torch.exp(p.x - q.x) * q.u * q.v_x + p.u, over="x")
+    ),
+    "u_t - integral(exp(s - t)*u_t(x, s), s, 0.5, t)": lambda p: (
+        p.u_t - p.integral(lambda q: torch.exp(q.t - p.t) * q.u_t, over="t", lower=0.5, upper=p.t)
+    ),
+    "sin(x)*integral(u*v) - integral(v, (x, t))": lambda p: (
+        torch.sin(p.x) * p.integral(lambda q: q.u * q.v) - p.integral(lambda q: q.v)
+    ),
+}
+
+
+@pytest.mark.parametrize("text", VALUES)
+def test_integrals_as_text_are_those_in_python(text: str) -> None:
+    problem, theta = objective(Coupled(), NETWORKS["mlp"])
+    found = formula(text, Names(("x", "t"), ("u", "v"), ("k",)), "problem.equations")
+    points = torch.tensor([[0.3, 0.9], [-0.6, 1.7], [0.1, 0.9]], dtype=torch.float64)
+    fields = problem.residuals.fields(theta, points)
+    p = Point(("x", "t"), points, fields, None, problem.residuals.integrals(theta))
+    assert torch.allclose(found(p, {"k": 0.7}), VALUES[text](p), rtol=0, atol=1e-13)
+    assert found.derivatives == {one for one in ("x", "t") if f"_{one}" in text}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("integral(u(s), s)", "letter 10: u(s): expected the coordinates with s in place of one, such as u(s, t)"),
+        ("integral(s*x, s)", "holds no unknown at s, such as u(s)"),
+        ("integral(u, x, 0)", "expected integral(f)"),
+        ("integral(u(k, t), k)", "has a meaning already"),
+        ("laplace(integral(u*x, t))", "derivative of an integral"),
+        ("integral(integral(u, x), t)", "expected integral(f)"),
+    ],
+)
+def test_integrals_as_text_that_make_no_sense_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        formula(text, Names(("x", "t"), ("u", "v"), ("k",)), "problem.equations")
+    assert message in str(error.value)
+
+
+def test_integral_conditions_as_text() -> None:
+    given = {
+        "domain": {"x": [-1, 1], "t": [0.5, 2]},
+        "unknowns": ["u", "v"],
+        "k": 2.0,
+        "equations": {"one": "u_t = u_xx", "two": "v_t = 0"},
+        "conditions": {
+            "mass": {"integral": "k*u*v_x", "equals": "sin(t)", "over": "x", "at": [0.75, 1.5]},
+            "mean": {"integral": "u", "equals": "k"},
+        },
+    }
+    mass, mean = conditions_of(text_problem("balance", given))
+    problem, theta = objective(Coupled(), NETWORKS["mlp"])
+    points = torch.tensor([[0.0, 0.75], [0.0, 1.5]], dtype=torch.float64)
+    p = Point(("x", "t"), points, {}, None, problem.residuals.integrals(theta))
+    assert torch.allclose(mass.residual(p), 2 * p.integral(lambda q: q.u * q.v_x, over="x") - torch.sin(p.t))
+    assert torch.allclose(mean.residual(p), p.integral(lambda q: q.u) - 2)
+    given["conditions"]["mass"]["on"] = "x-"
+    with pytest.raises(UserError, match="on=x-: unknown key"):
+        text_problem("balance", given)
+
+
+def test_an_unknown_of_which_only_derivatives_are_told_is_named() -> None:
+    @dataclass(frozen=True)
+    class Flux(Problem):
+        domain = Box(x=(0, 1), t=(0, 1))
+        derivatives = ("xx", "t")
+        mean: bool = False
+
+        def residual(self, p: Point) -> Tensor:
+            return p.u_t - p.u_xx
+
+        def conditions(self) -> list[Condition | Integral]:
+            ends = Condition("flux", ("x-", "x+"), lambda p: p.u_x)
+            turn = Condition("turn", "t-", lambda p, q: p.u - q.u, periodic="t")
+            return [ends, turn, *([Integral("mean", lambda p: p.u)] if self.mean else [])]
+
+    for mean in (False, True):
+        problem, _ = objective(Flux(mean), NETWORKS["mlp"])
+        lines = undetermined(problem.residuals, few_points(Flux(mean), torch.float64, torch.device("cpu")))
+        assert ["no term depends on the value of u, only" in line for line in lines] == [True] * (not mean)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e9])
+def test_sizes_of_integral_conditions_follow_the_units(unit: float) -> None:
+    @dataclass(frozen=True)
+    class Norm(Problem):
+        size: float
+
+        domain = Box(x=(0, 1))
+        derivatives = ("x",)
+
+        def residual(self, p: Point) -> Tensor:
+            return p.u_x
+
+        def conditions(self) -> list[Condition | Integral]:
+            return [Integral("mean", lambda p: p.u * p.x, self.size), Integral("none", lambda p: p.u)]
+
+    plain, other = scales_of(Norm(1.0), exact=False), scales_of(Norm(unit), exact=False)
+    assert other.outputs[0] == pytest.approx(unit * plain.outputs[0], rel=1e-12)
+    assert other.of("mean", "") == pytest.approx(unit * plain.of("mean", ""), rel=1e-12)
+    assert other.of("none", "") == pytest.approx(unit * plain.of("none", ""), rel=1e-12)

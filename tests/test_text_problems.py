@@ -17,7 +17,8 @@ from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Point
-from kanpinn.pde.formulas import Names, formula, number
+from kanpinn.pde.formulas import formula, number
+from kanpinn.pde.grammar import Names
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.config import problem_as_text

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -15,7 +14,20 @@ from torch import Tensor
 from kanpinn.errors import UserError, nearest, needed
 from kanpinn.jets.indices import index_of
 from kanpinn.pde.formula_integrals import THERE, IntegralTerm
-from kanpinn.pde.formula_values import TENSORS, TORCH, value
+from kanpinn.pde.formula_values import TENSORS, value
+from kanpinn.pde.grammar import (
+    BESSEL,
+    COMPARISONS,
+    COUNTS,
+    FIELDS,
+    FUNCTIONS,
+    OPERATORS,
+    Names,
+    is_vector,
+    parts_of,
+    plus,
+    times,
+)
 
 LONGEST = 4000
 """Letters that a formula may have."""
@@ -24,66 +36,6 @@ MOST_POWER = 64
 """Largest power that a formula may hold."""
 
 _EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
-
-_BESSEL = ("besselj", "bessely", "besseli", "besselk")
-_FUNCTIONS = {**{name: name for name in (*TORCH, *_BESSEL)}, "abs": "Abs", "min": "Min", "max": "Max"}
-"""Functions of numbers by their names in a formula; their names in SymPy."""
-
-_COUNTS = {"atan2": (2, 2), "min": (2, 9), "max": (2, 9), **dict.fromkeys(_BESSEL, (2, 2))}
-"""Fewest and most arguments of a function, where it is not one."""
-
-_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
-_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
-_FIELDS = {
-    "laplace": "laplace(u): sum of second derivatives in space",
-    "grad": "grad(u): vector of first derivatives in space",
-    "div": "div((a, b)): divergence of a vector",
-    "dot": "dot(a, b): scalar product of two vectors",
-    "d": "d(a, x): derivative of anything",
-    "where": "where(x < 0, a, b): a where the comparison holds, else b",
-    "reference": "reference(u): the formula that the problem's reference has for u",
-    "integral": "integral(f), integral(f, x), integral(f, x, a, b), or with a variable of its own integral(K*u(s), s)",
-}
-"""Functions of fields, and how they are written."""
-
-TAKEN = frozenset({"pi", "Piecewise", "Derivative", *_FUNCTIONS, *_FIELDS, *TENSORS})
-"""Names that have a meaning in every formula."""
-
-
-@final
-@dataclass(frozen=True)
-class Names:
-    """Names that a problem's formulas may use.
-
-    Attributes:
-        coordinates: Its coordinates; all but t are space.
-        unknowns: Its unknown functions.
-        coefficients: Its numbers.
-        solution: SymPy's expressions of its reference, by unknown.
-        depends: Coordinates of the unknowns that do not depend on all.
-    """
-
-    coordinates: tuple[str, ...]
-    unknowns: tuple[str, ...] = ()
-    coefficients: tuple[str, ...] = ()
-    solution: Mapping[str, Any] = field(default_factory=dict)
-    depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def space(self) -> tuple[str, ...]:
-        """Coordinates but for the time t."""
-        return tuple(name for name in self.coordinates if name != "t")
 
 
 @final
@@ -166,7 +118,7 @@ class _Reader:
         self.along_normal = False
         self.integrals: dict[Any, IntegralTerm] = {}
         self.variable: tuple[str, str] | None = None
-        """Variable of integration and, once that is known, the coordinate it stands for; None outside of integrals."""
+        """Within an integral its own variable, or "", and, once that is known, the coordinate it stands for."""
         self.there: set[str] = set()
 
     def _symbol(self, name: str) -> Any:
@@ -188,7 +140,7 @@ class _Reader:
         if not found:
             return self._side(self.text, 0)
         left, right = self._side(self.text[: found[0]], 0), self._side(self.text[found[0] + 1 :], found[0] + 1)
-        return _plus(left, _times(-1, right))
+        return plus(left, times(-1, right))
 
     def _side(self, text: str, start: int) -> Any:
         self.side, self.start = text.lstrip(), start + len(text) - len(text.lstrip())
@@ -222,11 +174,11 @@ class _Reader:
         if isinstance(node, ast.Name):
             return self._name(node, node.id)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            return _times(-1 if isinstance(node.op, ast.USub) else 1, self.read(node.operand))
+            return times(-1 if isinstance(node.op, ast.USub) else 1, self.read(node.operand))
         if isinstance(node, ast.BinOp):
             return self._operation(node)
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
-            return _COMPARISONS[type(node.ops[0])](self.scalar(node.left), self.scalar(node.comparators[0]))
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
+            return COMPARISONS[type(node.ops[0])](self.scalar(node.left), self.scalar(node.comparators[0]))
         if isinstance(node, ast.BoolOp):
             kind = self.sympy.And if isinstance(node.op, ast.And) else self.sympy.Or
             return kind(*(self.read(value) for value in node.values))
@@ -250,16 +202,16 @@ class _Reader:
 
     def _operation(self, node: ast.BinOp) -> Any:
         kind = type(node.op)
-        if kind not in _OPERATORS:
+        if kind not in OPERATORS:
             raise self.error("write ** for powers" if kind is ast.BitXor else "is no operation of a formula", node)
         left, right = self.read(node.left), self.read(node.right)
         if kind in (ast.Add, ast.Sub):
-            if _is_vector(left) != _is_vector(right) or len(_parts(left)) != len(_parts(right)):
+            if is_vector(left) != is_vector(right) or len(parts_of(left)) != len(parts_of(right)):
                 raise self.error("a number and a vector, or vectors of two lengths", node)
-            return _plus(left, right if kind is ast.Add else _times(-1, right))
-        if _is_vector(right) or (_is_vector(left) and kind is ast.Pow):
-            if kind is ast.Mult and not _is_vector(left):
-                return _times(left, right)
+            return plus(left, right if kind is ast.Add else times(-1, right))
+        if is_vector(right) or (is_vector(left) and kind is ast.Pow):
+            if kind is ast.Mult and not is_vector(left):
+                return times(left, right)
             raise self.error("vectors are added, multiplied by numbers, and taken the dot of", node)
         if kind is ast.Pow and right.is_number:
             if abs(right) > MOST_POWER:
@@ -267,8 +219,8 @@ class _Reader:
             return self.sympy.Float(float(left) ** float(right)) if left.is_number else left**right
         if kind is ast.Div and right == 0:
             raise self.error("is divided by 0", node)
-        found = tuple(_OPERATORS[kind](part, right) for part in _parts(left))
-        return found if _is_vector(left) else found[0]
+        found = tuple(OPERATORS[kind](part, right) for part in parts_of(left))
+        return found if is_vector(left) else found[0]
 
     def _name(self, node: ast.AST, name: str) -> Any:
         """A coordinate, unknown or coefficient, a derivative, a component of the normal, a derivative along it."""
@@ -285,27 +237,27 @@ class _Reader:
                 return self.symbols[head].diff(*(self.symbols[one] for one in index_of(tail, self.names.coordinates)))
             except ValueError as error:
                 raise self.error(str(error), node) from None
-        known = [*self.symbols, *_FUNCTIONS, *_FIELDS]
+        known = [*self.symbols, *FUNCTIONS, *FIELDS]
         hint = nearest(name, known)
         advice = f"; did you mean {hint}?" if hint else ""
         raise self.error(f"unknown{advice}; names are {', '.join(self.symbols)}", node)
 
     def _call(self, node: ast.Call, name: str) -> Any:
-        if name in _FUNCTIONS:
-            fewest, most = _COUNTS.get(name, (1, 1))
+        if name in FUNCTIONS:
+            fewest, most = COUNTS.get(name, (1, 1))
             if not fewest <= len(node.args) <= most:
                 raise self.error(f"expected {fewest} argument{'s' if fewest > 1 else ''}", node)
-            if name in _BESSEL and not self.scalar(node.args[0]).is_Integer:
+            if name in BESSEL and not self.scalar(node.args[0]).is_Integer:
                 raise self.error(f"expected a whole number, as in {name}(0, x)", node.args[0])
-            return getattr(self.sympy, _FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
-        if self.variable is not None and name.partition("_")[0] in self.names.unknowns:
+            return getattr(self.sympy, FUNCTIONS[name])(*(self.scalar(one) for one in node.args))
+        if self.variable is not None and self.variable[0] and name.partition("_")[0] in self.names.unknowns:
             return self._there(node, name)
         if name == "integral":
             return self._integral(node)
         if name in self.symbols:
             raise self.error(f"is no function; write {name}*(…) for a product, and d({name}, x) for a derivative", node)
-        if name not in _FIELDS:
-            hint = nearest(name, [*_FUNCTIONS, *_FIELDS])
+        if name not in FIELDS:
+            hint = nearest(name, [*FUNCTIONS, *FIELDS])
             raise self.error(f"no such function{f'; did you mean {hint}?' if hint else ''}", node)
         if name == "reference" and [getattr(one, "id", None) in self.names.solution for one in node.args] == [True]:
             return self.names.solution[getattr(node.args[0], "id", "")]
@@ -316,9 +268,9 @@ class _Reader:
             return sum(values[0].diff(x, x) for x in space)
         if name == "grad" and scalars == [True]:
             return tuple(values[0].diff(x) for x in space)
-        if name == "div" and scalars == [False] and len(_parts(values[0])) == len(space):
+        if name == "div" and scalars == [False] and len(parts_of(values[0])) == len(space):
             return sum(part.diff(x) for part, x in zip(values[0], space, strict=True))
-        if name == "dot" and scalars == [False, False] and len(_parts(values[0])) == len(_parts(values[1])):
+        if name == "dot" and scalars == [False, False] and len(parts_of(values[0])) == len(parts_of(values[1])):
             return sum(a * b for a, b in zip(*values, strict=True))
         if name == "d" and len(values) > 1 and all(scalars) and set(values[1:]) <= {*self.symbols.values()}:
             by = [str(value) for value in values[1:]]
@@ -326,12 +278,17 @@ class _Reader:
                 return values[0].diff(*(self.symbols[one] for one in by))
         if name == "where" and scalars == [False, True, True] and not isinstance(values[0], tuple):
             return self.sympy.Piecewise((values[1], values[0]), (values[2], True))
-        raise self.error(f"expected {_FIELDS[name]}", node)
+        raise self.error(f"expected {FIELDS[name]}", node)
 
     def _integral(self, node: ast.Call) -> Any:
         """Return a function of the coordinates that stands for an integral."""
-        expected = f"expected {_FIELDS['integral']}"
-        if not (1 <= len(node.args) <= 4) or len(node.args) == 3 or not self.names.unknowns or self.variable:
+        expected = f"expected {FIELDS['integral']}"
+        if (
+            not (1 <= len(node.args) <= 4)
+            or len(node.args) == 3
+            or not self.names.unknowns
+            or self.variable is not None
+        ):
             raise self.error(expected if self.names.unknowns else "there is no integral here", node)
         by = node.args[1:2]
         names = [one.id for part in by for one in getattr(part, "elts", [part]) if isinstance(one, ast.Name)]
@@ -342,13 +299,14 @@ class _Reader:
         own = names[0] if len(names) == 1 and names[0] not in self.names.coordinates else ""
         if own in self.symbols:
             raise self.error("has a meaning already; take another name for the variable", by[0])
+        self.variable = own, ""
         if own:
-            self.symbols[own], self.variable = self._symbol(own), (own, "")
+            self.symbols[own] = self._symbol(own)
         integrand = self.scalar(node.args[0])
         if own:
-            over = (self.variable[1],) if self.variable else None
+            over = (self.variable[1],)
             del self.symbols[own]
-            self.variable = None
+        self.variable = None
         if over == ("",):
             raise self.error(f"holds no unknown at {own}, such as {self.names.unknowns[0]}({own})", node.args[0])
         coordinates = [self.symbols[one] for one in self.names.coordinates]
@@ -361,7 +319,7 @@ class _Reader:
         assert self.variable is not None
         own, coordinate = self.variable
         given = [one.id if isinstance(one, ast.Name) else "" for one in node.args]
-        known = self.names.coordinates
+        known = self.names.depends.get(name.partition("_")[0], self.names.coordinates)
         at = [k for k, one in enumerate(given) if one == own]
         if len(given) != len(known) or len(at) != 1 or any(one not in (own, known[k]) for k, one in enumerate(given)):
             shown = ", ".join((own, *known[1:]))
@@ -377,19 +335,3 @@ class _Reader:
         """Derivatives of unknowns in an expression, by coordinates with "_" between them."""
         found = self.there | {"_".join(map(str, one.variables)) for one in expression.atoms(self.sympy.Derivative)}
         return found | (set(self.names.space) if self.along_normal else set())
-
-
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, tuple)
-
-
-def _parts(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _plus(left: Any, right: Any) -> Any:
-    return tuple(map(operator.add, left, right)) if isinstance(left, tuple) else left + right
-
-
-def _times(factor: Any, value: Any) -> Any:
-    return tuple(factor * part for part in value) if isinstance(value, tuple) else factor * value

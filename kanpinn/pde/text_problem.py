@@ -18,7 +18,8 @@ from kanpinn import geometry
 from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Box, Coordinates, Points, Region
 from kanpinn.pde.condition import Condition
-from kanpinn.pde.formulas import TAKEN, Formula, Names, formula, is_equation, number
+from kanpinn.pde.formulas import Formula, formula, is_equation, number
+from kanpinn.pde.grammar import TAKEN, Names
 from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
@@ -230,9 +231,9 @@ def _integral(
 ) -> Callable[[Mapping[str, float]], Integral]:
     """Return what makes an integral condition, of `integral`, `equals`, `over` and `at`."""
     where = f"problem.conditions.{name}"
-    integrand = _formulas(str(given["integral"]), names, f"{where}.integral")[""]
+    integrand = formula(str(given["integral"]), names, f"{where}.integral")
     known = Names(names.coordinates, (), names.coefficients)
-    equals = _formulas(str(given.get("equals", 0)), known, f"{where}.equals")[""]
+    equals = formula(str(given.get("equals", 0)), known, f"{where}.equals")
     over = tuple(map(str, _list(given["over"]))) if "over" in given else None
     at = [number(one, {}, f"{where}.at") for one in _list(given["at"])] if "at" in given else None
     derivatives |= integrand.derivatives

@@ -14,7 +14,8 @@ from kanpinn.errors import UserError, needed, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate, reference_values
 from kanpinn.geometry import Box
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.formulas import Names, formula
+from kanpinn.pde.formulas import formula
+from kanpinn.pde.grammar import Names
 from kanpinn.symbolic.constants import Fit, refined
 from kanpinn.symbolic.library import Array, library
 from kanpinn.symbolic.structure import Field, Finding, Search

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kanpinn.errors import needed
-from kanpinn.pde.formulas import Names, formula
+from kanpinn.pde.formulas import formula
+from kanpinn.pde.grammar import Names
 
 Array = NDArray[np.float64]
 
