@@ -75,7 +75,9 @@ def _draw(
         rest.axhspan(-rms, rms, color=colour, alpha=0.12, linewidth=0)
     bins = min(_BINS, max(5, round(2 * len(left) ** (1 / 3))))  # Rice's rule
     shown = np.clip(left[kept] / width[kept], -4.4, 4.4)
-    shares.hist(shown, np.linspace(-4.5, 4.5, 2 * bins + 1), density=True, color=colour, alpha=0.45, label=name or None)
+    shares.hist(
+        shown, np.linspace(-4.5, 4.5, 2 * bins + 1).tolist(), density=True, color=colour, alpha=0.45, label=name or None
+    )
     called = f"{name}: " if name else ""
     scaled = float(np.mean((left[kept] / width[kept]) ** 2)) if kept.any() else 0.0
     told = f"rms {number(rms)}" if sigma is None else rf"mean square in $\sigma$: {number(scaled)}"
