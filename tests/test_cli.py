@@ -345,19 +345,19 @@ def test_evaluate_refuses_what_is_not_a_file(name, kanpinn):
     assert (result.code, result.err.count("\n")) == (2, 1)
 
 
-def test_inspect_plot_and_evaluate_of_a_real_run(folder):
-    assert command("solve", *TINY, "hydra.run.dir=run", cwd=folder).returncode == 0
-    shown = command("inspect", "run", cwd=folder)
-    assert shown.returncode == 0
-    assert "relative_l2" in shown.stdout or "relative L2" in shown.stdout
-    assert json.loads(command("inspect", "run", "--json", cwd=folder).stdout)
-    drawn = command("plot", "run", "-o", "figures", cwd=folder)
-    assert drawn.returncode == 0, drawn.stderr
-    assert {str(path.relative_to(folder)) for path in (folder / "figures").iterdir()} == set(drawn.stdout.split())
+def test_inspect_plot_and_evaluate_of_a_real_run(folder, kanpinn):
+    assert kanpinn("solve", *TINY, "hydra.run.dir=run").code == 0
+    shown = kanpinn("inspect", "run")
+    assert shown.code == 0
+    assert "relative_l2" in shown.out or "relative L2" in shown.out
+    assert json.loads(kanpinn("inspect", "run", "--json").out)
+    drawn = kanpinn("plot", "run", "-o", "figures", "--dpi", "20")
+    assert drawn.code == 0, drawn.err
+    assert {str(path.relative_to(folder)) for path in (folder / "figures").iterdir()} == set(drawn.out.split())
     (folder / "p.csv").write_text("x,y\n0.25,0.5\n")
-    values = command("evaluate", "run", "--points", "p.csv", cwd=folder)
-    assert values.returncode == 0, values.stderr
-    assert np.isfinite(float(values.stdout.splitlines()[1].split(",")[2]))
+    values = kanpinn("evaluate", "run", "--points", "p.csv")
+    assert values.code == 0, values.err
+    assert np.isfinite(float(values.out.splitlines()[1].split(",")[2]))
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):

@@ -352,7 +352,7 @@ def file_case(finished: Path, place: Path) -> Callable[[int], str]:
 
 
 def test_a_few_changed_files(finished, tmp_path):
-    fuzz(range(FEW), file_case(finished, tmp_path))
+    fuzz(range(10), file_case(finished, tmp_path))
 
 
 @pytest.mark.slow

@@ -688,10 +688,10 @@ ODD_SETTINGS = {"text.usetex": True, "axes.grid": True, "font.size": 31.0, "save
 
 
 def test_figures_look_the_same_whatever_the_callers_settings_are(tmp_path):
-    plot_all(HEAT, tmp_path / "plain")
+    plot_all(HEAT, tmp_path / "plain", 40)
     with mpl.rc_context(ODD_SETTINGS):
         before = dict(mpl.rcParams)
-        plot_all(HEAT, tmp_path / "odd")
+        plot_all(HEAT, tmp_path / "odd", 40)
         assert dict(mpl.rcParams) == before
     for file in (tmp_path / "plain").iterdir():
         assert file.read_bytes() == (tmp_path / "odd" / file.name).read_bytes(), file.name
@@ -707,7 +707,7 @@ def test_threads_that_draw_at_once_leave_the_settings_as_they_were():
 def test_dollar_signs_in_labels_are_dollar_signs(tmp_path):
     labels = {**HEAT.labels, "u": ("price in US$", "$"), "x": ("strike $K", "$/unit")}
     history = {**HEAT.history, "term_cost_$": HEAT.history["loss"]}
-    assert plot_all(replace(HEAT, labels=labels, history=history, equation="$x = u"), tmp_path)
+    assert plot_all(replace(HEAT, labels=labels, history=history, equation="$x = u"), tmp_path, 40)
 
 
 def test_a_notebook_shows_a_figure_though_it_has_not_asked_for_pyplot() -> None:
@@ -734,9 +734,11 @@ def test_letters_that_no_font_has_make_no_noise(tmp_path: Path, caplog: pytest.L
 def test_no_backend_and_no_settings_keep_a_figure_from_being_drawn(
     backend: str, settings: bytes, told: str, tmp_path: Path
 ) -> None:
-    write_solution(tmp_path / "solution.h5", HEAT)
+    write_solution(tmp_path / "solution.h5", replace(HEAT, levels=[], spectra={}, model={}))
     (tmp_path / "matplotlibrc").write_bytes(settings)
-    code = "import os; from kanpinn.cli.main import main; before = dict(os.environ); main(['plot', '.']); "
+    code = (
+        "import os; from kanpinn.cli.main import main; before = dict(os.environ); main(['plot', '.', '--dpi', '20']); "
+    )
     code += "import matplotlib; assert os.environ == before"
     environment = {**os.environ, "MPLBACKEND": backend, "MPLCONFIGDIR": mpl.get_configdir()}
     done = subprocess.run(

@@ -19,7 +19,7 @@ def solution(axes: str, reference: bool = True, points: int = 12) -> SolutionFil
     return SolutionFile(
         problem="heat",
         equation="u_t = α (u_xx + u_yy)",
-        config="",
+        config="problem: {name: heat}\n",
         seed=0,
         dtype="float64",
         status="converged",
