@@ -90,8 +90,8 @@ def run_of(default_run: types.ModuleType, seed: int = 0, **changes):
     return default_run.Run(**(values | changes))
 
 
-def test_every_packaged_problem_has_a_floor(module):
-    assert sorted(module("table").PROBLEMS) == problem_names()
+def test_floors_are_those_of_packaged_problems(module):
+    assert set(module("table").PROBLEMS) <= set(problem_names())
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -161,8 +161,8 @@ def test_a_failed_run_has_no_numbers(module, tmp_path):
 # --- general networks beside the defaults
 
 
-def test_every_problem_has_a_row_in_the_table_of_general_networks(module):
-    assert {case.problem for case in module("general").CASES.values()} == set(problem_names())
+def test_every_problem_with_a_floor_has_a_row_in_the_table_of_general_networks(module):
+    assert {case.problem for case in module("general").CASES.values()} == set(module("table").PROBLEMS)
 
 
 def settings_of(case, network: str) -> dict:

@@ -71,6 +71,10 @@ TOLERANCES = {
 }
 """Largest residual of those references that are not closed forms."""
 
+COMPUTED = ("poisson_holes", "cavity")
+"""Problems whose references are computed by NumPy, which test_references examines."""
+FORMULAS = [key for key in KEYS if key not in COMPUTED]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def own_cache(tmp_path_factory):
@@ -164,7 +168,7 @@ def residual_of(condition: Condition, problem: Problem, at, points: Tensor) -> l
     return out
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", FORMULAS)
 def test_reference_has_no_residual(key):
     problem = problem_of(key)
     points = random_points(problem, 400, start=1e-3)
@@ -177,7 +181,7 @@ def test_reference_has_no_residual(key):
         assert residual.abs().max() < tolerance
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", FORMULAS)
 def test_reference_meets_its_conditions(key):
     problem = problem_of(key)
     # At t = 0 exactly the initial values of Allen-Cahn are not yet periodic in u_x.

@@ -23,7 +23,7 @@ from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class, problem_names
 from kanpinn.solver.setup import Setup
 
-SHIPPED = problem_names()
+SHIPPED = [name for name in problem_names() if isinstance(load_problem_class(name).domain, Box)]
 OTHERS = [name for name in UNITS if name != "given"]
 
 
