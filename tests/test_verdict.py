@@ -243,6 +243,18 @@ def test_a_level_that_gains_nothing_gives_no_estimate_to_trust() -> None:
     assert [flag["kind"] for flag in flags] == ["estimate"] and "gained little" in flags[0]["message"]
 
 
+def test_a_last_level_that_changes_all_gives_no_estimate_to_trust() -> None:
+    """A first level that stays where random splines begin: the second changes it by their size relative to u."""
+    stays = "schedule.optimizers=[{name:gradient_descent,lr:1e-12},levenberg_marquardt]"
+    found = []
+    for problem, size in ((Known(), 0.5), (Known(), 5.0), (Decay(), 5.0)):
+        m = solve(problem, "schedule.levels=2", "schedule.steps=[1,30]", stays, f"backbone.scale={size}").metrics
+        found.append((m["levels"][-1]["change"]["u"] > 1, m["error_estimate_trusted"], m["warnings"]))
+    assert found[:2] == [(False, True, []), (True, False, [])]  # the loss falls to rounding: no other doubt
+    assert found[2][:2] == (True, False) and len(found[2][2]) == 1
+    assert found[2][2][0]["message"].endswith("cannot be trusted: the last level changed u by more than its own size")
+
+
 def test_a_sweep_shows_which_jobs_are_doubtful(tmp_path: Path) -> None:
     flags = [{"kind": kind, "message": ""} for kind in ("points", "points", "loss")]
     for name, warnings in (("0", flags), ("1", [])):

@@ -241,13 +241,14 @@ def _percent(share: float) -> str:
 
 def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
     """Say why the last level's change may not be the error of the level below."""
-    large = [name for name, change in (_last_change(solver) or {}).items() if not change <= 1]
+    by_slab = [[record for record in solver.record.levels if record.slab == k] for k in range(len(solver.slabs))]
+    changes = [records[-1].change or {} for records in by_slab]
+    large = dict.fromkeys(name for change in changes for name, size in change.items() if not size <= 1)
     if large:
         yield f"the last level changed {', '.join(large)} by more than its own size"
     if flags:
         yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
-    for number in range(len(solver.slabs)):
-        records = [record for record in solver.record.levels if record.slab == number]
+    for records in by_slab:
         refined = max((k for k, record in enumerate(records) if k and record.entered == "refine"), default=0)
         last, below = records[-1], records[refined - 1]
         if not refined or last.change is None or last.loss <= FALLS**2 * below.loss:
@@ -255,11 +256,6 @@ def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
         if below.change is None or any(not new <= CONTRACTS * below.change[n] for n, new in last.change.items()):
             yield f"the last level gained little: its loss is {last.loss:.1e}, that of the level below {below.loss:.1e}"
             return
-
-
-def _last_change(solver: Solver) -> Mapping[str, float] | None:
-    """The relative change of each unknown that the last level brought; None without one."""
-    return solver.record.levels[-1].change if solver.record.levels else None
 
 
 def _references(
