@@ -94,10 +94,11 @@ def solved(problem: kp.Problem, *more: str, folder: Path | None = None) -> kp.So
 
 
 def test_exact_data_tell_the_coefficient_exactly() -> None:
-    found = solved(Decay()).metrics["coefficients"]["k"]
+    metrics = solved(Decay()).metrics
+    found = metrics["coefficients"]["k"]
     assert found["value"] == pytest.approx(RATE, abs=1e-5)
     assert found["std"] < 1e-5
-    assert not [flag for flag in solved(Decay()).metrics["warnings"] if "sensors" in flag["message"]]
+    assert not [flag for flag in metrics["warnings"] if "sensors" in flag["message"]]
 
 
 def test_the_statistics_are_those_of_nonlinear_regression() -> None:
@@ -299,3 +300,49 @@ def test_a_run_holds_its_data(kanpinn, folder: Path) -> None:
     table(folder, x=x, t=t, u=x)
     with pytest.warns(kp.KanpinnWarning, match="data=data.csv: has changed since"):
         kp.load("run")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "at"), [({"lower": 2}, 2), ({"lower": 2, "upper": 5}, 2), ({"upper": 1.5}, 1.5), ({"lower": 0}, None)]
+)
+def test_a_bound_that_holds_a_coefficient_is_told_and_ends_its_interval(bounds: dict, at: float | None) -> None:
+    k = kp.Unknown(3.0 if at == 2 else 1.0, **bounds)
+    m = kp.solve(Decay(k=k, size=0.03), kp.Kan(width=[], degree=4, grid=3), *GIVEN, "schedule.levels=1").metrics
+    found, told = m["coefficients"]["k"], [flag["message"] for flag in m["warnings"]]
+    low, high = found["interval_95"]
+    assert found["bound"] == at and found["determined"] and found["std"] > 0.01
+    assert bounds.get("lower", -9) <= low < found["value"] < high <= bounds.get("upper", 9)
+    if at is None:
+        assert low < RATE < high and not any("bound" in line for line in told)
+        return
+    assert at in (low, high) and abs(found["value"] - at) < 0.05
+    assert any(f"k is at its bound {at:g}: the data lead beyond it" in line for line in told)
+
+
+def test_a_start_that_leads_to_another_minimum_is_told() -> None:
+    """Oscillations of frequency 3, looked for from 0.5: the best slow one is a minimum, and hardly better than none."""
+
+    @dataclass(frozen=True)
+    class Swing(kp.Problem):
+        w: float = kp.Unknown(0.5, lower=0)
+        domain = kp.Box(t=(0, 6))
+        derivatives = ("tt",)
+
+        def residual(self, p):
+            return p.u_tt + self.w**2 * p.u
+
+        def conditions(self):
+            start = kp.Condition("start", "t-", lambda p: {"u": p.u - 1, "v": p.u_t})
+            return [start, kp.Data("sensors", {"t": 6 * TIMES, "u": np.cos(18 * TIMES) + 0.05 * NOISE})]
+
+    few = ("schedule.levels=1", "schedule.steps=30", "sampler.interior=150", "threads=1", "output.figures=false")
+    good, bad = (
+        kp.solve(Swing(w=kp.Unknown(w)), kp.Kan(width=[], degree=5, grid=10), *few).metrics for w in (3.3, 0.5)
+    )
+    assert good["coefficients"]["w"]["value"] == pytest.approx(3, abs=0.02)
+    assert not any("another start" in flag["message"] for flag in good["warnings"])
+    assert bad["limited_by"].startswith("start: with this w no solution comes near sensors")
+    assert bad["status"] != "converged"
+    assert any(
+        "sensors" in flag["message"] and "another start (unknown.w)" in flag["message"] for flag in bad["warnings"]
+    )

@@ -34,15 +34,19 @@ UNDETERMINED = 1.0
 SINGULAR = 1e-10
 """Smallest singular value, over the largest, of columns of J for coefficients that are more than one."""
 
+NEAR = 0.05
+"""Distance from a bound, in that of the start, within which a coefficient may be at it."""
+
 SHARE = 1e-4
 """Part of a coefficient's row of J⁺, squared, that has to be in the rows of the data; and may be in the null space."""
 
 
 def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dict[str, Any]]:
-    """Return value, standard deviation, 95 % interval and whether the data determine it, of every coefficient, by name.
+    """Return value, deviation, interval, whether the data determine it, and the bound it is at, of every coefficient.
 
-    Standard deviation and interval are None without data, where they leave nothing to tell the noise from, and where
-    they do not see the coefficient.
+    Standard deviation and 95 % interval are None without data, where they leave nothing to tell the noise from, and
+    where they do not see the coefficient. The interval ends at the coefficient's bounds. It is at a bound, else None,
+    where a step of Gauss and Newton without bounds leads beyond one that is near.
     """
     layer, values = objective.backbone.layers[-1], coefficients_of(objective.backbone, theta)
     if not isinstance(layer, Coefficients):
@@ -51,9 +55,18 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
     for k, (name, value) in enumerate(values.items()):
         std = None if spread is None or spread.std is None or not spread.seen[k] else float(spread.std[k])
         reach = None if std is None or spread is None else _quantile(spread.freedom) * std
-        interval = None if reach is None else [value - reach, value + reach]
+        lower, upper = layer.bounds[k]
+        interval = (
+            None
+            if reach is None
+            else [
+                value - reach if lower is None else max(value - reach, lower),
+                value + reach if upper is None else min(value + reach, upper),
+            ]
+        )
+        bound = None if spread is None else _bound(value, float(spread.step[k]), layer.starts[k], (lower, upper))
         determined = spread is not None and bool(spread.seen[k]) and not (std or 0.0) > UNDETERMINED * abs(value)
-        found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined}
+        found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined, "bound": bound}
     return found
 
 
@@ -66,17 +79,36 @@ def _quantile(freedom: float) -> float:
 
 @dataclass(frozen=True)
 class _Spread:
-    """Standard deviations `[count]`, None for unknown noise; its degrees of freedom; the coefficients seen by data."""
+    """Standard deviations `[count]`, None for unknown noise; its degrees of freedom; the coefficients seen by data.
+
+    The step is that of Gauss and Newton, `[count]`, as if there were no bounds.
+    """
 
     std: Tensor | None
     freedom: float
     seen: Tensor
+    step: Tensor
+
+
+def _bound(value: float, step: float, start: float, bounds: tuple[float | None, float | None]) -> float | None:
+    """Return the bound that keeps a coefficient from a step; None where there is none near."""
+    width = math.inf if None in bounds else float(bounds[1] or 0.0) - float(bounds[0] or 0.0)
+    for bound, sign in zip(bounds, (1, -1), strict=True):
+        if bound is None:
+            continue
+        near = abs(value - bound) <= NEAR * min(width, abs(start - bound))
+        if near and sign * (value + step - bound) < 0:
+            return bound
+    return None
 
 
 def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread | None:
     """Return how sharply the data tell the coefficients; None without data."""
     conditions, scales, count = objective.residuals.conditions, objective.residuals.scales, len(layer.names)
-    jacobian = objective.linearize(theta).dense().jacobian
+    jacobian = objective.linearize(theta).dense().jacobian.clone()
+    sizes = torch.tensor([abs(start) or 1.0 for start in layer.starts]).to(jacobian)
+    slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1].abs()
+    jacobian[:, -count:] *= sizes / slopes.clamp(min=1e-300)  # at a bound the slope vanishes, not the dependence
     u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
@@ -99,9 +131,9 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
         by_data += part.square().sum(dim=1)
     if not data:
         return None
-    slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1].abs()
+    step = -sizes * (own @ (u.T @ objective.residual(theta)[0].detach()))
     seen = (by_data > SHARE * own.square().sum(dim=1)) & (v[:, -count:].square().sum(dim=0) > 1 - SHARE)
-    return _Spread(variance.sqrt() * slopes if known else None, freedom, seen)
+    return _Spread(variance.sqrt() * sizes if known else None, freedom, seen, step)
 
 
 def noise_of(value: Tensor, u: Tensor, *, known: bool) -> tuple[float | None, float]:

@@ -187,6 +187,7 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
 def _found(coefficient: Mapping[str, Any]) -> str:
     """A coefficient with its standard deviation and interval."""
     value, std, interval = coefficient["value"], coefficient["std"], coefficient["interval_95"]
+    told = f"{value:.6g}" + ("" if coefficient["bound"] is None else ", at its bound")
     if std is None:
-        return f"{value:.6g}" + ("" if coefficient["determined"] else " (not determined)")
-    return f"{value:.6g} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g})"
+        return told + ("" if coefficient["determined"] else " (not determined)")
+    return f"{told} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g})"

@@ -87,7 +87,7 @@ def results_of(
     errors = grid.errors(fields)
     estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver.slabs)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
-    judged = verdict(solver, end, errors[0], estimate, [*doubts, *_undetermined(found, solver)])
+    judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
     metrics |= {"coefficients": found} if found else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
@@ -100,14 +100,23 @@ def results_of(
     return Results(residuals, theta, metrics, data, message)
 
 
-def _undetermined(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:
-    """Flag the coefficients that the data do not determine, where there are data."""
+def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:
+    """Flag the coefficients that are at a bound, or that the data do not determine, where there are data."""
+    flags = [
+        Flag(
+            "coefficients",
+            f"{name} is at its bound {one['bound']:g}: the data lead beyond it, and the interval is cut there; give "
+            f"other bounds (unknown.{name}), or look for what the equations leave out",
+        )
+        for name, one in found.items()
+        if one["bound"] is not None
+    ]
     conditions = solver.slab.objective.residuals.conditions.values()
     names = [name for name, one in found.items() if not one["determined"]]
     if not names or all(condition.given is None for condition in conditions):
-        return []
+        return flags
     text = f"the data do not determine {', '.join(names)}: other values fit them as well; give data that depend on it"
-    return [Flag("coefficients", text)]
+    return [*flags, Flag("coefficients", text)]
 
 
 def _message(metrics: Mapping[str, Any], end: StageEnd, advice: str, folder: Path | None) -> str:

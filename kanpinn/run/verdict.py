@@ -11,6 +11,7 @@ from typing import Any
 from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.pde.time_slab import START
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.setup import name_of
 from kanpinn.solver.slab_solve import SlabSolve
@@ -38,6 +39,9 @@ SEEN = 1e-3
 
 LARGE = 0.02
 """Share of the size of an equation's terms above which its residual has stayed large."""
+
+MISSED = 0.3
+"""The same of data, above which more than their noise is left."""
 
 FALLS = 0.6
 """Share of the residual that the last level may leave for its change to be about the error of the level below.
@@ -117,16 +121,17 @@ def verdict(
     conditions = solver.slab.objective.residuals.conditions.values()
     noisy = [condition.name for condition in conditions if condition.given is not None]
     large = sorted(
-        (c for c in _worst(checks, "fitted_share") if not (c.fitted_share <= LARGE or c.term in noisy)),
+        (c for c in _worst(checks, "fitted_share") if not c.fitted_share <= (MISSED if c.term in noisy else LARGE)),
         key=lambda check: -check.fitted_share,
     )
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
     posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
         status = "step_limit"
-    limit = None if status == "converged" else _limit(solver, end, gaps, posed=posed)
+    missed = [check.term for check in large if check.term in noisy]
+    limit = None if status == "converged" else _limit(solver, end, gaps, missed, posed=posed)
     advice = _advice(solver, (limit or "").partition(":")[0])
-    flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, advice)]
+    flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, missed, advice)]
     if end.reason in ("stalled", "refused"):
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
     trusted = None
@@ -146,7 +151,8 @@ def _advice(solver: Solver, cause: str) -> str:
     separable = name_of(setup.backbone) == "separable"
     larger = "more products (backbone.rank)" if separable else "a wider network (backbone.width)"
     conditions = solver.slab.objective.residuals.conditions.values()
-    if setup.schedule.slabs == 1 and any(condition.supports == START for condition in conditions):
+    free = free_coefficients(setup.problem)
+    if not free and setup.schedule.slabs == 1 and any(condition.supports == START for condition in conditions):
         larger = f"time slabs (schedule.slabs=5), {larger}"
     return {
         "points": "fresh points every few steps (sampler.resample_every=5), or more of them (sampler.interior)",
@@ -154,6 +160,7 @@ def _advice(solver: Solver, cause: str) -> str:
         "weights": "larger weights of what is not met (weighting.terms)",
         "capacity": f"{larger}, or one level more (schedule.levels)" if network.refinable else larger,
         "stalled": f"another optimizer or seed, schedule.starts, or {larger}",
+        "start": f"another start ({', '.join(f'unknown.{name}' for name in free)})",
     }.get(cause, "")
 
 
@@ -210,7 +217,7 @@ def _rows(solver: Solver, by_slab: Sequence[Sequence[ResidualCheck]]) -> Iterato
 
 
 def _large(
-    solver: Solver, checks: Sequence[ResidualCheck], large: Sequence[ResidualCheck], advice: str
+    solver: Solver, checks: Sequence[ResidualCheck], large: Sequence[ResidualCheck], missed: Sequence[str], advice: str
 ) -> Iterator[Flag]:
     """Flag the equations and conditions among the checks whose residual has stayed large, the worst first."""
     if not large:
@@ -221,7 +228,7 @@ def _large(
     told = f"the residual of {worst.name} is still {_percent(worst.fitted_share)} of the terms it is made of{others}"
     values = {"term": worst.term, "equation": worst.equation, "share": worst.fitted_share, "part_of_loss": part}
     inside = max((check.fitted_share for check in checks if check.term == INTERIOR), default=0.0)
-    if worst.term != INTERIOR and inside < worst.fitted_share / 10:
+    if worst.term != INTERIOR and worst.term not in missed and inside < worst.fitted_share / 10:
         weight = f"weighting.terms.{worst.term}={100 * solver.slab.setup.weighting.term(worst.term):g}"
         yield Flag("term", f"{told}, that of the equations {_percent(inside)}; try {weight}", values)
         return
@@ -274,7 +281,7 @@ def _references(
         yield Flag("reference", text)
 
 
-def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], *, posed: bool) -> str:
+def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, posed: bool) -> str:
     """Return the cause that keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
         return "time: time_limit_s was reached"
@@ -284,6 +291,9 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], *, posed: bool) 
         return f"diverged: {end.message}"
     if gaps:
         return "points: the equations are met at the collocation points only"
+    if missed and (free := free_coefficients(solver.setup.problem)):
+        text = f"with this {', '.join(free)} no solution comes near {', '.join(dict.fromkeys(missed))}"
+        return f"start: {text}; there may be another minimum"
     if end.reason in ("stalled", "refused"):
         return f"stalled: {end.message}"
     if end.reason in ("tolerance", "minimum"):
