@@ -34,7 +34,7 @@ UNDETERMINED = 1.0
 SINGULAR = 1e-10
 """Smallest singular value, over the largest, of columns of J for coefficients that are more than one."""
 
-NEAR = 0.05
+NEAR = 0.01
 """Distance from a bound, in that of the start, within which a coefficient may be at it."""
 
 SHARE = 1e-4
@@ -107,8 +107,8 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
     conditions, scales, count = objective.residuals.conditions, objective.residuals.scales, len(layer.names)
     jacobian = objective.linearize(theta).dense().jacobian.clone()
     sizes = torch.tensor([abs(start) or 1.0 for start in layer.starts]).to(jacobian)
-    slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1].abs()
-    jacobian[:, -count:] *= sizes / slopes.clamp(min=1e-300)  # at a bound the slope vanishes, not the dependence
+    slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1]
+    jacobian[:, -count:] *= sizes / slopes.where(slopes != 0, sizes)  # the slope vanishes at a bound
     u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
