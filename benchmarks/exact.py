@@ -8,6 +8,7 @@ Each problem with the same network, points, levels and steps. Runs already in th
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from exact_problems import Suite
 from sources import ROOT
 
 import kanpinn
+from kanpinn.errors import UserError
 from kanpinn.io.atomic import write_text
 
 SETTINGS = (
@@ -47,11 +49,15 @@ class Measured:
 
 
 def solve(name: str, conditions: str, seed: int) -> Measured:
-    """Return what one solve reaches."""
+    """Return what one solve reaches; NaN where nothing can be built in."""
     problem = {**Suite.development, **Suite.control}[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        solution = kanpinn.solve(problem, *SETTINGS, f"problem.conditions={conditions}", f"seed={seed}")
+        try:
+            solution = kanpinn.solve(problem, *SETTINGS, f"problem.conditions={conditions}", f"seed={seed}")
+        except UserError as error:
+            print(error)
+            return Measured(name, conditions, seed, math.nan, math.nan)
     found = solution.metrics
     return Measured(name, conditions, seed, max(found["relative_l2"].values()), found["wall_time_s"])
 
@@ -66,6 +72,9 @@ def table(runs: list[Measured]) -> str:
                 continue
             errors = [statistics.median(r.error for r in arm) for arm in arms]
             seconds = [statistics.median(r.seconds for r in arm) for arm in arms]
+            if math.isnan(errors[1]):
+                lines.append(f"| {name} | {half} | {errors[0]:.1e} | cannot | – | {seconds[0]:.0f} | – |")
+                continue
             cells = [f"**{e:.1e}**" if e == min(errors) else f"{e:.1e}" for e in errors]
             gain = f"{errors[0] / errors[1]:.2g}"
             lines.append(f"| {name} | {half} | {' | '.join(cells)} | {gain} | {seconds[0]:.0f} | {seconds[1]:.0f} |")

@@ -17,8 +17,10 @@ from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Disk, Ellipse, Polygon, Region
 from kanpinn.jets.automatic import jet_of
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde.form_builder import exact_form
+from kanpinn.pde.form_builder import exact_form, possible_form
 from kanpinn.pde.given_values import piece_points
+from kanpinn.settings.compose import compose
+from kanpinn.settings.config import validate
 
 STAR = [(1.0, 0.0), (0.3, 0.3), (0.0, 1.0), (-0.3, 0.3), (-1.0, 0.0), (-0.3, -0.3), (0.0, -1.0), (0.3, -0.3)]
 
@@ -182,6 +184,22 @@ def test_initial_values_and_velocities_join_those_of_the_boundary():
     assert torch.allclose(u.value, x * y + sin(t) * cos(x), rtol=0, atol=1e-13)
 
 
+def test_values_that_differ_by_rounding_do_not_contradict_one_another():
+    @dataclass(frozen=True)
+    class String(Drum):
+        domain = Box(x=(0, 1), t=(0, 1))
+        derivatives = ("xx", "tt")
+
+        def conditions(self) -> list[Condition]:
+            return [
+                Condition("ends", ("x-", "x+"), lambda p: p.u),
+                Condition("initial", "t-", lambda p: p.u - sin(torch.pi * p.x)),
+                Condition("velocity", "t-", lambda p: p.u_t),
+            ]
+
+    assert exact_form(String()).reasons == {}
+
+
 def test_conditions_that_contradict_one_another_are_not_built_in_together():
     form = exact_form(Drum(start=0.5))
     assert set(form.conditions) == {"velocity", "initial"}
@@ -238,3 +256,56 @@ def test_exact_forms_go_through_solving_slabs_loading_and_evaluating(folder):
     assert np.allclose(start, x * y / 4, rtol=0, atol=1e-13)
     assert np.allclose(before, after, rtol=0, atol=1e-7)
     assert np.abs(before - start).max() > 1e-3
+
+
+RING = """
+name: ring
+domain: "Disk(radius=2, name='rim') - Disk(radius=1, name='hole')"
+equations: {heat: "laplace(u) = 0"}
+conditions:
+  rim: {on: rim, equation: "2*u = sin(x)"}
+  hole: {on: hole, equation: "u_n = 1 - u"}
+"""
+
+
+def test_a_problem_as_text_says_form(folder):
+    (folder / "conf" / "problem").mkdir(parents=True)
+    (folder / "conf" / "problem" / "ring.yaml").write_text(RING)
+    setup = validate(compose(["problem=ring", "problem.form=exact"])[0]).setup
+    assert setup.exact
+    assert exact_form(setup.problem).conditions == ("rim",)
+    assert exact_form(setup.problem).reasons == {"hole": "holds derivatives or several unknowns"}
+    points = torch.tensor([[2.0, 0.0], [0.0, -2.0]], dtype=torch.float64)
+    assert torch.allclose(built(setup.problem, points)["u"].value, sin(points[:, 0]) / 2, rtol=0, atol=1e-15)
+    for wrong, text in (("form=built", "problem.form=built"), ("conditions=exact", "problem.form=exact or soft")):
+        with pytest.raises(UserError, match=text):
+            validate(compose(["problem=ring", f"problem.{wrong}"])[0])
+
+
+def test_values_without_the_periodicity_or_symmetry_of_the_unknowns_are_not_built_in():
+    """x² cos πx on [-1, 1] has slopes ±2 at its ends: the kink would stay at all times (it is diffused at once)."""
+
+    @dataclass(frozen=True)
+    class Wrapped(Problem):
+        start: float = 2.0
+        mirror: str = ""
+
+        domain = Box(x=(-1, 1), t=(0, 1))
+        derivatives = ("t", "xx")
+
+        def __post_init__(self) -> None:
+            self.adapt(**({"symmetry": {"x": self.mirror}} if self.mirror else {"periodic": ("x",)}))
+
+        def residual(self, p: Any) -> Tensor:
+            return p.u_t - p.u_xx
+
+        def conditions(self) -> list[Condition]:
+            found = [Condition("initial", "t-", lambda p: p.u - p.x**self.start * cos(torch.pi * p.x))]
+            return found + [Condition("right", "x+", lambda p: p.u - cos(p.t))] * bool(self.mirror)
+
+    assert possible_form(Wrapped(start=0)).conditions == ("initial",)
+    assert possible_form(Wrapped()).reasons == {"initial": "is not periodic in x with its derivatives"}
+    even, odd = possible_form(Wrapped(mirror="even")), possible_form(Wrapped(start=1, mirror="odd"))
+    assert even.conditions == odd.conditions == ("initial",)
+    assert even.reasons == odd.reasons == {"right": "has not the symmetry in x"}
+    assert possible_form(Wrapped(mirror="odd")).conditions == ()

@@ -95,20 +95,59 @@ class _Builder:
                 self.reasons[condition.name] = str(unfit)
         while True:
             form = self._made(values)
-            broken = self._alone(values) or self._broken(form, values)
-            if broken is None:
+            found = self._alone(values) or self._turned(values) or self._broken(form, values)
+            if found is None:
                 return form
-            self.reasons[broken.condition] = (
-                f"gives {broken.unknown}_t where {broken.unknown} itself is not built in"
-                if broken.index and self._alone(values)
-                else "contradicts another condition where both hold"
-            )
-            values = [value for value in values if value.condition != broken.condition]
+            name, self.reasons[name] = found
+            values = [value for value in values if value.condition != name]
 
-    def _alone(self, values: Sequence[Value]) -> Value | None:
-        """Return the derivative of an unknown without its value."""
+    def _alone(self, values: Sequence[Value]) -> tuple[str, str] | None:
+        """Name a condition for a derivative of an unknown that is not given itself, and say so."""
         held = {value.unknown for value in values if not value.index and FIRST in value.pieces}
-        return next((value for value in values if value.index and value.unknown not in held), None)
+        for value in values:
+            if value.index and value.unknown not in held:
+                return value.condition, f"gives {value.unknown}_t where {value.unknown} itself is not built in"
+        return None
+
+    def _turned(self, values: Sequence[Value]) -> tuple[str, str] | None:
+        """Name a condition whose values have not the periodicity or symmetry that the unknowns have, and say so.
+
+        Else the form would not have it either, whatever the network has: a kink in G would stay at all times.
+        """
+        problem, names = self.problem, self.problem.domain.names
+        for name in dict.fromkeys([*problem.periodic, *(c.periodic for c in conditions_of(problem) if c.periodic)]):
+            column, order = (
+                names.index(name),
+                max(index.count(name) for index in JetSpace(names, problem.derivatives).indices),
+            )
+            space = JetSpace(names, (name * max(order - 1, 1),))
+            for value in values:
+                ends = [self.probe.clone() for _ in range(2)]
+                for at, end in zip(ends, problem.domain.interval(name), strict=True):
+                    at[:, column] = end
+                low, high = (value.field(at, space).data[: max(order, 1)] for at in ends)
+                on_faces = any(self.ends.get(piece, (-1, ""))[0] == column for piece in value.pieces)
+                if on_faces or not _alike(low, high, max(float(low.abs().max()), self._size(value))):
+                    return value.condition, f"is not periodic in {name} with its derivatives"
+        for name, parity in problem.symmetry.items():
+            column, plain = names.index(name), JetSpace(names, ())
+            mirrored = self.probe.clone()
+            mirrored[:, column] = sum(problem.domain.interval(name)) - mirrored[:, column]
+            for value in values:
+                images = {self._image(piece, column) for piece in value.pieces}
+                twins = [v for v in values if (v.unknown, v.index) == (value.unknown, value.index)]
+                found = [v for v in twins if images & set(v.pieces)]
+                here = value.field(self.probe, plain).value * (1 if parity == "even" else -1)
+                if images - {piece for v in found for piece in v.pieces} or not all(
+                    _alike(here, v.field(mirrored, plain).value, self._size(v)) for v in found
+                ):
+                    return value.condition, f"has not the symmetry in {name}"
+        return None
+
+    def _image(self, piece: str, column: int) -> str:
+        """Return the face opposite in a coordinate; the piece itself elsewhere."""
+        own, end = self.ends.get(piece, (-1, ""))
+        return piece[:-1] + ("+" if end == "-" else "-") if own == column else piece
 
     def _accepted(self, condition: Condition, before: Sequence[Value]) -> list[Value]:
         """Return the values of a condition, whose pieces must have distance functions and no other values."""
@@ -173,18 +212,29 @@ class _Builder:
         a, b = (0 * self.probe[:, 0] if f is None else f(self.probe, space).value for f in (one, other))
         return bool(torch.allclose(a, b, rtol=0, atol=SAME * float(a.abs().max())))
 
-    def _broken(self, form: ExactForm, values: Sequence[Value]) -> Value | None:
-        """Return a value that the form does not have; None if it has all."""
+    def _size(self, value: Value) -> float:
+        """Return the largest value in the domain; of a derivative, times the length of the time interval."""
+        found = float(value.field(self.probe, JetSpace(self.problem.domain.names, ())).value.abs().max())
+        a, b = self.problem.domain.interval("t") if value.index else (0, 1)
+        return found * (b - a)
+
+    def _broken(self, form: ExactForm, values: Sequence[Value]) -> tuple[str, str] | None:
+        """Name a condition whose values the form has not, and say why; None if it has all."""
         space = JetSpace(self.problem.domain.names, ("t",) * ("t" in self.problem.domain.names))
         for value in values:
             points = piece_points(self.problem, value.pieces, np.random.default_rng(9))
             made = form.unknowns[value.unknown].values()
             have = space.constant(torch.zeros_like(points[:, 0])) if made is None else made(points, space)
-            want = value.field(points, space).value
-            size = max(float(have.value.abs().max()), float(want.abs().max()))
-            if not torch.allclose(have[value.index], want, rtol=0, atol=1e-9 * (size or 1)):
-                return value
+            have, want = have[value.index], value.field(points, space).value
+            size = max(self._size(other) for other in values if other.unknown == value.unknown)
+            if not _alike(have, want, max(size, self._size(value))):
+                return value.condition, "contradicts another condition where both hold"
         return None
+
+
+def _alike(one: Tensor, other: Tensor, size: float) -> bool:
+    """Tell whether functions of some size are the same but for rounding."""
+    return bool(torch.allclose(one, other, rtol=0, atol=1e-9 * (size or 1)))
 
 
 def _inside(domain: Region, generator: np.random.Generator) -> Tensor:

@@ -154,7 +154,7 @@ def single_values(overrides: Sequence[str]) -> dict[str, Any]:
 def free(overrides: Sequence[str]) -> list[str]:
     """Let `weighting.terms.<term>=w` add a term: the names are the problem's own, so no config file lists them."""
     return [
-        f"++{text}" if re.match(r"(weighting\.(terms|base)|unknown|parameters)[.=]", text) else text
+        f"++{text}" if re.match(r"(weighting\.(terms|base)|problem\.form|unknown|parameters)[.=]", text) else text
         for text in overrides
     ]
 

@@ -283,7 +283,7 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
             f"as in kanpinn.load(folder, problem={values['name']}(…))"
         )
     if "equations" in values:
-        return problem_as_text(values), "soft"
+        return problem_as_text(values), _conditions(values, "form")
     if isinstance(values.get("conditions"), Mapping) or "domain" in values:
         raise UserError(f"problem.equations: missing; a problem as text ({values['name']}) has domain and equations")
     cls = given or load_problem_class(values["name"])
@@ -297,19 +297,27 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
         if key not in coefficients:
             raise unknown_key(f"problem.{key}", value, [*coefficients, *_RESERVED])
     conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
-    conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
-    return build(cls, coefficients_given, "problem"), conditions
+    return build(cls, coefficients_given, "problem"), _conditions(values)
+
+
+def _conditions(values: Mapping[str, Any], key: str = "conditions") -> Literal["soft", "exact"]:
+    """Return how a problem's conditions are met; raises UserError."""
+    return conform(Literal["soft", "exact"], values.get(key, "soft"), f"problem.{key}")
 
 
 def problem_as_text(values: Mapping[str, Any]) -> Problem:
     """Return the problem whose equations a config holds as text; raises UserError where it does not parse."""
     conform(dict[str, Any] | None, values.get("tuned"), "problem.tuned")
-    return text_problem(values["name"], {key: value for key, value in values.items() if key not in ("name", "tuned")})
+    given = {key: value for key, value in values.items() if key not in ("name", "tuned", "form")}
+    if isinstance(given.get("conditions"), str):
+        text = f"problem.conditions={given['conditions']}: the conditions of {values['name']} are text"
+        raise UserError(f"{text}; whether they are built in says problem.form=exact or soft")
+    return text_problem(values["name"], given)
 
 
 def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "exact"]:
     """Return how a problem object's conditions are met; raises UserError if a config describes another problem."""
-    conditions = conform(Literal["soft", "exact"], values.get("conditions", "soft"), "problem.conditions")
+    conditions = _conditions(values)
     own = described_problem(problem, conditions)
     for key, value in values.items():
         if key != "tuned" and own.get(key, _ABSENT) != value:
