@@ -267,10 +267,10 @@ def taylor_green() -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    "poisson_disk": disk,
+    "disk": disk,
     "annulus": annulus,
     "star": star,
-    "body": body,
+    "ball": body,
     "cylinder": cylinder,
     "taylor_green": taylor_green,
     "poisson2d_c": poisson2d_c,
