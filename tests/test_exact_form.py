@@ -107,6 +107,7 @@ def test_given_values_are_met_whatever_the_network_and_nothing_else_is_fixed(reg
     problem, generator = On(region=region), np.random.default_rng(2)
     domain, form = problem.domain, exact_form(problem)
     assert form.conditions == ("edge",)
+    assert bool(form.rough) == (region in ("notch", "star", "cut ball"))
     on = piece_points(problem, DOMAINS[region][1], generator)
     u = built(problem, on)["u"]
     assert float((2 * u.value - 3 * exp(on[:, 0]) * cos(on[:, 1])).abs().max()) < 1e-13

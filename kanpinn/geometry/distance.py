@@ -19,8 +19,11 @@ from torch import Tensor
 Function = Callable[[Sequence[Any]], Any]
 """A function of coordinates."""
 
-ORDER = 2
-"""Order m of the R-equivalence; joined functions stay normalised to it."""
+ORDER = 1
+"""Order m of the R-equivalence, to which joined functions stay normalised.
+
+Without a root it is a rational function, and errors are smaller than with m = 2 or 4 (benchmarks/exact.md).
+"""
 
 _NEAR = 0.02
 """Distance, relative to the largest in the region, below which a point counts as on a piece."""

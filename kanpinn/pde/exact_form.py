@@ -155,11 +155,13 @@ class ExactForm:
         unknowns: Form of each unknown that has one.
         conditions: Names of the conditions that are met.
         reasons: Reasons for which others are not, by condition.
+        rough: Pieces that end inside the region, where the form is not smooth.
     """
 
     unknowns: Mapping[str, UnknownForm]
     conditions: tuple[str, ...]
     reasons: Mapping[str, str]
+    rough: tuple[str, ...] = ()
     _known: list[tuple[Tensor, JetSpace, dict[str, tuple[Jet, Jet | None]]]] = field(default_factory=list)
 
     def __call__(self, raw: Mapping[str, Jet], points: Tensor) -> dict[str, Jet]:

@@ -153,6 +153,8 @@ class _Builder:
         """Return the values of a condition, whose pieces must have distance functions and no other values."""
         found = given_values(self.problem, condition)
         for value in found:
+            if value.unknown in self.problem.depends:
+                raise Unfit(f"holds {value.unknown}, which depends on some coordinates only")
             columns = {self.ends[piece][0] for piece in value.pieces if piece in self.ends}
             if len(columns) > MOST and not self._same(value.field, None):
                 raise Unfit(f"gives other values than 0 in more than {MOST} coordinates")
@@ -176,7 +178,10 @@ class _Builder:
         unknowns = {}
         for name in dict.fromkeys(value.unknown for value in values):
             unknowns[name] = self._unknown([value for value in values if value.unknown == name])
-        return ExactForm(unknowns, tuple(dict.fromkeys(value.condition for value in values)), self.reasons)
+        names = tuple(dict.fromkeys(value.condition for value in values))
+        pieces = dict.fromkeys(piece for value in values for piece in value.pieces)
+        rough = tuple(piece for piece in pieces if any(one.trimmed for one in self._distances(piece)))
+        return ExactForm(unknowns, names, self.reasons, rough)
 
     def _unknown(self, values: Sequence[Value]) -> UnknownForm:
         ends: dict[int, dict[str, Field | None]] = {}

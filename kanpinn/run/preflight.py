@@ -191,10 +191,15 @@ def probe(setup: Setup) -> list[Flag]:
 
 
 def _unmet(setup: Setup) -> list[str]:
-    """Say which conditions stay loss terms where the others are built in; why, where the form is not the problem's."""
-    reasons = {} if not setup.exact or offers_exact(setup.problem) else possible_form(setup.problem).reasons
+    """Say which conditions stay loss terms where others are built in, why, and where that form is not smooth."""
+    form = possible_form(setup.problem) if setup.exact and not offers_exact(setup.problem) else None
+    reasons = form.reasons if form else {}
     told = {name: f" ({reasons[name]})" if name in reasons else "" for name in setup.unmet}
-    return [f"exact does not meet condition '{name}'{why}, which stays a loss term" for name, why in told.items()]
+    lines = [f"exact does not meet condition '{name}'{why}, which stays a loss term" for name, why in told.items()]
+    if form and form.rough:
+        text = "errors may be large there, and smaller with problem.conditions=soft"
+        lines.append(f"the exact form is not smooth at the ends of {', '.join(form.rough)}: {text}")
+    return lines
 
 
 def check_reference(problem: Problem, points: Tensor) -> None:
