@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import cos, pi, sin
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanpinn import Box, Condition, Coordinates, Point, Problem
-from kanpinn.geometry import Ball, Disk, Interface, Mesh, Polygon
+from kanpinn.geometry import Ball, Disk, Mesh, Polygon
 from kanpinn.references.discs import AroundDiscs, around_discs
 
 Array = NDArray[np.float64]
@@ -151,39 +150,3 @@ def in_the_square(x: Array, y: Array, terms: int = 1500) -> Array:
 def around() -> AroundDiscs:
     """Return what the discs add, exact to 1e-10 but for `in_the_square` on them."""
     return around_discs(1.0, 8.0, DISCS, lambda x, y: 0.8 - in_the_square(x, y), 40, 24)
-
-
-CORE = Disk(radius=0.5, name="core")
-
-
-@dataclass(frozen=True)
-class Cylinder(Problem):
-    """Conduction past a cylinder of another material, uniform far away: outside x (1 - b a²/r²), b = (k - 1)/(k + 1).
-
-    Attributes:
-        k: Conductivity of the cylinder; that around it is 1.
-    """
-
-    k: float = 100.0
-
-    domain = Box(x=(-1, 1), y=(-1, 1))
-    derivatives = ("xx", "yy")
-    outputs = ("core", "around")
-    equation = "div(k grad u) = 0"
-
-    def residual(self, p: Point) -> Tensor:
-        return torch.where(CORE.inside(p), self.k, 1.0) * (p.u_xx + p.u_yy)
-
-    def conditions(self) -> list[Condition]:
-        return [
-            Condition("value", Interface(CORE), lambda p, q: p.u - q.u),
-            Condition("flux", Interface(CORE), lambda p, q: self.k * p.u_n + q.u_n),
-            Condition("boundary", "boundary", lambda p: p.u - self.reference(p)),
-        ]
-
-    def ansatz(self, p: Coordinates, raw: Coordinates) -> Any:
-        return torch.where(CORE.inside(p), raw.core / self.k, raw.around)  # of fluxes of one size
-
-    def reference(self, p: Coordinates | Point) -> Tensor:
-        around = p.x * (1 - (self.k - 1) / (self.k + 1) * 0.25 / (p.x**2 + p.y**2))
-        return torch.where(CORE.inside(p), 2 / (self.k + 1) * p.x, around)

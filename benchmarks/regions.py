@@ -28,7 +28,7 @@ from pathlib import Path
 import machine
 import numpy as np
 import torch
-from region_problems import Annulus, Body, Cylinder, Screened, Star
+from region_problems import Annulus, Body, Screened, Star
 
 import kanpinn
 from kanpinn.geometry import Coordinates
@@ -95,7 +95,7 @@ def rows(folder: Path) -> dict[str, Row]:
         "star": Row(Star(), flat, "nothing", 1e-6, 1e-8),
         "ball": Row(Body(), solid, "nothing", 1e-4, 1e-6),
         "torus": Row(Body(str(torus(folder))), solid, "nothing", 1e-4, 1e-6),
-        "cylinder": Row(Cylinder(), flat, "place of the interface", 1e-4, 1e-7),
+        "inclusion": Row("inclusion", "", "place of the interface", 1e-4, 1e-7),
         "kovasznay": Row("kovasznay", "", "nothing", 1e-6, 1e-9),
         "taylor_green": Row("taylor_green", "", "periodicity", 1e-6, 1e-9),
         "cavity": Row("cavity", "", "slow flow in the lid's corners", 1e-3, 1e-5),

@@ -356,3 +356,36 @@ def test_the_reference_of_a_shipped_text_solves_it(name: str) -> None:
     for term, residual in found.items():
         for equation, value in (residual if isinstance(residual, dict) else {"": residual}).items():
             assert value.abs().max() < 1e-9, f"{term} {equation}"
+
+
+INCLUSION = {
+    "domain": SQUARE,
+    "regions": {"core": "Disk(radius=0.5)"},
+    "equations": "div(where(core, 2, 1)*grad(u)) = 0",
+    "conditions": {"sides": {"on": "core", "continuous": {"value": "u", "flux": "where(core, 2, 1)*u_n"}}},
+}
+
+
+def test_regions_inside_the_domain_split_the_unknowns_and_coefficients() -> None:
+    problem = text_problem("inclusion", INCLUSION)
+    assert problem.outputs == ("u", "ucore")
+    (sides,) = problem.conditions()
+    assert sides.inner
+    p = Coordinates(("x", "y"), torch.tensor([[0.1, 0.9], [0.2, 0.9]], dtype=torch.float64))
+    raw = Coordinates(("u", "ucore"), [torch.zeros(2), torch.ones(2)])
+    assert problem.ansatz(p, raw)["u"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"regions": "Disk()"}, "problem.regions=Disk.*regions by name"),
+        ({"regions": {"core": "Disc()"}}, r"problem.regions.core='Disc\(\)': letter 1"),
+        ({"regions": {"u": "Disk()"}}, "the name u has two meanings"),
+        ({"equations": "core*u = 0"}, "letter 1: core.u: a comparison or a region is no number"),
+        ({"conditions": {"c": {"on": "x-", "continuous": "u"}}}, "problem.conditions.c.on=x-: expected regions inside"),
+    ],
+)
+def test_regions_inside_that_are_none_are_refused(changed, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        text_problem("inclusion", {**INCLUSION, **changed})

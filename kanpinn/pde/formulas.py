@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError, nearest, needed
+from kanpinn.geometry import Region
 from kanpinn.jets.indices import index_of
 from kanpinn.pde.formula_integrals import THERE, IntegralTerm
 from kanpinn.pde.formula_values import TENSORS, value
@@ -55,8 +56,14 @@ class Formula:
     derivatives: frozenset[str]
     integrals: tuple[tuple[Any, IntegralTerm], ...] = ()
 
-    def __call__(self, p: Any, coefficients: Mapping[str, float]) -> Tensor:
-        """Return its value `[N]` at points that hold coordinates, and unknowns if it has some, by name."""
+    def __call__(self, p: Any, coefficients: Mapping[str, Any]) -> Tensor:
+        """Return its value `[N]` at points that hold coordinates, and unknowns if it has some, by name.
+
+        Among the coefficients are regions inside the domain.
+        """
+        inner = {name: one for name, one in coefficients.items() if isinstance(one, Region)}
+        used = {str(one) for one in self.expression.free_symbols} & set(inner)
+        coefficients = {**coefficients, **{name: inner[name].inside(p) for name in used}}
         known = {function: integral(p, coefficients) for function, integral in self.integrals}
         found = value(self.expression, p, coefficients, known)
         like = getattr(p, self.coordinate)
@@ -205,6 +212,8 @@ class _Reader:
         if kind not in OPERATORS:
             raise self.error("write ** for powers" if kind is ast.BitXor else "is no operation of a formula", node)
         left, right = self.read(node.left), self.read(node.right)
+        if any(not (is_vector(side) or self.is_number(side)) for side in (left, right)):
+            raise self.error("a comparison or a region is no number; take where(…, a, b) of it", node)
         if kind in (ast.Add, ast.Sub):
             if is_vector(left) != is_vector(right) or len(parts_of(left)) != len(parts_of(right)):
                 raise self.error("a number and a vector, or vectors of two lengths", node)
@@ -224,6 +233,8 @@ class _Reader:
 
     def _name(self, node: ast.AST, name: str) -> Any:
         """A coordinate, unknown or coefficient, a derivative, a component of the normal, a derivative along it."""
+        if name in self.names.regions:
+            return self._symbol(name) > 0
         if name in self.symbols:
             return self.symbols[name]
         head, _, tail = name.partition("_")

@@ -59,6 +59,7 @@ class Names:
         coefficients: Its numbers.
         solution: SymPy's expressions of its reference, by unknown.
         depends: Coordinates of the unknowns that do not depend on all.
+        regions: Regions inside the domain, for `where(core, a, b)`.
     """
 
     coordinates: tuple[str, ...]
@@ -66,6 +67,7 @@ class Names:
     coefficients: tuple[str, ...] = ()
     solution: Mapping[str, Any] = field(default_factory=dict)
     depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()
 
     @property
     def space(self) -> tuple[str, ...]:

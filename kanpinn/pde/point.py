@@ -57,6 +57,11 @@ class Point:
         self._names, self._points, self._fields, self._normals = names, points, fields, normals
         self._integrals = integrals
 
+    def turned(self) -> Point:
+        """Return the same points with opposite normals."""
+        normals = None if self._normals is None else -self._normals
+        return Point(self._names, self._points, self._fields, normals, self._integrals)
+
     def with_fields(self, fields: Mapping[str, Jet]) -> Point:
         """Return the same points with other unknowns, jets `[C, N]` by name, and no integrals."""
         return Point(self._names, self._points, fields, self._normals)

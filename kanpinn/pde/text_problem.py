@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import ast
 import keyword
-import math
-import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import field, make_dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from kanpinn import geometry
 from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
-from kanpinn.geometry import Box, Coordinates, Points, Region
+from kanpinn.geometry import Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formulas import Formula, formula, is_equation, number
 from kanpinn.pde.grammar import TAKEN, Names
 from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
+from kanpinn.pde.text_regions import region_in
 
 WORDS = (
     *("domain", "unknowns", "depends", "equations", "conditions"),
-    *("reference", "periodic", "positive", "equation", "labels", "kind"),
+    *("reference", "periodic", "positive", "equation", "labels", "kind", "regions"),
 )
 """Keys of a problem as text that are not coefficients."""
 
-CONDITION = ("on", "equation", "periodic", "where")
+CONDITION = ("on", "equation", "continuous", "periodic", "where")
 INTEGRAL = ("integral", "equals", "over", "at")
-
-REGIONS = ("Ball", "Box", "Disk", "Ellipse", "Mesh", "Polygon")
-_REGION_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Sub: operator.sub,
-    ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_,
-    ast.Mult: operator.mul,
-}
 
 
 def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
@@ -48,17 +38,18 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     Args:
         name: Its name.
         given: By key: the domain, as text or intervals by coordinate; `unknowns`; `equations` by name; `conditions` by
-            name, each with `on` and `equation`, or `periodic`; perhaps `reference` and `depends` by unknown,
-            `periodic` and `labels`; every other key is a coefficient, a number.
+            name, each with `on` and `equation` or `continuous`, or `periodic`; perhaps `reference` and `depends` by
+            unknown, `periodic`, `regions` by name and `labels`; every other key is a coefficient, a number.
 
     Raises:
         UserError: If a part is missing, unknown, or does not parse; the place in the text is named.
     """
     numbers = _numbers(given)
     unknowns = tuple(map(str, _list(given.get("unknowns", ["u"]))))
-    domain = _domain(given["domain"], numbers)
+    domain = region_in(given["domain"], numbers)
+    inner = _inner(given.get("regions") or {})
     depends = _depends(given.get("depends") or {}, unknowns, domain)
-    names = Names(domain.names, unknowns, tuple(numbers), depends=depends)
+    names = Names(domain.names, unknowns, tuple(numbers), depends=depends, regions=tuple(inner))
     _check_meanings(names)
     reference = _reference(given.get("reference") or {}, names)
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
@@ -67,8 +58,18 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
     periodic = tuple(dict.fromkeys(map(str, [*_list(given.get("periodic", [])), *wrapped])))
 
-    def values(problem: Problem) -> dict[str, float]:
-        return {key: getattr(problem, key) for key in numbers}
+    def values(problem: Problem) -> dict[str, Any]:
+        found = {key: getattr(problem, key) for key in numbers}
+        return found | {key: region_in(one, found, f"problem.regions.{key}") for key, one in inner.items()}
+
+    split = [one for one in inner if _is_split(given.get("conditions") or {}, one)]
+
+    def ansatz(self: Problem, p: Coordinates, raw: Coordinates) -> dict[str, Any]:
+        found, known = {one: getattr(raw, one) for one in unknowns}, values(self)
+        for key in split:
+            within = known[key].inside(p)
+            found = {one: torch.where(within, getattr(raw, one + key), other) for one, other in found.items()}
+        return found
 
     def residual(self: Problem, p: Point) -> Any:
         return _unnamed({key: one(p, values(self)) for key, one in equations.items()})
@@ -81,7 +82,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
 
     def post_init(self: Problem) -> None:
         Problem.__post_init__(self)
-        self.adapt(domain=_domain(given["domain"], values(self)))
+        self.adapt(domain=region_in(given["domain"], values(self)))
 
     body = {
         "__doc__": f"{name}: a problem as text.",
@@ -101,6 +102,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "conditions": conditions,
         "reference": known,
     }
+    if split:
+        body |= {"ansatz": ansatz, "outputs": (*unknowns, *(one + key for key in split for one in unknowns))}
     typed = [(key, float, field(default=value)) for key, value in numbers.items()]
     return make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
 
@@ -138,6 +141,7 @@ def _check_meanings(names: Names) -> None:
     """Refuse a name that is none, or stands for two things; raises UserError."""
     seen: set[str] = set()
     kinds = {"coordinate": names.coordinates, "unknown": names.unknowns, "coefficient": names.coefficients}
+    kinds |= {"region": names.regions}
     for kind, several in kinds.items():
         for one in several:
             head, _, tail = one.partition("_")
@@ -161,12 +165,24 @@ def _check_meanings(names: Names) -> None:
             seen.add(one)
 
 
+def _inner(given: Any) -> dict[str, Any]:
+    """Read the texts of regions inside the domain, by name; raises UserError."""
+    if not isinstance(given, Mapping):
+        raise invalid("problem.regions", given, "regions by name, such as {core: 'Disk(radius=0.5)'}")
+    return {str(name): one for name, one in given.items()}
+
+
+def _is_split(conditions: Mapping[str, Any], region: str) -> bool:
+    """Tell whether a condition says what is continuous over the boundary of a region."""
+    return any("continuous" in one and region in _list(one.get("on")) for one in conditions.values())
+
+
 def _reference(given: Mapping[str, Any], names: Names) -> dict[str, Formula]:
     """Read the formulas of the solution, by unknown; raises UserError for other names."""
     for one in given:
         if one not in names.unknowns:
             raise unknown_key(f"problem.reference.{one}", given[one], names.unknowns)
-    return _formulas(given, Names(names.coordinates, (), names.coefficients), "problem.reference")
+    return _formulas(given, replace(names, unknowns=()), "problem.reference")
 
 
 def _list(value: Any) -> list[Any]:
@@ -182,7 +198,7 @@ def _unnamed(found: dict[str, Tensor]) -> Any:
     return found[""] if list(found) == [""] else found
 
 
-def _formulas(given: Any, names: Names, where: str) -> dict[str, Formula]:
+def _formulas(given: Any, names: Names, where: str, *, equations: bool = True) -> dict[str, Formula]:
     """Read formulas by name; a single text has the name "" and so does not count as one of several."""
     found = {}
     for key, text in _texts(given).items():
@@ -190,7 +206,7 @@ def _formulas(given: Any, names: Names, where: str) -> dict[str, Formula]:
             raise invalid(f"{where}.{key}".rstrip("."), text, "a formula as text")
         key_of = f"{where}.{key}".rstrip(".")
         found[str(key)] = formula(str(text), names, key_of)
-        if names.unknowns and not is_equation(str(text)):
+        if equations and names.unknowns and not is_equation(str(text)):
             warnings.warn(f"{key_of}={text}: has no '='; it is taken for {text} = 0", KanpinnWarning, stacklevel=2)
     return found
 
@@ -217,12 +233,17 @@ def _conditions(
         if "periodic" in one:
             makers.append(_periodic(str(name), str(one["periodic"]), names, derivatives))
             continue
-        for key in ("on", "equation"):
+        what = "continuous" if "continuous" in one else "equation"
+        for key in ("on", what):
             if key not in one:
                 raise UserError(f"{where}.{key}: missing; a condition needs on and equation, or periodic")
-        parts = _formulas(one["equation"], names, f"{where}.equation")
+        parts = _formulas(one[what], names, f"{where}.{what}", equations=what == "equation")
         derivatives |= {found for part in parts.values() for found in part.derivatives}
-        makers.append(_maker(str(name), _support(one["on"], domain, where), parts, _part(one, names, where)))
+        on = _support(one["on"], domain, where)
+        if what == "continuous" and not all(name in names.regions or "=" in name for name in on):
+            raise invalid(f"{where}.on", one["on"], "regions inside the domain, or planes such as 'x=0.5', by name")
+        make = _both_sides if what == "continuous" else _maker
+        makers.append(make(str(name), on, parts, _part(one, names, where)))
     return lambda coefficients: [make(coefficients) for make in makers], derivatives
 
 
@@ -246,25 +267,42 @@ def _integral(
 
 def _maker(
     name: str, on: Any, parts: Mapping[str, Formula], where: Formula | None
-) -> Callable[[Mapping[str, float]], Condition]:
-    def make(coefficients: Mapping[str, float]) -> Condition:
+) -> Callable[[Mapping[str, Any]], Condition]:
+    def make(coefficients: Mapping[str, Any]) -> Condition:
         def residual(p: Point) -> Any:
             return _unnamed({key: part(p, coefficients) for key, part in parts.items()})
 
-        def part(p: Coordinates) -> Tensor:
-            assert where is not None
-            return where(p, coefficients) > 0
-
-        return Condition(name, on, residual, where=part if where else None)
+        supports = tuple(coefficients.get(one, one) for one in on) if isinstance(on, tuple) else on
+        return Condition(name, supports, residual, where=_rule(where, coefficients))
 
     return make
+
+
+def _both_sides(
+    name: str, on: Any, parts: Mapping[str, Formula], where: Formula | None
+) -> Callable[[Mapping[str, Any]], Condition]:
+    """Return what makes a condition that its formulas have one value on both sides, along one normal."""
+
+    def make(coefficients: Mapping[str, Any]) -> Condition:
+        def residual(p: Point, q: Point) -> Any:
+            q = q.turned()
+            return _unnamed({key: part(p, coefficients) - part(q, coefficients) for key, part in parts.items()})
+
+        supports = tuple(Interface(coefficients[one]) if one in coefficients else one for one in on)
+        return Condition(name, supports, residual, where=_rule(where, coefficients))
+
+    return make
+
+
+def _rule(where: Formula | None, coefficients: Mapping[str, Any]) -> Callable[[Coordinates], Tensor] | None:
+    return None if where is None else lambda p: where(p, coefficients) > 0
 
 
 def _part(given: Mapping[str, Any], names: Names, where: str) -> Formula | None:
     """Read the part of its support that a condition holds on, a comparison, as 1 there and 0 elsewhere."""
     if "where" not in given:
         return None
-    return formula(f"where({given['where']}, 1, 0)", Names(names.coordinates, (), names.coefficients), f"{where}.where")
+    return formula(f"where({given['where']}, 1, 0)", replace(names, unknowns=()), f"{where}.where")
 
 
 def _support(on: Any, domain: Region, where: str) -> Any:
@@ -290,50 +328,3 @@ def _periodic(
         return {one: getattr(p, one) - getattr(q, one) for one in compared}
 
     return lambda _: Condition(name, f"{coordinate}-", residual, periodic=coordinate)
-
-
-def _domain(given: Any, coefficients: Mapping[str, Any]) -> Region:
-    """Make a region of intervals by coordinate, or of text such as "Disk(radius=R) - Box(x=[0, 1], y=[0, 1])"."""
-    if isinstance(given, Mapping):
-        ends = {}
-        for key, interval in given.items():
-            if len(_list(interval)) != 2:
-                raise invalid(f"problem.domain.{key}", interval, "two numbers, such as [0, 1]")
-            ends[str(key)] = tuple(number(end, coefficients, f"problem.domain.{key}") for end in interval)
-        return Box(**ends)
-    try:
-        tree = ast.parse(str(given).strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        at = getattr(error, "offset", 1) or 1
-        raise UserError(f"problem.domain={given!r}: letter {at}: is no region here, such as Disk(radius=1)") from None
-    return _region(tree, str(given).strip(), coefficients)
-
-
-def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any]) -> Region:
-    """Make the region that a part of the tree stands for."""
-    if isinstance(node, ast.BinOp) and type(node.op) in _REGION_OPERATORS:
-        sides = (_region(side, text, coefficients) for side in (node.left, node.right))
-        return _REGION_OPERATORS[type(node.op)](*sides)
-    source = ast.get_source_segment(text, node) or ""
-    where = f"problem.domain={text!r}: letter {getattr(node, 'col_offset', 0) + 1}"
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-        raise UserError(f"{where}: {source[:40]}: is no region; write them as Disk(radius=1), joined by -, &, |, *")
-    if node.func.id not in REGIONS:
-        raise UserError(f"{where}: {unknown_choice('region', node.func.id, REGIONS)}")
-    plain = [_plain(one, text, coefficients) for one in node.args]
-    named = {str(one.arg): _plain(one.value, text, coefficients) for one in node.keywords}
-    try:
-        return getattr(geometry, node.func.id)(*plain, **named)
-    except TypeError as error:
-        advice = "; write them by name, such as x=[0, 1]" if "positional" in str(error) else ""
-        raise UserError(f"{where}: {source[:40]}: {str(error).partition('__init__() ')[2] or error}{advice}") from None
-
-
-def _plain(node: ast.AST, text: str, coefficients: Mapping[str, Any]) -> Any:
-    """Return the text, list or number that a part of the tree stands for."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_plain(one, text, coefficients) for one in node.elts]
-    value = number(ast.get_source_segment(text, node) or "", coefficients, "problem.domain")
-    return int(value) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else value

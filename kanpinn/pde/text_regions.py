@@ -1,0 +1,73 @@
+"""Regions as text, such as "Box(x=[0, 1], y=[0, 1]) - Disk(radius=R)": read by a list of what is allowed; never run."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kanpinn import geometry
+from kanpinn.errors import UserError, invalid, unknown_choice
+from kanpinn.geometry import Box, Region
+from kanpinn.pde.formulas import number
+
+REGIONS = ("Ball", "Box", "Disk", "Ellipse", "Mesh", "Polygon")
+_REGION_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Sub: operator.sub,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.Mult: operator.mul,
+}
+
+
+def region_in(given: Any, coefficients: Mapping[str, Any], key: str = "problem.domain") -> Region:
+    """Make a region of intervals by coordinate, or of text such as "Disk(radius=R) - Box(x=[0, 1], y=[0, 1])".
+
+    Raises:
+        UserError: If the text of this key is no region, with the place.
+    """
+    if isinstance(given, Mapping):
+        ends = {}
+        for name, interval in given.items():
+            if not isinstance(interval, list | tuple) or len(interval) != 2:
+                raise invalid(f"{key}.{name}", interval, "two numbers, such as [0, 1]")
+            ends[str(name)] = tuple(number(end, coefficients, f"{key}.{name}") for end in interval)
+        return Box(**ends)
+    try:
+        tree = ast.parse(str(given).strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        at = getattr(error, "offset", 1) or 1
+        raise UserError(f"{key}={given!r}: letter {at}: is no region here, such as Disk(radius=1)") from None
+    return _region(tree, str(given).strip(), coefficients, key)
+
+
+def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Region:
+    """Make the region that a part of the tree stands for."""
+    if isinstance(node, ast.BinOp) and type(node.op) in _REGION_OPERATORS:
+        sides = (_region(side, text, coefficients, key) for side in (node.left, node.right))
+        return _REGION_OPERATORS[type(node.op)](*sides)
+    source = ast.get_source_segment(text, node) or ""
+    where = f"{key}={text!r}: letter {getattr(node, 'col_offset', 0) + 1}"
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        raise UserError(f"{where}: {source[:40]}: is no region; write them as Disk(radius=1), joined by -, &, |, *")
+    if node.func.id not in REGIONS:
+        raise UserError(f"{where}: {unknown_choice('region', node.func.id, REGIONS)}")
+    plain = [_plain(one, text, coefficients, key) for one in node.args]
+    named = {str(one.arg): _plain(one.value, text, coefficients, key) for one in node.keywords}
+    try:
+        return getattr(geometry, node.func.id)(*plain, **named)
+    except TypeError as error:
+        advice = "; write them by name, such as x=[0, 1]" if "positional" in str(error) else ""
+        raise UserError(f"{where}: {source[:40]}: {str(error).partition('__init__() ')[2] or error}{advice}") from None
+
+
+def _plain(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Any:
+    """Return the text, list or number that a part of the tree stands for."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(one, text, coefficients, key) for one in node.elts]
+    value = number(ast.get_source_segment(text, node) or "", coefficients, key)
+    return int(value) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else value
