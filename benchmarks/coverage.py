@@ -62,8 +62,8 @@ class Heat(kp.Problem):
 
 NETWORKS = {"decay": kp.Kan(width=[3], degree=5, grid=4), "heat": kp.Kan(width=[4], degree=5, grid=4)}
 GIVEN = {
-    "decay": ("schedule.levels=1", "schedule.steps=25", "sampler.interior=100"),
-    "heat": ("schedule.levels=1", "schedule.steps=40", "sampler.interior=300", "sampler.boundary=60"),
+    "decay": ("schedule.levels=1", "schedule.steps=25", "sampler.interior=400"),
+    "heat": ("schedule.levels=1", "schedule.steps=40", "sampler.interior=600", "sampler.boundary=100"),
 }
 
 

@@ -90,6 +90,14 @@ def test_another_network_is_fitted(earlier, network) -> None:
     assert found == pytest.approx(earlier(points.numpy())["u"], abs=2e-2)
 
 
+def test_in_a_part_of_the_box_it_is_fitted_where_it_is(earlier) -> None:
+    setup, words = begun(earlier, Decay(length=0.5), KAN, Nested(levels=2))
+    assert words.startswith("fitted to u of it")
+    points = torch.rand(40, 2, dtype=torch.float64) * torch.tensor([0.5, 1.0])
+    found = evaluate(setup.residuals(setup.network().refined()), setup.start.thetas[0], points)["u"]
+    assert found == pytest.approx(earlier(points.numpy())["u"], abs=1e-2)
+
+
 def test_a_run_is_resumed_without_the_one_it_began_with(kanpinn, folder: Path) -> None:
     given = ("problem=heat", "backbone=kan", "problem.conditions=soft", *SHORT)
     first = kanpinn("solve", *given, "schedule.levels=2", "schedule.steps=2", "hydra.run.dir=one")

@@ -1,6 +1,7 @@
 """Start of a solve from an earlier network: its parameters where the two networks are alike, else a fit to its values.
 
-Networks see coordinates scaled to their box, so that in another region the earlier solution is stretched with the box.
+Networks see coordinates scaled to their box, so that in a box that reaches beyond the earlier one the solution is
+stretched with it.
 A network with more hidden layers, nodes or products is reached by edits that keep the function; any other one, and one
 with other conditions built in or further unknowns, is fitted to the unknowns both have. Stages of the schedule on
 coarser levels than the earlier network's are left out.
@@ -104,6 +105,8 @@ def _copied(setup: Setup, old: Residuals, theta: Tensor, plan: list[Stage], who:
     same = old.exact == setup.exact and old.problem.domain.names == problem.domain.names
     same = same and (old.problem.unknowns, output_names(old.problem)) == (problem.unknowns, output_names(problem))
     networks = slab_networks(old.backbone)
+    if same and problem.domain != old.problem.domain and not _stretched(setup, old):
+        same = all(problem.domain.interval(n) == old.problem.domain.interval(n) for n in problem.domain.names)
     if not same or len(networks) != setup.schedule.slabs:
         return None
     found: list[Tensor] = []
@@ -178,6 +181,12 @@ def _further_products(network: Backbone, target: Backbone) -> tuple[str, Any] | 
     return ("rank", more) if more > 0 else None
 
 
+def _stretched(setup: Setup, old: Residuals) -> bool:
+    """Tell whether the new box reaches beyond the earlier one."""
+    pairs = [(setup.problem.domain.interval(n), old.problem.domain.interval(n)) for n in old.problem.domain.names]
+    return any(a < c or b > d for (a, b), (c, d) in pairs)
+
+
 def _fitted(
     setup: Setup, old: Residuals, theta: Tensor, plan: list[Stage], shared: list[str], who: str
 ) -> tuple[Setup, str]:
@@ -196,14 +205,15 @@ def _fitted(
 
 
 def _values(setup: Setup, old: Residuals, theta: Tensor, shared: list[str]) -> Callable[[Tensor], Mapping[str, Tensor]]:
-    """Return the earlier unknowns at points `[N, d]` of the new domain, whose box stands for the earlier one's."""
-    names = setup.problem.domain.names
+    """Return the earlier unknowns as a function of points `[N, d]` of the new domain."""
+    names, stretched = setup.problem.domain.names, _stretched(setup, old)
 
     def at(points: Tensor) -> dict[str, Tensor]:
         columns = []
         for name in old.problem.domain.names:
+            column = points[:, names.index(name)]
             (a, b), (c, d) = setup.problem.domain.interval(name), old.problem.domain.interval(name)
-            columns.append(c + (points[:, names.index(name)] - a) * ((d - c) / (b - a)))
+            columns.append(c + (column - a) * ((d - c) / (b - a)) if stretched else column)
         with torch.no_grad():
             space = JetSpace(old.problem.domain.names, ())
             found = old.fields(theta.to(points), torch.stack(columns, dim=1), space)
