@@ -83,7 +83,7 @@ def _check_items(file: h5py.File, items: Sequence[Item], names: Names, *, whole:
         declared = next((entry for pattern, entry in patterns if pattern.fullmatch(path)), None)
         if declared is not None:
             found.add(declared.path)
-            yield from (f"{path}: {line}" for line in _check_item(item, declared, names))
+            yield from (f"{path}: {line}" for line in _check_item(item, declared, names, whole=whole))
         elif path.split("/")[1] in top or (isinstance(item, h5py.Dataset) and path.count("/") == 1):
             yield f"{path}: expected nothing of that name"
     yield from (
@@ -93,7 +93,7 @@ def _check_items(file: h5py.File, items: Sequence[Item], names: Names, *, whole:
     )
 
 
-def _check_item(item: Any, declared: Item, names: Names) -> Iterator[str]:
+def _check_item(item: Any, declared: Item, names: Names, *, whole: bool) -> Iterator[str]:
     """Check one object against the schema."""
     is_group = isinstance(item, h5py.Group)
     if is_group and declared.path.endswith("…>"):
@@ -104,6 +104,8 @@ def _check_item(item: Any, declared: Item, names: Names) -> Iterator[str]:
     for name, kind in declared.attributes.items():
         value = item.attrs.get(name)
         value = value.decode() if isinstance(value, bytes) else value
+        if value is None and not whole:
+            continue
         if (wrong := mismatch(value, kind)) is not None:
             yield f"expected attribute '{name}': {wrong}"
     if isinstance(item, h5py.Group):
