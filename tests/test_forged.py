@@ -191,6 +191,8 @@ ONE_SET = {
     "spectrum below zero": "spectrum/u_x negative",
     "points that are too few": "points/interior/x one row less",
     "steps that fall": "history/step reversed",
+    "seconds without end": "history/wall_time huge",
+    "an unknown without end": "u one huge",
     "loss of a level as text in the table": _record("levels", lambda rows: rows[0].update(loss="small")),
     "loss of a level as text in the metrics": _record("metrics", lambda all_: all_["levels"][0].update(loss="small")),
     "gap of a level as text in both": lambda file: [

@@ -27,6 +27,15 @@ def _rising(values: np.ndarray) -> bool:
     return bool((np.abs(numbers) < _LARGEST).all() and (np.diff(numbers) > 0).all())
 
 
+_HUGE = 1e300
+"""Numbers beyond it, though finite, are in no field and no history: axes and colours of figures would overflow."""
+
+
+def _huge(values: np.ndarray) -> bool:
+    """Say whether an array holds finite numbers that are absurd."""
+    return values.dtype.kind == "f" and bool((np.isfinite(values) & (np.abs(values) > _HUGE)).any())
+
+
 def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], fields: Mapping[str, np.ndarray]) -> None:
     """Check that coordinates rise and every field is numbers on their grid."""
     for name, values in coordinates.items():
@@ -40,12 +49,17 @@ def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], field
             raise ValueError(
                 f"field '{name}' of type {values.dtype} and shape {values.shape} is not numbers on the grid"
             )
+        if _huge(values):
+            raise ValueError(f"field '{name}' holds numbers above {_HUGE:g}")
 
 
 def check_columns(title: str, columns: Mapping[str, np.ndarray], needed: Sequence[str] = ()) -> None:
     """Check that all columns of a table are as long, and those needed are there unless it is empty."""
     if len({values.shape for values in columns.values()}) > 1 or any(values.ndim != 1 for values in columns.values()):
         raise ValueError(f"columns of '{title}' differ in length")
+    for name, values in columns.items():
+        if _huge(values):
+            raise ValueError(f"column '{name}' of '{title}' holds numbers above {_HUGE:g}")
     levels = columns.get("level", np.zeros(0, int))
     if ((levels < 0) | (levels > MOST_LEVELS)).any():
         raise ValueError(f"column 'level' of '{title}' is not levels")
