@@ -303,7 +303,7 @@ def test_kdv_refuses_what_it_cannot_resolve(delta):
 @pytest.mark.parametrize(
     ("solve", "coefficients", "error"),
     [
-        (schrodinger, (), 6e-9),
+        (schrodinger, (), 1e-8),
         (kuramoto_sivashinsky, (1.0,), 1e-9),
         (gray_scott, (1.0, 0.026, 0.055), 1e-10),
         (cahn_hilliard, (0.01, 1e-6), 6e-8),

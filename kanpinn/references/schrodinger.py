@@ -10,7 +10,7 @@ from kanpinn.references.fourier import Evolution, FourierSolution
 
 @cache
 def schrodinger() -> FourierSolution:
-    """Return u and v of i h_t + h_xx / 2 + |h|² h = 0, h = u + iv, for t in [0, π/2], kept on disk; right to 6e-9."""
+    """Return u and v of i h_t + h_xx / 2 + |h|² h = 0, h = u + iv, for t in [0, π/2], kept on disk; right to 1e-8."""
     equation = Evolution(
         length=10.0,
         end=pi / 2,
