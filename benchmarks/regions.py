@@ -84,7 +84,7 @@ def rows(folder: Path) -> dict[str, Row]:
         "ball": Row(Body(), solid, "nothing", 1e-4, 1e-6),
         "torus": Row(Body(str(torus(folder))), solid, "nothing", 1e-4, 1e-6),
         "inclusion": Row("inclusion", "", "place of the interface", 1e-4, 1e-7),
-        "kovasznay": Row("kovasznay", "", "nothing", 1e-6, 1e-9),
+        "kovasznay": Row("kovasznay", "", "a sum of four products", 1e-6, 1e-9),
         "taylor_green": Row("taylor_green", "", "periodicity", 1e-6, 1e-9),
         "cavity": Row("cavity", "", "slow flow in the lid's corners", 1e-3, 1e-5),
     }
