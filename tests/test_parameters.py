@@ -21,8 +21,8 @@ from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
+from kanpinn.pde.network_fields import network_fields
 from kanpinn.pde.parameter import parametric
-from kanpinn.pde.problem_calls import network_fields
 from kanpinn.pde.unknown import posed
 from kanpinn.plots import figures
 from kanpinn.plots.frames import frames
