@@ -182,3 +182,13 @@ def test_a_growth_rate_needs_a_time() -> None:
         objective.set_points(SAMPLERS["uniform"](interior=4, boundary=4).draw(problem, 0, np.random.default_rng(1)))
     with pytest.raises(UserError, match=r"^weighting\.growth=inf"):
         Fixed(growth=float("inf"))
+
+
+def test_weights_of_the_levels_are_those_of_a_list_and_its_last_one_after() -> None:
+    given = Fixed({"interior": [1.0, 100.0], "initial": 3.0}, {"initial": 2.0})
+    found = [given.on_level(level).term("interior") for level in (0, 1, 2, None)]
+    assert found == [1.0, 100.0, 100.0, 100.0]
+    assert given.terms["interior"] == [1.0, 100.0]
+    assert {given.on_level(level).term("initial") for level in (0, 1, None)} == {3.0}
+    with pytest.raises(UserError, match=r"^weighting.terms.interior=\[\]: expected a number, or a list of one for each"):
+        Fixed({"interior": []})

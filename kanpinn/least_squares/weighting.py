@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,13 +22,36 @@ class Weighting(Options, ABC):
 
     key: ClassVar[str] = "weighting"
 
-    terms: dict[str, float] = option({}, "weight by loss term, as weighting.terms.initial=100", at_least=0)
+    terms: dict[str, float | list[float]] = option(
+        {},
+        "weight by loss term, as weighting.terms.initial=100; a list for the levels, the last for all after",
+        at_least=0,
+    )
     base: dict[str, float] = option({}, "weights of the terms not named there: what the problem recommends", at_least=0)
     growth: float = option(0.0, "rate λ at which errors grow; residuals count as exp(−λ t)")
 
     def term(self, name: str) -> float:
         """The weight of one term."""
-        return float(self.terms.get(name, self.base.get(name, 1.0)))
+        found = self.terms.get(name, self.base.get(name, 1.0))
+        return float(found[-1] if isinstance(found, list) else found)
+
+    def on_level(self, level: int | None) -> Self:
+        """Return weights of one level, without state; those of the finest for None.
+
+        Penalties that grow from level to level lead to constraints that could not be met from the start (Nocedal and
+        Wright 2006, Numerical Optimization, sec. 17.1), such as an equation beside noisy data.
+        """
+        found = deepcopy(self)
+        for name, given in self.terms.items():
+            if isinstance(given, list) and level is not None:
+                found.terms[name] = given[min(level, len(given) - 1)]
+        return found
+
+    def check(self) -> None:
+        """Refuse lists without a weight; raises UserError."""
+        for name, given in self.terms.items():
+            if given == []:
+                raise invalid(f"weighting.terms.{name}", given, "a number, or a list of one for each level")
 
     @property
     @abstractmethod
@@ -152,6 +176,7 @@ class Causal(Weighting):
         self._bin: Tensor | None = None
 
     def check(self) -> None:
+        super().check()
         if not self.largest >= self.epsilon:
             raise invalid("weighting.largest", self.largest, f"a number of at least weighting.epsilon={self.epsilon:g}")
 

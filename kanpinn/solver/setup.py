@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -157,7 +157,7 @@ class Setup:
 
         A level of None stands for the problem itself, costs of None are looked up.
         """
-        return Objective(self.residuals(backbone, level), deepcopy(self.weighting), costs=costs)
+        return Objective(self.residuals(backbone, level), self.weighting.on_level(level), costs=costs)
 
     def slab(self, number: int, before: Fields | None) -> Setup:
         """Return the setup of one time slab, numbered from 0; itself where there is one slab.

@@ -76,7 +76,8 @@ def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
     if slab.setup.schedule.slabs > 1:
         row["slab"] = float(slab.number)
     row.update({f"term_{name}": value for name, value in step.terms.items()})
-    row.update({f"weight_{name}": slab.setup.weighting.term(name) for name in step.terms})
+    weighting = slab.setup.weighting.on_level(slab.stage.level)
+    row.update({f"weight_{name}": weighting.term(name) for name in step.terms})
     row.update({f"coefficient_{name}": value for name, value in coefficients_of(objective.backbone, own).items()})
     return {**row, **slab.monitor.errors(objective.residuals, own)}
 
