@@ -42,7 +42,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 }
 OPTIONS = [
     *("backbone.networks=separate", "backbone.width=[5]", "backbone.grid=1", "schedule.levels=2"),
-    *("schedule.steps=[20,40]", "sampler.interior=1000", "weighting.terms={interior: [10, 1e4]}"),
+    *("schedule.steps=[40,40]", "sampler.interior=1000", "weighting.terms={interior: [10, 1e4], edge: 100}"),
     *("threads=1", "output.figures=false", "output.progress=false"),
 ]
 

@@ -190,5 +190,5 @@ def test_weights_of_the_levels_are_those_of_a_list_and_its_last_one_after() -> N
     assert found == [1.0, 100.0, 100.0, 100.0]
     assert given.terms["interior"] == [1.0, 100.0]
     assert {given.on_level(level).term("initial") for level in (0, 1, None)} == {3.0}
-    with pytest.raises(UserError, match=r"^weighting.terms.interior=\[\]: expected a number, or a list of one for each"):
+    with pytest.raises(UserError, match=r"^weighting.terms.interior=\[\]: expected a number, or a list of one"):
         Fixed({"interior": []})
