@@ -59,6 +59,7 @@ peers: $(PEERS)/.installed
 # Every problem, solver, seed and time limit: hours; goes on where it was interrupted.
 bench: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python benchmarks/peers.py --peers-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/regions.py --seeds 0 1 2 3 4 --peers-python $(PEERS)/bin/python
 
 bench-quick: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python benchmarks/peers.py --peers-python $(PEERS)/bin/python --problems poisson burgers --seeds 0 --limits 10 30 \
