@@ -18,9 +18,9 @@ import numpy as np
 import kanpinn as kp
 
 STEPS = {
-    "burgers": ("nu", 0.05, 0.02, ("schedule.levels=2", "schedule.steps=60", "sampler.interior=1500")),
-    "wave": ("c", 1.5, 2.0, ("schedule.levels=2", "schedule.steps=60", "sampler.interior=1000")),
-    "heat": ("alpha", 0.3, 0.4, ("schedule.levels=2", "schedule.steps=40", "sampler.interior=800")),
+    "burgers": ("nu", 0.022, 0.02, ("schedule.levels=2", "schedule.steps=60", "sampler.interior=1500")),
+    "wave": ("c", 1.95, 2.0, ("schedule.levels=2", "schedule.steps=60", "sampler.interior=1000")),
+    "heat": ("alpha", 0.39, 0.4, ("schedule.levels=2", "schedule.steps=40", "sampler.interior=800")),
 }
 """Coefficient, easier and harder value, settings."""
 

@@ -1,7 +1,7 @@
 """One network for all values of a coefficient: the error over them, and beside solves of single values.
 
-    python benchmarks/parametric.py waves [--seeds 0 1 2 3 4] [overrides …]
-    python benchmarks/parametric.py heat [--seeds 0] [overrides …]
+    python benchmarks/parametric.py waves [overrides …] [--seeds 0 1 2 3 4]
+    python benchmarks/parametric.py heat [overrides …] [--seeds 0]
 
 `waves` is u'' = −(kπ)² sin kπx, u(0) = 0, u(1) = sin kπ for k from 1 to 4. `heat` is the shipped problem for alpha from
 0.1 to 0.5, and solves of nine single values besides.
