@@ -81,14 +81,8 @@ class Parallel(Layer):
     def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
         return self._merged(one.resumed(own) for one, own in self.own(parameters))
 
-    def _inputs(self, data: Tensor, space: JetSpace) -> Iterator[tuple[Tensor, JetSpace, Places]]:
-        """The input of every layer, the derivatives that it carries, and their numbers."""
-        for at, names in zip(self.inputs, self.coordinates, strict=True):
-            own, channels = restricted(space, names)
-            yield _taken(data, at, channels), own, channels
-
     def prepare(self, data: Tensor, space: JetSpace) -> list[Any]:
-        each = zip(self.layers, self._inputs(data, space), strict=True)
+        each = zip(self.layers, _inputs(self, data, space), strict=True)
         return [one.prepare(part, own) for one, (part, own, _) in each]
 
     def forward(
@@ -96,7 +90,7 @@ class Parallel(Layer):
     ) -> tuple[Tensor, list[Known]]:
         values, features = [], []
         together = zip(
-            self.own(parameters), prepared or [None] * len(self.layers), self._inputs(data, space), strict=True
+            self.own(parameters), prepared or [None] * len(self.layers), _inputs(self, data, space), strict=True
         )
         for (one, own), done, (part, sub, channels) in together:
             value, known = one.forward(own, part, sub, done)
@@ -158,6 +152,13 @@ class Parallel(Layer):
 
     def nesting(self) -> dict[str, Nesting]:
         return self._merged(one.nesting() for one in self.layers)
+
+
+def _inputs(layer: Parallel, data: Tensor, space: JetSpace) -> Iterator[tuple[Tensor, JetSpace, Places]]:
+    """Yield the input of every layer, the derivatives that it carries, and their numbers."""
+    for at, names in zip(layer.inputs, layer.coordinates, strict=True):
+        own, channels = restricted(space, names)
+        yield _taken(data, at, channels), own, channels
 
 
 def _taken(data: Tensor, places: Places, channels: Places | None = None) -> Tensor:

@@ -296,8 +296,9 @@ def solution_of(file: h5py.File) -> SolutionFile:
 
 def _tables(file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Group]]:
     """Yield the groups of a group that a file may have."""
-    group = group_of(file, name) if name in file else {}
-    yield from ((str(one), group_of(group, one)) for one in group)
+    if name in file:
+        group = group_of(file, name)
+        yield from ((one, group_of(group, one)) for one in map(str, group))
 
 
 def _check(data: SolutionFile) -> None:

@@ -68,7 +68,7 @@ class Nodes:
 @final
 @dataclass(frozen=True)
 class Coupling:
-    """What residuals of one equation have of one set of nodes: their part A D of the Jacobian.
+    """Part A D of the Jacobian that residuals of one equation have from one set of nodes.
 
     Attributes:
         slopes: A, `[K, Q, N]`, of K components.

@@ -250,39 +250,8 @@ class Objective(LeastSquares):
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
         tape, integrals = Tape(), self.residuals.integrals(theta.detach(), record=True)
         rows, losses = self._weighted(theta.detach(), tape, integrals)
-        return ForwardPass.of(tape, rows, losses, self._couplings(theta.detach(), rows, integrals.used))
-
-    def _couplings(
-        self, theta: Tensor, rows: Sequence[tuple[Term, Tensor]], used: Sequence[Nodes]
-    ) -> Mapping[int, Sequence[Coupling]]:
-        """What weighted residuals have of the unknowns at nodes of integrals."""
-        found: dict[int, list[Coupling]] = {}
-        for m, (_, row) in enumerate(rows):
-            for nodes in used:
-                slopes = nodes.slopes(row)
-                if slopes:
-                    found.setdefault(m, []).append(self._coupling(theta, nodes, slopes))
-        return found
-
-    def _coupling(self, theta: Tensor, nodes: Nodes, slopes: Sequence[tuple[tuple[str, str], Tensor]]) -> Coupling:
-        components = [key for key, _ in slopes]
-
-        def linearized(columns: slice) -> Linearization:
-            points = nodes.points[:, columns].flatten(0, 1)
-            whole = slice(0, len(points))
-            term = Term("nodes", whole, None, torch.ones_like(points[:, 0]), points)
-
-            def forward() -> ForwardPass:
-                tape = Tape()
-                fields = self.residuals.rebuilt(
-                    self.backbone.forward(theta, points, self.residuals.space, tape), points
-                )
-                return ForwardPass.of(tape, [(term, fields[name][by]) for name, by in components], {})
-
-            return NetworkLinearization(self.backbone, theta, CollocationPoints(points, (term,)), self._plan, forward)
-
-        stacked = torch.stack([slope for _, slope in slopes])
-        return Coupling(stacked, nodes.which, nodes.points.shape[1], self.size, linearized)
+        couplings = _couplings(self.residuals, self._plan, theta.detach(), [row for _, row in rows], integrals.used)
+        return ForwardPass.of(tape, rows, losses, couplings)
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()
@@ -329,6 +298,43 @@ class Objective(LeastSquares):
             for term, equation, value in self.rows(theta):
                 self.weighting.update(term.name, equation, value)
         self._version += 1
+
+
+def _couplings(
+    residuals: Residuals, plan: GramPlan, theta: Tensor, rows: Sequence[Tensor], used: Sequence[Nodes]
+) -> Mapping[int, Sequence[Coupling]]:
+    """Return the parts of weighted residuals, by their number, that unknowns at nodes of integrals have in them."""
+    found: dict[int, list[Coupling]] = {}
+    for m, row in enumerate(rows):
+        for nodes in used:
+            slopes = nodes.slopes(row)
+            if slopes:
+                found.setdefault(m, []).append(_coupling(residuals, plan, theta, nodes, slopes))
+    return found
+
+
+def _coupling(
+    residuals: Residuals,
+    plan: GramPlan,
+    theta: Tensor,
+    nodes: Nodes,
+    slopes: Sequence[tuple[tuple[str, str], Tensor]],
+) -> Coupling:
+    components, network = [key for key, _ in slopes], residuals.backbone
+
+    def linearized(columns: slice) -> Linearization:
+        points = nodes.points[:, columns].flatten(0, 1)
+        term = Term("nodes", slice(0, len(points)), None, torch.ones_like(points[:, 0]), points)
+
+        def forward() -> ForwardPass:
+            tape = Tape()
+            fields = residuals.rebuilt(network.forward(theta, points, residuals.space, tape), points)
+            return ForwardPass.of(tape, [(term, fields[name][by]) for name, by in components], {})
+
+        return NetworkLinearization(network, theta, CollocationPoints(points, (term,)), plan, forward)
+
+    stacked = torch.stack([slope for _, slope in slopes])
+    return Coupling(stacked, nodes.which, nodes.points.shape[1], network.size, linearized)
 
 
 def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ KEPT = 12
 @final
 @dataclass(frozen=True)
 class Interval:
-    """What is given of an unknown at the ends of a coordinate, that of some column.
+    """Values and slope given of an unknown at the ends of a coordinate, that of some column.
 
     Attributes:
         column: Number of the coordinate.

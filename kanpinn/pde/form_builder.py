@@ -61,7 +61,7 @@ def possible_form(problem: Problem) -> ExactForm:
 
 @final
 class _Builder:
-    """What is found of a problem's form step by step.
+    """Exact form of a problem, built step by step.
 
     Attributes:
         problem: The problem.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
 from typing import Any
 
@@ -55,21 +55,10 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
     equations = _formulas(given["equations"], names, "problem.equations")
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
-    wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
-    periodic = tuple(dict.fromkeys(map(str, [*_list(given.get("periodic", [])), *wrapped])))
 
     def values(problem: Problem) -> dict[str, Any]:
         found = {key: getattr(problem, key) for key in numbers}
         return found | {key: region_in(one, found, f"problem.regions.{key}") for key, one in inner.items()}
-
-    split = [one for one in inner if _is_split(given.get("conditions") or {}, one)]
-
-    def ansatz(self: Problem, p: Coordinates, raw: Coordinates) -> dict[str, Any]:
-        found, known = {one: getattr(raw, one) for one in unknowns}, values(self)
-        for key in split:
-            within = known[key].inside(p)
-            found = {one: torch.where(within, getattr(raw, one + key), other) for one, other in found.items()}
-        return found
 
     def residual(self: Problem, p: Point) -> Any:
         return _unnamed({key: one(p, values(self)) for key, one in equations.items()})
@@ -88,24 +77,48 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "__doc__": f"{name}: a problem as text.",
         "__module__": __name__,
         "__post_init__": post_init,
-        "text": dict(given),
         "domain": domain,
         "unknowns": unknowns,
         "depends": names.depends,
         "derivatives": tuple(sorted(derivatives)),
-        "periodic": periodic,
+        "residual": residual,
+        "conditions": conditions,
+        "reference": known,
+        **_declared(given),
+        **_split(unknowns, [one for one in inner if _is_split(given.get("conditions") or {}, one)], values),
+    }
+    typed = [(key, float, field(default=value)) for key, value in numbers.items()]
+    return make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+
+
+def _declared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a problem that stand in its text."""
+    wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
+    return {
+        "text": dict(given),
+        "periodic": tuple(dict.fromkeys(map(str, [*_list(given.get("periodic", [])), *wrapped]))),
         "positive": tuple(map(str, _list(given.get("positive", [])))),
         "equation": str(given.get("equation") or "; ".join(map(str, _texts(given["equations"]).values()))),
         "kind": str(given.get("kind", "")),
         "labels": {key: tuple(map(str, _list(value))) for key, value in (given.get("labels") or {}).items()},
-        "residual": residual,
-        "conditions": conditions,
-        "reference": known,
     }
-    if split:
-        body |= {"ansatz": ansatz, "outputs": (*unknowns, *(one + key for key in split for one in unknowns))}
-    typed = [(key, float, field(default=value)) for key, value in numbers.items()]
-    return make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+
+
+def _split(
+    unknowns: Sequence[str], regions: Sequence[str], values: Callable[[Problem], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return outputs and form of unknowns with outputs of their own in each of some regions; nothing without one."""
+    if not regions:
+        return {}
+
+    def ansatz(self: Problem, p: Coordinates, raw: Coordinates) -> dict[str, Any]:
+        found, known = {one: getattr(raw, one) for one in unknowns}, values(self)
+        for key in regions:
+            within = known[key].inside(p)
+            found = {one: torch.where(within, getattr(raw, one + key), other) for one, other in found.items()}
+        return found
+
+    return {"ansatz": ansatz, "outputs": (*unknowns, *(one + key for key in regions for one in unknowns))}
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, float]:

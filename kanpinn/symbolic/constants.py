@@ -157,7 +157,7 @@ class _Model:
             return [np.broadcast_to(np.asarray(one, dtype=float), (count,)) for one in self._made(theta)]
 
     def residual(self, theta: Array) -> Array:
-        """What is missed, relative to the values' rms, `[N]`."""
+        """Return the misfit relative to the values' rms, `[N]`."""
         found = self._columns(theta)[0] / self._size - self._data[2]
         return np.where(np.isfinite(found), found, 1e6)
 

@@ -32,7 +32,7 @@ POINTS = 500
 @final
 @dataclass(frozen=True)
 class Rest:
-    """What a closed form leaves of one equation.
+    """Residual of one equation with a closed form put in.
 
     Attributes:
         term: The loss term, "interior" or a condition.
