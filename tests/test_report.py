@@ -290,7 +290,7 @@ def test_a_page_renders_from_disk_and_asks_for_nothing(pages, visit, kind):
     assert page.title() != "owned"
     broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     assert page.evaluate(broken) == 0
-    assert page.evaluate("document.images.length") >= (1 if "sweep" in kind else 6)
+    assert page.evaluate("document.images.length") >= (6 if kind == "run" else 1)
     assert page.locator("h1").is_visible()
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "16px"
 

@@ -211,8 +211,9 @@ SCHEMA_OF = {"kanpinn-solution": SOLUTION, "kanpinn-checkpoint": CHECKPOINT, "ka
 
 def mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
     """Name what is expected instead of a value; None where it is right."""
+    shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
     if isinstance(kind, tuple):
-        return None if value in kind else f"one of {', '.join(kind)}; found {value!r}"
+        return None if value in kind else f"one of {', '.join(kind)}; found {shown}"
     right: dict[str, Callable[[], bool]] = {
         "text": lambda: isinstance(value, str),
         "text or null": lambda: value is None or isinstance(value, str),
@@ -234,5 +235,4 @@ def mismatch(value: Any, kind: str | tuple[str, ...]) -> str | None:
         good = right[kind]()
     except ValueError:
         good = False
-    shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
     return None if good else f"{kind}; found {'nothing' if value is None else shown}"
