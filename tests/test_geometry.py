@@ -91,8 +91,8 @@ def test_the_product_of_boxes_is_a_box():
 @pytest.mark.parametrize(
     ("intervals", "words"),
     [
-        ({"x": (1, 0)}, "lower < upper"),
-        ({"x": (0, 0)}, "lower < upper"),
+        ({"x": (1, 0)}, "the lower one first"),
+        ({"x": (0, 0)}, "the lower one first"),
         ({"x": (0, math.inf)}, "finite ends"),
         ({"x": (-1e308, 1e308)}, "finite ends"),
         ({"x": (0, math.nan)}, "finite ends"),

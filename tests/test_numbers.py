@@ -40,7 +40,10 @@ def message(*overrides: str) -> str:
         ("schedule.steps='10'", "schedule.steps='10': expected a whole number or a list of whole numbers; a number in"),
         ("backbone.width=['5','5']", "backbone.width=['5','5']: expected a list of whole numbers; a number in quotes"),
         ("sampler.interior=[5,'7']", "sampler.interior=[5,'7']: expected a list of whole numbers; a number in quotes"),
-        ("weighting.terms={interior: '0.4'}", "weighting.terms.interior='0.4': expected a finite number; a number in"),
+        (
+            "weighting.terms={interior: '0.4'}",
+            "weighting.terms.interior='0.4': expected a finite number or a list of finite numbers; a number in quotes",
+        ),
         ("backbone.width=[five]", "backbone.width=[five]: expected a list of whole numbers."),
         ("seed=0x10", "seed=0x10: expected a whole number."),
     ],
@@ -61,12 +64,15 @@ def test_a_number_in_quotes_in_a_file(folder):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("weighting.terms={interior: -1}", "weighting.terms.interior=-1.0: expected a number of at least 0."),
-        ("weighting.terms={interior: nan}", "weighting.terms.interior=nan: expected a finite number."),
+        (
+            "weighting.terms={interior: -1}",
+            "weighting.terms.interior=-1.0: expected a number of at least 0 or a list",
+        ),
+        ("weighting.terms={interior: nan}", "weighting.terms.interior=nan: expected a finite number or a list of"),
         ("weighting.terms={interor: 1}", "weighting.terms=interor: unknown. Did you mean 'interior'?"),
         ("weighting.base={interor: 1}", "weighting.base=interor: unknown. Did you mean 'interior'?"),
         ("weighting.terms={interior: 0, boundary: 0}", "weighting.terms: every term of the loss has weight 0"),
-        ("weighting.terms={interior: {a: 1}}", "weighting.terms.interior={a:1}: expected a finite number."),
+        ("weighting.terms={interior: {a: 1}}", "weighting.terms.interior={a:1}: expected a finite number or a list of"),
         ("weighting.terms=[1]", "weighting.terms=[1]: expected a mapping"),
         ("weighting.terms=3", "weighting.terms=3: expected a mapping"),
         ("output={figurs: false}", "output.figurs=false: unknown key. Did you mean 'output.figures'?"),

@@ -218,7 +218,8 @@ def test_what_cannot_be_meant_is_refused_in_one_line() -> None:
         (("problem.k=x",), r"problem\.k=x: expected"),
         (("hydra.run.dir=x",), "is for the command line"),
         (("logger=tensorboard",), "logger=tensorboard: needs a run folder"),
-        (("schedule.level=2",), "schedule.level"),
+        (("schedule.level=2",), r"schedule\.level=2: unknown key"),
+        (("+schedule.levels=2",), "^Could not append to config"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             kanpinn.solve(Ring(), *overrides)

@@ -15,7 +15,7 @@ from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.settings.compose import compose
-from kanpinn.settings.config import observed
+from kanpinn.settings.config import observed, read_data
 
 PLATE: dict[str, Any] = {
     "domain": {"x": [0, 1], "y": [0, 1]},
@@ -124,13 +124,15 @@ def test_an_equation_without_sides_is_told() -> None:
 )
 def test_files_of_data_are_called_by_their_name(text: str, words: str, folder: Path) -> None:
     Path("d.csv").write_text(text)
+    problem = text_problem("plate", PLATE)
     with pytest.raises(UserError, match=re.escape(words)):
-        observed(text_problem("plate", PLATE), "d.csv")
+        observed(problem, read_data(problem, "d.csv"), "d.csv")
 
 
 def test_a_column_of_texts_that_has_no_use_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("d.csv").write_text("station,x,y,u\nnorth,0.5,0.5,1\nsouth,0.5,0.25,2\n")
-    (data,) = observed(text_problem("plate", PLATE), ["d.csv"]).observed
+    problem = text_problem("plate", PLATE)
+    (data,) = observed(problem, read_data(problem, ["d.csv"]), ["d.csv"]).observed
     assert list(data.table) == ["x", "y", "u"] and np.array_equal(data.table["u"], [1, 2])
     assert capsys.readouterr().err == "kanpinn: warning: data=d.csv: station: no numbers there, left out\n"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from kanpinn.errors import UserError, invalid, one_line, unknown_choice, unknown_key
@@ -25,10 +25,6 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
         names = [f"{o.key_or_group}/{o.value()}" for o in parsed if o.key_or_group in GROUPS]
         way = next(filter(None, map(circle, names)), "")
         return UserError(f"defaults: config files include one another without end{way and f': {way}'}.")
-    for override in parsed:
-        group = override.key_or_group.partition(".")[0]
-        if override.type == OverrideType.DEL and group in GROUPS:
-            return UserError(f"{override.input_line}: a solve needs it; valid choices: {', '.join(choices(group))}.")
     groups = [override for override in parsed if override.key_or_group in GROUPS]
     try:
         cfg = compose([str(override.input_line) for override in groups])
@@ -39,6 +35,11 @@ def explain(error: Exception, parsed: Sequence[Override], compose: Callable[[Seq
             wrong = _wrong_key(override, cfg)
             if wrong is not None:
                 return wrong
+    # An override that Hydra itself refuses is wrong whatever else is deleted, as ~problem is beside a problem object.
+    for override in parsed if not isinstance(error, HydraException) else []:
+        group = override.key_or_group.partition(".")[0]
+        if override.type == OverrideType.DEL and group in GROUPS:
+            return UserError(f"{override.input_line}: a solve needs it; valid choices: {', '.join(choices(group))}.")
     return _in_file(error)
 
 
