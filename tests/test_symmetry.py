@@ -14,6 +14,7 @@ from support.gram import agree
 from torch import Tensor, cos, sin
 
 from kanpinn.backbones import Kan, Mlp, Separable
+from kanpinn.backbones.coefficients import with_coefficients
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.time_slabs import in_sequence
 from kanpinn.errors import UserError
@@ -23,6 +24,9 @@ from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.data import conditions_of
+from kanpinn.pde.problem import output_names
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.run.preflight import check_class
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.samplers import SAMPLERS
@@ -71,7 +75,8 @@ class Wave(Problem):
 
 def objective_of(problem: Problem, options: Any = NETWORKS["kan"], *, exact: bool = False) -> tuple[Objective, Tensor]:
     embedding = options.embedding.of(problem, RNG)
-    objective = Objective(Residuals(problem, options.build(embedding, 1), exact=exact), Fixed({}))
+    backbone = with_coefficients(options.build(embedding, len(output_names(problem))), free_coefficients(problem))
+    objective = Objective(Residuals(problem, backbone, exact=exact), Fixed({}))
     draw = SAMPLERS["uniform"](interior=9, boundary=5)
     objective.set_points(draw.draw(problem, 0, np.random.default_rng(1)))
     return objective, objective.backbone.initial(np.random.default_rng(2))
@@ -197,7 +202,7 @@ def test_symmetric_networks_meet_what_symmetry_implies_whatever_their_parameters
             continue
         claims_hold(objective, theta)
         draw = SAMPLERS["uniform"](interior=9, boundary=50).draw(problem, 0, np.random.default_rng(1))
-        for condition in problem.conditions():
+        for condition in conditions_of(problem):
             if condition.symmetry:
                 points = draw.conditions[condition.name].points
                 fields = objective.residuals.fields(theta, points)

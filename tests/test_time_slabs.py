@@ -244,7 +244,7 @@ def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path,
         (["problem=poisson"], r"^schedule\.slabs=2: expected 1 \(problem=Poisson has no initial condition"),
         (
             ["problem=wave", "problem.conditions=exact"],
-            r"^schedule\.slabs=2: conditions built in belong to the first time",
+            r"^schedule\.slabs=2: the problem's own exact form belongs to the first time; valid choices: ",
         ),
         (["problem=wave", "backbone=kan", "backbone.embedding.kind=fourier"], r"^schedule\.slabs=2: expected 1, where"),
         (["problem=wave", "schedule.slabs=0"], r"^schedule\.slabs=0: expected a whole number from 1 to 1000"),

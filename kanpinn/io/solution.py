@@ -319,7 +319,7 @@ def _check(data: SolutionFile) -> None:
     for metrics in (data.metrics, {"levels": data.levels}):
         check_metrics(metrics)
     check_spectra(data.spectra, len(data.levels))
-    check_model(data.model, data.model_attributes)
+    check_model(data.model, data.model_attributes, data.slabs_begun)
 
 
 def _field_order(item: tuple[str, np.ndarray]) -> tuple[bool, str, int]:

@@ -14,6 +14,7 @@ import numpy as np
 from kanpinn.io.metrics import MOST_LEVELS
 
 _LAYER = re.compile(r"(.*layer_\d+(?:/\w+)?)/(relu_|chebyshev_)?coefficients")
+_SLAB = re.compile(r"layer_0/slab_(\d+)/")
 _MOST_DEGREE = 7
 _LARGEST = 1e100
 """Numbers beyond it are no coordinates, knots, coefficients or powers: figures of them would overflow."""
@@ -89,12 +90,18 @@ def check_spectra(spectra: Mapping[str, np.ndarray], visits: int) -> None:
             raise ValueError(f"spectrum '{name}' of shape {values.shape} does not fit its wave numbers")
 
 
-def check_model(model: Mapping[str, np.ndarray], attributes: Any) -> None:
-    """Check that every layer of splines has coefficients `[out, in, n]` and rising knots of some degree for them."""
+def check_model(model: Mapping[str, np.ndarray], attributes: Any, begun: int = 1) -> None:
+    """Check that every layer of splines has coefficients `[out, in, n]` and rising knots of some degree for them.
+
+    Arrays of time slabs beyond those begun may be NaN as a whole.
+    """
     if not isinstance(attributes, Mapping) or not isinstance(attributes.get("degree", 1), int):
         raise ValueError("the model's degree is not a whole number")
     for name, values in model.items():
-        if values.dtype.kind not in "biuf" or not (np.abs(values.astype(np.float64)) < _LARGEST).all():
+        slab = _SLAB.match(name)
+        missing = slab is not None and int(slab[1]) >= begun and values.dtype.kind == "f" and np.isnan(values).all()
+        sane = values.dtype.kind in "biuf" and (np.abs(values.astype(np.float64)) < _LARGEST).all()
+        if not (sane or missing):
             raise ValueError(f"'{name}' of the model is not finite numbers of a sane size")
         found = _LAYER.fullmatch(name)
         if found is None:
