@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from kanpinn.geometry import Box, Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde import Condition, Data, Point, Problem
 from kanpinn.pde.problem import output_names
+from kanpinn.pde.unknown import Unknown, free_coefficients, posed
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.configuration import Configuration
@@ -26,7 +27,7 @@ class InUnits(Problem):
     Attributes:
         whole: The problem.
         lengths: s of each coordinate.
-        amplitude: c of all unknowns, and of the network's outputs.
+        amplitude: c of all unknowns, and of the network's outputs; of coefficients to be found too, see `changed`.
         equations: d of all residuals.
     """
 
@@ -40,6 +41,11 @@ class InUnits(Problem):
         box = self.whole.domain
         ends = {name: tuple(self.of(name) * end for end in box.interval(name)) for name in box.names}
         self.adapt(domain=Box(**ends))
+
+    @property
+    def original(self) -> Problem:
+        """The whole, whose coefficients to be found have the values that they have here."""
+        return posed(self.whole, {name: getattr(self, name) / self.amplitude for name in free_coefficients(self.whole)})
 
     def of(self, name: str) -> float:
         return self.lengths.get(name, 1.0)
@@ -90,10 +96,17 @@ class InUnits(Problem):
         return self.equations * result
 
     def residual(self, p: Point) -> Any:
-        return self.scaled(self.whole.residual(self.point(p)))
+        return self.scaled(self.original.residual(self.point(p)))
 
-    def conditions(self) -> list[Condition]:
-        return [self._condition(c) for c in self.whole.conditions()]
+    def conditions(self) -> list[Any]:
+        found = self.original.conditions()
+        return [self._data(c) if isinstance(c, Data) else self._condition(c) for c in found]
+
+    def _data(self, data: Data) -> Data:
+        """Measured values of unknowns, and their standard deviations, in these units."""
+        factors = {name: self.of(name) for name in self.domain.names}
+        factors |= {f"{sigma}{name}": self.amplitude for name in self.unknowns for sigma in ("", "sigma_")}
+        return replace(data, table={name: factors[name] * column for name, column in data.columns().items()})
 
     def _condition(self, c: Condition) -> Condition:
         def residual(*points: Point) -> Any:
@@ -108,19 +121,19 @@ class InUnits(Problem):
         return replace(c, on=tuple(map(support, c.supports)), residual=residual, where=part)
 
     def inside(self, p: Coordinates) -> Tensor | None:
-        return self.whole.inside(Coordinates(self.domain.names, self.inner(p)))
+        return self.original.inside(Coordinates(self.domain.names, self.inner(p)))
 
     def inputs(self, p: Coordinates) -> Sequence[Jet]:
-        return self.whole.inputs(Coordinates(self.domain.names, self.inner(p)))
+        return self.original.inputs(Coordinates(self.domain.names, self.inner(p)))
 
     def ansatz(self, p: Coordinates, raw: Coordinates) -> Any:
-        return self.built(self.whole.ansatz, p, raw, output_names(self.whole))
+        return self.built(self.original.ansatz, p, raw, output_names(self.whole))
 
     def exact(self, p: Coordinates, raw: Coordinates) -> Any:
-        return self.built(self.whole.exact, p, raw, self.unknowns)
+        return self.built(self.original.exact, p, raw, self.unknowns)
 
     def reference(self, p: Coordinates) -> Any:
-        found = self.whole.reference(Coordinates(self.domain.names, self.inner(p)))
+        found = self.original.reference(Coordinates(self.domain.names, self.inner(p)))
         if isinstance(found, Mapping):
             return {name: self.amplitude * value for name, value in found.items()}
         return None if found is None else self.amplitude * found
@@ -141,7 +154,15 @@ def changed(problem: Problem, units: str) -> InUnits:
     change = UNITS[units]
     kinds = {name: "time" if name == "t" else "length" for name in problem.domain.names}
     lengths = {name: change.get(name, change.get(kind, 1.0)) for name, kind in kinds.items()}
-    return InUnits(problem, lengths, change.get("amplitude", 1.0), change.get("equations", 1.0))
+    c = change.get("amplitude", 1.0)
+    free = [(name, float, _scaled(value, c)) for name, value in free_coefficients(problem).items()]
+    kind = make_dataclass("InUnits", free, bases=(InUnits,), frozen=True) if free else InUnits
+    return kind(problem, lengths, c, change.get("equations", 1.0))
+
+
+def _scaled(value: Unknown, c: float) -> Unknown:
+    lower, upper = (None if bound is None else c * bound for bound in (value.lower, value.upper))
+    return Unknown(c * value, lower=lower, upper=upper)
 
 
 def configured(name: str, units: str, *overrides: str) -> Configuration:
