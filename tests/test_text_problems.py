@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 
 from kanpinn.backbones import Kan
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.errors import UserError
+from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Residuals
@@ -389,3 +390,24 @@ def test_regions_inside_the_domain_split_the_unknowns_and_coefficients() -> None
 def test_regions_inside_that_are_none_are_refused(changed, words: str) -> None:
     with pytest.raises(UserError, match=words):
         text_problem("inclusion", {**INCLUSION, **changed})
+
+
+@pytest.mark.parametrize(
+    ("equation", "warned"),
+    [
+        ("div(where(core, 2, 1)*grad(u)) = 0", True),
+        ("d(where(x > 0, 2, 1)*u_x, x) = -1", True),
+        ("laplace(where(x > 0, x, 0)*u) = 0", True),
+        ("div(where(x > 0.5, x, 0.5)*grad(u)) = 0", False),
+        ("d(where(y > 0, 2, 1)*u_x, x) = 0", False),
+        ("laplace(u) = where(core, 2, 1)", False),
+    ],
+)
+def test_a_jump_under_a_derivative_is_told_unless_a_condition_states_it(equation: str, warned: bool) -> None:
+    given = {**INCLUSION, "equations": equation}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", KanpinnWarning)
+        text_problem("inclusion", given)
+        assert not told
+        text_problem("inclusion", {**given, "conditions": {}})
+    assert [str(one.message).count("is no part of this equation") for one in told] == [1] * warned

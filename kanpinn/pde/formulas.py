@@ -70,9 +70,9 @@ class Formula:
         return found.expand_as(like) if isinstance(found, Tensor) else torch.full_like(like, found)
 
 
-def is_equation(text: str) -> bool:
-    """Return whether a text has an "=" that stands between two sides."""
-    return bool(_EQUALS.search(text))
+def sides_of(text: str) -> list[str]:
+    """Return the sides of an equation; one where no "=" stands between two."""
+    return _EQUALS.split(text)
 
 
 def formula(text: str, names: Names, where: str) -> Formula:

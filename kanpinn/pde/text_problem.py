@@ -15,11 +15,12 @@ from torch import Tensor
 from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
-from kanpinn.pde.formulas import Formula, formula, is_equation, number
+from kanpinn.pde.formulas import Formula, formula, number, sides_of
 from kanpinn.pde.grammar import TAKEN, Names
 from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
+from kanpinn.pde.text_jumps import warn_of_jumps
 from kanpinn.pde.text_regions import region_in
 
 WORDS = (
@@ -55,6 +56,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
     equations = _formulas(given["equations"], names, "problem.equations")
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
+    if not any("continuous" in one for one in (given.get("conditions") or {}).values()):
+        warn_of_jumps(_texts(given["equations"]), names, "problem.equations")
 
     def values(problem: Problem) -> dict[str, Any]:
         found = {key: getattr(problem, key) for key in numbers}
@@ -219,7 +222,7 @@ def _formulas(given: Any, names: Names, where: str, *, equations: bool = True) -
             raise invalid(f"{where}.{key}".rstrip("."), text, "a formula as text")
         key_of = f"{where}.{key}".rstrip(".")
         found[str(key)] = formula(str(text), names, key_of)
-        if equations and names.unknowns and not is_equation(str(text)):
+        if equations and names.unknowns and len(sides_of(str(text))) == 1:
             warnings.warn(f"{key_of}={text}: has no '='; it is taken for {text} = 0", KanpinnWarning, stacklevel=2)
     return found
 
