@@ -63,7 +63,8 @@ def _check_file(path: Path) -> list[str]:
             try:
                 _READERS.get(str(file.attrs["schema"]), violations)(file)
             except FAULTS as error:
-                lines.append(f"/: expected what fits together; {' '.join(str(error).split())}")
+                if not (lines and isinstance(error, KeyError)):  # what is missing has been named
+                    lines.append(f"/: expected what fits together; {' '.join(str(error).split())}")
         if not unchanged(path):
             lines.append("/: expected the bytes that its checksum stands for; the file was changed since")
         return lines
