@@ -20,7 +20,7 @@ from kanpinn.errors import UserError
 from kanpinn.geometry import Box, Disk
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.claims import few_points
-from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde import Condition, Integral, Point, Problem
 from kanpinn.run import preflight
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -782,17 +782,21 @@ def test_collocation_points_stay_whatever_a_problem_does_to_its_inputs():
 
 
 @pytest.mark.parametrize(
-    ("domain", "derivatives", "on", "bare"),
+    ("domain", "derivatives", "on", "integrals", "bare"),
     [
-        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "x+"), "t-"),
-        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "t-"), "x+"),
-        (Box(x=(0, 1), t=(0, 1)), ("t", "x"), ("t-",), ""),
-        (Box(r=(0, 1)), ("rr",), ("r+",), ""),
-        (Disk(radius=2) - Disk(name="hole"), ("xx", "yy"), ("hole",), "disk"),
-        (Disk() * Box(t=(0, 1)), ("xx", "yy", "t"), ("disk",), "t-"),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "x+"), (), "t-"),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "t-"), (), "x+"),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "t-"), ("x",), ""),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "t-"), (None,), "x+"),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("t-",), ("x",), "x+"),
+        (Box(x=(0, 1)), ("xx",), ("x-",), (None,), ""),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "x"), ("t-",), (), ""),
+        (Box(r=(0, 1)), ("rr",), ("r+",), (), ""),
+        (Disk(radius=2) - Disk(name="hole"), ("xx", "yy"), ("hole",), (), "disk"),
+        (Disk() * Box(t=(0, 1)), ("xx", "yy", "t"), ("disk",), (), "t-"),
     ],
 )
-def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, on, bare):
+def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, on, integrals, bare):
     @dataclass(frozen=True)
     class Partly(Problem):
         def __post_init__(self) -> None:
@@ -801,8 +805,8 @@ def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, 
         def residual(self, p: Point) -> Any:
             return sum(getattr(p, f"u_{name}") for name in derivatives) - 1
 
-        def conditions(self) -> list[Condition]:
-            return [Condition("some", on, lambda p: p.u)]
+        def conditions(self) -> list[Condition | Integral]:
+            return [Condition("some", on, lambda p: p.u), *(Integral("mean", lambda p: p.u, 1, o) for o in integrals)]
 
     doubts = examined(Partly())
     named = [f"problem=Partly: no condition on {bare}, where the equations ask for one"] if bare else []

@@ -28,6 +28,7 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import claimed
 from kanpinn.pde.data import conditions_of
+from kanpinn.pde.integral import Integral
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS, CollocationSample
@@ -151,7 +152,8 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     """Name the pieces of the boundary without any condition, where equations of their order ask for one.
 
     These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
-    derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well.
+    derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well. An
+    integral over one coordinate, at all values of the others, stands for a condition at one of its ends.
     """
     posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
     supports = {support for condition in posed for support in condition.supports}
@@ -172,7 +174,13 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
         pole = name == "r" and end == "-" and domain.interval("r")[0] == 0
         return order[name] > 1 and name not in wrapped and not pole
 
-    return [name for name, piece in domain.pieces.items() if name not in held and asks(name) and piece.chart.measure]
+    bare = [name for name, piece in domain.pieces.items() if name not in held and asks(name) and piece.chart.measure]
+    for one in problem.conditions():
+        if isinstance(one, Integral) and one.at is None:
+            over = domain.names if one.over is None else (one.over,) if isinstance(one.over, str) else one.over
+            ends = [name for name in bare if isinstance(over, tuple) and over == (name[:-1].rpartition(".")[2],)]
+            bare = [name for name in bare if name not in ends[:1]]
+    return bare
 
 
 def _held(
