@@ -328,6 +328,9 @@ def test_integral_conditions_as_text() -> None:
     p = Point(("x", "t"), points, {}, None, problem.residuals.integrals(theta))
     assert torch.allclose(mass.residual(p), 2 * p.integral(lambda q: q.u * q.v_x, over="x") - torch.sin(p.t))
     assert torch.allclose(mean.residual(p), p.integral(lambda q: q.u) - 2)
+    wrong = Integral("mass", lambda p: p.u, lambda p: p.x * p.t, over="x").condition(text_problem("balance", given))
+    with pytest.raises(UserError, match=r"mass: its value depends on p\.x, but x is integrated over"):
+        wrong.residual(p)
     given["conditions"]["mass"]["on"] = "x-"
     with pytest.raises(UserError, match="on=x-: unknown key"):
         text_problem("balance", given)

@@ -23,10 +23,12 @@ from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.network_fields import network_fields
 from kanpinn.pde.parameter import parametric
-from kanpinn.pde.unknown import posed
+from kanpinn.pde.text_problem import text_problem
+from kanpinn.pde.unknown import free_coefficients, posed
 from kanpinn.plots import figures
 from kanpinn.plots.frames import frames
 from kanpinn.plots.panels import cuts
+from kanpinn.settings.config import with_unknowns
 from kanpinn.settings.discovery import load_problem_class
 
 
@@ -189,13 +191,21 @@ def test_figures_cut_along_a_parameter() -> None:
         (["problem=heat", "parameters={beta: [0, 1]}"], "parameters.beta.*unknown key.*alpha"),
         (["problem=heat", "parameters={alpha: [0, 1]}"], r"parameters.alpha=\[0.0, 1.0\]: .*expected a positive"),
         (["problem=heat", "parameters={alpha: [1, 2]}", "unknown={alpha: 1}"], "unknown.alpha is given"),
-        (["problem=poisson_nd", "parameters={k: [1, 2]}"], "no coefficient that is a real number"),
+        (["problem=poisson_nd", "parameters={k: [1, 2]}"], "no coefficient that is a real number; k is a whole"),
+        (["problem=heat", "parameters={k: [1, 4]}"], "parameters.k=.*expected one of .*alpha.*; k is a whole number"),
     ],
 )
 def test_what_cannot_be_a_parameter_is_refused(kanpinn, given: list[str], words: str) -> None:
     done = kanpinn("solve", *given)
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert re.search(words, done.err), done.err
+
+
+def test_whole_numbers_of_a_problem_as_text_are_real_coefficients() -> None:
+    text = {"domain": {"x": [0, 1], "t": [0, 1]}, "k": 1, "equations": "u_t = k*u_xx"}
+    problem = text_problem("rod", text)
+    assert parametric(problem, {"k": (1, 4)}).domain.names == ("x", "t", "k")
+    assert free_coefficients(with_unknowns(problem, {"k": 2})) == {"k": 2.0}
 
 
 def test_a_coefficient_that_shapes_the_domain_is_refused() -> None:

@@ -288,6 +288,16 @@ def test_a_domain_follows_its_coefficients() -> None:
         ({"conditions": {"edge": "u = 0"}}, "problem.conditions.edge=u = 0: expected on and equation"),
         ({"conditions": {"edge": {"periodic": "z"}}}, "periodic=z: unknown"),
         ({"conditions": {"edge": {"on": {"q": [1]}, "equation": "u = 0"}}}, "problem.conditions.edge.on=q: unknown"),
+        (
+            {"conditions": {"m": {"integral": "u", "equals": "x + y", "over": "x"}}},
+            "m.equals=.*of y, as x is integrated",
+        ),
+        (
+            {"conditions": {"m": {"integral": "u", "equals": "x"}}},
+            "m.equals=x: expected a formula of coefficients, as x is",
+        ),
+        ({"depends": {"u": ["x"]}, "equations": "u_xx + u_y = 0"}, "u_y: u does not depend on y; depends has u: .x."),
+        ({"depends": {"u": ["x"]}, "equations": "u_xx + d(u_x, y) = 0"}, "u does not depend on y"),
         ({"equations": {"heat": ["u"]}}, "problem.equations.heat=.*expected a formula as text"),
     ],
 )

@@ -85,8 +85,9 @@ def described(group: str) -> list[str]:
     lines: dict[str, list[str]] = {}
     for name, file in files.items():
         mine = own is not None and file.is_relative_to(own)
-        line = f"{name:<{width}}{_description(group, name, file)}{' (yours)' if mine else ''}".rstrip()
         kind = (_kind(name, file) or ("yours" if mine else "others")) if group == "problem" else ""
+        told = " (yours)" if mine and kind != "yours" else ""
+        line = f"{name:<{width}}{_description(group, name, file)}{told}".rstrip()
         lines.setdefault(kind, []).append(f"  {line}" if kind else line)
     order = [*KINDS, *sorted(set(lines) - {*KINDS, "yours", "others", ""}), "others", "yours", ""]
     return [line for kind in order if kind in lines for line in ([f"{kind}:"] if kind else []) + lines[kind]]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, nearest, needed
 from kanpinn.geometry import Region
-from kanpinn.jets.indices import index_of
 from kanpinn.pde.formula_integrals import THERE, IntegralTerm
 from kanpinn.pde.formula_values import TENSORS, value
 from kanpinn.pde.grammar import (
@@ -245,7 +244,7 @@ class _Reader:
             return self._symbol(name)
         if head in self.names.unknowns and tail:
             try:
-                return self.symbols[head].diff(*(self.symbols[one] for one in index_of(tail, self.names.coordinates)))
+                return self.symbols[head].diff(*(self.symbols[one] for one in self.names.index(head, tail)))
             except ValueError as error:
                 raise self.error(str(error), node) from None
         known = [*self.symbols, *FUNCTIONS, *FIELDS]
@@ -285,7 +284,10 @@ class _Reader:
             return sum(a * b for a, b in zip(*values, strict=True))
         if name == "d" and len(values) > 1 and all(scalars) and set(values[1:]) <= {*self.symbols.values()}:
             by = [str(value) for value in values[1:]]
+            of = getattr(node.args[0], "id", "")
             if all(one in self.names.coordinates for one in by):
+                if of.partition("_")[0] in self.names.unknowns:
+                    return self._name(node, "_".join((of, *by)))
                 return values[0].diff(*(self.symbols[one] for one in by))
         if name == "where" and scalars == [False, True, True] and not isinstance(values[0], tuple):
             return self.sympy.Piecewise((values[1], values[0]), (values[2], True))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from kanpinn.jets.indices import index_of
 from kanpinn.pde.formula_values import TENSORS, TORCH
 
 BESSEL = ("besselj", "bessely", "besseli", "besselk")
@@ -73,6 +74,15 @@ class Names:
     def space(self) -> tuple[str, ...]:
         """Coordinates but for the time t."""
         return tuple(name for name in self.coordinates if name != "t")
+
+    def index(self, unknown: str, derivative: str) -> tuple[str, ...]:
+        """Read the name of an unknown's derivative; raises ValueError if it is none, or zero as `depends` has it."""
+        found = index_of(derivative, self.coordinates)
+        own = self.depends.get(unknown, self.coordinates)
+        for one in found:
+            if one not in own:
+                raise ValueError(f"{unknown} does not depend on {one}; depends has {unknown}: [{', '.join(own)}]")
+        return found
 
 
 def is_vector(value: Any) -> bool:

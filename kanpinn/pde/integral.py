@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -40,7 +40,7 @@ class Integral:
 
     name: str
     integrand: Callable[[Point], Any]
-    value: float | Callable[[Point], Any] = 0.0
+    value: float | Callable[[Any], Any] = 0.0
     over: Over = None
     at: Sequence[float] | None = None
     nodes: int = 0
@@ -69,11 +69,25 @@ class Integral:
         mesh = np.meshgrid(*grids, indexing="ij") if grids else []
         columns = {one: np.full(mesh[0].size if mesh else 1, point[k]) for k, one in enumerate(domain.names)}
         columns |= {one: axis.ravel() for one, axis in zip(left, mesh, strict=True)}
-        return Condition(self.name, Points(**columns), self._residual, joint=True)
+        gone = {one for one in domain.names if one not in left and one not in problem.parameters}
+        return Condition(self.name, Points(**columns), lambda p: self._residual(p, gone), joint=True)
 
-    def _residual(self, p: Point) -> Tensor:
+    def _residual(self, p: Point, gone: Collection[str]) -> Tensor:
         found = p.integral(self.integrand, self.over, nodes=self.nodes)
-        return found - (self.value(p) if callable(self.value) else self.value)
+        return found - (self.value(_Left(self.name, p, gone)) if callable(self.value) else self.value)
+
+
+@final
+class _Left:
+    """A point without the coordinates that are integrated over."""
+
+    def __init__(self, name: str, p: Point, gone: Collection[str]) -> None:
+        self._name, self._p, self._gone = name, p, gone
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._gone:
+            raise UserError(f"integral {self._name}: its value depends on p.{name}, but {name} is integrated over")
+        return getattr(self._p, name)
 
 
 def _spread(a: float, b: float, many: int) -> np.ndarray:

@@ -12,12 +12,12 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor
 
-from kanpinn.errors import UserError, invalid, unknown_key
+from kanpinn.errors import UserError, invalid
 from kanpinn.geometry import Box, Coordinates, Region
 from kanpinn.pde.data import Data
 from kanpinn.pde.integral import Integral
 from kanpinn.pde.problem import Problem
-from kanpinn.pde.unknown import Unknown, posed
+from kanpinn.pde.unknown import Unknown, check_real, posed
 
 
 @final
@@ -66,14 +66,10 @@ def parametric(problem: Problem, given: Mapping[str, Sequence[float]]) -> Proble
             shapes the domain.
     """
     values = {field.name: getattr(problem, field.name) for field in fields(problem)}
-    known = [name for name, value in values.items() if isinstance(value, float)]
     ends = intervals_of(problem)
     for name, interval in given.items():
         key = f"parameters.{name}"
-        if name not in known:
-            if not known:
-                raise invalid(key, list(interval), "none: the problem has no coefficient that is a real number")
-            raise unknown_key(key, interval, known)
+        check_real(problem, name, key, list(interval))
         if isinstance(values[name], Unknown):
             raise invalid(key, interval, f"nothing, where unknown.{name} is given: it is found, or a coordinate")
         if len(interval) != 2 or not (math.isfinite(interval[1] - interval[0]) and interval[0] < interval[1]):

@@ -15,6 +15,7 @@ from torch import Tensor
 from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
+from kanpinn.pde.formula_values import value as valued
 from kanpinn.pde.formulas import Formula, formula, number, sides_of
 from kanpinn.pde.grammar import TAKEN, Names
 from kanpinn.pde.integral import Integral
@@ -268,15 +269,18 @@ def _integral(
 ) -> Callable[[Mapping[str, float]], Integral]:
     """Return what makes an integral condition, of `integral`, `equals`, `over` and `at`."""
     where = f"problem.conditions.{name}"
-    integrand = formula(str(given["integral"]), names, f"{where}.integral")
-    known = Names(names.coordinates, (), names.coefficients)
-    equals = formula(str(given.get("equals", 0)), known, f"{where}.equals")
+    f = formula(str(given["integral"]), names, f"{where}.integral")
+    equals = formula(str(given.get("equals", 0)), replace(names, unknowns=(), regions=()), f"{where}.equals").expression
     over = tuple(map(str, _list(given["over"]))) if "over" in given else None
+    left = [one for one in names.coordinates if over and set(over) <= set(names.coordinates) and one not in over]
+    for one in sorted({*names.coordinates}.difference(left).intersection(map(str, equals.free_symbols))):
+        what = f"a formula of {', '.join(left) or 'coefficients'}, as {one} is integrated over"
+        raise invalid(f"{where}.equals", given["equals"], what)
     at = [number(one, {}, f"{where}.at") for one in _list(given["at"])] if "at" in given else None
-    derivatives |= integrand.derivatives
+    derivatives |= f.derivatives
 
     def make(coefficients: Mapping[str, float]) -> Integral:
-        return Integral(name, lambda p: integrand(p, coefficients), lambda p: equals(p, coefficients), over, at)
+        return Integral(name, lambda p: f(p, coefficients), lambda p: valued(equals, p, coefficients, {}), over, at)
 
     return make
 

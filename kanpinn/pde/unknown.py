@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import fields
 from typing import Any, Self, final
 
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, invalid, unknown_key
 from kanpinn.pde.problem import Problem
 
 
@@ -41,6 +41,29 @@ def free_coefficients(problem: Problem) -> dict[str, Unknown]:
     """Return the coefficients of a problem that are to be found, by name."""
     values = ((field.name, getattr(problem, field.name)) for field in fields(problem))
     return {name: value for name, value in values if isinstance(value, Unknown)}
+
+
+def check_real(problem: Problem, name: str, key: str, given: Any) -> None:
+    """Refuse a name that is not that of a coefficient, as a real number; raises UserError.
+
+    Args:
+        problem: The problem.
+        name: The name.
+        key: Key it is given under, for the message.
+        given: Value of that key.
+    """
+    values = {field.name: getattr(problem, field.name) for field in fields(problem)}
+    real = [one.name for one in fields(problem) if isinstance(values[one.name], float) or one.type in (float, "float")]
+    if name in real:
+        return
+    if name not in values and real:
+        raise unknown_key(key, given, real)
+    expected = f"one of {', '.join(real)}" if real else "none: the problem has no coefficient that is a real number"
+    if type(values.get(name)) is int:
+        expected += f"{';' if not real else ', real numbers;'} {name} is a whole number"
+    elif name in values:
+        expected += f"; {name} is not a real number"
+    raise invalid(key, given, expected)
 
 
 def posed(problem: Problem, values: Mapping[str, Any]) -> Problem:

@@ -23,7 +23,7 @@ from kanpinn.pde import Data, Problem, Unknown
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.parameter import Parameter, parametric
 from kanpinn.pde.text_problem import text_problem
-from kanpinn.pde.unknown import posed
+from kanpinn.pde.unknown import check_real, posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.registry import OBJECT, REGISTRY, described, described_problem, options
@@ -86,11 +86,9 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
 
 def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
     """Return a problem some of whose coefficients are to be found, positive ones above 0; raises UserError."""
-    known = [item.name for item in fields(problem) if isinstance(getattr(problem, item.name), float)]
     found: dict[str, Unknown] = {}
     for name, given in starts.items():
-        if name not in known:
-            raise unknown_key(f"unknown.{name}", given, known)
+        check_real(problem, name, f"unknown.{name}", given)
         if isinstance(getattr(problem, name), Parameter):
             raise invalid(f"unknown.{name}", given, "nothing: the problem declares it as a parameter")
         values = dict(given) if isinstance(given, Mapping) else {"start": given}
