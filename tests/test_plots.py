@@ -19,7 +19,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from PIL import Image
-from support.solutions import solution
+from support.solutions import FEW_SPLINES, solution
 
 from kanpinn.backbones import ChebyKan, Kan, MultKan, ReluKan, Separable
 from kanpinn.backbones.separable.factors import Factors
@@ -683,7 +683,7 @@ def test_a_problem_in_two_space_coordinates_and_time_is_solved_and_drawn(folder,
         assert film.n_frames == 4
 
 
-HEAT = solution("xt")
+HEAT = replace(solution("xt"), model=FEW_SPLINES)
 ODD_SETTINGS = {"text.usetex": True, "axes.grid": True, "font.size": 31.0, "savefig.dpi": 7, "figure.autolayout": True}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kanpinn.io.atomic import write_json
 from kanpinn.io.solution import write_solution
-from support.solutions import solution
+from support.solutions import FEW_SPLINES, solution
 
 LEVELS = [
     {"level": k, "grid": 4 * 2**k, "steps": 10, "relative_l2": {"u": 0.1 ** (k + 1)}, "wall_time_s": 2.0 + k}
@@ -23,9 +23,8 @@ def run_folder(
     metrics |= {"wall_time_s": 15.5, "relative_l2": error, "linf": {"u": 0.5}, "work": 1e6, "levels": LEVELS, **changes}
     config = f"problem: {{name: {problem}}}\nbackbone: {{name: {backbone}, width: [{seed + 3}]}}\nseed: {seed}\n"
     config += f"note: {json.dumps(note)}\n" if note else ""
-    data = replace(
-        solution("xt"), problem=problem, equation=equation, status=status, config=config, seed=seed, metrics=metrics
-    )
+    texts = {"problem": problem, "equation": equation, "status": status, "config": config}
+    data = replace(solution("xt"), **texts, seed=seed, metrics=metrics, model=FEW_SPLINES)
     if metrics["relative_l2"] is None:
         del data.history["relative_l2_u"]
     write_solution(folder / "solution.h5", data)

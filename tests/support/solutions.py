@@ -71,3 +71,5 @@ SPLINES = {
     "layer_1/knots": np.linspace(-2.5, 2.5, 11),
     "layer_1/coefficients": np.zeros((1, 5, 7)),
 }
+FEW_SPLINES = {name: values if name.endswith("knots") else values[:2, :2] for name, values in SPLINES.items()}
+"""The same network with two inputs and two nodes: six edges to draw instead of 25."""
