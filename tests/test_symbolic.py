@@ -83,6 +83,23 @@ def test_constants_that_are_no_exact_numbers_keep_their_values_with_deviations()
     assert all(0 < deviation < 1e-8 for _, deviation in found.free.values())
 
 
+@pytest.mark.parametrize("size", [1e-3, 3e-3])
+def test_a_rough_function_keeps_its_form_and_constants(size):
+    """Rough tolerances must merge no constants that differ, nor drop what matters."""
+    points = np.random.default_rng(0).uniform(0, 1, (400, 2))
+    values = np.sin(PI * points[:, 0]) * np.exp(-3.9 * points[:, 1]) + noise(points, size / 10)
+    start = 1.02 * sympy.sin(3.15 * X + 0.001) * (sympy.exp(-3.8 * T) + 0.002)
+    found = refined(start, ("x", "t"), points, values, size)
+    own = sympy.lambdify([X, T], found.expression)(*points.T)
+    assert found.residual < size and np.abs(own - values).max() < 0.05
+
+
+def test_constants_of_a_form_that_does_not_fit_are_not_made_exact():
+    points = np.random.default_rng(0).uniform(0, 1, (400, 1))
+    found = refined(1.1 * sympy.exp(-2.9631 * X), ("x",), points, np.cos(3 * points[:, 0]), 1e-6)
+    assert found.residual > 0.1 and len(found.free) == 2
+
+
 @pytest.mark.parametrize("value", [0.1, 0.01 / PI, 2.5, PI, -3.0])
 def test_coefficients_become_exact_numbers(value):
     assert float(exact(value)) == pytest.approx(value, rel=1e-15) and not exact(value).has(sympy.Float)

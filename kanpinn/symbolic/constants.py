@@ -31,6 +31,15 @@ WIDEST = 1e-3
 WORSE = 3.0
 """Factor by which an exact number may raise what is left, above the tolerance only."""
 
+CHANCE = 0.1
+"""Exact numbers as simple as one that would be as near by chance, at most."""
+
+FITS = 10.0
+"""Multiple of the tolerance up to which an expression fits; the constants of one that does not stay as they are."""
+
+ALIKE = 1e-3
+"""Largest relative difference of constants that are taken for one."""
+
 TRIED = 4
 """Exact numbers that are tried for a constant."""
 
@@ -68,15 +77,18 @@ def refined(
         The fit; None where the expression has no finite values.
     """
     sympy = needed("sympy", "a closed form", "formulas")
-    model = _Model(merged(expression, 1e3 * tolerance) if rounded else expression, names, points, values)
-    model, theta, rms = model.solved()
+    model, theta, rms = _Model(expression, names, points, values).solved()
     if not rms < 1e5:
         return None
+    rounded = rounded and rms <= FITS * tolerance
     if rounded:
+        like = _Model(merged(expression, min(1e3 * tolerance, ALIKE)), names, points, values).solved()
+        if like[2] <= max(WORSE * rms, tolerance):
+            model, theta, rms = like
         model, theta, rms = _without_small((model, theta, rms), tolerance)
     limit = max(WORSE * rms, tolerance)
     for symbol in _order(model, theta) if rounded else ():
-        for number in _numbers(model, theta, symbol):
+        for number in _numbers(model, theta, symbol) if symbol in model.symbols else ():
             trial, moved, left = model.with_exact({symbol: number}).solved()
             if left <= limit:
                 model, theta = trial.with_values(moved), moved
@@ -267,7 +279,12 @@ def _numbers(model: _Model, theta: Array, symbol: Any) -> Iterable[Any]:
     table = _exact_numbers()
     sizes = np.array([one[0] for one in table])
     first, last = np.searchsorted(sizes, [abs(value) - window, abs(value) + window])
-    near += [(cost, sign * number) for _, cost, number in table[first:last]]
+    low, high = np.searchsorted(sizes, [abs(value) / np.e, abs(value) * np.e])
+    costs = np.sort([cost for _, cost, _ in table[low:high]])
+    share = window / (abs(value) or 1.0)
+    for _, cost, number in table[first:last]:
+        if np.searchsorted(costs, cost, side="right") * share <= CHANCE:
+            near.append((cost, sign * number))
     return [number for _, number in sorted(near, key=lambda one: one[0])[:TRIED]]
 
 

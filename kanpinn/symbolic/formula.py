@@ -16,7 +16,7 @@ from kanpinn.geometry import Box
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
-from kanpinn.symbolic.constants import Fit, refined
+from kanpinn.symbolic.constants import FITS, Fit, refined
 from kanpinn.symbolic.library import Array, library
 from kanpinn.symbolic.structure import Field, Finding, Search
 from kanpinn.symbolic.substitution import Rest, rest_of
@@ -93,6 +93,8 @@ def closed_forms(
     Raises:
         UserError: If the solution is too rough, a formula cannot be read, or a box inside the domain is not found.
     """
+    if np.isinf(tolerance):
+        raise UserError("the solution's error is not known; give --tolerance, the relative size of it")
     if not tolerance <= ROUGHEST:
         raise UserError(
             f"the solution's error is {tolerance:.1e}; a closed form needs one below {ROUGHEST:g}: "
@@ -117,7 +119,8 @@ def closed_forms(
             expression = search.find(whole)
             one.findings = search.findings
             if expression is not None:
-                one.fit = refined(expression, whole.names, points, values(points), tolerance)
+                fit = refined(expression, whole.names, points, values(points), tolerance)
+                one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
         _judge(one, residuals, points, values(points))
     known = {name: one for name, one in known.items() if not given or name in given}
     rest: list[Rest] = []
