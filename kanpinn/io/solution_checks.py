@@ -34,7 +34,9 @@ _HUGE = 1e300
 
 def _huge(values: np.ndarray) -> bool:
     """Say whether an array holds finite numbers that are absurd."""
-    return values.dtype.kind == "f" and bool((np.isfinite(values) & (np.abs(values) > _HUGE)).any())
+    if values.dtype.kind != "f":
+        return False
+    return bool((np.isfinite(values) & (np.abs(values.astype(np.float64)) > _HUGE)).any())
 
 
 def check_grid(coordinates: Mapping[str, np.ndarray], axes: Sequence[str], fields: Mapping[str, np.ndarray]) -> None:
