@@ -163,6 +163,27 @@ def test_a_hypothesis_is_tested_and_a_wrong_one_told_by_its_numbers(decay):
     assert 0.01 < wrong["error"] < 0.5 and wrong["residual"] > 0.1
 
 
+@dataclass(frozen=True)
+class Found(Decay):
+    """The same with its rate to be found, from a start of 1."""
+
+    rate: float = kanpinn.Unknown(1.0)
+
+    def residual(self, p):
+        return p.u_t + self.rate * p.u
+
+    def conditions(self):
+        times = np.linspace(0, 1, 30)
+        return [*super().conditions(), kanpinn.Data("sensors", {"t": times, "u": 3 * np.exp(-2 * times)})]
+
+
+def test_equations_hold_coefficients_as_they_were_found():
+    options = ("schedule.levels=1", "threads=1", "output.progress=false", "sampler.interior=60")
+    run = kanpinn.solve(Found(), kanpinn.Kan(width=[], degree=7, grid=8), *options)
+    entry = as_json(closed_forms(run.residuals, run.theta, 1e-6, ["u = a*exp(-b*t)"]))["u"]
+    assert entry["sympy"] == "3*exp(-2*t)" and entry["residual"] < 1e-5
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -22,6 +22,7 @@ os.environ["DDE_BACKEND"] = "pytorch"
 import deepxde as dde
 import numpy as np
 import torch
+from deepxde_run import Clock, Polygon
 from stopwatch import Stopwatch, arguments, write
 
 G = dde.geometry
@@ -48,19 +49,6 @@ class Case:
     outputs: int = 1
     points: tuple[int, int, int] = (1200, 120, 0)
     chosen: Callable[[Any, Any], Any] | None = None
-
-
-class Polygon(G.Polygon):
-    """A polygon whose points have the precision of all others; DeepXDE's are float64 always."""
-
-    def random_points(self, n: int, random: str = "pseudo") -> Any:
-        return super().random_points(n, random).astype(dde.config.real(np))
-
-    def random_boundary_points(self, n: int, random: str = "pseudo") -> Any:
-        return super().random_boundary_points(n, random).astype(dde.config.real(np))
-
-    def uniform_boundary_points(self, n: int) -> Any:
-        return super().uniform_boundary_points(n).astype(dde.config.real(np))
 
 
 def d(y: Any, x: Any, i: int, *along: int) -> Any:
@@ -281,20 +269,20 @@ CASES: dict[str, Callable[[], Case]] = {
 """The problems, by the names of `benchmarks/regions.py`."""
 
 
-class Clock(dde.callbacks.Callback):
-    """Reads the stopwatch after every iteration, and ends Adam when its share of the time is up.
+class Share(Clock):
+    """A clock that also ends Adam when its share of the time is up.
 
     Attributes:
-        until: Seconds of that share; None for L-BFGS.
+        until: Seconds of that share.
     """
 
-    def __init__(self, watch: Stopwatch, until: float | None) -> None:
-        super().__init__()
-        self.watch, self.until = watch, until
+    def __init__(self, watch: Stopwatch, until: float) -> None:
+        super().__init__(watch)
+        self.until = until
 
     def on_epoch_end(self) -> None:
-        goes_on = self.watch.goes_on()
-        if not goes_on or (self.until is not None and self.watch.seconds >= self.until):
+        super().on_epoch_end()
+        if self.watch.seconds >= self.until:
             self.model.stop_training = True
 
 
@@ -325,11 +313,11 @@ def main() -> None:
     model.compile("adam", lr=1e-3, verbose=0)
     setup = time.perf_counter() - began
     watch.start()
-    model.train(iterations=10**9, callbacks=[Clock(watch, given.seconds / 3)], verbose=0)
+    model.train(iterations=10**9, callbacks=[Share(watch, given.seconds / 3)], verbose=0)
     adam = model.train_state.iteration
     if watch.goes_on():
         model.compile("L-BFGS", verbose=0)
-        model.train(callbacks=[Clock(watch, None)], verbose=0)
+        model.train(callbacks=[Clock(watch)], verbose=0)
     parameters = sum(p.numel() for p in net.parameters())
     version = f"deepxde {dde.__version__}, torch {torch.__version__}"
     iterations = model.train_state.iteration

@@ -10,12 +10,14 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.errors import UserError, needed, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate, reference_values
 from kanpinn.geometry import Box
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
+from kanpinn.pde.unknown import posed
 from kanpinn.symbolic.constants import FITS, Fit, refined
 from kanpinn.symbolic.library import Array, library
 from kanpinn.symbolic.structure import Field, Finding, Search
@@ -125,7 +127,9 @@ def closed_forms(
     known = {name: one for name, one in known.items() if not given or name in given}
     rest: list[Rest] = []
     if len(known) == len(problem.unknowns) and all(one.fit for one in known.values()):
-        rest = rest_of(problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
+        # Coefficients that were found stand in the equations with the values they were found with.
+        found_problem = posed(problem, coefficients_of(residuals.backbone, theta))
+        rest = rest_of(found_problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
     return Formulas(known, tolerance, rest)
 
 
