@@ -10,12 +10,13 @@ import torch
 
 import kanpinn
 from kanpinn.errors import UserError
+from kanpinn.explain.structure import Field
 from kanpinn.least_squares.residuals import Scales
 from kanpinn.symbolic.constants import refined
 from kanpinn.symbolic.curves import fitted
 from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms
 from kanpinn.symbolic.library import LIBRARY, library
-from kanpinn.symbolic.structure import Field, Search
+from kanpinn.symbolic.structure import Search
 from kanpinn.symbolic.substitution import exact, rest_of
 
 X, Y, T = (sympy.Symbol(name, real=True) for name in "xyt")

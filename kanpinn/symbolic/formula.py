@@ -13,6 +13,7 @@ import torch
 from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.errors import UserError, needed, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate, reference_values
+from kanpinn.explain.structure import Field, Finding
 from kanpinn.geometry import Box
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.formulas import formula
@@ -20,7 +21,7 @@ from kanpinn.pde.grammar import Names
 from kanpinn.pde.unknown import posed
 from kanpinn.symbolic.constants import FITS, Fit, refined
 from kanpinn.symbolic.library import Array, library
-from kanpinn.symbolic.structure import Field, Finding, Search
+from kanpinn.symbolic.structure import Search
 from kanpinn.symbolic.substitution import Rest, rest_of
 
 POINTS = 4000

@@ -1,7 +1,6 @@
 """Structure of a function of several variables, found by asking it: what splits, what depends on a combination only.
 
-Tests in turn, each by differences over random places of a box, as in AI Feynman (Udrescu and Tegmark 2020,
-doi:10.1126/sciadv.aay2631) and KAN 2.0 (Liu et al. 2024, arXiv:2408.10205, sec. 4.3), for x split into groups y, z:
+Tests in turn, each by differences over random places of a box (`kanpinn.explain.structure`), for x split into y, z:
 
     f = g(y) + h(z)            f(y, z) − f(y, z') − f(y', z) + f(y', z') = 0
     f = g(y) h(z)              f(y, z) f(y', z') − f(y, z') f(y', z) = 0
@@ -17,79 +16,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
 from kanpinn.errors import needed
+from kanpinn.explain.structure import PLACES, Field, Finding, change_along, corners, gradients
 from kanpinn.symbolic.curves import fitted
 from kanpinn.symbolic.library import Array, Form
-
-PLACES = 200
-"""Places at which a property is tested, and points of a curve."""
 
 RANK = 4
 """Most products in a sum."""
 
 DEEPEST = 6
 """Most properties found within each other."""
-
-
-@final
-@dataclass(frozen=True)
-class Field:
-    """A function on a box.
-
-    Attributes:
-        value: Its values `[N]` at points `[N, d]`.
-        names: Names of the coordinates.
-        lower: Lower ends of the box `[d]`.
-        upper: Upper ends.
-        tolerance: Size below which a difference relative to the function's rms is no difference.
-    """
-
-    value: Callable[[Array], Array]
-    names: tuple[str, ...]
-    lower: Array
-    upper: Array
-    tolerance: float
-
-    def points(self, count: int, seed: int) -> Array:
-        """Draw points `[count, d]`, uniformly."""
-        return np.random.default_rng(seed).uniform(self.lower, self.upper, (count, len(self.names)))
-
-    def at(self, names: Sequence[str], fixed: Array) -> Field:
-        """Return the function of some coordinates, the others held at those of a point `[d]`."""
-        columns = [self.names.index(name) for name in names]
-
-        def value(points: Array) -> Array:
-            whole = np.repeat(fixed[None], len(points), 0)
-            whole[:, columns] = points
-            return self.value(whole)
-
-        return replace(self, value=value, names=tuple(names), lower=self.lower[columns], upper=self.upper[columns])
-
-    def mapped(self, change: Callable[[Array], Array], tolerance: float) -> Field:
-        """Return a function of this one's values."""
-        return replace(self, value=lambda points: change(self.value(points)), tolerance=tolerance)
-
-
-@final
-@dataclass(frozen=True)
-class Finding:
-    """A property of a function.
-
-    Attributes:
-        text: The property in words.
-        measured: Largest difference that should vanish, relative to the function.
-        tolerance: The size it was held against.
-    """
-
-    text: str
-    measured: float
-    tolerance: float
 
 
 class Search:
@@ -131,14 +73,8 @@ class Search:
 
     def _needed(self, field: Field, size: float) -> list[str]:
         """Coordinates that the function depends on."""
-        points, others = field.points(PLACES, 2), field.points(PLACES, 3)
-        found = []
-        for k, name in enumerate(field.names):
-            moved = points.copy()
-            moved[:, k] = others[:, k]
-            if np.abs(field.value(moved) - field.value(points)).max() > 8 * field.tolerance * size:
-                found.append(name)
-        return found
+        least = 8 * field.tolerance * size
+        return [name for name in field.names if np.abs(change_along(field, name)).max() > least]
 
     def _curve(self, field: Field) -> Any | None:
         x = np.linspace(field.lower[0], field.upper[0], PLACES)
@@ -154,13 +90,6 @@ class Search:
                 if 2 * count < len(names) or names[0] in one:
                     yield list(one), rest
 
-    def _corners(self, field: Field, group: Sequence[str]) -> tuple[Array, Array, Array, Array]:
-        """f(y, z), f(y, z'), f(y', z), f(y', z'), each `[PLACES]`."""
-        first, second = field.points(PLACES, 4), field.points(PLACES, 5)
-        own = np.array([name in group for name in field.names])
-        one, two = np.where(own, first, second), np.where(own, second, first)
-        return field.value(first), field.value(one), field.value(two), field.value(second)
-
     def _holds(self, text: str, measured: float, tolerance: float) -> bool:
         if measured <= tolerance:
             self.findings.append(Finding(text, measured, tolerance))
@@ -168,7 +97,7 @@ class Search:
 
     def _sum(self, field: Field, size: float, depth: int) -> Any | None:
         for one, rest in self._groups(field):
-            a, b, c, d = self._corners(field, one)
+            a, b, c, d = corners(field, one)
             text = f"sum of a function of {', '.join(one)} and one of {', '.join(rest)}"
             if self._holds(text, float(np.abs(a - b - c + d).max()) / size, 16 * field.tolerance):
                 base = (field.lower + field.upper) / 2
@@ -179,7 +108,7 @@ class Search:
 
     def _product(self, field: Field, size: float, depth: int) -> Any | None:
         for one, rest in self._groups(field):
-            a, b, c, d = self._corners(field, one)
+            a, b, c, d = corners(field, one)
             text = f"product of a function of {', '.join(one)} and one of {', '.join(rest)}"
             if self._holds(text, float(np.abs(a * d - b * c).max()) / size**2, 16 * field.tolerance):
                 points = field.points(PLACES, 6)
@@ -190,22 +119,9 @@ class Search:
                 return None if left is None or right is None else left * right / level
         return None
 
-    def _gradients(self, field: Field) -> Array:
-        """Central differences of sixth order `[PLACES, d]` by coordinates scaled to the box."""
-        width, points = field.upper - field.lower, field.points(PLACES, 7)
-        step = 5e-3
-        points = np.clip(points, field.lower + 3 * step * width, field.upper - 3 * step * width)
-        columns = []
-        for k in range(len(field.names)):
-            shift = np.zeros(len(field.names))
-            shift[k] = step * width[k]
-            by = [field.value(points + m * shift) - field.value(points - m * shift) for m in (1, 2, 3)]
-            columns.append((45 * by[0] - 9 * by[1] + by[2]) / (60 * step))
-        return np.stack(columns, 1)
-
     def _combined(self, field: Field, size: float, depth: int) -> Any | None:
         """Find g in f = g(x_i + r x_j, rest)."""
-        slopes = self._gradients(field)
+        slopes = gradients(field, field.points(PLACES, 7))
         for i, j in itertools.combinations(range(len(field.names)), 2):
             a, b = slopes[:, i], slopes[:, j]
             square = float(a @ a)
