@@ -1,4 +1,4 @@
-"""Python calls: `kanpinn.solve`, `kanpinn.load`, `kanpinn.resume`."""
+"""Python calls: `kanpinn.solve`, `kanpinn.fit`, `kanpinn.load`, `kanpinn.resume`."""
 
 from __future__ import annotations
 
@@ -52,6 +52,38 @@ def solve(
 
     config, place = compose(texts)
     return runs.run(config, place if folder is None else Path(folder), start=begin)
+
+
+def fit(
+    table: Any,
+    target: Any,
+    *overrides: Any,
+    inputs: Sequence[str] = (),
+    split: Sequence[float] = (0.8, 0.1, 0.1),
+    folder: str | Path | None = None,
+) -> Solution:
+    """Fit columns of a table as functions of the others, as `kanpinn fit` does.
+
+    Args:
+        table: A file; or columns by name, as a dictionary or a data frame; or inputs `[N, d]`, called x or x1 … xd.
+        target: Name of the column to be fitted, or a list of names; or its values `[N]`, called y, or `[N, c]`.
+        *overrides: Texts such as "backbone.width=[5]" and "seed=1", or objects such as `kanpinn.Kan(width=[5])`.
+        inputs: Columns the target is a function of; all others if empty.
+        split: Shares of the rows for training, validation and test, at random by the seed.
+        folder: The run folder, new or empty; None writes nothing.
+
+    Returns:
+        The solution; `metrics["data"]` has its errors at each part.
+
+    Raises:
+        UserError: If the input is wrong.
+        DivergedError: As for `solve`.
+        Interrupted: As for `solve`.
+    """
+    from kanpinn.settings.objects import configuration_of_table
+
+    configuration = configuration_of_table(table, target, overrides, inputs, split)
+    return runs.run(configuration, None if folder is None else Path(folder), spoken=False)
 
 
 def load(run: str | Path, problem: Problem | None = None, *, stored: bool | None = None) -> Solution:

@@ -47,8 +47,9 @@ def test_the_defaults_are_valid():
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("group", "name"), [(g, name) for g in (*COMPONENTS, "problem") for name in choices(g)])
-def test_every_choice_is_valid(group, name):
-    cfg, _ = compose([f"{group}={name}"])
+def test_every_choice_is_valid(group, name, folder):
+    (folder / "t.csv").write_text("x,y\n0,1\n1,2\n2,4\n")
+    cfg, _ = compose([f"{group}={name}", *(["problem.file=t.csv", "problem.target=[y]"] if name == "table" else [])])
     assert validate(cfg).resolved[group]["name"]
 
 

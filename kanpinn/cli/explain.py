@@ -98,7 +98,10 @@ def _class(group: str, name: str, values: Mapping[str, Any]) -> type[Any]:
     from kanpinn.settings.config import problem_as_text
     from kanpinn.settings.discovery import load_problem_class
     from kanpinn.settings.registry import options
+    from kanpinn.settings.tables import TableOptions, is_table
 
+    if group == "problem" and is_table(values):
+        return TableOptions
     if "equations" in values:
         return type(problem_as_text(values))
     return load_problem_class(name) if group == "problem" else options(group, name)
@@ -107,7 +110,7 @@ def _class(group: str, name: str, values: Mapping[str, Any]) -> type[Any]:
 def _keys(group: str, cls: type[Any]) -> Iterator[tuple[str, str, str]]:
     """Full key, range and help of every option of a choice; a problem's coefficients by its docstring."""
     yield from explained(cls, group)
-    if group == "problem":
+    if group == "problem" and hasattr(cls, "positive"):
         hints, described = type_hints(cls), _attributes(cls)
         for field in fields(cls):
             above = 0 if field.name in cls.positive else None

@@ -98,7 +98,7 @@ def _kind(name: str, file: Path) -> str:
     if _text(file):
         return _value(file, "kind") or ""
     source = problem_file(_named(file) or name)
-    return class_text(source, "kind") if source else ""
+    return class_text(source, "kind") if source else "regression" if name == "table" else ""
 
 
 def _description(group: str, name: str, file: Path) -> str:

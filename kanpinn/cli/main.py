@@ -30,6 +30,7 @@ from kanpinn.options import decimal
 
 COMMANDS = {
     "solve": "solve one problem, or a sweep of them with -m",
+    "fit": "fit a network to a table of data",
     "resume": "go on with a run that was stopped or killed",
     "tune": "search for the best config",
     "inspect": "show what a run folder or an HDF5 file holds",

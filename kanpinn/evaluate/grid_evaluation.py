@@ -21,6 +21,7 @@ from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.problem import inside
 from kanpinn.pde.problem_calls import ask
+from kanpinn.pde.table import PARTS, Table
 from kanpinn.pde.unknown import free_coefficients, posed
 
 CHUNK = 20_000
@@ -28,8 +29,15 @@ DEFAULT_POINTS = {1: 1001, 2: 201, 3: 51, 4: 21, 5: 11, 6: 7}
 """Output grid points per coordinate, by dimension of the domain."""
 
 
+MOST_INPUTS = 3
+"""Inputs of a table beyond which its solution is written at its rows, not on a grid."""
+
+ROW = "row"
+"""Coordinate of a solution at the rows of a table: their number."""
+
+
 class OutputGrid:
-    """The tensor grid on which solutions are written and errors measured.
+    """The tensor grid on which solutions are written and errors measured; of a table of many inputs its rows.
 
     Attributes:
         coordinates: Values of each coordinate, `[n_k]`.
@@ -46,6 +54,13 @@ class OutputGrid:
         A problem that is one of several equal parts in time gets only its share of the points.
         """
         domain = problem.domain
+        if isinstance(problem, Table) and len(domain) > MOST_INPUTS:
+            points = np.concatenate([problem.points(part) for part in PARTS])
+            points = points[np.argsort(np.concatenate([problem.parts[part] for part in PARTS]))]
+            self.coordinates, self.axes = {ROW: np.arange(float(len(points)))}, (ROW,)
+            self.points, self.shape, self.inside = torch.from_numpy(points), (len(points),), np.arange(len(points))
+            self.reference: dict[str, np.ndarray] = {}
+            return
         counts = count if isinstance(count, list) else [count or DEFAULT_POINTS.get(len(domain), 11)] * len(domain)
         if len(counts) != len(domain):
             raise UserError(f"output.points={counts}: expected one number, or {len(domain)}, one per coordinate")
@@ -210,6 +225,12 @@ def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str,
 def measured_data(residuals: Residuals, theta: Tensor) -> dict[str, dict[str, np.ndarray]]:
     """The data of each term with the unknowns computed at their points: columns `[N]` by term."""
     found, problem = {}, residuals.problem
+    if isinstance(problem, Table):
+        for part in (one for one in PARTS if len(problem.parts[one])):
+            values = evaluate(residuals, theta, torch.from_numpy(problem.points(part)))
+            solved = {f"solution_{name}": column for name, column in values.items()}
+            found[part] = {**problem.rows(part), ROW: problem.parts[part].astype(float), **solved}
+        return found
     for condition in residuals.conditions.values():
         if condition.given is None:
             continue

@@ -153,7 +153,8 @@ def collocation_points(
         start += len(points)
         return slice(start - len(points), start)
 
-    for name, chosen in [(INTERIOR, sample.interior), *((n, sample.conditions[n]) for n in conditions)]:
+    inside = [(INTERIOR, sample.interior)] if problem.has_equations else []
+    for name, chosen in [*inside, *((n, sample.conditions[n]) for n in conditions)]:
         if not (len(chosen.points) and float(chosen.weights.sum()) > 0):
             raise UserError(
                 f"problem={problem_name(problem)}: no point was drawn for '{name}'; ask for more of them by "

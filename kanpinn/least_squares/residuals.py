@@ -132,7 +132,7 @@ class Residuals:
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the loss terms."""
-        return (INTERIOR, *self.conditions)
+        return (INTERIOR, *self.conditions) if self.problem.has_equations else tuple(self.conditions)
 
     def fields(self, theta: Tensor, points: Tensor, space: JetSpace | None = None) -> dict[str, Jet]:
         """The unknowns at points `[N, d]`, as jets `[C, N]` by name; `space` is the problem's if None."""
@@ -170,7 +170,9 @@ class Residuals:
         return Integrals(quadrature or self.quadrature, lambda points: self.fields(theta, points), record=record)
 
     def interior(self, theta: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """The equations' residuals `[N]` at any points, by equation name ("" for a single one)."""
+        """The equations' residuals `[N]` at any points, by equation name ("" for a single one); empty without any."""
+        if not self.problem.has_equations:
+            return {}
         return self._residual("residual", lambda problem: problem.residual, theta, points, None)
 
     def condition(

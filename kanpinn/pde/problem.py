@@ -55,6 +55,7 @@ class Problem(ABC):
         kind: Heading that `kanpinn list problems` puts it under, such as "parabolic" or one's own.
         observed: Data given beside the problem, `Data` objects.
         parameters: Intervals of the coefficients that are coordinates of the domain; `parametric` sets them.
+        has_equations: False for one of conditions alone, such as a table of data, whose `residual` is not asked.
 
     Raises:
         UserError: If a coefficient is no finite number (or boolean) of its declared type, or one of `positive` is not
@@ -74,6 +75,7 @@ class Problem(ABC):
     kind: ClassVar[str] = ""
     observed: ClassVar[tuple[Any, ...]] = ()
     parameters: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    has_equations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in fields(self):

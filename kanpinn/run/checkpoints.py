@@ -22,8 +22,10 @@ from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.pde.problem import Problem, output_names
+from kanpinn.pde.table import Table
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.problem_text import text_in, text_of
+from kanpinn.settings.tables import stored_table, table_arrays, table_record
 from kanpinn.solver.setup import Start
 from kanpinn.state import State, join, split, tensor
 
@@ -75,7 +77,8 @@ class Checkpoints:
         self._configuration = configuration
         self._options = configuration.settings.checkpoint
         self._number = max((_number(file) for file in files(folder)), default=0)
-        text = text_of(type(configuration.setup.problem))
+        problem = configuration.setup.problem
+        text = None if isinstance(problem, Table) else text_of(type(problem))
         self._problem = None if text is None else text.record()
         self._last, self._cost = time.perf_counter(), 0.0
 
@@ -97,9 +100,12 @@ class Checkpoints:
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")
-        data, start = self._configuration.setup.problem.observed, self._configuration.setup.start
+        problem, start = self._configuration.setup.problem, self._configuration.setup.start
+        table = problem if isinstance(problem, Table) else None
+        data = () if table else problem.observed
         arrays |= {f"start/{k}": one.cpu().numpy() for k, one in enumerate(start.thetas if start else ())}
         arrays |= {f"data/{one.name}/{key}": column for one in data for key, column in one.columns().items()}
+        arrays |= table_arrays(table) if table else {}
         arrays["theta"] = theta.detach().cpu().numpy()
         if backbone.embedding.frequencies is not None:
             arrays["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
@@ -111,6 +117,7 @@ class Checkpoints:
             "scales": self._configuration.setup.scales.state(),
             "problem": self._problem,
             "data": [one.name for one in data],
+            "table": None if table is None else table_record(table),
             "start": None if start is None else {"stage": start.stage, "slabs": len(start.thetas)},
             "threads": torch.get_num_threads(),
             "versions": versions(),
@@ -202,6 +209,8 @@ def configuration_of(
     try:
         config = changed_config(meta["config"], {**(changed or {}), "data": None})  # the checkpoint holds them
         group, text = dict(config["problem"]), text_in(meta["problem"])
+        if (known := meta.get("table")) is not None:
+            problem = stored_table(known, checkpoint.arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint of this version of kanpinn ({error}); solve anew") from error
     from kanpinn.settings.config import validate, with_data

@@ -164,7 +164,9 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     lines = [table(header, rows), ""]
     if corrected:
         lines[1:1] = ["correction: length at which the coarse correction was added, 0 where it was refused"]
-    for n in names:
+    if "data" in metrics:
+        lines += _parts(metrics["data"])
+    for n in names if "data" not in metrics else ():
         relative = "undefined" if metrics["relative_l2"][n] is None else f"{metrics['relative_l2'][n]:.2e}"
         lines.append(f"{n}: relative L2 error {relative}, largest error {_number(metrics['linf'][n])}")
     if not names:
@@ -182,6 +184,19 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     if folder is not None:
         lines.append(f"folder: {folder}")
     return "\n".join(lines)
+
+
+def _parts(data: Mapping[str, Any]) -> list[str]:
+    """Errors of a fit at each part of its table."""
+    parts = {part: found for part, found in data.items() if isinstance(found, Mapping)}
+    header = ["part", "rows", *(f"{kind} {n}" for n in data["train"]["rmse"] for kind in ("rmse", "R²"))]
+    rows = []
+    for part, found in parts.items():
+        cells = [cell for n, rmse in found["rmse"].items() for cell in (_number(rmse), _number(found["r2"][n], ".6f"))]
+        rows.append([part, str(found["rows"]), *cells])
+    lines = [table(header, rows)]
+    outside = sum(found["outside"] for found in parts.values())
+    return [*lines, f"{outside} rows lie outside the box of the training rows: taken at its face"] if outside else lines
 
 
 def _found(coefficient: Mapping[str, Any]) -> str:

@@ -182,7 +182,7 @@ def probe(setup: Setup) -> list[Flag]:
     found["exact"] = _unmet(setup)
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
-    points = objective.collocation.by_term()["interior"]
+    points = sample.interior.points
     check_symmetry(objective.residuals, theta, points)
     check_coefficients(objective, theta)
     check_reference(problem, points[: len(points) // 2].double().cpu())

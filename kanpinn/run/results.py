@@ -23,11 +23,13 @@ from kanpinn.evaluate.grid_evaluation import (
     solution_fields,
 )
 from kanpinn.evaluate.spectrum import stacked
+from kanpinn.evaluate.table_errors import table_errors
 from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
+from kanpinn.pde.table import Table
 from kanpinn.run.verdict import Flag, Verdict, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
@@ -84,12 +86,14 @@ def results_of(
     if backbone is not residuals.backbone or residuals.problem is not setup.problem:
         residuals = setup.residuals(backbone)
     fields = solution_fields(residuals, theta, grid)
-    errors = grid.errors(fields)
+    told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
+    errors = _held_errors(told) if told else grid.errors(fields)
     estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver.slabs)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
     metrics |= {"coefficients": found} if found else {}
+    metrics |= {"data": told} if told else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
     data = replace(data, measured=measured_data(residuals, theta))
@@ -98,6 +102,12 @@ def results_of(
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
     return Results(residuals, theta, metrics, data, message)
+
+
+def _held_errors(told: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Relative L2 and largest errors at the rows by which fits of a table are compared."""
+    part = told.get("validation") or told["train"]
+    return {name: math.nan if v is None else v for name, v in part["relative_l2"].items()}, part["linf"]
 
 
 def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:

@@ -163,9 +163,12 @@ class Sampler(Options, ABC):
         def to_tensor(values: Array) -> Tensor:
             return torch.as_tensor(values, dtype=dtype, device=device)
 
-        follows = None if residual is None else finite_residual(residual, region.names, to_tensor)
-        points, weights = self._filled(region.chart, interior, Request(generator, cells or {}, follows))
-        points, weights = self.moved(problem, points, weights)
+        if problem.has_equations:
+            follows = None if residual is None else finite_residual(residual, region.names, to_tensor)
+            points, weights = self._filled(region.chart, interior, Request(generator, cells or {}, follows))
+            points, weights = self.moved(problem, points, weights)
+        else:  # no term asks for points inside
+            points, weights = np.add(region.lower, region.upper)[None] / 2, np.ones(1)
         request, conditions, paired = Request(generator, cells or {}), {}, {}
         for condition in posed:
             pieces, periodic = pieces_of(condition, region), condition.periodic is not None

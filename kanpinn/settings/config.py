@@ -22,12 +22,14 @@ from kanpinn.options import build, conform
 from kanpinn.pde import Data, Problem, Unknown
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.parameter import Parameter, parametric
+from kanpinn.pde.table import Table
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import check_real, posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.registry import OBJECT, REGISTRY, described, described_problem, options
 from kanpinn.settings.resolving import resolve
+from kanpinn.settings.tables import is_table, read_table_problem
 from kanpinn.settings.user_files import read_yaml
 from kanpinn.solver.setup import Setup
 
@@ -64,7 +66,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
         if key not in names and key not in ("problem", *COMPONENTS):
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
-    problem, conditions = _problem(_group(values, "problem"), given.get("problem"))
+    problem, conditions = _problem(_group(values, "problem"), given.get("problem"), settings.seed)
     problem = parametric(with_unknowns(problem, settings.unknown), settings.parameters)
     problem = observed(problem, read_data(problem, settings.data), settings.data)
     parts = {group: given.get(group) or _component(group, _group(values, group)) for group in COMPONENTS}
@@ -108,6 +110,8 @@ def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
 
 def observed(problem: Problem, tables: Mapping[str, Mapping[str, np.ndarray]], files: Any = None) -> Problem:
     """Return a problem with tables of data, by the names of their terms; raises UserError, with the file, if wrong."""
+    if tables and not problem.has_equations:
+        raise UserError(f"data={shown(files)}: problem=table has its data already; expected null")
     data = tuple(Data(name, table) for name, table in tables.items())
     places = [files] if isinstance(files, str) else files or []
     for k, one in enumerate(data):
@@ -271,8 +275,12 @@ def _component(group: str, values: dict[str, Any]) -> Any:
     return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
 
 
-def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> tuple[Problem, Literal["soft", "exact"]]:
-    """The problem with its coefficients, and how its conditions are met."""
+def _problem(
+    values: dict[str, Any], given: Problem | type[Problem] | None, seed: int
+) -> tuple[Problem, Literal["soft", "exact"]]:
+    """The problem with its coefficients, and how its conditions are met; the seed splits a table."""
+    if isinstance(given, Table):
+        return given, "soft"
     if isinstance(given, Problem):
         return given, _same_problem(given, values)
     if given is None and values.get(OBJECT) is not None:
@@ -280,6 +288,8 @@ def _problem(values: dict[str, Any], given: Problem | type[Problem] | None) -> t
             f"problem.name={values['name']}: the class {values[OBJECT]} is in no file of ./problems; give the object, "
             f"as in kanpinn.load(folder, problem={values['name']}(…))"
         )
+    if is_table(values):
+        return read_table_problem(values, seed), "soft"
     if "equations" in values:
         return problem_as_text(values), _conditions(values, "form")
     if isinstance(values.get("conditions"), Mapping) or "domain" in values:

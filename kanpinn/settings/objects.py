@@ -19,6 +19,7 @@ from kanpinn.pde.problem import Problem
 from kanpinn.samplers import Adaptive, Sampler
 from kanpinn.settings.configuration import Configuration, Settings
 from kanpinn.settings.registry import described, described_parameters, described_problem, described_unknowns, plain
+from kanpinn.settings.tables import given_table
 from kanpinn.solver.setup import Setup
 
 GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
@@ -40,6 +41,44 @@ def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Conf
     Raises:
         UserError: If an override is of no group, or a group is given twice.
     """
+    texts, given = _sorted(overrides)
+    problem, conditions, texts = _problem_texts(problem, texts)
+    if texts:
+        return _composed(problem, conditions, texts, given)
+    parts = {group: given.get(group) or default() for group, (_, default) in GROUPS.items()}
+    settings = Settings(seed=0)
+    known = {"unknown": described_unknowns(problem), "parameters": described_parameters(problem)}
+    values = {**plain(settings), **known, **_described(problem, conditions, parts)}
+    logger = parts.pop("logger")
+    return Configuration(settings, Setup(parametric(problem, {}), **parts, conditions=conditions), logger, values)
+
+
+def configuration_of_table(
+    table: Any, target: Any, overrides: Sequence[Any], inputs: Sequence[str], split: Sequence[float]
+) -> Configuration:
+    """Return the checked config of a fit; see `kanpinn.fit`.
+
+    Raises:
+        UserError: If the table or an override is wrong.
+    """
+    from omegaconf import OmegaConf
+
+    from kanpinn.settings.compose import compose
+    from kanpinn.settings.config import validate
+
+    texts, given = _sorted(overrides)
+    for text in texts:
+        if text.partition("=")[0].startswith("problem"):
+            raise UserError(f"{text}: the table is given; its options are the arguments inputs and split")
+    config, _ = compose(["problem=table", "hydra.run.dir=.", *texts])
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    found = given_table(table, target, inputs, split, values["seed"])
+    groups = {"problem": described_problem(found, "")} | {group: described(part) for group, part in given.items()}
+    return validate({**values, **groups}, {**given, "problem": found})
+
+
+def _sorted(overrides: Sequence[Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the texts among overrides, and the objects by their group; raises UserError for two of one group."""
     texts, given = [], {}
     for override in overrides:
         if isinstance(override, str):
@@ -49,21 +88,13 @@ def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Conf
         if group in given:
             raise UserError(f"{override!r}: a second {group}; {given[group]!r} is given already")
         given[group] = override
-    problem, conditions, texts = _problem_texts(problem, texts)
     for text in texts:
         group = text.lstrip("+~").partition("=")[0].partition(".")[0]
         if group in given:
             raise UserError(f"{text}: the {group} is given as an object; set it there")
         if group in ("hydra", "sweep"):
             raise UserError(f"{text}: is for the command line; here the run folder is folder=…")
-    if texts:
-        return _composed(problem, conditions, texts, given)
-    parts = {group: given.get(group) or default() for group, (_, default) in GROUPS.items()}
-    settings = Settings(seed=0)
-    known = {"unknown": described_unknowns(problem), "parameters": described_parameters(problem)}
-    values = {**plain(settings), **known, **_described(problem, conditions, parts)}
-    logger = parts.pop("logger")
-    return Configuration(settings, Setup(parametric(problem, {}), **parts, conditions=conditions), logger, values)
+    return texts, given
 
 
 def _composed(problem: Problem, conditions: Any, texts: list[str], given: dict[str, Any]) -> Configuration:

@@ -14,9 +14,11 @@ from kanpinn.multilevel import SCHEDULES
 from kanpinn.optimizers import OPTIMIZERS, Optimizer
 from kanpinn.pde.parameter import intervals_of
 from kanpinn.pde.problem import Problem
+from kanpinn.pde.table import Table
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import USER_MODULE, problem_file
+from kanpinn.settings.tables import described_table
 from kanpinn.solver.setup import name_of
 
 REGISTRY: dict[str, dict[str, type[Any]]] = {
@@ -52,6 +54,8 @@ def described(part: Any) -> dict[str, Any]:
 
 def described_problem(problem: Problem, conditions: str) -> dict[str, Any]:
     """Return the problem group of a problem object: the name of its file, or else its class, and its coefficients."""
+    if isinstance(problem, Table):
+        return described_table(problem)
     cls = type(problem)
     places = ("kanpinn.problems.", USER_MODULE)
     file = next((cls.__module__.removeprefix(place) for place in places if cls.__module__.startswith(place)), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, from_numpy
 from kanpinn.axes import norm
 from kanpinn.evaluate.grid_evaluation import OutputGrid, evaluate, grid_values
 from kanpinn.evaluate.spectrum import error_spectra, stacked, unstacked
+from kanpinn.evaluate.table_errors import Held
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.solver.history import LevelRecord, Row, StageEnd, rows_of, rows_state
 from kanpinn.state import State
@@ -110,14 +112,17 @@ class Monitor:
         below: Values on the whole grid when the level below was left; None before that.
     """
 
-    def __init__(self, grid: OutputGrid, periodic: tuple[str, ...]) -> None:
-        """Choose the grid points at which every step is measured."""
+    def __init__(self, grid: OutputGrid, periodic: tuple[str, ...], held: Held | None = None) -> None:
+        """Choose the grid points at which every step is measured, or take the rows of a table held for it."""
         self.grid = grid
         self.below: dict[str, np.ndarray] | None = None
         self._periodic = periodic
-        chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
-        self._points = grid.points[from_numpy(chosen)]
-        self._reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
+        self._held = held
+        points, reference = held or (grid.points, {name: v.ravel() for name, v in grid.reference.items()})
+        every = np.arange(len(points)) if held else grid.inside
+        chosen = np.sort(np.random.default_rng(0).permutation(every)[:MONITOR_POINTS])
+        self._points = points[from_numpy(chosen)]
+        self._reference = {name: v[chosen] for name, v in reference.items()}
 
     def values(self, residuals: Residuals, theta: Tensor) -> dict[str, np.ndarray]:
         """Return the unknowns at all points of the grid."""
@@ -130,13 +135,8 @@ class Monitor:
 
     def errors(self, residuals: Residuals, theta: Tensor) -> Row:
         """Return the relative L2 error of each unknown at some points of the grid; empty without a reference."""
-        if not self._reference:
-            return {}
-        values = evaluate(residuals, theta, self._points)
-        row = {}
-        for name, reference in self._reference.items():
-            row[f"relative_l2_{name}"] = norm(values[name] - reference) / (norm(reference) or math.nan)
-        return row
+        found = _relative(residuals, theta, self._points, self._reference)
+        return {f"relative_l2_{name}": error for name, error in found.items()}
 
     def spectra(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the power spectra of the errors of values on the grid."""
@@ -146,6 +146,15 @@ class Monitor:
     def measure(self, record: Record, residuals: Residuals, theta: Tensor) -> None:
         """Keep the error on the whole grid, its spectrum and the change since the level below in the level's record."""
         values = grid_values(residuals, theta, self.grid)
-        record.level.relative_l2 = self.grid.errors(values)[0]
+        held = self._held
+        record.level.relative_l2 = _relative(residuals, theta, *held) if held else self.grid.errors(values)[0]
         record.level.change = None if self.below is None else self.grid.change(self.below, values)
         record.spectra[len(record.levels) - 1] = self.spectra(values)
+
+
+def _relative(
+    residuals: Residuals, theta: Tensor, points: Tensor, reference: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the relative L2 error of each unknown of a reference at points `[N, d]`."""
+    values = evaluate(residuals, theta, points) if reference else {}
+    return {name: norm(values[name] - v) / (norm(v) or math.nan) for name, v in reference.items()}

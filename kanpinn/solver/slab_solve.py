@@ -9,6 +9,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.evaluate.grid_evaluation import OutputGrid
+from kanpinn.evaluate.table_errors import held_rows
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.multilevel import Stage
@@ -48,7 +49,7 @@ class SlabSolve:
         self.record = Record() if before is None else before.record
         self.costs = cost_table(setup.device) if before is None else before.costs
         grid = OutputGrid(setup.problem, setup.points, setup.schedule.slabs)
-        self.monitor = Monitor(grid, tuple(setup.problem.periodic))
+        self.monitor = Monitor(grid, tuple(setup.problem.periodic), held_rows(setup.problem))
         later = (self.number,) if self.number else ()
         self.collocation = Collocation(setup, setup.random("points", *later))
         self.initial = setup.random("initial", *later)

@@ -232,7 +232,7 @@ def _fit(
         wanted = values(torch.stack([getattr(p, name) for name in names], dim=1))
         return {name: getattr(p, name) - wanted[name] for name in shared}
 
-    copy = posed(part.problem, {"residual": difference, "conditions": list, "observed": ()})
+    copy = posed(part.problem, {"residual": difference, "conditions": list, "observed": (), "has_equations": True})
     fit = replace(part, problem=copy, weighting=Fixed())
     network = fit.network()
     while network.refinable and network.level < level:

@@ -27,7 +27,8 @@ DEAD = 1e-12
 
 def resample_every(slab: SlabSolve) -> int:
     """Return the number of steps after which new points are drawn; 0 for never."""
-    return 0 if slab.hierarchy.keeps_points else slab.setup.sampler.resample_every
+    stay = slab.hierarchy.keeps_points or not slab.setup.problem.has_equations
+    return 0 if stay else slab.setup.sampler.resample_every
 
 
 def take_step(slab: SlabSolve, state: StageState) -> Step:

@@ -1,0 +1,124 @@
+"""Tables of data as problems: read from the file that a config names, or from what a run has stored."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.io.table import read_columns
+from kanpinn.options import Options, build, option
+from kanpinn.pde.data import Data
+from kanpinn.pde.table import PARTS, Table, table_of
+from kanpinn.settings.discovery import problem_file
+
+NAME = "table"
+"""Name of the problem in configs."""
+
+
+@dataclass(frozen=True)
+class TableOptions(Options):
+    """A table of data, some columns of which are fitted as functions of the others."""
+
+    key: ClassVar[str] = "problem"
+
+    file: str | None = option(None, "the table: a CSV file")
+    target: list[str] = option([], "columns to be fitted")
+    inputs: list[str] = option([], "columns they are functions of; all others if empty")
+    split: list[float] = option(
+        [0.8, 0.1, 0.1], "shares of the rows for training, validation and test, at random by the seed", at_least=0
+    )
+
+
+def is_table(values: Mapping[str, Any]) -> bool:
+    """Tell whether a config's problem group is a table, not a problem of the user's of that name."""
+    return values.get("name") == NAME and problem_file(NAME) is None
+
+
+def read_table_problem(values: Mapping[str, Any], seed: int) -> Table:
+    """Read the table that a config's problem group names; raises UserError where it is none."""
+    given = _options(values)
+    if given.file is None:
+        raise UserError("problem.file: missing; give a table: kanpinn fit TABLE.csv --target y")
+    columns = read_columns(Path(given.file), "problem.file", [*given.target, *given.inputs])
+    return table_of(columns, given.target, given.inputs, given.split, seed=seed, file=given.file)
+
+
+def given_table(table: Any, target: Any, inputs: Sequence[str], split: Sequence[float], seed: int) -> Table:
+    """Return the table of a file, of columns by name, or of inputs `[N, d]` and targets; see `kanpinn.fit`.
+
+    Raises:
+        UserError: If it is none.
+    """
+    names = [target] if isinstance(target, str) else target
+    if isinstance(table, str | Path):
+        values = {"file": str(table), "target": list(names), "inputs": list(inputs), "split": list(split)}
+        return read_table_problem(values, seed)
+    if not all(isinstance(name, str) for name in names):
+        arrays = _by_number("x", table) | _by_number("y", target)
+        names, table = list(_by_number("y", target)), arrays
+    columns = Data("table", table).columns()
+    return table_of(columns, names, list(inputs), list(split), seed=seed)
+
+
+def _by_number(letter: str, values: Any) -> dict[str, Any]:
+    """Return arrays `[N]` or `[N, d]` as columns: x, or x1 … xd."""
+    array = np.asarray(values)
+    if array.ndim == 1:
+        return {letter: array}
+    if array.ndim != 2:
+        raise UserError(f"fit: an array of shape {array.shape}: expected (N,) or (N, columns)")
+    return {letter if array.shape[1] == 1 else f"{letter}{k + 1}": column for k, column in enumerate(array.T)}
+
+
+def _options(values: Mapping[str, Any]) -> TableOptions:
+    return build(TableOptions, {key: value for key, value in values.items() if key not in ("name", "tuned")}, "problem")
+
+
+def described_table(table: Table) -> dict[str, Any]:
+    """Return the problem group of a config that stands for a table."""
+    lists = {"target": list(table.target), "inputs": list(table.features), "split": list(table.split)}
+    return {"name": NAME, "file": table.file, **lists}
+
+
+def table_arrays(table: Table) -> dict[str, np.ndarray]:
+    """Return all arrays of a table by slash path, for a run to store."""
+    columns = {f"table/columns/{k}": table.columns[key] for k, key in enumerate(table.columns)}
+    return {**columns, **{f"table/parts/{part}": rows for part, rows in table.parts.items()}}
+
+
+def table_record(table: Table) -> dict[str, Any]:
+    """Return what else a run stores of a table: the names of its columns, its options and its hash."""
+    return {**described_table(table), "columns": list(table.columns), "sha256": table.sha256}
+
+
+def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Table:
+    """Return the table that a run has stored; warns if its file is another one now.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is none.
+        UserError: If it does not fit its options.
+    """
+    given = _options({key: record[key] for key in ("file", "target", "inputs", "split")})
+    columns = {str(key): arrays[f"table/columns/{k}"] for k, key in enumerate(record["columns"])}
+    parts = {part: arrays[f"table/parts/{part}"] for part in PARTS}
+    count = {len(column) for column in columns.values()}
+    rows = np.sort(np.concatenate(list(parts.values())))
+    if len(count) != 1 or not np.array_equal(rows, np.arange(count.pop())):
+        raise ValueError("a table whose parts are not its rows")
+    table = Table(given.file, tuple(given.target), tuple(given.inputs), tuple(given.split), columns, parts)
+    if table.sha256 != record["sha256"]:
+        raise ValueError("a table that is not the one its hash stands for")
+    with suppress(UserError, OSError):
+        now = read_columns(Path(given.file or ""), "problem.file", list(columns))
+        same = all(np.array_equal(now[key], column) for key, column in columns.items() if key in now)
+        if not same or not set(columns) <= set(now):
+            text = f"problem.file={given.file}: has changed since; the table stored in the run is used"
+            warnings.warn(text, KanpinnWarning, stacklevel=2)
+    return table

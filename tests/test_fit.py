@@ -1,0 +1,137 @@
+"""Fits of tables: least squares against independent ones, parts of a table, what a run keeps of it, bad input."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.interpolate import BSpline
+
+import kanpinn
+from kanpinn.cli.main import main
+from kanpinn.io.check import check
+from kanpinn.pde.table import short_names, table_of
+
+QUICK = ["schedule.levels=1", "schedule.steps=30", "output.points=9", "output.figures=false", "output.progress=false"]
+ONE_LAYER = ["backbone.width=[]", "backbone.degree=3", "backbone.grid=5"]
+
+
+def write(file: Path, **columns: np.ndarray) -> Path:
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return file
+
+
+@pytest.fixture
+def two(folder: Path) -> dict[str, np.ndarray]:
+    x, z = np.random.default_rng(0).uniform(-1, 1, (2, 120))
+    columns = {"x": x, "z": z, "y": np.exp(np.sin(3 * x) + z**2)}
+    write(folder / "t.csv", **columns)
+    return columns
+
+
+def design(columns: list[np.ndarray], lower: list[float], upper: list[float], grid: int, degree: int) -> np.ndarray:
+    """Values of the B-splines of each column on its own interval, side by side."""
+    blocks = []
+    for x, a, b in zip(columns, lower, upper, strict=True):
+        knots = np.arange(-degree, grid + degree + 1) * (b - a) / grid + a
+        splines = BSpline(knots, np.eye(grid + degree), degree, extrapolate=True)
+        blocks.append(splines(x))
+    return np.concatenate(blocks, axis=1)
+
+
+def test_a_network_of_one_layer_is_the_least_squares_fit_of_its_splines(two):
+    """Against numpy's lstsq over scipy's B-splines."""
+    found = kanpinn.fit(two, "y", *QUICK, *ONE_LAYER, split=[1])
+    points = np.stack([two["x"], two["z"]], axis=1)
+    matrix = design([two["x"], two["z"]], points.min(0).tolist(), points.max(0).tolist(), 5, 3)
+    expected = matrix @ np.linalg.lstsq(matrix, two["y"], rcond=None)[0]
+    assert found(points)["y"] == pytest.approx(expected, abs=1e-6)
+    train = found.metrics["data"]["train"]
+    assert train["rmse"]["y"] == pytest.approx(np.sqrt(np.mean((expected - two["y"]) ** 2)), rel=1e-6)
+    assert train["r2"]["y"] == pytest.approx(1 - np.var(expected - two["y"]) / np.var(two["y"]), rel=1e-6)
+
+
+def test_standard_deviations_weigh_the_rows(two):
+    sigma = np.where(two["x"] > 0, 0.1, 3.0)
+    found = kanpinn.fit({**two, "sigma_y": sigma}, "y", *QUICK, *ONE_LAYER, split=[1])
+    points = np.stack([two["x"], two["z"]], axis=1)
+    matrix = design([two["x"], two["z"]], points.min(0).tolist(), points.max(0).tolist(), 5, 3)
+    expected = matrix @ np.linalg.lstsq(matrix / sigma[:, None], two["y"] / sigma, rcond=None)[0]
+    assert found(points)["y"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_command_writes_a_run_that_holds_its_table(two, folder, capsys):
+    assert main(["fit", "t.csv", "--target", "y", *QUICK, "hydra.run.dir=run"]) == 0
+    assert "validation" in capsys.readouterr().out
+    before = kanpinn.load("run")
+    points = np.array([[0.1, -0.2], [0.5, 0.3]])
+    (folder / "other").mkdir()
+    shutil.move("run", "other/run")
+    (folder / "t.csv").unlink()
+    after = kanpinn.load("other/run")
+    assert np.array_equal(after(points)["y"], before(points)["y"])
+    assert check(folder / "other/run") == []
+    data = after.metrics["data"]
+    assert [data[part]["rows"] for part in ("train", "validation", "test")] == [96, 12, 12]
+    assert after.metrics["relative_l2"] == data["validation"]["relative_l2"]
+    write(folder / "t.csv", **{**two, "y": two["y"] + 1})
+    with pytest.warns(kanpinn.KanpinnWarning, match="has changed since"):
+        kanpinn.load("other/run")
+
+
+def test_the_command_and_python_agree(two, folder):
+    assert main(["fit", "t.csv", "--target=y", "--inputs=x,z", *QUICK, "hydra.run.dir=run", "seed=3"]) == 0
+    points = np.array([[0.1, -0.2], [0.5, 0.3]])
+    other = kanpinn.fit(np.stack([two["x"], two["z"]], axis=1), two["y"], *QUICK, "seed=3", folder="other")
+    assert np.array_equal(kanpinn.load("run")(points)["y"], other(points)["y"])
+    assert other.problem.domain.names == ("x1", "x2")
+
+
+def test_the_split_is_by_seed_and_covers_all_rows(two):
+    parts = [table_of(two, ["y"], split=[0.6, 0.2, 0.2], seed=seed).parts for seed in (0, 0, 1)]
+    for found in parts:
+        assert np.array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(120))
+        assert [len(rows) for rows in found.values()] == [72, 24, 24]
+    assert np.array_equal(parts[0]["test"], parts[1]["test"]) and not np.array_equal(parts[0]["test"], parts[2]["test"])
+
+
+def test_columns_get_names_that_can_be_told_apart():
+    assert short_names(["petal length (cm)", "petal-length cm", "2nd", "ß"]) == [
+        "petallengthcm",
+        "cpetallengthcm2",
+        "c2nd",
+        "c4",
+    ]
+    assert len({*short_names(["x", "xx", "X", "row"])}) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["t.csv"], "no target; give --target, one of the columns x, z, y"),
+        (["t.csv", "--target", "yy"], "--target=yy: unknown. Did you mean"),
+        (["t.csv", "--target", "y", "--inputs", "x,q"], "--inputs=q: unknown"),
+        (["t.csv", "--target", "y", "--inputs", "x,y"], "--inputs=y: is the target"),
+        (["t.csv", "--target", "y", "problem.split=[0,1]"], "problem.split"),
+        (["t.csv", "--target", "y", "problem.sample=1"], "problem.sample"),
+        (["none.csv", "--target", "y"], "none.csv"),
+        (["--target", "y"], "TABLE"),
+        (["constant.csv", "--target", "y"], "has one value in all rows trained: there is nothing to fit"),
+        (["constant.csv", "--target", "x"], "no column is left as an input"),
+        (["one.csv", "--target", "y"], "has 1 row"),
+        (["nan.csv", "--target", "y"], "line 3: x='nan': expected a finite number"),
+        (["twice.csv", "--target", "y"], "column 'x' is there twice"),
+    ],
+)
+def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, folder, capsys):
+    (folder / "constant.csv").write_text("x,y\n1,3\n2,3\n4,3\n")
+    (folder / "one.csv").write_text("x,y\n1,3\n")
+    (folder / "nan.csv").write_text("x,y\n1,3\nnan,4\n3,5\n")
+    (folder / "twice.csv").write_text("x,x,y\n1,1,3\n2,2,5\n")
+    assert main(["fit", *words]) == 2
+    err = capsys.readouterr().err
+    assert told in err and err.count("\n") == 1, err
