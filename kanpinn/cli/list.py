@@ -31,7 +31,7 @@ TITLES = {
 }
 """Config groups by the plural name of the command line."""
 
-KINDS = ("elliptic", "parabolic", "waves", "flow", "systems", "ODEs", "inverse", "on regions", "regression")
+KINDS = ("elliptic", "parabolic", "waves", "flow", "systems", "ODEs", "inverse", "laws", "on regions", "regression")
 """Kinds of problems in the order they are listed; others follow, and those of no kind come last."""
 
 REGIONS = ("Box", "Disk", "Ellipse", "Polygon", "Ball", "Mesh", "Points")
