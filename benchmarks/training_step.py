@@ -1,0 +1,159 @@
+"""Seconds of a training step of one KAN: kanpinn, a dense layer as efficient-kan's, and pykan in its own environment.
+
+    python benchmarks/training_step.py [--peers-python .venv-peers/bin/python] [--rounds 20]      # a minute, one thread
+
+The networks are [2,5,1] and [4,8,8,1], cubic splines on five intervals with SiLU base terms and spline scales (Liu et
+al. 2024, eq. 2.10) at 1000 points, in float64. A step of Adam is loss, gradient and update; one of Levenberg–Marquardt
+is loss, normal equations, factorisation and the trial loss. Times are processor times of one thread, the least of
+several rounds, as other work on the machine disturbs those least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import machine
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import kanpinn
+from kanpinn.pde.table import table_of
+from kanpinn.settings.objects import configuration_of_objects
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
+
+WIDTHS = ([2, 5, 1], [4, 8, 8, 1])
+GRID, DEGREE, POINTS = 5, 3, 1000
+
+
+class DenseLayer(nn.Module):
+    """A layer as efficient-kan computes it: all bases at all points by the recursion of Cox and de Boor, two products.
+
+    y = W_b SiLU(x) + Σ_i (w_s W)_i B_i(x); Blealtan's reformulation of pykan's layer, written anew here.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Draw parameters at random."""
+        super().__init__()
+        knots = torch.arange(-DEGREE, GRID + DEGREE + 1, dtype=torch.float64) * (2 / GRID) - 1
+        self.register_buffer("knots", knots.expand(inputs, -1).contiguous())
+        self.base = nn.Parameter(torch.randn(outputs, inputs, dtype=torch.float64) / inputs**0.5)
+        self.spline = nn.Parameter(0.1 * torch.randn(outputs, inputs, GRID + DEGREE, dtype=torch.float64))
+        self.scale = nn.Parameter(torch.ones(outputs, inputs, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[N, in]` to `[N, out]`."""
+        knots, places = self.knots, x[..., None]
+        bases = ((places >= knots[:, :-1]) & (places < knots[:, 1:])).to(x)
+        for k in range(1, DEGREE + 1):
+            left = (places - knots[:, : -k - 1]) / (knots[:, k:-1] - knots[:, : -k - 1])
+            right = (knots[:, k + 1 :] - places) / (knots[:, k + 1 :] - knots[:, 1:-k])
+            bases = left * bases[..., :-1] + right * bases[..., 1:]
+        splines = nn.functional.linear(bases.flatten(1), (self.spline * self.scale[..., None]).flatten(1))
+        return nn.functional.linear(nn.functional.silu(x), self.base) + splines
+
+
+def data(width: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return points `[N, in]` and values `[N]`."""
+    points = np.random.default_rng(0).uniform(-1, 1, (POINTS, width[0]))
+    return points, np.exp(np.sin(np.pi * points[:, 0]) + points[:, 1] ** 2)
+
+
+def least(step: Callable[[], object], rounds: int) -> float:
+    """The least processor time of a step."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        step()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def dense(width: list[int], rounds: int) -> float:
+    """Seconds of a step of Adam on dense layers."""
+    points, values = (torch.from_numpy(one) for one in data(width))
+    network = nn.Sequential(*(DenseLayer(a, b) for a, b in zip(width, width[1:], strict=False)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        (network(points)[:, 0] - values).square().mean().backward()
+        optimizer.step()
+
+    return least(step, rounds)
+
+
+@dataclass
+class Ours:
+    """A network of ours with its optimiser, ready for a step."""
+
+    training: SlabSolve
+
+    @staticmethod
+    def of(width: list[int], optimizer: str, base: bool) -> Ours:
+        """Build it; without `base` as kanpinn does by default, without base terms and scales."""
+        points, values = data(width)
+        columns = {f"x{k}": column for k, column in enumerate(points.T)} | {"y": values}
+        network = kanpinn.Kan(width=width[1:-1], degree=DEGREE, grid=GRID, base=base, squash="none")
+        overrides = [network, "schedule=single", "schedule.levels=1", "schedule.steps=1", f"optimizer={optimizer}"]
+        setup = configuration_of_objects(table_of(columns, ["y"]), [*overrides, "sampler.resample_every=0"]).setup
+        training = SlabSolve(setup)
+        enter(training, replace(setup.plan()[0], steps=1000))
+        training.resample(training.hierarchy.theta)
+        return Ours(training)
+
+    def seconds(self, rounds: int) -> float:
+        """Seconds of a step from where the network began."""
+        problem, theta = self.training.least_squares, self.training.hierarchy.theta
+        optimizer = self.training.setup.optimizer
+        optimizer.start(problem.size, 1000)
+
+        def step() -> None:
+            nonlocal theta
+            theta = optimizer.step(problem, theta).theta
+
+        return least(step, rounds)
+
+
+def pykan(python: Path, width: list[int], rounds: int) -> dict[str, float]:
+    """Seconds of pykan's steps, by variant."""
+    script = Path(__file__).parent / "peers" / "pykan_step.py"
+    words = [str(python), str(script), "--width", *map(str, width), "--rounds", str(rounds)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def measured(width: list[int], python: Path | None, rounds: int) -> dict[str, float]:
+    """Return the seconds of all steps of a network, by name."""
+    found = {} if python is None else pykan(python, width, rounds)
+    found["dense layers, Adam"] = dense(width, rounds)
+    found["kanpinn with base terms, Adam"] = Ours.of(width, "adam", base=True).seconds(rounds)
+    found["kanpinn, Adam"] = Ours.of(width, "adam", base=False).seconds(rounds)
+    found["kanpinn with base terms, LM"] = Ours.of(width, "levenberg_marquardt", base=True).seconds(rounds)
+    found["kanpinn, LM"] = Ours.of(width, "levenberg_marquardt", base=False).seconds(rounds)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time a training step of kanpinn, dense layers and pykan.")
+    parser.add_argument("--peers-python", type=Path, help="Python with pykan (default: none)")
+    parser.add_argument("--rounds", type=int, default=20, help="(default: %(default)s)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    columns = {str(width): measured(width, given.peers_python, given.rounds) for width in WIDTHS}
+    print(f"{machine.cpu_model()}, one thread, load {machine.load()}, torch {torch.__version__}\n")
+    print("| ms per step | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns), sep="\n")
+    for name in next(iter(columns.values())):
+        print(f"| {name} | " + " | ".join(f"{1e3 * column[name]:.2f}" for column in columns.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
