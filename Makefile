@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PEERS ?= .venv-peers
 PEERS_LIST := benchmarks/peers-constraints.txt
 
-.PHONY: solve test test-slow mutants docs lint format clean paper peers bench bench-quick growth
+.PHONY: solve test test-slow mutants docs lint format clean paper science peers bench bench-quick growth
 .DEFAULT_GOAL := solve
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -48,6 +48,14 @@ $(VENV)/.installed-mutants: $(INSTALLED)
 # The experiments of the paper behind the method: hours; goes on where it was interrupted.
 paper: $(INSTALLED)
 	$(BIN)/python benchmarks/paper.py
+
+# The experiments of KAN and KAN 2.0, seeds 0 to 4: an hour; goes on where it was interrupted.
+science: $(VENV)/.installed-science
+	$(BIN)/python benchmarks/science.py
+
+$(VENV)/.installed-science: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[science]'
+	touch $@
 
 $(PEERS)/.installed: $(PEERS_LIST)
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import machine
@@ -79,7 +80,7 @@ def least(step: Callable[[], object], rounds: int) -> float:
 def dense(width: list[int], rounds: int) -> float:
     """Seconds of a step of Adam on dense layers."""
     points, values = (torch.from_numpy(one) for one in data(width))
-    network = nn.Sequential(*(DenseLayer(a, b) for a, b in zip(width, width[1:], strict=False)))
+    network = nn.Sequential(*(DenseLayer(a, b) for a, b in pairwise(width)))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def step() -> None:

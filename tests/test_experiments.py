@@ -1,4 +1,4 @@
-"""The packaged experiments: networks and points of the paper's sizes, choices that still win, one tiny solve each."""
+"""The packaged experiments: networks and points of the papers' sizes, choices that still win, tiny solves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import kanpinn as package
 from kanpinn.samplers import CollocationSample
@@ -24,6 +25,19 @@ PARAMETERS = {
     "paper_allen_cahn": [280, 440, 760, 1400],
 }
 """Southworth et al. 2026, sec. 5; for Allen-Cahn 2·5 + 5·5 + 5 edges of n + 3 coefficients."""
+
+KANS = {
+    "xy": [2 * 5 * 5 + 5 * 5],
+    "exp_sin": [120],
+    "tutorial": [120],
+    "scaling": [39, 69, 129, 249, 489],
+    "continual": [203],
+    "harmonic_oscillator": [135, 195, 315],
+    "pendulum": [26, 38, 62],
+    "double_pendulum": [180, 252, 396],
+    "neo_hookean": [336, 462, 714],
+}
+"""Liu et al. 2024 (arXiv:2404.19756 and arXiv:2408.10205): an edge of G intervals and degree k has G + k parameters."""
 
 STEPS = {
     "paper_regression": [32, 16, 8, 4],
@@ -61,10 +75,40 @@ def drawn(configuration: Configuration) -> CollocationSample:
 
 
 def test_every_experiment_is_tested_and_described_in_a_line(kanpinn):
-    assert sorted(PARAMETERS) == sorted(choices("experiment"))
+    known = sorted({**PARAMETERS, **KANS})
+    assert known == sorted(choices("experiment"))
     lines = kanpinn("list", "experiments").out.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(PARAMETERS)
-    assert all("Southworth et al. 2026" in line and len(line) <= 120 for line in lines)
+    assert [line.split()[0] for line in lines] == known
+    assert all(len(line) <= 120 for line in lines)
+    assert all("Southworth et al. 2026" in line for line in lines if line.startswith("paper_"))
+
+
+@pytest.mark.parametrize("name", KANS)
+def test_networks_of_kan_experiments_have_their_sizes(name):
+    setup = configured(name).setup
+    backbone = setup.network()
+    found = [backbone.size]
+    while len(found) < setup.schedule.levels:
+        backbone = backbone.refined()
+        found.append(backbone.size)
+    assert found == KANS[name]
+
+
+def test_the_perceptron_of_exp_sin_has_one_parameter_more():
+    assert sizes(configured("exp_sin", "backbone=mlp")) == [121]
+
+
+def test_peaks_shown_one_after_the_other_stay(folder):
+    start: list[str] = []
+    for phase in (1, 2):
+        small = ["experiment=continual", f"problem.phase={phase}", "backbone.grid=100", *start]
+        solution = package.solve([*small, "output={figures: false, progress: false}", f"hydra.run.dir=run{phase}"])
+        start = [f"start=run{phase}"]
+    assert solution.metrics["parameters"] == 103
+    x = np.array([[-0.8], [-0.7], [-0.4]])  # the first peak, its flank, the second
+    wanted = np.exp(-300 * (x - np.array([-0.8, -0.4])) ** 2).sum(1)
+    values = solution.residuals.fields(solution.theta, torch.from_numpy(x))["u"].value.detach().numpy()
+    assert values == pytest.approx(wanted, abs=1e-2)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
