@@ -16,6 +16,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.backbones.layers import Activation
+from kanpinn.backbones.masks import Edges, with_edges
 from kanpinn.backbones.parallel import NETWORKS
 from kanpinn.jets.cotangents import chain_cotangent
 from kanpinn.jets.jet import Jet, JetSpace
@@ -148,6 +149,11 @@ class ChebyshevLayer(Layer):
     def resized(self, inputs: int, outputs: int) -> ChebyshevLayer:
         return replace(self, inputs=inputs, outputs=outputs)
 
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor]:
+        coefficients = parameters["chebyshev_coefficients"].clone()
+        coefficients[:, 0, 0] += values
+        return {"chebyshev_coefficients": coefficients}
+
     def identity(self) -> dict[str, np.ndarray]:
         out = {name: np.zeros(shape) for name, shape in self.blocks.shapes.items()}
         np.fill_diagonal(out["chebyshev_coefficients"][:, :, 1], 1.0)  # T_1(x) = x
@@ -170,6 +176,8 @@ class ChebyKan(Options):
     networks: str = option(
         "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
     )
+    edges: Edges = option([], "per layer and output the inputs that it sees, numbered from 0; []: all")
+    modules: list[str] = option([], 'edges by modules: "0,[0,1]->[0,1]->[0,1]->[0]", nodes before and behind layers')
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check_order(self, order: int) -> None:
@@ -183,4 +191,4 @@ class ChebyKan(Options):
             if k:
                 layers.append(Activation(self.squash))
             layers.append(ChebyshevLayer(inputs, out, self.degree, self.scale))
-        return Backbone(embedding, tuple(layers), grid=self.degree)
+        return Backbone(embedding, with_edges(layers, self.edges, self.modules, embedding.names), grid=self.degree)

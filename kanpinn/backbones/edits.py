@@ -26,6 +26,7 @@ from torch import Tensor
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layer import Layer, packed
 from kanpinn.backbones.layers import Multiply
+from kanpinn.backbones.masks import ends_of
 from kanpinn.backbones.parallel import Parallel, members_of, side_by_side
 from kanpinn.backbones.separable.factors import Factors
 from kanpinn.errors import invalid
@@ -151,20 +152,20 @@ def _network(network: Backbone, growth: _Growth) -> Backbone:
 
 def _ends(layer: Layer) -> tuple[int, int]:
     """Numbers of inputs and outputs of a layer with parameters."""
-    outputs, inputs = next(iter(layer.blocks.shapes.values()))[:2]
-    return inputs, outputs
+    ends = ends_of(layer)
+    assert ends is not None
+    return ends[1], ends[0]
 
 
-def _joining(network: Backbone) -> list[int]:
-    """Numbers of the layers whose parameters join nodes."""
-    shapes = [next(iter(layer.blocks.shapes.values()), ()) for layer in network.layers]
-    return [k for k, shape in enumerate(shapes) if len(shape) > 1]
+def joining(network: Backbone) -> list[int]:
+    """Return the numbers of the layers whose parameters join nodes."""
+    return [k for k, layer in enumerate(network.layers) if ends_of(layer) is not None]
 
 
-def _hidden(network: Backbone) -> list[tuple[int, int, Multiply]]:
+def hidden_layers(network: Backbone) -> list[tuple[int, int, Multiply]]:
     """Per hidden layer: number of the layer before it and of the one after it, and the multiplications between."""
     found = []
-    for before, after in pairwise(_joining(network)):
+    for before, after in pairwise(joining(network)):
         outputs = _ends(network.layers[before])[1]
         between = [layer for layer in network.layers[before:after] if isinstance(layer, Multiply)]
         found.append((before, after, between[0] if between else Multiply(outputs, 0)))
@@ -174,7 +175,7 @@ def _hidden(network: Backbone) -> list[tuple[int, int, Multiply]]:
 def _widened(network: Backbone, additions: Sequence[int], products: Sequence[int]) -> _Growth:
     """Add nodes and multiplication nodes to each hidden layer; new inputs of old nodes begin as zero."""
     growth = [_Grown(layer, k) for k, layer in enumerate(network.layers)]
-    for (before, after, old), more, many in zip(_hidden(network), additions, products, strict=True):
+    for (before, after, old), more, many in zip(hidden_layers(network), additions, products, strict=True):
         new = Multiply(old.additions + more, old.products + many)
         passed = np.arange(old.additions)
         rows = np.r_[passed, new.additions + np.arange(2 * old.products)]
@@ -193,7 +194,7 @@ def _widened(network: Backbone, additions: Sequence[int], products: Sequence[int
 def _widen(network: Backbone, nodes: int | Sequence[int], key: str) -> _Growth:
     if isinstance(network.layers[0], Factors):
         return _of_factors(network, lambda one: _widen(one, nodes, key))
-    hidden = len(_hidden(network))
+    hidden = len(hidden_layers(network))
     if not hidden:
         raise invalid(key, nodes, "a network with hidden layers")
     each = [nodes] * hidden if isinstance(nodes, int) else list(nodes)
@@ -206,7 +207,7 @@ def _deepen(network: Backbone, layers: int, key: str) -> _Growth:
     if isinstance(network.layers[0], Factors):
         return _of_factors(network, lambda one: _deepen(one, layers, key), start="random")
     growth = [_Grown(layer, k) for k, layer in enumerate(network.layers)]
-    last = _joining(network)[-1]
+    last = joining(network)[-1]
     inputs = _ends(network.layers[last])[0]
     same = network.layers[last].resized(inputs, inputs)
     if same.identity() is None:
@@ -215,7 +216,7 @@ def _deepen(network: Backbone, layers: int, key: str) -> _Growth:
 
 
 def _raise_rank(network: Backbone, products: int, key: str) -> _Growth:
-    factors, hidden = network.layers[0], _hidden(network)
+    factors, hidden = network.layers[0], hidden_layers(network)
     if not isinstance(factors, Factors):
         if not any(old.products for _, _, old in hidden):
             raise invalid(key, products, "backbone=separable or multkan (no other network has products)")

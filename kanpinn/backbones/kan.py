@@ -10,6 +10,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
+from kanpinn.backbones.masks import Edges, with_edges
 from kanpinn.backbones.parallel import NETWORKS
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import invalid
@@ -46,6 +47,8 @@ class Kan(Options):
     networks: str = option(
         "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
     )
+    edges: Edges = option([], "per layer and output the inputs that it sees, numbered from 0; []: all")
+    modules: list[str] = option([], 'edges by modules: "0,[0,1]->[0,1]->[0,1]->[0]", nodes before and behind layers')
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check(self) -> None:
@@ -94,7 +97,7 @@ class Kan(Options):
                 layers.append(Activation(self.squash))
             inputs = width + many
         layers.append(self._layer(len(self.width), inputs, outputs, periodic=not self.width and periodic))
-        return Backbone(embedding, tuple(layers), grid=self.grid)
+        return Backbone(embedding, with_edges(layers, self.edges, self.modules, embedding.names), grid=self.grid)
 
     def _layer(self, k: int, inputs: int, outputs: int, *, periodic: bool) -> Layer:
         """Layer k of the network."""

@@ -225,6 +225,10 @@ class Layer(Described):
         """Return the same layer with other numbers of inputs and outputs."""
         raise UserError(f"layers of type {type(self).__name__} cannot be widened")
 
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
+        """Return the blocks with which the outputs are larger by values `[out]`; None if the layer has no constants."""
+        return None
+
     def identity(self) -> dict[str, np.ndarray] | None:
         """Return the blocks with which a layer of equal width changes nothing; None if there are none."""
         return None

@@ -46,6 +46,9 @@ class Linear(Layer):
     def resized(self, inputs: int, outputs: int) -> Linear:
         return replace(self, inputs=inputs, outputs=outputs)
 
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
+        return {**parameters, "bias": parameters["bias"] + values} if self.bias else None
+
     @property
     def kept(self) -> int:
         return 4 * self.inputs

@@ -1,4 +1,4 @@
-"""Networks side by side: one for each unknown, or for each group of unknowns that depend on the same coordinates."""
+"""Layers side by side: networks, one for each group of unknowns, or the parts of a layer without some of its edges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class Parallel(Layer):
         coordinates: Coordinates that each depends on.
         inputs: Numbers of the inputs of each.
         outputs: Numbers of the outputs of each; together every output once.
+        total: Number of inputs of the one layer that they are parts of (see `masks`); None for those of networks.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,7 @@ class Parallel(Layer):
     coordinates: tuple[tuple[str, ...], ...]
     inputs: tuple[Places, ...]
     outputs: tuple[Places, ...]
+    total: int | None = None
 
     def shapes(self) -> dict[str, Shape]:
         return self._merged(one.shapes() for one in self.layers)
@@ -129,10 +131,15 @@ class Parallel(Layer):
         return self._merged(one.vjp(own, known, part, weights) if one.size else {} for one, own, known, part in each)
 
     def constants(self) -> dict[str, np.ndarray]:
-        return self._merged(one.constants() for one in self.layers)
+        found = self._merged(one.constants() for one in self.layers)
+        if self.total is not None:
+            for key in ("inputs", "outputs"):
+                found |= {f"{n}/{key}": np.array(at) for n, at in zip(self.names, getattr(self, key), strict=True)}
+        return found
 
     def attributes(self) -> dict[str, Any]:
-        return {**self.layers[0].attributes(), "networks": ",".join(self.names)}
+        known = self.layers[0].attributes()
+        return {**known, "networks": ",".join(self.names)} if self.total is None else known
 
     @property
     def kept(self) -> int:
@@ -152,6 +159,11 @@ class Parallel(Layer):
 
     def nesting(self) -> dict[str, Nesting]:
         return self._merged(one.nesting() for one in self.layers)
+
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
+        each = zip(self.own(parameters), self.outputs, strict=True)
+        found = [one.raised(own, values[list(at)]) for (one, own), at in each]
+        return None if None in found else self._merged(one for one in found if one is not None)
 
 
 def _inputs(layer: Parallel, data: Tensor, space: JetSpace) -> Iterator[tuple[Tensor, JetSpace, Places]]:
@@ -258,13 +270,19 @@ def joint_network(
 
 def members_of(network: Backbone) -> list[Member]:
     """Return the networks that stand side by side in one, without what is behind them all; none in another."""
-    numbers = [k for k, layer in enumerate(network.layers) if isinstance(layer, Parallel)]
+    numbers = [k for k, layer in enumerate(network.layers) if _of_networks(layer)]
     found = []
     for k, name in enumerate(_parallel(network, numbers[0]).names if numbers else ()):
         first, last = _parallel(network, numbers[0]), _parallel(network, numbers[-1])
-        own = (layer.layers[k] if isinstance(layer, Parallel) else layer for layer in network.layers[: numbers[-1] + 1])
+        behind = network.layers[: numbers[-1] + 1]
+        own = (layer.layers[k] if _of_networks(layer) else layer for layer in behind)
         found.append(Member(name, first.coordinates[k], first.inputs[k], last.outputs[k], tuple(own)))
     return found
+
+
+def _of_networks(layer: Layer) -> TypeGuard[Parallel]:
+    """True for layers of networks side by side."""
+    return isinstance(layer, Parallel) and layer.total is None
 
 
 def _parallel(network: Backbone, number: int) -> Parallel:

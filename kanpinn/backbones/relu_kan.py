@@ -94,6 +94,10 @@ class ReluLayer(Layer):
     def resized(self, inputs: int, outputs: int) -> ReluLayer:
         return ReluLayer(self.spline.resized(inputs, outputs))
 
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
+        found, spec = dict(self.spline.raised(self._splines(parameters), values) or {}), self.spline.spec
+        return {"relu_coefficients": relu_coefficients(found.pop("coefficients"), spec.intervals, spec.degree), **found}
+
     def identity(self) -> dict[str, np.ndarray]:
         return self._relu(self.spline.identity())
 
@@ -144,8 +148,10 @@ def map_splines(backbone: Backbone, vector: Tensor, function: Callable[[Tensor, 
 
 def _splines(backbone: Backbone, vector: Tensor) -> Iterator[tuple[SplineSpec, Tensor]]:
     """The B-splines of every layer of such, with their coefficients, views of a flat vector `[P]`."""
-    for layer, arrays in zip(backbone.layers, backbone.arrays(vector), strict=True):
-        sides = layer.own(arrays) if isinstance(layer, Parallel) else [(layer, arrays)]
-        for one, own in sides:
-            if isinstance(one, SplineLayer):
-                yield one.spec, own["coefficients"]
+    sides: list[tuple[Layer, Parameters]] = list(zip(backbone.layers, backbone.arrays(vector), strict=True))
+    while sides:
+        layer, arrays = sides.pop(0)
+        if isinstance(layer, Parallel):
+            sides = [*layer.own(arrays), *sides]
+        elif isinstance(layer, SplineLayer):
+            yield layer.spec, arrays["coefficients"]

@@ -281,6 +281,18 @@ class SplineLayer(Layer):
     def resized(self, inputs: int, outputs: int) -> SplineLayer:
         return replace(self, inputs=inputs, outputs=outputs)
 
+    def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
+        if self.spec.bias:
+            return {**parameters, "bias": parameters["bias"] + values}
+        # B-splines add up to 1 (de Boor 2001, ch. IX), so that it may go to any edge: that of the largest scale.
+        rows, coefficients = torch.arange(self.outputs, device=values.device), parameters["coefficients"].clone()
+        edges = torch.zeros_like(rows)
+        if self.spec.base:
+            edges = parameters["spline_scale"].abs().argmax(1)
+            values = values / parameters["spline_scale"][rows, edges]
+        coefficients[rows, edges] += values[:, None]
+        return {**parameters, "coefficients": coefficients}
+
     def identity(self) -> dict[str, np.ndarray]:
         out = {name: np.zeros(shape) for name, shape in self.blocks.shapes.items()}
         nodes = np.arange(self.inputs)

@@ -40,8 +40,11 @@ class Separable(Kan):
     )
 
     def check(self) -> None:
-        """Refuse a start without meaning for these layers, and random features; raises UserError."""
+        """Refuse a start without meaning for these layers, masks and random features; raises UserError."""
         super().check()
+        for key in ("edges", "modules"):
+            if getattr(self, key):
+                raise invalid(f"backbone.{key}", getattr(self, key), "[] (backbone=separable has all edges)")
         if self.start == "legendre" and (self.width or self.base or self.bias or self.knots != "uniform"):
             raise invalid(
                 "backbone.start",
