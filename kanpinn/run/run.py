@@ -301,7 +301,7 @@ def _report(context: RunContext, observers: Sequence[Logger], steps: int) -> Ite
 def _started(configuration: Configuration, start: Solution | None) -> tuple[Configuration, list[str]]:
     """Let a solve go on from an earlier one, where it is to; gives a line that says how; raises UserError."""
     place = configuration.settings.start
-    if start is None and place is None:
+    if (start is None and place is None) or configuration.setup.start is not None:
         return configuration, []
     from kanpinn.solver.start import started
 

@@ -1,0 +1,133 @@
+"""Pruning of a run: the search, a new run that trains on, and both compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kanpinn.backbones.edits import refinement
+from kanpinn.backbones.pruning import alive_of
+from kanpinn.errors import UserError
+from kanpinn.explain.attribution import input_names
+from kanpinn.io.atomic import write_text
+from kanpinn.io.lock import check_folder
+from kanpinn.io.metrics import metrics_of
+from kanpinn.run import checkpoints
+from kanpinn.run.run import run
+from kanpinn.settings.configuration import Configuration
+from kanpinn.settings.registry import described
+from kanpinn.solver.pruning import Pruned, Pruner, Trial, change, pruning
+from kanpinn.solver.setup import Start
+
+RECORD = "pruning.json"
+"""File of a pruned run: what was taken out, and the numbers before and after."""
+
+
+def prune(
+    folder: Path,
+    target: Path,
+    *,
+    threshold: float | None = None,
+    worse: float = 1.1,
+    stored: bool | None = None,
+    tell: Callable[[Trial], None] | None = None,
+) -> dict[str, Any] | None:
+    """Take out of a run's network what it can do without, and train on in a new run.
+
+    Args:
+        folder: The run folder.
+        target: Folder of the new run, new or empty.
+        threshold: Score below which nodes and edges go, whatever becomes of the error; None searches.
+        worse: Factor by which the validation error may grow in a search.
+        stored: As for `resume`.
+        tell: Hears of every trial.
+
+    Returns:
+        The content of `RECORD`; None, and no new run, where everything is needed.
+
+    Raises:
+        UserError: If the folder is no run, or its network has no edges to take out.
+    """
+    try:
+        check_folder(target)
+    except UserError as error:
+        raise UserError(str(error).replace("hydra.run.dir=", "-o ", 1)) from None
+    checkpoint = checkpoints.newest(folder)
+    residuals, theta = checkpoints.network(checkpoint, stored=stored)
+    configuration = checkpoints.configuration_of(checkpoint, stored=stored, changed={"device": "cpu"})
+    setup = configuration.setup
+    if setup.schedule.slabs > 1:
+        raise UserError(f"{folder}: schedule.slabs={setup.schedule.slabs}: expected a run of one time slab to prune")
+    if not bool(torch.isfinite(theta).all()):
+        raise UserError(f"{folder}: its network is not finite")
+    try:
+        start = pruning(replace(setup, start=None), residuals.backbone, theta)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    pruner = Pruner(start, worse, tell)
+    found = pruner.search() if threshold is None else pruner.cut(threshold)
+    if found.edges == start.edges:
+        return None
+    gap = change(start, found)
+    solution = run(_continued(configuration, found, folder), target, spoken=False)
+    record = {
+        "run": str(folder.absolute()),
+        "threshold": threshold,
+        "worse": None if threshold is not None else worse,
+        "inputs": _inputs(start, found),
+        "before": _numbers(start, metrics_of(folder)),
+        "pruned": _numbers(found, {}),
+        "change": gap,
+        "after": _numbers(replace(found, theta=solution.theta, error=_again(found, solution.theta)), solution.metrics),
+        "trials": [asdict(trial) for trial in pruner.trials],
+    }
+    write_text(target / RECORD, json.dumps(record, indent=1, ensure_ascii=False))
+    return record
+
+
+def _again(found: Pruned, theta: torch.Tensor) -> float:
+    """The validation error of a pruned network after it has been trained on."""
+    return pruning(found.setup, found.network, theta).error
+
+
+def _continued(configuration: Configuration, found: Pruned, folder: Path) -> Configuration:
+    """The config of a run that trains a pruned network on, from the first stage of the schedule on its level."""
+    old, schedule = configuration.resolved, dict(configuration.resolved["schedule"])
+    backbone = described(found.setup.backbone)
+    setup = found.setup
+    if getattr(setup.schedule, "starts", 1) > 1:
+        alone: Any = {"starts": 1}
+        setup = replace(setup, schedule=replace(setup.schedule, **alone))
+        schedule["starts"] = 1
+    plan, network, theta = setup.plan(), found.network, found.theta
+    stage = next((k for k, one in enumerate(plan) if one.level >= network.level), len(plan) - 1)
+    while network.level < plan[stage].level:
+        edit = refinement(network)
+        network, theta = edit.after, edit(theta)
+    setup = replace(setup, start=Start(stage, (theta,)))
+    resolved = {**old, "backbone": backbone, "schedule": schedule, "start": str(folder.absolute())}
+    settings = replace(configuration.settings, start=resolved["start"])
+    return replace(configuration, settings=settings, setup=setup, resolved=resolved)
+
+
+def _inputs(start: Pruned, found: Pruned) -> dict[str, list[str]]:
+    """Names of the network's inputs that are left, and of those that are not."""
+    names = [name for name, _ in input_names(start.network.embedding)]
+    kept, before = (np.any(alive_of(one.network)[0], axis=0).tolist() for one in (found, start))
+    return {
+        "kept": [name for name, one in zip(names, kept, strict=True) if one],
+        "removed": [name for name, one, old in zip(names, kept, before, strict=True) if old and not one],
+    }
+
+
+def _numbers(one: Pruned, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Size of a network and its errors."""
+    known = {key: metrics[key] for key in ("loss", "relative_l2", "error_estimate", "data") if metrics.get(key)}
+    sizes = {"shape": one.shape, "edges": one.edges, "parameters": one.network.size, "grid": one.network.grid}
+    return {**sizes, "validation": one.error, **known}

@@ -1,0 +1,358 @@
+"""Pruning of a trained network: parts are taken out, the rest is fitted again, and they stay out if it is as good.
+
+A network trained by second-order steps to many digits spreads a function over all the nodes it has, so that no score is
+small enough to cut by. Scores (KAN 2.0, sec. 4.1) say the order of the trials; the validation error decides: of held
+back rows where data are fitted, of residuals at fresh points for an equation. A network that has become small may have
+its intervals halved as long as it has no more parameters than the network that it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.backbones import Backbone
+from kanpinn.backbones.edits import coarsening, joining, refinement
+from kanpinn.backbones.pruning import Remains, alive_of, pruned, remains
+from kanpinn.errors import UserError
+from kanpinn.evaluate.table_errors import held_rows
+from kanpinn.explain.attribution import Attribution, domain_points, input_names, no_edges, scores
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.optimizers import LevenbergMarquardt
+from kanpinn.pde.table import Table
+from kanpinn.samplers import SAMPLERS
+from kanpinn.solver.setup import Setup
+
+ROUND = 5
+"""Steps between two looks at the validation error."""
+ROUNDS = 24
+"""Most such rounds of a fit."""
+STALLED = 0.7
+"""A fit ends once three rounds leave more than this share of its error."""
+STARTS = 2
+"""Random networks tried where the one at hand does not come back without some nodes."""
+HOPELESS = 100.0
+"""Multiple of the error allowed beyond which shorter intervals are not tried."""
+REFUSED = 3
+"""Parts of one kind that may turn out to be needed before the search for more of them ends."""
+
+Unit = tuple[int, int, int | None]
+"""A part: layer with edges, and output and input of an edge; or an input of that layer, with None after it."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A network on its way.
+
+    Attributes:
+        setup: The setup with its options.
+        network: The network.
+        theta: Its parameters `[P]`.
+        error: Its validation error.
+    """
+
+    setup: Setup
+    network: Backbone
+    theta: Tensor
+    error: float
+
+    @property
+    def edges(self) -> int:
+        """Number of edges."""
+        return int(sum(one.sum() for one in alive_of(self.network)))
+
+    @property
+    def shape(self) -> list[int]:
+        """Numbers of inputs that are used, of nodes and of outputs; sums where nodes are multiplied."""
+        alive = alive_of(self.network)
+        return [int(alive[0].any(0).sum()), *(len(one) for one in alive)]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt to take parts out.
+
+    Attributes:
+        parts: The parts in words.
+        score: Largest of their scores.
+        error: Validation error reached without them.
+        kept: True if they stay out.
+    """
+
+    parts: str
+    score: float
+    error: float
+    kept: bool
+
+
+def pruning(setup: Setup, network: Backbone, theta: Tensor) -> Pruned:
+    """Return the network that a search begins with.
+
+    Raises:
+        UserError: If it has no edges to take out.
+    """
+    reason = no_edges(network)
+    if not reason and (not hasattr(setup.backbone, "edges") or len(joining(network)) < 2):
+        reason = "it has no edges with functions of their own, or no hidden nodes; expected backbone=kan or its kind"
+    if network.edits:
+        reason = f"its schedule changes it in training ({network.edits[0][0]})"
+    elif getattr(setup.backbone, "networks", "shared") != "shared" or setup.problem.depends:
+        reason = "it is several networks, side by side; expected backbone.networks=shared"
+    if reason:
+        raise UserError(f"the network cannot be pruned: {reason}")
+    return Pruned(setup, network, theta, validation(setup)(network, theta))
+
+
+def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
+    """Return the measure of a network's error at points it was not trained at.
+
+    Of a table the relative error in the rows held back, of an equation the root of the loss at fresh points.
+    """
+    held = held_rows(setup.problem)
+    if held is not None:
+        points, given = held
+
+        @torch.no_grad()
+        def error(network: Backbone, theta: Tensor) -> float:
+            fields = setup.residuals(network).fields(theta, points.to(theta))
+            wanted = torch.stack([torch.from_numpy(given[name]).to(theta) for name in setup.problem.unknowns])
+            found = torch.stack([fields[name].value for name in setup.problem.unknowns])
+            sizes = (wanted - wanted.mean(1, keepdim=True)).square().mean(1)
+            return float(((found - wanted).square().mean(1) / sizes).mean().sqrt())
+
+        return error
+    plain, samples = replace(setup, weighting=Fixed()), dict[int, Any]()
+
+    def residual(network: Backbone, theta: Tensor) -> float:
+        if network.level not in samples:
+            samples[network.level] = _sample(setup, network, setup.random("check"), 2)
+        objective = plain.objective(network, network.level)
+        objective.set_points(samples[network.level])
+        return math.sqrt(objective.loss(theta)[0])
+
+    return residual
+
+
+def _sample(setup: Setup, network: Backbone, generator: np.random.Generator, times: int = 1) -> Any:
+    interior, boundary = setup.sampler.sizes(network.level, network.embedding.names, network.cells)
+    sampler = SAMPLERS["sobol"](interior=times * interior, boundary=times * boundary)
+    return sampler.draw(setup.problem_on(network.level), 0, generator, dtype=setup.dtype, device=setup.device)
+
+
+class Pruner:
+    """Search for the parts that a network can do without.
+
+    Attributes:
+        best: The smallest network found that is good enough.
+        trials: What has been tried, in order.
+    """
+
+    def __init__(self, start: Pruned, factor: float, tell: Callable[[Trial], None] | None = None) -> None:
+        """Begin with a network; `factor` is how much its validation error may grow, `tell` hears of every trial."""
+        self.best, self.trials = start, list[Trial]()
+        self._most, self._target = start.network.size, factor * start.error
+        self._error, self._tell = validation(start.setup), tell
+        self._points = start.setup.random("points")
+
+    def search(self) -> Pruned:
+        """Take out inputs, then nodes, then edges, the least scored first; returns the smallest network."""
+        for units in (self._inputs, self._nodes, self._edges):
+            refused, many = 0, 1
+            while refused < REFUSED:
+                ordered = sorted(units(self._scores()), key=lambda one: one[1])[refused:]
+                if not ordered:
+                    break
+                chosen = ordered[:many]
+                done = self._try([unit for unit, _ in chosen], max(score for _, score in chosen))
+                refused += not done and many == 1
+                many = min(2 * many, len(ordered)) if done else max(1, many // 2) if many > 1 else 1
+        return self.best
+
+    def cut(self, threshold: float) -> Pruned:
+        """Take out all hidden nodes and edges whose score is below a threshold; nothing is fitted.
+
+        Raises:
+            UserError: If no network is left.
+        """
+        found, alive = self._scores(), [one.copy() for one in alive_of(self.best.network)]
+        for (layer, node, other), score in [*self._nodes(found), *self._edges(found)]:
+            if score < threshold:
+                _take_out(alive, (layer, node, other))
+        left = remains(self.best.network, alive)
+        if left is None:
+            raise UserError(f"--threshold={threshold:g}: no network is left; expected a smaller one")
+        self.best = self._without(left, found)
+        return self.best
+
+    def _scores(self) -> Attribution:
+        problem, best = self.best.setup.problem, self.best
+        points = problem.points("train") if isinstance(problem, Table) else domain_points(problem, 2000)
+        return scores(best.network, best.theta, torch.from_numpy(points))
+
+    def _inputs(self, found: Attribution) -> Iterator[tuple[Unit, float]]:
+        alive = alive_of(self.best.network)[0].any(0)
+        each: list[tuple[Unit, float]] = [((0, int(p), None), float(found.nodes[0][p])) for p in np.flatnonzero(alive)]
+        return iter(each if len(each) > 1 else [])
+
+    def _nodes(self, found: Attribution) -> Iterator[tuple[Unit, float]]:
+        for layer, nodes in enumerate(found.nodes[1:-1], start=1):
+            yield from (((layer, p, None), float(score)) for p, score in enumerate(nodes) if len(nodes) > 1)
+
+    def _edges(self, found: Attribution) -> Iterator[tuple[Unit, float]]:
+        for layer, (one, alive) in enumerate(zip(found.layers, alive_of(self.best.network), strict=True)):
+            yield from (((layer, int(q), int(p)), float(one.edges[q, p])) for q, p in np.argwhere(alive))
+
+    def _try(self, units: Sequence[Unit], score: float) -> bool:
+        """Try to do without some parts; True if that works."""
+        alive = [one.copy() for one in alive_of(self.best.network)]
+        for unit in units:
+            _take_out(alive, unit)
+        left = remains(self.best.network, alive)
+        if left is None:
+            return False
+        found = self._fitted(self._without(left, self._scores()), anew=units[0][0] > 0 and units[0][2] is None)
+        kept = found.error <= self._target
+        trial = Trial(self._words(units), score, found.error, kept)
+        self.trials.append(trial)
+        if self._tell is not None:
+            self._tell(trial)
+        if kept:
+            self.best = found
+        return kept
+
+    def _words(self, units: Sequence[Unit]) -> str:
+        layer, node, other = units[0]
+        names = [name for name, _ in input_names(self.best.network.embedding)]
+        if other is not None:
+            word = f"edge from {names[other] if layer == 0 else f'node {other}'} to node {node} of layer {layer + 1}"
+        else:
+            word = f"input {names[node]}" if layer == 0 else f"node {node} of layer {layer}"
+        return word if len(units) == 1 else f"{len(units)} parts, such as {word}"
+
+    def _without(self, left: Remains, found: Attribution) -> Pruned:
+        """The network without some of its edges, not fitted."""
+        best = self.best
+        setup = replace(best.setup, backbone=left.options(best.setup.backbone))
+        after = setup.network()
+        while after.level < best.network.level:
+            after = after.refined()
+        edit = pruned(best.network, after, left, best.theta, [one.mean for one in found.layers])
+        theta = edit(best.theta)
+        return Pruned(setup, after, theta, self._error(after, theta))
+
+    def _fitted(self, start: Pruned, anew: bool) -> Pruned:
+        """The best fit of a network, from its own parameters or others; on shorter intervals if that is not enough."""
+        best = start
+        for attempt in self._attempts(start, anew):
+            found = self._refined(attempt)
+            best = min(best, found, key=lambda one: one.error)
+            if best.error <= self._target:
+                break
+        return best
+
+    def _attempts(self, start: Pruned, anew: bool) -> Iterator[Pruned]:
+        """Fits of a network: of its own parameters; anew, also up from its coarsest level, then from random ones."""
+        yield self._fit(start)
+        if not anew:
+            return
+        generator = start.setup.random("initial", start.network.size)
+        coarse, theta = start.network, start.theta
+        while coarse.level:
+            coarser = coarse.coarsened()
+            if coarser is None:
+                return
+            coarse, theta = coarser, coarsening(coarser, coarse)(theta)
+        if start.network.level:
+            yield self._risen(start, coarse, theta)
+        for _ in range(STARTS):
+            yield self._risen(start, coarse, coarse.initial(generator).to(theta))
+
+    def _risen(self, start: Pruned, network: Backbone, theta: Tensor) -> Pruned:
+        """A fit on every level from a coarse one up to that of `start`."""
+        found = self._fit(Pruned(start.setup, network, theta, math.inf))
+        while found.network.level < start.network.level:
+            edit = refinement(found.network)
+            found = self._fit(replace(found, network=edit.after, theta=edit(found.theta)))
+        return found
+
+    def _refined(self, found: Pruned) -> Pruned:
+        """The fit with its intervals halved as long as that helps and it has not more parameters than at first."""
+        while self._target < found.error <= HOPELESS * self._target:
+            finer = _finer(found)
+            if finer is None or finer.network.size > self._most:
+                break
+            fitted = self._fit(finer)
+            if fitted.error > STALLED * found.error:
+                break
+            found = fitted
+        return found
+
+    def _fit(self, start: Pruned) -> Pruned:
+        """Fit a network by Levenberg–Marquardt until it is good enough or stalls."""
+        setup, network, theta = start.setup, start.network, start.theta
+        objective = setup.objective(network, network.level)
+        optimizer, best, errors = LevenbergMarquardt(), start, list[float]()
+        optimizer.start(network.size, ROUND * ROUNDS)
+        fresh = setup.sampler.resample_every and setup.problem.has_equations
+        for k in range(ROUNDS):
+            if not k or fresh:
+                objective.set_points(_sample(setup, network, self._points))
+            theta, stop = _steps(optimizer, objective, theta)
+            errors.append(self._error(network, theta))
+            if errors[-1] < best.error or not k:
+                best = Pruned(setup, network, theta, errors[-1])
+            stalled = k > 3 and min(errors[-3:]) > STALLED * min(errors[:-3])
+            if stop or stalled or best.error <= self._target or not math.isfinite(errors[-1]):
+                break
+        return best
+
+
+def _steps(optimizer: LevenbergMarquardt, objective: Objective, theta: Tensor) -> tuple[Tensor, bool]:
+    """Take a round of steps; True if there are no more."""
+    for _ in range(ROUND):
+        step = optimizer.step(objective, theta)
+        theta = step.theta
+        if step.stop:
+            return theta, True
+    return theta, False
+
+
+def _take_out(alive: list[np.ndarray], unit: Unit) -> None:
+    layer, node, other = unit
+    if other is None:
+        alive[layer][:, node] = False
+    else:
+        alive[layer][node, other] = False
+
+
+def _finer(found: Pruned) -> Pruned | None:
+    """The same function on half as long intervals, by the option `backbone.grid`, or of twice the polynomial degree."""
+    options: Any = found.setup.backbone
+    key = "grid" if hasattr(options, "grid") else "degree"
+    setup = replace(found.setup, backbone=replace(options, **{key: 2 * getattr(options, key)}))
+    network = setup.network()
+    while network.level < found.network.level:
+        network = network.refined()
+    theta = refinement(found.network, network)(found.theta)
+    return Pruned(setup, network, theta, found.error)
+
+
+@torch.no_grad()
+def change(one: Pruned, other: Pruned) -> dict[str, dict[str, float]]:
+    """Return, by unknown, the largest and the relative L2 difference of two networks at uniform points."""
+    points = torch.from_numpy(domain_points(one.setup.problem, 5000)).to(one.theta)
+    space = JetSpace(one.setup.problem.domain.names, ())
+    first, second = (p.setup.residuals(p.network).fields(p.theta, points, space) for p in (one, other))
+    found = {}
+    for name in one.setup.problem.unknowns:
+        gap, size = first[name].value - second[name].value, float(first[name].value.norm())
+        found[name] = {"largest": float(gap.abs().max()), "relative_l2": float(gap.norm()) / (size or 1.0)}
+    return found

@@ -1,0 +1,115 @@
+"""Pruning of runs: what is not needed goes, the rest is as good, and the new run is as complete as any other."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import kanpinn
+from kanpinn import Kan, Nested
+from kanpinn.cli.main import main
+from kanpinn.errors import UserError
+from kanpinn.pde.table import table_of
+from kanpinn.settings.objects import configuration_of_objects
+from kanpinn.solver.pruning import Pruner, change, pruning
+
+ROWS = np.random.default_rng(0).uniform(-1, 1, (150, 2))
+
+
+def setup_of(options):
+    table = table_of({"a": ROWS[:, 0], "b": ROWS[:, 1], "y": np.exp(ROWS[:, 0])}, ["y"], split=(0.8, 0.2))
+    return configuration_of_objects(table, [options, Nested(levels=1)]).setup
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run fitted to y = exp(a) at places (a, b)."""
+    folder = tmp_path_factory.mktemp("prune") / "run"
+    kanpinn.fit(
+        ROWS, np.exp(ROWS[:, 0]), "backbone.width=[2]", "backbone.grid=2", "schedule.levels=1", "schedule.steps=15",
+        "output.figures=false", split=(0.8, 0.2), folder=folder,
+    )  # fmt: skip
+    return folder
+
+
+def test_parts_that_do_nothing_are_cut_by_their_score_and_the_function_stays():
+    setup = setup_of(Kan(width=[3], grid=2, degree=3))
+    network = setup.network()
+    theta = network.initial(np.random.default_rng(0))
+    first, _, last = network.arrays(theta)
+    first["coefficients"][2, 1] = 0.7  # a constant edge, of score 0
+    last["coefficients"][0, 0] = -0.4  # all that is behind node 0
+    start = pruning(setup, network, theta)
+    found = Pruner(start, 1.0).cut(1e-12)
+    assert (start.shape, start.edges) == ([2, 3, 1], 9)
+    assert (found.shape, found.edges) == ([2, 2, 1], 5)
+    assert found.setup.backbone.edges == [[[0, 1], [0]], [[0, 1]]]
+    assert found.network.size == 5 * 5
+    assert change(start, found)["y"]["largest"] < 1e-13
+    with pytest.raises(UserError, match="no network is left"):
+        Pruner(start, 1.0).cut(10.0)
+
+
+def test_a_search_leaves_what_the_function_needs(run, tmp_path, capsys):
+    """Exp(a) needs one input, one node, two edges; the new run loads, inspects, reports and prunes again."""
+    new = tmp_path / "new"
+    assert main(["prune", str(run), "-o", str(new)]) == 0
+    told = capsys.readouterr().out
+    record = json.loads((new / "pruning.json").read_text())
+    assert "input x2 is not needed" in told
+    assert "after:  [1,1,1], 2 edges" in told
+    assert record["inputs"] == {"kept": ["x1"], "removed": ["x2"]}
+    before, after = record["before"], record["after"]
+    assert (before["edges"], after["edges"]) == (6, 2)
+    assert after["parameters"] < before["parameters"]
+    assert after["validation"] <= 1.1 * before["validation"]
+    solution = kanpinn.load(new)
+    assert solution.residuals.backbone.size == after["parameters"] == solution.metrics["parameters"]
+    there = solution(np.array([[0.3, -0.5], [0.3, 0.8]]))["y"]
+    assert there[0] == there[1]
+    assert abs(there[0] - np.exp(0.3)) < 10 * after["validation"]
+    assert main(["inspect", str(new), "--check"]) == 0
+    assert main(["resume", str(new)]) == 0
+    assert main(["report", str(new)]) == 0
+    assert main(["prune", str(new), "-o", str(tmp_path / "again")]) == 0
+    assert "everything is needed" in capsys.readouterr().out
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):
+    assert main(["prune", str(run), "--threshold", "1e-3", "-o", str(tmp_path / "new")]) == 0
+    record = json.loads((tmp_path / "new" / "pruning.json").read_text())
+    assert record["trials"] == []
+    assert record["after"]["edges"] < 6
+    assert record["after"]["loss"] <= 1.01 * kanpinn.load(run).metrics["loss"] + 1e-12 or record["after"]["edges"] < 3
+
+
+def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
+    def refused(*arguments):
+        assert main(["prune", *map(str, arguments)]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        return lines[0]
+
+    assert "expected a number above 0" in refused(run, "--threshold", "0")
+    assert "expected a number of at least 1" in refused(run, "--worse", "0.9")
+    assert "already holds a run" in refused(run, "-o", run)
+    assert "no such folder" in refused(tmp_path / "none")
+    kanpinn.fit(
+        ROWS, ROWS[:, 0], "backbone=mlp", "backbone.width=[3]", "schedule.levels=1", "schedule.steps=1",
+        "output.figures=false", folder=tmp_path / "mlp",
+    )  # fmt: skip
+    capsys.readouterr()
+    assert "no edges with functions of their own" in refused(tmp_path / "mlp", "-o", tmp_path / "new")
+
+
+def test_a_masked_network_goes_on_after_an_interruption(tmp_path):
+    """Runs with `backbone.edges` refine, stop between two levels, and end as if they had not."""
+    common = ["problem=heat", "backbone.width=[2]", "backbone.edges=[[[0],[0,1]],[[0,1]]]", "schedule.levels=2",
+              "schedule.steps=[3,3]", "output.figures=false", "sampler.interior=60", "sampler.boundary=20"]  # fmt: skip
+    whole = kanpinn.solve(common, folder=tmp_path / "whole")
+    part = kanpinn.solve([*common, "time_limit_s=1e-6"], folder=tmp_path / "part")
+    assert part.metrics["status"] == "time_limit"
+    assert torch.equal(whole.theta, kanpinn.resume(tmp_path / "part", "time_limit_s=null").theta)
+    assert whole.metrics["levels"][1]["transfer_gap"] < 1e-13
