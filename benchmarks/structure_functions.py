@@ -34,7 +34,7 @@ KNOWN = (
     Known("exp(sin(pi x) + y^2)", lambda x, y: exp(sin(pi * x) + y**2), _box("x y", -1, 1), "product(x, y)"),
     Known("x y", lambda x, y: x * y, _box("x y", -1, 1), "product(x, y)"),
     Known("x^2 + cos(3 y)", lambda x, y: x**2 + cos(3 * y), _box("x y", -1, 1), "sum(x, y)"),
-    Known("tanh(2 x - 3 t)", lambda x, t: tanh(2 * x - 3 * t), _box("x t", -1, 1), "x + -1.5 t"),
+    Known("tanh(2 x - 3 t)", lambda x, t: tanh(2 * x - 3 * t), _box("x t", -1, 1), "x - 1.5 t"),
     Known("sqrt(x^2 + y^2)", lambda x, y: sqrt(x**2 + y**2), _box("x y", 0.2, 1.2), "x^2 + y^2"),
     Known(
         "1/sqrt(x^2 + y^2 + z^2)",
@@ -58,7 +58,7 @@ KNOWN = (
         "none(x, s)",
     ),
     Known("m n/r^2", lambda m, n, r: m * n / r**2, _box("m n r", 0.5, 1.5), "product(m, n, r)"),
-    Known("z exp(-(x - y)^2)", lambda x, y, z: z * exp(-((x - y) ** 2)), _box("x y z", -1, 1), "product(x + -1 y, z)"),
+    Known("z exp(-(x - y)^2)", lambda x, y, z: z * exp(-((x - y) ** 2)), _box("x y z", -1, 1), "product(x - y, z)"),
     Known("cos(x y + z)", lambda x, y, z: cos(x * y + z), _box("x y z", 0.2, 1.2), "x y + z"),
     Known(
         "y sin(2 x) + exp(x z)",

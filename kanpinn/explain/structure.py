@@ -20,6 +20,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 Array = NDArray[np.float64]
 
@@ -126,3 +127,57 @@ def gradients(field: Field, points: Array, step: float = 5e-3) -> Array:
         by = [field.value(points + m * shift) - field.value(points - m * shift) for m in (1, 2, 3)]
         columns.append((45 * by[0] - 9 * by[1] + by[2]) / (60 * step))
     return np.stack(columns, 1)
+
+
+def _signed_root(value: Array, like: Array) -> Array:
+    return np.copysign(np.sqrt(value), like)
+
+
+def _signed_exp(value: Array, like: Array) -> Array:
+    return np.copysign(np.exp(value), like)
+
+
+COMBINATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
+    "linear": (lambda x: x, lambda value, like: value),  # noqa: ARG005
+    "power": (lambda x: np.log(np.abs(x)), _signed_exp),
+    "square": (np.square, _signed_root),
+}
+"""φ in combinations φ(x_i) + r φ(x_j), with its inverse of the sign of another number."""
+
+
+def refined_ratio(field: Field, i: int, j: int, start: float, kind: str = "linear") -> tuple[float, Array]:
+    """Refine r in f = g(φ(x_i) + r φ(x_j), rest) by moving along φ(x_i) + r φ(x_j) = const.
+
+    Args:
+        field: The function f.
+        i: Number of the first coordinate.
+        j: Number of the second.
+        start: A value near r.
+        kind: One of `COMBINATIONS`.
+
+    Returns:
+        r, and the changes of f that are left `[n]`, at those of `PLACES` random places from where a step stays inside.
+    """
+    points, (there, back) = field.points(PLACES, 8), COMBINATIONS[kind]
+    width = field.upper - field.lower
+    steps = np.random.default_rng(9).uniform(-0.3, 0.3, PLACES) * width[j]
+    if kind == "linear":
+        steps = np.where(np.abs(start * steps) > 0.4 * width[i], 0.4 * width[i] * np.sign(steps) / abs(start), steps)
+    moved = points.copy()
+    moved[:, j] = np.clip(points[:, j] + steps, field.lower[j], field.upper[j])
+    same = kind == "linear" or moved[:, j] * points[:, j] > 0
+    values = field.value(points)
+
+    def change(ratio: Array) -> tuple[Array, NDArray[np.bool_]]:
+        with np.errstate(all="ignore"):
+            level = there(points[:, i]) - ratio[0] * (there(moved[:, j]) - there(points[:, j]))
+            target = back(level, points[:, i])
+        inside = same & (target >= field.lower[i]) & (target <= field.upper[i])
+        moved[:, i] = np.where(inside, target, points[:, i])
+        return np.where(inside, field.value(moved) - values, 0.0), inside
+
+    found = least_squares(
+        lambda ratio: change(ratio)[0], [start], xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale=abs(start)
+    )
+    left, inside = change(found.x)
+    return float(found.x[0]), left[np.flatnonzero(inside)]

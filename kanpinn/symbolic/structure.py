@@ -20,10 +20,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from kanpinn.errors import needed
-from kanpinn.explain.structure import PLACES, Field, Finding, change_along, corners, gradients
+from kanpinn.explain.structure import PLACES, Field, Finding, change_along, corners, gradients, refined_ratio
 from kanpinn.symbolic.curves import fitted
 from kanpinn.symbolic.library import Array, Form
 
@@ -130,7 +129,7 @@ class Search:
             if missed > max(1e-4, 1e3 * field.tolerance) or abs(ratio) < 1e-3:
                 continue
             width = field.upper - field.lower
-            r = self._refined_ratio(field, i, j, ratio * width[i] / width[j])
+            r, _ = refined_ratio(field, i, j, ratio * width[i] / width[j])
             inner, names = self._along(field, i, j, r), field.names
             found = self._checked(inner, field, i, j, r, size)
             if self._holds(f"function of {names[i]} + {r:.8g} {names[j]}", found, 30 * field.tolerance):
@@ -159,23 +158,6 @@ class Search:
         return replace(
             field, value=value, names=tuple(field.names[k] for k in keep), lower=lower[keep], upper=upper[keep]
         )
-
-    def _refined_ratio(self, field: Field, i: int, j: int, start: float) -> float:
-        """Refine r so that f is constant along x_i + r x_j = const."""
-        points = field.points(PLACES, 8)
-        width = field.upper - field.lower
-        steps = np.random.default_rng(9).uniform(-0.3, 0.3, PLACES) * width[j]
-        steps = np.where(np.abs(start * steps) > 0.4 * width[i], 0.4 * width[i] * np.sign(steps) / abs(start), steps)
-
-        def change(ratio: Array) -> Array:
-            moved = points.copy()
-            moved[:, j] = np.clip(points[:, j] + steps, field.lower[j], field.upper[j])
-            moved[:, i] = points[:, i] - ratio[0] * (moved[:, j] - points[:, j])
-            inside = (moved[:, i] >= field.lower[i]) & (moved[:, i] <= field.upper[i])
-            moved[:, i] = np.clip(moved[:, i], field.lower[i], field.upper[i])
-            return np.where(inside, field.value(moved) - field.value(points), 0.0)
-
-        return float(least_squares(change, [start], xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale=abs(start)).x[0])
 
     def _checked(self, inner: Field, field: Field, i: int, j: int, r: float, size: float) -> float:
         points = field.points(PLACES, 10)
