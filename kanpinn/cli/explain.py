@@ -1,148 +1,83 @@
-"""Keys of a config with values, ranges and help, for `kanpinn solve --help` and `kanpinn list`."""
+"""`kanpinn explain RUN`: who matters in a trained network, how its functions are built, and a drawing of it."""
 
 from __future__ import annotations
 
-import inspect
-import re
-import textwrap
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from kanpinn.errors import invalid, shown
-from kanpinn.options import Option, expected, explained, type_hints
-
-WIDTH = 80
-_USAGE = """\
-usage: kanpinn solve [-m] [-c job|hydra|all] [--resolve] [key=value ...]
-
-Solve one PDE problem and write one run folder. Keys that are not given have the
-values below; the help of other choices: kanpinn solve --help problem=burgers.
-
-  -m, --multirun   run every combination of comma-separated values: seed=0,1,2
-  -c, --cfg PART   print the config (job), Hydra's part of it (hydra) or both
-  --resolve        with --cfg: every interpolation replaced
-"""
-_FOLDER = (
-    ("hydra.run.dir", "a folder that is new or empty", "the run folder"),
-    ("hydra.sweep.dir", "a folder", "the folder of a sweep (-m)"),
-)
+from kanpinn.cli.main import STORED, Parser, number
+from kanpinn.errors import EXIT_DONE, UserError
 
 
-def explain(overrides: Sequence[str]) -> str:
-    """Describe every key of a config in lines of at most `WIDTH` columns: usage, choices, keys.
+def run(argv: Sequence[str]) -> int:
+    """Write explanation.json and figures/network.png, print a summary; raises UserError if the run is none."""
+    parser = Parser(
+        prog="kanpinn explain",
+        description="Say which inputs, nodes and edges of a trained network matter, where the functions it has "
+        "learned split into parts, which symmetries they have; draw the network.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--tolerance", type=number, help="relative error of the functions (default: the run's own error, without noise)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
+    parser.add_argument("--stored", **STORED)
+    arguments = parser.parse_args(argv)
+    if arguments.tolerance is not None and not arguments.tolerance > 0:
+        raise UserError(f"--tolerance={arguments.tolerance:g}: expected a number above 0")
 
-    Raises:
-        UserError: If an override is wrong.
-    """
-    from omegaconf import OmegaConf
+    from kanpinn.api import load
+    from kanpinn.explain.explanation import explanation
+    from kanpinn.explain.function_error import errors_of
+    from kanpinn.io.atomic import write_text
+    from kanpinn.plots.network import network_figure
+    from kanpinn.plots.style import save
 
-    from kanpinn.settings.compose import compose
-    from kanpinn.settings.configuration import Settings
-    from kanpinn.settings.discovery import GROUPS, choices
-    from kanpinn.sweep.launch import SweepOptions
-
-    cfg, folder = compose(overrides, keep_sweep=True)
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    values["hydra"] = {"run": {"dir": str(folder)}, "sweep": {"dir": "outputs/sweeps/…"}}
-    lines = [_USAGE, "Choices (group=choice; kanpinn list describes them):"]
-    for group in GROUPS:
-        name = _name(group, values)
-        lines += _wrapped(f"{group}={name}", f"one of {', '.join(choices(group))}")
-    lines += ["", "Keys of the run (key=value):"]
-    for key, words, text in (*explained(Settings, ""), *explained(SweepOptions, "sweep"), *_FOLDER):
-        lines += _line(key, words, text, values)
-    for group in GROUPS:
-        if group in values:
-            lines += ["", f"Keys of {group}={values[group]['name']}:"]
-            for key, words, text in _keys(group, _class(group, values[group]["name"], values[group])):
-                lines += _line(key, words, text, values)
-    return "\n".join(lines)
-
-
-def _name(group: str, values: Mapping[str, Any]) -> str:
-    """The name of a group's choice, "null" for a group without; raises UserError for anything else than a name."""
-    from kanpinn.settings.discovery import choices
-
-    chosen = values.get(group)
-    name = chosen.get("name") if isinstance(chosen, Mapping) else chosen
-    if chosen is not None and not isinstance(name, str):
-        raise invalid(f"{group}.name", name, f"one of {', '.join(choices(group))}")
-    return name or "null"
-
-
-def choice(group: str, name: str) -> str:
-    """Describe the options of one choice and their defaults in lines of at most `WIDTH` columns.
-
-    Raises:
-        UserError: If there is no such choice.
-    """
-    from omegaconf import OmegaConf
-
-    from kanpinn.settings.compose import compose, quoted
-
-    cfg, _ = compose([f"{group}={quoted(name)}"])
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    if group == "experiment":
-        return "\n".join(_wrapped(f"experiment={name}", "an experiment chooses the other groups"))
-    chosen = values[group]["name"]
-    cls = _class(group, chosen, values[group])
-    described = inspect.getdoc(cls) or ""
-    lines = [*textwrap.wrap(described.partition("\n\n")[0], WIDTH), ""]
-    for key, words, text in _keys(group, cls):
-        lines += _line(key, words, text, values)
-    return "\n".join(lines)
+    solution = load(arguments.run, stored=arguments.stored)
+    errors = errors_of(solution.residuals, solution.theta, solution.metrics)
+    if arguments.tolerance is not None:
+        errors = dict.fromkeys(errors, arguments.tolerance)
+    found = explanation(solution.residuals, solution.theta, errors)
+    target = arguments.output or arguments.run
+    (target / "figures").mkdir(parents=True, exist_ok=True)
+    write_text(target / "explanation.json", json.dumps(found, indent=1, ensure_ascii=False))
+    for line in summary(found):
+        print(line)
+    figure = network_figure(found["network"])
+    if figure is None:
+        print(f"network: {found['network']['reason']}")
+    else:
+        save(figure, target / "figures" / "network.png", 300)
+        print(target / "figures" / "network.png")
+    print(target / "explanation.json")
+    return EXIT_DONE
 
 
-def _class(group: str, name: str, values: Mapping[str, Any]) -> type[Any]:
-    from kanpinn.settings.config import problem_as_text
-    from kanpinn.settings.discovery import load_problem_class
-    from kanpinn.settings.registry import options
-    from kanpinn.settings.tables import TableOptions, is_table
-
-    if group == "problem" and is_table(values):
-        return TableOptions
-    if "equations" in values:
-        return type(problem_as_text(values))
-    return load_problem_class(name) if group == "problem" else options(group, name)
-
-
-def _keys(group: str, cls: type[Any]) -> Iterator[tuple[str, str, str]]:
-    """Full key, range and help of every option of a choice; a problem's coefficients by its docstring."""
-    yield from explained(cls, group)
-    if group == "problem" and hasattr(cls, "positive"):
-        hints, described = type_hints(cls), _attributes(cls)
-        for field in fields(cls):
-            above = 0 if field.name in cls.positive else None
-            yield f"problem.{field.name}", expected(hints[field.name], Option("", above=above)), described[field.name]
-        if isinstance(getattr(cls, "text", None), Mapping):
-            return
-        yield (
-            "problem.conditions",
-            "one of soft, exact",
-            "soft: loss terms; exact: built into the network",
-        )
+def summary(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines on the screen: inputs and structure of every unknown."""
+    for name, inputs in found["inputs"].items():
+        ranked = sorted(inputs, key=lambda one: -inputs[one]["sobol_total"])
+        yield f"{name}: share of its variance by " + ", ".join(f"{k} {inputs[k]['sobol_total']:.3f}" for k in ranked)
+        if all(inputs[one]["score"] is not None for one in inputs):
+            yield "  scores in the network: " + ", ".join(f"{k} {inputs[k]['score']:.3f}" for k in ranked)
+        known = found["structure"][name]
+        if known["tree"] is None:
+            yield f"  structure: not asked for, {known['reason']}"
+        else:
+            yield f"  structure: {known['form']}, at an error of {known['tolerance']:.1e}"
+            yield from _lines(known["tree"], "    ")
 
 
-def _attributes(cls: type[Any]) -> Mapping[str, str]:
-    """The text of each entry under "Attributes:" of a class's docstring."""
-    found = {field.name: "" for field in fields(cls)}
-    listed = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
-    for entry in re.finditer(r"^    (\w+): (.*(?:\n        .*)*)", listed, re.M):
-        found[entry[1]] = " ".join(entry[2].split())
-    return found
-
-
-def _line(key: str, words: str, text: str, values: Mapping[str, Any]) -> list[str]:
-    """A key with its value, and below it what it does and what it may be."""
-    value: Any = values
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return _wrapped(f"{key}={shown(value)}", "; ".join(part for part in (text.rstrip("."), words) if part))
-
-
-def _wrapped(head: str, text: str) -> list[str]:
-    return [
-        *textwrap.wrap(head, WIDTH, initial_indent="  ", subsequent_indent="    "),
-        *textwrap.wrap(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6),
-    ]
+def _lines(node: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """The tree, a node to a line, with the largest difference of the properties that hold."""
+    if node["kind"] in ("variable", "constant"):
+        return
+    held = [test for test in node["tests"] if test["holds"]]
+    told = (
+        f" (differences up to {max(t['measured'] / t['tolerance'] for t in held):.2g} of the tolerance)" if held else ""
+    )
+    yield f"{indent}{node['text']}{told}"
+    for part in node["parts"]:
+        yield from _lines(part, indent + "  ")

@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
         known = choices(TITLES[asked])
         if arguments.choice not in known:
             raise unknown_choice(TITLES[asked], arguments.choice, known)
-        from kanpinn.cli.explain import choice
+        from kanpinn.cli.option_help import choice
 
         print(choice(TITLES[asked], arguments.choice))
         return EXIT_DONE

@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
     "new": "write a problem file to start from",
+    "explain": "say what a network has learned: who matters, how it splits, a drawing",
     "prune": "take out what a network can do without, and train on",
     "symbolic": "look for the solution in closed form",
 }

@@ -19,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
     """
     arguments, overrides = _parse(argv)
     if arguments.help:
-        from kanpinn.cli.explain import explain
+        from kanpinn.cli.option_help import explain
 
         print(explain(overrides))
     elif arguments.cfg:

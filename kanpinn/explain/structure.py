@@ -85,7 +85,7 @@ class Finding:
     @property
     def holds(self) -> bool:
         """True if the function has the property, as far as the tolerance tells."""
-        return self.measured <= self.tolerance
+        return bool(self.measured <= self.tolerance)
 
 
 def change_along(field: Field, name: str, count: int = PLACES) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         "tiles": _tiles(run),
         "pictures": pictures or [],
         "sliders": sliders or [],
+        "explained": _explained(run.folder / "explanation.json", dpi),
         "levels": [{"visit": k, **dict.fromkeys(_LEVEL), **record} for k, record in enumerate(run.levels, start=1)],
         "unknowns": list(run.errors()),
         "conditions": _conditions(data.points) if data is not None else [],
@@ -193,6 +195,30 @@ def _provenance(file: Path) -> dict[str, str]:
     shown = {"created": known.get("created", "–").replace("T", " ").replace("+00:00", " UTC")}
     shown |= {name.removesuffix("_version"): value for name, value in known.items() if name.endswith("_version")}
     return shown
+
+
+def _explained(file: Path, dpi: int) -> dict[str, Any] | None:
+    """What `kanpinn explain` has found: inputs, trees and the drawing; None without its file."""
+    text = _text(file)
+    if not text:
+        return None
+    from kanpinn.plots.network import network_figure
+
+    try:
+        found = json.loads(text)
+        figure = network_figure(found["network"])
+        inputs = {unknown: list(by_name.items()) for unknown, by_name in found["inputs"].items()}
+        reason = found["network"]["reason"]
+        keys = ("form", "tree", "tolerance", "reason")
+        trees = {unknown: {key: known[key] for key in keys} for unknown, known in found["structure"].items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"{file}: is damaged ({type(error).__name__}); kanpinn explain writes it again") from error
+    caption = (
+        "Functions on the edges over the values that reach them, each on a scale of its own; the fainter, the less "
+        "they matter. A cross in a node multiplies."
+    )
+    drawn = None if figure is None else picture(figure, "Network", caption, f"Drawing of the network. {caption}", dpi)
+    return {"inputs": inputs, "trees": trees, "picture": drawn, "reason": reason}
 
 
 def _files(folder: Path) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ import torch
 
 from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.errors import UserError, needed, unknown_choice
-from kanpinn.evaluate.grid_evaluation import evaluate, reference_values
+from kanpinn.evaluate.grid_evaluation import reference_values
+from kanpinn.explain.learned import learned
 from kanpinn.explain.structure import Field, Finding
-from kanpinn.geometry import Box
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
@@ -105,14 +105,12 @@ def closed_forms(
         )
     tolerance = max(tolerance, FINEST)
     problem = residuals.problem
-    inside = _inner_box(residuals)
     known = {name: ClosedForm(name) for name in problem.unknowns}
     given = dict(_hypothesis(text, residuals) for text in hypotheses)
     search_forms = library(forms)
     for name, one in known.items():
-        values = _values(residuals, theta, name)
-        whole = Field(values, problem.domain.names, *inside, tolerance)
-        points = _points(residuals)
+        whole, points = learned(residuals, theta, name, tolerance), _points(residuals)
+        values = whole.value
         if name in given:
             one.hypothesis, expression = given[name]
             one.fit = _tested(expression, whole, points, values(points), tolerance)
@@ -134,36 +132,11 @@ def closed_forms(
     return Formulas(known, tolerance, rest)
 
 
-def _values(residuals: Residuals, theta: torch.Tensor, unknown: str) -> Callable[[Array], Array]:
-    def value(points: Array) -> Array:
-        return evaluate(residuals, theta, torch.from_numpy(np.ascontiguousarray(points)))[unknown]
-
-    return value
-
-
 def _points(residuals: Residuals) -> Array:
     """Draw points in the domain `[N, d]`."""
     domain = residuals.problem.domain
     points = np.random.default_rng(1).uniform(domain.lower, domain.upper, (4 * POINTS, len(domain.names)))
     return points[domain.contains(points)][:POINTS]
-
-
-def _inner_box(residuals: Residuals) -> tuple[Array, Array]:
-    """Find the lower and upper corner `[d]` of a box within the domain, the largest of some at random."""
-    domain = residuals.problem.domain
-    lower, upper = np.array(domain.lower, dtype=float), np.array(domain.upper, dtype=float)
-    if isinstance(domain, Box):
-        return lower, upper
-    generator, largest, best = np.random.default_rng(2), 0.0, (lower, upper)
-    lattice = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * len(lower), indexing="ij"), -1).reshape(-1, len(lower))
-    for _ in range(2000):
-        ends = np.sort(generator.uniform(lower, upper, (2, len(lower))), 0)
-        volume = float(np.prod(ends[1] - ends[0]))
-        if volume > largest and domain.contains(ends[0] + lattice * (ends[1] - ends[0])).all():
-            largest, best = volume, (ends[0], ends[1])
-    if not largest:
-        raise UserError("no box was found inside the domain; give the form by --try")
-    return best
 
 
 def _hypothesis(text: str, residuals: Residuals) -> tuple[str, tuple[str, Any]]:
