@@ -120,37 +120,14 @@ class Corner(Manufactured):
         return sin(math.pi * x) * sin(math.pi * y)
 
 
-@dataclass(frozen=True)
-class HeatBuilt(Heat):
-    """The shipped problem without an exact form of its own."""
-
-    exact = Problem.exact
-
-
-@dataclass(frozen=True)
-class WaveBuilt(Wave):
-    """The shipped problem without an exact form of its own."""
-
-    exact = Problem.exact
-
-
-@dataclass(frozen=True)
-class BurgersBuilt(Burgers):
-    """The shipped problem without an exact form of its own."""
-
-    exact = Problem.exact
-
-
-@dataclass(frozen=True)
-class AllenCahnBuilt(AllenCahn):
-    """The shipped problem without an exact form of its own."""
-
-    exact = Problem.exact
+def built(shipped: type[Problem]) -> type[Problem]:
+    """Return a shipped problem without an exact form of its own."""
+    return dataclass(frozen=True)(type(shipped.__name__, (shipped,), {"exact": Problem.exact}))
 
 
 @dataclass(frozen=True)
 class HelmholtzBuilt(Helmholtz):
-    """The shipped problem without an exact form of its own."""
+    """The shipped problem with other wave numbers, not 0 on the boundary, without an exact form of its own."""
 
     a1: float = 1.3
     a2: float = 2.6
@@ -166,15 +143,15 @@ class Suite:
         "disk": DiskProblem,
         "ring": Ring,
         "square": Square,
-        "heat": HeatBuilt,
-        "wave": WaveBuilt,
+        "heat": built(Heat),
+        "wave": built(Wave),
         "corner": Corner,
     }
     control: ClassVar[Mapping[str, type[Problem]]] = {
         "plate": Plate,
         "triangle": Triangle,
         "holes": PoissonHoles,
-        "burgers": BurgersBuilt,
-        "allen_cahn": AllenCahnBuilt,
+        "burgers": built(Burgers),
+        "allen_cahn": built(AllenCahn),
         "helmholtz": HelmholtzBuilt,
     }

@@ -17,6 +17,7 @@ import kanpinn
 from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Box, Disk, Ellipse, Mesh, Polygon, Region
 from kanpinn.pde.condition import Condition, pieces_of
+from kanpinn.samplers import SAMPLERS
 
 STAR = [(r * math.cos(a), r * math.sin(a)) for r, a in ((1 + 0.4 * (k % 2), math.pi * k / 5) for k in range(10))]
 SQUARE_HOLE = [(-0.3, -0.2), (0.3, -0.2), (0.3, 0.2), (-0.3, 0.2)]
@@ -263,6 +264,26 @@ def test_equations_on_regions_are_solved_in_cartesian_coordinates(problem, given
     inside = np.isfinite(data.fields["u"])
     assert 0.4 < inside.mean() < 0.85
     assert (np.isfinite(data.fields["residual"]) == inside).all()
+
+
+@pytest.mark.parametrize("problem", [Ring(), Cooling()], ids=["ring", "disk in time"])
+def test_adaptive_points_on_regions_follow_the_residual_and_estimate_integrals(problem) -> None:
+    chart, centre = problem.domain.chart, 0.75 * problem.domain.upper[0]
+
+    def residual(points):
+        assert problem.domain.contains(points.numpy()).all()
+        return torch.exp(-2 * ((points[:, 0] - centre) ** 2 + points[:, 1] ** 2))
+
+    sampler = SAMPLERS["adaptive"](interior=1000, boundary=40, unbiased=True)
+    draws = [sampler.draw(problem, 0, np.random.default_rng(k), residual=residual).interior for k in range(5)]
+    even = torch.from_numpy(drawn(problem.domain, 50_000))
+    size = residual(even)
+    expected = ((size / size.mean() + 1) / 2)[size > 0.5].sum() / len(even)
+    near = np.mean([(residual(one.points) > 0.5).double().mean() for one in draws])
+    assert near == pytest.approx(expected.item(), rel=0.04)
+    assert np.mean([one.weights.sum() for one in draws]) == pytest.approx(chart.measure, rel=0.02)
+    squares = np.mean([one.weights @ one.points[:, 0] ** 2 for one in draws])
+    assert squares == pytest.approx(chart.measure * (even[:, 0] ** 2).mean().item(), rel=0.03)
 
 
 def test_the_whole_domain_is_a_support() -> None:

@@ -18,6 +18,7 @@ from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Point
+from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.formulas import formula, number
 from kanpinn.pde.grammar import Names
 from kanpinn.pde.text_problem import text_problem
@@ -421,3 +422,14 @@ def test_a_jump_under_a_derivative_is_told_unless_a_condition_states_it(equation
         assert not told
         text_problem("inclusion", {**given, "conditions": {}})
     assert [str(one.message).count("is no part of this equation") for one in told] == [1] * warned
+
+
+def test_coordinates_left_out_of_points_take_any_value():
+    gauge = {"on": {"y": [0.5, -0.5]}, "equation": "u = 0"}
+    given = {"domain": {"x": [-1, 1], "y": [-1, 1], "t": [0, 2]}, "equations": "u_t = laplace(u)"}
+    problem = text_problem("gauged", {**given, "conditions": {"gauge": gauge}})
+    (piece,) = pieces_of(problem.conditions()[0], problem.domain)
+    points = piece.chart.stretched(np.random.default_rng(0).random((200, piece.chart.dimension)))
+    assert sorted(set(points[:, 1])) == [-0.5, 0.5]
+    assert np.ptp(points[:, 0]) > 1.9
+    assert np.ptp(points[:, 2]) > 1.9

@@ -30,6 +30,7 @@ equations:
 conditions:
   walls: {on: [x-, x+, y-, y+], equation: "u = 0"}
   hole:  {on: hole, equation: "u_n = 1 - u"}
+form: soft  # terms of the loss; exact: those that give values of u are built into the network
 # The solution, if you know it: {u: "sin(pi*x)"}
 reference: {}
 # Defaults for this problem, as on the command line.
@@ -42,7 +43,7 @@ tuned:
 CONFIG = """\
 name: NAME
 k: 2.0
-conditions: soft
+conditions: soft  # terms of the loss; exact: those that give values of u are built into the network
 tuned:
   kan: {width: [5], degree: 5, grid: 4}
   sampler: {interior: 600, boundary: 120, resample_every: 5}

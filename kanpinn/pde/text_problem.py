@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
-from kanpinn.geometry import Coordinates, Interface, Points, Region
+from kanpinn.geometry import Box, Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formula_values import value as valued
 from kanpinn.pde.formulas import Formula, formula, number, sides_of
@@ -326,12 +326,14 @@ def _part(given: Mapping[str, Any], names: Names, where: str) -> Formula | None:
 
 
 def _support(on: Any, domain: Region, where: str) -> Any:
-    """Return pieces by name, or points from a mapping of coordinates to numbers."""
+    """Return pieces by name, or points from a mapping of coordinates to numbers, those left out free."""
     if isinstance(on, Mapping):
         for key in on:
             if key not in domain.names:
                 raise unknown_choice(f"{where}.on", key, domain.names)
-        return Points(**{key: on[key] for key in domain.names if key in on})
+        points = Points(**{key: on[key] for key in domain.names if key in on})
+        rest = {key: domain.interval(key) for key in domain.names if key not in on}
+        return points * Box(**rest) if rest else points
     return tuple(map(str, _list(on)))
 
 
