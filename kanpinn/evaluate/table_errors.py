@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,19 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.table import PARTS, Table
 
-Held = tuple[Tensor, dict[str, np.ndarray]]
-"""Points `[n, d]` and the unknowns there, `[n]` by name."""
+
+class Held(NamedTuple):
+    """Rows of a table by which fits are compared.
+
+    Attributes:
+        part: One of `PARTS`.
+        points: Their inputs `[n, d]`.
+        values: The targets, `[n]` by name.
+    """
+
+    part: str
+    points: Tensor
+    values: dict[str, np.ndarray]
 
 
 def held_rows(problem: Problem) -> Held | None:
@@ -28,7 +39,7 @@ def held_rows(problem: Problem) -> Held | None:
         return None
     part = "validation" if len(problem.parts["validation"]) else "train"
     rows = problem.rows(part)
-    return torch.from_numpy(problem.points(part)), {name: rows[name] for name in problem.unknowns}
+    return Held(part, torch.from_numpy(problem.points(part)), {name: rows[name] for name in problem.unknowns})
 
 
 def table_errors(residuals: Residuals, theta: Tensor) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kanpinn.errors import UserError, printable, unknown_choice
 from kanpinn.geometry import Box
@@ -17,6 +18,8 @@ from kanpinn.pde.condition import Condition, Terms
 from kanpinn.pde.data import Data
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
+
+Numbers = NDArray[np.int64]
 
 PARTS = ("train", "validation", "test")
 """Parts of a table: rows that are fitted, rows that choose among fits, rows that neither has seen."""
@@ -45,7 +48,7 @@ class Table(Problem):
     features: tuple[str, ...]
     split: tuple[float, ...]
     columns: Mapping[str, Array]
-    parts: Mapping[str, Array]
+    parts: Mapping[str, Numbers]
 
     derivatives = ()
     kind = "regression"
@@ -172,7 +175,7 @@ def table_of(
     return Table(file, tuple(target), tuple(chosen), tuple(map(float, split)), own, parts)
 
 
-def _split(count: int, split: Sequence[float], seed: int) -> dict[str, Array]:
+def _split(count: int, split: Sequence[float], seed: int) -> dict[str, Numbers]:
     """Return the numbers of the rows of each part, in order; raises UserError for shares that are none."""
     if not 1 <= len(split) <= 3 or min(split) < 0 or not split[0] > 0:
         raise UserError(f"problem.split={list(split)}: expected shares of train, validation, test, the first above 0")

@@ -149,6 +149,8 @@ class StageState:
         theta: Parameters `[P]` of the level under work.
         best: Those of the lowest loss measured, at first those it began with.
         best_loss: That loss; infinite before the first one is known.
+        held: Those of the lowest error at the validation rows of a table, if there are any; at first as `best`.
+        held_error: That error; infinite before the first one is known.
         due: True if new points are to be drawn before the next step.
         stuck: True if the last points left nothing to gain.
         rows: History rows, one per step.
@@ -160,7 +162,9 @@ class StageState:
 
     theta: Tensor
     best: Tensor
+    held: Tensor
     best_loss: float = math.inf
+    held_error: float = math.inf
     due: bool = False
     stuck: bool = False
     rows: list[Row] = field(default_factory=list)
@@ -183,7 +187,7 @@ class StageState:
     @staticmethod
     def from_state(state: State, device: torch.device) -> StageState:
         """The stage whose `state` this is, arrays in place of tensors."""
-        tensors = {key: tensor(state[key], device) for key in ("theta", "best")}
+        tensors = {key: tensor(state[key], device) for key in ("theta", "best", "held")}
         found = StageState(**{**state, **tensors, "rows": rows_of(state["rows"]), "losses": state["losses"].tolist()})
         check_types(found)
         if len(found.rows) != len(found.losses):

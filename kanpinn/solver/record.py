@@ -118,8 +118,9 @@ class Monitor:
         self.below: dict[str, np.ndarray] | None = None
         self._periodic = periodic
         self._held = held
-        points, reference = held or (grid.points, {name: v.ravel() for name, v in grid.reference.items()})
-        every = np.arange(len(points)) if held else grid.inside
+        points, reference, every = grid.points, {name: v.ravel() for name, v in grid.reference.items()}, grid.inside
+        if held is not None:
+            points, reference, every = held.points, held.values, np.arange(len(held.points))
         chosen = np.sort(np.random.default_rng(0).permutation(every)[:MONITOR_POINTS])
         self._points = points[from_numpy(chosen)]
         self._reference = {name: v[chosen] for name, v in reference.items()}
@@ -138,6 +139,17 @@ class Monitor:
         found = _relative(residuals, theta, self._points, self._reference)
         return {f"relative_l2_{name}": error for name, error in found.items()}
 
+    @property
+    def validates(self) -> bool:
+        """True for a table with rows of validation, by which the best parameters of a stage are chosen."""
+        return self._held is not None and self._held.part == "validation"
+
+    def score(self, residuals: Residuals, theta: Tensor) -> float:
+        """Return the error by which parameters are chosen: √Σ over unknowns of their relative L2 error squared."""
+        assert self._held is not None
+        found = _relative(residuals, theta, self._held.points, self._held.values).values()
+        return math.hypot(*(error for error in found if not math.isnan(error)))
+
     def spectra(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the power spectra of the errors of values on the grid."""
         grid = self.grid
@@ -146,8 +158,8 @@ class Monitor:
     def measure(self, record: Record, residuals: Residuals, theta: Tensor) -> None:
         """Keep the error on the whole grid, its spectrum and the change since the level below in the level's record."""
         values = grid_values(residuals, theta, self.grid)
-        held = self._held
-        record.level.relative_l2 = _relative(residuals, theta, *held) if held else self.grid.errors(values)[0]
+        held, errors = self._held, self.grid.errors(values)[0]
+        record.level.relative_l2 = _relative(residuals, theta, held.points, held.values) if held else errors
         record.level.change = None if self.below is None else self.grid.change(self.below, values)
         record.spectra[len(record.levels) - 1] = self.spectra(values)
 

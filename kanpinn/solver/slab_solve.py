@@ -167,7 +167,7 @@ class SlabSolve:
         self.initial = generator_of(state["initial"])
         if state["stage_state"] is not None:
             self.stage_state = StageState.from_state(state["stage_state"], self.setup.device)
-            for theta in (self.stage_state.theta, self.stage_state.best):
+            for theta in (self.stage_state.theta, self.stage_state.best, self.stage_state.held):
                 check_size(theta, self.least_squares.size)
             if self.stage is None or self.optimizers.last not in self.optimizers:
                 raise ValueError("a stage under way without its optimiser")

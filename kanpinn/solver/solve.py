@@ -11,7 +11,7 @@ from kanpinn.solver.history import LevelRecord, Progress, StageEnd, StageState
 from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solver import ENDINGS, Solver
-from kanpinn.solver.steps import failure, judge, resample_every, roll_back, take_step, tolerance_holds
+from kanpinn.solver.steps import failure, hold, judge, resample_every, roll_back, take_step, tolerance_holds
 
 
 class Watch(Protocol):
@@ -86,7 +86,8 @@ def train(
     every = resample_every(slab)
     if slab.stage_state is None:
         theta = slab.hierarchy.theta
-        slab.stage_state = StageState(theta, theta, due=bool(every) or not len(slab.least_squares.points))
+        slab.stage_state = StageState(theta, theta, theta, due=bool(every) or not len(slab.least_squares.points))
+        hold(slab, slab.stage_state)
     state = slab.stage_state
     reason, message = "steps", ""
     while len(state.rows) < stage.steps:

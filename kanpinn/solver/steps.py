@@ -49,7 +49,17 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
         slab.objective.update_multipliers(problem.network(state.theta)[1])
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
+    hold(slab, state)
     return step
+
+
+def hold(slab: SlabSolve, state: StageState) -> None:
+    """Keep parameters that fit the validation rows of a table better than all before in the stage."""
+    if slab.hierarchy.keeps_points or not slab.monitor.validates:
+        return
+    error = slab.monitor.score(slab.objective.residuals, state.theta)
+    if error < state.held_error:
+        state.held, state.held_error = state.theta, error
 
 
 def tolerance_holds(slab: SlabSolve, stage: Stage, state: StageState) -> bool:
@@ -118,6 +128,8 @@ def judge(slab: SlabSolve, state: StageState, reason: str, message: str) -> Stag
         except DivergedError as error:  # without points there is no loss
             return StageEnd("diverged", message or f"level {level.level}: {error}", state.theta, math.inf, state.rows)
     theta = state.best if reason == "diverged" else state.theta
+    if math.isfinite(state.held_error):
+        theta = state.held
     loss = slab.loss(theta)
     if not math.isfinite(loss) and reason != "diverged":
         # An optimiser that measures the loss before its step has not seen the last one's.
