@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.interpolate import BSpline
 
 import kanpinn
 from kanpinn.cli.main import main
 from kanpinn.io.check import check
+from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.table import short_names, table_of
+from kanpinn.samplers import SAMPLERS
 
 QUICK = ["schedule.levels=1", "schedule.steps=30", "output.points=9", "output.figures=false", "output.progress=false"]
 ONE_LAYER = ["backbone.width=[]", "backbone.degree=3", "backbone.grid=5"]
@@ -135,3 +139,67 @@ def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, 
     assert main(["fit", *words]) == 2
     err = capsys.readouterr().err
     assert told in err and err.count("\n") == 1, err
+
+
+@pytest.fixture
+def three(folder: Path) -> dict[str, np.ndarray]:
+    """Three classes, by the angle of a point."""
+    x, z = np.random.default_rng(1).normal(size=(2, 150))
+    names = np.array(["ash", "beech", "cedar"])[np.digitize(np.arctan2(z, x), [-1, 1])]
+    columns = {"x": x, "z": z, "kind": names}
+    write(folder / "k.csv", **columns)
+    return columns
+
+
+def test_the_generalised_gauss_newton_step_of_classes(three):
+    """Loss, gradient and curvature against dense torch.func: Jᵀ(diag p − p pᵀ)J, Jᵀ(p − e_y), −log p_y."""
+    found = kanpinn.fit(three, "kind", "schedule.levels=1", "schedule.steps=2", "backbone.width=[2]", split=[1])
+    table, residuals = found.problem, found.residuals
+    points, own = torch.from_numpy(table.points("train")), torch.from_numpy(table.rows("train")["class"]).long()
+    objective = Objective(residuals, Fixed())
+    objective.set_points(SAMPLERS["grid"]().draw(table, 0, np.random.default_rng(0)))
+    theta = residuals.backbone.initial(np.random.default_rng(3))
+    theta = 3 * (theta if isinstance(theta, torch.Tensor) else torch.from_numpy(theta))
+
+    def logits(theta: torch.Tensor) -> torch.Tensor:
+        return residuals.backbone.forward(theta, points, residuals.space).data[0]
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits(theta), own)
+
+    jacobian = torch.autograd.functional.jacobian(logits, theta)  # (N, K, P)
+    p = torch.softmax(logits(theta), dim=1)
+    curvature = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    expected = torch.einsum("nkp,nkl,nlq->pq", jacobian, curvature, jacobian) / len(points)
+    normal = objective.linearize(theta).gram()
+    gradient = torch.autograd.functional.jacobian(loss, theta)
+    assert normal.loss == pytest.approx(float(loss(theta)), rel=1e-12)
+    assert objective.loss(theta)[0] == pytest.approx(float(loss(theta)), rel=1e-12)
+    assert torch.allclose(2 * normal.matrix, expected, rtol=1e-10, atol=1e-12 * float(expected.abs().max()))
+    assert torch.allclose(2 * normal.gradient, gradient, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(objective.loss_and_gradient(theta)[1], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_classes_given_as_text(three, folder, capsys):
+    assert main(["fit", "k.csv", "--target", "kind", *QUICK, "hydra.run.dir=run"]) == 0
+    assert "accuracy kind" in capsys.readouterr().out
+    found = kanpinn.load("run")
+    assert found.problem.classes == ("ash", "beech", "cedar")
+    assert found.problem.unknowns == ("kindash", "kindbeech", "kindcedar")
+    parts = [found.metrics["data"][part]["accuracy"]["kind"] for part in ("train", "validation", "test")]
+    assert parts[0] > 0.97 and min(parts) > 0.7
+    assert check(folder / "run") == []
+    points = np.stack([three["x"], three["z"]], axis=1)[found.problem.parts["train"]]
+    decoded = found.problem.decoded(found(points))
+    assert np.mean(decoded["kind"] == three["kind"][found.problem.parts["train"]]) == parts[0]
+    total = sum(decoded[f"p_{name}"] for name in found.problem.classes)
+    assert total == pytest.approx(np.ones(len(points)), abs=1e-12)
+
+
+def test_the_rows_of_validation_choose_the_parameters(two):
+    """Of a stage the best of all steps, and never worse than where the stage began."""
+    noisy = {**two, "y": two["y"] + np.random.default_rng(5).normal(size=120)}
+    found = kanpinn.fit(noisy, "y", "schedule.levels=2", "schedule.steps=20", "output.progress=false")
+    errors = found.data.history["relative_l2_y"]
+    assert found.metrics["relative_l2"]["y"] == pytest.approx(errors.min(), rel=1e-6)
+    assert errors[-1] > errors.min()

@@ -33,6 +33,9 @@ PARITIES = ("even", "odd")
 PROBE = 5
 """Points per coordinate at which the range of a problem's further inputs is looked at."""
 
+MOST_AXES = 5
+"""Coordinates up to which these make a grid; of more as many points as of so many are drawn at random."""
+
 Inputs = Callable[[Any], Sequence[Jet]]
 """Further inputs as jets, from an object that has the coordinates' jets as attributes."""
 
@@ -226,6 +229,10 @@ class Embedding:
         ]
 
     def _grid(self) -> Tensor:
+        if len(self.intervals) > MOST_AXES:
+            drawn = np.random.default_rng(0).random((PROBE**MOST_AXES, len(self.intervals)))
+            lower, upper = np.array(list(self.intervals.values())).T
+            return torch.from_numpy(lower + (upper - lower) * drawn)
         axes = [torch.linspace(a, b, PROBE, dtype=torch.float64) for a, b in self.intervals.values()]
         return torch.cartesian_prod(*axes).reshape(-1, len(axes))
 

@@ -6,13 +6,15 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kanpinn.cli.main import STORED, Parser
 from kanpinn.cli.screen import fault
 from kanpinn.errors import EXIT_DONE, UserError, complain
-from kanpinn.io.table import Table, coordinates, read_table
+from kanpinn.io.table import Table as TextTable
+from kanpinn.io.table import coordinates, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +31,18 @@ def run(argv: Sequence[str]) -> int:
     table = read_table(arguments.points)
 
     from kanpinn.api import load
+    from kanpinn.pde.table import Table
     from kanpinn.solution import within_box
 
     solution = load(arguments.run, stored=arguments.stored)
     domain = solution.problem.domain
-    points = coordinates(table, domain.names, arguments.points)
+    fit = solution.problem if isinstance(solution.problem, Table) else None
+    named = replace(table, header=[fit.names.get(name, name) for name in table.header]) if fit else table
+    points = coordinates(named, domain.names, arguments.points)
     within_box(domain, points, lambda n: f"--points={arguments.points}: line {table.lines[n]}")
-    values = solution(points)
+    values: dict[str, np.ndarray] = solution(points)
+    if fit:
+        values = fit.decoded(values)
     taken = [name for name in values if name in table.header]
     if taken:
         raise UserError(f"{arguments.points}: column '{taken[0]}' would be written twice; rename it in the header.")
@@ -55,14 +62,19 @@ def run(argv: Sequence[str]) -> int:
     return EXIT_DONE
 
 
-def written(table: Table, values: Mapping[str, np.ndarray]) -> str:
+def written(table: TextTable, values: Mapping[str, np.ndarray]) -> str:
     """The table with one more column per unknown, in 17 significant digits, which give back the same float64."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*table.header, *values])
     for n, row in enumerate(table.rows):
-        writer.writerow([*row, *(f"{float(column[n]):.17g}" for column in values.values())])
+        writer.writerow([*row, *(_cell(column[n]) for column in values.values())])
     return stream.getvalue()
+
+
+def _cell(value: float | str) -> str:
+    """A number in 17 significant digits; the name of a class as it is."""
+    return value if isinstance(value, str) else f"{float(value):.17g}"
 
 
 def _save(file: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ ROW = "row"
 """Coordinate of a solution at the rows of a table: their number."""
 
 
+def by_row(problem: Problem) -> TypeGuard[Table]:
+    """Tell whether the solution of a problem is written at the rows of a table."""
+    return isinstance(problem, Table) and len(problem.domain) > MOST_INPUTS
+
+
 class OutputGrid:
     """The tensor grid on which solutions are written and errors measured; of a table of many inputs its rows.
 
@@ -54,7 +59,7 @@ class OutputGrid:
         A problem that is one of several equal parts in time gets only its share of the points.
         """
         domain = problem.domain
-        if isinstance(problem, Table) and len(domain) > MOST_INPUTS:
+        if by_row(problem):
             points = np.concatenate([problem.points(part) for part in PARTS])
             points = points[np.argsort(np.concatenate([problem.parts[part] for part in PARTS]))]
             self.coordinates, self.axes = {ROW: np.arange(float(len(points)))}, (ROW,)
@@ -215,8 +220,10 @@ def collocation_points(trained: Sequence[tuple[Objective, Tensor]]) -> dict[str,
     for objective, theta in trained:
         sizes = pointwise(objective, theta)
         for term, points in objective.collocation.by_term().items():
-            names = objective.residuals.problem.domain.names
-            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(names)}
+            problem = objective.residuals.problem
+            columns = {name: points[:, k].cpu().numpy() for k, name in enumerate(problem.domain.names)}
+            if by_row(problem):
+                columns = {ROW: problem.parts["train"].astype(float)}
             for name, values in {**columns, "residual": sizes[term].cpu().numpy()}.items():
                 blocks.setdefault(term, {}).setdefault(name, []).append(values)
     return {term: {name: np.concatenate(v) for name, v in columns.items()} for term, columns in blocks.items()}
@@ -229,6 +236,8 @@ def measured_data(residuals: Residuals, theta: Tensor) -> dict[str, dict[str, np
         for part in (one for one in PARTS if len(problem.parts[one])):
             values = evaluate(residuals, theta, torch.from_numpy(problem.points(part)))
             solved = {f"solution_{name}": column for name, column in values.items()}
+            if problem.classes:
+                solved = {"predicted": np.argmax([values[name] for name in problem.unknowns], axis=0).astype(float)}
             found[part] = {**problem.rows(part), ROW: problem.parts[part].astype(float), **solved}
         return found
     for condition in residuals.conditions.values():

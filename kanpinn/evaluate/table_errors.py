@@ -13,7 +13,7 @@ from kanpinn.axes import norm
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem
-from kanpinn.pde.table import PARTS, Table
+from kanpinn.pde.table import CLASS, PARTS, Table
 
 
 class Held(NamedTuple):
@@ -22,12 +22,45 @@ class Held(NamedTuple):
     Attributes:
         part: One of `PARTS`.
         points: Their inputs `[n, d]`.
-        values: The targets, `[n]` by name.
+        rows: Their columns, `[n]` by name.
+        table: The table.
     """
 
     part: str
     points: Tensor
-    values: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+    table: Table
+
+    def some(self, most: int) -> Held:
+        """Return so many of them, at most, always the same."""
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self.points))[:most])
+        rows = {name: column[chosen] for name, column in self.rows.items()}
+        return self._replace(points=self.points[torch.from_numpy(chosen)], rows=rows)
+
+    def errors(self, residuals: Residuals, theta: Tensor) -> dict[str, dict[str, float | None]]:
+        """Return the errors of a network with parameters `[P]` there, by kind and target.
+
+        Of a target y and the network's u: rmse = √mean (u − y)², relative_l2 = ‖u − y‖/‖y‖, linf = max |u − y| and r2 =
+        1 − Σ (u − y)²/Σ (y − mean y)², the share of the variance explained. Of classes with probabilities p: accuracy,
+        the share of rows whose class is the most probable one, and cross_entropy, mean −log p of their class.
+        """
+        values = evaluate(residuals, theta, self.points)
+        if self.table.classes:
+            logits = torch.from_numpy(np.stack([values[name] for name in self.table.unknowns], axis=1))
+            own = torch.from_numpy(self.rows[CLASS]).long()
+            found = {
+                "accuracy": float((logits.argmax(1) == own).double().mean()),
+                "cross_entropy": float(torch.nn.functional.cross_entropy(logits, own)),
+            }
+            return {kind: {self.table.target[0]: value} for kind, value in found.items()}
+        by_name = {name: _errors(values[name], self.rows[name]) for name in self.table.unknowns}
+        kinds = next(iter(by_name.values()))
+        return {kind: {name: errors[kind] for name, errors in by_name.items()} for kind in kinds}
+
+
+def rows_of(table: Table, part: str) -> Held:
+    """Return the rows of a part of a table."""
+    return Held(part, torch.from_numpy(table.points(part)), table.rows(part), table)
 
 
 def held_rows(problem: Problem) -> Held | None:
@@ -37,29 +70,17 @@ def held_rows(problem: Problem) -> Held | None:
     """
     if not isinstance(problem, Table):
         return None
-    part = "validation" if len(problem.parts["validation"]) else "train"
-    rows = problem.rows(part)
-    return Held(part, torch.from_numpy(problem.points(part)), {name: rows[name] for name in problem.unknowns})
+    return rows_of(problem, "validation" if len(problem.parts["validation"]) else "train")
 
 
 def table_errors(residuals: Residuals, theta: Tensor) -> dict[str, Any]:
-    """Return the errors of a network with parameters `[P]` at each part of a table, for metrics.json.
-
-    Of a target y and the network's u at a part's rows: rmse = √mean (u − y)², relative_l2 = ‖u − y‖/‖y‖, linf = max
-    |u − y| and r2 = 1 − Σ (u − y)²/Σ (y − mean y)², the share of the variance explained.
-    """
+    """Return the errors of a network with parameters `[P]` at each part of a table, for metrics.json; see `Held`."""
     table = residuals.problem
     assert isinstance(table, Table)
     found: dict[str, Any] = {"file": table.file, "sha256": table.sha256}
-    for part in PARTS:
-        rows = table.rows(part)
-        if not len(table.parts[part]):
-            continue
-        values = evaluate(residuals, theta, torch.from_numpy(table.points(part)))
-        by_name = {name: _errors(values[name], rows[name]) for name in table.unknowns}
-        kinds = next(iter(by_name.values()))
-        found[part] = {"rows": len(table.parts[part]), "outside": table.outside(part)}
-        found[part] |= {kind: {name: errors[kind] for name, errors in by_name.items()} for kind in kinds}
+    for part in (one for one in PARTS if len(table.parts[one])):
+        counts = {"rows": len(table.parts[part]), "outside": table.outside(part)}
+        found[part] = {**counts, **rows_of(table, part).errors(residuals, theta)}
     return found
 
 

@@ -52,7 +52,8 @@ def read_table(file: Path, key: str = "--points") -> Table:
     if len(read) < 2:
         raise UserError(f"{key}={file}: no points in it; expected a header such as x,y and one point per line.")
     header = read[0][1]
-    if marks := [mark for mark in (";", "\t", "|", " ") if mark in header[0]]:
+    marks = (";", "\t", "|", " ") if len(header) == 1 else (";", "\t", "|")
+    if marks := [mark for mark in marks if mark in header[0]]:
         raise UserError(
             f"{key}={file}: the cells of its first line, {printable(header[0])[:80]}, are separated by {marks[0]!r}; "
             "expected commas between cells, and points in numbers."

@@ -139,6 +139,8 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
 def _trials(residuals: Residuals, sample: CollocationSample) -> list[Trial]:
     """Trials of the form by which the unknowns are made, if there is one, and of all terms."""
     found = trials(residuals, every_term(residuals, sample))
+    curved = [name for name, one in residuals.conditions.items() if one.loss is not None]
+    found = [trial for trial in found if trial.name not in curved]  # whose derivatives are others on purpose
     form = "exact" if residuals.exact else "ansatz" if type(residuals.problem).ansatz is not Problem.ansatz else ""
     return [replace(found[0], form=form), *found] if form else found
 

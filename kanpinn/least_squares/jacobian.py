@@ -100,6 +100,8 @@ class NetworkLinearization(Linearization):
         self._couplings, self._terms = known.couplings, [term.name for term, _ in known.rows]
         self.residual = torch.cat([row for _, row in known.rows]).detach()
         self.loss, self.terms = float(self.residual.square().sum()), known.losses
+        if known.curved:
+            self.loss = sum(known.losses.values())
 
     def _pass(self) -> ForwardPass:
         """The forward pass, whose graph the caller uses up."""

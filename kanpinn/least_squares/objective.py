@@ -159,6 +159,7 @@ class Objective(LeastSquares):
         self._plan = GramPlan(costs or CostTable())
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self._version = 0
+        self._curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
 
     @property
     def points(self) -> Tensor:
@@ -218,14 +219,25 @@ class Objective(LeastSquares):
     ) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
         rows, losses = [], dict.fromkeys(self.residuals.terms, 0.0)
+        squares: dict[str, tuple[Term, Tensor]] = {}
         for term, equation, value in self.rows(theta, tape, integrals):
+            if term.name in self._curved:
+                rows.append((term, value * term.scale))
+                squares[term.name] = term, value.detach().square() + squares.get(term.name, (term, 0.0))[1]
+                continue
             multipliers = self.weighting.multipliers(term.name, equation)
             if term.part is not None and isinstance(multipliers, Tensor):
                 multipliers = multipliers[term.part]
             row = value * (term.scale * multipliers)
             losses[term.name] += float(row.detach().square().sum())
             rows.append((term, row))
+        for name, (term, square) in squares.items():
+            losses[name] = float((self._curved[name](square) * term.scale.square()).sum())
         return rows, losses
+
+    def _total(self, r: Tensor, losses: Mapping[str, float]) -> float:
+        """The loss with weighted residuals r `[M]`."""
+        return sum(losses.values()) if self._curved else float(r.detach().square().sum())
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The weighted residual `[M]`, term by term and equation by equation, and each term's part of the loss."""
@@ -235,23 +247,23 @@ class Objective(LeastSquares):
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         with torch.no_grad():
             r, losses = self.residual(theta)
-        return float(r.square().sum()), losses
+        return self._total(r, losses), losses
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         theta = theta.detach().requires_grad_(True)
         r, losses = self.residual(theta)
         loss = r.square().sum()
         if not loss.requires_grad:  # residuals in which no unknown occurs
-            return float(loss), torch.zeros_like(theta, requires_grad=False), losses
+            return self._total(r, losses), torch.zeros_like(theta, requires_grad=False), losses
         (gradient,) = torch.autograd.grad(loss, theta)
-        return float(loss.detach()), gradient, losses
+        return self._total(r, losses), gradient, losses
 
     def forward_pass(self, theta: Tensor) -> ForwardPass:
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
         tape, integrals = Tape(), self.residuals.integrals(theta.detach(), record=True)
         rows, losses = self._weighted(theta.detach(), tape, integrals)
         couplings = _couplings(self.residuals, self._plan, theta.detach(), [row for _, row in rows], integrals.used)
-        return ForwardPass.of(tape, rows, losses, couplings)
+        return ForwardPass.of(tape, rows, losses, couplings, curved=bool(self._curved))
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()
@@ -286,6 +298,8 @@ class Objective(LeastSquares):
         """The loss with every multiplier taken as 1: weights of terms only, comparable between points and levels."""
         total = 0.0
         with torch.no_grad():
+            if self._curved:
+                return sum(self._weighted(theta)[1].values())
             for term, _, value in self.rows(theta):
                 total += float((value * term.scale).square().sum())
         return total

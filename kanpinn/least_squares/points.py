@@ -197,6 +197,7 @@ class ForwardPass:
         passes: Equations that one backward pass serves: those of different points.
         losses: Each term's part of the loss.
         couplings: What equations, by number, have of nodes of integrals.
+        curved: True where the losses are not the sums of squares of the rows.
     """
 
     tape: Tape
@@ -204,6 +205,7 @@ class ForwardPass:
     passes: list[list[int]]
     losses: dict[str, float]
     couplings: Mapping[int, Sequence[Coupling]] = field(default_factory=dict)
+    curved: bool = False
 
     @classmethod
     def of(
@@ -212,6 +214,8 @@ class ForwardPass:
         rows: Iterable[tuple[Term, Tensor]],
         losses: dict[str, float],
         couplings: Mapping[int, Sequence[Coupling]] | None = None,
+        *,
+        curved: bool = False,
     ) -> ForwardPass:
         """Sort equations into passes: pass k takes the k-th equation of every term, whose points are disjoint."""
         found, passes = list(rows), []
@@ -221,7 +225,7 @@ class ForwardPass:
             if k == len(passes):
                 passes.append([])
             passes[k].append(m)
-        return cls(tape, found, passes, losses, couplings or {})
+        return cls(tape, found, passes, losses, couplings or {}, curved)
 
     def scalar(self, members: list[int]) -> Tensor:
         """Σ_n r_n over the equations of one pass."""

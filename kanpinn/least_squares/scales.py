@@ -46,6 +46,7 @@ from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.network_fields import network_fields
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask
+from kanpinn.pde.table import Table
 from kanpinn.samplers import SAMPLERS
 
 POINTS = 200
@@ -67,11 +68,24 @@ def scales_of(problem: Problem, *, exact: bool) -> Scales:
     Raises:
         UserError: If a method of the problem raises, or returns anything else than it should.
     """
+    if isinstance(problem, Table):
+        return _of_table(problem)
     probe = _Probe(problem, exact=exact)
     with torch.enable_grad():
         sizes = probe.unknowns()
         terms = {row: _size(part, sizes) or 1.0 for row, part in probe.measured(sizes).items()}
         return Scales(probe.outputs(sizes), terms)
+
+
+def _of_table(table: Table) -> Scales:
+    """Return the sizes of a table: of a target its rms, of its residual the same over its deviations; of logits 1."""
+    rows, (data,) = table.rows("train"), conditions_of(table)
+    if table.classes:
+        return Scales((1.0,) * len(table.unknowns))
+    given = {name: torch.from_numpy(rows[name]) for name in table.unknowns}
+    sigmas = {name: torch.from_numpy(rows[f"sigma_{name}"]) if f"sigma_{name}" in rows else 1.0 for name in given}
+    terms = {(data.name, name): rms(values / sigmas[name]) for name, values in given.items()}
+    return Scales(tuple(rms(values) for values in given.values()), terms)
 
 
 def rms(values: Tensor) -> float:

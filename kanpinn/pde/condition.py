@@ -40,6 +40,8 @@ class Condition:
         given: Values given at each point of its support, a finite set: arrays `[N]` by name. The residual gets them as
             a second argument, tensors `[N]`.
         joint: True for one that holds a whole set of points by an integral, not each point of its support.
+        loss: Loss `[N]` at its points as a function of Σ r² `[N]` over its equations, where it is another one than that
+            sum; r then has the derivatives of a generalised Gauss–Newton step, J̃ᵀr̃ being half the gradient of the loss.
         where: The part of the support it holds on, `[N]` booleans from coordinates `[N]`; None for all of it. Inner
             planes are asked at their own points.
 
@@ -55,6 +57,7 @@ class Condition:
     where: Callable[[Coordinates], Tensor] | None = None
     given: Mapping[str, Array] | None = None
     joint: bool = False
+    loss: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not self.supports or not all(isinstance(support, str | Region | Interface) for support in self.supports):

@@ -54,7 +54,8 @@ class Data:
             what = f"column {unused[0]} is no unknown, nor sigma_ of one" if unused else "no column of an unknown"
             raise UserError(f"data {self.name}: {what}; unknowns are {', '.join(problem.unknowns)}")
         points = Points(**{one: columns[one] for one in names})
-        return Condition(self.name, points, self.residual or Difference(measured), given=given)
+        residual = self.residual or Difference(measured)
+        return Condition(self.name, points, residual, given=given, loss=getattr(residual, "loss", None))
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the columns `[N]` by name; raises UserError where there are none of one length, of finite numbers."""

@@ -169,7 +169,7 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     for n in names if "data" not in metrics else ():
         relative = "undefined" if metrics["relative_l2"][n] is None else f"{metrics['relative_l2'][n]:.2e}"
         lines.append(f"{n}: relative L2 error {relative}, largest error {_number(metrics['linf'][n])}")
-    if not names:
+    if not names and "data" not in metrics:
         found = ", ".join(metrics.get("coefficients", {}))
         lines.append(f"no reference{f' that is the same for every {found}' if found else ''}: errors not measured")
         meaning = "an estimate of the error" if metrics["error_estimate_trusted"] else "no estimate of the error (?)"
@@ -189,12 +189,14 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
 def _parts(data: Mapping[str, Any]) -> list[str]:
     """Errors of a fit at each part of its table."""
     parts = {part: found for part, found in data.items() if isinstance(found, Mapping)}
-    header = ["part", "rows", *(f"{kind} {n}" for n in data["train"]["rmse"] for kind in ("rmse", "R²"))]
-    rows = []
-    for part, found in parts.items():
-        cells = [cell for n, rmse in found["rmse"].items() for cell in (_number(rmse), _number(found["r2"][n], ".6f"))]
-        rows.append([part, str(found["rows"]), *cells])
-    lines = [table(header, rows)]
+    kinds = [("rmse", "rmse", ".2e"), ("r2", "R²", ".6f"), ("accuracy", "accuracy", ".2%")]
+    kinds = [kind for kind in [*kinds, ("cross_entropy", "cross-entropy", ".2e")] if kind[0] in data["train"]]
+    names = list(data["train"][kinds[0][0]])
+    rows = [
+        [part, str(found["rows"]), *(_number(found[kind][n], style) for n in names for kind, _, style in kinds)]
+        for part, found in parts.items()
+    ]
+    lines = [table(["part", "rows", *(f"{told} {n}" for n in names for _, told, _ in kinds)], rows)]
     outside = sum(found["outside"] for found in parts.values())
     return [*lines, f"{outside} rows lie outside the box of the training rows: taken at its face"] if outside else lines
 

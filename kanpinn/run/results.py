@@ -88,7 +88,8 @@ def results_of(
     fields = solution_fields(residuals, theta, grid)
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
-    estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver.slabs)
+    classes = isinstance(residuals.problem, Table) and residuals.problem.classes
+    estimate = None if len(solver.slabs) < setup.schedule.slabs or classes else _estimate(solver.slabs)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
@@ -107,6 +108,8 @@ def results_of(
 def _held_errors(told: Mapping[str, Any]) -> tuple[Any, Any]:
     """Relative L2 and largest errors at the rows by which fits of a table are compared."""
     part = told.get("validation") or told["train"]
+    if "relative_l2" not in part:
+        return None, None
     return {name: math.nan if v is None else v for name, v in part["relative_l2"].items()}, part["linf"]
 
 

@@ -138,7 +138,7 @@ def verdict(
     if estimate is not None:
         doubts = list(_doubts(solver, flags))
         trusted = not doubts
-        if doubts and not errors:
+        if doubts and not errors and solver.setup.problem.has_equations:
             text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
             flags.append(Flag("estimate", text, {"estimate": dict(estimate)}))
     flags += _references(solver, errors, estimate)
@@ -276,7 +276,7 @@ def _references(
                 f"the reference of {name} is zero: there is no relative error, only the largest error (linf)",
                 {"unknown": name},
             )
-    if not errors and estimate is None:
+    if not errors and estimate is None and solver.setup.problem.has_equations:
         text = "no reference, and no estimate of the error either: that takes levels (schedule.levels=2 or more)"
         yield Flag("reference", text)
 

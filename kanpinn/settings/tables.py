@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kanpinn.errors import KanpinnWarning, UserError
-from kanpinn.io.table import read_columns
+from kanpinn.io.data_files import COLOURS, FORMATS, IMAGES, read_data_file
 from kanpinn.options import Options, build, option
 from kanpinn.pde.data import Data
-from kanpinn.pde.table import PARTS, Table, table_of
+from kanpinn.pde.table import PARTS, TASKS, Table, table_of
 from kanpinn.settings.discovery import problem_file
 
 NAME = "table"
@@ -28,12 +28,13 @@ class TableOptions(Options):
 
     key: ClassVar[str] = "problem"
 
-    file: str | None = option(None, "the table: a CSV file")
-    target: list[str] = option([], "columns to be fitted")
+    file: str | None = option(None, f"the table: {FORMATS}")
+    target: list[str] = option([], "columns to be fitted; of an image all, if empty")
     inputs: list[str] = option([], "columns they are functions of; all others if empty")
     split: list[float] = option(
         [0.8, 0.1, 0.1], "shares of the rows for training, validation and test, at random by the seed", at_least=0
     )
+    task: str = option("auto", "regression, or classification: a target of texts or few whole numbers", one_of=TASKS)
 
 
 def is_table(values: Mapping[str, Any]) -> bool:
@@ -46,8 +47,13 @@ def read_table_problem(values: Mapping[str, Any], seed: int) -> Table:
     given = _options(values)
     if given.file is None:
         raise UserError("problem.file: missing; give a table: kanpinn fit TABLE.csv --target y")
-    columns = read_columns(Path(given.file), "problem.file", [*given.target, *given.inputs])
-    return table_of(columns, given.target, given.inputs, given.split, seed=seed, file=given.file)
+    columns = read_data_file(Path(given.file), "problem.file", given.target, given.inputs)
+    target = given.target or [name for name in ("grey", *COLOURS) if name in columns and _is_image(given.file)]
+    return table_of(columns, target, given.inputs, given.split, task=given.task, seed=seed, file=given.file)
+
+
+def _is_image(file: str) -> bool:
+    return Path(file).suffix.lower() in IMAGES
 
 
 def given_table(table: Any, target: Any, inputs: Sequence[str], split: Sequence[float], seed: int) -> Table:
@@ -63,8 +69,22 @@ def given_table(table: Any, target: Any, inputs: Sequence[str], split: Sequence[
     if not all(isinstance(name, str) for name in names):
         arrays = _by_number("x", table) | _by_number("y", target)
         names, table = list(_by_number("y", target)), arrays
-    columns = Data("table", table).columns()
-    return table_of(columns, names, list(inputs), list(split), seed=seed)
+    return table_of(_given_columns(table), names, list(inputs), list(split), seed=seed)
+
+
+def _given_columns(table: Any) -> dict[str, np.ndarray]:
+    """Return columns of numbers, or texts, from anything of columns by name; raises UserError where it is none."""
+    keys = getattr(getattr(table, "dtype", None), "names", None) or table
+    try:
+        columns = {str(key): np.asarray(table[key]) for key in keys}
+    except (TypeError, ValueError, IndexError):
+        raise UserError("fit: expected a file, columns by name, or inputs [N, d] and targets") from None
+    texts = {key: column.astype(str) for key, column in columns.items() if column.dtype.kind in "OUS"}
+    numbers = {key: column for key, column in columns.items() if key not in texts}
+    found = {**Data("table", numbers).columns(), **texts} if numbers else texts
+    if len({len(column) for column in found.values()}) > 1:
+        raise UserError("fit: expected columns of one length")
+    return {key: found[key] for key in columns}
 
 
 def _by_number(letter: str, values: Any) -> dict[str, Any]:
@@ -84,7 +104,7 @@ def _options(values: Mapping[str, Any]) -> TableOptions:
 def described_table(table: Table) -> dict[str, Any]:
     """Return the problem group of a config that stands for a table."""
     lists = {"target": list(table.target), "inputs": list(table.features), "split": list(table.split)}
-    return {"name": NAME, "file": table.file, **lists}
+    return {"name": NAME, "file": table.file, **lists, "task": "classification" if table.classes else "regression"}
 
 
 def table_arrays(table: Table) -> dict[str, np.ndarray]:
@@ -95,7 +115,12 @@ def table_arrays(table: Table) -> dict[str, np.ndarray]:
 
 def table_record(table: Table) -> dict[str, Any]:
     """Return what else a run stores of a table: the names of its columns, its options and its hash."""
-    return {**described_table(table), "columns": list(table.columns), "sha256": table.sha256}
+    return {
+        **described_table(table),
+        "columns": list(table.columns),
+        "classes": list(table.classes),
+        "sha256": table.sha256,
+    }
 
 
 def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Table:
@@ -112,13 +137,14 @@ def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     rows = np.sort(np.concatenate(list(parts.values())))
     if len(count) != 1 or not np.array_equal(rows, np.arange(count.pop())):
         raise ValueError("a table whose parts are not its rows")
-    table = Table(given.file, tuple(given.target), tuple(given.inputs), tuple(given.split), columns, parts)
+    classes = tuple(map(str, record["classes"]))
+    table = Table(given.file, tuple(given.target), tuple(given.inputs), tuple(given.split), columns, parts, classes)
     if table.sha256 != record["sha256"]:
         raise ValueError("a table that is not the one its hash stands for")
     with suppress(UserError, OSError):
-        now = read_columns(Path(given.file or ""), "problem.file", list(columns))
-        same = all(np.array_equal(now[key], column) for key, column in columns.items() if key in now)
-        if not same or not set(columns) <= set(now):
+        now = read_data_file(Path(given.file or ""), "problem.file", given.target, given.inputs)
+        again = table_of(now, given.target, given.inputs, given.split, task=given.task)
+        if again.sha256 != table.sha256:
             text = f"problem.file={given.file}: has changed since; the table stored in the run is used"
             warnings.warn(text, KanpinnWarning, stacklevel=2)
     return table

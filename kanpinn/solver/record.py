@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,13 +116,10 @@ class Monitor:
         self.grid = grid
         self.below: dict[str, np.ndarray] | None = None
         self._periodic = periodic
-        self._held = held
-        points, reference, every = grid.points, {name: v.ravel() for name, v in grid.reference.items()}, grid.inside
-        if held is not None:
-            points, reference, every = held.points, held.values, np.arange(len(held.points))
-        chosen = np.sort(np.random.default_rng(0).permutation(every)[:MONITOR_POINTS])
-        self._points = points[from_numpy(chosen)]
-        self._reference = {name: v[chosen] for name, v in reference.items()}
+        self._held, self._few = held, None if held is None else held.some(MONITOR_POINTS)
+        chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
+        self._points = grid.points[from_numpy(chosen)]
+        self._reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
 
     def values(self, residuals: Residuals, theta: Tensor) -> dict[str, np.ndarray]:
         """Return the unknowns at all points of the grid."""
@@ -135,9 +131,20 @@ class Monitor:
         return max(float(np.abs(after[n] - v).max() / (np.abs(v).max() or 1.0)) for n, v in before.items())
 
     def errors(self, residuals: Residuals, theta: Tensor) -> Row:
-        """Return the relative L2 error of each unknown at some points of the grid; empty without a reference."""
-        found = _relative(residuals, theta, self._points, self._reference)
-        return {f"relative_l2_{name}": error for name, error in found.items()}
+        """Return the relative L2 error of each unknown at some points of the grid; empty without a reference.
+
+        Of a table the errors at some of the rows held.
+        """
+        if self._few is not None:
+            found = self._few.errors(residuals, theta)
+            return {f"{kind}_{n}": e or 0.0 for kind, by_name in found.items() for n, e in by_name.items()}
+        if not self._reference:
+            return {}
+        values = evaluate(residuals, theta, self._points)
+        row = {}
+        for name, reference in self._reference.items():
+            row[f"relative_l2_{name}"] = norm(values[name] - reference) / (norm(reference) or math.nan)
+        return row
 
     @property
     def validates(self) -> bool:
@@ -145,10 +152,11 @@ class Monitor:
         return self._held is not None and self._held.part == "validation"
 
     def score(self, residuals: Residuals, theta: Tensor) -> float:
-        """Return the error by which parameters are chosen: √Σ over unknowns of their relative L2 error squared."""
+        """Return the error by which parameters are chosen: cross-entropy, or √Σ relative L2² over the targets."""
         assert self._held is not None
-        found = _relative(residuals, theta, self._held.points, self._held.values).values()
-        return math.hypot(*(error for error in found if not math.isnan(error)))
+        found = self._held.errors(residuals, theta)
+        kind = "cross_entropy" if "cross_entropy" in found else "relative_l2"
+        return math.hypot(*(error or 0.0 for error in found[kind].values()))
 
     def spectra(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the power spectra of the errors of values on the grid."""
@@ -158,15 +166,10 @@ class Monitor:
     def measure(self, record: Record, residuals: Residuals, theta: Tensor) -> None:
         """Keep the error on the whole grid, its spectrum and the change since the level below in the level's record."""
         values = grid_values(residuals, theta, self.grid)
-        held, errors = self._held, self.grid.errors(values)[0]
-        record.level.relative_l2 = _relative(residuals, theta, held.points, held.values) if held else errors
+        record.level.relative_l2 = self.grid.errors(values)[0]
+        if self._held is not None:
+            found = self._held.errors(residuals, theta).get("relative_l2", {})
+            errors = {name: math.nan if error is None else error for name, error in found.items()}
+            record.level.relative_l2 = errors or None
         record.level.change = None if self.below is None else self.grid.change(self.below, values)
         record.spectra[len(record.levels) - 1] = self.spectra(values)
-
-
-def _relative(
-    residuals: Residuals, theta: Tensor, points: Tensor, reference: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """Return the relative L2 error of each unknown of a reference at points `[N, d]`."""
-    values = evaluate(residuals, theta, points) if reference else {}
-    return {name: norm(values[name] - v) / (norm(v) or math.nan) for name, v in reference.items()}
