@@ -790,6 +790,7 @@ def test_collocation_points_stay_whatever_a_problem_does_to_its_inputs():
         (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("x-", "t-"), (None,), "x+"),
         (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("t-",), ("x",), "x+"),
         (Box(x=(0, 1)), ("xx",), ("x-",), (None,), ""),
+        (Box(x=(0, 1)), ("xx",), ("x-",), (Box(x=(0.5, 1)),), ""),
         (Box(x=(0, 1), t=(0, 1)), ("t", "x"), ("t-",), (), ""),
         (Box(r=(0, 1)), ("rr",), ("r+",), (), ""),
         (Disk(radius=2) - Disk(name="hole"), ("xx", "yy"), ("hole",), (), "disk"),

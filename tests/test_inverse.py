@@ -25,6 +25,7 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.plots import figures
+from kanpinn.report.runs import run_content
 from kanpinn.samplers import Uniform
 
 RATE = 1.7
@@ -119,6 +120,42 @@ def test_the_statistics_are_those_of_nonlinear_regression() -> None:
     assert found["interval_95"] == pytest.approx([value - reach, value + reach], rel=0.01)
 
 
+def test_deviations_are_those_of_noise_in_the_data_and_of_what_the_equations_leave() -> None:
+    """J⁺ Σ J⁺ᵀ by numpy, Σ the noise's variance in the rows of the data and r² in the others."""
+    found, theta = objective(Decay(size=0.01))
+    jacobian = torch.autograd.functional.jacobian(lambda t: found.residual(t)[0], theta).numpy()
+    residual = found.residual(theta)[0].numpy()
+    row, data = np.linalg.pinv(jacobian, rcond=1e-11)[-1], slice(-len(TIMES), None)
+    u, s, _ = np.linalg.svd(jacobian, full_matrices=False)
+    u = torch.from_numpy(u[data, s > 1e-11 * s[0]])
+    noise, _ = noise_of(torch.from_numpy(residual[data]), u, known=False)
+    sigma = residual.copy()
+    sigma[data] = noise
+    slope = float(found.backbone.layers[-1].values(theta[-1:])[1])
+    told = coefficient_statistics(found, theta)["k"]
+    assert told["std"] == pytest.approx(slope * math.sqrt(((row * sigma) ** 2).sum()), rel=1e-6)
+    assert told["step"] == pytest.approx(-slope * row @ residual, rel=1e-6)
+
+
+def test_a_coefficient_short_of_its_minimum_is_told_with_the_way_to_go(tmp_path: Path) -> None:
+    solution = solved(Decay(size=0.01))
+    settled = solution.metrics["coefficients"]["k"]
+    assert settled["settled"] is True and not solution.metrics["warnings"]
+    found = Objective(solution.residuals, Fixed(), costs=CostTable())
+    found.set_points(Uniform(interior=300, boundary=4).draw(Decay(), 0, np.random.default_rng(0), dtype=torch.float64))
+    theta = solution.theta.clone()
+    theta[-1] += 20 * settled["std"] / settled["value"]
+    moved = coefficient_statistics(found, theta)["k"]
+    assert moved["settled"] is False
+    assert moved["value"] + moved["step"] == pytest.approx(settled["value"], abs=2 * settled["std"])
+    short = solved(Decay(size=0.01), "optimizer=adam", "schedule.steps=2", "schedule.levels=1", folder=tmp_path / "run")
+    told = [flag["message"] for flag in short.metrics["warnings"] if flag["kind"] == "coefficients"]
+    assert any(line.startswith("k is not settled: a full step of Gauss and Newton would still") for line in told)
+    assert "to go)" in (tmp_path / "run" / "log.txt").read_text()
+    tiles = run_content(tmp_path / "run", 20)["tiles"]
+    assert any(what == "k" and more.endswith("not settled") for what, _, more in tiles)
+
+
 def test_given_sigmas_weigh_the_data_and_their_noise_is_not_estimated() -> None:
     @dataclass(frozen=True)
     class Weighed(Decay):
@@ -182,7 +219,11 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
     ("given", "columns", "words"),
     [
         (["unknown={beta: 1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.beta=1.*unknown key"),
-        (["unknown={alpha: -1}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=-1.0: expected lower < start"),
+        (
+            ["unknown={alpha: -1}"],
+            {"x": [0.5], "t": [0.5], "u": [0.1]},
+            "unknown.alpha=-1.0: expected a finite start above 0, as every alpha of the problem",
+        ),
         (["unknown={alpha: fast}"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "unknown.alpha=fast"),
         ([], {"x": [0.5], "u": [0.1]}, "data=data.csv: no column t; columns are x, u"),
         ([], {"x": [0.5], "t": [0.5], "w": [0.1]}, "data=data.csv: column w is no unknown"),
@@ -211,8 +252,10 @@ def test_a_coefficient_that_nothing_depends_on_is_refused() -> None:
 
 @pytest.mark.parametrize("bounds", [{"lower": 2}, {"upper": 0.5}, {"lower": 1}])
 def test_starts_outside_their_bounds_are_refused(bounds: dict) -> None:
-    with pytest.raises(UserError, match="expected lower < start < upper"):
+    with pytest.raises(UserError, match=r"Unknown\(1, (lower|upper)=[0-9.]+\): expected a finite start (above|below)"):
         kp.Unknown(1.0, **bounds)
+    with pytest.raises(UserError, match="between a lower bound 3 and a higher upper one, 2"):
+        kp.Unknown(1.0, lower=3, upper=2)
 
 
 def test_repeated_measurements_at_a_point_keep_their_own_values() -> None:

@@ -138,6 +138,16 @@ def test_integrals_are_over_the_coordinates_of_the_problem_at_every_value() -> N
     assert len(points) == 24 and float(found.abs().max()) < 1e-12
 
 
+def test_an_integral_over_a_region_holds_at_every_value_of_what_is_left() -> None:
+    @dataclass(frozen=True)
+    class Half(Waves):
+        def conditions(self):
+            return [kp.Integral("half", lambda p: p.u, 1.0, over=kp.Box(x=(0, 0.5)))]
+
+    (half,) = conditions_of(parametric(Half(), {}))
+    assert len(np.unique(half.supports[0].values[:, 1])) == 24
+
+
 GIVEN = (
     "schedule.levels=1",
     "schedule.steps=20",

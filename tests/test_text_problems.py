@@ -280,8 +280,12 @@ def test_a_domain_follows_its_coefficients() -> None:
         ({"domain": "open('/etc/passwd')"}, "region=open: unknown"),
         ({"domain": "1 + 2"}, "is no region"),
         ({"domain": {"x": [0, 1, 2]}}, "problem.domain.x=.*two numbers"),
-        ({"unknowns": ["x"]}, "the name x has two meanings"),
-        ({"y": 1.0}, "the name y has two meanings"),
+        ({"unknowns": ["x"]}, "the name x has two meanings: coordinate and unknown; unknowns: .v. would"),
+        ({"y": 1.0}, "the name y has two meanings: coordinate and coefficient"),
+        ({"u": 1.0}, "the name u has two meanings: unknown and coefficient; unknowns: .v. would call the unknown v"),
+        ({"unknowns": ["u", "u"]}, "the name u has two meanings: given twice as unknown"),
+        ({"equations": {"heat": "R = 1"}}, "problem.equations.heat=R = 1: holds no unknown; they are u"),
+        ({"equations": "u - u = 1"}, "problem.equations=u - u = 1: holds no unknown"),
         ({"k": "fast"}, "problem.k=fast: expected a number"),
         ({"reference": {"w": "1"}}, "problem.reference.w=1: unknown key"),
         ({"conditions": {"edge": {"on": "x-"}}}, "problem.conditions.edge.equation: missing"),
@@ -323,6 +327,13 @@ def test_a_new_problem_solves_as_it_stands(kanpinn, folder: Path, python: tuple[
     again = kanpinn("new", "plate")
     assert (again.code, again.err.count("\n")) == (2, 1)
     assert "is there already" in again.err
+
+
+def test_equations_may_hold_unknowns_in_any_way() -> None:
+    texts = ["laplace(u) = 1", "integral(u) = 1", "u = 1 + integral(exp(x - s)*u(s, y), s, -1, x)"]
+    for text in texts:
+        text_problem("plate", {**PLATE, "equations": text})
+    text_problem("plate", {**PLATE, "conditions": {"rim": {"on": "hole", "equation": "u_n = 1"}}})
 
 
 def test_mistakes_in_a_file_of_text_are_one_line(kanpinn, folder: Path) -> None:
@@ -394,6 +405,8 @@ def test_regions_inside_the_domain_split_the_unknowns_and_coefficients() -> None
         ({"regions": "Disk()"}, "problem.regions=Disk.*regions by name"),
         ({"regions": {"core": "Disc()"}}, r"problem.regions.core='Disc\(\)': letter 1"),
         ({"regions": {"u": "Disk()"}}, "the name u has two meanings"),
+        ({"regions": {"core": "Disk([5, 5], radius=1)"}}, r"problem.regions.core=Disk\(.*\): lies outside the domain"),
+        ({"regions": {"core": "Ball(radius=0.5)"}}, "problem.regions.core=.* has a coordinate z; those of the domain"),
         ({"equations": "core*u = 0"}, "letter 1: core.u: a comparison or a region is no number"),
         ({"conditions": {"c": {"on": "x-", "continuous": "u"}}}, "problem.conditions.c.on=x-: expected regions inside"),
     ],

@@ -193,6 +193,11 @@ def test_a_problem_as_text_may_have_the_name_of_a_packaged_one(folder):
     assert validate(compose(["problem=poisson"])[0]).setup.problem.domain.names == ("x",)
 
 
+def test_a_problem_as_text_is_called_as_its_file_is(folder):
+    put(folder, "conf/problem/mine.yaml", "name: other\ndomain: {x: [0, 1]}\nequations: 'u_xx = 1'\n")
+    assert message("problem=mine") == "conf/problem/mine.yaml: name=other: expected mine, as the file is called."
+
+
 def test_numbers_of_a_user_are_still_read(folder):
     put(folder, "conf/problem/mine.yaml", "name: poisson\nkx: 0\nky: 1_000\n")
     problem = compose(["problem=mine"])[0].problem

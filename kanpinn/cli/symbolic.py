@@ -58,6 +58,9 @@ def run(argv: Sequence[str]) -> int:
             print(f"{name}: no closed form within {3 * found.tolerance:.1e} of the network; {_way(entry)}")
             continue
         print(f"{name} = {entry['sympy']}")
+        if entry["constants"]:
+            told = ", ".join(f"{one['value']:.10g} ± {one['std']:.1e}" for one in entry["constants"])
+            print(f"  constants: {told}")
         errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
         print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
     for rest in found.rest:

@@ -139,7 +139,9 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     even = "odd" not in embedding.symmetry.values()
     constant = [name for name in problem.unknowns if name in used - level - built and even and len(found) > 1]
     if constant:
-        advice = f"add Integral('mean', lambda p: p.{constant[0]}), or its value at a point"
+        mean = f"Integral('mean', lambda p: p.{constant[0]})"
+        mean = f"a condition {{integral: {constant[0]}, equals: 0}}" if hasattr(problem, "text") else mean
+        advice = f"add {mean}, or its value at a point"
         lines.append(f"no term depends on the value of {', '.join(constant)}, only on derivatives: {advice}")
     if left and len(found) == 1:
         offered = not residuals.exact and type(problem).exact is not Problem.exact
@@ -177,8 +179,9 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     bare = [name for name, piece in domain.pieces.items() if name not in held and asks(name) and piece.chart.measure]
     for one in problem.conditions():
         if isinstance(one, Integral) and one.at is None:
-            over = domain.names if one.over is None else (one.over,) if isinstance(one.over, str) else one.over
-            ends = [name for name in bare if isinstance(over, tuple) and over == (name[:-1].rpartition(".")[2],)]
+            over = one.over.names if isinstance(one.over, Region) else one.over or domain.names
+            over = (over,) if isinstance(over, str) else tuple(over)
+            ends = [name for name in bare if over == (name[:-1].rpartition(".")[2],)]
             bare = [name for name in bare if name not in ends[:1]]
     return bare
 

@@ -7,6 +7,12 @@ H = (J J⁺)_dd, which is no projection: where no σ is given it is estimated by
 (tr A)² / tr A² degrees of freedom, A = (I − H)² (Satterthwaite 1946, Biometrics Bulletin 2, 110; Hastie, Tibshirani and
 Friedman 2009, Elements of Statistical Learning, sec. 5.5.1, for such smoothers).
 
+What is left of the equations and the other conditions is no noise, but it moves the coefficients all the same: their
+rows count with the squares of their own residuals, Σ = diag r² (White 1980, Econometrica 48, 817), which is nothing
+where they are met well below the noise. All of this holds at a minimum only. Short of one, the step of Gauss and Newton
+−J⁺r tells, to first order, how far each coefficient still is from it; from one standard deviation on the interval is
+that of another value, and the coefficient is not settled.
+
 A row of J⁺ is what remains of a coefficient's column once the network has done its best to undo the change of the
 coefficient. Where nothing of that is in the rows of the data, they do not tell the coefficient; nor do they where it
 has a part in the null space of J.
@@ -42,11 +48,12 @@ SHARE = 1e-4
 
 
 def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dict[str, Any]]:
-    """Return value, deviation, interval, whether the data determine it, and the bound it is at, of every coefficient.
+    """Return value, deviation, interval and state of every coefficient.
 
     Standard deviation and 95 % interval are None without data, where they leave nothing to tell the noise from, and
-    where they do not see the coefficient. The interval ends at the coefficient's bounds. It is at a bound, else None,
-    where a step of Gauss and Newton without bounds leads beyond one that is near.
+    where they do not see the coefficient: it is not `determined`. The interval ends at the coefficient's bounds. It is
+    at a `bound`, else None, where a step of Gauss and Newton without bounds leads beyond one that is near. It is
+    `settled` where that step, `step`, is at most a standard deviation; None where there is none, or at a bound.
     """
     layer, values = objective.backbone.layers[-1], coefficients_of(objective.backbone, theta)
     if not isinstance(layer, Coefficients):
@@ -64,9 +71,12 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
                 value + reach if upper is None else min(value + reach, upper),
             ]
         )
-        bound = None if spread is None else _bound(value, float(spread.step[k]), layer.starts[k], (lower, upper))
+        step = None if spread is None else float(spread.step[k])
+        bound = None if step is None else _bound(value, step, layer.starts[k], (lower, upper))
         determined = spread is not None and bool(spread.seen[k]) and not (std or 0.0) > UNDETERMINED * abs(value)
+        settled = None if std is None or step is None or bound is not None else abs(step) <= std
         found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined, "bound": bound}
+        found[name] |= {"settled": settled, "step": step}
     return found
 
 
@@ -112,16 +122,18 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
     u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
-    own = v[:, -count:].T / s  # (count, kept)
+    own, residual = v[:, -count:].T / s, objective.residual(theta)[0].detach()  # (count, kept)
     variance, by_data, start, freedom = torch.zeros(count).to(s), torch.zeros(count).to(s), 0, math.inf
     data, known = False, True
     for term, equation, value in objective.rows(theta):
         rows = slice(start, start + len(value))
         start = rows.stop
         condition = conditions.get(term.name)
+        part = own @ u[rows].T
         if condition is None or condition.given is None:
+            variance += (part * residual[rows]).square().sum(dim=1)
             continue
-        data, part = True, own @ u[rows].T
+        data = True
         factor = term.scale / scales.of(term.name, equation)
         noise, left = noise_of(
             value * scales.of(term.name, equation), u[rows], known=f"sigma_{equation}" in condition.given
@@ -131,7 +143,7 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
         by_data += part.square().sum(dim=1)
     if not data:
         return None
-    step = -sizes * (own @ (u.T @ objective.residual(theta)[0].detach()))
+    step = -sizes * (own @ (u.T @ residual))
     seen = (by_data > SHARE * own.square().sum(dim=1)) & (v[:, -count:].square().sum(dim=0) > 1 - SHARE)
     return _Spread(variance.sqrt() * sizes if known else None, freedom, seen, step)
 

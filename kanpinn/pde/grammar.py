@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from kanpinn.errors import UserError, invalid
 from kanpinn.jets.indices import index_of
 from kanpinn.pde.formula_values import TENSORS, TORCH
+from kanpinn.pde.problem import Problem
 
 BESSEL = ("besselj", "bessely", "besseli", "besselk")
 """Bessel functions, of whole order."""
@@ -83,6 +87,41 @@ class Names:
             if one not in own:
                 raise ValueError(f"{unknown} does not depend on {one}; depends has {unknown}: [{', '.join(own)}]")
         return found
+
+    def hold(self, expressions: Iterable[Any]) -> bool:
+        """Tell whether an unknown, or a derivative of one, is left in one of SymPy's expressions."""
+        words = {word.partition("_")[0] for one in expressions for word in re.findall(r"\w+", str(one))}
+        return not words.isdisjoint(self.unknowns)
+
+
+def check_meanings(names: Names) -> None:
+    """Refuse a name that is none, or stands for two things; raises UserError."""
+    seen: dict[str, str] = {}
+    kinds = {"coordinate": names.coordinates, "unknown": names.unknowns, "coefficient": names.coefficients}
+    kinds |= {"region": names.regions}
+    for kind, several in kinds.items():
+        for one in several:
+            head, _, tail = one.partition("_")
+            if not re.fullmatch(r"[^\W\d]\w*", one) or keyword.iskeyword(one):
+                advice = f"; {one}_ would do" if keyword.iskeyword(one) and kind == "coefficient" else ""
+                raise invalid(f"problem: {kind}", one, f"letters and digits, a letter first, no word of Python{advice}")
+            if one in TAKEN and (one, kind) != ("d", "coefficient"):
+                raise invalid(
+                    f"problem: {kind}", one, "another name, as formulas have a function or number of this one"
+                )
+            if one in seen:
+                two = f"{seen[one]} and {kind}" if seen[one] != kind else f"given twice as {kind}"
+                advice = "; unknowns: [v] would call the unknown v" if "unknown" in (kind, seen[one]) else ""
+                raise UserError(f"problem: the name {one} has two meanings: {two}{advice}")
+            if (
+                kind == "coefficient"
+                and tail
+                and (head in names.unknowns or (head, tail in names.coordinates) == ("n", True))
+            ):
+                raise UserError(f"problem: the name {one} has two meanings: a coefficient, and a derivative or normal")
+            if kind == "coefficient" and hasattr(Problem, one):
+                raise invalid(f"problem: {kind}", one, "another name, as every problem has something of this one")
+            seen[one] = kind
 
 
 def is_vector(value: Any) -> bool:

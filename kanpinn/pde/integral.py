@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from kanpinn.errors import UserError
-from kanpinn.geometry import Points
+from kanpinn.geometry import Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.point import Over, Point
 from kanpinn.pde.problem import Problem, region_of
@@ -30,7 +30,8 @@ class Integral:
         value: Value of the integral: a number, or a function of a `Point` with the coordinates that are not integrated
             over, such as `lambda p: torch.exp(-p.t)`.
         over: Coordinates integrated over, `"x"` or `("x", "y")`, so that the condition holds at every value of the
-            others; a piece of the boundary, such as "x+", or a region; None for the whole domain.
+            others; a region, with the same for coordinates that it does not have; a piece of the boundary, such as
+            "x+"; None for the whole domain.
         at: Values of the one coordinate that is left, such as times, at which it holds; None for `TIMES` of them.
         nodes: Gauss–Legendre nodes in each coordinate; 0 chooses them.
 
@@ -57,8 +58,8 @@ class Integral:
         """
         domain = problem.domain
         over = (self.over,) if isinstance(self.over, str) else self.over
-        named = isinstance(over, tuple) and set(over) <= set(domain.names)
-        left = [one for one in domain.names if one not in over] if named and isinstance(over, tuple) else []
+        over = over.names if isinstance(over, Region) else over or domain.names
+        left = [one for one in domain.names if one not in over] if set(over) <= set(domain.names) else []
         if self.at is not None and len(left) != 1:
             what = f"{', '.join(left)} are left" if left else "it integrates over all coordinates"
             raise UserError(f"integral {self.name}: at={list(self.at)}: values of one coordinate, but {what}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
@@ -17,12 +15,12 @@ from kanpinn.geometry import Box, Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formula_values import value as valued
 from kanpinn.pde.formulas import Formula, formula, number, sides_of
-from kanpinn.pde.grammar import TAKEN, Names
+from kanpinn.pde.grammar import Names, check_meanings
 from kanpinn.pde.integral import Integral
 from kanpinn.pde.point import Point
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.text_jumps import warn_of_jumps
-from kanpinn.pde.text_regions import region_in
+from kanpinn.pde.text_regions import check_overlap, region_in
 
 WORDS = (
     *("domain", "unknowns", "depends", "equations", "conditions"),
@@ -52,7 +50,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     inner = _inner(given.get("regions") or {})
     depends = _depends(given.get("depends") or {}, unknowns, domain)
     names = Names(domain.names, unknowns, tuple(numbers), depends=depends, regions=tuple(inner))
-    _check_meanings(names)
+    check_meanings(names)
     reference = _reference(given.get("reference") or {}, names)
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
     equations = _formulas(given["equations"], names, "problem.equations")
@@ -76,6 +74,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     def post_init(self: Problem) -> None:
         Problem.__post_init__(self)
         self.adapt(domain=region_in(given["domain"], values(self)))
+        for key in inner:
+            check_overlap(values(self)[key], self.domain, f"problem.regions.{key}={inner[key]}")
 
     body = {
         "__doc__": f"{name}: a problem as text.",
@@ -154,34 +154,6 @@ def _depends(given: Any, unknowns: tuple[str, ...], domain: Region) -> dict[str,
     return {str(name): tuple(map(str, _list(own))) for name, own in given.items()}
 
 
-def _check_meanings(names: Names) -> None:
-    """Refuse a name that is none, or stands for two things; raises UserError."""
-    seen: set[str] = set()
-    kinds = {"coordinate": names.coordinates, "unknown": names.unknowns, "coefficient": names.coefficients}
-    kinds |= {"region": names.regions}
-    for kind, several in kinds.items():
-        for one in several:
-            head, _, tail = one.partition("_")
-            if not re.fullmatch(r"[^\W\d]\w*", one) or keyword.iskeyword(one):
-                advice = f"; {one}_ would do" if keyword.iskeyword(one) and kind == "coefficient" else ""
-                raise invalid(f"problem: {kind}", one, f"letters and digits, a letter first, no word of Python{advice}")
-            if one in TAKEN and (one, kind) != ("d", "coefficient"):
-                raise invalid(
-                    f"problem: {kind}", one, "another name, as formulas have a function or number of this one"
-                )
-            if one in seen:
-                raise UserError(f"problem: the name {one} has two meanings")
-            if (
-                kind == "coefficient"
-                and tail
-                and (head in names.unknowns or (head, tail in names.coordinates) == ("n", True))
-            ):
-                raise UserError(f"problem: the name {one} has two meanings: a coefficient, and a derivative or normal")
-            if kind == "coefficient" and hasattr(Problem, one):
-                raise invalid(f"problem: {kind}", one, "another name, as every problem has something of this one")
-            seen.add(one)
-
-
 def _inner(given: Any) -> dict[str, Any]:
     """Read the texts of regions inside the domain, by name; raises UserError."""
     if not isinstance(given, Mapping):
@@ -223,6 +195,9 @@ def _formulas(given: Any, names: Names, where: str, *, equations: bool = True) -
             raise invalid(f"{where}.{key}".rstrip("."), text, "a formula as text")
         key_of = f"{where}.{key}".rstrip(".")
         found[str(key)] = formula(str(text), names, key_of)
+        parts = [found[str(key)].expression, *(one.integrand for _, one in found[str(key)].integrals)]
+        if equations and names.unknowns and not names.hold(parts):
+            raise UserError(f"{key_of}={text}: holds no unknown; they are {', '.join(names.unknowns)}")
         if equations and names.unknowns and len(sides_of(str(text))) == 1:
             warnings.warn(f"{key_of}={text}: has no '='; it is taken for {text} = 0", KanpinnWarning, stacklevel=2)
     return found

@@ -8,9 +8,13 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kanpinn import geometry
 from kanpinn.errors import UserError, invalid, unknown_choice
 from kanpinn.geometry import Box, Region
+from kanpinn.geometry.chart import Array
 from kanpinn.pde.formulas import number
 
 REGIONS = ("Ball", "Box", "Disk", "Ellipse", "Mesh", "Polygon")
@@ -41,6 +45,23 @@ def region_in(given: Any, coefficients: Mapping[str, Any], key: str = "problem.d
         at = getattr(error, "offset", 1) or 1
         raise UserError(f"{key}={given!r}: letter {at}: is no region here, such as Disk(radius=1)") from None
     return _region(tree, str(given).strip(), coefficients, key)
+
+
+def check_overlap(region: Region, domain: Region, key: str) -> None:
+    """Refuse a region inside the domain that has other coordinates, or no point in it; raises UserError."""
+    for name in region.names:
+        if name not in domain.names:
+            raise UserError(f"{key}: has a coordinate {name}; those of the domain are {', '.join(domain.names)}")
+    ends = np.array([domain.interval(name) for name in domain.names])
+    columns = [domain.names.index(name) for name in region.names]
+
+    def shared(points: Array) -> NDArray[np.bool_]:
+        whole = np.random.default_rng(0).uniform(*ends.T, (len(points), len(ends)))
+        whole[:, columns] = points
+        return domain.contains(whole)
+
+    if not region.chart.restricted(shared).measure:
+        raise UserError(f"{key}: lies outside the domain")
 
 
 def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Region:

@@ -33,8 +33,17 @@ class Unknown(float):
         found.lower, found.upper = lower, upper
         ends = -math.inf if lower is None else lower, math.inf if upper is None else upper
         if not (math.isfinite(start) and ends[0] < start < ends[1]):
-            raise UserError(f"Unknown({start:g}, lower={lower}, upper={upper}): expected lower < start < upper, finite")
+            given = {"lower": lower, "upper": upper}
+            told = "".join(f", {key}={value:g}" for key, value in given.items() if value is not None)
+            raise UserError(f"Unknown({start:g}{told}): expected a finite start{_between(lower, upper)}")
         return found
+
+
+def _between(lower: float | None, upper: float | None) -> str:
+    """Say between which bounds a number lies, "" where there are none."""
+    if lower is not None and upper is not None:
+        return f" between a lower bound {lower:g} and a higher upper one, {upper:g}"
+    return f" above {lower:g}" if lower is not None else "" if upper is None else f" below {upper:g}"
 
 
 def free_coefficients(problem: Problem) -> dict[str, Unknown]:

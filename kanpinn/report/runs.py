@@ -131,6 +131,10 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
             (f"estimated error of {name}{meaning}", number(value), "change by the last level")
             for name, value in (run.metrics.get("error_estimate") or {}).items()
         ]
+    for name, found in (run.metrics.get("coefficients") or {}).items():
+        interval, settled = found.get("interval_95"), found.get("settled") is not False
+        words = f"95 %: {number(interval[0], 5)} to {number(interval[1], 5)}" if interval else "found from the data"
+        tiles.append((name, number(found.get("value"), 5), words if settled else f"{words}; not settled"))
     tiles.append(("loss", number(run.metrics.get("loss")), "at the end"))
     tiles.append(("parameters", number(run.metrics.get("parameters")), "of the network"))
     tiles.append(("training", seconds(run.metrics.get("wall_time_s")), f"{number(run.steps)} steps"))

@@ -207,4 +207,5 @@ def _found(coefficient: Mapping[str, Any]) -> str:
     told = f"{value:.6g}" + ("" if coefficient["bound"] is None else ", at its bound")
     if std is None:
         return told + ("" if coefficient["determined"] else " (not determined)")
-    return f"{told} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g})"
+    open_end = f"; not settled, {coefficient['step']:+.2g} to go" if coefficient["settled"] is False else ""
+    return f"{told} ± {std:.2g} (95 %: {interval[0]:.6g} to {interval[1]:.6g}{open_end})"

@@ -114,7 +114,7 @@ def _held_errors(told: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:
-    """Flag the coefficients that are at a bound, or that the data do not determine, where there are data."""
+    """Flag coefficients that are at a bound, not settled, or not determined by the data, where there are data."""
     flags = [
         Flag(
             "coefficients",
@@ -123,6 +123,16 @@ def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> lis
         )
         for name, one in found.items()
         if one["bound"] is not None
+    ]
+    flags += [
+        Flag(
+            "coefficients",
+            f"{name} is not settled: a full step of Gauss and Newton would still change it by {one['step']:+.2g}, its "
+            f"standard deviation being {one['std']:.2g}: the interval is too narrow; try more schedule.steps, or "
+            f"another start (unknown.{name})",
+        )
+        for name, one in found.items()
+        if one["settled"] is False
     ]
     conditions = solver.slab.objective.residuals.conditions.values()
     names = [name for name, one in found.items() if not one["determined"]]

@@ -104,7 +104,8 @@ def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
         try:
             found[name] = Unknown(values.pop("start"), **values)
         except UserError as error:
-            raise invalid(f"unknown.{name}", given, str(error).partition("expected ")[2]) from None
+            why = f", as every {name} of the problem" if name in problem.positive and values.get("lower") == 0 else ""
+            raise invalid(f"unknown.{name}", given, f"{str(error).partition('expected ')[2]}{why}") from None
     return replace(problem, **found) if found else problem
 
 

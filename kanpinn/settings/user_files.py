@@ -196,6 +196,8 @@ def _check_keys(name: str, group: str, config: DictConfig) -> None:
     named = isinstance(chosen, str) and is_name(chosen) and "/" not in chosen
     if (chosen is not None and not named) or str(chosen).lower().lstrip("+-.") in ("nan", "inf"):
         raise UserError(f"{name}: {invalid('name', chosen, f'a name as text, such as {Path(name).stem}')}")
+    if group == "problem" and chosen is not None and "equations" in plain and chosen != Path(name).stem:
+        raise UserError(f"{name}: {invalid('name', chosen, f'{Path(name).stem}, as the file is called')}")
     stock = packaged("conf") / group / f"{chosen}.yaml"
     own = "equations" in plain or (
         group == "problem" and (problem_file(str(chosen)) or stock).parent != packaged("problems")
