@@ -73,7 +73,8 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
         )
         step = None if spread is None else float(spread.step[k])
         bound = None if step is None else _bound(value, step, layer.starts[k], (lower, upper))
-        determined = spread is not None and bool(spread.seen[k]) and not (std or 0.0) > UNDETERMINED * abs(value)
+        blurred = spread is not None and spread.noise is not None and float(spread.noise[k]) > UNDETERMINED * abs(value)
+        determined = spread is not None and bool(spread.seen[k]) and not blurred
         settled = None if std is None or step is None or bound is not None else abs(step) <= std
         found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined, "bound": bound}
         found[name] |= {"settled": settled, "step": step}
@@ -91,10 +92,11 @@ def _quantile(freedom: float) -> float:
 class _Spread:
     """Standard deviations `[count]`, None for unknown noise; its degrees of freedom; the coefficients seen by data.
 
-    The step is that of Gauss and Newton, `[count]`, as if there were no bounds.
+    Those by noise alone are `noise`. The step is that of Gauss and Newton, `[count]`, as if there were no bounds.
     """
 
     std: Tensor | None
+    noise: Tensor | None
     freedom: float
     seen: Tensor
     step: Tensor
@@ -123,7 +125,7 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
     own, residual = v[:, -count:].T / s, objective.residual(theta)[0].detach()  # (count, kept)
-    variance, by_data, start, freedom = torch.zeros(count).to(s), torch.zeros(count).to(s), 0, math.inf
+    (variance, left_over, by_data), start, freedom = torch.zeros(3, count).to(s), 0, math.inf
     data, known = False, True
     for term, equation, value in objective.rows(theta):
         rows = slice(start, start + len(value))
@@ -131,7 +133,7 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
         condition = conditions.get(term.name)
         part = own @ u[rows].T
         if condition is None or condition.given is None:
-            variance += (part * residual[rows]).square().sum(dim=1)
+            left_over += (part * residual[rows]).square().sum(dim=1)
             continue
         data = True
         factor = term.scale / scales.of(term.name, equation)
@@ -145,7 +147,8 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
         return None
     step = -sizes * (own @ (u.T @ residual))
     seen = (by_data > SHARE * own.square().sum(dim=1)) & (v[:, -count:].square().sum(dim=0) > 1 - SHARE)
-    return _Spread(variance.sqrt() * sizes if known else None, freedom, seen, step)
+    std, noise_alone = ((variance + left_over).sqrt() * sizes, variance.sqrt() * sizes) if known else (None, None)
+    return _Spread(std, noise_alone, freedom, seen, step)
 
 
 def noise_of(value: Tensor, u: Tensor, *, known: bool) -> tuple[float | None, float]:
