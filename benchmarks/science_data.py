@@ -16,7 +16,7 @@ OUTPUTS = ROOT / "outputs" / "benchmarks" / "science"
 SIDE = 64
 """Pixels of the small image along each side."""
 
-IMAGE = ("backbone.grid=10", "backbone.degree=3", "schedule.steps=1000")
+IMAGE = ("schedule.steps=1000",)
 
 
 def rms(values: np.ndarray) -> float:

@@ -30,7 +30,7 @@ KANS = {
     "xy": [2 * 5 * 5 + 5 * 5],
     "exp_sin": [120],
     "tutorial": [120],
-    "scaling": [39, 69, 129, 249, 489],
+    "scaling": [24, 39, 69, 129, 249, 489],
     "continual": [203],
     "harmonic_oscillator": [135, 195, 315],
     "pendulum": [26, 38, 62],
