@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.backbones.dense_edges import Product, pays
 from kanpinn.backbones.edges import (
     Contract,
     SplineFeatures,
@@ -144,7 +145,11 @@ class SplineLayer(Layer):
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: SplineFeatures | None = None
     ) -> tuple[Tensor, SplineFeatures]:
         features = self.prepare(data, space) if prepared is None else prepared
-        out = Contract.apply(data, self._table(parameters), features)
+        if not self.spec.periodic and pays(features, self.spec.width, self.spec.degree):
+            weights = self._weights(parameters)
+            out = Product.apply(data, weights, features, self.spec.knots, self.spec.degree)
+        else:
+            out = Contract.apply(data, self._table(parameters), features)
         if self.spec.base:
             silu, _ = Activation("silu").forward({}, data, space)
             out = out + silu @ parameters["base_weight"].T
@@ -244,10 +249,12 @@ class SplineLayer(Layer):
 
     def _table(self, parameters: Parameters) -> Tensor:
         """The edges' polynomials by interval, `[k + 1, out, in·n]`."""
+        return self.spec.pieces(self._weights(parameters))
+
+    def _weights(self, parameters: Parameters) -> Tensor:
+        """The edges' coefficients, scaled, `[out, in, n + k]`."""
         weights = parameters["coefficients"]
-        if self.spec.base:
-            weights = weights * parameters["spline_scale"][..., None]
-        return self.spec.pieces(weights)
+        return weights * parameters["spline_scale"][..., None] if self.spec.base else weights
 
     def constants(self) -> dict[str, np.ndarray]:
         if self.spec.periodic:  # one period of them
