@@ -1,0 +1,1 @@
+"""Estimates of the error of a solution without a reference."""

@@ -1,0 +1,162 @@
+"""Sparse least squares min ‖A c − b‖ of rows with few columns each, by the band of AᵀA and its Cholesky factor.
+
+The factor solves the normal equations up to the square of A's condition; conjugate gradients for them (CGLS, Björck,
+Numerical Methods for Least Squares Problems, 1996, sec. 7.4), preconditioned by it, take that square back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
+
+from kanpinn.geometry.chart import Array
+
+RIDGE = 1e-13
+"""Share of the diagonal that is added to it: it bounds functions that no row has seen."""
+
+PRODUCTS = 2**23
+"""Products of columns that are added up at a time."""
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """Rows of A with their right-hand sides, by groups that share their columns.
+
+    Attributes:
+        columns: Numbers of columns, `[G, W]`.
+        values: Entries, `[G, m, W]`.
+        right: Right-hand sides, `[G, m]`.
+        border: Entries `[G, m, B]` in the last B columns, in which every row may have one.
+    """
+
+    columns: NDArray[np.int64]
+    values: Array
+    right: Array
+    border: Array
+
+    def times(self, c: Array) -> Array:
+        """A c `[G, m]`."""
+        many = self.border.shape[2]
+        found = np.matmul(self.values, c[self.columns][:, :, None])[:, :, 0]
+        return found + self.border @ c[len(c) - many :] if many else found
+
+    def transposed(self, r: Array, size: int) -> Array:
+        """Aᵀ r `[size]` for r `[G, m]`."""
+        many = self.border.shape[2]
+        found = np.matmul(r[:, None, :], self.values)[:, 0, :]
+        out = np.bincount(self.columns.ravel(), found.ravel(), minlength=size)
+        out[size - many :] += np.einsum("gm,gmb->b", r, self.border)
+        return out
+
+
+@final
+@dataclass(frozen=True)
+class Fit:
+    """Solution of a least-squares problem.
+
+    Attributes:
+        coefficients: c `[S]`.
+        left: ‖A c − b‖/‖b‖.
+    """
+
+    coefficients: Array
+    left: float
+
+
+@final
+class _NormalEquations:
+    """Approximate inverse of AᵀA, whose last columns may meet all rows: block elimination of these."""
+
+    def __init__(self, rows: Sequence[Rows], size: int) -> None:
+        """Factor AᵀA; raises LinAlgError where that breaks down."""
+        many = rows[0].border.shape[2]
+        inner = self._inner = size - many
+        width = max(int(np.ptp(part.columns, axis=1).max()) for part in rows if len(part.columns))
+        band = np.zeros((width + 1) * inner)
+        for part in rows:
+            _add_band(band, part, inner)
+        band = band.reshape(width + 1, inner)
+        scale = np.sqrt(band[0])
+        scale[scale == 0] = 1.0
+        for offset in range(width + 1):
+            band[offset, : inner - offset] /= scale[offset:] * scale[: inner - offset]
+        band[0] += RIDGE + (band[0] == 0)
+        self._scale = scale
+        self._factor = cholesky_banded(band, lower=True, overwrite_ab=True, check_finite=False)
+        units = [[part.border[:, :, b] for part in rows] for b in range(many)]
+        across = [sum(p.transposed(r, size) for p, r in zip(rows, unit, strict=True)) for unit in units]
+        self._across = np.array(across).reshape(many, size)[:, :inner]  # (B, inner)
+        self._solved = np.array([self._band_solved(row) for row in self._across]).reshape(many, inner)
+        corner = sum(np.einsum("gmb,gmc->bc", part.border, part.border) for part in rows)
+        self._corner = np.linalg.pinv(corner - self._across @ self._solved.T, hermitian=True) if many else corner
+
+    def _band_solved(self, right: Array) -> Array:
+        return cho_solve_banded((self._factor, True), right / self._scale, check_finite=False) / self._scale
+
+    def __call__(self, right: Array) -> Array:
+        """(AᵀA)⁻¹ b `[S]`, but for rounding."""
+        own, last = right[: self._inner], right[self._inner :]
+        first = self._band_solved(own)
+        border = self._corner @ (last - self._across @ first)
+        return np.concatenate([first - border @ self._solved, border])
+
+
+def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
+    """Minimise ‖A c − b‖ over c `[size]`; None where the factor breaks down."""
+    residual = [part.right for part in rows]
+    start = _norm(residual)
+    c = np.zeros(size)
+    if not start:
+        return Fit(c, 0.0)
+    try:
+        inverse = _NormalEquations(rows, size)
+    except LinAlgError:
+        return None
+    gradient = _transposed(rows, residual, size)
+    direction = z = inverse(gradient)
+    slope = float(gradient @ z)
+    for _ in range(iterations):
+        moved = [part.times(direction) for part in rows]
+        curvature = _norm(moved) ** 2
+        if not (slope > 0 and curvature > 0):
+            break
+        step = slope / curvature
+        c = c + step * direction
+        residual = [r - step * a for r, a in zip(residual, moved, strict=True)]
+        gradient = _transposed(rows, residual, size)
+        z = inverse(gradient)
+        before, slope = slope, float(gradient @ z)
+        if not slope > 1e-20 * start**2:
+            break
+        direction = z + slope / before * direction
+    return Fit(c, _norm(residual) / start) if np.isfinite(c).all() else None
+
+
+def _transposed(rows: Sequence[Rows], residual: Sequence[Array], size: int) -> Array:
+    found = np.zeros(size)
+    for part, r in zip(rows, residual, strict=True):
+        found += part.transposed(r, size)
+    return found
+
+
+def _norm(parts: Iterable[Array]) -> float:
+    return math.sqrt(sum(float(np.vdot(part, part)) for part in parts))
+
+
+def _add_band(band: Array, rows: Rows, size: int) -> None:
+    """Add a lower band of AᵀA to `[(width + 1)·size]`: entry (i, j), i ≥ j, at (i − j)·size + j."""
+    many = rows.columns.shape[1]
+    step = max(1, PRODUCTS // (many * many))
+    for start in range(0, len(rows.columns), step):
+        columns, values = rows.columns[start : start + step], rows.values[start : start + step]
+        gram = np.matmul(values.transpose(0, 2, 1), values)
+        offset = columns[:, :, None] - columns[:, None, :]
+        lower = offset >= 0
+        np.add.at(band, (offset * size + columns[:, None, :])[lower], gram[lower])

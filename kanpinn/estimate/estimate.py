@@ -1,0 +1,105 @@
+"""Estimate of the relative L2 error of each unknown without a reference, from the defect equation.
+
+Splines are refined until they represent the defect; the share left over and the change by the last refinement tell
+whether the estimate may be relied on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from kanpinn.estimate.defect import Correction, Trained, corrections
+
+FIRST = {1: (32, 128, 512, 2048), 2: (8, 16, 32, 64, 128), 3: (3, 5, 8, 12), 4: (2, 3)}
+"""Numbers of intervals of each coordinate that are tried in turn, by dimension."""
+
+RESOLVED = 0.1
+"""Share of the defect left over up to which splines represent it."""
+
+DOUBTFUL = 0.5
+"""Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed."""
+
+AGREE = 1.5
+"""Factor within which estimates on two spline spaces agree."""
+
+WORK = 1e10
+"""Multiplications of a linear solve up to which splines are refined."""
+
+MOST = 2.5e8
+"""Most entries of its rows and band."""
+
+
+@final
+@dataclass(frozen=True)
+class ErrorEstimate:
+    """Estimated errors of a solution.
+
+    Attributes:
+        errors: Relative L2 error by unknown; NaN where the unknown is zero.
+        left: Share of the defect that no spline represents, that of the worst time slab.
+        trusted: Whether the estimate may be relied on.
+        parts: Corrections by time slab.
+    """
+
+    errors: Mapping[str, float]
+    left: float
+    trusted: bool
+    parts: tuple[Correction, ...]
+
+
+def estimated(trained: Sequence[Trained], weights: Mapping[str, float] | None = None) -> ErrorEstimate | None:
+    """Estimate the errors of the networks of all time slabs by splines as fine as needed and affordable.
+
+    Args:
+        trained: Each slab's problem and network with its parameters.
+        weights: Weights of the loss terms.
+
+    Returns:
+        The estimate; None for residuals with integrals, more than four dimensions, or where linear solves break down.
+    """
+    problem = trained[0][0].problem
+    dimension, unknowns = len(problem.domain), len(problem.unknowns)
+    last: ErrorEstimate | None = None
+    for intervals in FIRST.get(dimension, ()):
+        work, entries = _cost(intervals, dimension, unknowns, len(problem.derivatives) + 1)
+        if len(trained) * work > WORK or entries > MOST:
+            break
+        parts = corrections(trained, [intervals] * dimension, weights)
+        if parts is None:
+            break
+        own = _joined(parts, last)
+        if own is None:
+            break
+        last = own
+        if own.left <= RESOLVED:
+            break
+    return last
+
+
+def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorEstimate | None:
+    """Join the corrections of all slabs; `before` is the estimate on coarser splines. None where it is not finite."""
+    errors = {}
+    for name in parts[0].names:
+        square, size = (sum(part.squares[name][k] for part in parts) for k in (0, 1))
+        if not math.isfinite(square):
+            return None
+        errors[name] = math.sqrt(square / size) if size else math.nan
+    left = max(part.left for part in parts)
+    agree = before is not None and all(
+        math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value for name, value in errors.items()
+    )
+    return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), tuple(parts))
+
+
+def _cost(intervals: int, dimension: int, unknowns: int, terms: int) -> tuple[float, float]:
+    """Multiplications of one linear solve, and entries of its rows and band."""
+    functions, local = intervals + 5, 6**dimension * unknowns
+    size = functions**dimension * unknowns
+    width = min(size, 6 * functions ** (dimension - 1) * unknowns)
+    nodes = (3 * intervals) ** dimension
+    equations = max(unknowns, 1)
+    work = size * width**2 + equations * nodes * local * (local + 3 * terms)
+    return float(work), float(size * width + equations * nodes * local)
