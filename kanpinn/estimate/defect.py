@@ -115,6 +115,19 @@ def corrections(
     return found
 
 
+def valued(parts: Sequence[Correction], points: Array) -> Array:
+    """Return the estimated error u* − u `[unknowns, N]` at points `[N, d]`, each of the time slab it lies in."""
+    found = np.empty((len(parts[0].names), len(points)))
+    left = np.ones(len(points), bool)
+    for k, part in enumerate(parts):
+        within = ((points >= part.space.lower) & (points <= part.space.upper)).all(1)
+        which = left & (within if k < len(parts) - 1 else True)
+        if which.any():
+            found[:, which] = list(part.values(points[which]).values())
+        left &= ~which
+    return found
+
+
 @final
 class _Defect:
     """The defect equation of one network on one spline space."""

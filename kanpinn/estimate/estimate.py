@@ -25,8 +25,11 @@ DOUBTFUL = 0.5
 AGREE = 1.5
 """Factor within which estimates on two spline spaces agree."""
 
-WORK = 1e10
-"""Multiplications of a linear solve up to which splines are refined."""
+WORK = 1e7, 1e10
+"""Multiplications of the linear solves up to which splines are refined, the fewest and the most."""
+
+SHARE = 0.1
+"""Multiplications relative to those of training."""
 
 MOST = 2.5e8
 """Most entries of its rows and band."""
@@ -41,21 +44,29 @@ class ErrorEstimate:
         errors: Relative L2 error by unknown; NaN where the unknown is zero.
         left: Share of the defect that no spline represents, that of the worst time slab.
         trusted: Whether the estimate may be relied on.
-        parts: Corrections by time slab.
+        parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
     """
 
     errors: Mapping[str, float]
-    left: float
-    trusted: bool
-    parts: tuple[Correction, ...]
+    left: float = math.nan
+    trusted: bool = True
+    parts: tuple[Correction, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """`defect` or `levels`."""
+        return "defect" if self.parts else "levels"
 
 
-def estimated(trained: Sequence[Trained], weights: Mapping[str, float] | None = None) -> ErrorEstimate | None:
+def estimated(
+    trained: Sequence[Trained], weights: Mapping[str, float] | None = None, training: float = math.inf
+) -> ErrorEstimate | None:
     """Estimate the errors of the networks of all time slabs by splines as fine as needed and affordable.
 
     Args:
         trained: Each slab's problem and network with its parameters.
         weights: Weights of the loss terms.
+        training: Multiplications of training; the estimate takes a share of them.
 
     Returns:
         The estimate; None for residuals with integrals, more than four dimensions, or where linear solves break down.
@@ -63,9 +74,10 @@ def estimated(trained: Sequence[Trained], weights: Mapping[str, float] | None = 
     problem = trained[0][0].problem
     dimension, unknowns = len(problem.domain), len(problem.unknowns)
     last: ErrorEstimate | None = None
+    most = min(max(SHARE * training, WORK[0]), WORK[1])
     for intervals in FIRST.get(dimension, ()):
         work, entries = _cost(intervals, dimension, unknowns, len(problem.derivatives) + 1)
-        if len(trained) * work > WORK or entries > MOST:
+        if len(trained) * work > most or entries > MOST:
             break
         parts = corrections(trained, [intervals] * dimension, weights)
         if parts is None:

@@ -77,6 +77,13 @@ SOLUTION = (
     Item("/<unknown>", "an unknown on the grid, NaN outside the domain", "float", FIELD_AXES, _LABEL),
     Item("/<unknown>_ref", "its reference", "float", FIELD_AXES, _LABEL),
     Item("/<unknown>_error", "its error, unknown − reference", "float", FIELD_AXES, _LABEL),
+    Item(
+        "/<unknown>_error_estimate",
+        "an estimate of unknown − solution, without a reference",
+        "float",
+        FIELD_AXES,
+        _LABEL,
+    ),
     Item("/residual", "residual of the equation", "float", FIELD_AXES, _LABEL),
     Item("/residual_<equation>", "residual of one of several equations", "float", FIELD_AXES, _LABEL),
     Item("/history", "one row per step of the optimiser", required=True),
@@ -182,6 +189,7 @@ METRICS: Mapping[str, str | tuple[str, ...]] = {
 FURTHER_METRICS: Mapping[str, str | tuple[str, ...]] = {
     "limited_by": "text or null",
     "error_estimate_trusted": "true, false or null",
+    "error_estimate_by": "text or null",
     "work": NUMBER_OR_NULL,
 }
 """Some of those."""

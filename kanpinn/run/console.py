@@ -172,9 +172,13 @@ def summary(levels: Sequence[LevelRecord], metrics: dict[str, Any], message: str
     if not names and "data" not in metrics:
         found = ", ".join(metrics.get("coefficients", {}))
         lines.append(f"no reference{f' that is the same for every {found}' if found else ''}: errors not measured")
-        meaning = "an estimate of the error" if metrics["error_estimate_trusted"] else "no estimate of the error (?)"
+        trusted, by_levels = metrics["error_estimate_trusted"], metrics["error_estimate_by"] == "levels"
         for n, estimate in (metrics["error_estimate"] or {}).items():
-            lines.append(f"{n}: relative L2 change from the last level but one {_number(estimate)}, {meaning}")
+            if by_levels:
+                meaning = "an estimate of the error" if trusted else "no estimate of the error (?)"
+                lines.append(f"{n}: relative L2 change from the last level but one {_number(estimate)}, {meaning}")
+            else:
+                lines.append(f"{n}: estimated relative L2 error {_number(estimate)}{'' if trusted else ' (?)'}")
     for n, found in metrics.get("coefficients", {}).items():
         lines.append(f"{n} = {_found(found)}")
     lines.append(f"status: {metrics['status']}" + (f" ({message})" if message else ""))

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn.errors import warn
+from kanpinn.estimate.defect import valued
+from kanpinn.estimate.estimate import ErrorEstimate, estimated
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
     collocation_points,
@@ -33,7 +35,6 @@ from kanpinn.pde.table import Table
 from kanpinn.run.verdict import Flag, Verdict, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
-from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solver import Solver
 
 SCHEMA_VERSION = 1
@@ -88,8 +89,13 @@ def results_of(
     fields = solution_fields(residuals, theta, grid)
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
+<<<<<<< HEAD
     classes = isinstance(residuals.problem, Table) and residuals.problem.classes
     estimate = None if len(solver.slabs) < setup.schedule.slabs or classes else _estimate(solver.slabs)
+=======
+    estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver)
+    fields |= _estimated_fields(estimate, grid)
+>>>>>>> 253c8aa (The estimate of the error is that of the defect equation: in metrics, file, screen and figure)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
@@ -176,7 +182,7 @@ def _metrics(
     solver: Solver,
     end: StageEnd,
     errors: tuple[Any, Any],
-    estimate: Mapping[str, float] | None,
+    estimate: ErrorEstimate | None,
     judged: Verdict,
 ) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
@@ -192,8 +198,9 @@ def _metrics(
         "loss": end.loss,
         "relative_l2": _known(errors[0]),
         "linf": errors[1],
-        "error_estimate": _known(estimate),
+        "error_estimate": _known(None if estimate is None else estimate.errors),
         "error_estimate_trusted": judged.trusted,
+        "error_estimate_by": None if estimate is None else estimate.method,
         "warnings": [flag.record() for flag in judged.flags],
         "work": sum(record.work for record in levels),
         "levels": [asdict(record) for record in levels],
@@ -238,11 +245,29 @@ def _solution_file(
     )
 
 
-def _estimate(slabs: Sequence[SlabSolve]) -> dict[str, float] | None:
-    """The estimate of the error, from the last level of every time slab."""
-    last = {record.slab: record.change for record in slabs[0].record.levels}
+def _estimate(solver: Solver) -> ErrorEstimate | None:
+    """Estimate the error by the defect equation; where that does not go, by the last level of every time slab."""
+    slabs, levels = solver.slabs, solver.record.levels
+    residuals = slabs[0].objective.residuals
+    if not isinstance(solver.setup.problem, Table):
+        weights = {name: solver.setup.weighting.term(name) for name in residuals.terms}
+        training = sum(record.work * record.parameters for record in levels)
+        found = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training)
+        if found is not None:
+            return found
+    last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
-    return error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
+    changes = error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
+    return None if changes is None else ErrorEstimate(changes)
+
+
+def _estimated_fields(estimate: ErrorEstimate | None, grid: OutputGrid) -> dict[str, Any]:
+    """Estimated errors u − u* on the output grid, "u_error_estimate" by unknown; none where they are not known."""
+    if estimate is None or not estimate.parts:
+        return {}
+    points = grid.points.numpy()[grid.inside]
+    values = -valued(estimate.parts, points)
+    return {f"{name}_error_estimate": grid.spread(row) for name, row in zip(estimate.errors, values, strict=True)}
 
 
 def draw(folder: Path) -> None:

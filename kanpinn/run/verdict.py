@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from kanpinn.estimate.estimate import ErrorEstimate
 from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.pde.time_slab import START
@@ -56,6 +57,9 @@ CONTRACTS = 0.35
 STILL = 0.9
 """A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
 
+WRONG = 0.1
+"""Estimated error above which a solution is called wrong."""
+
 FEW = 20
 """Steps of a level below which more of them are the first thing to try."""
 
@@ -65,7 +69,8 @@ class Flag:
     """Something that makes a result doubtful, with advice.
 
     Attributes:
-        kind: conditions, coefficients, jumps, points, parameters, loss, term, stalled, estimate or reference.
+        kind: conditions, coefficients, jumps, points, parameters, loss, term, stalled, error, estimate or
+            reference.
         message: One line for people.
         values: The numbers behind it.
     """
@@ -102,7 +107,7 @@ def verdict(
     solver: Solver,
     end: StageEnd,
     errors: Mapping[str, float] | None,
-    estimate: Mapping[str, float] | None,
+    estimate: ErrorEstimate | None,
     known: Sequence[Flag] = (),
 ) -> Verdict:
     """Judge what a solve has reached.
@@ -111,7 +116,7 @@ def verdict(
         solver: The solve.
         end: How it ended.
         errors: Relative L2 error by unknown, NaN for a reference that is zero; None without a reference.
-        estimate: Estimate of the error by unknown; None without one.
+        estimate: Estimate of the error; None without one.
         known: Reasons for doubt known before.
     """
     by_slab = _checks(solver)
@@ -136,11 +141,12 @@ def verdict(
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
     trusted = None
     if estimate is not None:
-        doubts = list(_doubts(solver, flags))
+        flags += _wrong(estimate, errors, advice)
+        doubts = list(_splines(estimate, flags) if estimate.parts else _doubts(solver, flags))
         trusted = not doubts
         if doubts and not errors and solver.setup.problem.has_equations:
             text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
-            flags.append(Flag("estimate", text, {"estimate": dict(estimate)}))
+            flags.append(Flag("estimate", text, {"estimate": dict(estimate.errors)}))
     flags += _references(solver, errors, estimate)
     return Verdict(status, limit, advice, tuple(flags), trusted)
 
@@ -246,6 +252,24 @@ def _percent(share: float) -> str:
     return f"{100 * min(share, 9.99):.3g} %"
 
 
+def _wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
+    """Flag unknowns that the defect equation puts far from the solution."""
+    for name, error in estimate.errors.items():
+        known = (errors or {}).get(name, math.nan)
+        if estimate.trusted and estimate.parts and error > WRONG and not known <= WRONG:
+            told = f"the error of {name} is about {_percent(error)}, by the defect equation"
+            yield Flag("error", f"{told}; try {advice or 'more schedule.steps'}", {"unknown": name, "estimate": error})
+
+
+def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
+    """Say why the defect equation may not give the error."""
+    if not estimate.trusted:
+        yield f"splines of {estimate.parts[0].space.intervals} intervals leave {_percent(estimate.left)} of the defect"
+    unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
+    if unsure:
+        yield "see " + ", ".join(unsure)
+
+
 def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
     """Say why the last level's change may not be the error of the level below."""
     by_slab = [[record for record in solver.record.levels if record.slab == k] for k in range(len(solver.slabs))]
@@ -265,9 +289,7 @@ def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
             return
 
 
-def _references(
-    solver: Solver, errors: Mapping[str, float] | None, estimate: Mapping[str, float] | None
-) -> Iterator[Flag]:
+def _references(solver: Solver, errors: Mapping[str, float] | None, estimate: ErrorEstimate | None) -> Iterator[Flag]:
     """Flag unknowns of whose error nothing is told."""
     for name, error in (errors or {}).items():
         if math.isnan(error) and len(solver.slabs) == solver.setup.schedule.slabs:
