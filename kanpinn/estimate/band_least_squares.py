@@ -51,7 +51,8 @@ class Rows:
         """Aᵀ r `[size]` for r `[G, m]`."""
         many = self.border.shape[2]
         found = np.matmul(r[:, None, :], self.values)[:, 0, :]
-        out = np.bincount(self.columns.ravel(), found.ravel(), minlength=size)
+        out = np.zeros(size)
+        np.add.at(out, self.columns, found)
         out[size - many :] += np.einsum("gm,gmb->b", r, self.border)
         return out
 

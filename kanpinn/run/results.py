@@ -89,13 +89,9 @@ def results_of(
     fields = solution_fields(residuals, theta, grid)
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
-<<<<<<< HEAD
     classes = isinstance(residuals.problem, Table) and residuals.problem.classes
-    estimate = None if len(solver.slabs) < setup.schedule.slabs or classes else _estimate(solver.slabs)
-=======
-    estimate = None if len(solver.slabs) < setup.schedule.slabs else _estimate(solver)
+    estimate = None if len(solver.slabs) < setup.schedule.slabs or classes else _estimate(solver)
     fields |= _estimated_fields(estimate, grid)
->>>>>>> 253c8aa (The estimate of the error is that of the defect equation: in metrics, file, screen and figure)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
     metrics = _metrics(configuration, solver, end, errors, estimate, judged)
