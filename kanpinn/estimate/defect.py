@@ -55,7 +55,7 @@ class Correction:
         free: Errors of the coefficients that are found with the solution, by name.
         names: Names of the unknowns.
         left: Share of the defect that is left over.
-        squares: ∫e² and ∫u² over the domain, relative to the box, by unknown.
+        squares: ∫e² and ∫(u + e)² over the domain, relative to the box, by unknown.
     """
 
     space: SplineSpace
@@ -151,6 +151,7 @@ class _Defect:
         self.part = np.ones(len(nodes), bool) if mask is None else mask.cpu().numpy()
         self.nodes, self.shares = nodes[self.part], shares.ravel()[self.part]
         self.points = self._points()
+        self.values: dict[str, Array] = {}
         self.sizes = self._sizes()
 
     def solved(self, before: Correction | None) -> Correction | None:
@@ -172,9 +173,9 @@ class _Defect:
         free = dict(zip(self.free, last.tolist(), strict=True))
         bare = Correction(self.space, own, self.names, free, fit.left, {})
         errors = bare.values(self.nodes)
-        whole = float(self.shares.sum())
         squares = {
-            name: (float(self.shares @ errors[name] ** 2), whole * self.sizes[name, ()] ** 2) for name in self.names
+            name: (float(self.shares @ error**2), float(self.shares @ (self.values[name] + error) ** 2))
+            for name, error in errors.items()
         }
         return replace(bare, squares=squares)
 
@@ -189,16 +190,19 @@ class _Defect:
         return collocation_points(self.problem, self.conditions, sample, Fixed())
 
     def _sizes(self) -> dict[tuple[str, Index], float]:
-        """Root mean squares of unknowns and derivatives inside."""
+        """Root mean squares of unknowns and derivatives inside; keeps the unknowns there."""
         shares = torch.from_numpy(self.shares / self.shares.sum()).to(self.theta)
         total: dict[tuple[str, Index], float] = {}
+        values: dict[str, list[Array]] = {name: [] for name in self.names}
         for start in range(0, len(self.nodes), AT_ONCE):
             own = shares[start : start + AT_ONCE]
             with torch.no_grad():
                 fields = self.residuals.fields(self.theta, self.points.points[start : start + len(own)])
             for name in self.names:
+                values[name].append(_numbers(fields[name].value))
                 for index, row in zip(fields[name].space.indices, fields[name].data, strict=True):
                     total[name, index] = total.get((name, index), 0.0) + float(own @ row.square())
+        self.values = {name: np.concatenate(parts) for name, parts in values.items()}
         return {key: math.sqrt(value) for key, value in total.items()}
 
     def _linearized(self) -> Iterator[_Equation]:

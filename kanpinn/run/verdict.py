@@ -255,8 +255,8 @@ def _percent(share: float) -> str:
 def _wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
     """Flag unknowns that the defect equation puts far from the solution."""
     for name, error in estimate.errors.items():
-        known = (errors or {}).get(name, math.nan)
-        if estimate.trusted and estimate.parts and error > WRONG and not known <= WRONG:
+        known = (errors or {}).get(name, math.inf)  # NaN where the reference is zero
+        if estimate.trusted and estimate.parts and error > WRONG and known > WRONG:
             told = f"the error of {name} is about {_percent(error)}, by the defect equation"
             yield Flag("error", f"{told}; try {advice or 'more schedule.steps'}", {"unknown": name, "estimate": error})
 

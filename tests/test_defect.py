@@ -1,0 +1,207 @@
+"""Estimate of the error by the defect equation: its splines, its least squares, and the true errors of short solves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import BSpline
+
+import kanpinn
+from kanpinn import Box, Condition, Integral, Problem, Unknown
+from kanpinn.estimate.band_least_squares import Rows, solved
+from kanpinn.estimate.estimate import estimated
+from kanpinn.estimate.spline_space import SplineSpace
+from kanpinn.geometry import Disk
+
+RANDOM = np.random.default_rng(3)
+
+
+def dense(space: SplineSpace, points: np.ndarray, orders: tuple[int, ...]) -> np.ndarray:
+    """Derivatives of all products `[N, M]`."""
+    cell, places = space.located(points)
+    found = np.zeros((len(points), space.size))
+    np.add.at(found, (np.arange(len(points))[:, None], space.local[cell]), space.values(places, orders))
+    return found
+
+
+@pytest.mark.parametrize("orders", [(0, 0), (1, 0), (0, 2), (2, 1)])
+def test_products_of_splines_are_those_of_scipy(orders) -> None:
+    space = SplineSpace((-1.0, 0.0), (2.0, 0.5), (4, 7), (False, False))
+    points = np.stack([RANDOM.uniform(-1, 2, 40), RANDOM.uniform(0, 0.5, 40)], 1)
+    parts = []
+    for k, (a, b, n) in enumerate(((-1.0, 2.0, 4), (0.0, 0.5, 7))):
+        knots = a + (b - a) / n * np.arange(-5, n + 6)
+        splines = BSpline(knots, np.eye(n + 5), 5)
+        parts.append((splines.derivative(orders[k]) if orders[k] else splines)(points[:, k]))
+    expected = (parts[0][:, :, None] * parts[1][:, None, :]).reshape(40, -1)
+    own = dense(space, points, orders)
+    coefficients = RANDOM.normal(size=space.size)
+    ours = np.linalg.lstsq(own, expected @ coefficients, rcond=None)  # the same space, whatever the numbering
+    assert np.allclose(own @ ours[0], expected @ coefficients, atol=1e-9 * np.abs(expected).max())
+    assert np.allclose(np.sort(own, 1), np.sort(expected, 1), atol=1e-10 * np.abs(expected).max())
+
+
+def test_periodic_splines_go_on_at_the_other_end() -> None:
+    space = SplineSpace((0.0, 0.0), (1.0, 1.0), (9, 3), (True, False))
+    left, right = np.array([[0.0, 0.3]]), np.array([[1.0, 0.3]])
+    for order in range(5):
+        assert np.allclose(dense(space, left, (order, 0)), dense(space, right, (order, 0)), atol=1e-6 * 9.0**order)
+    assert space.size == 9 * 8
+    assert np.ptp(space.local, axis=1).max() <= 11 * 8 + 8  # folded: neighbours in the circle are near
+
+
+def test_nodes_integrate_polynomials() -> None:
+    points, weights = SplineSpace((0.0, -1.0), (2.0, 1.0), (2, 3), (False, False)).nodes(3)
+    x, y = points[..., 0], points[..., 1]
+    assert math.isclose(4 * float((weights * x**5 * y**4).sum()), 64 / 6 * 0.4)
+
+
+@pytest.mark.parametrize("many", [0, 2])
+def test_least_squares_are_those_of_numpy(many) -> None:
+    inner, groups, width = 30, 40, 6
+    columns = RANDOM.integers(0, inner - width, groups)[:, None] + np.arange(width)
+    columns[:4] = np.arange(0, inner - 5, 8)[:, None] + np.arange(width)
+    rows = Rows(
+        columns,
+        RANDOM.normal(size=(groups, 3, width)),
+        RANDOM.normal(size=(groups, 3)),
+        RANDOM.normal(size=(groups, 3, many)),
+    )
+    matrix = np.zeros((groups, 3, inner + many))
+    for k, group in enumerate(columns):
+        matrix[k][:, group] = rows.values[k]
+    matrix[:, :, inner:] = rows.border
+    expected, *_ = np.linalg.lstsq(matrix.reshape(-1, inner + many), rows.right.ravel(), rcond=None)
+    fit = solved([rows], inner + many)
+    assert fit is not None and np.allclose(fit.coefficients, expected, atol=1e-9)
+    left = np.linalg.norm(matrix.reshape(-1, inner + many) @ expected - rows.right.ravel())
+    assert math.isclose(fit.left, left / np.linalg.norm(rows.right), rel_tol=1e-9)
+
+
+QUICK = ["threads=1", "output.figures=false", "output.progress=false", "backbone.width=[3]", "backbone.grid=3"]
+
+
+@dataclass(frozen=True)
+class Wave(Problem):
+    """u_tt = u_xx on a string held at both ends."""
+
+    domain = Box(x=(0, 1), t=(0, 1))
+    derivatives = ("xx", "tt")
+
+    def residual(self, p):
+        return p.u_tt - p.u_xx
+
+    def conditions(self):
+        return [
+            Condition("start", "t-", lambda p: p.u - torch.sin(math.pi * p.x)),
+            Condition("rest", "t-", lambda p: p.u_t),
+            Condition("ends", ("x-", "x+"), lambda p: p.u),
+        ]
+
+    def reference(self, p):
+        return torch.sin(math.pi * p.x) * torch.cos(math.pi * p.t)
+
+
+@dataclass(frozen=True)
+class Plate(Problem):
+    """Nonlinear, on a disk: Δu = u² + f."""
+
+    domain = Disk(center=(0.5, 0.0), radius=1.0)
+    derivatives = ("xx", "yy")
+
+    def residual(self, p):
+        u = torch.sin(p.x) * torch.exp(p.y)
+        return p.u_xx + p.u_yy - p.u**2 + u**2
+
+    def conditions(self):
+        return [Condition("rim", "boundary", lambda p: p.u - torch.sin(p.x) * torch.exp(p.y))]
+
+    def reference(self, p):
+        return torch.sin(p.x) * torch.exp(p.y)
+
+
+@dataclass(frozen=True)
+class Spring(Problem):
+    """A system in time: x' = v, v' = −k x."""
+
+    k: float = 20.0
+    domain = Box(t=(0, 3))
+    unknowns = ("x", "v")
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return {"place": p.x_t - p.v, "force": p.v_t + self.k * p.x}
+
+    def conditions(self):
+        return [Condition("start", "t-", lambda p: {"x": p.x - 1, "v": p.v})]
+
+    def reference(self, p):
+        w = math.sqrt(self.k)
+        return {"x": torch.cos(w * p.t), "v": -w * torch.sin(w * p.t)}
+
+
+@cache
+def short(name: str) -> kanpinn.Solution:
+    problem, *words = {
+        "wave": (Wave(), "schedule.levels=1", "schedule.steps=15"),
+        "wave in slabs": (Wave(), "schedule.levels=1", "schedule.steps=8", "schedule.slabs=2"),
+        "wave, exact start": (Wave(), "schedule.levels=1", "schedule.steps=10", "problem.conditions=exact"),
+        "disk": (Plate(), "schedule.levels=1", "schedule.steps=10"),
+        "spring": (Spring(), "schedule.levels=1", "schedule.steps=30", "backbone.grid=20", "sampler.interior=400"),
+        "spring in slabs": (
+            Spring(), "schedule.levels=1", "schedule.steps=10", "schedule.slabs=2", "backbone.grid=5",
+            "sampler.interior=200",
+        ),
+    }[name]  # fmt: skip
+    return kanpinn.solve(problem, *QUICK, *words)
+
+
+@pytest.mark.parametrize("name", ["wave", "wave in slabs", "wave, exact start", "disk", "spring", "spring in slabs"])
+def test_the_estimate_is_the_error_of_short_solves(name) -> None:
+    m = short(name).metrics
+    assert m["error_estimate_by"] == "defect"
+    for unknown, error in m["relative_l2"].items():
+        assert 1e-8 < error < 0.3
+        assert m["error_estimate"][unknown] == pytest.approx(error, rel=0.3)
+
+
+def test_the_map_of_the_estimate_is_that_of_the_error() -> None:
+    fields = short("disk").data.fields
+    known, found = fields["u_error"], fields["u_error_estimate"]
+    assert np.array_equal(np.isnan(known), np.isnan(found))
+    assert np.nanmax(np.abs(known - found)) < 0.2 * np.nanmax(np.abs(known))
+
+
+def test_free_coefficients_are_unknowns_of_the_defect_equation() -> None:
+    @dataclass(frozen=True)
+    class Found(Spring):
+        k: float = Unknown(15.0)
+
+        def conditions(self):
+            times = np.linspace(0, 3, 30)
+            w = math.sqrt(20)
+            seen = kanpinn.Data("seen", {"t": times, "x": np.cos(w * times), "v": -w * np.sin(w * times)})
+            return [*super().conditions(), seen]
+
+    solution = kanpinn.solve(
+        Found(), *QUICK, "schedule.levels=1", "schedule.steps=15", "backbone.grid=20", "sampler.interior=400"
+    )
+    found = estimated([(solution.residuals, solution.theta)])
+    assert found is not None
+    missed = 20 - solution.metrics["coefficients"]["k"]["value"]
+    assert found.parts[0].free["k"] == pytest.approx(missed, rel=0.3, abs=1e-9)
+
+
+def test_integrals_leave_the_estimate_to_the_levels() -> None:
+    @dataclass(frozen=True)
+    class Total(Wave):
+        def conditions(self):
+            return [*super().conditions(), Integral("mass", lambda p: p.u, 0.0)]
+
+    words = ("schedule.levels=2", "schedule.steps=[1,1]", "sampler.interior=50", "sampler.boundary=9")
+    assert kanpinn.solve(Total(), *QUICK, *words).metrics["error_estimate_by"] == "levels"
