@@ -271,7 +271,9 @@ def test_a_run_that_is_loaded_again_keeps_its_scales(tmp_path):
 @cache
 def short(name: str, units: str) -> dict:
     """Metrics of a short solve, which ends well above rounding."""
-    words = ("schedule.levels=2", "schedule.steps=[12,6]", "sampler.interior=400", "sampler.boundary=60")
+    words = ["schedule.levels=2", "schedule.steps=[12,6]", "sampler.interior=400", "sampler.boundary=60"]
+    if name == "kdv":  # its separable network goes down to rounding in any number of steps
+        words += ["backbone=kan", "schedule.slabs=1"]
     return runs.run(configured(name, units, *words, "output.figures=false"), None, spoken=False).metrics
 
 
