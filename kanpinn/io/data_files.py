@@ -74,7 +74,7 @@ def _csv(file: Path, key: str, target: Sequence[str], inputs: Sequence[str]) -> 
                 if "" in cells:
                     raise UserError(f"{key}={file}: line {table.lines[cells.index('')]}: {name} is empty")
     wanted = [name for name in (*target, *inputs) if name in table.header and name not in texts]
-    return {**read_columns(file, key, wanted), **texts}
+    return {**read_columns(file, key, wanted, list(texts)), **texts}
 
 
 def _image(file: Path, key: str) -> dict[str, Column]:

@@ -107,7 +107,7 @@ def coordinates(table: Table, names: Sequence[str], file: Path, key: str = "--po
     return points
 
 
-def read_columns(file: Path, key: str, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
+def read_columns(file: Path, key: str, needed: Sequence[str] = (), aside: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read all columns of a CSV file, or the one-dimensional datasets at the root of an HDF5 file, `[N]` by name.
 
     Columns of which no cell is a number, such as names of places, are left out, in a line on stderr.
@@ -116,6 +116,7 @@ def read_columns(file: Path, key: str, needed: Sequence[str] = ()) -> dict[str, 
         file: The file; HDF5 if its name ends on .h5 or .hdf5.
         key: Key it was given under, for messages.
         needed: Columns that must be numbers.
+        aside: Columns to leave out without a word.
 
     Raises:
         UserError: If it cannot be read, or a cell is not a finite number.
@@ -133,7 +134,7 @@ def read_columns(file: Path, key: str, needed: Sequence[str] = ()) -> dict[str, 
     table = read_table(file, key)
     texts = [k for k in range(len(table.header)) if all(math.isnan(decimal(row[k])) for row in table.rows)]
     names = [name for k, name in enumerate(table.header) if k not in texts or name in needed]
-    left = [table.header[k] for k in texts if table.header[k] not in needed]
+    left = [table.header[k] for k in texts if table.header[k] not in (*needed, *aside)]
     if left:
         warn(f"{key}={file}: {printable(', '.join(left))[:200]}: no numbers there, left out")
     values = coordinates(table, names, file, key)

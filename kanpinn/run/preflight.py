@@ -16,7 +16,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
-from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, reference_values
+from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, by_row, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import bare_pieces, few_points, undetermined
@@ -31,6 +31,7 @@ from kanpinn.pde.form_builder import possible_form
 from kanpinn.pde.network_fields import offers_exact
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
+from kanpinn.pde.table import Table
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.run.names import check_equations, check_names
@@ -290,6 +291,8 @@ def check_memory(setup: Setup, available: int) -> None:
     parameters = finest.size
     interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
     points = interior + boundary * len(conditions_of(problem))
+    if isinstance(problem, Table):
+        points = len(problem.parts["train"]) * len(problem.unknowns)
     jets = 1 + len(problem.derivatives) + len(problem.domain)
     need = 8 * points * jets * sum(layer.kept for layer in finest.layers)
     need += 8 * parameters * 4
@@ -303,6 +306,8 @@ def check_memory(setup: Setup, available: int) -> None:
     need += without if decides and not forms_jacobian(setup, finest) else with_rows
     grid_points = setup.points or DEFAULT_POINTS.get(len(problem.domain), 11)
     counts = grid_points if isinstance(grid_points, list) else [grid_points] * len(problem.domain)
+    if by_row(problem):
+        counts = [len(column) for column in list(problem.columns.values())[:1]]
     shown = 8 * math.prod(counts) * (len(problem.domain) + 4 * len(problem.unknowns) + 1)
     if shown > 0.5 * available:
         raise UserError(
