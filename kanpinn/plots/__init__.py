@@ -24,6 +24,7 @@ except (ValueError, OSError):  # a backend that is not there, settings that are 
 
 from kanpinn.io.solution import SolutionFile
 from kanpinn.plots.activations import activations_figure
+from kanpinn.plots.classes import classes_figure
 from kanpinn.plots.data import data_figure
 from kanpinn.plots.history import cycle_figure, history_figure
 from kanpinn.plots.maps import solution_figure
@@ -43,13 +44,20 @@ def figures(
     out.
     """
     found: dict[str, Callable[[], Figure | None]] = {}
+    classes = any("predicted" in table for table in data.measured.values())
     for unknown in data.unknowns:
+        if data.axes == ("row",):  # a table of many inputs: nothing to draw it over
+            if not classes:
+                found[f"data_{unknown}"] = lambda name=unknown: data_figure(data, name)
+            continue
         found[f"solution_{unknown}"] = lambda name=unknown: solution_figure(data, name, times)
         found[f"slices_{unknown}"] = lambda name=unknown: slices_figure(data, name, asked=times)
         for one in data.parameters[:1]:
             found[f"parameter_{unknown}"] = lambda name=unknown, one=one: slices_figure(data, name, along=one)
         if any(f"solution_{unknown}" in table for table in data.measured.values()):
             found[f"data_{unknown}"] = lambda name=unknown: data_figure(data, name)
+    if classes:
+        found["classes"] = lambda: classes_figure(data)
     found["residual"] = lambda: residual_figure(data, times)
     found["history"] = lambda: history_figure(data)
     if every:
@@ -70,7 +78,7 @@ def plot_all(
     """Draw every figure that a solution gives, as PNG in a folder, created where missing; returns the files.
 
     They are `solution_<u>.png`, `slices_<u>.png` for problems in time and space, `parameter_<u>.png` for those over a
-    parameter, `data_<u>.png` for data, `residual.png`, `history.png` and,
+    parameter, `data_<u>.png` for data, `classes.png` for classes, `residual.png`, `history.png` and,
     with `every`, those that a run does not draw by itself: `cycle.png`, `spectrum_<u>.png`, `activations.png`. Raises
     UserError if a time to cut at lies outside the time interval.
     """

@@ -22,7 +22,8 @@ def data_figure(data: SolutionFile, unknown: str) -> Figure | None:
     Three panels: measured against computed values; measured less computed ones over the first of time and space;
     their distribution beside the normal one of the same width. None where the unknown was not measured.
     """
-    tables = {name: t for name, t in data.measured.items() if f"solution_{unknown}" in t}
+    order = sorted(data.measured, key=lambda name: ("train", "validation", "test", name).index(name))
+    tables = {name: data.measured[name] for name in order if f"solution_{unknown}" in data.measured[name]}
     if not tables:
         return None
     figure = new_figure(10.2, 3.6)
