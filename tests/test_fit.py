@@ -4,14 +4,17 @@ import csv
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.interpolate import BSpline
 
 import kanpinn
 from kanpinn.cli.main import main
 from kanpinn.io.check import check
+from kanpinn.io.data_files import read_data_file
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.table import short_names, table_of
@@ -203,3 +206,39 @@ def test_the_rows_of_validation_choose_the_parameters(two):
     errors = found.data.history["relative_l2_y"]
     assert found.metrics["relative_l2"]["y"] == pytest.approx(errors.min(), rel=1e-6)
     assert errors[-1] > errors.min()
+
+
+def test_tables_of_all_formats(folder):
+    """Written by numpy, h5py, pillow and by hand, and read back."""
+    a, b = np.arange(4.0), np.array([1.5, 2, -3, 4])
+    np.save("a.npy", np.stack([a, b], axis=1))
+    np.savez("a.npz", a=a, b=b, m=np.stack([a, b], axis=1), label=np.array(["u", "v", "u", "v"]))
+    with h5py.File("a.h5", "w") as file:
+        file["a"], file["b"] = a, b
+    Image.fromarray(np.array([[0, 255], [51, 102]], np.uint8)).save("a.png")
+    images = np.arange(12, dtype=np.uint8)
+    Path("t-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + np.array([3, 2, 2], ">u4").tobytes() + images.tobytes())
+    Path("t-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + np.array([3], ">u4").tobytes() + b"\7\0\1")
+    found = {name: read_data_file(Path(name), "file") for name in ("a.npy", "a.npz", "a.h5", "a.png")}
+    assert np.array_equal(found["a.npy"]["c2"], b) and np.array_equal(found["a.h5"]["b"], b)
+    assert list(found["a.npz"]) == ["a", "b", "m1", "m2", "label"] and found["a.npz"]["label"][1] == "v"
+    assert found["a.png"]["grey"] == pytest.approx([0, 1, 0.2, 0.4])
+    assert found["a.png"]["x"].tolist() == [0, 1, 0, 1] and found["a.png"]["y"].tolist() == [1, 1, 0, 0]
+    digits = read_data_file(Path("t-images-idx3-ubyte"), "file")
+    assert digits["p4"].tolist() == [3, 7, 11] and digits["label"].tolist() == [7, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.png", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
+def test_files_of_no_such_format_are_refused(name, folder):
+    Path(name).write_bytes(b"\0\0\x09 something else")
+    with pytest.raises(kanpinn.UserError, match="cannot be read as"):
+        read_data_file(Path(name), "file")
+
+
+def test_few_whole_numbers_are_classes_unless_it_is_said_that_they_are_not(two):
+    columns = {**two, "n": np.arange(120) % 4 + 3.0}
+    assert table_of(columns, ["n"]).classes == ("3", "4", "5", "6")
+    assert table_of(columns, ["n"], task="regression").classes == ()
+    assert table_of(columns, ["n", "y"]).classes == ()
+    with pytest.raises(kanpinn.UserError, match="y has 120 different values in 120 rows: no classes"):
+        table_of(columns, ["y"], task="classification")

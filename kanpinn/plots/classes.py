@@ -21,7 +21,7 @@ def classes_figure(data: SolutionFile) -> Figure | None:
         return None
     names = [data.label(name)[0] or name for name in data.unknowns]
     size = 2.2 + 0.16 * min(len(names), MOST_NAMES)
-    figure = new_figure(size * len(tables) + 0.6, size + 0.6)
+    figure = new_figure(size * len(tables) + 0.6, size + 1.0)
     figure.suptitle(heading(data))
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for axes, (part, table) in zip(panels, tables.items(), strict=True):
