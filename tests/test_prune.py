@@ -106,8 +106,11 @@ def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
 
 def test_a_masked_network_goes_on_after_an_interruption(tmp_path):
     """Runs with `backbone.edges` refine, stop between two levels, and end as if they had not."""
-    common = ["problem=heat", "backbone.width=[2]", "backbone.edges=[[[0],[0,1]],[[0,1]]]", "schedule.levels=2",
-              "schedule.steps=[3,3]", "output.figures=false", "sampler.interior=60", "sampler.boundary=20"]  # fmt: skip
+    common = [
+        *("problem=heat", "backbone=kan", "backbone.width=[2]", "backbone.edges=[[[0],[0,1]],[[0,1]]]"),
+        *("schedule.levels=2", "schedule.steps=[3,3]", "sampler.interior=60", "sampler.boundary=20"),
+        "output.figures=false",
+    ]
     whole = kanpinn.solve(common, folder=tmp_path / "whole")
     part = kanpinn.solve([*common, "time_limit_s=1e-6"], folder=tmp_path / "part")
     assert part.metrics["status"] == "time_limit"

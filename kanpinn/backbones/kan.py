@@ -44,6 +44,7 @@ class Kan(Options):
     squash: str = option("tanh", "what keeps hidden values inside the knots", one_of=SQUASHES)
     outside: str = option("extrapolate", "what happens to inputs outside the knots", one_of=bspline.OUTSIDE)
     scale: float = option(0.5, "size of the random splines at the start", above=0)
+    sparse: bool = option(False, "begin with edges between neighbouring nodes only; the others begin as zero")
     networks: str = option(
         "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
     )
@@ -79,7 +80,9 @@ class Kan(Options):
 
     def splines(self, inputs: int, outputs: int, *, periodic: bool = False) -> SplineLayer:
         """A layer of B-splines on the coarsest level, with these options."""
-        options = {name: getattr(self, name) for name in ("degree", "knots", "base", "bias", "outside", "scale")}
+        options = {
+            name: getattr(self, name) for name in ("degree", "knots", "base", "bias", "outside", "scale", "sparse")
+        }
         return SplineLayer(inputs, outputs, SplineSpec(self.grid, **options, periodic=periodic))
 
     def stack(self, embedding: Embedding, outputs: int, products: Sequence[int] = ()) -> Backbone:

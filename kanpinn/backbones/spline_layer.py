@@ -41,6 +41,7 @@ class SplineSpec:
         bias: True if b is there.
         outside: Policy for inputs outside [−1, 1].
         scale: Standard deviation of an edge's values at the start.
+        sparse: True if only edges between nodes that lie next to each other are not zero at the start.
         periodic: True for functions with the period 2 of [−1, 1]: uniform knots, and coefficients B_i, B_{i+n} that are
             one, so that there are n of them per edge.
     """
@@ -52,6 +53,7 @@ class SplineSpec:
     bias: bool = False
     outside: str = "extrapolate"
     scale: float = 0.5
+    sparse: bool = False
     periodic: bool = False
 
     @property
@@ -97,6 +99,19 @@ class SplineSpec:
         return piecewise.greville(self.knot_vector(), self.degree)
 
 
+def nearest(outputs: int, inputs: int) -> np.ndarray:
+    """Return the edges between each node and the nearest one, both layers drawn to the same length, bool `[out, in]`.
+
+    Every input and every output has one; for layers of one width it is the identity (pykan's sparse initialisation).
+    """
+    places = [(np.arange(count) + 0.5) / count for count in (outputs, inputs)]
+    distance = np.abs(places[0][:, None] - places[1])
+    found = np.zeros(distance.shape, dtype=bool)
+    found[np.arange(outputs), distance.argmin(1)] = True
+    found[distance.argmin(0), np.arange(inputs)] = True
+    return found
+
+
 @dataclass(frozen=True)
 class SplineLayer(Layer):
     """A layer of splines on edges: y_q = Σ_p w_s[q,p] Σ_i W[q,p,i] B_i(x_p) + w_b[q,p] SiLU(x_p) + b_q.
@@ -132,6 +147,11 @@ class SplineLayer(Layer):
             bound = math.sqrt(6.0 / (self.inputs + self.outputs))
             out["spline_scale"] = np.full(shapes["spline_scale"], 1.0 / math.sqrt(self.inputs))
             out["base_weight"] = generator.uniform(-bound, bound, shapes["base_weight"])
+        if self.spec.sparse:
+            near = nearest(self.outputs, self.inputs)
+            out["coefficients"] *= (near * np.sqrt(self.inputs / near.sum(1, keepdims=True)))[..., None]
+            if base:
+                out["base_weight"] *= near
         if self.spec.bias:
             out["bias"] = np.zeros(self.outputs)
         return out

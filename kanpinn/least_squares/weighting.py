@@ -29,6 +29,8 @@ class Weighting(Options, ABC):
     )
     base: dict[str, float] = option({}, "weights of the terms not named there: what the problem recommends", at_least=0)
     growth: float = option(0.0, "rate λ at which errors grow; residuals count as exp(−λ t)")
+    sparsity: float = option(0.0, "weight λ of the sizes of all edges, a penalty that empties some of them", at_least=0)
+    entropy: float = option(0.0, "weight μ of the entropy of the sizes in a layer, relative to them", at_least=0)
 
     def term(self, name: str) -> float:
         """The weight of one term."""

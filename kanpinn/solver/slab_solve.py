@@ -12,6 +12,7 @@ from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.evaluate.table_errors import held_rows
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.sparsity import Penalised, Penalty
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.solver.collocation import Collocation
@@ -57,11 +58,22 @@ class SlabSolve:
         self.stage_state: StageState | None = None
         self.hierarchy = Hierarchy(setup.network(), self.objective_of, self._draw)
         self.optimizers = StageOptimizers(setup, self.hierarchy)
+        self._penalty: Penalty | None = None
 
     @property
     def least_squares(self) -> LeastSquares:
         """Problem that is minimised on the level under work."""
         return self.hierarchy.problem
+
+    @property
+    def penalised(self) -> LeastSquares:
+        """That problem with the penalty on the size of edges, where it is no coarse one."""
+        problem, weighting = self.least_squares, self.setup.weighting
+        if not weighting.sparsity or self.hierarchy.keeps_points:
+            return problem
+        if self._penalty is None or self._penalty.backbone is not problem.backbone:
+            self._penalty = Penalty(problem.backbone, weighting.sparsity, weighting.entropy)
+        return Penalised(problem, self._penalty)
 
     @property
     def objective(self) -> Objective:
