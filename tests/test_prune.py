@@ -1,6 +1,7 @@
 """Pruning of runs: what is not needed goes, the rest is as good, and the new run is as complete as any other."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def test_parts_that_do_nothing_are_cut_by_their_score_and_the_function_stays():
     found = Pruner(start, 1.0).cut(1e-12)
     assert (start.shape, start.edges) == ([2, 3, 1], 9)
     assert (found.shape, found.edges) == ([2, 2, 1], 5)
-    assert found.setup.backbone.edges == [[[0, 1], [0]], [[0, 1]]]
+    options: Any = found.setup.backbone
+    assert options.edges == [[[0, 1], [0]], [[0, 1]]]
     assert found.network.size == 5 * 5
     assert change(start, found)["y"]["largest"] < 1e-13
     with pytest.raises(UserError, match="no network is left"):

@@ -114,19 +114,19 @@ def pruning(setup: Setup, network: Backbone, theta: Tensor) -> Pruned:
 def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
     """Return the measure of a network's error at points it was not trained at.
 
-    Of a table the relative error in the rows held back, of an equation the root of the loss at fresh points.
+    Of a table the error in the rows held back, relative to the standard deviation of the target, or the cross-entropy
+    of classes; of an equation the root of the loss at fresh points.
     """
     held = held_rows(setup.problem)
     if held is not None:
-        points, given = held
+        kind = "cross_entropy" if held.table.classes else "rmse"
 
-        @torch.no_grad()
         def error(network: Backbone, theta: Tensor) -> float:
-            fields = setup.residuals(network).fields(theta, points.to(theta))
-            wanted = torch.stack([torch.from_numpy(given[name]).to(theta) for name in setup.problem.unknowns])
-            found = torch.stack([fields[name].value for name in setup.problem.unknowns])
-            sizes = (wanted - wanted.mean(1, keepdim=True)).square().mean(1)
-            return float(((found - wanted).square().mean(1) / sizes).mean().sqrt())
+            found = held.errors(setup.residuals(network), theta)[kind].items()
+            relative = [
+                (value or 0.0) / (1.0 if held.table.classes else float(held.rows[n].std())) for n, value in found
+            ]
+            return float(np.sqrt(np.mean(np.square(relative))))
 
         return error
     plain, samples = replace(setup, weighting=Fixed()), dict[int, Any]()
