@@ -781,6 +781,25 @@ def test_collocation_points_stay_whatever_a_problem_does_to_its_inputs():
     assert torch.equal(objective.points, before)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_fewer_equations_than_unknowns_are_told(known: bool):
+    @dataclass(frozen=True)
+    class Short(Problem):
+        domain = Box(x=(0, 1))
+        unknowns = ("u", "v")
+        derivatives = ("xx",)
+
+        def residual(self, p: Point) -> Any:
+            return p.u_xx - p.v
+
+        def conditions(self) -> list[Condition]:
+            ends = Condition("ends", ("x-", "x+"), lambda p: p.u)
+            return [ends, *([Condition("start", "x-", lambda p: p.v - 1)] if known else [])]
+
+    line = "problem=Short: 1 equation for 2 unknowns, and no condition holds v"
+    assert examined(Short()) == ([] if known else [line])
+
+
 @pytest.mark.parametrize(
     ("domain", "derivatives", "on", "integrals", "bare"),
     [

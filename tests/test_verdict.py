@@ -20,7 +20,7 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.cli.compare import text
 from kanpinn.compare.comparison import named, read_run, table
 from kanpinn.errors import DivergedError
-from kanpinn.evaluate.residual_check import check_residuals
+from kanpinn.evaluate.residual_check import ResidualCheck, check_residuals
 from kanpinn.io.inspect import inspect, render
 from kanpinn.least_squares.diagnosis import is_minimum
 from kanpinn.least_squares.objective import Objective
@@ -252,6 +252,17 @@ def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsy
     assert ("(?)" in repr(solution)) == (kind == "estimate")
 
 
+@pytest.mark.parametrize(("fresh", "told"), [(0.2, True), (0.01, False)])
+def test_a_residual_that_is_large_between_its_points_is_told(fresh: float, told: bool, monkeypatch) -> None:
+    checks = [ResidualCheck("interior", "", 100, 0.01, fresh, 1.0, 1e-4)]
+    monkeypatch.setattr("kanpinn.run.verdict.check_residuals", lambda *_: checks)
+    flags = solve(Known(), "schedule.steps=1").metrics["warnings"]
+    assert [flag["kind"] for flag in flags if flag["kind"] in ("loss", "points")] == ["loss"] * told
+    if told:
+        assert "20 % of the terms it is made of between its points (1 % at these)" in flags[0]["message"]
+        assert "try more points than 100 (sampler.interior)" in flags[0]["message"]
+
+
 IDLE = "schedule.optimizers=[levenberg_marquardt,{name:gradient_descent,lr:1e-12}]"
 TWO = ["schedule.levels=2", "schedule.steps=[30,1]", "backbone.degree=3", IDLE]
 
@@ -410,6 +421,15 @@ def test_no_wrong_solution_goes_without_a_doubt(problem, overrides) -> None:
     for name, error in m["relative_l2"].items():
         assert error < 1e-3 or m["warnings"] or problem == Bessel()
         assert error < 3 * m["error_estimate"][name] or m["error_estimate_trusted"] is False
+
+
+@pytest.mark.slow
+def test_a_layer_that_hides_the_wrong_solution_is_told() -> None:
+    """One network for all times lets u jump to another solution in the first half of a hundredth of the time."""
+    quiet = ["threads=1", "output.figures=false", "output.progress=false"]
+    plan = ["schedule.slabs=1", "schedule.levels=4", "schedule.steps=[60,40,30,25]"]
+    m = kanpinn.solve(["problem=gray_scott", *quiet, *plan]).metrics
+    assert max(m["relative_l2"].values()) < 1e-3 or {"loss", "points"} & {flag["kind"] for flag in m["warnings"]}
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     derived = torch.tensor([bool(free.intersection(index)) for index in plain.space.indices])[:, None]
     used, differential, level = set[str](), set[str](), set[str]()
     built = _built_in(residuals, found[0], found[0].outputs(network, theta))
-    touched = set(built)
+    touched, equations = set(built), 0
     for trial in found:
         points = trial.at(torch.arange(trial.count))
         fields = trial.fields(trial.outputs(network, theta), points)
@@ -134,8 +134,14 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         used |= _held(trial, fields, points, changes) | far
         changes = {name: change * derived.to(change) for name, change in changes.items()}
         differential |= _held(trial, fields, points, changes)
+        equations = len(trial.of_fields(fields, points))
     left = [name for name in problem.unknowns if name in differential - touched]
     lines = [f"no equation and no condition holds {name}" for name in problem.unknowns if name not in used | touched]
+    given = any(condition.given is not None for condition in residuals.conditions.values())
+    loose = [name for name in problem.unknowns if name in used - touched - differential and name not in problem.depends]
+    if loose and equations < len(problem.unknowns) and not given:
+        many = f"{equations} equation{'s' * (equations > 1)} for {len(problem.unknowns)} unknowns"
+        lines.append(f"{many}, and no condition holds {', '.join(loose)}")
     even = "odd" not in embedding.symmetry.values()
     constant = [name for name in problem.unknowns if name in used - level - built and even and len(found) > 1]
     if constant:

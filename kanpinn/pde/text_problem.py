@@ -74,8 +74,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     def post_init(self: Problem) -> None:
         Problem.__post_init__(self)
         self.adapt(domain=region_in(given["domain"], values(self)))
-        for key in inner:
-            check_overlap(values(self)[key], self.domain, f"problem.regions.{key}={inner[key]}")
+        check_overlap({key: values(self)[key] for key in inner}, self.domain)
 
     body = {
         "__doc__": f"{name}: a problem as text.",

@@ -38,7 +38,10 @@ def region_in(given: Any, coefficients: Mapping[str, Any], key: str = "problem.d
             if not isinstance(interval, list | tuple) or len(interval) != 2:
                 raise invalid(f"{key}.{name}", interval, "two numbers, such as [0, 1]")
             ends[str(name)] = tuple(number(end, coefficients, f"{key}.{name}") for end in interval)
-        return Box(**ends)
+        try:
+            return Box(**ends)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
     try:
         tree = ast.parse(str(given).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -47,21 +50,22 @@ def region_in(given: Any, coefficients: Mapping[str, Any], key: str = "problem.d
     return _region(tree, str(given).strip(), coefficients, key)
 
 
-def check_overlap(region: Region, domain: Region, key: str) -> None:
-    """Refuse a region inside the domain that has other coordinates, or no point in it; raises UserError."""
-    for name in region.names:
-        if name not in domain.names:
-            raise UserError(f"{key}: has a coordinate {name}; those of the domain are {', '.join(domain.names)}")
+def check_overlap(regions: Mapping[str, Region], domain: Region) -> None:
+    """Refuse regions inside the domain, by name, that have other coordinates, or no point in it; raises UserError."""
     ends = np.array([domain.interval(name) for name in domain.names])
-    columns = [domain.names.index(name) for name in region.names]
+    for key, region in regions.items():
+        if other := [name for name in region.names if name not in domain.names]:
+            told = f"has a coordinate {other[0]}; those of the domain are {', '.join(domain.names)}"
+            raise UserError(f"problem.regions.{key}: {told}")
+        columns = [domain.names.index(name) for name in region.names]
 
-    def shared(points: Array) -> NDArray[np.bool_]:
-        whole = np.random.default_rng(0).uniform(*ends.T, (len(points), len(ends)))
-        whole[:, columns] = points
-        return domain.contains(whole)
+        def shared(points: Array, columns: list[int] = columns) -> NDArray[np.bool_]:
+            whole = np.random.default_rng(0).uniform(*ends.T, (len(points), len(ends)))
+            whole[:, columns] = points
+            return domain.contains(whole)
 
-    if not region.chart.restricted(shared).measure:
-        raise UserError(f"{key}: lies outside the domain")
+        if not region.chart.restricted(shared).measure:
+            raise UserError(f"problem.regions.{key}: lies outside the domain")
 
 
 def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Region:

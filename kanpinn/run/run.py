@@ -178,7 +178,7 @@ def _go_on(
     """Solve the rest after a checkpoint, or all of it where there is none."""
     context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
     _preflight(context)
-    solver, where = Solver(configuration.setup), "the beginning"
+    solver, where = Solver(configuration.setup), "the beginning, as problem and data are now: no checkpoint was written"
     if checkpoint is not None:
         solver.load_state(checkpoint.state)
         where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -126,8 +126,8 @@ def verdict(
     conditions = solver.slab.objective.residuals.conditions.values()
     noisy = [condition.name for condition in conditions if condition.given is not None]
     large = sorted(
-        (c for c in _worst(checks, "fitted_share") if not c.fitted_share <= (MISSED if c.term in noisy else LARGE)),
-        key=lambda check: -check.fitted_share,
+        (c for c in _worst(checks, _left) if not _left(c) <= (MISSED if c.term in noisy else LARGE)),
+        key=lambda check: -_left(check),
     )
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
     posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
@@ -182,12 +182,20 @@ def _checks(solver: Solver) -> list[list[ResidualCheck]]:
     return found
 
 
-def _worst(checks: Sequence[ResidualCheck], size: str) -> list[ResidualCheck]:
+def _left(check: ResidualCheck) -> float:
+    """Share of the size of its terms that is left of a residual, at its points or, if more, at others.
+
+    Where it is many times as large there, that is told by itself.
+    """
+    return check.fitted_share if check.gap > GAP else max(check.fitted_share, check.share)
+
+
+def _worst(checks: Sequence[ResidualCheck], size: Callable[[ResidualCheck], float]) -> list[ResidualCheck]:
     """The worst slab of every equation, by one of the sizes of a check."""
     found: dict[str, ResidualCheck] = {}
     for check in checks:
         known = found.get(check.name)
-        if known is None or not getattr(check, size) <= getattr(known, size):
+        if known is None or not size(check) <= size(known):
             found[check.name] = check
     return list(found.values())
 
@@ -195,7 +203,7 @@ def _worst(checks: Sequence[ResidualCheck], size: str) -> list[ResidualCheck]:
 def _gaps(solver: Solver, checks: Sequence[ResidualCheck]) -> Iterator[Flag]:
     """Flag equations and conditions that are met at their collocation points only."""
     every = solver.slab.setup.sampler.resample_every
-    for check in _worst([c for c in checks if not c.share <= SEEN], "gap"):
+    for check in _worst([c for c in checks if not c.share <= SEEN], lambda check: check.gap):
         if check.gap <= GAP:
             continue
         key = "sampler.interior" if check.term == INTERIOR else "sampler.boundary"
@@ -231,14 +239,19 @@ def _large(
     worst, total = large[0], sum(check.loss for check in checks) or math.nan
     part = sum(check.loss for check in checks if check.name == worst.name) / total
     others = f" (also large: {', '.join(check.name for check in large[1:])})" if large[1:] else ""
-    told = f"the residual of {worst.name} is still {_percent(worst.fitted_share)} of the terms it is made of{others}"
-    values = {"term": worst.term, "equation": worst.equation, "share": worst.fitted_share, "part_of_loss": part}
-    inside = max((check.fitted_share for check in checks if check.term == INTERIOR), default=0.0)
-    if worst.term != INTERIOR and worst.term not in missed and inside < worst.fitted_share / 10:
+    share, between = _left(worst), worst.fitted_share <= LARGE
+    where = f" between its points ({_percent(worst.fitted_share)} at these)" if between else ""
+    told = f"the residual of {worst.name} is still {_percent(share)} of the terms it is made of{where}{others}"
+    values = {"term": worst.term, "equation": worst.equation, "share": share, "part_of_loss": part}
+    inside = max((_left(check) for check in checks if check.term == INTERIOR), default=0.0)
+    if worst.term != INTERIOR and worst.term not in missed and inside < share / 10:
         weight = f"weighting.terms.{worst.term}={100 * solver.slab.setup.weighting.term(worst.term):g}"
         yield Flag("term", f"{told}, that of the equations {_percent(inside)}; try {weight}", values)
         return
     advice = advice or "more schedule.steps"
+    if between:
+        key = "sampler.interior" if worst.term == INTERIOR else "sampler.boundary"
+        advice = f"more points than {worst.points} ({key}), {advice}"
     held = max((check for check in checks if check.term != INTERIOR), key=lambda check: check.loss, default=None)
     if held and inside > LARGE:  # they may hold each other: a condition at the end of a thin layer, for one
         weight = solver.slab.setup.weighting.term(held.term) / 10
