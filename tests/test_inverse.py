@@ -227,6 +227,7 @@ def test_any_coefficient_of_a_problem_is_found_from_a_file(kanpinn, folder: Path
         ([], {"x": [0.5], "t": [0.5], "w": [0.1]}, "data=data.csv: column w is no unknown"),
         ([], {"x": [0.5], "t": [0.5], "u": [0.1], "sigma_u": [0.0]}, "sigma_u: expected numbers above 0"),
         ([], {"x": [5.0], "t": [0.5], "u": [0.1]}, "data=data.csv: its point x=5, t=0.5 lies outside the domain"),
+        (["data=[data.csv,data.csv]"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "data: data.csv is given twice"),
         (["unknown={alpha: 0.1}", "schedule.slabs=2"], {"x": [0.5], "t": [0.5], "u": [0.1]}, "slabs=2"),
     ],
 )

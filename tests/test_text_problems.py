@@ -292,6 +292,9 @@ def test_a_domain_follows_its_coefficients() -> None:
         ({"conditions": {"edge": {"on": "x-"}}}, "problem.conditions.edge.equation: missing"),
         ({"conditions": {"edge": {"at": "x-", "equation": "u"}}}, "problem.conditions.edge.at=x-: unknown key"),
         ({"conditions": {"edge": "u = 0"}}, "problem.conditions.edge=u = 0: expected on and equation"),
+        ({"conditions": {"edge": {"periodic": "x", "equation": "u = 1"}}}, "edge.equation=u = 1: unknown key"),
+        ({"labels": "x"}, "problem.labels=x: expected a name and a unit"),
+        ({"positive": ["q"]}, "problem.positive=q: unknown. Valid choices: R"),
         ({"conditions": {"edge": {"periodic": "z"}}}, "periodic=z: unknown"),
         ({"conditions": {"edge": {"on": {"q": [1]}, "equation": "u = 0"}}}, "problem.conditions.edge.on=q: unknown"),
         (

@@ -44,7 +44,7 @@ FIELDS = {
     "dot": "dot(a, b): scalar product of two vectors",
     "d": "d(a, x): derivative of anything",
     "where": "where(x < 0, a, b): a where the comparison holds, else b",
-    "reference": "reference(u): the formula that the problem's reference has for u",
+    "reference": "reference(u): the formula of u that stands under problem.reference",
     "integral": "integral(f), integral(f, x), integral(f, x, a, b), or with a variable of its own integral(K*u(s), s)",
 }
 """Functions of fields, and how they are written."""

@@ -84,7 +84,11 @@ class Quadrature:
 
     def _on_pieces(self, names: tuple[str, ...], nodes: int) -> Rule:
         domain = region_of(self.problem)
-        pieces = [piece for one in names for piece in domain.support(one) if piece.chart.measure]
+        try:
+            pieces = [piece for one in names for piece in domain.support(one) if piece.chart.measure]
+        except UserError as error:
+            told = f"p.integral: over={', '.join(names)}: {error} Coordinates are {', '.join(domain.names)}."
+            raise UserError(told) from None
         if not pieces:
             raise UserError(f"p.integral: over={', '.join(names)}: nothing of it bounds the domain")
         self._check_time(domain.names)

@@ -96,6 +96,14 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
 
 def _declared(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of a problem that stand in its text."""
+    labels = given.get("labels") or {}
+    if not isinstance(labels, Mapping):
+        raise invalid(
+            "problem.labels", labels, "a name and a unit by coordinate or unknown, such as {x: [position, m]}"
+        )
+    for one in _list(given.get("positive", [])):
+        if one in WORDS or one not in given:
+            raise unknown_choice("problem.positive", one, [key for key in given if key not in WORDS])
     wrapped = [one["periodic"] for one in (given.get("conditions") or {}).values() if "periodic" in one]
     return {
         "text": dict(given),
@@ -103,7 +111,7 @@ def _declared(given: Mapping[str, Any]) -> dict[str, Any]:
         "positive": tuple(map(str, _list(given.get("positive", [])))),
         "equation": str(given.get("equation") or "; ".join(map(str, _texts(given["equations"]).values()))),
         "kind": str(given.get("kind", "")),
-        "labels": {key: tuple(map(str, _list(value))) for key, value in (given.get("labels") or {}).items()},
+        "labels": {key: tuple(map(str, _list(value))) for key, value in labels.items()},
     }
 
 
@@ -214,7 +222,7 @@ def _conditions(
         where = f"problem.conditions.{name}"
         if not isinstance(one, Mapping):
             raise invalid(where, one, "on and equation, as in {on: boundary, equation: 'u = 0'}")
-        keys = INTEGRAL if "integral" in one else (*CONDITION, INTEGRAL[0])
+        keys = INTEGRAL if "integral" in one else ("periodic",) if "periodic" in one else (*CONDITION, INTEGRAL[0])
         for key, value in one.items():
             if key not in keys:
                 raise unknown_key(f"{where}.{key}", value, keys)

@@ -127,6 +127,8 @@ def observed(problem: Problem, tables: Mapping[str, Mapping[str, np.ndarray]], f
 def read_data(problem: Problem, files: str | list[str] | None) -> dict[str, dict[str, np.ndarray]]:
     """Read the tables of some files, by the names of their terms: data, or data_1, data_2 …; raises UserError."""
     given = [files] if isinstance(files, str) else files or []
+    if twice := [file for file in given if given.count(file) > 1]:
+        raise UserError(f"data: {twice[0]} is given twice; its measurements would count double")
     names = ["data"] if len(given) == 1 else [f"data_{k}" for k in range(1, len(given) + 1)]
     needed = (*problem.domain.names, *problem.unknowns)
     return {name: read_columns(Path(file), "data", needed) for name, file in zip(names, given, strict=True)}
