@@ -60,7 +60,7 @@ def check_overlap(regions: Mapping[str, Region], domain: Region) -> None:
         columns = [domain.names.index(name) for name in region.names]
 
         def shared(points: Array, columns: list[int] = columns) -> NDArray[np.bool_]:
-            whole = np.random.default_rng(0).uniform(*ends.T, (len(points), len(ends)))
+            whole = np.random.default_rng(0).uniform(ends[:, 0], ends[:, 1], (len(points), len(ends)))
             whole[:, columns] = points
             return domain.contains(whole)
 
