@@ -46,7 +46,7 @@ def errors(runs: Sequence[Run]) -> Figure | None:
     axes.set_xscale("log")
     axes.set_yticks(range(len(arms)), [f"{experiment}: {arm}" for experiment, arm in arms], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("error (see the table), one circle per seed")
+    axes.set_xlabel("error (see the table), one circle per seed; rounding below 1e-15")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -64,6 +64,8 @@ def scaling(runs: Sequence[Run]) -> Figure | None:
         label = "KAN [2,1,1], five seeds" if run is own[0] else None
         axes.loglog(size, error, "o-", ms=4, lw=0.8, color=COLOURS["KAN"], label=label)
     axes.loglog(size, error[1] * (size / size[1]) ** -4.0, "k--", lw=1, label="N⁻⁴")
+    axes.set_xticks([25, 50, 100, 200, 500], ["25", "50", "100", "200", "500"])
+    axes.minorticks_off()
     axes.set_xlabel("parameters N")
     axes.set_ylabel("relative L2 error")
     axes.grid(alpha=0.3)
@@ -76,11 +78,11 @@ def peaks(curves: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(7.5, 2.6))
     both = figure.subplots(1, 2, sharey=True)
     for axes, (arm, curve) in zip(both, curves.items(), strict=True):
-        axes.plot(curve["x"], curve["wanted"], "k", lw=0.8, label="five peaks")
-        axes.plot(curve["x"], curve["u"], "--", lw=1.4, color=COLOURS[arm.upper()], label=arm.upper())
+        axes.plot(curve["x"], curve["wanted"], "k", lw=0.8)
+        axes.plot(curve["x"], curve["u"], "--", lw=1.4, color=COLOURS[arm.upper()])
+        axes.set_title(f"{arm.upper()} (dashed) after the last of five peaks", fontsize=9)
         axes.set_ylim(-0.6, 1.6)
         axes.set_xlabel("x")
-        axes.legend(frameon=False, loc="upper left", fontsize=8)
     return figure
 
 
