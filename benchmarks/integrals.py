@@ -134,8 +134,8 @@ class Oscillator(Problem):
 
 
 PLANE = (
-    *("backbone.width=[8]", "backbone.degree=7", "backbone.grid=4", "schedule.levels=3", "schedule.steps=[80,60,60]"),
-    *("sampler.interior=700", "sampler.boundary=200", "sampler.growth=1.7"),
+    *("backbone.width=[10]", "backbone.degree=7", "backbone.grid=3", "schedule.levels=4"),
+    *("schedule.steps=[50,40,40,40]", "sampler.interior=600", "sampler.boundary=120", "sampler.growth=1.7"),
 )
 LINE = (
     *("backbone.width=[4]", "backbone.degree=7", "backbone.grid=4", "schedule.levels=3", "schedule.steps=30"),

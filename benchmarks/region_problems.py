@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import cos, pi, sin
+from math import cos, log1p, pi, sin
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn import Box, Condition, Coordinates, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
 from kanpinn.geometry import Ball, Disk, Mesh, Polygon
 from kanpinn.references.discs import AroundDiscs, around_discs
 
@@ -107,6 +107,15 @@ class Screened(Problem):
         domain = domain - Disk(_centre, _radius, name=f"disc{_k}")
     derivatives = ("xx", "yy")
     equation = "-u_xx - u_yy + 64 u = f"
+
+    def inputs(self, p: Coordinates) -> list[Jet]:
+        """Return log(1 + r²) at distances from the discs in their radii, over the box in [−1, 1]."""
+        found = []
+        for x, y, radius in DISCS:
+            farthest = (abs(x) + 1) ** 2 + (abs(y) + 1) ** 2
+            square = (p.x - x) ** 2 + (p.y - y) ** 2
+            found.append(2 * torch.log(1 + square / radius**2) / log1p(farthest / radius**2) - 1)
+        return found
 
     def residual(self, p: Point) -> Tensor:
         source = 10 * (17 + p.x**2 + p.y**2) * torch.sin(pi * p.x) * torch.sin(4 * pi * p.y)

@@ -35,8 +35,8 @@ from kanpinn.geometry import Coordinates
 
 LIMIT_S = 120
 PEER = Path(__file__).parent / "peers" / "deepxde_regions.py"
-WITHOUT_PEER = ("torus", "poisson2d_c plain")
-"""Rows that DeepXDE cannot pose, or that are another one's problem."""
+WITHOUT_PEER = ("torus", "poisson2d_c plain", "backward_step", "cylinder")
+"""Rows that DeepXDE cannot pose, that are another one's problem, or that it has no settings for."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,18 @@ def rows(folder: Path) -> dict[str, Row]:
             1e-4,
             1e-7,
         ),
-        "poisson2d_cg": Row(Screened(), kan(16, 7, 8, [80, 80, 80], 2000, 400, 1.4), "nothing", 1e-3, 1e-6),
+        "poisson2d_cg": Row(
+            Screened(), kan(12, 7, 4, [80, 70, 60], 2000, 400, 1.4), "distances from the discs as inputs", 1e-3, 1e-6
+        ),
         "star": Row(Star(), flat, "nothing", 1e-6, 1e-8),
         "ball": Row(Body(), solid, "nothing", 1e-4, 1e-6),
         "torus": Row(Body(str(torus(folder))), solid, "nothing", 1e-4, 1e-6),
         "inclusion": Row("inclusion", "", "place of the interface", 1e-4, 1e-7),
         "kovasznay": Row("kovasznay", "", "a sum of four products", 1e-6, 1e-9),
-        "taylor_green": Row("taylor_green", "", "periodicity", 1e-6, 1e-9),
+        "taylor_green": Row("taylor_green", "", "periodicity, a sum of four products", 1e-6, 1e-9),
         "cavity": Row("cavity", "", "slow flow in the lid's corners", 1e-3, 1e-5),
+        "backward_step": Row("backward_step", "", "slow flow about the step's edge", 1e-2, 1e-3),
+        "cylinder": Row("cylinder", "", "two inputs near the cylinder", 1e-2, 1e-3),
     }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, from_numpy
 
 from kanpinn import Box, Condition, Coordinates, Jet, Point, Problem
@@ -21,7 +22,8 @@ class Cylinder(Problem):
     Attributes:
         nu: Viscosity over density, m²/s.
         U: Velocity of the inflow in the middle of the channel, m/s.
-        inverse: Whether the network gets the mirror image of a point in the cylinder's circle as two more inputs.
+        inverse: Whether the network gets the mirror image of a point in the cylinder, (x, y)/r² at distances in its
+            radii, as two more inputs, so that it sees what lies near the cylinder larger.
     """
 
     nu: float = 0.001
@@ -54,7 +56,8 @@ class Cylinder(Problem):
 
     def inputs(self, p: Coordinates) -> list[Jet]:
         x, y = (p.x - 0.2) / 0.05, (p.y - 0.2) / 0.05
-        return [x / (x**2 + y**2), y / (x**2 + y**2)] if self.inverse else []
+        square = torch.maximum(x**2 + y**2, 0 * x + 0.81)  # within [-1, 1] in the hole too
+        return [0.9 * x / square, 0.9 * y / square] if self.inverse else []
 
     def reference(self, p: Coordinates) -> dict[str, Tensor]:
         flow = past_cylinder(self.nu, self.U)

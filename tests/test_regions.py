@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvista as pv
 import shapely
 import torch
 import trimesh
+import vtk
 from scipy.special import ellipe
 
 import kanpinn
@@ -264,6 +266,13 @@ def test_equations_on_regions_are_solved_in_cartesian_coordinates(problem, given
     inside = np.isfinite(data.fields["u"])
     assert 0.4 < inside.mean() < 0.85
     assert (np.isfinite(data.fields["residual"]) == inside).all()
+    reader = vtk.vtkHDFReader()
+    reader.SetFileName(str(tmp_path / "run" / "solution.h5"))
+    reader.Update()
+    shown = pv.wrap(reader.GetOutput())  # of the first time, cells whose corners all lie inside
+    assert np.isfinite(shown.point_data["u"][shown.cells.reshape(-1, 5)[:, 1:]]).all()
+    whole = problem.domain.measure / (0.1 if isinstance(problem, Cooling) else 1)
+    assert 0.4 * whole < shown.compute_cell_sizes()["Area"].sum() < whole
 
 
 @pytest.mark.parametrize("problem", [Ring(), Cooling()], ids=["ring", "disk in time"])
