@@ -200,6 +200,8 @@ def test_a_hypothesis_that_cannot_be_read_is_refused(decay, text, message):
 
 
 def test_rough_solutions_are_refused(decay):
+    with pytest.raises(UserError, match="--try: two formulas of one unknown"):
+        closed_forms(decay.residuals, decay.theta, 1e-3, ["u = a", "u = b*x"])
     with pytest.raises(UserError, match="needs one below"):
         closed_forms(decay.residuals, decay.theta, 0.1)
 

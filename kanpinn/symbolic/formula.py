@@ -106,7 +106,10 @@ def closed_forms(
     tolerance = max(tolerance, FINEST)
     problem = residuals.problem
     known = {name: ClosedForm(name) for name in problem.unknowns}
-    given = dict(_hypothesis(text, residuals) for text in hypotheses)
+    pairs = [_hypothesis(text, residuals) for text in hypotheses]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise UserError("--try: two formulas of one unknown; test them one after the other")
     search_forms = library(forms)
     for name, one in known.items():
         whole, points = learned(residuals, theta, name, tolerance), _points(residuals)

@@ -93,4 +93,7 @@ LIBRARY: tuple[Form, ...] = (
 
 def library(more: Sequence[str] = ()) -> tuple[Form, ...]:
     """Return the library with further functions of x, such as "x*exp(-x)"; raises UserError for no formula of x."""
-    return (*LIBRARY, *(Form(text, 4) for text in more))
+    own = [Form(text, 4) for text in more]
+    for one in own:
+        one.value(np.ones(1))  # what is no formula of x is told now, not once it is tried
+    return (*LIBRARY, *own)
