@@ -1,5 +1,6 @@
 """Attribution of networks computed by hand and of the published example; trees of functions with known answers."""
 
+import json
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.parallel import joint_network
 from kanpinn.backbones.separable.network import Separable
+from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import attribution, domain_points, scores
 from kanpinn.explain.function_error import fit_errors
@@ -21,6 +23,7 @@ from kanpinn.explain.sensitivity import total_indices
 from kanpinn.explain.structure import Field
 from kanpinn.explain.tree import tree
 from kanpinn.jets.jet import JetSpace
+from kanpinn.report import write_report
 
 UNIT = {"x": (-1.0, 1.0), "y": (-1.0, 1.0)}
 
@@ -175,15 +178,52 @@ def test_total_indices_are_those_of_ishigami_s_function():
     np.testing.assert_allclose(list(found.values()), [0.5576, 0.4424, 0.2437], atol=0.015)
 
 
-def test_the_error_of_a_fit_is_told_from_the_noise_of_its_data():
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """A fit of sin(2 x) + y² with noise of 0.05."""
     generator = np.random.default_rng(0)
     x = generator.uniform(-1, 1, (600, 2))
-    true = np.sin(2 * x[:, 0]) * x[:, 1]
-    noisy = true + 0.05 * generator.standard_normal(600)
-    options = ("backbone.width=[2]", "schedule.levels=1", "schedule.steps=[10]")
-    solution = kanpinn.fit({"x": x[:, 0], "y": x[:, 1], "f": noisy}, "f", *options)
-    estimate = fit_errors(solution.residuals, solution.theta)["f"]
-    inside = np.clip(x, -0.99, 0.99)
-    wanted = np.sin(2 * inside[:, 0]) * inside[:, 1]
-    error = np.linalg.norm(solution(inside)["f"] - wanted) / np.linalg.norm(wanted)
+    values = np.sin(2 * x[:, 0]) + x[:, 1] ** 2 + 0.05 * generator.standard_normal(600)
+    options = ("backbone.width=[]", "schedule.levels=1", "schedule.steps=[5]", "output.figures=false")
+    return kanpinn.fit(
+        {"x": x[:, 0], "y": x[:, 1], "f": values}, "f", *options, folder=tmp_path_factory.mktemp("fit") / "run"
+    )
+
+
+def test_the_error_of_a_fit_is_told_from_the_noise_of_its_data(noisy):
+    inside = np.random.default_rng(1).uniform(-0.99, 0.99, (2000, 2))
+    wanted = np.sin(2 * inside[:, 0]) + inside[:, 1] ** 2
+    error = np.linalg.norm(noisy(inside)["f"] - wanted) / np.linalg.norm(wanted)
+    estimate = fit_errors(noisy.residuals, noisy.theta)["f"]
     assert 0.3 * error < estimate < 3 * error
+
+
+def test_a_run_is_explained_and_its_report_says_how(noisy, capsys):
+    assert main(["explain", str(noisy.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "f: share of its variance by" in shown and "structure: sum(x, y)" in shown
+    found = json.loads((noisy.folder / "explanation.json").read_text())
+    assert found["schema_version"] == 1 and found["structure"]["f"]["form"] == "sum(x, y)"
+    (layer,) = found["network"]["layers"]
+    assert len(layer["edges"]) == 2
+    assert all(edge["symbol"] is None and len(edge["x"]) == len(edge["y"]) for edge in layer["edges"])
+    assert (noisy.folder / "figures" / "network.png").stat().st_size > 5000
+    page = write_report(noisy.folder, dpi=40).read_text()
+    assert "What the network has learned" in page and "sum(x, y)" in page and "Drawing of the network" in page
+    (noisy.folder / "explanation.json").write_text('{"network": {}}')
+    assert main(["report", str(noisy.folder)]) == 2
+    assert "kanpinn explain writes it again" in capsys.readouterr().err
+
+
+def test_a_perceptron_has_shares_and_scores_but_no_drawing(tmp_path, capsys):
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+    table = {"x": x[:, 0], "y": x[:, 1], "f": x[:, 0] + 0.01 * x[:, 1]}
+    options = ("backbone=mlp", "backbone.width=[3]", "schedule.levels=1", "schedule.steps=[3]", "output.figures=false")
+    kanpinn.fit(table, "f", *options, folder=tmp_path / "run")
+    assert main(["explain", str(tmp_path / "run"), "--tolerance", "0.2", "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "f: share of its variance by x" in shown and "network: no functions to draw" in shown
+    assert "structure: not asked for, its error is 2.0e-01" in shown
+    assert json.loads((tmp_path / "out" / "explanation.json").read_text())["network"]["layers"] == []
+    assert main(["explain", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

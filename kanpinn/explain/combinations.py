@@ -36,7 +36,7 @@ def split_combination(asked: Asked) -> Split | None:
         ratios: dict[tuple[str, str], float] = {}
         for (i, one), (j, other) in itertools.combinations(enumerate(whole.names), 2):
             a, b = _RATIOS[kind](slopes, points, i, j)
-            start = float(np.sign(a @ b) * rms(b) / rms(a))
+            start = float(np.copysign(rms(b) / rms(a), a @ b))
             ratios[one, other], left = refined_ratio(whole, i, j, start, kind)
             if len(left) < ENOUGH:
                 continue

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Linear
+from kanpinn.backbones.parallel import Parallel
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import (
     POINTS,
@@ -106,7 +108,7 @@ def _network(residuals: Residuals, theta: Tensor, points: Array) -> tuple[dict[s
     if reason:
         return {**empty, "reason": f"no edges to draw: {reason}"}, None
     found = scores(backbone, theta, torch.from_numpy(points))
-    if all(isinstance(backbone.layers[layer.number], Linear) for layer in found.layers):
+    if all(_weights(backbone.layers[layer.number]) for layer in found.layers):
         return {**empty, "reason": "no functions to draw: the network's edges are weights"}, found
     orders = arranged(found)
     plain = [list(range(len(order))) for order in orders]
@@ -119,6 +121,11 @@ def _network(residuals: Residuals, theta: Tensor, points: Array) -> tuple[dict[s
         "layers": [_layer(residuals, theta, layer) for layer in found.layers],
         "reason": "",
     }, found
+
+
+def _weights(layer: Layer) -> bool:
+    """Tell whether a layer's edges are weights only."""
+    return all(map(_weights, layer.layers)) if isinstance(layer, Parallel) else isinstance(layer, Linear)
 
 
 def _layer(residuals: Residuals, theta: Tensor, layer: Any) -> dict[str, Any]:

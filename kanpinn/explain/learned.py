@@ -59,9 +59,12 @@ def inner_box(problem: Problem) -> tuple[Array, Array]:
 
 
 def _holds(problem: Problem, lower: Array, upper: Array) -> bool:
-    """Tell whether a box lies inside the domain, as far as a lattice tells."""
+    """Tell whether a box lies inside the domain, as far as its corners and points between them tell."""
     dimensions = len(lower)
-    line = np.linspace(0, 1, LATTICE if dimensions < 5 else 3)
-    lattice = np.stack(np.meshgrid(*[line] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)
+    if dimensions < 5:
+        line = np.linspace(0, 1, LATTICE)
+        lattice = np.stack(np.meshgrid(*[line] * dimensions, indexing="ij"), -1).reshape(-1, dimensions)
+    else:
+        lattice = np.random.default_rng(0).choice([0.0, 0.5, 1.0], (LATTICE**4, dimensions))
     found = inside(problem, torch.from_numpy(lower + lattice * (upper - lower)))
     return found is None or bool(found.all())

@@ -27,7 +27,7 @@ SLICES = 16
 """Random values of the other coordinates among which those are taken that show most of a part."""
 
 MOST = 6
-"""Most coordinates for which all ways to divide them are tried."""
+"""Most coordinates for which all ways to divide them are tried; of more, those that take out one, or two together."""
 
 
 @final
@@ -213,7 +213,7 @@ def inner_name(names: Sequence[str]) -> str:
 def split_nested(asked: Asked) -> Split | None:
     """g(h(y), z): the direction of the gradient by y does not depend on z."""
     whole, names = asked.whole, asked.whole.names
-    for count in range(2, len(names)):
+    for count in range(2, len(names) if len(names) <= MOST else 3):
         found: list[tuple[float, list[str]]] = []
         for inner in itertools.combinations(names, count):
             rest = [name for name in names if name not in inner]

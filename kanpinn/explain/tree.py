@@ -75,6 +75,10 @@ STEPS = (split_sum, split_product, split_combination, split_general, split_neste
 """Properties in the order in which they are tested."""
 
 
+MOST = 12
+"""Most coordinates of a function that is asked."""
+
+
 def tree(whole: Field) -> Node:
     """Divide a function, known with the error `tolerance` relative to its rms, as far as its properties go."""
     return _node(whole, whole.tolerance * rms(whole.value(whole.points(COUNT, 0))))
@@ -95,6 +99,8 @@ def _node(whole: Field, error: float) -> Node:
     if len(names) < len(whole.names):
         found = _node(slice_of(whole, names), error)
         return replace(found, tests=[*asked.tests, *found.tests])
+    if len(names) > MOST:
+        return Node(whole.names, "none", f"function of {len(names)} coordinates, too many to ask", asked.tests)
     for step in STEPS:
         split = step(asked)
         if split is not None:
