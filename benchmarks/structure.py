@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
+import statistics
 import time
 import warnings
 
@@ -64,6 +65,22 @@ def rounded(form: str) -> str:
     return re.sub(r"\^1(?![\d.])", "", re.sub(r"(?<![\d.^])1 (?=[a-z])", "", form))
 
 
+def ordered(form: str) -> str:
+    """A form with the parts of sums, products and generalised sums in alphabetical order: they may change places."""
+    opened = re.search(r"(sum|product|general)\(", form)
+    if not opened:
+        return form
+    parts, depth, start = [], 0, opened.end()
+    for k in range(opened.end(), len(form)):
+        depth += (form[k] in "([") - (form[k] in ")]")
+        if depth < 0 or (depth == 0 and form[k] == ","):
+            parts.append(ordered(form[start:k].strip()))
+            start = k + 1
+        if depth < 0:
+            return f"{form[: opened.end()]}{', '.join(sorted(parts))}){ordered(form[k + 1 :])}"
+    return form
+
+
 def measured(known: Known, number: int, noise: float, seed: int) -> dict[str, object]:
     """Fit, ask and compare; one row of the file."""
     start = time.perf_counter()
@@ -75,7 +92,7 @@ def measured(known: Known, number: int, noise: float, seed: int) -> dict[str, ob
     true = known.value(*points.T)
     error = float(np.linalg.norm(field.value(points) - true) / np.linalg.norm(true))
     found = tree(field).form
-    values = (number, known.name, noise, seed, known.form, found, rounded(found) == known.form)
+    values = (number, known.name, noise, seed, known.form, found, ordered(rounded(found)) == ordered(known.form))
     return dict(
         zip(
             COLUMNS,
@@ -86,18 +103,27 @@ def measured(known: Known, number: int, noise: float, seed: int) -> dict[str, ob
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """A Markdown table of what was found without and with noise, by seed."""
-    kinds = sorted({(float(row["noise"]), int(row["seed"])) for row in rows})
-    heads = [f"{'clean' if not noise else f'{noise:.0%} noise'}, seed {seed}" for noise, seed in kinds]
-    lines = [f"| function | structure | {' | '.join(heads)} |", "|---|---|" + "---|" * len(kinds)]
+    """A Markdown table: seeds with the right structure, what was found otherwise, and the median error, by noise."""
+    noises = sorted({float(row["noise"]) for row in rows})
+    heads = [f"{f'{noise:.0%} noise' if noise else 'clean'} | error" for noise in noises]
+    lines = [f"| function | structure | {' | '.join(heads)} |", "|---|---|" + "---|--:|" * len(noises)]
     for number, known in enumerate(KNOWN, start=1):
         cells = []
-        for kind in kinds:
-            own = [r for r in rows if int(r["number"]) == number and (float(r["noise"]), int(r["seed"])) == kind]
-            cells.append("–" if not own else "right" if own[-1]["right"] == "True" else f"`{own[-1]['found']}`")
+        for noise in noises:
+            own = [row for row in rows if int(row["number"]) == number and float(row["noise"]) == noise]
+            wrong = sorted({f"`{row['found']}`" for row in own if row["right"] != "True"})
+            right = sum(row["right"] == "True" for row in own)
+            error = statistics.median(float(row["error"]) for row in own)
+            cells.append(f"{', '.join([f'{right} of {len(own)}', *wrong])} | {error:.1e}")
         lines.append(f"| {known.name} | `{known.form}` | {' | '.join(cells)} |")
-    counts = [sum(r["right"] == "True" for r in rows if (float(r["noise"]), int(r["seed"])) == kind) for kind in kinds]
-    return "\n".join([*lines, f"| right of {len(KNOWN)} | | {' | '.join(map(str, counts))} |"])
+    counts = []
+    for noise in noises:
+        by_seed: dict[str, int] = {}
+        for row in rows:
+            if float(row["noise"]) == noise:
+                by_seed[row["seed"]] = by_seed.get(row["seed"], 0) + (row["right"] == "True")
+        counts.append(f"{', '.join(str(count) for _, count in sorted(by_seed.items()))} | ")
+    return "\n".join([*lines, f"| right of {len(KNOWN)}, by seed | | {' | '.join(counts)} |"])
 
 
 def main() -> None:
