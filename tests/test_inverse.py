@@ -27,6 +27,7 @@ from kanpinn.pde.unknown import free_coefficients
 from kanpinn.plots import figures
 from kanpinn.report.runs import run_content
 from kanpinn.samplers import Uniform
+from kanpinn.settings.config import with_unknowns
 
 RATE = 1.7
 TIMES = np.random.default_rng(0).uniform(0, 1, 40)
@@ -255,6 +256,14 @@ def test_starts_outside_their_bounds_are_refused(bounds: dict) -> None:
         kp.Unknown(1.0, **bounds)
     with pytest.raises(UserError, match="between a lower bound 3 and a higher upper one, 2"):
         kp.Unknown(1.0, lower=3, upper=2)
+
+
+def test_another_start_keeps_the_bounds_that_the_problem_declares() -> None:
+    for given, bounds in ((2.0, (0, None)), ({"start": 2.0, "lower": -1, "upper": 3}, (-1, 3))):
+        k = free_coefficients(with_unknowns(Decay(), {"k": given}))["k"]
+        assert (float(k), k.lower, k.upper) == (2.0, *bounds)
+    with pytest.raises(UserError, match="expected a finite start above 0"):
+        with_unknowns(Decay(), {"k": -1.0})
 
 
 def test_repeated_measurements_at_a_point_keep_their_own_values() -> None:

@@ -94,6 +94,8 @@ def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
         if isinstance(getattr(problem, name), Parameter):
             raise invalid(f"unknown.{name}", given, "nothing: the problem declares it as a parameter")
         values = dict(given) if isinstance(given, Mapping) else {"start": given}
+        if isinstance(own := getattr(problem, name), Unknown):  # another start keeps the bounds that it declares
+            values = {"lower": own.lower, "upper": own.upper, **values}
         if name in problem.positive:
             values = {"lower": 0.0, **values}
         for key, value in values.items():
