@@ -206,6 +206,9 @@ def test_the_rows_of_validation_choose_the_parameters(two):
     errors = found.data.history["relative_l2_y"]
     assert found.metrics["relative_l2"]["y"] == pytest.approx(errors.min(), rel=1e-6)
     assert errors[-1] > errors.min()
+    assert found.metrics["limited_by"].startswith(
+        f"rows: those of validation were fitted best at step {errors.argmin() + 1}"
+    )
 
 
 def test_tables_of_all_formats(folder):

@@ -19,8 +19,9 @@ from torch.func import jacrev, vmap
 from kanpinn.backbones import Backbone, Kan, Mlp
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box, Coordinates
+from kanpinn.least_squares.diagnosis import pointwise
 from kanpinn.least_squares.linearization import gram
-from kanpinn.least_squares.objective import Objective, pointwise
+from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.pde import Condition, Data, Point, Problem

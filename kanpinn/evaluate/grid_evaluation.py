@@ -15,7 +15,8 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.errors import UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.objective import Objective, pointwise
+from kanpinn.least_squares.diagnosis import pointwise
+from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import pieces_of

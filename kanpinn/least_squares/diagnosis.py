@@ -92,3 +92,13 @@ def what_is_wrong(problem: LeastSquares, theta: Tensor) -> str | None:
     if not math.isfinite(problem.loss(theta)[0]):
         return f"residuals are finite but their squares overflow; the largest, {largest[0]:.3g}, is {largest[1]}"
     return None
+
+
+def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:
+    """Return the size of the residual in the problem's units at each term's points, `[n]`: √Σ over equations of r²."""
+    total: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for term, equation, value in objective.rows(theta):
+            own = value * objective.residuals.scales.of(term.name, equation)
+            total[term.name] = torch.hypot(total.get(term.name, torch.zeros_like(own)), own)
+    return total

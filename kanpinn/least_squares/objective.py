@@ -218,8 +218,7 @@ class Objective(LeastSquares):
         self, theta: Tensor, tape: Tape | None = None, integrals: Integrals | None = None
     ) -> tuple[list[tuple[Term, Tensor]], dict[str, float]]:
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
-        rows, losses = [], dict.fromkeys(self.residuals.terms, 0.0)
-        squares: dict[str, tuple[Term, Tensor]] = {}
+        rows, losses, squares = [], dict.fromkeys(self.residuals.terms, 0.0), dict[str, tuple[Term, Tensor]]()
         for term, equation, value in self.rows(theta, tape, integrals):
             if term.name in self._curved:
                 rows.append((term, value * term.scale))
@@ -349,13 +348,3 @@ def _coupling(
 
     stacked = torch.stack([slope for _, slope in slopes])
     return Coupling(stacked, nodes.which, nodes.points.shape[1], network.size, linearized)
-
-
-def pointwise(objective: Objective, theta: Tensor) -> dict[str, Tensor]:
-    """Return the size of the residual in the problem's units at each term's points, `[n]`: √Σ over equations of r²."""
-    total: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for term, equation, value in objective.rows(theta):
-            own = value * objective.residuals.scales.of(term.name, equation)
-            total[term.name] = torch.hypot(total.get(term.name, torch.zeros_like(own)), own)
-    return total

@@ -129,6 +129,9 @@ def verdict(
         (c for c in _worst(checks, _left) if not _left(c) <= (MISSED if c.term in noisy else LARGE)),
         key=lambda check: -_left(check),
     )
+    fit = not solver.setup.problem.has_equations
+    if fit:  # how much of a table is noise, its errors at other rows tell
+        large = []
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
     posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
@@ -137,7 +140,7 @@ def verdict(
     limit = None if status == "converged" else _limit(solver, end, gaps, missed, posed=posed)
     advice = _advice(solver, (limit or "").partition(":")[0])
     flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, missed, advice)]
-    if end.reason in ("stalled", "refused"):
+    if end.reason in ("stalled", "refused") and not fit:
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
     trusted = None
     if estimate is not None:
@@ -164,6 +167,7 @@ def _advice(solver: Solver, cause: str) -> str:
         "points": "fresh points every few steps (sampler.resample_every=5), or more of them (sampler.interior)",
         "steps": "more schedule.steps",
         "weights": "larger weights of what is not met (weighting.terms)",
+        "rows": "more rows, or a smaller network (backbone.width, backbone.grid, schedule.levels)",
         "capacity": f"{larger}, or one level more (schedule.levels)" if network.refinable else larger,
         "stalled": f"another optimizer or seed, schedule.starts, or {larger}",
         "start": f"another start ({', '.join(f'unknown.{name}' for name in free)})",
@@ -225,6 +229,10 @@ def _rows(solver: Solver, by_slab: Sequence[Sequence[ResidualCheck]]) -> Iterato
     rows = min((sum(check.points for check in checks) for checks in by_slab), default=size)
     if rows < size:
         where = " of a time slab" if len(by_slab) > 1 else ""
+        if not solver.setup.problem.has_equations:
+            text = f"{rows} values in the training rows for {size} parameters; try a smaller network, or fewer levels"
+            yield Flag("parameters", text, {"rows": rows, "parameters": size})
+            return
         text = f"{rows} equations at the collocation points{where} for {size} parameters: they can be met there and "
         advice = "more points (sampler.interior), or a smaller network"
         yield Flag("parameters", f"{text}nowhere else; try {advice}", {"rows": rows, "parameters": size})
@@ -329,6 +337,8 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence
     if missed and (free := free_coefficients(solver.setup.problem)):
         text = f"with this {', '.join(free)} no solution comes near {', '.join(dict.fromkeys(missed))}"
         return f"start: {text}; there may be another minimum"
+    if solver.slab.monitor.validates and (best := solver.record.best_step) is not None:
+        return f"rows: those of validation were fitted best at step {best}, later steps fitted the training rows alone"
     if end.reason in ("stalled", "refused"):
         return f"stalled: {end.message}"
     if end.reason in ("tolerance", "minimum"):

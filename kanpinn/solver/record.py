@@ -52,6 +52,14 @@ class Record:
         """Record of the visit under way."""
         return self.levels[-1]
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the lowest error in the history; None for the last one, and where no errors are known."""
+        names = ("cross_entropy_", "relative_l2_")
+        errors = [math.hypot(*(v for name, v in row.items() if name.startswith(names))) for row in self.history]
+        best = errors.index(min(errors)) + 1 if errors else 0
+        return best if best < len(errors) else None
+
     def spent(self, end: StageEnd) -> None:
         """Count the work of a stage that has ended."""
         work = sum(row["work"] for row in end.rows)
