@@ -21,6 +21,7 @@ from typing import Any, final
 import numpy as np
 import sympy
 from numpy.typing import NDArray
+from sympy.parsing.sympy_parser import parse_expr
 
 Array = NDArray[np.float64]
 
@@ -155,7 +156,8 @@ class Law:
     @property
     def expression(self) -> Any:
         """SymPy's expression of real symbols."""
-        return sympy.sympify(self.text, {name: sympy.Symbol(name, real=True) for name in self.names})
+        symbols: dict[str, Any] = {name: sympy.Symbol(name, real=True) for name in self.names}
+        return parse_expr(self.text, local_dict=symbols)
 
     def values(self, points: Array) -> Array:
         """Return the values `[N]` at points `[N, d]`; NaN outside the domain."""

@@ -15,7 +15,8 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="kanpinn symbolic",
         description="Look for the solution in closed form: products, sums, combinations of coordinates, functions "
-        "of one variable with their constants. The result is put into the equations.",
+        "of one variable with their constants. The result is put into the equations. Of a fit to a table: the law "
+        "behind its rows.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
@@ -36,26 +37,39 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--tolerance", type=number, help="relative size of a difference that is none (default: the run's own error)"
     )
+    parser.add_argument(
+        "--seconds", type=number, default=60.0, help="processor time for a law of a table's column (default: 60)"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
     parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
-    if arguments.tolerance is not None and not arguments.tolerance > 0:
-        raise UserError(f"--tolerance={arguments.tolerance:g}: expected a number above 0")
+    for key in ("tolerance", "seconds"):
+        value = getattr(arguments, key)
+        if value is not None and not value > 0:
+            raise UserError(f"--{key}={value:g}: expected a number above 0")
 
     from kanpinn.api import load
     from kanpinn.io.atomic import write_text
+    from kanpinn.pde.table import Table
+    from kanpinn.symbolic.fits import laws_of
     from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms, tolerance_of
 
     solution = load(arguments.run, stored=arguments.stored)
-    tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
-    found = closed_forms(solution.residuals, solution.theta, tolerance, arguments.hypotheses, arguments.form, say)
+    network = solution.residuals, solution.theta
+    if isinstance(solution.problem, Table):
+        found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
+    else:
+        tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
+        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say)
     target = arguments.output or arguments.run
     target.mkdir(parents=True, exist_ok=True)
     write_text(target / "formula.json", json.dumps(as_json(found), indent=1, ensure_ascii=False))
     write_text(target / "formula.md", as_markdown(found, f"{solution.metrics['problem']}: closed form"))
+    table = isinstance(solution.problem, Table)
+    missed = "is as good as the network" if table else f"within {3 * found.tolerance:.1e} of the network"
     for name, entry in as_json(found).items():
         if entry["sympy"] is None:
-            print(f"{name}: no closed form within {3 * found.tolerance:.1e} of the network; {_way(entry)}")
+            print(f"{name}: no closed form {missed}; {_way(entry)}")
             continue
         print(f"{name} = {entry['sympy']}")
         if entry["constants"]:
@@ -63,6 +77,9 @@ def run(argv: Sequence[str]) -> int:
             print(f"  constants: {told}")
         errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
         print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
+        if entry["error_on_rows_held_out"]:
+            law, own = entry["error_on_rows_held_out"].values()
+            print(f"  error on the rows held out: {law:.1e}; of the network: {own:.1e}")
     for rest in found.rest:
         label = rest.term if not rest.equation else f"{rest.term}, {rest.equation}"
         simplified = "" if rest.formula is None else f"; simplified: {str(rest.formula)[:100]}"

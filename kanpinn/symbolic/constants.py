@@ -40,6 +40,9 @@ FITS = 10.0
 ALIKE = 1e-3
 """Largest relative difference of constants that are taken for one."""
 
+FINEST = 1e-11
+"""Relative rounding of constants and values that is never told from 0."""
+
 TRIED = 4
 """Exact numbers that are tried for a constant."""
 
@@ -61,7 +64,14 @@ class Fit:
 
 
 def refined(
-    expression: Any, names: tuple[str, ...], points: Array, values: Array, tolerance: float, *, rounded: bool = True
+    expression: Any,
+    names: tuple[str, ...],
+    points: Array,
+    values: Array,
+    tolerance: float,
+    *,
+    rounded: bool = True,
+    random: bool = False,
 ) -> Fit | None:
     """Refine an expression's constants and make exact numbers of those that are.
 
@@ -72,6 +82,8 @@ def refined(
         values: Values there `[N]`.
         tolerance: Relative root mean square up to which nothing is missed.
         rounded: False to leave all constants as they are fitted, and all terms.
+        random: True where what is missed is random from point to point: an exact number must then be within a few
+            standard deviations, and may raise χ² by the square of `DEVIATIONS` halved.
 
     Returns:
         The fit; None where the expression has no finite values.
@@ -81,14 +93,16 @@ def refined(
     if not rms < 1e5:
         return None
     rounded = rounded and rms <= FITS * tolerance
-    if rounded:
+    limit = _limit(rms, tolerance, len(values) if random else 0)
+    if rounded and not random:
         like = _Model(merged(expression, min(1e3 * tolerance, ALIKE)), names, points, values).solved()
-        if like[2] <= max(WORSE * rms, tolerance):
+        if like[2] <= limit:
             model, theta, rms = like
-        model, theta, rms = _without_small((model, theta, rms), tolerance)
-    limit = max(WORSE * rms, tolerance)
+    if rounded:
+        model, theta, rms = _without_small((model, theta, rms), tolerance, limit if random else 0.0)
+    limit = max(limit, _limit(rms, tolerance, len(values) if random else 0))
     for symbol in _order(model, theta) if rounded else ():
-        for number in _numbers(model, theta, symbol) if symbol in model.symbols else ():
+        for number in _numbers(model, theta, symbol, random=random) if symbol in model.symbols else ():
             trial, moved, left = model.with_exact({symbol: number}).solved()
             if left <= limit:
                 model, theta = trial.with_values(moved), moved
@@ -101,6 +115,30 @@ def refined(
         free[f"{values_of[symbol]:.12g}"] = (float(values_of[symbol]), float(deviation))
         out = out.subs(symbol, sympy.Float(float(values_of[symbol])))
     return Fit(sympy.powsimp(out), _rms(model.residual(theta)), free)
+
+
+def _limit(rms: float, tolerance: float, random_rows: int) -> float:
+    """Return what may be left after a simplification, of so many rows where what is left is random."""
+    if random_rows:
+        return max(rms * float(np.sqrt(1 + (DEVIATIONS / 2) ** 2 / random_rows)), min(tolerance, FINEST))
+    return max(WORSE * rms, tolerance)
+
+
+def fitted_constants(
+    expression: Any, names: tuple[str, ...], points: Array, values: Array
+) -> tuple[Any, float, int] | None:
+    """Fit an expression's floats to values `[N]` at points `[N, d]`, and leave them what they become.
+
+    Returns:
+        The expression, the relative root mean square of what it misses and the number of its floats; None where it has
+        no finite values.
+    """
+    sympy = needed("sympy", "a closed form", "formulas")
+    model, theta, rms = _Model(expression, names, points, values).solved()
+    if not rms < 1e5:
+        return None
+    known = {one: sympy.Float(float(value)) for one, value in zip(model.symbols, theta, strict=True)}
+    return model.expression.xreplace(known), rms, len(known)
 
 
 def merged(expression: Any, share: float) -> Any:
@@ -234,7 +272,7 @@ class _Model:
         return other
 
 
-def _without_small(solved: tuple[_Model, Array, float], tolerance: float) -> tuple[_Model, Array, float]:
+def _without_small(solved: tuple[_Model, Array, float], tolerance: float, limit: float) -> tuple[_Model, Array, float]:
     """Drop terms that the values do not tell from 0, smallest first, as long as nothing more is missed."""
     model, theta, rms = solved
     while model.expression.is_Add:
@@ -243,7 +281,7 @@ def _without_small(solved: tuple[_Model, Array, float], tolerance: float) -> tup
         if size > 30 * max(rms, tolerance):
             break
         other, moved, left = model.without(smallest).solved()
-        if left > max(WORSE * rms, tolerance):
+        if left > (limit or max(WORSE * rms, tolerance)):
             break
         model, theta, rms = other, moved, left
     return model.with_values(theta), theta, rms
@@ -267,13 +305,15 @@ def _exact_numbers() -> tuple[tuple[float, int, Any], ...]:
     return tuple(sorted(((float(number), cost, number) for number, cost in found.items()), key=lambda one: one[:2]))
 
 
-def _numbers(model: _Model, theta: Array, symbol: Any) -> Iterable[Any]:
+def _numbers(model: _Model, theta: Array, symbol: Any, *, random: bool) -> Iterable[Any]:
     """Exact numbers near a parameter, simplest first."""
     k = model.symbols.index(symbol)
     value, deviation = float(theta[k]), float(model.deviations(theta)[k])
     missed, effect = _rms(model.residual(theta)), max(model.effect(theta, k), 1e-300)
     window = max(DEVIATIONS * deviation, MISSED * missed / effect)
     window = min(window, WIDEST * (abs(value) or 1.0)) if abs(value) > window else window
+    if random:  # deviations hold a factor √3
+        window = max(DEVIATIONS / np.sqrt(3) * deviation, FINEST * abs(value))
     near = [(0, 0)] if abs(value) <= window else []
     sign = 1 if value >= 0 else -1
     table = _exact_numbers()

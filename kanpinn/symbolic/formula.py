@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -11,24 +10,20 @@ import numpy as np
 import torch
 
 from kanpinn.backbones.coefficients import coefficients_of
-from kanpinn.errors import UserError, needed, unknown_choice
+from kanpinn.errors import UserError, needed
 from kanpinn.evaluate.grid_evaluation import reference_values
 from kanpinn.explain.learned import learned
-from kanpinn.explain.structure import Field, Finding
+from kanpinn.explain.structure import Finding
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.formulas import formula
-from kanpinn.pde.grammar import Names
 from kanpinn.pde.unknown import posed
 from kanpinn.symbolic.constants import FITS, Fit, refined
-from kanpinn.symbolic.library import Array, library
+from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
+from kanpinn.symbolic.library import Array, library, values_of
 from kanpinn.symbolic.structure import Search
 from kanpinn.symbolic.substitution import Rest, rest_of
 
 POINTS = 4000
 """Points at which constants are refined and errors measured."""
-
-STARTS = 40
-"""Random starts of a hypothesis's constants."""
 
 ROUGHEST = 1e-2
 """Relative error of a solution above which no structure is looked for in it."""
@@ -47,6 +42,7 @@ class ClosedForm:
         fit: The expression with its constants; None where nothing fits.
         error: Relative L2 difference from the network.
         reference: The same from the reference; None without one.
+        data: Relative errors on a table's rows held out, of the law and of the network.
         findings: Properties found on the way to it.
         hypothesis: The text given; "" where it was searched for.
     """
@@ -55,6 +51,7 @@ class ClosedForm:
     fit: Fit | None = None
     error: float | None = None
     reference: float | None = None
+    data: dict[str, float] | None = None
     findings: list[Finding] = field(default_factory=list)
     hypothesis: str = ""
 
@@ -106,17 +103,14 @@ def closed_forms(
     tolerance = max(tolerance, FINEST)
     problem = residuals.problem
     known = {name: ClosedForm(name) for name in problem.unknowns}
-    pairs = [_hypothesis(text, residuals) for text in hypotheses]
-    given = dict(pairs)
-    if len(given) < len(pairs):
-        raise UserError("--try: two formulas of one unknown; test them one after the other")
+    given = given_forms(hypotheses, problem)
     search_forms = library(forms)
     for name, one in known.items():
         whole, points = learned(residuals, theta, name, tolerance), _points(residuals)
         values = whole.value
         if name in given:
             one.hypothesis, expression = given[name]
-            one.fit = _tested(expression, whole, points, values(points), tolerance)
+            one.fit = fitted_hypothesis(one.hypothesis, expression, whole.names, points, values(points), tolerance)
         elif not given:
             progress(f"{name}: looking for a closed form")
             search = Search(search_forms)
@@ -142,55 +136,11 @@ def _points(residuals: Residuals) -> Array:
     return points[domain.contains(points)][:POINTS]
 
 
-def _hypothesis(text: str, residuals: Residuals) -> tuple[str, tuple[str, Any]]:
-    """Read "u = formula"; its unknown, text and expression, whose constants are symbols ending in "_"."""
-    problem = residuals.problem
-    name, equals, right = text.partition("=")
-    if not equals or not right.strip():
-        raise UserError(f"--try={text!r}: expected an unknown, '=' and a formula, such as \"u = a*sin(pi*x)\"")
-    if name.strip() not in problem.unknowns:
-        raise unknown_choice("--try", name.strip(), problem.unknowns)
-    known = (*problem.domain.names, "pi")
-    try:
-        tree = ast.parse(right.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError):
-        tree = ast.parse("0", mode="eval")  # the formula's own reader says what is wrong
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    free = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - set(known) - called
-    names = Names(problem.domain.names, (), tuple(sorted(free)))
-    return name.strip(), (text, formula(right.strip(), names, "--try").expression)
-
-
-def _tested(expression: Any, whole: Field, points: Array, values: Array, tolerance: float) -> Fit | None:
-    """Fit a hypothesis's constants from many starts; the best, whether it fits or not."""
-    sympy = needed("sympy", "a closed form", "formulas")
-    coordinates = [sympy.Symbol(name, real=True) for name in whole.names]
-    free = sorted(expression.free_symbols - set(coordinates), key=str)
-    generator, found = np.random.default_rng(3), []
-    for start in range(STARTS if free else 1):
-        sizes = np.exp(generator.uniform(-2.5, 2.5, len(free))) * generator.choice([-1, 1], len(free), p=[0.25, 0.75])
-        sizes = np.ones(len(free)) if start == 0 else sizes
-        # A shade apart, so that equal constants stay two.
-        trial = expression.subs(
-            {one: sympy.Float(float(a)) for one, a in zip(free, sizes * (1 + 1e-3 * np.arange(len(free))), strict=True)}
-        )
-        fit = refined(trial, whole.names, points, values, tolerance, rounded=False)
-        if fit is not None:
-            found.append(fit)
-        if found and found[-1].residual <= 3 * tolerance:
-            break
-    best = min(found, key=lambda one: one.residual, default=None)
-    return None if best is None else refined(best.expression, whole.names, points, values, tolerance) or best
-
-
 def _judge(one: ClosedForm, residuals: Residuals, points: Array, values: Array) -> None:
     """Measure a form against the network and the reference."""
     if one.fit is None:
         return
-    sympy = needed("sympy", "a closed form", "formulas")
-    symbols = [sympy.Symbol(name, real=True) for name in residuals.problem.domain.names]
-    own = np.asarray(sympy.lambdify(symbols, one.fit.expression, ["numpy", "scipy"])(*points.T), dtype=float)
-    own = np.broadcast_to(own, len(points))
+    own = values_of(one.fit.expression, residuals.problem.domain.names, points)
     one.error = float(np.linalg.norm(own - values) / np.linalg.norm(values))
     reference = reference_values(residuals.problem, torch.from_numpy(points)).get(one.unknown)
     if reference is not None:
@@ -209,6 +159,7 @@ def as_json(found: Formulas) -> dict[str, Any]:
             "latex": None if expression is None else sympy.latex(expression),
             "error": one.error,
             "error_to_reference": one.reference,
+            "error_on_rows_held_out": one.data,
             "residual": max((rest.largest for rest in inside), default=None),
             "simplified_residual": _simplified(inside),
             "conditions": {rest.term: rest.largest for rest in found.rest if rest.term != "interior"},
@@ -239,6 +190,9 @@ def as_markdown(found: Formulas, title: str) -> str:
         lines += [f"$$ {name} = {entry['latex']} $$", "", f"`{name} = {entry['sympy']}`", ""]
         lines += [f"- difference from the network (relative L2): {one.error:.2e}"]
         lines += [] if one.reference is None else [f"- difference from the reference: {one.reference:.2e}"]
+        if one.data is not None:
+            told = f"{one.data['law']:.2e}; of the network: {one.data['network']:.2e}"
+            lines += [f"- error on the rows held out (relative L2): {told}"]
         lines += [f"- constant {entry['value']:.12g} ± {entry['std']:.1e}" for entry in entry["constants"]]
         lines += [f"- {text}" for text in entry["properties"]] + [""]
     if found.rest:

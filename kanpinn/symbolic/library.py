@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from kanpinn.errors import needed
+from kanpinn.errors import UserError, needed
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
 
@@ -44,6 +45,10 @@ class Form:
         (variable,) = self.expression.free_symbols
         return self.expression.subs(variable, argument)
 
+    def of_text(self, argument: str) -> str:
+        """Return the function of another argument as text."""
+        return re.sub(r"\bx\b", f"({argument})", str(self.expression))
+
     @cached_property
     def value(self) -> Callable[[Array], Array]:
         """The function of arrays; NaN outside its domain."""
@@ -67,6 +72,16 @@ def _array_function(expression: Any) -> Callable[[Array], Array]:
         return found if found.shape == x.shape else np.full(x.shape, float(found))
 
     return function
+
+
+def values_of(expression: Any, names: Sequence[str], points: Array) -> Array:
+    """Return the values `[N]` of an expression at points `[N, d]`; NaN where they are no real numbers."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    made = sympy.lambdify([sympy.Symbol(name, real=True) for name in names], expression, ["numpy", "scipy"])
+    with np.errstate(all="ignore"):
+        found = np.asarray(made(*points.T))
+    found = np.where(np.isreal(found), np.real(found), np.nan)
+    return np.array(np.broadcast_to(found, len(points)), dtype=np.float64)
 
 
 LIBRARY: tuple[Form, ...] = (
@@ -93,7 +108,13 @@ LIBRARY: tuple[Form, ...] = (
 
 def library(more: Sequence[str] = ()) -> tuple[Form, ...]:
     """Return the library with further functions of x, such as "x*exp(-x)"; raises UserError for no formula of x."""
-    own = [Form(text, 4) for text in more]
-    for one in own:
-        one.value(np.ones(1))  # what is no formula of x is told now, not once it is tried
-    return (*LIBRARY, *own)
+    return (*LIBRARY, *further(more))
+
+
+def further(texts: Sequence[str]) -> list[Form]:
+    """Return functions of x given by a user; raises UserError for no formula of x, or one without values near 0."""
+    forms = [Form(text, 4) for text in texts]
+    for form in forms:
+        if not np.isfinite(form.value(np.linspace(-9, 9, 181))).any():
+            raise UserError(f"--form={form.text!r}: is no number for any x between -9 and 9")
+    return forms

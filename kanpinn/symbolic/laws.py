@@ -1,0 +1,327 @@
+"""Laws of tables: a closed form of several inputs looked for in rows of values, noisy or not.
+
+The values, or a simple function T of them over a factor A, are sought as sums of a few terms out of many thousands,
+
+    T(y / A) = Σ_k c_k F_k    for T(y) = y, y², 1/y, 1/y², log y, sin y, cos y, tan y, exp y,
+
+and for T = log with powers of every input beside them, so that whole products of powers, of 1 ± k m and of functions of
+products m are found as sums of logarithms. Singles, all pairs, and then further terms are compared by what they leave
+and what they cost (Schwarz 1978, doi:10.1214/aos/1176344136: half the logarithm of the rows for a constant; so much for
+a part as choosing it among some twenty takes). The best of every kind are refined in all constants by
+Levenberg–Marquardt, in the values themselves, and compared again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from kanpinn.errors import needed
+from kanpinn.symbolic.constants import FINEST, Fit, fitted_constants, refined
+from kanpinn.symbolic.library import Array, values_of
+from kanpinn.symbolic.pursuit import PRICE, eliminated, pursued
+from kanpinn.symbolic.terms import (
+    Terms,
+    differences,
+    functions,
+    logarithms,
+    multiplied,
+    outer_functions,
+    power_text,
+    products,
+    units,
+    waves,
+)
+from kanpinn.symbolic.views import KINDS, Kind, View, possible
+
+SCREENED = 400
+"""Rows at which terms are compared."""
+
+REFINED = 12
+"""Sums of a kind that are refined in all constants."""
+
+EFFORTS = (0.25, 1.0)
+"""Shares of all terms that are tried, one after the other."""
+
+ELIMINATED = 120
+"""Terms of which all together are a start: the cheapest, and a third as many most like the target."""
+
+CLEAR = 0.05
+"""Relative size of what a law may miss for the search to end with a part of the terms."""
+
+CLOSE, LOOSE = 1.05, 10.0
+"""How much more than the best law, price included, a sum may miss to be refined, without and with constants within."""
+
+ROUNDING = 1e-12
+"""Relative size of what is left below which nothing is."""
+
+
+@final
+@dataclass(frozen=True)
+class Law:
+    """A closed form of the inputs.
+
+    Attributes:
+        expression: SymPy's expression, its floats as they were fitted.
+        residual: Root mean square of what it misses, relative to the values'.
+        score: What it misses and what it costs, in nats; the smaller the better.
+    """
+
+    expression: Any
+    residual: float
+    score: float
+
+
+class LawSearch:
+    """Search for the law of a table.
+
+    Attributes:
+        laws: Those found, refined, the best first.
+    """
+
+    def __init__(
+        self,
+        points: Array,
+        values: Array,
+        names: Sequence[str],
+        seconds: float = 60.0,
+        forms: Sequence[str] = (),
+    ) -> None:
+        """Keep rows of inputs `[N, d]` and values `[N]`, the processor time it may take, and functions to add."""
+        self.sympy = needed("sympy", "a closed form", "formulas")
+        self._sign = -1 if (values < 0).all() else 1
+        self.points, self.values, self.names = points, self._sign * values, tuple(names)
+        self.size = float(np.sqrt(np.mean(values**2)))
+        self.end = time.process_time() + seconds
+        self.outer = outer_functions(forms)
+        self.laws: list[Law] = []
+        self._seen: set[str] = set()
+        rows = np.random.default_rng(0).permutation(len(values))[:SCREENED]
+        self._rows = rows
+        self._x, self._y = points[rows], self.values[rows] / (self.size or 1.0)
+        self._logarithmic = self._powers()
+
+    def find(self) -> list[Law]:
+        """Return laws, the best first, until the time is over or one leaves nothing."""
+        if not self.size:
+            self.laws.append(Law(self.sympy.Integer(0), 0.0, 0.0))
+        for effort in EFFORTS if self.size else ():
+            for view in self._views(effort):
+                self._try(view)
+                if self.laws and (self.laws[0].residual < ROUNDING or time.process_time() > self.end):
+                    return self.laws
+            if self.complete() and self.laws[0].residual < CLEAR:
+                break
+        return self.laws
+
+    def add(self, expression: Any) -> None:
+        """Let a law found elsewhere compete, refined; its price is that of its operations."""
+        self._refine(str(self._sign * expression), float(self.sympy.count_ops(expression)))
+
+    def complete(self) -> bool:
+        """Tell whether the best law says all that the rows do: no term is like what it misses beyond chance."""
+        return bool(self.laws) and (self.laws[0].residual < ROUNDING or self._nothing_left(self.laws[0]))
+
+    def exact(self) -> Fit | None:
+        """Return the best law with exact numbers for constants where they are as good; None without a law."""
+        if not self.laws:
+            return None
+        best = self.laws[0]
+        fit = refined(best.expression, self.names, self.points, self.values, max(best.residual, FINEST), random=True)
+        return None if fit is None else replace(fit, expression=self._sign * fit.expression)
+
+    # What terms are held against
+
+    def _powers(self) -> Array:
+        """Powers of the inputs in the product of powers that comes closest to the values, `[d]`."""
+        base = np.stack([np.ones(len(self._x)), *np.log(np.maximum(np.abs(self._x), 1e-300)).T])
+        weights = np.abs(self._y)
+        target = np.log(np.maximum(weights, 1e-300))
+        return np.asarray(np.linalg.lstsq((base * weights).T, target * weights, rcond=None)[0][1:], dtype=float)
+
+    def _factors(self) -> list[tuple[float, ...]]:
+        """Products of powers that the law may have as a factor, as powers `[d]`; none first."""
+        near = np.round(self._logarithmic)
+        close = np.abs(self._logarithmic - near) < 0.2
+        whole = tuple(float(p) if c else 0.0 for p, c in zip(near, close, strict=True))
+        found = [tuple(0.0 for _ in whole), whole]
+        used = [k for k, p in enumerate(whole) if p]
+        found += [tuple(0.0 if k == one else p for k, p in enumerate(whole)) for one in used if len(used) > 1]
+        found += [tuple(p if k == one else 0.0 for k, p in enumerate(whole)) for one in used if len(used) > 2]
+        return list(dict.fromkeys(found))
+
+    def _views(self, effort: float) -> Iterator[View]:
+        x, names = self._x, self.names
+        plain = products(names, x, int(3000 * effort))
+        apart = differences(names, x)
+        outer = functions((plain.cheapest(int(120 * effort) + 10) + apart).usable(), self.outer)
+        pool = plain + outer + multiplied(plain.cheapest(int(1000 * effort)), outer, int(20000 * effort))
+        if len(apart):
+            squares = Terms([f"{t}**2" for t in apart.texts], apart.costs + 1, apart.values**2)
+            pool = pool + apart + squares + multiplied(plain, apart + squares, int(5000 * effort))
+        pool = (pool + waves(names, x)).usable()
+        self._tested = pool
+        yield from self._logarithms(plain, pool, outer, apart, effort)
+        for factor in self._factors():
+            for kind in KINDS:
+                found = self._linear(kind, factor, pool, plain)
+                if found is not None:
+                    yield found
+
+    def _nothing_left(self, law: Law) -> bool:
+        """Tell whether no term of the pool is like what a law misses, more than chance makes one of so many."""
+        rest = self._y - values_of(law.expression, self.names, self._x) / self.size
+        with np.errstate(all="ignore"):
+            columns = self._tested.values - self._tested.values.mean(1, keepdims=True)
+            like = np.abs(columns @ rest) / np.linalg.norm(columns, axis=1) / max(np.linalg.norm(rest), 1e-300)
+        return bool(np.nanmax(like) * np.sqrt(len(rest)) < np.sqrt(2 * np.log(len(columns))) + 1)
+
+    def _logarithms(self, plain: Terms, pool: Terms, outer: Terms, apart: Terms, effort: float) -> Iterator[View]:
+        """The logarithm of the values, with those of the inputs always there."""
+        y = self._y
+        if not (np.abs(y) > 0).all():
+            return
+        laurent = products(self.names, self._x, int(2500 * effort), whole=True)
+        waved = [k for k, text in enumerate(outer.texts) if text.startswith(("sin", "cos"))]
+        inner = laurent + apart + multiplied(plain.cheapest(60), outer.taken(waved).cheapest(40), int(400 * effort))
+        whole = units(self.names, self._x, int(2500 * effort))
+        atoms = logarithms((whole + inner).usable(), int(1500 * effort))
+        both = (atoms + whole + pool.cheapest(int(8000 * effort))).usable()
+        weights = np.abs(y)
+        logs = [np.log(np.abs(column)) for column in self._x.T]
+        kind = Kind("log(y)", 0.0, np.log, lambda v: 1 / v, "")
+        base = np.stack([np.ones_like(y), *logs])
+        yield View(kind, "", base, both, np.log(weights), weights)
+
+    def _linear(self, kind: Kind, factor: tuple[float, ...], pool: Terms, plain: Terms) -> View | None:
+        """A function of the values over a factor."""
+        with np.errstate(all="ignore"):
+            over = np.prod(self._x ** np.array(factor), axis=1)
+            y = self._y / over
+            if not np.isfinite(y).all() or not possible(kind, y * (self.size if "(y)" in kind.name else 1)):
+                return None
+            y = y * self.size if kind.name in ("sin(y)", "cos(y)", "tan(y)", "exp(y)") else y
+            target, weights = kind.change(np.abs(y) if "y**2" in kind.name or "sqrt" in kind.name else y), None
+            weights = np.abs(over) / np.maximum(kind.slope(np.abs(y) if "sqrt" in kind.name else y), 1e-3)
+        if not np.isfinite(target * weights).all():
+            return None
+        if kind.name == "y":
+            few = plain.cheapest(200)
+            pool = pool + Terms([f"#{text}" for text in few.texts], few.costs + 1.5, few.values * y)
+        text = "*".join(power_text(n, p) for n, p in zip(self.names, factor, strict=True) if p)
+        one = Terms(["1"], np.zeros(1), np.ones((1, len(y))))
+        return View(kind, text, np.zeros((0, len(y))), one + pool, target, weights)
+
+    # Sums of terms
+
+    def _try(self, view: View) -> None:
+        """Refine the best sums of a view, as long as they may be better than the best law."""
+        once = np.array([float(text[0] == "#") for text in view.pool.texts])
+        found = pursued(view.base, view.pool, view.target, view.weights, view.kind.price, once)
+        found = [(-np.inf, ()), *found] if len(view.base) else found
+        if not len(view.base):
+            plain = _likely(view)
+            some = eliminated(view.pool.taken(plain), view.target, view.weights, view.kind.price)
+            found = found if some is None else [(some[0], tuple(plain[k] for k in some[1])), *found]
+        unit = 0.5 * np.log(np.mean(view.weights**2))  # from the size of weighted differences to that of the values
+        count = 0
+        for score, numbers in found:
+            cost = view.kind.price + float(sum(view.pool.costs[list(numbers)]))
+            score = len(self.values) * ((score - PRICE * cost) / len(self._y) + unit) + PRICE * cost
+            loose = any("." in view.pool.texts[k] for k in numbers)
+            if self.laws and score > self.laws[0].score + len(self.values) * np.log(LOOSE if loose else CLOSE):
+                continue
+            text = self._text(view, numbers)
+            if text is None or text in self._seen:
+                continue
+            self._seen.add(text)
+            self._refine(text, cost)
+            count += 1
+            if count == REFINED or time.process_time() > self.end:
+                break
+
+    def _text(self, view: View, numbers: Sequence[int]) -> str | None:
+        """The law that a sum says, as text."""
+        columns = np.concatenate([view.base, view.pool.values[list(numbers)]])
+        scale = view.weights / np.sqrt(np.mean(view.weights**2))
+        found = np.linalg.lstsq((columns * scale).T, view.target * scale, rcond=None)[0]
+        if not np.isfinite(found).all():
+            return None
+        texts = [view.pool.texts[k] for k in numbers]
+        if view.kind.name == "log(y)":
+            return self._product(found, texts)
+        size = 1.0 if view.kind.name in ("sin(y)", "cos(y)", "tan(y)", "exp(y)") else self.size
+        factor = float(view.kind.change(np.array([size]))[0]) if size != 1.0 else 1.0
+        above = [f"{_decimal(c * factor)}*{t}" for c, t in zip(found, texts, strict=True) if t[0] != "#"]
+        below = [f"{_decimal(c)}*{t[1:]}" for c, t in zip(found, texts, strict=True) if t[0] == "#"]
+        if not above:
+            return None
+        total = view.kind.undone.format(" + ".join(above))
+        total = f"{total}/(1 - ({' + '.join(below)}))" if below else total
+        return f"{view.factor}*{total}" if view.factor else total
+
+    def _product(self, found: Array, texts: list[str]) -> str:
+        """The law that a sum of logarithms says."""
+        parts, inside = [], []
+        sign = self._y
+        for name, power in zip(self.names, found[1 : len(self.names) + 1], strict=True):
+            rounded = _half(power)
+            if rounded:
+                parts.append(power_text(name, rounded))
+        atoms = len(self.names) + 1
+        for text, power in zip(texts, found[atoms:], strict=True):
+            if text[0] == "@":
+                parts.append(f"{text[1:]}**({_fraction(_half(power) or power)})")
+            else:
+                inside.append(f"{_decimal(power)}*{text}")
+        whole = "*".join([*parts, *([f"exp({' + '.join(inside)})"] if inside else [])]) or "1"
+        shape = values_of(self._expression(whole), self.names, self._x)
+        good = np.isfinite(shape)
+        c = float((shape[good] @ sign[good]) / max(shape[good] @ shape[good], 1e-300)) * self.size
+        return f"{_decimal(c)}*{whole}"
+
+    def _expression(self, text: str) -> Any:
+        return self.sympy.sympify(text, {name: self.sympy.Symbol(name, real=True) for name in self.names})
+
+    def _refine(self, text: str, cost: float) -> None:
+        expression = self._expression(text)
+        if expression.has(self.sympy.zoo, self.sympy.nan, self.sympy.I):
+            return
+        found = fitted_constants(expression, self.names, self.points, self.values)
+        if found is None:
+            return
+        refined, residual, constants = found
+        rows = len(self.values)
+        score = rows * np.log(max(residual, ROUNDING)) + PRICE * cost + 0.5 * np.log(rows) * constants
+        self.laws.append(Law(refined, residual, float(score)))
+        self.laws.sort(key=lambda law: law.score)
+
+
+def _likely(view: View) -> list[int]:
+    """Numbers of the cheapest terms of a view, and of those most like the target, without constants of their own."""
+    scale = view.weights / np.sqrt(np.mean(view.weights**2))
+    columns = view.pool.values * scale
+    like = np.abs(columns @ (view.target * scale)) / np.linalg.norm(columns, axis=1)
+    fixed = np.array([text[0] != "#" and "." not in text for text in view.pool.texts])
+    cheap = np.argsort(np.where(fixed, view.pool.costs, np.inf), kind="stable")[:ELIMINATED]
+    best = np.argsort(np.where(fixed, -like + 1e-9 * view.pool.costs, np.inf), kind="stable")[: ELIMINATED // 3]
+    return list(dict.fromkeys([*cheap.tolist(), *best.tolist()]))
+
+
+def _half(power: float) -> float:
+    """Return the nearest multiple of ½."""
+    return round(2 * power) / 2
+
+
+def _fraction(power: float) -> str:
+    return f"{int(2 * power)}/2" if 2 * power == int(2 * power) else _decimal(power)
+
+
+def _decimal(value: float) -> str:
+    """Return a constant as text that SymPy takes for a float."""
+    text = f"{value:.12g}"
+    return text if any(mark in text for mark in ".en") else f"{text}.0"

@@ -1,0 +1,106 @@
+"""Laws of tables: found in rows of known formulas, clean and noisy, and refused where there are none."""
+
+import json
+
+import numpy as np
+import pytest
+import sympy
+
+import kanpinn
+from kanpinn.cli.main import main
+from kanpinn.errors import UserError
+from kanpinn.symbolic.fits import laws_of
+from kanpinn.symbolic.formula import as_json
+from kanpinn.symbolic.laws import LawSearch
+from kanpinn.symbolic.pursuit import eliminated, pursued
+from kanpinn.symbolic.terms import Terms, products, units
+
+X1, X2, X3 = (sympy.Symbol(name, real=True) for name in ("x1", "x2", "x3"))
+
+
+def table(formula, lower, upper, noise=0.0, rows=300):
+    generator = np.random.default_rng(1)
+    points = generator.uniform(lower, upper, (rows, len(lower)))
+    values = sympy.lambdify([X1, X2, X3][: len(lower)], formula)(*points.T)
+    return points, values + noise * np.sqrt(np.mean(values**2)) * generator.standard_normal(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "lower", "upper", "noise"),
+    [
+        ("x1/sqrt(1 - x2**2)", [0, 0], [1, 0.9], 0.0),
+        pytest.param("x1*x2**2/(4*pi)", [0, -1], [1, 1], 0.01, marks=pytest.mark.slow),
+        pytest.param("x1/sqrt(1 - x2**2/x3**2)", [0, 0, 1], [1, 1, 2], 0.0, marks=pytest.mark.slow),
+        pytest.param("x1*(1/x2 + x3)", [0.5, 0.5, -1], [2, 2, 1], 0.01, marks=pytest.mark.slow),
+        pytest.param("exp(sin(pi*x1) + x2**2)", [-1, -1], [1, 1], 0.0, marks=pytest.mark.slow),
+        pytest.param("sqrt((x1 - x2)**2 + x3**2)", [-1, -1, -1], [1, 1, 1], 0.0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_law_is_found_with_its_constants(text, lower, upper, noise):
+    formula = sympy.sympify(text, {"x1": X1, "x2": X2, "x3": X3})
+    search = LawSearch(*table(formula, lower, upper, noise), [f"x{k + 1}" for k in range(len(lower))], 30)
+    search.find()
+    fit = search.exact()
+    assert sympy.simplify(fit.expression - formula) == 0 and search.complete()
+
+
+def test_products_of_powers_are_what_their_texts_say():
+    points = np.random.default_rng(0).uniform(0.5, 2, (40, 3)) * [1, -1, 1]
+    for found in (products(("x1", "x2", "x3"), points, 300), units(("x1", "x2", "x3"), points, 26)):
+        for text, values in zip(found.texts, found.values, strict=True):
+            np.testing.assert_allclose(sympy.lambdify([X1, X2, X3], text)(*points.T), values, rtol=1e-12)
+        assert len(set(found.texts)) == len(found)
+
+
+def test_pursuit_and_elimination_find_the_terms_of_a_sum():
+    """A sum of three among 200 terms at random, the fourth of its size left as noise."""
+    generator = np.random.default_rng(0)
+    pool = Terms([str(k) for k in range(200)], np.ones(200), generator.standard_normal((200, 300)))
+    target = 2 * pool.values[3] - pool.values[70] + 0.5 * pool.values[150] + 0.01 * generator.standard_normal(300)
+    weights = generator.uniform(0.5, 2, 300)
+    assert pursued(np.zeros((0, 300)), pool, target, weights, 0.0)[0][1] == (3, 70, 150)
+    assert eliminated(pool, target, weights, 0.0)[1] == (3, 70, 150)
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory):
+    """A network fitted to y = 3 x1 x2 + 1/x2 with 0.1 % noise, in a run folder."""
+    points, values = table(3 * X1 * X2 + 1 / X2, [-1, 0.5], [1, 2], 1e-3)
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    options = ("schedule.levels=1", "schedule.steps=20", "threads=1", "output.progress=false", "output.figures=false")
+    return kanpinn.fit(points, values, "backbone.width=[3]", *options, folder=folder)
+
+
+@pytest.mark.slow
+def test_the_command_reads_the_law_off_a_fit(fit, capsys, tmp_path):
+    assert main(["symbolic", str(fit.folder), "-o", str(tmp_path)]) == 0
+    assert "error on the rows held out" in capsys.readouterr().out
+    entry = json.loads((tmp_path / "formula.json").read_text(encoding="utf-8"))["y"]
+    found = sympy.sympify(entry["sympy"], {"x1": X1, "x2": X2})
+    assert sympy.simplify(found - 3 * X1 * X2 - 1 / X2) == 0
+    assert entry["error_on_rows_held_out"]["law"] < 2e-3 and entry["error"] < 0.1
+
+
+def test_a_hypothesis_is_fitted_to_the_rows(fit):
+    entry = as_json(laws_of(fit.residuals, fit.theta, ["y = a*x1*x2 + b/x2"]))["y"]
+    assert (
+        sorted(one["value"] for one in entry["constants"]) == pytest.approx([1, 3], abs=1e-3) or not entry["constants"]
+    )
+    with pytest.raises(UserError, match="is no number at"):
+        laws_of(fit.residuals, fit.theta, ["y = log(x1)"])
+
+
+def test_a_function_that_is_no_number_is_refused(fit):
+    with pytest.raises(UserError, match="no number for any x"):
+        laws_of(fit.residuals, fit.theta, forms=["sqrt(-1 - x**2)"])
+
+
+@pytest.mark.slow
+def test_values_at_random_have_no_law():
+    generator = np.random.default_rng(0)
+    run = kanpinn.fit(
+        generator.uniform(0, 1, (60, 2)),
+        generator.standard_normal(60),
+        *("backbone.width=[]", "schedule.levels=1", "schedule.steps=3", "threads=1", "output.progress=false"),
+    )
+    assert as_json(laws_of(run.residuals, run.theta, seconds=1.0))["y"]["sympy"] is None
