@@ -51,7 +51,8 @@ def past_cylinder(viscosity: float = 1e-3, peak: float = 0.3, order: int = ORDER
     """Solve for the flow past a cylinder of diameter 0.1 about (0.2, 0.2) in the channel 0 < x < 2.2, 0 < y < 0.41.
 
     The inflow is a parabola of this peak velocity. At Re 20 drag and lift are those of the literature to 3e-9 and
-    1e-11 (John and Matthies 2001), and the pressure difference over the cylinder to 2e-8.
+    1e-11 (John and Matthies 2001), and the pressure difference over the cylinder to 2e-8; polynomials of order 10
+    change u by 2e-7, v by 3e-6 and p by 1e-6, relative in L2.
 
     Raises:
         UserError: If no steady flow was found: at too small a viscosity.
