@@ -29,6 +29,8 @@ class EdgeLayer:
         x: Points on the range of the knots `[n]`.
         values: `[out, in, n]`.
         knots: The knots within the range; empty for polynomials.
+        outputs: Numbers of its outputs `[out]`; not all of the layer's where that is without some of its edges.
+        inputs: Numbers of its inputs `[in]`.
     """
 
     factor: str
@@ -36,12 +38,15 @@ class EdgeLayer:
     x: np.ndarray
     values: np.ndarray
     knots: np.ndarray
+    outputs: np.ndarray
+    inputs: np.ndarray
 
 
 def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
     """Evaluate the activations of all layers of splines or polynomials; with time slabs those of the first slab."""
     paths = [re.fullmatch(r"(.*layer_(\d+)(?:/\w+)?)/(relu_|chebyshev_)?coefficients", name) for name in data.model]
-    for found in sorted(filter(None, paths), key=lambda found: (found[1].count("/"), found[1])):
+    # Parts of a layer without some of its edges, "layer_0/node_2", stand where the layer would.
+    for found in sorted(filter(None, paths), key=lambda one: (one[1].partition("/node_")[0].count("/"), one[1])):
         place = found[1]
         if re.search(r"slab_[1-9]", place):
             continue
@@ -59,7 +64,9 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
             silu = x / (1 + np.exp(-x))
             values = values * data.model[f"{place}/spline_scale"][..., None]
             values = values + data.model[f"{place}/base_weight"][..., None] * silu
-        yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner)
+        ends = (("outputs", values.shape[0]), ("inputs", values.shape[1]))
+        numbers = [data.model.get(f"{place}/{key}", np.arange(count)) for key, count in ends]
+        yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner, *numbers)
 
 
 def _splines(
@@ -161,8 +168,9 @@ def _draw(part: SubFigure, layer: EdgeLayer, shape: tuple[int, int], most: int, 
         axes.set(xlim=(layer.x[0], layer.x[-1]), ylim=(-limit, limit))
         third = len(layer.x) // 3
         free = values[q, p, :third].max() <= values[q, p, -third:].max()  # the corner that the curve leaves free
+        name = rf"$\varphi_{{{layer.outputs[q] + 1:.0f},{layer.inputs[p] + 1:.0f}}}$"
         axes.annotate(
-            rf"$\varphi_{{{q + 1},{p + 1}}}$", (0.04 if free else 0.96, 0.95), xycoords="axes fraction",
+            name, (0.04 if free else 0.96, 0.95), xycoords="axes fraction",
             ha="left" if free else "right", va="top", fontsize=8.5, zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )  # fmt: skip
