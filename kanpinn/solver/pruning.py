@@ -21,15 +21,13 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import coarsening, joining, refinement
 from kanpinn.backbones.pruning import Remains, alive_of, pruned, remains
 from kanpinn.errors import UserError
-from kanpinn.evaluate.table_errors import held_rows
 from kanpinn.explain.attribution import Attribution, domain_points, input_names, no_edges, scores
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.objective import Objective
-from kanpinn.least_squares.weighting import Fixed
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.pde.table import Table
-from kanpinn.samplers import SAMPLERS
 from kanpinn.solver.setup import Setup
+from kanpinn.solver.validation import sample, validation
 
 ROUND = 5
 """Steps between two looks at the validation error."""
@@ -109,49 +107,6 @@ def pruning(setup: Setup, network: Backbone, theta: Tensor) -> Pruned:
     if reason:
         raise UserError(f"the network cannot be pruned: {reason}")
     return Pruned(setup, network, theta, validation(setup)(network, theta))
-
-
-def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
-    """Return the measure of a network's error at points it was not trained at.
-
-    Of a table the error in the rows held back, relative to the standard deviation of the target, or the cross-entropy
-    of classes; of an equation the root of the loss at fresh points.
-    """
-    held = held_rows(setup.problem)
-    if held is not None:
-        names = setup.problem.domain.names  # rows beyond the training rows' box are seen at its boundary: no measure
-        inside = np.all([held.rows[n] == held.points[:, k].numpy() for k, n in enumerate(names)], axis=0)
-        if inside.sum() > 1:
-            rows = {name: column[inside] for name, column in held.rows.items()}
-            held = held._replace(points=held.points[torch.from_numpy(inside)], rows=rows)
-        kind = "cross_entropy" if held.table.classes else "rmse"
-
-        chosen = held
-
-        def error(network: Backbone, theta: Tensor) -> float:
-            found = chosen.errors(setup.residuals(network), theta)[kind].items()
-            relative = [
-                (value or 0.0) / (1.0 if chosen.table.classes else float(chosen.rows[n].std())) for n, value in found
-            ]
-            return float(np.sqrt(np.mean(np.square(relative))))
-
-        return error
-    plain, samples = replace(setup, weighting=Fixed()), dict[int, Any]()
-
-    def residual(network: Backbone, theta: Tensor) -> float:
-        if network.level not in samples:
-            samples[network.level] = _sample(setup, network, setup.random("check"), 2)
-        objective = plain.objective(network, network.level)
-        objective.set_points(samples[network.level])
-        return math.sqrt(objective.loss(theta)[0])
-
-    return residual
-
-
-def _sample(setup: Setup, network: Backbone, generator: np.random.Generator, times: int = 1) -> Any:
-    interior, boundary = setup.sampler.sizes(network.level, network.embedding.names, network.cells)
-    sampler = SAMPLERS["sobol"](interior=times * interior, boundary=times * boundary)
-    return sampler.draw(setup.problem_on(network.level), 0, generator, dtype=setup.dtype, device=setup.device)
 
 
 class Pruner:
@@ -311,7 +266,7 @@ class Pruner:
         fresh = setup.sampler.resample_every and setup.problem.has_equations
         for k in range(ROUNDS):
             if not k or fresh:
-                objective.set_points(_sample(setup, network, self._points))
+                objective.set_points(sample(setup, network, self._points))
             theta, stop = _steps(optimizer, objective, theta)
             errors.append(self._error(network, theta))
             if errors[-1] < best.error or not k:
