@@ -234,10 +234,6 @@ class Objective(LeastSquares):
             losses[name] = float((self._curved[name](square) * term.scale.square()).sum())
         return rows, losses
 
-    def _total(self, r: Tensor, losses: Mapping[str, float]) -> float:
-        """The loss with weighted residuals r `[M]`."""
-        return sum(losses.values()) if self._curved else float(r.detach().square().sum())
-
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The weighted residual `[M]`, term by term and equation by equation, and each term's part of the loss."""
         rows, losses = self._weighted(theta)
@@ -246,16 +242,16 @@ class Objective(LeastSquares):
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         with torch.no_grad():
             r, losses = self.residual(theta)
-        return self._total(r, losses), losses
+        return _total(r, losses, curved=bool(self._curved)), losses
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         theta = theta.detach().requires_grad_(True)
         r, losses = self.residual(theta)
         loss = r.square().sum()
         if not loss.requires_grad:  # residuals in which no unknown occurs
-            return self._total(r, losses), torch.zeros_like(theta, requires_grad=False), losses
+            return _total(r, losses, curved=bool(self._curved)), torch.zeros_like(theta, requires_grad=False), losses
         (gradient,) = torch.autograd.grad(loss, theta)
-        return self._total(r, losses), gradient, losses
+        return _total(r, losses, curved=bool(self._curved)), gradient, losses
 
     def forward_pass(self, theta: Tensor) -> ForwardPass:
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
@@ -311,6 +307,10 @@ class Objective(LeastSquares):
             for term, equation, value in self.rows(theta):
                 self.weighting.update(term.name, equation, value)
         self._version += 1
+
+
+def _total(r: Tensor, losses: Mapping[str, float], *, curved: bool) -> float:
+    return sum(losses.values()) if curved else float(r.detach().square().sum())
 
 
 def _couplings(

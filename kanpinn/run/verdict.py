@@ -15,7 +15,6 @@ from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.setup import name_of
-from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solver import Solver
 
 STATUSES = {
@@ -130,8 +129,7 @@ def verdict(
         key=lambda check: -_left(check),
     )
     fit = not solver.setup.problem.has_equations
-    if fit:  # how much of a table is noise, its errors at other rows tell
-        large = []
+    large = [] if fit else large  # how much of a table is noise, its errors at other rows tell
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
     posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
@@ -345,14 +343,8 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence
         if not posed:
             return "problem: equations and conditions do not determine the solution"
         return "weights: the loss is as small as rounding allows, and yet not every condition is met"
-    losses = _last_losses(solver.slab)
+    losses = solver.record.last_losses
     quarter = len(losses) // 4
     if len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter]):
         return "capacity: the loss no longer fell when all steps were used"
     return "steps: the loss was still falling when all steps were used"
-
-
-def _last_losses(slab: SlabSolve) -> list[float]:
-    """The losses of the last visit of a level."""
-    steps = slab.record.levels[-1].steps
-    return [row["loss"] for row in slab.record.history[-steps:]] if steps else []

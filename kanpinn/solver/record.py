@@ -53,6 +53,11 @@ class Record:
         return self.levels[-1]
 
     @property
+    def last_losses(self) -> list[float]:
+        """The losses of the last visit of a level."""
+        return [row["loss"] for row in self.history[-self.level.steps :]] if self.level.steps else []
+
+    @property
     def best_step(self) -> int | None:
         """The step of the lowest error in the history; None for the last one, and where no errors are known."""
         names = ("cross_entropy_", "relative_l2_")
