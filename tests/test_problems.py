@@ -294,6 +294,7 @@ def test_allen_cahns_kinks_diffuse(diffusion):
 
 def test_every_problem_has_a_config_and_every_config_a_problem():
     configs = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "conf" / "problem").glob("*.yaml")}
+    del configs["table"]  # of `kanpinn fit`: its class is within the package
     assert sorted(name for name, text in configs.items() if "\nequations:" not in text) == NAMES
     required = {"poisson", "helmholtz", "burgers", "allen_cahn", "heat", "wave", "advection"}
     required |= {"regression", "poisson_interface", "kdv", "poisson_nd", "poisson_lshape"}
