@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.least_squares.residuals import Residuals
@@ -36,7 +36,8 @@ def fit_errors(residuals: Residuals, theta: torch.Tensor) -> dict[str, float]:
     unseen = [part for part in ("validation", "test") if len(table.parts[part])]
     held = {part: evaluate(residuals, theta, torch.from_numpy(table.points(part))) for part in unseen}
     width = np.subtract(table.domain.upper, table.domain.lower)
-    nearest = cKDTree(trained / width).query(trained / width, k=2)[1][:, -1]
+    neighbours = KDTree(trained / width).query(trained / width, k=2)[1]
+    nearest = np.asarray(neighbours)[:, -1]
     share = min(residuals.backbone.size / len(trained), 1.0)
     found = {}
     for name in table.unknowns:

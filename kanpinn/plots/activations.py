@@ -64,9 +64,11 @@ def edge_layers(data: SolutionFile) -> Iterator[EdgeLayer]:
             silu = x / (1 + np.exp(-x))
             values = values * data.model[f"{place}/spline_scale"][..., None]
             values = values + data.model[f"{place}/base_weight"][..., None] * silu
-        ends = (("outputs", values.shape[0]), ("inputs", values.shape[1]))
-        numbers = [data.model.get(f"{place}/{key}", np.arange(count)) for key, count in ends]
-        yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner, *numbers)
+        outputs, inputs = (
+            data.model[f"{place}/{key}"] if f"{place}/{key}" in data.model else np.arange(count)
+            for key, count in (("outputs", values.shape[0]), ("inputs", values.shape[1]))
+        )
+        yield EdgeLayer("/".join(factor), int(found[2]) + 1, x, values, inner, outputs, inputs)
 
 
 def _splines(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kanpinn.geometry import Box, Coordinates
+from kanpinn.geometry import Box, Coordinates, Points
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.pde import Condition, Data, Point, Problem
 from kanpinn.pde.problem import output_names
@@ -113,6 +113,9 @@ class InUnits(Problem):
             return self.scaled(c.residual(*map(self.point, points)))
 
         def support(on: Any) -> Any:
+            if isinstance(on, Points):
+                columns = zip(on.names, on.values.T, strict=True)
+                return Points(**{name: column * self.of(name) for name, column in columns})
             name, _, value = on.partition("=") if isinstance(on, str) else (on, "", "")
             return f"{name}={float(value) * self.of(name)!r}" if value else on
 
