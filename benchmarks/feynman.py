@@ -1,9 +1,9 @@
-"""Fifty formulas of physics, chosen by number before anything was tried, and ten others for development.
+"""Fifty formulas of physics, chosen by number before anything was tried, and ten others.
 
 The list is pykan 0.2.8's `kan/feynman.py` (120 formulas of Udrescu and Tegmark 2020, doi:10.1126/sciadv.aay2631, with
-ranges of its own), inputs called x1, x2, … in its order. Judged by: numbers 61 to 110. Developed on: every sixth of the
-first sixty. The texts were written by a script from pykan's expressions; nobody read those of 61 to 110 before the
-first full run.
+ranges of its own), inputs called x1, x2, … in its order. Judged by: numbers 61 to 110. All development was on numbers
+1 to 60, of which every sixth stands here. The texts were written by a script from pykan's expressions; nobody looked at
+those of 61 to 110 before the first full run.
 
 A table has 1000 rows, uniform in the ranges, by the formula's number as seed; noise is Gaussian of 1 % of the values'
 root mean square, in the target only. A formula counts as recovered, from clean or noisy rows, if its difference from

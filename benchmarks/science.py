@@ -101,7 +101,7 @@ def continual(*overrides: str) -> Callable[[Path, int], tuple[Solution, Found]]:
 
 
 def oscillator(folder: Path, seed: int) -> tuple[Solution, Found]:
-    """How far H is from a function of the energy, a polynomial of degree 16; relative to its spread."""
+    """Distance of H from a function of the energy, a polynomial of degree 16; relative to its spread."""
     solution = solved("harmonic_oscillator", folder, seed)
     generator = np.random.default_rng(0)
     radius, angle = np.sqrt(generator.uniform(0, 1, 4000)), generator.uniform(0, 2 * np.pi, 4000)

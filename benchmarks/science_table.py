@@ -83,7 +83,7 @@ def number(error: float) -> str:
 
 
 def words(experiment: str, own: Sequence[Run], good: int) -> str:
-    """What the seeds have found: slopes, PSNR, or formulas and how often."""
+    """Findings of the seeds: slopes, PSNR, or formulas and how often."""
     if experiment == "scaling":
         slopes = sorted(float(run.found.split(";")[0].removeprefix("slope ")) for run in own)
         return f"slopes {slopes[0]:.2f} to {slopes[-1]:.2f}"

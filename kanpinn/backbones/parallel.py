@@ -70,13 +70,6 @@ class Parallel(Layer):
         each = zip(self.names, self.layers, strict=True)
         return [(one, {block: parameters[f"{name}/{block}"] for block in one.blocks.shapes}) for name, one in each]
 
-    def _each(
-        self, parameters: Parameters, features: Sequence[Known], cotangent: Tensor
-    ) -> Iterator[tuple[Layer, dict[str, Tensor], Any, Tensor]]:
-        """Every layer: itself, its blocks, its features, its part of the cotangent."""
-        for (one, own), known, at in zip(self.own(parameters), features, self.outputs, strict=True):
-            yield one, own, known.features, _taken(cotangent, at, known.channels)
-
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         return self._merged(one.initial(generator) for one in self.layers)
 
@@ -106,7 +99,7 @@ class Parallel(Layer):
 
     def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
         parts = torch.split(out, [one.size for one in self.layers], dim=1)
-        for (one, own, known, part), block in zip(self._each(parameters, features, cotangent), parts, strict=True):
+        for (one, own, known, part), block in zip(_each(self, parameters, features, cotangent), parts, strict=True):
             if one.size:
                 one.jacobian(own, known, part, block)
 
@@ -115,19 +108,19 @@ class Parallel(Layer):
         return [support for one, known in each if one.size for support in one.supports(known.features)]
 
     def local_jacobians(self, parameters: Parameters, features: Any, cotangent: Tensor, order: Tensor) -> list[Tensor]:
-        each = self._each(parameters, features, cotangent)
+        each = _each(self, parameters, features, cotangent)
         return [f for one, own, known, part in each if one.size for f in one.local_jacobians(own, known, part, order)]
 
     def jvp(self, parameters: Parameters, features: Any, cotangent: Tensor, tangent: Parameters) -> Tensor:
         total = cotangent.new_zeros(cotangent.shape[1])
-        each = zip(self._each(parameters, features, cotangent), self.own(tangent), strict=True)
+        each = zip(_each(self, parameters, features, cotangent), self.own(tangent), strict=True)
         for (one, own, known, part), (_, change) in each:
             if one.size:
                 total += one.jvp(own, known, part, change)
         return total
 
     def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        each = self._each(parameters, features, cotangent)
+        each = _each(self, parameters, features, cotangent)
         return self._merged(one.vjp(own, known, part, weights) if one.size else {} for one, own, known, part in each)
 
     def constants(self) -> dict[str, np.ndarray]:
@@ -164,6 +157,14 @@ class Parallel(Layer):
         each = zip(self.own(parameters), self.outputs, strict=True)
         found = [one.raised(own, values[list(at)]) for (one, own), at in each]
         return None if None in found else self._merged(one for one in found if one is not None)
+
+
+def _each(
+    layer: Parallel, parameters: Parameters, features: Sequence[Known], cotangent: Tensor
+) -> Iterator[tuple[Layer, dict[str, Tensor], Any, Tensor]]:
+    """Every layer: itself, its blocks, its features, its part of the cotangent."""
+    for (one, own), known, at in zip(layer.own(parameters), features, layer.outputs, strict=True):
+        yield one, own, known.features, _taken(cotangent, at, known.channels)
 
 
 def _inputs(layer: Parallel, data: Tensor, space: JetSpace) -> Iterator[tuple[Tensor, JetSpace, Places]]:

@@ -27,7 +27,7 @@ Alive = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Remains:
-    """What is left of a network.
+    """The rest of a network after pruning.
 
     Attributes:
         alive: The edges left, in the network's own numbering.

@@ -65,6 +65,11 @@ class SplineSpec:
         """The extended knots, those of finer levels too."""
         return bspline.knot_vector(self.knots, self.intervals * 2**refinements, self.degree)
 
+    def scaled(self, parameters: Parameters) -> Tensor:
+        """Return a layer's coefficients, with the scale of each edge if there is one, `[out, in, width]`."""
+        weights = parameters["coefficients"]
+        return weights * parameters["spline_scale"][..., None] if self.base else weights
+
     def pieces(self, weights: Tensor) -> Tensor:
         """Return the polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
         extended = wrapped(weights, self.degree) if self.periodic else weights
@@ -165,11 +170,11 @@ class SplineLayer(Layer):
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: SplineFeatures | None = None
     ) -> tuple[Tensor, SplineFeatures]:
         features = self.prepare(data, space) if prepared is None else prepared
+        weights = self.spec.scaled(parameters)
         if not self.spec.periodic and pays(features, self.spec.width, self.spec.degree):
-            weights = self._weights(parameters)
             out = Product.apply(data, weights, features, self.spec.knots, self.spec.degree)
         else:
-            out = Contract.apply(data, self._table(parameters), features)
+            out = Contract.apply(data, self.spec.pieces(weights), features)
         if self.spec.base:
             silu, _ = Activation("silu").forward({}, data, space)
             out = out + silu @ parameters["base_weight"].T
@@ -266,15 +271,6 @@ class SplineLayer(Layer):
         if self.spec.bias:
             out["bias"] = scaled[0].sum(0)
         return out
-
-    def _table(self, parameters: Parameters) -> Tensor:
-        """The edges' polynomials by interval, `[k + 1, out, in·n]`."""
-        return self.spec.pieces(self._weights(parameters))
-
-    def _weights(self, parameters: Parameters) -> Tensor:
-        """The edges' coefficients, scaled, `[out, in, n + k]`."""
-        weights = parameters["coefficients"]
-        return weights * parameters["spline_scale"][..., None] if self.spec.base else weights
 
     def constants(self) -> dict[str, np.ndarray]:
         if self.spec.periodic:  # one period of them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kanpinn.cli.main import STORED, Parser, number
 from kanpinn.errors import EXIT_DONE, UserError, say
@@ -12,6 +13,43 @@ from kanpinn.errors import EXIT_DONE, UserError, say
 
 def run(argv: Sequence[str]) -> int:
     """Search and write formula.json and formula.md; raises UserError if the run or a formula is not what is needed."""
+    arguments = _parser().parse_args(argv)
+    for key in ("tolerance", "seconds"):
+        value = getattr(arguments, key)
+        if value is not None and not value > 0:
+            raise UserError(f"--{key}={value:g}: expected a number above 0")
+
+    from kanpinn.api import load
+    from kanpinn.io.atomic import write_text
+    from kanpinn.pde.table import Table
+    from kanpinn.symbolic.fits import laws_of
+    from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms, tolerance_of
+
+    solution = load(arguments.run, stored=arguments.stored)
+    network = solution.residuals, solution.theta
+    table = isinstance(solution.problem, Table)
+    if table:
+        found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
+    else:
+        tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
+        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say)
+    target = arguments.output or arguments.run
+    target.mkdir(parents=True, exist_ok=True)
+    record = as_json(found)
+    write_text(target / "formula.json", json.dumps(record, indent=1, ensure_ascii=False))
+    write_text(target / "formula.md", as_markdown(found, f"{solution.metrics['problem']}: closed form"))
+    missed = "is as good as the network" if table else f"within {3 * found.tolerance:.1e} of the network"
+    for name, entry in record.items():
+        _show(name, entry, missed)
+    for rest in found.rest:
+        label = rest.term if not rest.equation else f"{rest.term}, {rest.equation}"
+        simplified = "" if rest.formula is None else f"; simplified: {str(rest.formula)[:100]}"
+        print(f"  {label}: largest residual {rest.largest:.1e}{simplified}")
+    print(target / "formula.md")
+    return EXIT_DONE
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog="kanpinn symbolic",
         description="Look for the solution in closed form: products, sums, combinations of coordinates, functions "
@@ -42,50 +80,23 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
     parser.add_argument("--stored", **STORED)
-    arguments = parser.parse_args(argv)
-    for key in ("tolerance", "seconds"):
-        value = getattr(arguments, key)
-        if value is not None and not value > 0:
-            raise UserError(f"--{key}={value:g}: expected a number above 0")
+    return parser
 
-    from kanpinn.api import load
-    from kanpinn.io.atomic import write_text
-    from kanpinn.pde.table import Table
-    from kanpinn.symbolic.fits import laws_of
-    from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms, tolerance_of
 
-    solution = load(arguments.run, stored=arguments.stored)
-    network = solution.residuals, solution.theta
-    if isinstance(solution.problem, Table):
-        found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
-    else:
-        tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
-        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say)
-    target = arguments.output or arguments.run
-    target.mkdir(parents=True, exist_ok=True)
-    write_text(target / "formula.json", json.dumps(as_json(found), indent=1, ensure_ascii=False))
-    write_text(target / "formula.md", as_markdown(found, f"{solution.metrics['problem']}: closed form"))
-    table = isinstance(solution.problem, Table)
-    missed = "is as good as the network" if table else f"within {3 * found.tolerance:.1e} of the network"
-    for name, entry in as_json(found).items():
-        if entry["sympy"] is None:
-            print(f"{name}: no closed form {missed}; {_way(entry)}")
-            continue
-        print(f"{name} = {entry['sympy']}")
-        if entry["constants"]:
-            told = ", ".join(f"{one['value']:.10g} ± {one['std']:.1e}" for one in entry["constants"])
-            print(f"  constants: {told}")
-        errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
-        print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
-        if entry["error_on_rows_held_out"]:
-            law, own = entry["error_on_rows_held_out"].values()
-            print(f"  error on the rows held out: {law:.1e}; of the network: {own:.1e}")
-    for rest in found.rest:
-        label = rest.term if not rest.equation else f"{rest.term}, {rest.equation}"
-        simplified = "" if rest.formula is None else f"; simplified: {str(rest.formula)[:100]}"
-        print(f"  {label}: largest residual {rest.largest:.1e}{simplified}")
-    print(target / "formula.md")
-    return EXIT_DONE
+def _show(name: str, entry: dict[str, Any], missed: str) -> None:
+    """Print the closed form of an unknown with its constants and errors, or that there is none."""
+    if entry["sympy"] is None:
+        print(f"{name}: no closed form {missed}; {_way(entry)}")
+        return
+    print(f"{name} = {entry['sympy']}")
+    if entry["constants"]:
+        told = ", ".join(f"{one['value']:.10g} ± {one['std']:.1e}" for one in entry["constants"])
+        print(f"  constants: {told}")
+    errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
+    print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
+    if entry["error_on_rows_held_out"]:
+        law, own = entry["error_on_rows_held_out"].values()
+        print(f"  error on the rows held out: {law:.1e}; of the network: {own:.1e}")
 
 
 def _way(entry: dict[str, object]) -> str:

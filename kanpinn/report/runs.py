@@ -202,7 +202,7 @@ def _provenance(file: Path) -> dict[str, str]:
 
 
 def _explained(file: Path, dpi: int) -> dict[str, Any] | None:
-    """What `kanpinn explain` has found: inputs, trees and the drawing; None without its file."""
+    """Findings of `kanpinn explain`: inputs, trees and the drawing; None without its file."""
     text = _text(file)
     if not text:
         return None

@@ -67,7 +67,7 @@ class SlabSolve:
 
     @property
     def penalised(self) -> LeastSquares:
-        """That problem with the penalty on the size of edges, where it is no coarse one."""
+        """The least-squares problem with the penalty on the size of edges, where it is no coarse one."""
         problem, weighting = self.least_squares, self.setup.weighting
         if not weighting.sparsity or self.hierarchy.keeps_points:
             return problem

@@ -49,13 +49,7 @@ def pursued(
     t = target * scale
     size = float(t @ t)
     t = t - (t @ q.T) @ q
-    columns = pool.values * scale
-    before = np.linalg.norm(columns, axis=1)
-    columns = columns - (columns @ q.T) @ q
-    norms = np.linalg.norm(columns, axis=1)
-    with np.errstate(all="ignore"):
-        columns = np.where((norms > 1e-7 * before)[:, None], columns / norms[:, None], 0.0)
-    columns = np.nan_to_num(columns)
+    columns = _beside(q, pool.values * scale)
     rows = len(t)
 
     def scores(left: Array, costs: Array) -> Array:
@@ -68,11 +62,7 @@ def pursued(
     ranked: list[Sum] = [(float(alone[k]), (int(k),)) for k in np.argsort(alone)[:FOLLOWED]]
     cheap = np.argsort(pool.costs, kind="stable")[: PAIRED // 4]
     best = np.unique(np.concatenate([np.argsort(single)[:PAIRED], cheap]))
-    gram = columns[best] @ columns[best].T
-    g = gain[best]
-    with np.errstate(all="ignore"):
-        explained = (g[:, None] ** 2 + g[None] ** 2 - 2 * g[:, None] * g[None] * gram) / (1 - gram**2)
-    explained = np.where(np.abs(gram) < 1 - 1e-7, explained, 0.0)
+    explained = _explained(columns[best], gain[best])
     pair = scores(t @ t - explained, pool.costs[best][:, None] + pool.costs[best][None] + 1)
     pair[np.tril_indices(len(best))] = np.inf
     pair[np.outer(once[best], once[best]) > 0] = np.inf
@@ -93,6 +83,24 @@ def pursued(
                 left = t @ t - np.sum((q @ t) ** 2)
                 known[rest] = float(scores(left, pool.costs[list(rest)].sum() + len(rest) - 1))
     return sorted((score, numbers) for numbers, score in known.items())
+
+
+def _beside(q: Array, columns: Array) -> Array:
+    """Parts `[n, N]` of columns orthogonal to orthonormal ones `q`, of norm 1; 0 where that is but rounding."""
+    before = np.linalg.norm(columns, axis=1)
+    columns = columns - (columns @ q.T) @ q
+    norms = np.linalg.norm(columns, axis=1)
+    with np.errstate(all="ignore"):
+        columns = np.where((norms > 1e-7 * before)[:, None], columns / norms[:, None], 0.0)
+    return np.nan_to_num(columns)
+
+
+def _explained(columns: Array, gain: Array) -> Array:
+    """Squares `[n, n]` of the part of a target that each pair of columns of norm 1 explains, from their `gain`."""
+    gram = columns @ columns.T
+    with np.errstate(all="ignore"):
+        explained = (gain[:, None] ** 2 + gain[None] ** 2 - 2 * gain[:, None] * gain[None] * gram) / (1 - gram**2)
+    return np.where(np.abs(gram) < 1 - 1e-7, explained, 0.0)
 
 
 def _longer(
