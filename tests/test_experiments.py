@@ -98,6 +98,7 @@ def test_the_perceptron_of_exp_sin_has_one_parameter_more():
     assert sizes(configured("exp_sin", "backbone=mlp")) == [121]
 
 
+@pytest.mark.slow
 def test_peaks_shown_one_after_the_other_stay(folder):
     start: list[str] = []
     for phase in (1, 2):

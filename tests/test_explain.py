@@ -96,6 +96,7 @@ class Published(kanpinn.Problem):
         return []
 
 
+@pytest.mark.slow
 def test_the_inputs_of_the_published_example_are_ranked_as_published():
     options = ("schedule=single", "schedule.steps=15", "sampler.interior=300", "backbone.grid=2", "backbone.degree=3")
     solution = kanpinn.solve(Published(), "backbone=kan", "backbone.width=[1]", "seed=1", *options)

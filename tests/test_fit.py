@@ -90,6 +90,7 @@ def test_the_command_writes_a_run_that_holds_its_table(two, folder, capsys):
         kanpinn.load("other/run")
 
 
+@pytest.mark.slow
 def test_the_command_and_python_agree(two, folder):
     assert main(["fit", "t.csv", "--target=y", "--inputs=x,z", *QUICK, "hydra.run.dir=run", "seed=3"]) == 0
     points = np.array([[0.1, -0.2], [0.5, 0.3]])

@@ -43,6 +43,7 @@ def test_multipoles_solve_their_equation_and_meet_their_boundary(kappa: float, o
     assert np.abs([v(s, 0 * s + 0.5), v(0 * s - 0.5, s)]).max() < 1e-8
 
 
+@pytest.mark.slow
 def test_cavity_flow_has_no_divergence_meets_its_walls_and_settles_with_the_order() -> None:
     flow, coarse = cavity(100.0), cavity(100.0, 24)
     s, zero = np.linspace(0, 1, 33), np.zeros(33)

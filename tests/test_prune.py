@@ -106,6 +106,7 @@ def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
     assert "no edges with functions of their own" in refused(tmp_path / "mlp", "-o", tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_a_masked_network_goes_on_after_an_interruption(tmp_path):
     """Runs with `backbone.edges` refine, stop between two levels, and end as if they had not."""
     common = [
