@@ -12,7 +12,7 @@ from kanpinn.references.channels import past_cylinder
 
 @dataclass(frozen=True)
 class Cylinder(Problem):
-    """Steady flow past a cylinder in a channel, (u·∇)u + ∇p = nu Δu and ∇·u = 0: test 2D-1 of Schäfer and Turek 1996.
+    """Steady flow past a cylinder in a channel, (u·∇)u + ∇p = ν Δu and ∇·u = 0: test 2D-1 of Schäfer and Turek 1996.
 
     The channel is 2.2 m long and 0.41 m high, the cylinder 0.1 m wide, the inflow 4 U y (0.41 - y)/0.41²: Re is
     2/3 U 0.1/nu, 20 as it comes. The reference is a spectral element method's, exact to 3e-6; its drag coefficient

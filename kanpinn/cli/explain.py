@@ -20,7 +20,9 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
-        "--tolerance", type=number, help="relative error of the functions (default: the run's own error, without noise)"
+        "--tolerance",
+        type=number,
+        help="relative error of the network to reckon with (default: the run's own, without noise)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
     parser.add_argument("--stored", **STORED)

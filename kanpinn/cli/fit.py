@@ -13,12 +13,14 @@ def run(argv: Sequence[str]) -> int:
     """Fit the table; what it takes besides, raises and returns is that of `kanpinn solve`."""
     parser = Parser(
         prog="kanpinn fit",
-        description="Fit columns of a table as functions of the others: as kanpinn solve, with levels, optimisers, "
-        "run folder, figures and sweeps (-m). Overrides are key=value, as backbone.width=[5]; "
-        "kanpinn solve problem=table --help lists them.",
+        usage="kanpinn fit [-h] TABLE.csv --target NAME [--inputs NAME] [-m] [key=value ...]",
+        description="Fit columns of a table as functions of the others and write one run folder, as kanpinn solve "
+        "does; -m for sweeps. Keys, such as backbone.width=[5], are those of kanpinn solve --help problem=table.",
         allow_abbrev=False,
     )
-    parser.add_argument("table", metavar="TABLE.csv", help="columns of numbers with their names in the first line")
+    parser.add_argument(
+        "table", metavar="TABLE.csv", help="a table: CSV with names in its first line, HDF5, NumPy, image, IDX"
+    )
     columns: dict[str, Any] = {"action": "append", "metavar": "NAME", "default": []}
     parser.add_argument("--target", **columns, help="column to be fitted; give it again, or a,b, for several")
     parser.add_argument("--inputs", **columns, help="columns it is a function of (default: all others)")

@@ -40,7 +40,7 @@ COMMANDS = {
     "evaluate": "evaluate a run's network at the points of a CSV file",
     "list": "list what can be chosen",
     "new": "write a problem file to start from",
-    "explain": "say what a network has learned: who matters, how it splits, a drawing",
+    "explain": "say what a network has learned: what matters, how it splits, a drawing",
     "prune": "take out what a network can do without, and train on",
     "symbolic": "look for the solution in closed form",
 }
@@ -48,8 +48,8 @@ COMMANDS = {
 
 STORED: dict[str, Any] = {
     "action": argparse.BooleanOptionalAction,
-    "help": "take the problem's text stored in the run, whatever ./problems says, or never run it, as it is a program "
-    "(default: where ./problems has no file of that name)",
+    "help": "run the problem's program stored in the run, even if ./problems has a file of that name; or never run it "
+    "(default: if ./problems has none)",
 }
 """The option `--stored` of commands that need a run's problem."""
 

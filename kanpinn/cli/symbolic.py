@@ -29,6 +29,8 @@ def run(argv: Sequence[str]) -> int:
     network = solution.residuals, solution.theta
     table = isinstance(solution.problem, Table)
     if table:
+        if arguments.tolerance is not None:
+            raise UserError("--tolerance: not for a fit to a table, whose laws are held against rows held out")
         found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
     else:
         tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
@@ -53,8 +55,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="kanpinn symbolic",
         description="Look for the solution in closed form: products, sums, combinations of coordinates, functions "
-        "of one variable with their constants. The result is put into the equations. Of a fit to a table: the law "
-        "behind its rows.",
+        "of one variable with their constants. What is found is put into the equations. For a fit to a table, look "
+        "for the law behind its rows.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
@@ -73,10 +75,15 @@ def _parser() -> Parser:
         help='a further function of x to look for: "x*exp(-x)"',
     )
     parser.add_argument(
-        "--tolerance", type=number, help="relative size of a difference that is none (default: the run's own error)"
+        "--tolerance",
+        type=number,
+        help="relative difference that counts as none (default: 3 times the run's own error)",
     )
     parser.add_argument(
-        "--seconds", type=number, default=60.0, help="processor time for a law of a table's column (default: 60)"
+        "--seconds",
+        type=number,
+        default=60.0,
+        help="processor time for the law of each target of a table (default: 60)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
     parser.add_argument("--stored", **STORED)
