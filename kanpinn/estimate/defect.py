@@ -55,7 +55,7 @@ class Correction:
         free: Errors of the coefficients that are found with the solution, by name.
         names: Names of the unknowns.
         left: Share of the defect that is left over.
-        squares: ∫e² and ∫(u + e)² over the domain, relative to the box, by unknown.
+        norms: Root mean squares ‖e‖ and ‖u + e‖ over the domain, by unknown.
     """
 
     space: SplineSpace
@@ -63,7 +63,7 @@ class Correction:
     names: tuple[str, ...]
     free: Mapping[str, float]
     left: float
-    squares: Mapping[str, tuple[float, float]]
+    norms: Mapping[str, tuple[float, float]]
 
     def values(self, points: Array, orders: Orders | None = None) -> dict[str, Array]:
         """The error at points `[N, d]`, or its derivative by the order in each coordinate: `[N]` by unknown."""
@@ -152,6 +152,7 @@ class _Defect:
         self.nodes, self.shares = nodes[self.part], shares.ravel()[self.part]
         self.points = self._points()
         self.values: dict[str, Array] = {}
+        self.units: dict[str, float] = {}
         self.sizes = self._sizes()
 
     def solved(self, before: Correction | None) -> Correction | None:
@@ -169,15 +170,19 @@ class _Defect:
 
     def _correction(self, fit: Fit) -> Correction:
         width, size = len(self.names), self.space.size
-        own, last = fit.coefficients[: size * width].reshape(size, width), fit.coefficients[size * width :]
-        free = dict(zip(self.free, last.tolist(), strict=True))
+        own = fit.coefficients[: size * width].reshape(size, width) * [self.units[name] for name in self.names]
+        free = dict(zip(self.free, fit.coefficients[size * width :].tolist(), strict=True))
         bare = Correction(self.space, own, self.names, free, fit.left, {})
-        errors = bare.values(self.nodes)
-        squares = {
-            name: (float(self.shares @ error**2), float(self.shares @ (self.values[name] + error) ** 2))
-            for name, error in errors.items()
+        norms = {
+            name: (self._norm(name, error), self._norm(name, self.values[name] + error))
+            for name, error in bare.values(self.nodes).items()
         }
-        return replace(bare, squares=squares)
+        return replace(bare, norms=norms)
+
+    def _norm(self, name: str, values: Array) -> float:
+        """Root mean square over the domain, without squares that no float holds."""
+        unit = self.units[name]
+        return unit * math.sqrt(float(self.shares @ (values / unit) ** 2) / float(self.shares.sum()))
 
     def _points(self) -> CollocationPoints:
         """Lay out nodes inside and points on all conditions."""
@@ -190,20 +195,19 @@ class _Defect:
         return collocation_points(self.problem, self.conditions, sample, Fixed())
 
     def _sizes(self) -> dict[tuple[str, Index], float]:
-        """Root mean squares of unknowns and derivatives inside; keeps the unknowns there."""
-        shares = torch.from_numpy(self.shares / self.shares.sum()).to(self.theta)
-        total: dict[tuple[str, Index], float] = {}
-        values: dict[str, list[Array]] = {name: [] for name in self.names}
+        """Root mean squares of unknowns and derivatives inside, relative to the unknowns' units; keeps the unknowns."""
+        found: dict[tuple[str, Index], list[Array]] = {}
+        inner = self.points.terms[0].coordinates
         for start in range(0, len(self.nodes), AT_ONCE):
-            own = shares[start : start + AT_ONCE]
             with torch.no_grad():
-                fields = self.residuals.fields(self.theta, self.points.points[start : start + len(own)])
+                fields = self.residuals.fields(self.theta, inner[start : start + AT_ONCE])
             for name in self.names:
-                values[name].append(_numbers(fields[name].value))
                 for index, row in zip(fields[name].space.indices, fields[name].data, strict=True):
-                    total[name, index] = total.get((name, index), 0.0) + float(own @ row.square())
-        self.values = {name: np.concatenate(parts) for name, parts in values.items()}
-        return {key: math.sqrt(value) for key, value in total.items()}
+                    found.setdefault((name, index), []).append(_numbers(row))
+        values = {key: np.concatenate(parts) for key, parts in found.items()}
+        self.values = {name: values[name, ()] for name in self.names}
+        self.units = {name: float(np.abs(own).max()) or 1.0 for name, own in self.values.items()}
+        return {(name, index): self._norm(name, own) / self.units[name] for (name, index), own in values.items()}
 
     def _linearized(self) -> Iterator[_Equation]:
         """Yield every equation's residual and its derivatives by unknowns and derivatives at each point."""
@@ -249,7 +253,8 @@ class _Defect:
             for (own, name, index), slope in equation.slopes.items():
                 if own == side and name in self.names:
                     orders = tuple(index.count(coordinate) for coordinate in names)
-                    found[:, :, self.names.index(name)] += slope[:, None] * self.space.values(places, orders)
+                    unit = self.units[name]
+                    found[:, :, self.names.index(name)] += (slope * unit)[:, None] * self.space.values(places, orders)
                 elif own == side and name in self.free and not index:
                     border[:, self.free.index(name)] += slope
             values.append(found.reshape(len(points), -1))
@@ -264,8 +269,13 @@ class _Defect:
         name = equation.term.name
         if self.data:
             return self.residuals.scales.of(name, equation.equation) / math.sqrt(self.weights.get(name, 1.0))
-        sizes = [(slope, self.sizes.get((one, index), 0.0)) for (_, one, index), slope in equation.slopes.items()]
-        return math.sqrt(sum(float(np.mean((slope * size) ** 2)) for slope, size in sizes)) or 1.0
+        parts = [
+            slope * (self.units[one] * self.sizes[one, index])
+            for (_, one, index), slope in equation.slopes.items()
+            if one in self.names
+        ]
+        largest = max((float(np.abs(part).max()) for part in parts), default=0.0)
+        return largest * math.sqrt(sum(float(np.mean((part / largest) ** 2)) for part in parts)) if largest else 1.0
 
     def _by_cell(self, entries: Array, right: Array, border: Array) -> Rows:
         """Rows at the nodes of cells, zero at those outside the domain."""

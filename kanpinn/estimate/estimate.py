@@ -1,17 +1,20 @@
 """Estimate of the relative L2 error of each unknown without a reference, from the defect equation.
 
 Splines are refined until they represent the defect; the share left over and the change by the last refinement tell
-whether the estimate may be relied on.
+whether the estimate may be relied on. Where corners of the domain turn inwards it may not: errors are singular there,
+and least squares of second derivatives of splines converge to another function (Grisvard, Elliptic Problems in
+Nonsmooth Domains, 1985, ch. 4: the Laplacian maps H² onto a closed part of L², not onto all of it).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from kanpinn.estimate.defect import Correction, Trained, corrections
+from kanpinn.pde.problem import region_of
 
 FIRST = {1: (32, 128, 512, 2048), 2: (8, 16, 32, 64, 128), 3: (3, 5, 8, 12), 4: (2, 3)}
 """Numbers of intervals of each coordinate that are tried in turn, by dimension."""
@@ -19,7 +22,7 @@ FIRST = {1: (32, 128, 512, 2048), 2: (8, 16, 32, 64, 128), 3: (3, 5, 8, 12), 4: 
 RESOLVED = 0.1
 """Share of the defect left over up to which splines represent it."""
 
-DOUBTFUL = 0.5
+DOUBTFUL = 0.3
 """Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed."""
 
 AGREE = 1.5
@@ -44,12 +47,14 @@ class ErrorEstimate:
         errors: Relative L2 error by unknown; NaN where the unknown is zero.
         left: Share of the defect that no spline represents, that of the worst time slab.
         trusted: Whether the estimate may be relied on.
+        corners: Whether corners that turn inwards are why it may not be.
         parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
     """
 
     errors: Mapping[str, float]
     left: float = math.nan
     trusted: bool = True
+    corners: bool = False
     parts: tuple[Correction, ...] = ()
 
     @property
@@ -88,6 +93,8 @@ def estimated(
         last = own
         if own.left <= RESOLVED:
             break
+    if last is not None and region_of(problem).reentrant:
+        return replace(last, trusted=False, corners=True)
     return last
 
 
@@ -95,15 +102,15 @@ def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorE
     """Join the corrections of all slabs; `before` is the estimate on coarser splines. None where it is not finite."""
     errors = {}
     for name in parts[0].names:
-        square, size = (sum(part.squares[name][k] for part in parts) for k in (0, 1))
-        if not math.isfinite(square):
+        error, size = (math.hypot(*(part.norms[name][k] for part in parts)) for k in (0, 1))
+        if not math.isfinite(error):
             return None
-        errors[name] = math.sqrt(square / size) if size else math.nan
+        errors[name] = error / size if size else math.nan
     left = max(part.left for part in parts)
     agree = before is not None and all(
         math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value for name, value in errors.items()
     )
-    return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), tuple(parts))
+    return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), parts=tuple(parts))
 
 
 def _cost(intervals: int, dimension: int, unknowns: int, terms: int) -> tuple[float, float]:

@@ -51,6 +51,11 @@ class Box(Region):
             if re.fullmatch(f"(?:{'|'.join(others)})+", one):
                 raise UserError(f"Box: {one} reads like a derivative by {', '.join(others)}; take another name")
 
+    @property
+    def reentrant(self) -> bool:
+        """True if a corner turns inwards."""
+        return False
+
     def __repr__(self) -> str:
         named = [f"name={self.name!r}"] if self.name else []
         return f"Box({', '.join([f'{name}={self.interval(name)}' for name in self.names] + named)})"

@@ -14,6 +14,7 @@ from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array, Chart, Part
 from kanpinn.geometry.distance import Distance
 from kanpinn.geometry.region import OPERATIONS, Piece, Region
+from kanpinn.geometry.round import Ball, Ellipse
 
 _STEP = 1e-7
 """Share of a region's size by which one steps off a boundary to see which side is inside."""
@@ -44,6 +45,13 @@ class Combined(Region):
         self.lower, self.upper = ends[kind]
         if any(a >= b for a, b in zip(self.lower, self.upper, strict=True)) or not self.chart.share:
             raise UserError(f"{self}: nothing is left")
+
+    @property
+    def reentrant(self) -> bool:
+        """False for what both have of two regions without such corners, and for round holes."""
+        if self._kind == "&":
+            return self._left.reentrant or self._right.reentrant
+        return self._kind == "|" or self._left.reentrant or not isinstance(self._right, Ellipse | Ball)
 
     def __repr__(self) -> str:
         return f"({self._left} {self._kind} {self._right})"
@@ -118,6 +126,11 @@ class Product(Region):
         self._left, self._right = left, right
         self.names = left.names + right.names
         self.lower, self.upper = left.lower + right.lower, left.upper + right.upper
+
+    @property
+    def reentrant(self) -> bool:
+        """True if a corner turns inwards."""
+        return self._left.reentrant or self._right.reentrant
 
     def __repr__(self) -> str:
         return f"({self._left} * {self._right})"

@@ -85,6 +85,11 @@ class Region(ABC):
         return self.frame
 
     @property
+    def reentrant(self) -> bool:
+        """True unless it is known that no corner turns inwards."""
+        return True
+
+    @property
     @abstractmethod
     def pieces(self) -> Mapping[str, Piece]:
         """The pieces of its boundary, by name."""

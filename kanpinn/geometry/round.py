@@ -51,6 +51,11 @@ class Ellipse(Region):
         self.lower = tuple((np.array(self.center) - reach).tolist())
         self.upper = tuple((np.array(self.center) + reach).tolist())
 
+    @property
+    def reentrant(self) -> bool:
+        """True if a corner turns inwards."""
+        return False
+
     def __repr__(self) -> str:
         turned = f", angle={self.angle}" if self.angle else ""
         return f"Ellipse({list(self.center)}, {list(self.semiaxes)}{turned}, name={self.name!r}, names={self.names})"
@@ -141,6 +146,11 @@ class Ball(Region):
         (self.radius,) = _numbers(self, "radius", (radius,), 1, positive=True)
         self.lower = tuple(c - self.radius for c in self.center)
         self.upper = tuple(c + self.radius for c in self.center)
+
+    @property
+    def reentrant(self) -> bool:
+        """True if a corner turns inwards."""
+        return False
 
     def __repr__(self) -> str:
         return f"Ball({list(self.center)}, {self.radius}, name={self.name!r}, names={self.names})"

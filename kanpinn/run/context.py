@@ -9,8 +9,8 @@ from pathlib import Path
 from kanpinn.errors import say, warn
 from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
+from kanpinn.run.flag import Flag
 from kanpinn.run.log import RunLog
-from kanpinn.run.verdict import Flag
 from kanpinn.settings.configuration import Configuration
 
 

@@ -34,9 +34,9 @@ from kanpinn.pde.problem_calls import ask, problem_name
 from kanpinn.pde.table import Table
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
+from kanpinn.run.flag import Flag
 from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
-from kanpinn.run.verdict import Flag
 from kanpinn.solver.setup import Setup, name_of
 
 

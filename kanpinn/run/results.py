@@ -32,7 +32,8 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
 from kanpinn.pde.table import Table
-from kanpinn.run.verdict import Flag, Verdict, verdict
+from kanpinn.run.flag import Flag
+from kanpinn.run.verdict import Verdict, verdict
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.solver import Solver
@@ -90,11 +91,11 @@ def results_of(
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
     classes = isinstance(residuals.problem, Table) and residuals.problem.classes
-    estimate = None if len(solver.slabs) < setup.schedule.slabs or classes else _estimate(solver)
-    fields |= _estimated_fields(estimate, grid)
+    defect, by_levels = (None, None) if len(solver.slabs) < setup.schedule.slabs or classes else _estimates(solver)
+    fields |= _estimated_fields(defect, grid)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
-    judged = verdict(solver, end, errors[0], estimate, [*doubts, *_coefficients(found, solver)])
-    metrics = _metrics(configuration, solver, end, errors, estimate, judged)
+    judged = verdict(solver, end, errors[0], defect, by_levels, [*doubts, *_coefficients(found, solver)])
+    metrics = _metrics(configuration, solver, end, errors, judged)
     metrics |= {"coefficients": found} if found else {}
     metrics |= {"data": told} if told else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
@@ -178,11 +179,10 @@ def _metrics(
     solver: Solver,
     end: StageEnd,
     errors: tuple[Any, Any],
-    estimate: ErrorEstimate | None,
     judged: Verdict,
 ) -> dict[str, Any]:
     """The content of metrics.json, with relative L2 and largest errors on the output grid."""
-    resolved, levels = configuration.resolved, solver.record.levels
+    resolved, levels, estimate = configuration.resolved, solver.record.levels, judged.estimate
     return {
         "schema_version": SCHEMA_VERSION,
         "status": judged.status,
@@ -241,20 +241,18 @@ def _solution_file(
     )
 
 
-def _estimate(solver: Solver) -> ErrorEstimate | None:
-    """Estimate the error by the defect equation; where that does not go, by the last level of every time slab."""
+def _estimates(solver: Solver) -> tuple[ErrorEstimate | None, ErrorEstimate | None]:
+    """Estimate the error by the defect equation, and by the last level of every time slab."""
     slabs, levels = solver.slabs, solver.record.levels
-    residuals = slabs[0].objective.residuals
+    defect = None
     if not isinstance(solver.setup.problem, Table):
-        weights = {name: solver.setup.weighting.term(name) for name in residuals.terms}
+        weights = {name: solver.setup.weighting.term(name) for name in slabs[0].objective.residuals.terms}
         training = sum(record.work * record.parameters for record in levels)
-        found = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training)
-        if found is not None:
-            return found
+        defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training)
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
     changes = error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
-    return None if changes is None else ErrorEstimate(changes)
+    return defect, None if changes is None else ErrorEstimate(changes)
 
 
 def _estimated_fields(estimate: ErrorEstimate | None, grid: OutputGrid) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from kanpinn.estimate.estimate import ErrorEstimate
 from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
+from kanpinn.run.estimate_trust import chosen, wrong
+from kanpinn.run.flag import Flag, percent
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.setup import name_of
 from kanpinn.solver.solver import Solver
@@ -43,44 +44,13 @@ LARGE = 0.02
 MISSED = 0.3
 """The same of data, above which more than their noise is left."""
 
-FALLS = 0.6
-"""Share of the residual that the last level may leave for its change to be about the error of the level below.
-
-With errors in proportion to residuals, e_L = ρ e_{L−1}, the change is at least (1 − ρ) e_{L−1}, and e_L is at most
-ρ/(1 − ρ) = 1.5 times the change.
-"""
-
-CONTRACTS = 0.35
-"""Change by the last level, relative to that by the level before, that shows convergence however the residual falls."""
 
 STILL = 0.9
 """A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
 
-WRONG = 0.1
-"""Estimated error above which a solution is called wrong."""
 
 FEW = 20
 """Steps of a level below which more of them are the first thing to try."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Something that makes a result doubtful, with advice.
-
-    Attributes:
-        kind: conditions, coefficients, jumps, points, parameters, loss, term, stalled, error, estimate or
-            reference.
-        message: One line for people.
-        values: The numbers behind it.
-    """
-
-    kind: str
-    message: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-    def record(self) -> dict[str, Any]:
-        """An entry of `warnings` in metrics.json."""
-        return {"kind": self.kind, "message": self.message, **self.values}
 
 
 @dataclass(frozen=True)
@@ -92,13 +62,15 @@ class Verdict:
         limited_by: What keeps the error from falling, a word and an explanation; None where the solve has converged.
         advice: What may help against that; "" where the status says it.
         flags: Reasons for doubt.
-        trusted: Whether the estimate of the error may be relied on; None where there is none.
+        estimate: Estimate of the error; None without one.
+        trusted: Whether it may be relied on; None where there is none.
     """
 
     status: str
     limited_by: str | None
     advice: str
     flags: tuple[Flag, ...]
+    estimate: ErrorEstimate | None
     trusted: bool | None
 
 
@@ -106,7 +78,8 @@ def verdict(
     solver: Solver,
     end: StageEnd,
     errors: Mapping[str, float] | None,
-    estimate: ErrorEstimate | None,
+    defect: ErrorEstimate | None,
+    by_levels: ErrorEstimate | None,
     known: Sequence[Flag] = (),
 ) -> Verdict:
     """Judge what a solve has reached.
@@ -115,7 +88,8 @@ def verdict(
         solver: The solve.
         end: How it ended.
         errors: Relative L2 error by unknown, NaN for a reference that is zero; None without a reference.
-        estimate: Estimate of the error; None without one.
+        defect: Estimate of the error by the defect equation; None without one.
+        by_levels: Estimate by the last level's change; None without one.
         known: Reasons for doubt known before.
     """
     by_slab = _checks(solver)
@@ -140,16 +114,15 @@ def verdict(
     flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, missed, advice)]
     if end.reason in ("stalled", "refused") and not fit:
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
-    trusted = None
-    if estimate is not None:
-        flags += _wrong(estimate, errors, advice)
-        doubts = list(_splines(estimate, flags) if estimate.parts else _doubts(solver, flags))
-        trusted = not doubts
-        if doubts and not errors and solver.setup.problem.has_equations:
-            text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
-            flags.append(Flag("estimate", text, {"estimate": dict(estimate.errors)}))
+    if defect is not None:
+        flags += wrong(defect, errors, advice)
+    estimate, doubts = chosen(solver, flags, defect, by_levels)
+    if estimate and doubts and not errors:
+        text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
+        flags.append(Flag("estimate", text, {"estimate": dict(estimate.errors)}))
+    trusted = None if estimate is None else not doubts
     flags += _references(solver, errors, estimate)
-    return Verdict(status, limit, advice, tuple(flags), trusted)
+    return Verdict(status, limit, advice, tuple(flags), estimate, trusted)
 
 
 def _advice(solver: Solver, cause: str) -> str:
@@ -246,13 +219,13 @@ def _large(
     part = sum(check.loss for check in checks if check.name == worst.name) / total
     others = f" (also large: {', '.join(check.name for check in large[1:])})" if large[1:] else ""
     share, between = _left(worst), worst.fitted_share <= LARGE
-    where = f" between its points ({_percent(worst.fitted_share)} at these)" if between else ""
-    told = f"the residual of {worst.name} is still {_percent(share)} of the terms it is made of{where}{others}"
+    where = f" between its points ({percent(worst.fitted_share)} at these)" if between else ""
+    told = f"the residual of {worst.name} is still {percent(share)} of the terms it is made of{where}{others}"
     values = {"term": worst.term, "equation": worst.equation, "share": share, "part_of_loss": part}
     inside = max((_left(check) for check in checks if check.term == INTERIOR), default=0.0)
     if worst.term != INTERIOR and worst.term not in missed and inside < share / 10:
         weight = f"weighting.terms.{worst.term}={100 * solver.slab.setup.weighting.term(worst.term):g}"
-        yield Flag("term", f"{told}, that of the equations {_percent(inside)}; try {weight}", values)
+        yield Flag("term", f"{told}, that of the equations {percent(inside)}; try {weight}", values)
         return
     advice = advice or "more schedule.steps"
     if between:
@@ -264,48 +237,7 @@ def _large(
         advice = (
             f"{advice}, or less weight of '{held.term}' beside the equations (weighting.terms.{held.term}={weight:g})"
         )
-    yield Flag("loss", f"{told}, and makes up {_percent(part)} of the loss; try {advice}", values)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * min(share, 9.99):.3g} %"
-
-
-def _wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
-    """Flag unknowns that the defect equation puts far from the solution."""
-    for name, error in estimate.errors.items():
-        known = (errors or {}).get(name, math.inf)  # NaN where the reference is zero
-        if estimate.trusted and estimate.parts and error > WRONG and known > WRONG:
-            told = f"the error of {name} is about {_percent(error)}, by the defect equation"
-            yield Flag("error", f"{told}; try {advice or 'more schedule.steps'}", {"unknown": name, "estimate": error})
-
-
-def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
-    """Say why the defect equation may not give the error."""
-    if not estimate.trusted:
-        yield f"splines of {estimate.parts[0].space.intervals} intervals leave {_percent(estimate.left)} of the defect"
-    unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
-    if unsure:
-        yield "see " + ", ".join(unsure)
-
-
-def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
-    """Say why the last level's change may not be the error of the level below."""
-    by_slab = [[record for record in solver.record.levels if record.slab == k] for k in range(len(solver.slabs))]
-    changes = [records[-1].change or {} for records in by_slab]
-    large = dict.fromkeys(name for change in changes for name, size in change.items() if not size <= 1)
-    if large:
-        yield f"the last level changed {', '.join(large)} by more than its own size"
-    if flags:
-        yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
-    for records in by_slab:
-        refined = max((k for k, record in enumerate(records) if k and record.entered == "refine"), default=0)
-        last, below = records[-1], records[refined - 1]
-        if not refined or last.change is None or last.loss <= FALLS**2 * below.loss:
-            continue
-        if below.change is None or any(not new <= CONTRACTS * below.change[n] for n, new in last.change.items()):
-            yield f"the last level gained little: its loss is {last.loss:.1e}, that of the level below {below.loss:.1e}"
-            return
+    yield Flag("loss", f"{told}, and makes up {percent(part)} of the loss; try {advice}", values)
 
 
 def _references(solver: Solver, errors: Mapping[str, float] | None, estimate: ErrorEstimate | None) -> Iterator[Flag]:

@@ -1,0 +1,75 @@
+"""Trust in estimates of the error: the one by the defect equation, the one by levels, and when neither is above doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from kanpinn.estimate.estimate import ErrorEstimate
+from kanpinn.run.flag import Flag, percent
+from kanpinn.solver.solver import Solver
+
+FALLS = 0.6
+"""Share of the residual that the last level may leave for its change to be about the error of the level below.
+
+With errors in proportion to residuals, e_L = ρ e_{L−1}, the change is at least (1 − ρ) e_{L−1}, and e_L is at most
+ρ/(1 − ρ) = 1.5 times the change.
+"""
+
+CONTRACTS = 0.35
+"""Change by the last level, relative to that by the level before, that shows convergence however the residual falls."""
+
+WRONG = 0.1
+"""Estimated error above which a solution is called wrong."""
+
+
+def chosen(
+    solver: Solver, flags: Sequence[Flag], defect: ErrorEstimate | None, by_levels: ErrorEstimate | None
+) -> tuple[ErrorEstimate | None, list[str]]:
+    """Return the estimate by the defect equation, or one by levels if only that is above doubt, with the doubts."""
+    doubts = [] if defect is None else list(_splines(defect, flags))
+    if by_levels is not None and (defect is None or doubts):
+        others = list(_doubts(solver, flags))
+        above = defect is None or all(by_levels.errors[name] >= error for name, error in defect.errors.items())
+        if defect is None or (not others and above):
+            return by_levels, others
+    return defect, doubts
+
+
+def wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
+    """Flag unknowns that the defect equation puts far from the solution."""
+    for name, error in estimate.errors.items():
+        known = (errors or {}).get(name, math.inf)  # NaN where the reference is zero
+        if estimate.trusted and estimate.parts and error > WRONG and known > WRONG:
+            told = f"the error of {name} is about {percent(error)}, by the defect equation"
+            yield Flag("error", f"{told}; try {advice or 'more schedule.steps'}", {"unknown": name, "estimate": error})
+
+
+def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
+    """Say why the defect equation may not give the error."""
+    if estimate.corners:
+        yield "corners of the domain that turn inwards may hold errors that splines do not see"
+    elif not estimate.trusted:
+        yield f"splines of {estimate.parts[0].space.intervals} intervals leave {percent(estimate.left)} of the defect"
+    unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
+    if unsure:
+        yield "see " + ", ".join(unsure)
+
+
+def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
+    """Say why the last level's change may not be the error of the level below."""
+    by_slab = [[record for record in solver.record.levels if record.slab == k] for k in range(len(solver.slabs))]
+    changes = [records[-1].change or {} for records in by_slab]
+    large = dict.fromkeys(name for change in changes for name, size in change.items() if not size <= 1)
+    if large:
+        yield f"the last level changed {', '.join(large)} by more than its own size"
+    if flags:
+        yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
+    for records in by_slab:
+        refined = max((k for k, record in enumerate(records) if k and record.entered == "refine"), default=0)
+        last, below = records[-1], records[refined - 1]
+        if not refined or last.change is None or last.loss <= FALLS**2 * below.loss:
+            continue
+        if below.change is None or any(not new <= CONTRACTS * below.change[n] for n, new in last.change.items()):
+            yield f"the last level gained little: its loss is {last.loss:.1e}, that of the level below {below.loss:.1e}"
+            return
