@@ -1,4 +1,4 @@
-"""Trust in estimates of the error: the one by the defect equation, the one by levels, and when neither is above doubt."""
+"""Trust in estimates of the error, that by the defect equation and that by levels."""
 
 from __future__ import annotations
 
