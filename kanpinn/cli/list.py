@@ -55,7 +55,8 @@ def run(argv: Sequence[str]) -> int:
             raise unknown_choice(TITLES[asked], arguments.choice, known)
         from kanpinn.cli.option_help import choice
 
-        print(choice(TITLES[asked], arguments.choice))
+        told = _description(TITLES[asked], arguments.choice, known[arguments.choice])
+        print(choice(TITLES[asked], arguments.choice, told))
         return EXIT_DONE
     for title in [asked] if asked else [title for title in TITLES if choices(TITLES[title])]:
         if asked is None:

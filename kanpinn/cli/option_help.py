@@ -71,8 +71,13 @@ def _name(group: str, values: Mapping[str, Any]) -> str:
     return name or "null"
 
 
-def choice(group: str, name: str) -> str:
+def choice(group: str, name: str, described: str) -> str:
     """Describe the options of one choice and their defaults in lines of at most `WIDTH` columns.
+
+    Args:
+        group: The config group.
+        name: The choice.
+        described: One line on it, for an experiment and a problem as text.
 
     Raises:
         UserError: If there is no such choice.
@@ -84,14 +89,18 @@ def choice(group: str, name: str) -> str:
     cfg, _ = compose([f"{group}={quoted(name)}"])
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     if group == "experiment":
-        return "\n".join(_wrapped(f"experiment={name}", "an experiment chooses the other groups"))
+        return "\n".join(_wrapped(f"experiment={name}", f"{described} It chooses the other groups."))
     chosen = values[group]["name"]
     cls = _class(group, chosen, values[group])
-    described = inspect.getdoc(cls) or ""
-    lines = [*textwrap.wrap(described.partition("\n\n")[0], WIDTH), ""]
+    told = (
+        [described, cls.equation]
+        if "equations" in values[group]
+        else [(inspect.getdoc(cls) or "").partition("\n\n")[0]]
+    )
+    lines = [line for one in told for line in [*textwrap.wrap(one, WIDTH), ""]]
     for key, words, text in _keys(group, cls):
         lines += _line(key, words, text, values)
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def _class(group: str, name: str, values: Mapping[str, Any]) -> type[Any]:
