@@ -59,6 +59,18 @@ def test_adam_takes_the_steps_of_torch(weight_decay: float) -> None:
         assert torch.allclose(theta, leaf.detach(), rtol=1e-12, atol=1e-14)
 
 
+def test_coarse_corrections_do_not_decay() -> None:
+    objective = rosenbrock()
+    corrects = rosenbrock()
+    corrects.is_correction = True
+    steps = []
+    for one, decay in ((objective, 0.0), (corrects, 0.1), (objective, 0.1)):
+        adam = Adam(lr=0.02, ramp_steps=0, decay="none", weight_decay=decay)
+        adam.start(2, 3)
+        steps.append(adam.step(one, START).theta)  # type: ignore[arg-type]
+    assert torch.equal(steps[0], steps[1]) and not torch.equal(steps[0], steps[2])
+
+
 def test_adams_rate_ramps_up_and_decays() -> None:
     def rates(decay: str) -> list[float]:
         adam = Adam(lr=1e-2, ramp_from=1e-4, ramp_steps=10, decay=decay, lr_end=1e-5)
