@@ -119,6 +119,5 @@ def _cost(intervals: int, dimension: int, unknowns: int, terms: int) -> tuple[fl
     size = functions**dimension * unknowns
     width = min(size, 6 * functions ** (dimension - 1) * unknowns)
     nodes = (3 * intervals) ** dimension
-    equations = max(unknowns, 1)
-    work = size * width**2 + equations * nodes * local * (local + 3 * terms)
-    return float(work), float(size * width + equations * nodes * local)
+    work = size * width**2 + unknowns * nodes * local * (local + 3 * terms)
+    return float(work), float(size * width + unknowns * nodes * local)

@@ -14,10 +14,14 @@ from functools import cached_property, reduce
 from typing import final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kanpinn.geometry.chart import Array
+from kanpinn.geometry.quadrature import unit_rule
 from kanpinn.splines.bspline import piece_polynomials
+from kanpinn.splines.piecewise import derivatives
 
 Numbers = NDArray[np.int64]
 
@@ -111,31 +115,23 @@ class SplineSpace:
         found = np.ones((len(places), 1))
         for k, order in enumerate(orders):
             scale = (self.intervals[k] / (self.upper[k] - self.lower[k])) ** order
-            one = scale * (_powers(places[:, k], self.degree, order) @ _pieces(self.degree).T)
+            powers = _pieces(self.degree)[:, :, None].expand(-1, -1, len(places))
+            one = scale * derivatives(powers, torch.from_numpy(places[:, k]), order)[order].numpy().T
             found = (found[:, :, None] * one[:, None, :]).reshape(len(places), -1)
         return found
 
     def nodes(self, order: int) -> tuple[Array, Array]:
         """Gauss–Legendre points of every cell, `[cells, order^d, d]`, and weights `[cells, order^d]` that sum to 1."""
-        own, weights = np.polynomial.legendre.leggauss(order)
+        own, weights = unit_rule(order)
         dimension = len(self.intervals)
-        places = np.stack(np.meshgrid(*[own / 2] * dimension, indexing="ij"), -1).reshape(-1, dimension)
-        shares = reduce(np.multiply.outer, [weights / 2] * dimension).ravel()
+        places = np.stack(np.meshgrid(*[own - 0.5] * dimension, indexing="ij"), -1).reshape(-1, dimension)
+        shares = reduce(np.multiply.outer, [weights] * dimension).ravel()
         corners = np.stack(np.unravel_index(np.arange(self.cells), self.intervals), 1)  # (cells, d)
         widths = (np.array(self.upper) - np.array(self.lower)) / np.array(self.intervals)
         points = np.array(self.lower) + widths * (corners[:, None, :] + 0.5 + places)
         return points, np.broadcast_to(shares / self.cells, points.shape[:2])
 
 
-def _pieces(degree: int) -> Array:
-    """Coefficients `[k + 1, k + 1]` of the B-splines of an interval in powers of s."""
-    return np.array([[float(c) for c in row] for row in piece_polynomials(degree)])
-
-
-def _powers(s: Array, degree: int, order: int) -> Array:
-    """Derivatives of the powers s⁰ … s^k at places `[N]`, `[N, k + 1]`."""
-    found = np.zeros((len(s), degree + 1))
-    for m in range(order, degree + 1):
-        factor = float(np.prod(np.arange(m - order + 1, m + 1)))
-        found[:, m] = factor * s ** (m - order)
-    return found
+def _pieces(degree: int) -> Tensor:
+    """Coefficients `[k + 1, k + 1]` in powers of s, constants first, of the B-splines of an interval."""
+    return torch.tensor([[float(c) for c in row] for row in piece_polynomials(degree)], dtype=torch.float64).T
