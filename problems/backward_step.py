@@ -20,8 +20,7 @@ class BackwardStep(Problem):
 
     The channel, -1 < x < 4, is 1 high, the step that ends at x = 0 half of it, the inflow 24 y (1/2 - y): Re is that of
     Armaly et al. 1983. The reference, of u and v, is a spectral element method's, exact to 1e-5 at Re = 100; its flow
-    is attached again 2.91857 step heights behind the step (Erturk 2008, by differences in a longer channel: 2.92). The
-    pressure is infinite at the step's edge.
+    is attached again 2.91857 step heights behind the step. The pressure is infinite at the step's edge.
 
     Attributes:
         Re: Reynolds number, by the mean velocity of the inflow and the height of the channel.
