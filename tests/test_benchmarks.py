@@ -94,6 +94,15 @@ def test_floors_are_those_of_packaged_problems(module):
     assert set(module("table").PROBLEMS) <= choices("problem").keys()
 
 
+def test_false_flags_are_looked_for_in_every_problem_and_counted_apart_from_estimates_not_trusted(module):
+    flags = module("flags")
+    assert {*flags.PROBLEMS, "table"} == set(choices("problem"))
+    told = [("steps", "", True), ("steps", "", False), ("converged", "loss", False), ("failed", "killed", None)]
+    rows = [dict(zip(("status", "flags", "trusted"), row, strict=True)) for row in told]
+    assert [flags.wrong(row) for row in rows] == [False, False, True, True]
+    assert flags.summary(rows) == "4 runs: 1 failed, 1 flagged, 2 with an estimate that is not trusted"
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_plain_networks_agree_with_jets(module, number):
     jets = module("jets")
