@@ -291,3 +291,29 @@ def test_the_figure_has_a_panel_per_problem_and_optimizer_and_a_dot_per_seed(mod
     assert all(panel.get_yscale() == "log" for panel in axes)
     dots = [line.get_ydata() for line in axes[0].lines if line.get_marker() == "o"]
     assert [list(errors) for errors in dots] == [[0.1, 0.01, 0.001]] * 2
+
+
+def test_the_blind_suite_has_no_shipped_problem_and_hides_its_references(module):
+    untuned = module("untuned")
+    names = sorted(untuned.texts())
+    parts = [untuned.part_of(name) for name in names]
+    assert len(names) >= 30
+    assert parts.count("dev") == math.ceil(len(names) / 3)
+    assert not set(names) & set(choices("problem"))
+    assert not any("reference" in str(untuned.hidden(name)) or "tuned" in untuned.hidden(name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["couette", "line_singularity", "brusselator", "volterra"])
+def test_references_of_the_blind_suite_solve_their_problems(module, name):
+    assert max(module("untuned").checked(name).values()) < 1e-8
+
+
+def test_the_blind_suite_counts_claims(module):
+    row = {"problem": "p", "status": "converged", "flags": "", "trusted": True}
+    cases = [(1e-6, 1e-6), (5e-5, 1e-5), (0.2, 0.3), (math.nan, 1.0)]
+    rows = [{**row, "error": error, "estimate": told, "ratio": told / error} for error, told in cases]
+    found = "\n".join(module("untuned").summary([*rows, {**row, "error": ""}], 1e-5))
+    for claim in ("within 3 times the accuracy: 1 of 5", "more than 3 times above it: 3 of 5", "below 10 %: 1 of 2"):
+        assert claim in found
+    assert "3 times too small: 1 of 2" in found
+    assert "without a flag: 2 of 2" in found
