@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kanpinn.cli.main import STORED, Parser
 from kanpinn.errors import EXIT_DONE
+from kanpinn.settings.launched import launched
 
 
 def run(argv: Sequence[str]) -> int:
@@ -20,7 +21,7 @@ def run(argv: Sequence[str]) -> int:
         prog="kanpinn resume",
         description="Go on from the newest checkpoint in a run folder, as if the run had never been stopped.",
         epilog="A run that is finished is left as it is. Overrides: time_limit_s (time already spent counts), "
-        "checkpoint.every_s, checkpoint.keep, output.figures, output.progress.",
+        "processes, checkpoint.every_s, checkpoint.keep, output.figures, output.progress.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what shall be different from now on")
@@ -29,5 +30,12 @@ def run(argv: Sequence[str]) -> int:
 
     from kanpinn.run.run import resume
 
-    resume(arguments.run, arguments.overrides, stored=arguments.stored)
+    def work() -> None:
+        resume(arguments.run, arguments.overrides, stored=arguments.stored)
+
+    if launched() is not None:
+        from kanpinn.run.follow import in_step
+
+        return in_step(lambda: {**vars(arguments), "run": str(arguments.run)}, work)
+    work()
     return EXIT_DONE

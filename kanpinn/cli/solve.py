@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any, cast
 
 from kanpinn.cli.main import Parser
 from kanpinn.errors import EXIT_DONE, UserError
+from kanpinn.settings.launched import launched
 
 
 def run(argv: Sequence[str]) -> int:
@@ -24,6 +26,14 @@ def run(argv: Sequence[str]) -> int:
         print(explain(overrides))
     elif arguments.cfg:
         _show(overrides, arguments.cfg, arguments.resolve)
+    elif launched() is not None:
+        if arguments.multirun:
+            raise UserError(
+                "-m: a launcher's processes do one solve together; expected a sweep without torchrun and srun"
+            )
+        from kanpinn.run.follow import in_step
+
+        return in_step(lambda: _wish(overrides), lambda: _solve(overrides))
     elif arguments.multirun:
         from kanpinn.sweep.launch import sweep
 
@@ -60,6 +70,15 @@ def _solve(overrides: list[str]) -> None:
     from kanpinn.run.run import run as solve
 
     solve(cfg, folder.absolute())
+
+
+def _wish(overrides: list[str]) -> dict[str, Any]:
+    """The solve asked for, in plain values."""
+    from omegaconf import OmegaConf
+
+    from kanpinn.settings.compose import compose
+
+    return cast(dict[str, Any], OmegaConf.to_container(compose(overrides)[0], resolve=True))
 
 
 def _show(overrides: list[str], part: str, resolve: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, final
 
@@ -91,6 +91,10 @@ class LeastSquares(ABC):
 
         It is the problem itself where its points cannot be taken apart.
         """
+        return self
+
+    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+        """The same problem with something else in place of the network's objective under it."""
         return self
 
     def state(self) -> State:
@@ -285,6 +289,9 @@ class Objective(LeastSquares):
             yield self
         else:
             yield from self.pieces(rows)
+
+    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+        return change(self)
 
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))

@@ -13,7 +13,7 @@ penalty).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -168,6 +168,9 @@ class Penalised(Wrapped):
             torch.cat([found.jacobian, more.jacobian]), found.gradient + more.gradient, found.loss + more.loss,
             found.terms, torch.cat([found.residual, more.residual]), linear,
         )  # fmt: skip
+
+    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+        return Penalised(self.inner.rebased(change), self._penalty)
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
         yield from self.inner.parts(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.errors import UserError
 from kanpinn.least_squares.linearization import Linearization, LinearMap, summed_loss
 from kanpinn.least_squares.objective import LeastSquares, Objective
 
@@ -97,6 +98,9 @@ class SubspaceProblem(Wrapped):
         part = self.inner.sampled(share, generator)
         return self if part is self.inner else self._with(part)
 
+    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+        return self._with(self.inner.rebased(change))
+
 
 def frozen(problem: LeastSquares, theta: Tensor, free: Tensor) -> SubspaceProblem:
     """Hold parameters at theta `[P]` where `free` `[P]` is 0, not 1: they have no effect in the problem returned."""
@@ -128,7 +132,8 @@ class ShardedProblem(Wrapped):
         points = self.inner.collocation
         own = points.shard(dist.get_rank(self.group), dist.get_world_size(self.group))
         if not len(own):
-            raise ValueError(f"{len(points)} points are too few for {dist.get_world_size(self.group)} processes")
+            size = dist.get_world_size(self.group)
+            raise UserError(f"processes={size}: more than the {len(points)} points there are; expected fewer")
         return points, self.inner.at(own)
 
     @property
@@ -153,3 +158,6 @@ class ShardedProblem(Wrapped):
 
     def linearize(self, theta: Tensor) -> Linearization:
         return self.share.linearize(theta).sharded(self.group)
+
+    def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
+        return ShardedProblem(self.inner.sampled(share, generator), self.group)

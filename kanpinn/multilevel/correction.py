@@ -9,7 +9,8 @@ scheme); Gratton, Sartenaer and Toint, SIAM J. Optim. 19 (2008) 414 (Galerkin mo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -155,10 +156,8 @@ class FasProblem(Wrapped):
     is_correction = True
     keeps_points = True
 
-    inner: Objective
-
     def __init__(self, coarse: Objective, start: Tensor, tau: Tensor, mu: float) -> None:
-        self.inner = coarse
+        self.inner: LeastSquares = coarse
         self.backbone = coarse.backbone
         self.added = Proximal(coarse, start, tau, mu)
 
@@ -186,7 +185,7 @@ class FasProblem(Wrapped):
         return {**self.inner.state(), "start": self.added.start, "tau": self.added.tau, "mu": self.added.mu}
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
-        return self.inner, theta
+        return self.inner.network(theta)
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         loss, terms = self.inner.loss(theta)
@@ -199,6 +198,11 @@ class FasProblem(Wrapped):
 
     def linearize(self, theta: Tensor) -> Linearization:
         return self.added.shift(self.inner.linearize(theta), theta)
+
+    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+        found = copy(self)
+        found.inner = self.inner.rebased(change)
+        return found
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:
         if rows is None:

@@ -11,6 +11,7 @@ from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
 from kanpinn.run.flag import Flag
 from kanpinn.run.log import RunLog
+from kanpinn.run.processes import Order, Team
 from kanpinn.settings.configuration import Configuration
 
 
@@ -27,6 +28,8 @@ class RunContext:
         report: Logger and observers; None before the solve begins.
         saved: Writer of checkpoints; None where nothing is written.
         caught: Signals received so far.
+        order: What the other processes of the solve are told.
+        team: These processes; None where there are none.
         doubts: What the examination of the problem has found that makes results doubtful.
     """
 
@@ -38,6 +41,8 @@ class RunContext:
     report: Report | None = None
     saved: Checkpoints | None = None
     caught: list[int] = field(default_factory=list)
+    order: Order | None = None
+    team: Team | None = None
     doubts: list[Flag] = field(default_factory=list)
 
     def warn(self, text: str) -> None:

@@ -25,6 +25,7 @@ from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import check_coefficients
+from kanpinn.optimizers import VariableProjection
 from kanpinn.pde import Condition, Integral, Problem
 from kanpinn.pde.data import Data, conditions_of
 from kanpinn.pde.form_builder import possible_form
@@ -57,9 +58,21 @@ def check(setup: Setup) -> list[Flag]:
     setup.sampler.check_levels(setup.schedule.levels)
     setup.sampler.check_problem(problem)
     check_slabs(setup)
+    check_processes(setup)
     check_memory(setup, available_memory(setup.device.type))
     with random_state(setup.device):
         return probe(setup)
+
+
+def check_processes(setup: Setup) -> None:
+    """Refuse what several processes cannot do together; raises UserError."""
+    if setup.processes == 1:
+        return
+    if any(isinstance(one, VariableProjection) for one in setup.optimizers()):
+        raise invalid("processes", setup.processes, "1 with optimizer=variable_projection, which needs all rows of J")
+    fewest = min(setup.sampler.counts(stage.level)[0] for stage in setup.plan())
+    if setup.problem.has_equations and fewest < setup.processes:
+        raise invalid("processes", setup.processes, f"at most as many as there are points inside, {fewest}")
 
 
 def check_class(problem: Problem) -> None:

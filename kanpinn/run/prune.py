@@ -67,7 +67,7 @@ def prune(
     if not bool(torch.isfinite(theta).all()):
         raise UserError(f"{folder}: its network is not finite")
     try:
-        start = pruning(replace(setup, start=None), residuals.backbone, theta)
+        start = pruning(replace(setup, start=None, processes=1), residuals.backbone, theta)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
     pruner = Pruner(start, worse, tell)
@@ -111,7 +111,7 @@ def _continued(configuration: Configuration, found: Pruned, folder: Path) -> Con
         edit = refinement(network)
         network, theta = edit.after, edit(theta)
     setup = replace(setup, start=Start(stage, (theta,)))
-    resolved = {**old, "backbone": backbone, "schedule": schedule, "start": str(folder.absolute())}
+    resolved = {**old, "processes": 1, "backbone": backbone, "schedule": schedule, "start": str(folder.absolute())}
     settings = replace(configuration.settings, start=resolved["start"])
     return replace(configuration, settings=settings, setup=setup, resolved=resolved)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +24,10 @@ from kanpinn.run.console import summary
 from kanpinn.run.context import RunContext
 from kanpinn.run.folder import finished_status, held, now, open_folder, write_config, written_config
 from kanpinn.run.log import RunLog
+from kanpinn.run.processes import Order, leading, own_threads
 from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
+from kanpinn.run.start_from import started
 from kanpinn.run.watch import RunWatch
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solution import Solution
@@ -33,8 +35,8 @@ from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
 from kanpinn.state import State
 
-RESUMABLE = ("time_limit_s", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
-"""Keys that may have another value in a resumed run: none that its numbers depend on."""
+RESUMABLE = ("time_limit_s", "processes", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
+"""Keys that may have another value in a resumed run: its numbers depend on none, but for rounding on processes."""
 
 WRITTEN = ("config.yaml", "log.txt", "metrics.json", "solution.h5", "checkpoint_*.h5")
 """Files that only a run writes; a plot or a report of it may be writing others at the same time."""
@@ -71,13 +73,14 @@ def run(
         Interrupted: If a signal ended the run early; the state has been written.
     """
     configuration = config if isinstance(config, Configuration) else _checked(config)
-    with caller_state(configuration.settings.threads):
-        configuration, words = _started(configuration, start)
+    order = None if start is not None else Order(configuration.resolved)
+    with caller_state(_threads(configuration)):
+        configuration, words = started(configuration, start)
         if folder is None:
             if not isinstance(configuration.logger, NoLogger):
                 name = configuration.resolved["logger"]["name"]
                 raise UserError(f"logger={name}: needs a run folder; give folder=…")
-            context = RunContext(configuration, RunLog(None), spoken=spoken)
+            context = RunContext(configuration, RunLog(None), spoken=spoken, order=order)
             _preflight(context)
             context.log.add(*words)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
@@ -86,7 +89,7 @@ def run(
             check_folder(folder)  # once more: another process may have finished a run here before the lock was ours
             try:
                 log = open_folder(configuration, folder)  # first of all: whatever happens now can be resumed
-                context = RunContext(configuration, log, folder, spoken, still_there)
+                context = RunContext(configuration, log, folder, spoken, still_there, order=order)
                 _preflight(context)
                 grid = _grid(configuration)
             except UserError:
@@ -148,15 +151,18 @@ def resume(
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
             configuration = checkpoints.configuration_of(checkpoint, problem, stored=stored, changed=changed)
+            order = Order(changed, checkpoint.path, stored)
         else:
             configuration = _checked(checkpoints.changed_config(written_config(folder), changed), problem)
-        threads = configuration.settings.threads
+            order = Order(configuration.resolved)
+        threads = _threads(configuration)
         if checkpoint is not None:
             threads = threads or _same_conditions(checkpoint)
         with caller_state(threads):
             if checkpoint is None:
-                configuration, _ = _started(configuration, None)
-            return _go_on(configuration, folder, checkpoint, overrides, observers, still_there, spoken)
+                configuration, _ = started(configuration, None)
+            context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there, order=order)
+            return _go_on(context, folder, checkpoint, overrides, observers)
 
 
 def _tidy(folder: Path) -> None:
@@ -167,16 +173,14 @@ def _tidy(folder: Path) -> None:
 
 
 def _go_on(
-    configuration: Configuration,
+    context: RunContext,
     folder: Path,
     checkpoint: checkpoints.Checkpoint | None,
     overrides: Sequence[str],
     observers: Sequence[Logger],
-    still_there: Callable[[], None],
-    spoken: bool,
 ) -> Solution:
     """Solve the rest after a checkpoint, or all of it where there is none."""
-    context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there)
+    configuration = context.configuration
     _preflight(context)
     solver, where = Solver(configuration.setup), "the beginning, as problem and data are now: no checkpoint was written"
     if checkpoint is not None:
@@ -223,7 +227,11 @@ def _solve(
 ) -> Solution:
     """Solve, or solve the rest, and write everything; a state that the run has `begun` with is written at once."""
     folder = context.folder
-    with stop_signals() as context.caught, _report(context, observers, solver.steps) as context.report:
+    with (
+        stop_signals() as context.caught,
+        _report(context, observers, solver.steps) as context.report,
+        leading(context.configuration, context.order, folder) as context.team,
+    ):
         watch = RunWatch(context)
         if begun is not None:
             watch.save(solver, begun)
@@ -298,28 +306,16 @@ def _report(context: RunContext, observers: Sequence[Logger], steps: int) -> Ite
         report.finish(None)
 
 
-def _started(configuration: Configuration, start: Solution | None) -> tuple[Configuration, list[str]]:
-    """Let a solve go on from an earlier one, where it is to; gives a line that says how; raises UserError."""
-    place = configuration.settings.start
-    if (start is None and place is None) or configuration.setup.start is not None:
-        return configuration, []
-    from kanpinn.solver.start import started
-
-    try:
-        earlier = start or load(Path(str(place)))
-    except UserError as error:
-        raise UserError(f"start={error}" if str(error).startswith(str(place)) else f"start={place}: {error}") from None
-    where = str(earlier.folder or "the solution given")
-    setup, words = started(configuration.setup, earlier.residuals, earlier.theta, where)
-    resolved = {**configuration.resolved, "start": where}
-    return replace(configuration, setup=setup, resolved=resolved), [f"begins {words}"]
-
-
 def _checked(config: Mapping[str, Any], problem: Problem | None = None) -> Configuration:
     """The config as typed values; raises UserError."""
     from kanpinn.settings.config import validate
 
     return validate(config, None if problem is None else {"problem": problem})
+
+
+def _threads(configuration: Configuration) -> int | None:
+    """The number of threads of this process; None for torch's own choice."""
+    return configuration.settings.threads or own_threads(configuration.setup.processes)
 
 
 def _grid(configuration: Configuration) -> OutputGrid:

@@ -23,7 +23,7 @@ TOGETHER_S = 1.0
 
 
 @contextmanager
-def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+def stop_signals(begin: Callable[[], None] = lambda: None, *, quiet: bool = False) -> Iterator[list[int]]:
     """Collect SIGINT, SIGTERM, and those warnings that would end the process, instead of dying at once.
 
     SIGINT and SIGTERM have their usual effect if they come later than the first one. A warning never has; one that is
@@ -31,6 +31,7 @@ def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]
 
     Args:
         begin: Done at the first one.
+        quiet: True to say nothing of them.
 
     Yields:
         The signals caught so far.
@@ -53,7 +54,8 @@ def stop_signals(begin: Callable[[], None] = lambda: None) -> Iterator[list[int]
         if len(caught) == 1:
             since = time.monotonic()
             with contextlib.suppress(RuntimeError):  # in the middle of a line that is just being written
-                say("\nstopping after this step and writing the state …", error=True)
+                if not quiet:
+                    say("\nstopping after this step and writing the state …", error=True)
             begin()
 
     for number in before:

@@ -13,6 +13,7 @@ from kanpinn.multilevel import Stage
 from kanpinn.multilevel.diagram import diagram
 from kanpinn.run.console import StageView, stage_view
 from kanpinn.run.context import RunContext
+from kanpinn.run.processes import theta_under_way
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
 from kanpinn.solver.setup import name_of
 from kanpinn.solver.solver import Solver
@@ -72,11 +73,16 @@ class RunWatch:
 
     def halt(self, solver: Solver) -> str | None:
         limit, saved = self._context.configuration.settings.time_limit_s, self._context.saved
-        reason = None
+        reason, team = None, self._context.team
+        if team is not None:
+            team.catch(self._context.caught)
         if self._context.caught:
             reason = "interrupted"
         elif limit is not None and solver.seconds >= limit:
             reason = "time_limit"
+        if team is not None:
+            team.tell(reason)
+            team.align(theta_under_way(solver))
         if reason is not None:
             self.stopped = solver.state() if saved is not None else deepcopy(solver.state())
             self.save(solver, self.stopped)

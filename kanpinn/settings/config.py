@@ -27,6 +27,7 @@ from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import check_real, posed
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
+from kanpinn.settings.launched import launched
 from kanpinn.settings.registry import OBJECT, REGISTRY, described, described_problem, options
 from kanpinn.settings.resolving import resolve
 from kanpinn.settings.tables import is_table, read_table_problem
@@ -66,6 +67,9 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
         if key not in names and key not in ("problem", *COMPONENTS):
             raise unknown_key(key, value, [*names, "problem", *COMPONENTS], _dotted(values))
     settings = build(Settings, {key: values[key] for key in names if key in values}, "")
+    if (place := launched()) is not None:
+        settings = replace(settings, processes=place.size)
+        values = {**values, "processes": place.size}
     problem, conditions = _problem(_group(values, "problem"), given.get("problem"), settings.seed)
     problem = parametric(with_unknowns(problem, settings.unknown), settings.parameters)
     problem = observed(problem, read_data(problem, settings.data), settings.data)
@@ -81,6 +85,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
         dtype=getattr(torch, settings.dtype),
         device=torch.device(settings.device),
         points=settings.output.points,
+        processes=settings.processes,
     )
     check_curriculum(setup)
     return Configuration(settings, setup, logger, values)

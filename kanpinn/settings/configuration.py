@@ -50,6 +50,9 @@ class Settings(Options):
     dtype: Literal["float64", "float32"] = option("float64", "floating point type of points and network")
     device: Literal["cpu", "cuda"] = option("cpu", "where torch computes")
     threads: int | None = option(None, "CPU threads of torch; null: torch's own choice", at_least=1, at_most=4096)
+    processes: int = option(
+        1, "processes on this machine that share the points out; torchrun and srun set it", at_least=1, at_most=4096
+    )
     time_limit_s: float | None = option(None, "seconds after which the run stops; null: no limit", above=0)
     unknown: dict[str, float | dict[str, float | None]] = option(
         {},

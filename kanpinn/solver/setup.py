@@ -77,6 +77,7 @@ class Setup:
         points: Points per coordinate of the output grid: one number, one per coordinate, or None for the default.
         known: Sizes of outputs and equations; None finds them from the problem.
         start: Network to begin with; None for a random one.
+        processes: Processes that share the points out, joined by `torch.distributed` if more than one.
     """
 
     problem: Problem
@@ -92,6 +93,7 @@ class Setup:
     points: int | list[int] | None = None
     known: Scales | None = None
     start: Start | None = None
+    processes: int = 1
 
     @cached_property
     def scales(self) -> Scales:

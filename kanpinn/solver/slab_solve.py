@@ -13,6 +13,7 @@ from kanpinn.evaluate.table_errors import held_rows
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.sparsity import Penalised, Penalty
+from kanpinn.least_squares.wrapped import ShardedProblem
 from kanpinn.multilevel import Stage
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.solver.collocation import Collocation
@@ -59,6 +60,7 @@ class SlabSolve:
         self.hierarchy = Hierarchy(setup.network(), self.objective_of, self._draw)
         self.optimizers = StageOptimizers(setup, self.hierarchy)
         self._penalty: Penalty | None = None
+        self._shared: tuple[LeastSquares, LeastSquares] | None = None  # a problem, and what its optimiser sees
 
     @property
     def least_squares(self) -> LeastSquares:
@@ -66,7 +68,16 @@ class SlabSolve:
         return self.hierarchy.problem
 
     @property
-    def penalised(self) -> LeastSquares:
+    def posed(self) -> LeastSquares:
+        """Problem that an optimiser sees: with the penalty on edges, its points shared out among processes."""
+        if self.setup.processes == 1:
+            return self._penalised
+        if self._shared is None or self._shared[0] is not self.least_squares:
+            self._shared = self.least_squares, self._penalised.rebased(ShardedProblem)
+        return self._shared[1]
+
+    @property
+    def _penalised(self) -> LeastSquares:
         """The least-squares problem with the penalty on the size of edges, where it is no coarse one."""
         problem, weighting = self.least_squares, self.setup.weighting
         if not weighting.sparsity or self.hierarchy.keeps_points:

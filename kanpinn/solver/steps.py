@@ -37,7 +37,7 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     if state.due or (every and len(state.rows) % every == 0):
         slab.resample(state.theta)
         state.due = False
-    step = slab.optimizers.current.step(slab.penalised, state.theta)
+    step = slab.optimizers.current.step(slab.posed, state.theta)
     if math.isfinite(step.loss) and step.loss < state.best_loss:
         state.best_loss, state.best = step.loss, step.theta if step.measured is None else step.measured
     if not (math.isfinite(step.loss) and bool(torch.isfinite(step.theta).all())):
