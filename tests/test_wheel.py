@@ -32,7 +32,7 @@ def wheel(tmp_path_factory) -> Path:
         (source / name).write_bytes((ROOT / name).read_bytes())
     for folder in ("kanpinn", "conf", "problems"):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".py", ".yaml", ".typed", ".html", ".css", ".js") and file.is_file():
+            if file.suffix in (".py", ".c", ".yaml", ".typed", ".html", ".css", ".js") and file.is_file():
                 copy = source / file.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(file.read_bytes())

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
-from kanpinn.errors import unknown_choice
 from kanpinn.least_squares.coupling import Coupling, Nodes
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
+from kanpinn.least_squares.plain_fit import PlainFit, plain_fit
 from kanpinn.least_squares.points import (
     INTERIOR,
     CollocationPoints,
@@ -113,14 +113,6 @@ def total_loss(parts: Iterable[LeastSquares], theta: Tensor) -> tuple[float, dic
     return total, terms
 
 
-def _check_weights(residuals: Residuals, weighting: Weighting) -> None:
-    """Refuse weights of terms that do not exist; those of conditions that are built in do no harm."""
-    for key, given in (("terms", weighting.terms), ("base", weighting.base), ("only", getattr(weighting, "only", ()))):
-        for name in given:
-            if name not in (INTERIOR, *residuals.names):
-                raise unknown_choice(f"weighting.{key}", name, (INTERIOR, *residuals.names))
-
-
 @final
 class Objective(LeastSquares):
     """Least-squares problem of a network's weighted residuals at collocation points.
@@ -152,7 +144,7 @@ class Objective(LeastSquares):
         Raises:
             UserError: For weights of terms that do not exist.
         """
-        _check_weights(residuals, weighting)
+        weighting.check_terms((INTERIOR, *residuals.names))
         self.residuals = residuals
         self.backbone = residuals.backbone
         self.weighting = weighting
@@ -162,6 +154,7 @@ class Objective(LeastSquares):
         self._costs = costs
         self._plan = GramPlan(costs or CostTable())
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
+        self._fit: PlainFit | None = None
         self._version = 0
         self._curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
 
@@ -181,7 +174,7 @@ class Objective(LeastSquares):
         problem = self.residuals.problem
         self.collocation = collocation_points(problem, self.residuals.conditions, sample, self.weighting)
         self._plan = GramPlan(self._costs or cost_table(self.points.device))
-        self._sample, self._inputs = sample, None
+        self._sample, self._inputs, self._fit = sample, None, None
         self.weighting.reset(relative_times(problem, self.collocation))
         self._version += 1
 
@@ -209,14 +202,18 @@ class Objective(LeastSquares):
         self, theta: Tensor, tape: Tape | None = None, integrals: Integrals | None = None
     ) -> Iterator[tuple[Term, str, Tensor]]:
         """Every equation's term, name and residual `[n]` at the points, in units of its scale and unweighted."""
-        space = self.residuals.space
-        if self._inputs is None:  # steps and trial steps meet the same points often before they are drawn anew
-            self._inputs = self.backbone.inputs(self.points, space)
-        raw = self.backbone.forward(theta, self.points, space, tape, self._inputs)
+        raw = self.backbone.forward(theta, self.points, self.residuals.space, tape, self._met())
         copied = replace(self.collocation, points=self.points.clone())  # a problem never gets the points themselves
         fields, integrals = self.residuals.rebuilt(raw, self.points), integrals or self.residuals.integrals(theta)
         for term, equation, value in self.residuals.rows(copied, fields, integrals):
             yield term, equation, value / self.residuals.scales.of(term.name, equation)
+
+    def _met(self) -> Inputs:
+        """The network's inputs: steps and trial steps meet the same points often before they are drawn anew."""
+        if self._inputs is None:
+            self._inputs = self.backbone.inputs(self.points, self.residuals.space)
+            self._fit = plain_fit(self.residuals, self.weighting, self.collocation, self._inputs)
+        return self._inputs
 
     def _weighted(
         self, theta: Tensor, tape: Tape | None = None, integrals: Integrals | None = None
@@ -249,6 +246,9 @@ class Objective(LeastSquares):
         return _total(r, losses, curved=bool(self._curved)), losses
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
+        self._met()
+        if self._fit is not None:
+            return self._fit.loss_and_gradient(theta.detach())
         theta = theta.detach().requires_grad_(True)
         r, losses = self.residual(theta)
         loss = r.square().sum()

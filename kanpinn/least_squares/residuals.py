@@ -230,7 +230,7 @@ def term_residuals(
                 arguments.append(at(term.paired, None if term.normals is None else -term.normals))
             who, condition = f"condition '{term.name}'", (_by_name(here) if free else conditions)[term.name]
             if condition.given is not None:
-                arguments.append(_given(condition.given, term))
+                arguments.append(given_at(condition.given, term))
             result = ask(problem, who, condition.residual, *arguments)
         count = term.points.stop - term.points.start
         for equation, value in checked(problem, who, result, count).items():
@@ -241,7 +241,7 @@ def _by_name(problem: Problem) -> dict[str, Condition]:
     return {condition.name: condition for condition in conditions_of(problem)}
 
 
-def _given(values: Mapping[str, Any], term: Term) -> dict[str, Tensor]:
-    """Values given at a term's points, `[n]` by name."""
+def given_at(values: Mapping[str, Any], term: Term) -> dict[str, Tensor]:
+    """Return the values given at a term's points, `[n]` by name."""
     like, part = term.coordinates, slice(None) if term.part is None else term.part
     return {name: torch.as_tensor(column).to(like)[part] for name, column in values.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from kanpinn.errors import invalid
+from kanpinn.errors import invalid, unknown_choice
 from kanpinn.options import Options, option
 from kanpinn.state import State, tensor
 
@@ -54,6 +54,13 @@ class Weighting(Options, ABC):
         for name, given in self.terms.items():
             if given == []:
                 raise invalid(f"weighting.terms.{name}", given, "a number, or a list of one for each level")
+
+    def check_terms(self, names: Sequence[str]) -> None:
+        """Refuse weights of terms that do not exist; raises UserError. Those of built-in conditions do no harm."""
+        for key, given in (("terms", self.terms), ("base", self.base), ("only", getattr(self, "only", ()))):
+            for name in given:
+                if name not in names:
+                    raise unknown_choice(f"weighting.{key}", name, names)
 
     @property
     @abstractmethod

@@ -145,7 +145,12 @@ class FirstOrder(Optimizer):
             direction = map_splines(self._network(objective), direction, spline_coefficients)
         # In a coarse problem decay would pull at the correction, and away from a fixed point.
         decay = 0.0 if objective.is_correction else self.weight_decay
-        return Step(theta * (1 - rate * decay) - rate * direction, loss, terms, measured=theta)
+        return Step(
+            torch.sub(theta * (1 - rate * decay) if decay else theta, direction, alpha=rate),
+            loss,
+            terms,
+            measured=theta,
+        )
 
     def _network(self, objective: LeastSquares) -> Backbone:
         """The network that the parameters are shaped like, checked once per stage."""
@@ -215,10 +220,9 @@ class Adam(FirstOrder):
 
     def direction(self, gradient: Tensor) -> Tensor:
         if self._m is None or self._v is None:
-            self._m, self._v = gradient * 0.0, gradient * 0.0
-        self._m = self.beta1 * self._m + (1 - self.beta1) * gradient
-        self._v = self.beta2 * self._v + (1 - self.beta2) * gradient.square()
+            self._m, self._v = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        self._m = torch.lerp(self._m, gradient, 1 - self.beta1)
+        self._v = (self.beta2 * self._v).addcmul_(gradient, gradient, value=1 - self.beta2)
         seen = self._taken + self._done
-        m = self._m / (1 - self.beta1**seen)
-        v = self._v / (1 - self.beta2**seen)
-        return m / (v.sqrt() + self.epsilon)
+        size = (self._v / (1 - self.beta2**seen)).sqrt_().add_(self.epsilon)
+        return (self._m / (1 - self.beta1**seen)).div_(size)
