@@ -175,27 +175,10 @@ class Region(ABC):
             UserError: If there is no such piece, listing those there are, or the plane does not meet the region.
         """
         if "=" in name:
-            return self._plane(name)
+            return _plane(self, name)
         if name not in self.pieces:
             raise unknown_choice("on", name, self.pieces)
         return self.pieces[name]
-
-    def _plane(self, name: str) -> Piece:
-        coordinate, _, text = name.partition("=")
-        if coordinate not in self.names:
-            raise unknown_choice(f"plane {name}: coordinate", coordinate, self.names)
-        lower, upper = self.interval(coordinate)
-        value = decimal(text.strip())
-        if not lower < value < upper:
-            raise invalid(f"plane {coordinate}", text, f"a number between {lower:g} and {upper:g}")
-        column = self.names.index(coordinate)
-
-        def beside(points: Tensor, side: int) -> Tensor:
-            moved = points.clone()
-            moved[:, column] = next_number(points[:, column], side)
-            return moved
-
-        return Piece(name, self.frame.section(column, value), axis_normal(column, 1), beside=beside)
 
 
 def axis_normal(column: int, sign: int) -> Callable[[Array], Array]:
@@ -217,6 +200,24 @@ def next_number(values: Tensor, side: int) -> Tensor:
     found = torch.nextafter(values, torch.full_like(values, side * math.inf))
     tiny = torch.finfo(values.dtype).tiny
     return torch.where(found.abs() < tiny, torch.full_like(values, side * tiny), found)
+
+
+def _plane(region: Region, name: str) -> Piece:
+    coordinate, _, text = name.partition("=")
+    if coordinate not in region.names:
+        raise unknown_choice(f"plane {name}: coordinate", coordinate, region.names)
+    lower, upper = region.interval(coordinate)
+    value = decimal(text.strip())
+    if not lower < value < upper:
+        raise invalid(f"plane {coordinate}", text, f"a number between {lower:g} and {upper:g}")
+    column = region.names.index(coordinate)
+
+    def beside(points: Tensor, side: int) -> Tensor:
+        moved = points.clone()
+        moved[:, column] = next_number(points[:, column], side)
+        return moved
+
+    return Piece(name, region.frame.section(column, value), axis_normal(column, 1), beside=beside)
 
 
 @final

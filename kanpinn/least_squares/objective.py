@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
-from kanpinn.least_squares.coupling import Coupling, Nodes
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
 from kanpinn.least_squares.linearization import Linearization, block_rows
+from kanpinn.least_squares.node_rows import couplings
 from kanpinn.least_squares.plain_fit import PlainFit, plain_fit
 from kanpinn.least_squares.points import (
     INTERIOR,
@@ -93,9 +93,9 @@ class LeastSquares(ABC):
         """
         return self
 
-    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
-        """The same problem with something else in place of the network's objective under it."""
-        return self
+    def rebased(self, change: Callable[[Any], LeastSquares]) -> LeastSquares:
+        """The same problem with something else in place of the network's objective that it is made of."""
+        return change(self)
 
     def state(self) -> State:
         """State that a resumed solve needs to pose it again, besides its level's parameters."""
@@ -261,8 +261,8 @@ class Objective(LeastSquares):
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
         tape, integrals = Tape(), self.residuals.integrals(theta.detach(), record=True)
         rows, losses = self._weighted(theta.detach(), tape, integrals)
-        couplings = _couplings(self.residuals, self._plan, theta.detach(), [row for _, row in rows], integrals.used)
-        return ForwardPass.of(tape, rows, losses, couplings, curved=bool(self._curved))
+        nodes = couplings(self.residuals, self._plan, theta.detach(), [row for _, row in rows], integrals.used)
+        return ForwardPass.of(tape, rows, losses, nodes, curved=bool(self._curved))
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()
@@ -290,9 +290,6 @@ class Objective(LeastSquares):
         else:
             yield from self.pieces(rows)
 
-    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
-        return change(self)
-
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))
 
@@ -318,40 +315,3 @@ class Objective(LeastSquares):
 
 def _total(r: Tensor, losses: Mapping[str, float], *, curved: bool) -> float:
     return sum(losses.values()) if curved else float(r.detach().square().sum())
-
-
-def _couplings(
-    residuals: Residuals, plan: GramPlan, theta: Tensor, rows: Sequence[Tensor], used: Sequence[Nodes]
-) -> Mapping[int, Sequence[Coupling]]:
-    """Return the parts of weighted residuals, by their number, that unknowns at nodes of integrals have in them."""
-    found: dict[int, list[Coupling]] = {}
-    for m, row in enumerate(rows):
-        for nodes in used:
-            slopes = nodes.slopes(row)
-            if slopes:
-                found.setdefault(m, []).append(_coupling(residuals, plan, theta, nodes, slopes))
-    return found
-
-
-def _coupling(
-    residuals: Residuals,
-    plan: GramPlan,
-    theta: Tensor,
-    nodes: Nodes,
-    slopes: Sequence[tuple[tuple[str, str], Tensor]],
-) -> Coupling:
-    components, network = [key for key, _ in slopes], residuals.backbone
-
-    def linearized(columns: slice) -> Linearization:
-        points = nodes.points[:, columns].flatten(0, 1)
-        term = Term("nodes", slice(0, len(points)), None, torch.ones_like(points[:, 0]), points)
-
-        def forward() -> ForwardPass:
-            tape = Tape()
-            fields = residuals.rebuilt(network.forward(theta, points, residuals.space, tape), points)
-            return ForwardPass.of(tape, [(term, fields[name][by]) for name, by in components], {})
-
-        return NetworkLinearization(network, theta, CollocationPoints(points, (term,)), plan, forward)
-
-    stacked = torch.stack([slope for _, slope in slopes])
-    return Coupling(stacked, nodes.which, nodes.points.shape[1], network.size, linearized)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -169,7 +169,7 @@ class Penalised(Wrapped):
             found.terms, torch.cat([found.residual, more.residual]), linear,
         )  # fmt: skip
 
-    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+    def rebased(self, change: Callable[[Any], LeastSquares]) -> LeastSquares:
         return Penalised(self.inner.rebased(change), self._penalty)
 
     def parts(self, rows: int | None) -> Iterator[LeastSquares]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from torch import Tensor
@@ -98,7 +98,7 @@ class SubspaceProblem(Wrapped):
         part = self.inner.sampled(share, generator)
         return self if part is self.inner else self._with(part)
 
-    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+    def rebased(self, change: Callable[[Any], LeastSquares]) -> LeastSquares:
         return self._with(self.inner.rebased(change))
 
 

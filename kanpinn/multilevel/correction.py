@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -199,7 +199,7 @@ class FasProblem(Wrapped):
     def linearize(self, theta: Tensor) -> Linearization:
         return self.added.shift(self.inner.linearize(theta), theta)
 
-    def rebased(self, change: Callable[[Objective], LeastSquares]) -> LeastSquares:
+    def rebased(self, change: Callable[[Any], LeastSquares]) -> LeastSquares:
         found = copy(self)
         found.inner = self.inner.rebased(change)
         return found
