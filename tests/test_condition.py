@@ -86,6 +86,26 @@ def test_other_fields_at_the_same_points_keep_the_normals():
     assert (other.x.item(), other.n_y.item(), other.v.item(), other.v_n.item()) == (0, 1, 2, 1)
 
 
+def test_operators_of_vector_calculus_are_sums_of_derivatives_in_space():
+    points = torch.rand(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x, y, t = JetSpace(DOMAIN.names, ("xx", "yy", "xy", "t")).variables(points)
+    u, v = torch.sin(x) * torch.cos(2 * y) * torch.exp(t / 3), x * y**2
+    p = Point(DOMAIN.names, points, {"u": u, "v": v})
+    assert torch.stack(p.grad("u")).numpy() == pytest.approx(gradient(points.numpy())[:2], abs=1e-14)
+    assert p.laplace("u").numpy() == pytest.approx(-5 * p.u.numpy(), abs=1e-14)
+    assert torch.equal(p.div("u", "v"), p.u_x + p.v_y)
+    assert torch.equal(p.grad("v_x")[1], p.v_xy)
+    with_k = Point(DOMAIN.names, points, {"u": u}, parameters=("y",))
+    assert torch.equal(with_k.laplace("u"), p.u_xx) and len(with_k.grad("u")) == 1
+    assert torch.equal(with_k.turned().laplace("u"), p.u_xx)
+    with pytest.raises(UserError, match=r"p\.div\('u'\): expected an unknown for each coordinate of space: x, y"):
+        p.div("u")
+    with pytest.raises(UserError, match=r"p\.u_xx is not computed: add 'xx' to the problem's derivatives"):
+        point(points, None).laplace("u")
+    with pytest.raises(UserError, match=r"p\.w_x: no such coordinate or unknown"):
+        p.grad("w")
+
+
 def supports(on, **options):
     return pieces_of(Condition("c", on, value, **options), DOMAIN)
 

@@ -71,6 +71,12 @@ def test_unknowns_that_cannot_be_told_apart_or_written(unknowns):
     refused("unknown", unknowns=unknowns)
 
 
+@pytest.mark.parametrize("name", ["grad", "laplace", "div", "integral"])
+def test_no_name_hides_what_points_have(name):
+    refused(f"unknown {name}: p.{name} has a meaning", unknowns=("u", name))
+    refused(f"coordinate {name}: p.{name} has a meaning", coordinate=name)
+
+
 NAMES = ["a/b", "/", ".", "..", "", " ", " a", "a\x00", "a\nb", "\x1b[2J", "\ud800", "a" * 65, 7, None]
 
 

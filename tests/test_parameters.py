@@ -15,10 +15,12 @@ from support.solutions import solution as smooth
 from torch import sin
 
 import kanpinn as kp
+from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
 from kanpinn.geometry import Disk, Points
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.integrals import Integrals
+from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.network_fields import network_fields
@@ -117,6 +119,19 @@ def test_conditions_stay_on_the_pieces_of_the_problem_and_points_are_at_every_va
     assert len(points) == 40 and 15 <= len(first) <= 25 and set(map(tuple, points[:, :2])) == {(0, 0), (0.2, 0.5)}
     assert first[:, 2].min() < 1.4 and first[:, 2].max() > 3.6  # no point sees only some of the values
     assert np.allclose(np.hypot(*sample.conditions["rim"].points.numpy()[:, :2].T), 1)
+
+
+def test_space_is_that_of_the_problem_at_every_value() -> None:
+    @dataclass(frozen=True)
+    class Waved(Waves):
+        def residual(self, p):
+            return p.laplace("u") - p.u_xx + p.grad("u")[-1] - p.u_x
+
+    over = parametric(Waved(), {})
+    network = kp.Kan(width=[3], degree=4).build(Embedding({n: over.domain.interval(n) for n in over.domain.names}), 1)
+    points = torch.tensor([[0.2, 1.5], [0.7, 3.0]], dtype=torch.float64)
+    (found,) = Residuals(over, network).interior(network.initial(np.random.default_rng(0)), points).values()
+    assert torch.equal(found, torch.zeros(2, dtype=torch.float64))
 
 
 def test_integrals_are_over_the_coordinates_of_the_problem_at_every_value() -> None:

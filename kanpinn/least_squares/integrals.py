@@ -89,7 +89,8 @@ class Integrals:
         problem = self._quadrature.problem
         values = {name: _AtNodes(nodes, name, self._record) for name in problem.unknowns}
         own = nodes.points if nodes.which is None else nodes.points[:, nodes.which]
-        found = integrand(Point(problem.domain.names, replaced(own) if replaced else own, values, normals))
+        at = replaced(own) if replaced else own
+        found = integrand(Point(problem.domain.names, at, values, normals, None, problem.parameters))
         return (weights * _checked(found, len(own), nodes.count, own)).sum(0).expand(nodes.count)
 
     def _between(

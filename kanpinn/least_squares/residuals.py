@@ -196,7 +196,8 @@ class Residuals:
         with torch.no_grad():
             fields = self.fields(theta, points)
             values = {name: fields[name].value for name in free_coefficients(self.problem) if name in fields}
-            point = Point(self.problem.domain.names, points.clone(), fields, normals, self.integrals(theta))
+            names, parameters = self.problem.domain.names, self.problem.parameters
+            point = Point(names, points.clone(), fields, normals, self.integrals(theta), parameters)
             result = ask(self.problem, who, method(posed(self.problem, values)), point)
         return checked(self.problem, who, result, len(points))
 
@@ -217,7 +218,7 @@ def term_residuals(
 
     def at(where: slice, normals: Tensor | None) -> Point:
         part = {name: Jet(jet.space, jet.data[:, where]) for name, jet in fields.items()}
-        return Point(names, points.points[where], part, normals, integrals)
+        return Point(names, points.points[where], part, normals, integrals, problem.parameters)
 
     for term in points.terms:
         here = posed(problem, {name: fields[name].value[term.points] for name in free})

@@ -156,7 +156,7 @@ def _residual(
     problem: Problem, condition: Condition, points: Tensor, fields: Mapping[str, Jet], normals: Tensor | None
 ) -> dict[str, Tensor]:
     who = f"condition '{condition.name}'"
-    point = Point(problem.domain.names, points + 0, fields, normals)
+    point = Point(problem.domain.names, points + 0, fields, normals, None, problem.parameters)
     return checked(problem, who, ask(problem, who, condition.residual, point), len(points))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import add
 from typing import Any, Protocol, final
 
 import torch
@@ -43,7 +45,8 @@ class Point:
     """Coordinates, unknowns and their derivatives at N points, by name: `p.x`, `p.u`, `p.u_xx`; each `[N]`.
 
     In a condition `p.n_x` is a component of the outward unit normal and `p.u_n` the derivative along it, unless the
-    problem has a coordinate or an unknown called n. Of two compared points each has its own, opposite normal.
+    problem has a coordinate or an unknown called n. Of two compared points each has its own, opposite normal. In
+    `grad`, `laplace` and `div` all coordinates but t are space.
     """
 
     def __init__(
@@ -53,18 +56,52 @@ class Point:
         fields: Mapping[str, Values],
         normals: Tensor | None = None,
         integrals: Integration | None = None,
+        parameters: Iterable[str] = (),
     ) -> None:
         self._names, self._points, self._fields, self._normals = names, points, fields, normals
         self._integrals = integrals
+        self._parameters = tuple(parameters)
 
     def turned(self) -> Point:
         """Return the same points with opposite normals."""
         normals = None if self._normals is None else -self._normals
-        return Point(self._names, self._points, self._fields, normals, self._integrals)
+        return Point(self._names, self._points, self._fields, normals, self._integrals, self._parameters)
 
     def with_fields(self, fields: Mapping[str, Jet]) -> Point:
         """Return the same points with other unknowns, jets `[C, N]` by name, and no integrals."""
-        return Point(self._names, self._points, fields, self._normals)
+        return Point(self._names, self._points, fields, self._normals, None, self._parameters)
+
+    @property
+    def _space(self) -> tuple[str, ...]:
+        """Coordinates but for the time and coefficients that are coordinates."""
+        return tuple(name for name in self._names if name not in ("t", *self._parameters))
+
+    def grad(self, unknown: str) -> tuple[Tensor, ...]:
+        """Return the gradient of an unknown: u_x, u_y, … for every coordinate of space, each `[N]`.
+
+        Raises:
+            UserError: If there is no such unknown, or its first derivatives are not computed.
+        """
+        return tuple(getattr(self, f"{unknown}_{name}") for name in self._space)
+
+    def laplace(self, unknown: str) -> Tensor:
+        """Return Laplace's operator of an unknown, u_xx + u_yy + … over the coordinates of space, `[N]`.
+
+        Raises:
+            UserError: If there is no such unknown, or its second derivatives are not computed.
+        """
+        return reduce(add, (getattr(self, f"{unknown}_{name}{name}") for name in self._space))
+
+    def div(self, *unknowns: str) -> Tensor:
+        """Return the divergence u_x + v_y + … of unknowns that are the components of a vector in space, `[N]`.
+
+        Raises:
+            UserError: If they are not as many as the coordinates of space, or their derivatives are not computed.
+        """
+        if len(unknowns) != len(self._space):
+            given, space = ", ".join(map(repr, unknowns)), ", ".join(self._space)
+            raise UserError(f"p.div({given}): expected an unknown for each coordinate of space: {space}")
+        return reduce(add, (getattr(self, f"{one}_{name}") for one, name in zip(unknowns, self._space, strict=True)))
 
     def integral(
         self,

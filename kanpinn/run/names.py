@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from kanpinn.errors import UserError
 from kanpinn.io.schema import SOLUTION
 from kanpinn.least_squares.points import INTERIOR
-from kanpinn.pde import Condition, Problem
+from kanpinn.pde import Condition, Point, Problem
 
 LONGEST = 64
 """Letters of the longest name; files are called by it, with words around it, in up to 255 bytes."""
@@ -34,6 +34,8 @@ def check_names(who: str, problem: Problem, conditions: Sequence[Condition]) -> 
                 raise UserError(
                     f"{who}: {kind} {name[:20]}…: a name of {len(name)} letters; expected at most {LONGEST}"
                 )
+            if kind != "condition" and hasattr(Point, name):
+                raise UserError(f"{who}: {kind} {name}: p.{name} has a meaning already; choose another name")
     alike = [pair for pair in itertools.combinations(problem.unknowns, 2) if pair[0].lower() == pair[1].lower()]
     if alike:  # also one name twice
         raise UserError(
