@@ -36,5 +36,5 @@ class Peaks(Problem):
         return None if self.phase == 0 else (p.x - 0.4 * (self.phase - 3)).abs() <= 0.2
 
     def reference(self, p: Coordinates | Point) -> Tensor:
-        centres = torch.linspace(-0.8, 0.8, 5).to(p.x)
+        centres = torch.linspace(-0.8, 0.8, 5, dtype=p.x.dtype, device=p.x.device)
         return exp(-300 * (p.x[..., None] - centres) ** 2).sum(-1)

@@ -11,13 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kanpinn.backbones import Kan
-from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import KanpinnWarning, UserError
 from kanpinn.geometry import Coordinates
 from kanpinn.jets.jet import Jet, JetSpace
-from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde import Point
+from kanpinn.pde import Condition, Point
 from kanpinn.pde.condition import pieces_of
 from kanpinn.pde.formulas import formula, number
 from kanpinn.pde.grammar import Names
@@ -29,6 +26,13 @@ from kanpinn.settings.user_files import read_yaml
 
 SQUARE = {"x": [-1, 1], "y": [-1, 1]}
 EDGE = ["x-", "x+", "y-", "y+"]
+HOLES = [(x, y) for x in (-0.3, 0.3) for y in (-0.3, 0.3)]
+PULSE = "exp(-(20/pi*sin(pi*x/100))**2)"
+NAVIER_STOKES = {
+    "momentum_x": "u*u_x + v*u_y + p_x = laplace(u)/Re",
+    "momentum_y": "dot((u, v), grad(v)) + p_y = laplace(v)/Re",
+    "mass": "div((u, v)) = 0",
+}
 TWINS: dict[str, dict] = {
     "poisson": {
         "domain": SQUARE,
@@ -105,7 +109,200 @@ TWINS: dict[str, dict] = {
         "equations": "laplace(u) + 5*(k*pi)**2 * sin(k*pi*x)*sin(k*pi*y)*sin(k*pi*z)*sin(k*pi*w)*sin(k*pi*v) = 0",
         "conditions": {"boundary": {"on": "boundary", "equation": "u = 0"}},
     },
+    "poisson_interface": {
+        "domain": SQUARE,
+        "k": 3,
+        "equations": "where(x < 0, 1, 1/2)*(laplace(u) - laplace(reference(u))) = 0",
+        "conditions": {
+            "interface": {"on": "x=0", "continuous": "where(x < 0, 1, 1/2)*u_x"},
+            "boundary": {"on": EDGE, "equation": "u = 0"},
+        },
+        "reference": {"u": "where(x < 0, sin(pi*x), sin(2*pi*x))*sin(k*pi*y)"},
+    },
+    "poisson_lshape": {
+        "domain": "Box(x=[-1, 1], y=[-1, 1], name='outer') - Box(x=[0, 1], y=[-1, 0], name='edge')",
+        "a": 1,
+        "equations": "laplace(u) = -2*pi**2*a*sin(pi*x)*sin(pi*y)",
+        "conditions": {
+            "outer": {"on": "outer", "equation": "u = reference(u)"},
+            "edge_x": {"on": "edge.x-", "equation": "u = 0"},
+            "edge_y": {"on": "edge.y+", "equation": "u = 0"},
+        },
+        "reference": {"u": "(x**2 + y**2)**(1/3)*sin(2/3*(atan2(-x - y, y - x) + 3*pi/4)) + a*sin(pi*x)*sin(pi*y)"},
+    },
+    "poisson_holes": {
+        "domain": "Box(x=[-0.5, 0.5], y=[-0.5, 0.5], name='square')"
+        + "".join(f" - Disk([{x}, {y}], 0.1, name='hole{k}')" for k, (x, y) in enumerate(HOLES)),
+        "equations": "laplace(u) = 0",
+        "conditions": {
+            "square": {"on": "square", "equation": "u = 1"},
+            "holes": {"on": ["hole0", "hole1", "hole2", "hole3"], "equation": "u = 0"},
+        },
+    },
+    "burgers_inverse": {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "nu": 0.01,
+        "equations": "u_t + u*u_x = nu*u_xx",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = -sin(pi*x)"},
+            "boundary": {"on": ["x-", "x+"], "equation": "u = 0"},
+        },
+    },
+    "darcy_inverse": {
+        "domain": {"x": [0, 1], "y": [0, 1]},
+        "unknowns": ["u", "a"],
+        "equations": "div(a*grad(u)) = div(reference(a)*grad(reference(u)))",
+        "conditions": {"edge": {"on": EDGE, "equation": "a = reference(a)"}},
+        "reference": {"u": "sin(pi*x)*sin(pi*y)", "a": "1/(1 + x**2 + y**2 + (x - 1)**2 + (y - 1)**2)"},
+    },
+    "heat_inverse": {
+        "domain": {**SQUARE, "t": [0, 1]},
+        "unknowns": ["u", "a"],
+        "depends": {"a": ["x", "y"]},
+        "equations": "u_t - div(a*grad(u)) = d(reference(u), t) - div(reference(a)*grad(reference(u)))",
+        "conditions": {"edge": {"on": EDGE, "equation": "a = 2"}},
+        "reference": {"u": "exp(-t)*sin(pi*x)*sin(pi*y)", "a": "2 + sin(pi*x)*sin(pi*y)"},
+    },
+    "cahn_hilliard": {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "gamma": 0.01,
+        "epsilon": 1e-6,
+        "equations": "u_t = laplace(gamma*(u**3 - u) - epsilon*u_xx)",
+        "conditions": {"initial": {"on": "t-", "equation": "u = -cos(2*pi*x)"}, "periodic": {"periodic": "x"}},
+    },
+    "kuramoto_sivashinsky": {
+        "domain": {"x": [0, "8*pi"], "t": [0, 10]},
+        "nu": 1.0,
+        "equations": "u_t + u*u_x + u_xx + nu*u_xxxx = 0",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = cos(x/4)*(1 + sin(x/4))"},
+            "periodic": {"periodic": "x"},
+        },
+    },
+    "gray_scott": {
+        "domain": {"x": [-50, 50], "t": [0, 100]},
+        "unknowns": ["u", "v"],
+        "D": 1.0,
+        "F": 0.026,
+        "k": 0.055,
+        "equations": {"feed": "u_t = D*u_xx - u*v**2 + F*(1 - u)", "activator": "v_t = D/2*v_xx + u*v**2 - (F + k)*v"},
+        "conditions": {
+            "initial": {"on": "t-", "equation": {"u": f"u = 1 - {PULSE}/2", "v": f"v = {PULSE}/4"}},
+            "periodic": {"periodic": "x"},
+        },
+    },
+    "schrodinger": {
+        "domain": {"x": [-5, 5], "t": [0, "pi/2"]},
+        "unknowns": ["u", "v"],
+        "equations": {"real": "v_t = u_xx/2 + (u**2 + v**2)*u", "imaginary": "u_t = -v_xx/2 - (u**2 + v**2)*v"},
+        "conditions": {
+            "initial": {
+                "on": "t-",
+                "equation": {"u": "u = " + " + ".join(f"2/cosh(x - {10 * m})" for m in range(-4, 5)), "v": "v = 0"},
+            },
+            "periodic": {"periodic": "x"},
+        },
+    },
+    "lotka_volterra": {
+        "domain": {"t": [0, 10]},
+        "unknowns": ["u", "v"],
+        "a": 1.5,
+        "b": 1.0,
+        "c": 3.0,
+        "d": 1.0,
+        "equations": {"prey": "u_t = u*(a - b*v)", "predators": "v_t = v*(d*u - c)"},
+        "conditions": {"initial": {"on": "t-", "equation": {"u": "u = 1", "v": "v = 1"}}},
+    },
+    "van_der_pol": {
+        "domain": {"t": [0, 15]},
+        "mu": 2.0,
+        "equations": "u_tt = mu*(1 - u**2)*u_t - u",
+        "conditions": {
+            "initial": {"on": "t-", "equation": "u = 2"},
+            "initial_slope": {"on": "t-", "equation": "u_t = 0"},
+        },
+    },
+    "cavity": {
+        "domain": {"x": [0, 1], "y": [0, 1]},
+        "unknowns": ["u", "v", "p"],
+        "Re": 100.0,
+        "equations": NAVIER_STOKES,
+        "conditions": {
+            "lid": {"on": "y+", "equation": {"u": "u = 4*x*(1 - x)", "v": "v = 0"}},
+            "walls": {"on": ["x-", "x+", "y-"], "equation": {"u": "u = 0", "v": "v = 0"}},
+            "gauge": {"on": {"x": [0], "y": [0]}, "equation": "p = 0"},
+        },
+    },
+    "backward_step": {
+        "domain": "Box(x=[-1, 4], y=[-1/2, 1/2], name='channel') - Box(x=[-1, 0], y=[-1/2, 0], name='step')",
+        "unknowns": ["u", "v", "p"],
+        "Re": 100.0,
+        "equations": NAVIER_STOKES,
+        "conditions": {
+            "inflow": {"on": "channel.x-", "equation": {"u": "u = 24*y*(1/2 - y)", "v": "v = 0"}},
+            "walls": {"on": ["channel.y-", "channel.y+", "step"], "equation": {"u": "u = 0", "v": "v = 0"}},
+            "outflow": {"on": "channel.x+", "equation": {"u": "u_x/Re = p", "v": "v_x = 0"}},
+        },
+    },
+    "cylinder": {
+        "domain": "Box(x=[0, 2.2], y=[0, 0.41], name='channel') - Disk([0.2, 0.2], 0.05, name='cylinder')",
+        "unknowns": ["u", "v", "p"],
+        "nu": 0.001,
+        "U": 0.3,
+        "equations": {name: text.replace("/Re", "*nu") for name, text in NAVIER_STOKES.items()},
+        "conditions": {
+            "inflow": {"on": "channel.x-", "equation": {"u": "u = 4*U*y*(0.41 - y)/0.41**2", "v": "v = 0"}},
+            "walls": {"on": ["channel.y-", "channel.y+", "cylinder"], "equation": {"u": "u = 0", "v": "v = 0"}},
+            "outflow": {"on": "channel.x+", "equation": {"u": "nu*u_x = p", "v": "nu*v_x = 0"}},
+        },
+    },
+    "pendulum_lagrangian": {
+        "domain": {"q": [-3, 3], "v": [-2, 2]},
+        "unknowns": ["T", "V"],
+        "depends": {"T": ["v"], "V": ["q"]},
+        "omega": 1.0,
+        "equations": "T_vv*omega**2*sin(q) = V_q",
+        "conditions": {
+            "mass": {"on": {"q": 0, "v": 0}, "equation": {"T": "T = 0", "momentum": "T_v = 0", "mass": "T_vv = 1"}},
+            "rest": {"on": {"q": 0, "v": 0}, "equation": "V = 0"},
+        },
+        "reference": {"T": "v**2/2", "V": "omega**2*(1 - cos(q))"},
+    },
+    "oscillator_energy": {
+        "domain": "Disk(name='rim', names=['x', 'p'])",
+        "unknowns": ["H"],
+        "equations": "p*H_x - x*H_p = 0",
+        "conditions": {"kinetic": {"on": {"x": 0}, "equation": "H = p**2/2"}},
+        "reference": {"H": "(x**2 + p**2)/2"},
+    },
+    "neo_hookean": {
+        "domain": {"F11": [0.8, 1.2], "F12": [-0.2, 0.2], "F21": [-0.2, 0.2], "F22": [0.8, 1.2]},
+        "unknowns": ["P11", "P12"],
+        "E": 1.0,
+        "nu": 0.2,
+        "equations": {"P11": "P11 = reference(P11)", "P12": "P12 = reference(P12)"},
+        "reference": {
+            "P11": "E/2/(1 + nu)*(F11**2 + F12**2 - 1) + E*nu/(1 + nu)/(1 - 2*nu)*log(F11*F22 - F12*F21)",
+            "P12": "E/2/(1 + nu)*(F11*F21 + F12*F22)",
+        },
+    },
+    "peaks": {
+        "domain": {"x": [-1, 1]},
+        "equations": "u = " + " + ".join(f"exp(-300*(x - {0.4 * k})**2)" for k in range(-2, 3)),
+    },
 }
+PLAIN = {
+    "burgers_inverse": {"nu": 0.01},
+    "poisson_lshape": {"enrichment": False},
+    "poisson_holes": {"logarithms": False},
+    "cavity": {"corners": False},
+    "backward_step": {"corner": False},
+    "cylinder": {"inverse": False},
+}
+"""Arguments with which unknowns are the network's outputs, and coefficients numbers."""
+
+WITHOUT = {"regression": "the extremes of its target", "double_pendulum_lagrangian": "accelerations, a page long"}
+"""Problems of a class that have no twin, for what a text cannot say in a line."""
 
 SHIPPED = {
     path.stem: read_yaml(path)
@@ -114,36 +311,55 @@ SHIPPED = {
 }
 
 
+def test_problems_without_a_twin_are_few() -> None:
+    classes = {path.stem for path in (Path(__file__).parents[1] / "problems").glob("[!_]*.py")}
+    assert classes - {*TWINS} == {*WITHOUT}
+
+
+def anywhere(names: tuple[str, ...], points: torch.Tensor, fields: dict[str, Jet]) -> Point:
+    """Points with unknowns of any values and derivatives, and normals of any direction."""
+    return Point(names, points, fields, torch.nn.functional.normalize(torch.rand_like(points) - 0.5))
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_a_twin_of_a_shipped_problem_has_its_residuals(name: str) -> None:
-    ours, twin = load_problem_class(name)(), text_problem(name, TWINS[name])
-    assert (twin.domain.names, twin.domain.lower, twin.domain.upper) == (
-        ours.domain.names,
-        ours.domain.lower,
-        ours.domain.upper,
+    ours = load_problem_class(name)(**PLAIN.get(name, {}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what jumps in poisson_interface is stated by a condition
+        twin = text_problem(name, TWINS[name])
+    names = ours.domain.names
+    assert (twin.domain.names, twin.unknowns, twin.depends) == (names, ours.unknowns, dict(ours.depends))
+    assert twin.domain.lower == pytest.approx(ours.domain.lower) and twin.domain.upper == pytest.approx(
+        ours.domain.upper
     )
-    intervals = dict(zip(ours.domain.names, zip(ours.domain.lower, ours.domain.upper, strict=True), strict=True))
-    backbone = Kan(width=[3], degree=5, grid=3).build(Embedding(intervals), len(ours.unknowns))
-    theta = backbone.initial(np.random.default_rng(1)) * 2
-    a, b = (Residuals(problem, backbone) for problem in (ours, twin))
-    unit = torch.from_numpy(np.random.default_rng(2).random((40, len(ours.domain))))
+    torch.manual_seed(0)
     lower, upper = torch.tensor(ours.domain.lower), torch.tensor(ours.domain.upper)
-    points = lower + unit * (upper - lower)
-    (expected,), (found,) = a.interior(theta, points).values(), b.interior(theta, points).values()
-    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
-    assert [c.name for c in ours.conditions()] == [c.name for c in twin.conditions()]
-    for left, right in zip(ours.conditions(), twin.conditions(), strict=True):
-        assert len(ours.domain.support(left.supports[0])) == 1
-        if left.periodic:
-            assert right.periodic == left.periodic
-            continue
-        normals = torch.zeros_like(points)
-        for key, value in a.condition(left, theta, points, normals).items():
-            other = b.condition(right, theta, points, normals)[key]
-            assert torch.allclose(other.abs(), value.abs(), rtol=1e-12, atol=1e-12)
+    unit = torch.rand(2, 40, len(names), dtype=torch.float64)
+    unit[..., 0] = unit[..., 0] / 2 + torch.tensor([[0.0], [0.5]])  # on both sides of a plane in the middle
+    space = JetSpace(names, tuple({*ours.derivatives, *twin.derivatives, *names}))
+
+    def fields() -> dict[str, Jet]:
+        return {one: Jet(space, torch.randn(len(space), 40, dtype=torch.float64)) for one in ours.unknowns}
+
+    p, q = (anywhere(names, lower + part * (upper - lower), fields()) for part in unit)
+    pairs = {"equations": (ours.residual(p), twin.residual(p))}
+    conditions = [one for one in ours.conditions() if isinstance(one, Condition)]
+    assert [one.name for one in conditions] == [one.name for one in twin.conditions()]
+    for left, right in zip(conditions, twin.conditions(), strict=True):
+        two_sided = right.periodic or "continuous" in TWINS[name]["conditions"][right.name]
+        mine = (p, q) if two_sided else (p, p) if left.inner else (p,)
+        pairs[left.name] = left.residual(*mine), right.residual(*(mine if two_sided else (p,)))
+    for term, both in pairs.items():
+        expected, found = (list(one.values()) if isinstance(one, dict) else [one] for one in both)
+        assert len(found) == len(expected), term
+        for one in expected:  # equations of periodicity come in another order
+            near = min(float((other.abs() - one.abs()).abs().max()) for other in found)
+            assert near <= 1e-12 * float(one.abs().max()), term
     if "reference" in TWINS[name]:
-        p = Coordinates(ours.domain.names, points.unbind(1))
-        assert torch.allclose(twin.reference(p)["u"], ours.reference(p), rtol=1e-12, atol=1e-13)
+        at = Coordinates(names, (lower + unit[0] * (upper - lower)).unbind(1))
+        known, mine = twin.reference(at), ours.reference(at)
+        for key, value in (mine if isinstance(mine, dict) else {ours.unknowns[0]: mine}).items():
+            assert torch.allclose(known[key], value, rtol=1e-12, atol=1e-13)
 
 
 class At:
