@@ -1,13 +1,13 @@
 """Problems on curved and holed domains, with interfaces, and flows: errors, seconds and what the network was told.
 
-    python benchmarks/regions.py [--rows disk torus] [--seeds 0 1 2] [--peers-python FILE] [-- overrides]
+    python benchmarks/regions.py [--rows disk torus] [--seeds 0 1 2] [--peers-python FILE] [--csv FILE]
 
 A minute a row and seed, twice with the interpreter of an environment that has DeepXDE (`make peers`): it then gets the
 seconds kanpinn took, on the same core right after it, in the settings of `peers/deepxde_regions.py`.
 
 Every run is a solve of its own on one thread, ended after two minutes. Errors are relative L2 of the worst unknown over
-the grid points inside; the table gives their median and the worst of the seeds. Overrides come last and hold for all
-rows.
+the grid points inside; the table gives their median and the worst of the seeds. Runs already in the CSV file are not
+repeated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import machine
 import numpy as np
+import rows
 import torch
 from region_problems import Annulus, Body, Screened, Star
+from sources import ROOT
 
 import kanpinn
 from kanpinn.geometry import Coordinates
@@ -58,6 +60,31 @@ class Row:
     goal: float
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        row: Name of the row.
+        seed: The seed.
+        error: Relative L2 error of the worst unknown.
+        status: Status of the run.
+        seconds: Wall time of the solve.
+        parameters: On the finest level.
+        deepxde: Error of DeepXDE after as many seconds.
+        load: Load of the machine when the run began.
+    """
+
+    row: str
+    seed: int
+    error: float
+    status: str
+    seconds: float
+    parameters: int
+    deepxde: float | None
+    load: float | None
+
+
 def kan(width: int, degree: int, grid: int, steps: Sequence[int], interior: int, boundary: int, growth: float) -> str:
     """Return the settings of a network of one hidden layer, its levels and points."""
     return (
@@ -76,7 +103,7 @@ def torus(folder: Path) -> Path:
     return file
 
 
-def rows(folder: Path) -> dict[str, Row]:
+def all_rows(folder: Path) -> dict[str, Row]:
     """Return the table's rows by name; files that they need are written into a folder."""
     flat = kan(10, 7, 3, [80, 60, 60, 60, 60], 800, 200, 1.4)
     solid = kan(8, 6, 3, [60, 50, 40], 1500, 400, 1.4)
@@ -111,7 +138,7 @@ def reference_of(problem: kanpinn.Problem, file: Path) -> Path:
     domain = problem.domain
     points = np.random.default_rng(0).uniform(domain.lower, domain.upper, (20000, len(domain.names)))
     points = points[domain.contains(points)]
-    found = problem.reference(Coordinates(domain.names, torch.from_numpy(points).unbind(1)))
+    found: Any = problem.reference(Coordinates(domain.names, torch.from_numpy(points).unbind(1)))
     columns = list(found.values()) if isinstance(found, dict) else [found]
     np.savez(file, points=points, values=torch.stack(columns, 1).numpy())
     return file
@@ -125,61 +152,73 @@ def peer_error(python: Path, name: str, seed: int, seconds: float, reference: Pa
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [str(python), str(PEER), *words, "--reference", str(reference)]
     subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    error = json.loads(out.read_text())["curve"][-1][1] if out.exists() else math.nan
-    print(f"  DeepXDE, seed {seed}: {error:.2e}, {seconds:.0f} s", file=sys.stderr)
-    return float(error)
+    return float(json.loads(out.read_text())["curve"][-1][1]) if out.exists() else math.nan
 
 
-def error_of(row: Row, seed: int, overrides: Sequence[str]) -> tuple[float, kanpinn.Solution]:
-    """Solve once; return the worst unknown's error and the solution."""
+def measured(name: str, row: Row, seed: int, python: Path | None, folder: Path) -> Measured:
+    """Solve once, then let DeepXDE have as many seconds if there is an interpreter that has it."""
     fixed = [f"seed={seed}", "threads=1", "output.figures=false", "output.progress=false", f"time_limit_s={LIMIT_S}"]
-    words = [*row.words.split(), *fixed, *overrides]
-    began = time.perf_counter()
+    words, load = [*row.words.split(), *fixed], machine.load()
     if isinstance(row.problem, str):
-        solution = kanpinn.solve([f"problem={row.problem}", *words])
+        run = folder / f"{name.replace(' ', '_')}-{seed}"
+        solution = kanpinn.solve([f"problem={row.problem}", *words], folder=run)
     else:
         solution = kanpinn.solve(row.problem, *words)
-    found = solution.metrics
-    print(
-        f"  seed {seed}: {found['relative_l2']}, {found['status']}, {time.perf_counter() - began:.0f} s",
-        file=sys.stderr,
+    found, other = solution.metrics, None
+    if python is not None and name not in WITHOUT_PEER:
+        reference = reference_of(solution.problem, folder / "reference.npz")
+        other = peer_error(python, name, seed, found["wall_time_s"], reference)
+    error, seconds = max(found["relative_l2"].values()), round(found["wall_time_s"], 1)
+    return Measured(name, seed, error, found["status"], seconds, found["parameters"], other, load)
+
+
+def table(rows: dict[str, Row], runs: list[Measured]) -> str:
+    """Return medians and worst errors over the seeds."""
+    head = (
+        "problem",
+        "told in advance",
+        "seeds",
+        "median",
+        "worst",
+        "floor",
+        "goal",
+        "seconds",
+        "parameters",
+        "DeepXDE",
     )
-    return max(found["relative_l2"].values()), solution
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for name, row in rows.items():
+        if own := [run for run in runs if run.row == name]:
+            errors, others = [run.error for run in own], [run.deepxde for run in own if run.deepxde is not None]
+            lines.append(
+                f"| {name} | {row.told} | {' '.join(str(run.seed) for run in own)} | {statistics.median(errors):.1e} | "
+                f"{max(errors):.1e} | {row.floor:.0e} | {row.goal:.0e} | {max(run.seconds for run in own):.0f} | "
+                f"{own[-1].parameters} | {f'{statistics.median(others):.1e}' if others else ''} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Solve problems on regions.")
-    parser.add_argument("--rows", nargs="*", help="some rows only (default: all)")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument("--rows", nargs="*", metavar="ROW", help="some rows only (default: all)")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
     parser.add_argument("--peers-python", type=Path, help="interpreter with DeepXDE (default: kanpinn only)")
-    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--csv", type=Path, default=ROOT / "outputs" / "benchmarks" / "regions.csv")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{machine.cpu_model()}, one thread, load {machine.load()}, torch {torch.__version__}\n")
-    print(
-        "| problem | told in advance | median | worst | floor | goal | seconds | parameters | DeepXDE, same seconds |"
-    )
-    print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
-        table = rows(Path(temporary))
-        for name in given.rows or table:
-            print(line(name, table[name], given, Path(temporary)), flush=True)
-
-
-def line(name: str, row: Row, given: argparse.Namespace, folder: Path) -> str:
-    """Run one row; return its line of the table."""
-    errors, others, seconds = [], [], []
-    for seed in given.seeds:
-        error, solution = error_of(row, seed, given.overrides)
-        errors.append(error)
-        seconds.append(solution.metrics["wall_time_s"])
-        if given.peers_python is not None and name not in WITHOUT_PEER:
-            reference = reference_of(solution.problem, folder / "reference.npz")
-            others.append(peer_error(given.peers_python, name, seed, seconds[-1], reference))
-    peer = f"{statistics.median(others):.1e}" if others else ""
-    return (
-        f"| {name} | {row.told} | {statistics.median(errors):.1e} | {max(errors):.1e} | {row.floor:.0e} | "
-        f"{row.goal:.0e} | {max(seconds):.0f} | {solution.metrics['parameters']} | {peer} |"
+        every = all_rows(Path(temporary))
+        for name in given.rows or every:
+            for seed in given.seeds:
+                done = [run for run in rows.read(given.csv, Measured) if (run.row, run.seed) == (name, seed)]
+                if not done or (given.peers_python and done[-1].deepxde is None and name not in WITHOUT_PEER):
+                    rows.append(
+                        given.csv, run := measured(name, every[name], seed, given.peers_python, Path(temporary))
+                    )
+                    print(run, file=sys.stderr, flush=True)
+    newest = {(run.row, run.seed): run for run in rows.read(given.csv, Measured)}
+    print(
+        f"{machine.cpu_model()}, one thread, torch {torch.__version__}\n\n{table(every, list(newest.values()))}", end=""
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import dblquad, quad
+from scipy.fft import dct, idct
+from scipy.integrate import dblquad, quad, solve_ivp
 from support.networks import WIDE
 from support.problems import NONE, draw_for
 from torch import Tensor
@@ -244,6 +245,36 @@ def test_integral_equations_are_solved(problem: Problem, error: float) -> None:
         "sampler.interior=40",
     )
     assert found.metrics["relative_l2"]["u"] < error
+
+
+CONSERVED = {
+    "domain": {"x": [0, 1], "t": [0, 1]},
+    "D": 0.05,
+    "equations": "u_t = D*u_xx + u - u**3 - integral(u - u**3, x)",
+    "conditions": {
+        "start": {"on": "t-", "equation": "u = cos(pi*x)/2 + 1/4"},
+        "ends": {"on": ["x-", "x+"], "equation": "u_x = 0"},
+        "mass": {"integral": "u", "equals": "1/4", "over": "x"},
+    },
+}
+
+
+def test_phases_that_keep_their_mass_are_those_of_the_method_of_lines() -> None:
+    """Rubinstein and Sternberg 1992: what the reaction makes is taken away evenly."""
+    from kanpinn import solve
+
+    x = (np.arange(48) + 0.5) / 48
+
+    def change(_: float, u: np.ndarray) -> np.ndarray:
+        reaction = u - u**3
+        return 0.05 * idct(-((np.arange(48) * np.pi) ** 2) * dct(u)) + reaction - reaction.mean()
+
+    lines = solve_ivp(change, (0, 1), np.cos(np.pi * x) / 2 + 0.25, method="LSODA", rtol=1e-9, atol=1e-11).y[:, -1]
+    words = ("backbone.width=[4]", "backbone.grid=2", "schedule.levels=1", "schedule.steps=12", "sampler.interior=150")
+    found = solve(text_problem("conserved", CONSERVED), "threads=1", "output.progress=false", *words)
+    u = found(np.stack([x, np.ones(48)], axis=1))["u"]
+    assert np.linalg.norm(u - lines) < 5e-3 * np.linalg.norm(lines)
+    assert u.mean() == pytest.approx(0.25, abs=1e-3) and np.abs(u - 0.25).max() > 0.5
 
 
 def refused(over=None, integrand=lambda q: q.u, **options) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,3 +301,12 @@ def test_the_whole_domain_is_a_support() -> None:
     (piece,) = pieces_of(Condition("smooth", "domain", lambda p: p.u), region)
     assert piece.chart.measure == region.chart.measure
     assert piece.normal is None
+
+
+def test_a_level_change_is_measured_inside_only(tmp_path: Path) -> None:
+    words = ("problem=poisson_holes", "threads=1", "output.points=21", "output.figures=false", "output.progress=false")
+    tiny = ("backbone.width=[1]", "backbone.grid=1", "schedule.levels=2", "schedule.steps=1", "sampler.interior=60")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # u is infinite in the middle of the holes
+        levels = kanpinn.solve([*words, *tiny], folder=tmp_path / "run").metrics["levels"]
+    assert levels[1]["transfer_gap"] < 1e-12

@@ -219,6 +219,34 @@ def test_so_it_is_for_other_networks(name: str, tmp_path: Path) -> None:
     check([*kept, *BACKBONES[name]], tmp_path, name)
 
 
+TEXTS = {
+    "integrals": """
+domain: {x: [0, 1], t: [0, 1]}
+equations: "u_t = 0.05*u_xx + u - u**3 - integral(u - u**3, x)"
+conditions:
+  start: {on: t-, equation: "u = cos(pi*x)/2 + 1/4"}
+  ends: {on: [x-, x+], equation: "u_x = 0"}
+  mass: {integral: u, equals: 1/4, over: x}
+""",
+    "exact on a region": """
+domain: "Disk(name='rim') - Disk(radius=0.3, name='hole')"
+equations: "laplace(u) = u**3"
+conditions: {rim: {on: rim, equation: "u = x"}, hole: {on: hole, equation: "u = 0"}}
+form: exact
+""",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_so_it_is_for_integrals_and_for_values_built_in_on_a_region(name: str, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "conf" / "problem"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(f"name: mine{TEXTS[name]}")
+    monkeypatch.chdir(tmp_path)
+    kept = [word for word in TINY if not word.startswith(("problem", "backbone.degree="))]
+    check(["problem=mine", "backbone.degree=4", "schedule.steps=[2,2]", *kept], tmp_path / "run", name)
+
+
 def test_so_it_is_for_periodic_splines_in_time_slabs_that_follow_the_knots(tmp_path: Path) -> None:
     words = ["problem=advection", "problem.c=2", "backbone=separable", "backbone.width=[]", "backbone.degree=4"]
     words += [

@@ -139,9 +139,10 @@ class Monitor:
         return evaluate(residuals, theta, self.grid.points)
 
     def gap(self, before: dict[str, np.ndarray], residuals: Residuals, theta: Tensor) -> float:
-        """Return the largest change of the values since `before`, relative to the largest value."""
-        after = self.values(residuals, theta)
-        return max(float(np.abs(after[n] - v).max() / (np.abs(v).max() or 1.0)) for n, v in before.items())
+        """Return the largest change of the values in the domain since `before`, relative to the largest value."""
+        after, inside = self.values(residuals, theta), self.grid.inside
+        both = ((after[name][inside], values[inside]) for name, values in before.items())
+        return max(float(np.abs(new - old).max() / (np.abs(old).max() or 1.0)) for new, old in both)
 
     def errors(self, residuals: Residuals, theta: Tensor) -> Row:
         """Return the relative L2 error of each unknown at some points of the grid; empty without a reference.
