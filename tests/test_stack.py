@@ -77,10 +77,10 @@ def test_it_can_be_done_without(monkeypatch):
     library.cache_clear()
 
 
-def objective_of(*overrides, **columns):
+def objective_of(*overrides, target=("f", "g"), **columns):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-1, 1, (2, 50))
-    table = table_of({"x": x, "y": y, "f": 30 * np.exp(x * y), "g": x + y, **columns}, ["f", "g"])
+    table = table_of({"x": x, "y": y, "f": 30 * np.exp(x * y), "g": x + y, **columns}, target, ["x", "y"])
     words = ["schedule=single", "schedule.levels=1", "schedule.steps=1", *overrides]
     slab = SlabSolve(configuration_of_objects(table, [Kan(width=[3], degree=3, grid=4), *words]).setup)
     enter(slab, slab.plan[0])
@@ -102,6 +102,16 @@ def test_loss_of_a_fit_is_that_of_the_residuals(columns):
     r, expected = objective.linearize(theta).dense(), objective.loss(theta)
     assert loss == pytest.approx(expected[0], rel=1e-13)
     assert terms == pytest.approx(expected[1], rel=1e-13)
+    torch.testing.assert_close(gradient, 2 * r.jacobian.T @ r.residual, rtol=1e-11, atol=1e-12)
+
+
+@needs_compiler
+def test_loss_of_classes_is_their_cross_entropy():
+    objective, theta = objective_of(target=["class"], **{"class": np.array(list("abc"))[np.arange(50) % 3]})
+    loss, gradient, _ = objective.loss_and_gradient(theta)
+    assert isinstance(fit_of(objective), PlainFit)
+    r = objective.linearize(theta).dense()
+    assert loss == pytest.approx(objective.loss(theta)[0], rel=1e-13)
     torch.testing.assert_close(gradient, 2 * r.jacobian.T @ r.residual, rtol=1e-11, atol=1e-12)
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.axes import norm
+from kanpinn.backbones import Backbone
+from kanpinn.backbones.stack import Stack, compiled
 from kanpinn.evaluate.grid_evaluation import evaluate
+from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem
 from kanpinn.pde.table import CLASS, PARTS, Table
 
 
-class Held(NamedTuple):
+@final
+@dataclass(frozen=True, eq=False)
+class Held:
     """Rows of a table by which fits are compared.
 
     Attributes:
@@ -30,12 +36,15 @@ class Held(NamedTuple):
     points: Tensor
     rows: dict[str, np.ndarray]
     table: Table
+    _compiled: dict[Backbone, Stack | None] = field(default_factory=dict, init=False, repr=False)
 
     def some(self, most: int) -> Held:
         """Return so many of them, at most, always the same."""
+        if len(self.points) <= most:
+            return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.points))[:most])
         rows = {name: column[chosen] for name, column in self.rows.items()}
-        return self._replace(points=self.points[torch.from_numpy(chosen)], rows=rows)
+        return replace(self, points=self.points[torch.from_numpy(chosen)], rows=rows)
 
     def errors(self, residuals: Residuals, theta: Tensor) -> dict[str, dict[str, float | None]]:
         """Return the errors of a network with parameters `[P]` there, by kind and target.
@@ -44,7 +53,7 @@ class Held(NamedTuple):
         1 − Σ (u − y)²/Σ (y − mean y)², the share of the variance explained. Of classes with probabilities p: accuracy,
         the share of rows whose class is the most probable one, and cross_entropy, mean −log p of their class.
         """
-        values = evaluate(residuals, theta, self.points)
+        values = self._values(residuals, theta)
         if self.table.classes:
             logits = torch.from_numpy(np.stack([values[name] for name in self.table.unknowns], axis=1))
             own = torch.from_numpy(self.rows[CLASS]).long()
@@ -56,6 +65,19 @@ class Held(NamedTuple):
         by_name = {name: _errors(values[name], self.rows[name]) for name in self.table.unknowns}
         kinds = next(iter(by_name.values()))
         return {kind: {name: errors[kind] for name, errors in by_name.items()} for kind in kinds}
+
+    def _values(self, residuals: Residuals, theta: Tensor) -> dict[str, np.ndarray]:
+        """The unknowns there, by compiled code where there is such; kept of one network, the last one met."""
+        network = residuals.backbone
+        if network not in self._compiled:
+            self._compiled.clear()
+            inputs = network.inputs(self.points.to(theta), JetSpace(self.table.domain.names, ()))
+            self._compiled[network] = compiled(network, inputs)
+        stack = self._compiled[network]
+        if stack is None:
+            return evaluate(residuals, theta, self.points)
+        outputs = stack.values(theta) * theta.new_tensor(residuals.scales.outputs or (1.0,))
+        return dict(zip(self.table.unknowns, outputs.double().T.numpy(), strict=True))
 
 
 def rows_of(table: Table, part: str) -> Held:

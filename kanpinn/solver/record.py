@@ -130,6 +130,7 @@ class Monitor:
         self.below: dict[str, np.ndarray] | None = None
         self._periodic = periodic
         self._held, self._few = held, None if held is None else held.some(MONITOR_POINTS)
+        self._last: tuple[Held, Tensor, dict[str, dict[str, float | None]]] | None = None
         chosen = np.sort(np.random.default_rng(0).permutation(grid.inside)[:MONITOR_POINTS])
         self._points = grid.points[from_numpy(chosen)]
         self._reference = {name: v.ravel()[chosen] for name, v in grid.reference.items()}
@@ -150,7 +151,7 @@ class Monitor:
         Of a table the errors at some of the rows held.
         """
         if self._few is not None:
-            found = self._few.errors(residuals, theta)
+            found = self._errors_of(self._few, residuals, theta)
             return {f"{kind}_{n}": e or 0.0 for kind, by_name in found.items() for n, e in by_name.items()}
         if not self._reference:
             return {}
@@ -160,6 +161,12 @@ class Monitor:
             row[f"relative_l2_{name}"] = norm(values[name] - reference) / (norm(reference) or math.nan)
         return row
 
+    def _errors_of(self, held: Held, residuals: Residuals, theta: Tensor) -> dict[str, dict[str, float | None]]:
+        """The errors at rows held, those of the last parameters remembered."""
+        if self._last is None or self._last[0] is not held or self._last[1] is not theta:
+            self._last = held, theta, held.errors(residuals, theta)
+        return self._last[2]
+
     @property
     def validates(self) -> bool:
         """True for a table with rows of validation, by which the best parameters of a stage are chosen."""
@@ -168,7 +175,7 @@ class Monitor:
     def score(self, residuals: Residuals, theta: Tensor) -> float:
         """Return the error by which parameters are chosen: cross-entropy, or √Σ relative L2² over the targets."""
         assert self._held is not None
-        found = self._held.errors(residuals, theta)
+        found = self._errors_of(self._held, residuals, theta)
         kind = "cross_entropy" if "cross_entropy" in found else "relative_l2"
         return math.hypot(*(error or 0.0 for error in found[kind].values()))
 

@@ -29,7 +29,7 @@ def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
         inside = np.all([held.rows[n] == held.points[:, k].numpy() for k, n in enumerate(names)], axis=0)
         if inside.sum() > 1:
             rows = {name: column[inside] for name, column in held.rows.items()}
-            held = held._replace(points=held.points[torch.from_numpy(inside)], rows=rows)
+            held = replace(held, points=held.points[torch.from_numpy(inside)], rows=rows)
         kind, chosen = "cross_entropy" if held.table.classes else "rmse", held
 
         def error(network: Backbone, theta: Tensor) -> float:
