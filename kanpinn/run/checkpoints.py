@@ -67,6 +67,8 @@ class Checkpoints:
     Attributes:
         folder: The run folder.
         seconds: Time spent writing so far.
+        configuration: Config of the network that is written next.
+        asked: Config that a search was asked for with; None without a search.
     """
 
     def __init__(self, folder: Path, configuration: Configuration, resumed: Path | None = None) -> None:
@@ -74,7 +76,7 @@ class Checkpoints:
         self.folder = folder
         self._damaged = [] if resumed is None else [f for f in files(folder) if _number(f) > _number(resumed)]
         self.seconds = 0.0
-        self._configuration = configuration
+        self.configuration, self.asked = configuration, configuration if configuration.searches else None
         self._options = configuration.settings.checkpoint
         self._number = max((_number(file) for file in files(folder)), default=0)
         problem = configuration.setup.problem
@@ -100,7 +102,7 @@ class Checkpoints:
         """
         began = time.perf_counter()
         plain, arrays = split(state, "state")
-        problem, start = self._configuration.setup.problem, self._configuration.setup.start
+        problem, start = self.configuration.setup.problem, self.configuration.setup.start
         table = problem if isinstance(problem, Table) else None
         data = () if table else problem.observed
         arrays |= {f"start/{k}": one.cpu().numpy() for k, one in enumerate(start.thetas if start else ())}
@@ -111,10 +113,11 @@ class Checkpoints:
             arrays["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
         self._number += 1
         meta = {
-            "config": self._configuration.resolved,
+            "config": self.configuration.resolved,
+            "asked": None if self.asked is None else self.asked.resolved,
             "levels": [one.level for one in slab_networks(backbone)],
             "edits": [list(edit) for edit in slab_networks(backbone)[0].edits],
-            "scales": self._configuration.setup.scales.state(),
+            "scales": self.configuration.setup.scales.state(),
             "problem": self._problem,
             "data": [one.name for one in data],
             "table": None if table is None else table_record(table),
@@ -169,6 +172,17 @@ def newest(folder: Path) -> Checkpoint:
             warnings.warn(f"{error} The one before it, {path.name}, is used.", KanpinnWarning, stacklevel=2)
         return checkpoint
     raise damaged[0]
+
+
+def same_threads(checkpoint: Checkpoint) -> int | None:
+    """Return the number of threads a run had; warns where another version of something may round otherwise."""
+    then, now = checkpoint.meta.get("versions"), versions()
+    if then != now and isinstance(then, Mapping):
+        names = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
+        text = f"{checkpoint.path}: written with other versions ({names}); last digits may differ from here on"
+        warnings.warn(text, KanpinnWarning, stacklevel=3)
+    threads = checkpoint.meta.get("threads")
+    return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
 
 
 def changed_config(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,6 +250,13 @@ def configuration_of(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its start is {error}") from error
     return replace(configuration, setup=replace(configuration.setup, known=known, start=start))
+
+
+def asked_of(checkpoint: Checkpoint, *given: Any, **options: Any) -> Configuration:
+    """Return the config that a run was asked for with, that of its search where it has one; as `configuration_of`."""
+    asked = checkpoint.meta.get("asked")
+    meta = {**checkpoint.meta, "config": asked} if isinstance(asked, Mapping) else checkpoint.meta
+    return configuration_of(checkpoint._replace(meta=meta), *given, **options)
 
 
 def _start_of(checkpoint: Checkpoint) -> Start | None:

@@ -5,14 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
+from torch import Tensor
+
+from kanpinn.backbones import Backbone
 from kanpinn.errors import say, warn
 from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
 from kanpinn.run.flag import Flag
 from kanpinn.run.log import RunLog
 from kanpinn.run.processes import Order, Team
+from kanpinn.run.verdict import Verdict
 from kanpinn.settings.configuration import Configuration
+from kanpinn.solver.history import StageEnd
+from kanpinn.solver.solve import Watch
+from kanpinn.solver.solver import Solver
+from kanpinn.state import State
+
+
+class Searching(Protocol):
+    """Search of an accuracy, whose state goes into checkpoints beside that of the solve under way.
+
+    Attributes:
+        asked: The config as asked for.
+    """
+
+    asked: Configuration
+
+    def run(self, watch: Watch) -> tuple[Solver, StageEnd]:
+        """Search, and return the best solve and how the whole has ended."""
+        ...
+
+    def slab_begun(self, solver: Solver) -> None:
+        """A time slab of a solve is about to be trained."""
+
+    def state(self, attempt: State) -> State:
+        """Return all that a resumed search needs, with the state of the solve under way."""
+        ...
+
+    def network(self, solver: Solver) -> tuple[Backbone, Tensor]:
+        """Return the best network so far."""
+        ...
+
+    def verdict(self, found: Verdict) -> Verdict:
+        """Return the verdict on the best solve with the status of the whole search."""
+        ...
+
+    def message(self) -> str | None:
+        """Return the status in words; None where the verdict has them."""
+
+    def path(self) -> list[dict[str, Any]]:
+        """Return what was tried, in plain values."""
+        ...
 
 
 @dataclass
@@ -30,6 +75,7 @@ class RunContext:
         caught: Signals received so far.
         order: What the other processes of the solve are told.
         team: These processes; None where there are none.
+        search: Search of an accuracy; None where the config says all.
         doubts: What the examination of the problem has found that makes results doubtful.
     """
 
@@ -43,6 +89,7 @@ class RunContext:
     caught: list[int] = field(default_factory=list)
     order: Order | None = None
     team: Team | None = None
+    search: Searching | None = None
     doubts: list[Flag] = field(default_factory=list)
 
     def warn(self, text: str) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import PARITIES
 from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, by_row, reference_values
@@ -54,14 +53,20 @@ def check(setup: Setup) -> list[Flag]:
     """
     problem = setup.problem
     check_class(problem)
+    check_methods(setup)
+    with random_state(setup.device):
+        return probe(setup)
+
+
+def check_methods(setup: Setup) -> None:
+    """Check network, schedule and points against the problem and the memory; raises UserError."""
+    problem = setup.problem
     setup.backbone.check_order(JetSpace(problem.domain.names, tuple(problem.derivatives)).order)
     setup.sampler.check_levels(setup.schedule.levels)
     setup.sampler.check_problem(problem)
     check_slabs(setup)
     check_processes(setup)
     check_memory(setup, available_memory(setup.device.type))
-    with random_state(setup.device):
-        return probe(setup)
 
 
 def check_processes(setup: Setup) -> None:
@@ -247,23 +252,9 @@ def check_stages(setup: Setup, backbone: Backbone) -> None:
     trials = sum(stage.trial is not None for stage in stages)
     if trials and torch.equal(*(backbone.initial(np.random.default_rng(seed)) for seed in range(2))):
         raise invalid("schedule.starts", trials, "1 for a network that begins the same whatever the seed")
-    pairs = {
-        (network, repr(one.optimizer)): one for one, network in zip(stages, networks(setup, backbone), strict=True)
-    }
+    pairs = {(network, repr(one.optimizer)): one for one, network in zip(stages, setup.networks(backbone), strict=True)}
     for (network, _), stage in pairs.items():
         stage.optimizer.check_backbone(network)
-
-
-def networks(setup: Setup, coarsest: Backbone) -> list[Backbone]:
-    """Return the network of each stage; raises UserError where it cannot be changed as the stage asks for."""
-    levels, found = [coarsest], []
-    for k, stage in enumerate(setup.plan()):
-        for kind, amount in stage.edits:
-            levels = [enlarged(levels[0], kind, amount, f"schedule.stages[{k}].{kind}")]
-        while levels[-1].refinable and len(levels) <= stage.level:
-            levels.append(levels[-1].refined())
-        found.append(levels[min(stage.level, len(levels) - 1)])
-    return found
 
 
 def available_memory(device: str) -> int:
@@ -300,7 +291,7 @@ def check_memory(setup: Setup, available: int) -> None:
     with Levenberg–Marquardt, the inverse Hessian of that size with SSBroyden; otherwise the local basis of every edge.
     """
     options, schedule, sampler, problem = setup.backbone, setup.schedule, setup.sampler, setup.problem
-    finest = max(networks(setup, small_network(setup)), key=lambda network: network.size)
+    finest = max(setup.networks(small_network(setup)), key=lambda network: network.size)
     parameters = finest.size
     interior, boundary = sampler.sizes(schedule.levels - 1, problem.domain.names, finest.cells)
     points = interior + boundary * len(conditions_of(problem))

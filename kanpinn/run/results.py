@@ -32,6 +32,7 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
 from kanpinn.pde.table import Table
+from kanpinn.run.context import Searching
 from kanpinn.run.flag import Flag
 from kanpinn.run.verdict import Verdict, verdict
 from kanpinn.settings.configuration import Configuration
@@ -80,8 +81,12 @@ def results_of(
     end: StageEnd,
     folder: Path | None,
     doubts: Sequence[Flag] = (),
+    search: Searching | None = None,
 ) -> Results:
-    """Evaluate and measure what a solve has reached; the folder is named in its advice, doubts known before count."""
+    """Evaluate and measure what a solve has reached.
+
+    The folder is named in its advice, doubts known before count; a search that has led to it says how it has ended.
+    """
     setup = configuration.setup
     backbone, theta = solver.network()
     residuals = solver.slab.objective.residuals
@@ -91,17 +96,19 @@ def results_of(
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
     classes = isinstance(residuals.problem, Table) and residuals.problem.classes
-    defect, by_levels = (None, None) if len(solver.slabs) < setup.schedule.slabs or classes else _estimates(solver)
+    defect, by_levels = (None, None) if len(solver.slabs) < setup.schedule.slabs or classes else estimates(solver)
     fields |= _estimated_fields(defect, grid)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], defect, by_levels, [*doubts, *_coefficients(found, solver)])
+    judged = judged if search is None else search.verdict(judged)
     metrics = _metrics(configuration, solver, end, errors, judged)
+    metrics |= {} if search is None else {"accuracy": search.asked.settings.accuracy, "path": search.path()}
     metrics |= {"coefficients": found} if found else {}
     metrics |= {"data": told} if told else {}
     model = (model_arrays(backbone, theta), {**model_attributes(backbone), "scales": setup.scales.state()})
     data = _solution_file(configuration, solver, grid, fields, metrics, model)
     data = replace(data, measured=measured_data(residuals, theta))
-    message = _message(metrics, end, judged.advice, folder)
+    message = (search.message() if search else None) or _message(metrics, end, judged.advice, folder)
     missing = setup.schedule.slabs - len(solver.slabs)
     if missing:
         message += f"; the last {missing} time slabs were not begun, their values are NaN"
@@ -241,13 +248,13 @@ def _solution_file(
     )
 
 
-def _estimates(solver: Solver) -> tuple[ErrorEstimate | None, ErrorEstimate | None]:
-    """Estimate the error by the defect equation, and by the last level of every time slab."""
+def estimates(solver: Solver, share: float = 1.0) -> tuple[ErrorEstimate | None, ErrorEstimate | None]:
+    """Estimate the error by the defect equation, and by the last level of every time slab; `share` times as dear."""
     slabs, levels = solver.slabs, solver.record.levels
     defect = None
     if not isinstance(solver.setup.problem, Table):
         weights = {name: solver.setup.weighting.term(name) for name in slabs[0].objective.residuals.terms}
-        training = sum(record.work * record.parameters for record in levels)
+        training = share * sum(record.work * record.parameters for record in levels)
         defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training)
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError, say, warn
+from kanpinn.errors import DivergedError, Interrupted, UserError, say, warn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.atomic import remove_leftovers
-from kanpinn.io.hdf5 import versions
 from kanpinn.io.lock import NAME as LOCK
 from kanpinn.io.lock import check_folder
 from kanpinn.loggers import Logger, NoLogger, Report
@@ -25,6 +23,7 @@ from kanpinn.run.context import RunContext
 from kanpinn.run.folder import finished_status, held, now, open_folder, write_config, written_config
 from kanpinn.run.log import RunLog
 from kanpinn.run.processes import Order, leading, own_threads
+from kanpinn.run.pursuit import Pursuit
 from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.start_from import started
@@ -150,14 +149,14 @@ def resume(
         remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
-            configuration = checkpoints.configuration_of(checkpoint, problem, stored=stored, changed=changed)
+            configuration = checkpoints.asked_of(checkpoint, problem, stored=stored, changed=changed)
             order = Order(changed, checkpoint.path, stored)
         else:
             configuration = _checked(checkpoints.changed_config(written_config(folder), changed), problem)
             order = Order(configuration.resolved)
         threads = _threads(configuration)
         if checkpoint is not None:
-            threads = threads or _same_conditions(checkpoint)
+            threads = threads or checkpoints.same_threads(checkpoint)
         with caller_state(threads):
             if checkpoint is None:
                 configuration, _ = started(configuration, None)
@@ -183,14 +182,19 @@ def _go_on(
     configuration = context.configuration
     _preflight(context)
     solver, where = Solver(configuration.setup), "the beginning, as problem and data are now: no checkpoint was written"
-    if checkpoint is not None:
+    seconds = 0.0
+    if checkpoint is not None and configuration.searches:
+        context.search = Pursuit(context, checkpoint.state)
+        seconds, done = context.search.seconds, len(context.search.done)
+        where = f"{checkpoint.path.name}: {done} trials done, {seconds:.1f} s spent"
+    elif checkpoint is not None:
         solver.load_state(checkpoint.state)
+        seconds = 0.0 if solver.over else solver.seconds
         where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
-    limit = configuration.settings.time_limit_s
-    if limit is not None and solver.seconds >= limit and not solver.over:
+    if (limit := configuration.settings.time_limit_s) is not None and seconds >= limit:
         raise UserError(
-            f"time_limit_s={limit:g}: {solver.seconds:.1f} s are spent already; expected more, as in "
-            f"kanpinn resume {folder} time_limit_s={math.ceil(2 * solver.seconds)}, or null"
+            f"time_limit_s={limit:g}: {seconds:.1f} s are spent already; expected more, as in "
+            f"kanpinn resume {folder} time_limit_s={math.ceil(2 * seconds)}, or null"
         )
     if overrides:
         write_config(configuration, folder)
@@ -216,6 +220,8 @@ def _preflight(context: RunContext) -> None:
         context.warn(flag.message)
         if flag.kind == "conditions":
             context.doubts.append(flag)
+    if context.configuration.searches:
+        context.search = Pursuit(context)
 
 
 def _solve(
@@ -233,22 +239,27 @@ def _solve(
         leading(context.configuration, context.order, folder) as context.team,
     ):
         watch = RunWatch(context)
-        if begun is not None:
+        if begun is not None and context.search is None:
             watch.save(solver, begun)
-        solver, end = solve(context.configuration.setup, watch, solver)
+        if context.search is not None:
+            solver, end = context.search.run(watch)
+        else:
+            solver, end = solve(context.configuration.setup, watch, solver)
         unsaved = watch.save(solver, watch.stopped, final=True)
         # A signal that comes later finds all but figures written: what is written then says how the solve has ended.
         interrupted = tuple(context.caught)
         if interrupted:
             end = replace(end, reason="interrupted", message="")
         context.still_there()
-        results = results_of(context.configuration, solver, grid, end, folder, context.doubts)
+        results = results_of(context.configuration, solver, grid, end, folder, context.doubts, context.search)
         shown = None if folder is None else folder.absolute()
         # Before metrics.json, by which a run is known to be finished: then nothing is missing in its log.
         context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
         for flag in results.metrics["warnings"]:
             context.warn(flag["message"])
         failures = [] if folder is None else write_results(results, folder)
+        if folder is not None and context.search is not None and not interrupted:
+            write_config(context.configuration, folder)  # the same solve without a search
         failures += [] if unsaved is None else [unsaved]
         if failures:
             raise failures[0]
@@ -333,14 +344,3 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
         if key not in RESUMABLE:
             raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
     return changed
-
-
-def _same_conditions(checkpoint: checkpoints.Checkpoint) -> int | None:
-    """The number of threads a run had; warns where another version of something may round otherwise."""
-    then, now = checkpoint.meta.get("versions"), versions()
-    if then != now and isinstance(then, Mapping):
-        names = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
-        text = f"{checkpoint.path}: written with other versions ({names}); last digits may differ from here on"
-        warnings.warn(text, KanpinnWarning, stacklevel=3)
-    threads = checkpoint.meta.get("threads")
-    return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None

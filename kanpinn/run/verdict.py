@@ -64,6 +64,7 @@ class Verdict:
         flags: Reasons for doubt.
         estimate: Estimate of the error; None without one.
         trusted: Whether it may be relied on; None where there is none.
+        share: Largest residual relative to the size of its terms.
     """
 
     status: str
@@ -72,6 +73,7 @@ class Verdict:
     flags: tuple[Flag, ...]
     estimate: ErrorEstimate | None
     trusted: bool | None
+    share: float
 
 
 def verdict(
@@ -122,7 +124,8 @@ def verdict(
         flags.append(Flag("estimate", text, {"estimate": dict(estimate.errors)}))
     trusted = None if estimate is None else not doubts
     flags += _references(solver, errors, estimate)
-    return Verdict(status, limit, advice, tuple(flags), estimate, trusted)
+    share = max((check.share for check in checks), default=math.inf)
+    return Verdict(status, limit, advice, tuple(flags), estimate, trusted, share)
 
 
 def _advice(solver: Solver, cause: str) -> str:

@@ -43,14 +43,24 @@ class RunWatch:
             return None
         self._context.still_there()
         try:
-            saved.write(state or solver.state(), *solver.network(), final=final)
+            search = self._context.search
+            network = solver.network() if search is None else search.network(solver)
+            saved.write(state or self._state(solver), *network, final=final)
         except OSError as error:  # there may be room again for the next
             if not final:
                 warn(f"{error.filename}: {error.strerror}; this checkpoint is not written, the solve goes on")
             return error
         return None
 
+    def _state(self, solver: Solver) -> State:
+        """All that the run goes on from."""
+        search = self._context.search
+        return solver.state() if search is None else search.state(solver.state())
+
     def slab_begun(self, solver: Solver) -> None:
+        if self._context.search is not None:
+            self._context.search.slab_begun(solver)
+            return
         if len(solver.slabs) > 1:
             return
         count = solver.setup.schedule.slabs
@@ -84,7 +94,7 @@ class RunWatch:
             team.tell(reason)
             team.align(theta_under_way(solver))
         if reason is not None:
-            self.stopped = solver.state() if saved is not None else deepcopy(solver.state())
+            self.stopped = self._state(solver) if saved is not None else deepcopy(self._state(solver))
             self.save(solver, self.stopped)
         elif saved is not None and saved.due:
             self.save(solver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
         note_ignored(own)
     try:
         cfg = _compose(overrides)
+        if _leaves_network(cfg, keys):
+            cfg = _compose([*overrides, "backbone=auto"])
         check_interpolations(cfg)
         check_hydra(cfg, keys)
         _check_steps(cfg, parsed)
@@ -88,6 +90,14 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
             if not kept:
                 cfg.pop(key, None)
     return cfg, folder
+
+
+def _leaves_network(cfg: DictConfig, keys: Collection[str]) -> bool:
+    """Tell whether an accuracy is asked for, and neither problem, experiment nor override says by which network."""
+    given = any(key.partition(".")[0] in ("backbone", "experiment") for key in keys)
+    asked = OmegaConf.select(cfg, "accuracy") is not None
+    tuned = OmegaConf.select(cfg, "problem.tuned") or OmegaConf.select(cfg, "problem.name") == "table"
+    return asked and not given and not tuned and OmegaConf.select(cfg, "backbone.name") == "kan"
 
 
 def _check_plugins(cfg: DictConfig) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from kanpinn.backbones.auto import Auto
 from kanpinn.errors import UserError, invalid
 from kanpinn.loggers import Logger
 from kanpinn.options import Options, option
 from kanpinn.solver.setup import Setup
+
+LEAST = {"float64": 1e-13, "float32": 1e-4}
+"""Smallest accuracy by dtype: about a thousand units of rounding."""
 
 COMPONENTS = ("backbone", "sampler", "schedule", "optimizer", "weighting", "logger")
 """Groups whose choices are option dataclasses in the registry."""
@@ -53,6 +57,9 @@ class Settings(Options):
     processes: int = option(
         1, "processes on this machine that share the points out; torchrun and srun set it", at_least=1, at_most=4096
     )
+    accuracy: float | None = option(
+        None, "relative L2 error aimed at: the run refines until its estimate is below; null: none", above=0, below=1
+    )
     time_limit_s: float | None = option(None, "seconds after which the run stops; null: no limit", above=0)
     unknown: dict[str, float | dict[str, float | None]] = option(
         {},
@@ -71,7 +78,10 @@ class Settings(Options):
     checkpoint: CheckpointOptions = option(factory=CheckpointOptions)
 
     def check(self) -> None:
-        """Refuse a device that is not there; raises UserError."""
+        """Refuse a device that is not there, and an accuracy that its numbers cannot have; raises UserError."""
+        least = LEAST[self.dtype]
+        if self.accuracy is not None and self.accuracy < least:
+            raise invalid("accuracy", self.accuracy, f"at least {least:g} with dtype={self.dtype}, or null")
         if self.device == "cuda":
             import torch
 
@@ -94,3 +104,8 @@ class Configuration:
     setup: Setup
     logger: Logger
     resolved: dict[str, Any]
+
+    @property
+    def searches(self) -> bool:
+        """True where the run chooses what the config leaves open."""
+        return self.settings.accuracy is not None or isinstance(self.setup.backbone, Auto)

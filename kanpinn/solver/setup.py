@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES, Backbone
+from kanpinn.backbones.auto import Auto
 from kanpinn.backbones.coefficients import with_coefficients
+from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
 from kanpinn.backbones.parallel import joint_network
 from kanpinn.backbones.separable.khatri_rao import CostTable
@@ -149,6 +151,17 @@ class Setup:
         backbone = joint_network(options.build, embedding, names, problem.depends, options.networks)
         return with_coefficients(backbone, free_coefficients(problem))
 
+    def networks(self, coarsest: Backbone) -> list[Backbone]:
+        """Return the network of each stage; raises UserError where it cannot be changed as the stage asks for."""
+        levels, found = [coarsest], []
+        for k, stage in enumerate(self.plan()):
+            for kind, amount in stage.edits:
+                levels = [enlarged(levels[0], kind, amount, f"schedule.stages[{k}].{kind}")]
+            while levels[-1].refinable and len(levels) <= stage.level:
+                levels.append(levels[-1].refined())
+            found.append(levels[min(stage.level, len(levels) - 1)])
+        return found
+
     def residuals(self, backbone: Backbone, level: int | None = None) -> Residuals:
         """Return the residuals of a network, of a level's problem or (None) the problem itself."""
         problem = self.problem if level is None else self.problem_on(level)
@@ -170,7 +183,7 @@ class Setup:
         return self if problem is self.problem else replace(self, problem=problem, known=self.scales)
 
 
-_REGISTRIES: tuple[dict[str, Any], ...] = (BACKBONES, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)
+_REGISTRIES: tuple[dict[str, Any], ...] = ({**BACKBONES, "auto": Auto}, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)
 
 
 def name_of(component: Any) -> str:

@@ -1,0 +1,1 @@
+"""Choice of network, levels, time slabs and weights by the estimated error."""

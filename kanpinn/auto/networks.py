@@ -1,0 +1,103 @@
+"""Networks and remedies that a search tries, by what the problem is made of and never by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kanpinn.auto.work import Candidate
+from kanpinn.backbones import Kan, Mlp, MultKan, Separable
+from kanpinn.backbones.auto import Auto
+from kanpinn.errors import UserError
+from kanpinn.geometry import Box
+from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.weighting import Fixed
+from kanpinn.multilevel.schedules import Nested
+from kanpinn.pde import Problem
+from kanpinn.pde.data import conditions_of
+from kanpinn.pde.form_builder import possible_form
+from kanpinn.pde.network_fields import offers_exact
+from kanpinn.pde.time_slab import START
+from kanpinn.pde.unknown import free_coefficients
+from kanpinn.samplers import SAMPLERS, Adaptive, Sampler
+from kanpinn.solver.setup import Network, Setup
+
+PLATEAU = 0.3
+"""A stage ends once 20 steps lower the loss by less than this share."""
+
+POINTS = {1: (200, 16), 2: (800, 100), 3: (1500, 256)}
+"""Points inside and on each condition at least, by dimension; networks of many parameters get more."""
+
+WEIGHT = 100.0
+"""Factor of the conditions' weights that is tried."""
+
+
+def networks(setup: Setup) -> Iterator[Candidate]:
+    """Yield the networks worth a trial, for a setup whose network is to be chosen."""
+    problem, asked = setup.problem, setup.backbone
+    assert isinstance(asked, Auto)
+    dimension = len(problem.domain)
+    order = JetSpace(problem.domain.names, tuple(problem.derivatives)).order
+    common = {"networks": asked.networks, "embedding": asked.embedding}
+    sampler = setup.sampler
+    if sampler == Adaptive():  # none was given
+        interior, boundary = POINTS.get(dimension, (2000, 256))
+        sampler = replace(sampler, interior=interior, boundary=boundary)
+    base = replace(setup, sampler=sampler, schedule=_schedule(setup), known=setup.scales)
+
+    def candidate(name: str, network: Network, points: Sampler = sampler) -> Candidate:
+        return Candidate(name, replace(base, backbone=network, sampler=points))
+
+    smooth, degree = max(7, order + 2), max(5, order + 1)
+    if dimension == 1:
+        yield candidate("splines", Kan(width=[], degree=smooth, grid=8, **common))
+    yield candidate("kan 5,5", Kan(width=[5, 5], degree=degree, **common))
+    if dimension > 1 and isinstance(problem.domain, Box) and type(problem).inside is Problem.inside:
+        around = replace(asked.embedding, periodic="spline") if problem.periodic else asked.embedding
+        options = {"degree": smooth, "grid": smooth + 1, "scale": 0.1, "networks": asked.networks, "embedding": around}
+        points = SAMPLERS["gauss_legendre"]() if sampler is not setup.sampler and dimension < 4 else sampler
+        yield candidate("separable 8", Separable(width=[], rank=8, **options), points)
+    if dimension > 1:
+        yield candidate("kan 5,5,5", Kan(width=[5, 5, 5], degree=degree, grid=3, **common))
+        yield candidate("multkan 4,4", MultKan(width=[4, 4], degree=degree, **common))
+    yield candidate("mlp 10,10,10", Mlp(width=[10, 10, 10], **common))
+
+
+def _schedule(setup: Setup) -> Nested:
+    schedule = setup.schedule
+    assert isinstance(schedule, Nested)
+    return schedule if schedule.plateau is not None else replace(schedule, plateau=PLATEAU)
+
+
+def remedies(candidate: Candidate) -> Iterator[Candidate]:
+    """Yield changes of method that may help a candidate, its network kept: conditions built in, larger weights."""
+    setup = candidate.setup
+    problem = setup.problem
+    if not setup.exact and (offers_exact(problem) or _form(problem)):
+        key = "conditions" if offers_exact(problem) or not hasattr(problem, "equations") else "form"
+        built_in = replace(setup, conditions="exact", known=None)
+        yield Candidate(f"{candidate.name}, exact conditions", built_in, {**candidate.values, key: "exact"})
+    weighting, names = setup.weighting, [condition.name for condition in conditions_of(problem)]
+    if names and isinstance(weighting, Fixed) and not weighting.terms and not setup.exact:
+        heavier = replace(weighting, terms={name: WEIGHT * weighting.term(name) for name in names})
+        yield Candidate(
+            f"{candidate.name}, conditions × {WEIGHT:g}", replace(setup, weighting=heavier), candidate.values
+        )
+
+
+def _form(problem: Problem) -> bool:
+    try:
+        return bool(possible_form(problem).conditions)
+    except UserError:
+        return False
+
+
+def sliced(candidate: Candidate, slabs: int) -> Candidate | None:
+    """Return a candidate on equal time slabs; None where the problem is none in time."""
+    setup = candidate.setup
+    problem = setup.problem
+    begins = any(condition.supports == START for condition in conditions_of(problem))
+    if "t" not in problem.domain.names or not begins or free_coefficients(problem):
+        return None
+    schedule = replace(setup.schedule, slabs=slabs)
+    return Candidate(f"{candidate.name}, {slabs} slabs", replace(setup, schedule=schedule), candidate.values)

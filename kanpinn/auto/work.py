@@ -1,0 +1,168 @@
+"""Pieces of work of a search: a candidate trained through a list of stages, and what has come of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, final
+
+from kanpinn.multilevel import Schedule
+from kanpinn.multilevel.schedules import Custom
+from kanpinn.samplers import Sampler
+from kanpinn.settings.configuration import Configuration
+from kanpinn.settings.registry import described
+from kanpinn.solver.setup import Setup
+
+UNTRUSTED = 3.0
+"""Factor by which an estimate that is not trusted counts as larger."""
+
+ROWS = 3
+"""Equations at points inside for each parameter."""
+
+StageValues = Mapping[str, Any]
+"""A stage as in `schedule.stages`: its level, its steps, and perhaps an edit."""
+
+
+@final
+@dataclass(frozen=True)
+class Candidate:
+    """Network and methods that may solve a problem.
+
+    Attributes:
+        name: Its name in the log, the same for no other candidate.
+        setup: Problem, network and methods; of its schedule all but the stages counts.
+        values: Keys of the problem group in the config that differ from what was asked for.
+    """
+
+    name: str
+    setup: Setup
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def slabs(self) -> int:
+        """Number of its time slabs."""
+        return self.setup.schedule.slabs
+
+
+@final
+@dataclass(frozen=True)
+class Work:
+    """A candidate to be trained through a list of stages, the first of which may be done already.
+
+    Attributes:
+        candidate: The candidate.
+        stages: The stages.
+        reason: Words that say why.
+    """
+
+    candidate: Candidate
+    stages: tuple[StageValues, ...]
+    reason: str
+
+    def configuration(self, asked: Configuration) -> Configuration:
+        """Return the config of the same solve without a search."""
+        setup = self.candidate.setup
+        schedule = custom(setup.schedule, self.stages)
+        setup = replace(setup, schedule=schedule)
+        setup = replace(setup, sampler=_enough(setup))
+        parts = {group: getattr(setup, group) for group in ("backbone", "sampler", "schedule", "weighting")}
+        groups = {group: described(part) for group, part in parts.items()}
+        problem = {**asked.resolved["problem"], **self.candidate.values}
+        resolved = {**asked.resolved, **groups, "problem": problem, "accuracy": None}
+        return replace(asked, setup=setup, resolved=resolved)
+
+    def continues(self, other: Work) -> bool:
+        """Tell whether it begins with all that another one is."""
+        same = self.candidate.name == other.candidate.name
+        return same and self.stages[: len(other.stages)] == other.stages
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """Result of a piece of work, in plain values.
+
+    Attributes:
+        reason: End of training, as of a stage, or "refused" where the candidate does not suit the problem.
+        estimate: Largest estimated relative error of an unknown; NaN without an estimate.
+        trusted: Whether the estimate may be relied on.
+        doubt: Words that say why not, or why the solution is doubtful for another reason; "" without doubt.
+        share: Largest residual, relative to the size of its terms.
+        parameters: Number of parameters.
+        work: Multiplications of its training, in units of points × parameters².
+        seconds: Seconds from the beginning of the run to its end.
+        limit: Word and explanation of what keeps the error from falling.
+    """
+
+    reason: str
+    estimate: float = math.nan
+    trusted: bool = False
+    doubt: str = ""
+    share: float = math.inf
+    parameters: int = 0
+    work: float = 0.0
+    seconds: float = 0.0
+    limit: str = ""
+
+    @property
+    def score(self) -> float:
+        """Number by which outcomes are compared, the lower the better: the estimate, else the residual's share."""
+        if self.reason in ("diverged", "refused"):
+            return math.inf
+        if math.isnan(self.estimate):
+            return self.share
+        return self.estimate if self.trusted else UNTRUSTED * self.estimate
+
+    def meets(self, accuracy: float | None) -> bool:
+        """Tell whether it is as accurate as asked for, beyond doubt."""
+        return accuracy is not None and self.trusted and not self.doubt and self.estimate <= accuracy
+
+    def record(self) -> dict[str, Any]:
+        """Plain values that JSON holds: null for what is not finite."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> Outcome:
+        """Return the outcome whose `record` this is; raises TypeError if it is none."""
+        missing: dict[str, Any] = {"estimate": math.nan, "share": math.inf}
+        values: dict[str, Any] = {k: missing.get(k, v) if v is None else v for k, v in record.items()}
+        return Outcome(**values)
+
+
+def custom(schedule: Schedule, stages: Sequence[StageValues]) -> Custom:
+    """Return the schedule of some stages, with all other options of a schedule."""
+    common = {item.name: getattr(schedule, item.name) for item in fields(Schedule) if item.name != "levels"}
+    return Custom(**common, stages=[dict(stage) for stage in stages])
+
+
+def _enough(setup: Setup) -> Sampler:
+    """Return the sampler with enough points for the first network of every level, listed by level.
+
+    Networks that an edit has enlarged keep the points of their level, so that earlier stages stay what they were.
+    """
+    sampler, levels = setup.sampler, setup.schedule.levels
+    if sampler.follows_knots:
+        return sampler
+    sizes: dict[int, int] = {}
+    for stage, network in zip(setup.plan(), setup.networks(setup.network()), strict=True):
+        sizes.setdefault(stage.level, network.size)
+    given = [sampler.interior, *(sampler.boundary.values() if isinstance(sampler.boundary, Mapping) else [])]
+    known = min([levels, *(len(value) for value in given if isinstance(value, list))])
+    counts = [sampler.counts(min(level, known - 1))[0] for level in range(levels)]
+    needed = [math.ceil(ROWS * sizes.get(level, 0) / len(setup.problem.unknowns)) for level in range(levels)]
+    interior: Any = [max(pair) for pair in zip(counts, needed, strict=True)]
+    unchanged = not isinstance(sampler.interior, list) and interior == counts
+    return replace(
+        sampler,
+        interior=sampler.interior if unchanged else interior,
+        boundary=_longer(sampler.boundary, levels),
+    )
+
+
+def _longer(value: Any, levels: int) -> Any:
+    """Return numbers per level, where they are listed, for further levels too."""
+    if isinstance(value, Mapping):
+        return {name: _longer(one, levels) for name, one in value.items()}
+    return [*value, *[value[-1]] * (levels - len(value))] if isinstance(value, list) else value

@@ -1,0 +1,31 @@
+"""Network that a run chooses by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.kan import Kan
+from kanpinn.backbones.parallel import NETWORKS
+from kanpinn.options import Options, option
+
+
+@dataclass
+class Auto(Options):
+    """Network chosen by the run: a few are tried on the coarsest level, and the best by its estimated error grows."""
+
+    key: ClassVar[str] = "backbone"
+
+    networks: str = option(
+        "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
+    )
+    embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
+
+    def build(self, embedding: Embedding, outputs: int) -> Backbone:
+        """The first network that is tried, on its coarsest level, without parameters."""
+        return Kan().build(embedding, outputs)
+
+    def check_order(self, order: int) -> None:
+        """Accept every order: degrees follow it."""

@@ -1,0 +1,273 @@
+"""Pursuit of an accuracy: work after work of a search, each judged by its estimated error, until one meets it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from torch import Tensor
+
+from kanpinn.auto.search import Search, search_of
+from kanpinn.auto.work import Outcome, Work
+from kanpinn.backbones import Backbone
+from kanpinn.errors import UserError
+from kanpinn.run import preflight
+from kanpinn.run.context import RunContext
+from kanpinn.run.results import estimates
+from kanpinn.run.verdict import Verdict, verdict
+from kanpinn.settings.configuration import Configuration
+from kanpinn.solver.history import StageEnd
+from kanpinn.solver.solve import Watch, solve
+from kanpinn.solver.solver import ENDINGS, Solver
+from kanpinn.state import State, join, split
+
+VETOES = ("conditions", "coefficients", "jumps", "points", "loss", "term")
+"""Kinds of flags beside which no estimate is believed."""
+
+MORE = 5.0
+"""Factor by which an estimate may cost more where it is below what is asked for but cannot be trusted."""
+
+
+@final
+@dataclass(frozen=True)
+class Done:
+    """Work that is done, with its solve; the solve is None where it was not kept."""
+
+    work: Work
+    outcome: Outcome
+    solver: Solver | None
+    end: StageEnd | None
+
+
+@final
+class Pursuit:
+    """Search of one run.
+
+    Attributes:
+        asked: The config as asked for.
+        done: Work done so far, in its order.
+    """
+
+    def __init__(self, context: RunContext, known: State | None = None) -> None:
+        """Begin, or go on where the state of an earlier process stood."""
+        self._context, self.asked = context, context.configuration
+        self._accuracy = self.asked.settings.accuracy
+        self._search: Search = search_of(self.asked)
+        self._work: Work | None = next(self._search)
+        self.done: list[Done] = []
+        self._ended = ""
+        self._began = time.perf_counter()
+        self._attempt: State | None = None
+        if known is not None:
+            self._take_up(known)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began, earlier processes counted."""
+        return time.perf_counter() - self._began
+
+    @property
+    def best(self) -> Done | None:
+        """The work whose outcome is the best."""
+        finished = [one for one in self.done if math.isfinite(one.outcome.score)]
+        return min(finished, key=lambda one: one.outcome.score, default=None)
+
+    def run(self, watch: Watch) -> tuple[Solver, StageEnd]:
+        """Do all work until the accuracy is met, nothing is left to try, or the run is stopped.
+
+        Returns:
+            The best solve and how the whole has ended; the context has its config.
+        """
+        while self._work is not None:
+            configuration = self._work.configuration(self.asked)
+            stopped = self._do(self._work, configuration, watch)
+            if stopped is not None:
+                return stopped
+        best = self.best or self.done[-1]
+        if best.solver is None:
+            raise UserError(self.done[-1].outcome.doubt)
+        self._context.configuration = best.work.configuration(self.asked)
+        end = best.solver.outcome()
+        return best.solver, replace(end, reason="diverged") if self.best is None else end
+
+    @property
+    def _met(self) -> bool:
+        return bool(self.done) and self.done[-1].outcome.meets(self._accuracy)
+
+    def _do(self, work: Work, configuration: Configuration, watch: Watch) -> tuple[Solver, StageEnd] | None:
+        """Do some work; gives the best solve back where the run is stopped in it."""
+        try:
+            if self.done:
+                preflight.check_methods(configuration.setup)
+            solver = self._begun(work, configuration)
+        except UserError as error:
+            self._keep(Done(work, Outcome("refused", doubt=str(error), seconds=self.seconds), None, None))
+            return None
+        self._context.configuration = configuration
+        solver, end = solve(configuration.setup, watch, solver)
+        if end.reason in ENDINGS:
+            best = self.best
+            if best is None or best.solver is None or self._ahead(work, best):
+                return solver, end
+            self._context.configuration = best.work.configuration(self.asked)
+            return best.solver, replace(best.solver.outcome(), reason=end.reason, message=end.message)
+        self._keep(Done(work, self._judged(solver, end), solver, end))
+        return None
+
+    def _ahead(self, work: Work, best: Done) -> bool:
+        """Tell whether work under way goes on from the best so far, which cannot be worse."""
+        return work.continues(best.work) and work.candidate.slabs == 1
+
+    def _begun(self, work: Work, configuration: Configuration) -> Solver:
+        """Return the solve of some work where it stands: new, or that of its first stages, opened again."""
+        solver = Solver(configuration.setup)
+        if self._attempt is not None:
+            solver.load_state(self._attempt)
+            self._attempt = None
+        elif work.candidate.slabs == 1:
+            earlier = [one for one in self.done if one.solver is not None and work.continues(one.work)]
+            if earlier:
+                last = max(earlier, key=lambda one: len(one.work.stages))
+                assert last.solver is not None
+                state = join(*split(last.solver.state(), ""))
+                solver.load_state({**state, "ends": [], "number": len(last.work.stages)})
+        if solver.slabs:
+            solver.record.started = self._began
+        return solver
+
+    def slab_begun(self, solver: Solver) -> None:
+        """Let the clock of a new solve count all seconds of the run."""
+        solver.record.started = self._began
+
+    def _judged(self, solver: Solver, end: StageEnd) -> Outcome:
+        """Judge the end of some work without any reference."""
+        parts = {"parameters": solver.network()[0].size, "reason": end.reason}
+        parts["work"] = sum(record.work * record.parameters for record in solver.record.levels)
+        if end.reason == "diverged":
+            return Outcome(**parts, doubt=end.message, seconds=self.seconds)
+        found = verdict(solver, end, None, *estimates(solver), self._context.doubts)
+        if self._accuracy is not None and found.trusted is False and _largest(found) <= self._accuracy:
+            found = verdict(solver, end, None, *estimates(solver, MORE), self._context.doubts)
+        vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in VETOES)
+        doubts = [flag.message for flag in found.flags if flag.kind == "estimate"]
+        if vetoes:
+            doubts = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
+        return Outcome(
+            **parts,
+            estimate=_largest(found),
+            trusted=bool(found.trusted),
+            doubt="; ".join(doubts),
+            share=found.share,
+            seconds=self.seconds,
+            limit=found.limited_by or "",
+        )
+
+    def _keep(self, done: Done) -> None:
+        """Keep what was done, tell of it, and ask for the next."""
+        self.done.append(done)
+        self._context.tell(_line(done))
+        self._next(done.outcome)
+
+    def _next(self, outcome: Outcome) -> None:
+        if self._met or self._context.doubts:  # beside doubts known before no estimate is ever believed
+            self._work = None
+            return
+        try:
+            self._work = self._search.send(outcome)
+        except StopIteration as stop:
+            self._work, self._ended = None, str(stop.value)
+
+    def verdict(self, found: Verdict) -> Verdict:
+        """Return the verdict on the solve that is given back, with status and limit of the whole search."""
+        wanted, met = self._accuracy, self._met
+        if found.status in ("time_limit", "interrupted", "diverged"):
+            return replace(found, limited_by=self._with_estimate(found.limited_by or "", found))
+        if met:
+            return replace(found, status="converged", limited_by=None)
+        flagged = next((flag for flag in found.flags if flag.kind in VETOES), None)
+        limit = self._ended
+        if flagged is not None and flagged.kind == "conditions":
+            limit = "problem: equations and conditions do not determine the solution"
+        elif wanted is not None and _largest(found) <= wanted:
+            limit = f"estimate: {flagged.message if flagged else 'it cannot be trusted'}"
+        return replace(found, status="step_limit", limited_by=self._with_estimate(limit, found))
+
+    def _with_estimate(self, limit: str, found: Verdict) -> str:
+        if found.estimate is None:
+            return limit
+        sure = "" if found.trusted else ", not to be trusted"
+        wanted = "" if self._accuracy is None else f" against accuracy={self._accuracy:g}"
+        return f"{limit} (estimated error {_largest(found):.1e}{sure}{wanted})"
+
+    def message(self) -> str | None:
+        """Return words for a run that has met its accuracy."""
+        if not self._met:
+            return None
+        return f"the estimate of the error, {self.done[-1].outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
+
+    def path(self) -> list[dict[str, Any]]:
+        """Return what was tried, in plain values for metrics.json."""
+        best = self.best
+        return [{**_named(one), **one.outcome.record(), "kept": one is best} for one in self.done]
+
+    def network(self, solver: Solver) -> tuple[Backbone, Tensor]:
+        """Return the best network so far, its config being that of the next checkpoint."""
+        best, saved = self.best, self._context.saved
+        work, chosen = self._work, solver
+        if best is not None and best.solver is not None and (work is None or not self._ahead(work, best)):
+            work, chosen = best.work, best.solver
+        if saved is not None and work is not None:
+            saved.configuration = work.configuration(self.asked)
+        return chosen.network()
+
+    def state(self, attempt: State) -> State:
+        """Return all that a resumed search needs, with the state of the solve under way."""
+        best = self.best
+        kept = None
+        if best is not None and best.solver is not None and not (self._work and self._ahead(self._work, best)):
+            kept = {"number": self.done.index(best), "state": best.solver.state()}
+        path = [one.outcome.record() for one in self.done]
+        return {"attempt": attempt if self._work else None, "seconds": self.seconds, "path": path, "best": kept}
+
+    def _take_up(self, known: State) -> None:
+        """Stand where another search of the same config stood; raises UserError where its state is none."""
+        try:
+            for k, record in enumerate(known["path"]):
+                assert self._work is not None
+                work, outcome, solver = self._work, Outcome.from_record(record), None
+                if known["best"] is not None and known["best"]["number"] == k:
+                    solver = Solver(work.configuration(self.asked).setup)
+                    solver.load_state(known["best"]["state"])
+                self.done.append(Done(work, outcome, solver, None))
+                self._next(outcome)
+            self._attempt = known["attempt"]
+            self._began = time.perf_counter() - float(known["seconds"])
+        except (LookupError, TypeError, ValueError, AssertionError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"the checkpoint does not fit its own config ({type(error).__name__}: {error})") from error
+
+
+def _largest(found: Verdict) -> float:
+    """The largest estimated error of an unknown; NaN without an estimate."""
+    if found.estimate is None:
+        return math.nan
+    return max((value for value in found.estimate.errors.values() if not math.isnan(value)), default=math.nan)
+
+
+def _named(done: Done) -> dict[str, Any]:
+    stages = [dict(stage) for stage in done.work.stages]
+    return {"network": done.work.candidate.name, "why": done.work.reason, "stages": stages}
+
+
+def _line(done: Done) -> str:
+    """One line on some work."""
+    outcome, last = done.outcome, done.work.stages[-1]
+    edits = "".join(f", {kind} {amount}" for kind, amount in last.items() if kind not in ("level", "steps"))
+    told = f"{outcome.seconds:8.1f} s  {done.work.candidate.name}, level {last['level']}{edits} ({done.work.reason})"
+    if outcome.reason in ("refused", "diverged"):
+        return f"{told}: {outcome.reason}: {outcome.doubt}"
+    estimate = "none" if math.isnan(outcome.estimate) else f"{outcome.estimate:.1e}{'' if outcome.trusted else ' (?)'}"
+    return f"{told}: {outcome.parameters} parameters, estimated error {estimate}"

@@ -1,0 +1,125 @@
+"""Search of an accuracy: what it ends as, that it can be repeated without it and stopped, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import kanpinn
+from kanpinn.errors import UserError
+from kanpinn.loggers import NoLogger
+from kanpinn.run.run import resume, run
+from kanpinn.settings.config import validate
+
+FAST = [
+    *("output.points=9", "output.figures=false", "output.progress=false", "threads=1"),
+    *("sampler.interior=40", "sampler.boundary=4", "schedule.levels=2", "schedule.steps=8"),
+]
+SMALL = kanpinn.Kan(width=[2], grid=2, degree=3)
+
+
+@dataclass(frozen=True)
+class Decay(kanpinn.Problem):
+    """Exponential decay u' = -rate u."""
+
+    rate: float = 1.0
+    start: bool = True
+
+    domain = kanpinn.Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + self.rate * p.u
+
+    def conditions(self):
+        return [kanpinn.Condition("initial", "t-", lambda p: p.u - 1)] if self.start else []
+
+    def reference(self, p):
+        return torch.exp(-self.rate * p.t) if self.start else None
+
+
+class Stopped(NoLogger):
+    """Observer that ends the run after some steps, as a crash would."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, step, row):  # noqa: ARG002
+        self.left -= 1
+        if not self.left:
+            raise OSError("stopped")
+
+
+def theta(folder: Path) -> torch.Tensor:
+    return kanpinn.load(folder, Decay()).derivative([[0.3], [0.7]], "u", "t")
+
+
+def test_levels_are_added_until_the_estimate_is_below_the_accuracy(tmp_path):
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-6", *FAST, folder=tmp_path / "a")
+    m = found.metrics
+    assert m["status"] == "converged" and m["limited_by"] is None and m["error_estimate_trusted"]
+    assert m["error_estimate"]["u"] <= 1e-6 and m["relative_l2"]["u"] <= 2e-6
+    assert [one["stages"][-1]["level"] for one in m["path"]] == list(range(len(m["path"])))
+    assert m["path"][-1]["kept"] and m["levels"][-1]["level"] == len(m["path"]) - 1 > 1
+    assert m["wall_time_s"] >= m["path"][-1]["seconds"]
+
+
+def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tmp_path):
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-6", *FAST, folder=tmp_path / "a")
+    written = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
+    assert written["accuracy"] is None and written["schedule"]["name"] == "custom"
+    again = run(validate(written, {"problem": Decay()}), tmp_path / "b", spoken=False)
+    assert "path" not in again.metrics
+    points = [[0.1], [0.5], [0.9]]
+    assert (found(points)["u"] == again(points)["u"]).all()
+    assert (kanpinn.load(tmp_path / "a", Decay())(points)["u"] == found(points)["u"]).all()
+
+
+@pytest.mark.parametrize("steps", [5, 19])
+def test_a_search_that_was_killed_goes_on_to_the_same_bits(tmp_path, steps):
+    asked = ["accuracy=1e-6", "checkpoint.every_s=0", *FAST]
+    whole = kanpinn.solve(Decay(), SMALL, *asked, folder=tmp_path / "a")
+    from kanpinn.settings.objects import configuration_of_objects
+
+    with pytest.raises(OSError, match="stopped"):
+        run(configuration_of_objects(Decay(), [SMALL, *asked]), tmp_path / "b", [Stopped(steps)], spoken=False)
+    assert not (tmp_path / "b/metrics.json").exists()
+    after = resume(tmp_path / "b", problem=Decay(), spoken=False)
+    assert (after([[0.3]])["u"] == whole([[0.3]])["u"]).all()
+    assert [one["estimate"] for one in after.metrics["path"]] == [one["estimate"] for one in whole.metrics["path"]]
+
+
+def test_a_problem_without_a_condition_never_converges(tmp_path):
+    found = kanpinn.solve(Decay(start=False), SMALL, "accuracy=0.5", *FAST, folder=tmp_path / "a")
+    assert found.metrics["status"] == "step_limit"
+    assert found.metrics["limited_by"].startswith("problem: equations and conditions do not determine the solution")
+
+
+def test_time_that_runs_out_is_told_with_the_estimate(tmp_path):
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-12", "time_limit_s=0.3", *FAST, folder=tmp_path / "a")
+    assert found.metrics["status"] == "time_limit"
+    assert found.metrics["limited_by"].startswith("time: time_limit_s was reached")
+    assert json.loads((tmp_path / "a/metrics.json").read_text())["accuracy"] == 1e-12
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["accuracy=0"], "accuracy=0"),
+        (["accuracy=-1e-3"], "accuracy=-0.001"),
+        (["accuracy=1"], "accuracy=1"),
+        (["accuracy=1e-14"], "at least 1e-13 with dtype=float64"),
+        (["accuracy=1e-5", "dtype=float32"], "at least 0.0001 with dtype=float32"),
+        (["accuracy=1e-3", "schedule=v_cycle"], "nested, single or custom"),
+        (["accuracy=1e-3", "schedule.starts=3"], "schedule.starts=3"),
+    ],
+)
+def test_an_accuracy_that_cannot_be_had_is_refused_before_anything_is_written(tmp_path, overrides, words):
+    with pytest.raises(UserError, match=words):
+        kanpinn.solve(Decay(), *overrides, folder=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
