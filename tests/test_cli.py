@@ -114,7 +114,7 @@ def test_every_command_has_help(name, folder):
 def test_solve_help_explains_every_key_and_does_nothing_else(kanpinn, folder):
     result = kanpinn("solve", "--help", "backbone=kan")
     assert result.code == 0
-    assert "  backbone=kan\n      one of chebykan, kan, mlp" in result.out  # the choices
+    assert "  backbone=kan\n      one of auto, chebykan, kan, mlp" in result.out  # the choices
     assert "  backbone.width=[8]\n      hidden widths" in result.out  # what the problem recommends for this one
     assert "  seed=0\n      seed of every random choice; a whole number of at least 0\n" in result.out
     assert "  problem.kx=1.0\n      Half-waves per unit length in x" in result.out

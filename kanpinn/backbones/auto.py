@@ -14,7 +14,7 @@ from kanpinn.options import Options, option
 
 @dataclass
 class Auto(Options):
-    """Network chosen by the run: a few are tried on the coarsest level, and the best by its estimated error grows."""
+    """Network chosen by the run: of a few that it tries the best, by the estimated error."""
 
     key: ClassVar[str] = "backbone"
 
