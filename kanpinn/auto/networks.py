@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kanpinn.auto.work import Candidate
-from kanpinn.backbones import Kan, Mlp, MultKan, Separable
-from kanpinn.backbones.auto import Auto
+from kanpinn.backbones import Auto, Kan, Mlp, MultKan, Separable
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kanpinn.auto.networks import networks
 from kanpinn.auto.strategy import STEPS, Search, accuracy_of_given, best_of_networks
 from kanpinn.auto.work import Candidate
-from kanpinn.backbones.auto import Auto
+from kanpinn.backbones import Auto
 from kanpinn.errors import UserError, invalid
 from kanpinn.multilevel.schedules import MAX_LEVELS, Custom, Nested, Single
 from kanpinn.settings.configuration import Configuration

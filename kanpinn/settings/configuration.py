@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from kanpinn.backbones.auto import Auto
+from kanpinn.backbones import Auto
 from kanpinn.errors import UserError, invalid
 from kanpinn.loggers import Logger
 from kanpinn.options import Options, option

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 from kanpinn.backbones import BACKBONES, Kan
-from kanpinn.backbones.auto import Auto
 from kanpinn.errors import UserError, unknown_key
 from kanpinn.least_squares.weighting import Fixed, Weighting
 from kanpinn.loggers import Logger, NoLogger
@@ -24,7 +23,7 @@ from kanpinn.settings.tables import given_table
 from kanpinn.solver.setup import Setup
 
 GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
-    "backbone": ((*BACKBONES.values(), Auto), Kan),
+    "backbone": (tuple(BACKBONES.values()), Kan),
     "sampler": ((Sampler,), Adaptive),
     "schedule": ((Schedule,), Nested),
     "optimizer": ((Optimizer,), LevenbergMarquardt),

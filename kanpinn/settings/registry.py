@@ -7,7 +7,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from kanpinn.backbones import BACKBONES
-from kanpinn.backbones.auto import Auto
 from kanpinn.errors import unknown_choice
 from kanpinn.least_squares.weighting import WEIGHTINGS
 from kanpinn.loggers import LOGGERS
@@ -23,7 +22,7 @@ from kanpinn.settings.tables import described_table
 from kanpinn.solver.setup import name_of
 
 REGISTRY: dict[str, dict[str, type[Any]]] = {
-    "backbone": {**BACKBONES, "auto": Auto},
+    "backbone": dict(BACKBONES),
     "sampler": dict(SAMPLERS),
     "schedule": dict(SCHEDULES),
     "optimizer": dict(OPTIMIZERS),

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import BACKBONES, Backbone
-from kanpinn.backbones.auto import Auto
 from kanpinn.backbones.coefficients import with_coefficients
 from kanpinn.backbones.edits import enlarged
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
@@ -183,7 +182,7 @@ class Setup:
         return self if problem is self.problem else replace(self, problem=problem, known=self.scales)
 
 
-_REGISTRIES: tuple[dict[str, Any], ...] = ({**BACKBONES, "auto": Auto}, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)
+_REGISTRIES: tuple[dict[str, Any], ...] = (BACKBONES, SCHEDULES, OPTIMIZERS, SAMPLERS, WEIGHTINGS)
 
 
 def name_of(component: Any) -> str:
