@@ -7,7 +7,9 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
@@ -24,6 +26,27 @@ class UserError(ValueError):
 
 class KanpinnWarning(UserWarning):
     """Something the user should know though the command goes on; the message is one line."""
+
+
+_HEARD: ContextVar[tuple[list[str], ...]] = ContextVar("heard", default=())
+
+
+def caution(text: str, stacklevel: int = 2) -> None:
+    """Give a `KanpinnWarning`; whoever gathers them by `heard` has its text too."""
+    for texts in _HEARD.get():
+        texts.append(text)
+    warnings.warn(text, KanpinnWarning, stacklevel=stacklevel + 1)
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Gather the texts of cautions given meanwhile in this thread, as for a log that is not open yet."""
+    texts: list[str] = []
+    token = _HEARD.set((*_HEARD.get(), texts))
+    try:
+        yield texts
+    finally:
+        _HEARD.reset(token)
 
 
 class DivergedError(RuntimeError):

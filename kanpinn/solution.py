@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.time_slabs import slab_networks, slabs_begun
-from kanpinn.errors import KanpinnWarning, UserError, unknown_choice
+from kanpinn.errors import UserError, caution, unknown_choice
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.geometry import Region
 from kanpinn.io import lock
@@ -243,7 +242,7 @@ class Solution:
                 column[outside] = math.nan
             first = ", ".join(f"{n}={value:g}" for n, value in zip(domain.names, array[outside][0], strict=True))
             text = f"{outside.sum()} of {len(array)} points lie outside the domain, the first at {first}"
-            warnings.warn(f"{text}; their values are nan", KanpinnWarning, stacklevel=3)
+            caution(f"{text}; their values are nan", stacklevel=3)
         return values
 
     def _belongs(self, points: Tensor) -> np.ndarray:

@@ -349,8 +349,12 @@ def test_a_run_holds_its_data(kanpinn, folder: Path) -> None:
     assert kp.resume("run").metrics["coefficients"] == whole.metrics["coefficients"]
     assert "data: data.csv" in (folder / "run" / "config.yaml").read_text()
     table(folder, x=x, t=t, u=x)
-    with pytest.warns(kp.KanpinnWarning, match="data=data.csv: has changed since"):
-        kp.load("run")
+    (folder / "run" / "metrics.json").unlink()
+    told = "data=data.csv: has changed since; the data stored in the run are used"
+    for go_on in (kp.load, kp.resume):
+        with pytest.warns(kp.KanpinnWarning, match=told):
+            go_on("run")
+    assert (folder / "run" / "log.txt").read_text().count(f"warning: {told}\n") == 1
 
 
 @pytest.mark.parametrize(

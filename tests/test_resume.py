@@ -35,7 +35,7 @@ from kanpinn.io.solution import solution_status
 from kanpinn.multilevel import Stage
 from kanpinn.run import checkpoints, run
 from kanpinn.run.checkpoints import Checkpoints, configuration_of, newest
-from kanpinn.run.folder import FINISHED
+from kanpinn.run.folder import FINISHED, WRITTEN
 from kanpinn.samplers.placing import PointSet
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -526,11 +526,11 @@ def test_only_what_no_process_writes_is_cleared_away(tmp_path: Path) -> None:
     for name in [*names, *others]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    remove_leftovers(tmp_path, run.WRITTEN, 3600)
+    remove_leftovers(tmp_path, WRITTEN, 3600)
     assert [name for name in [*names, *others] if (tmp_path / name).exists()] == others
     for name in others:
         os.utime(tmp_path / name, (0, 0))
-    remove_leftovers(tmp_path, run.WRITTEN, 3600)
+    remove_leftovers(tmp_path, WRITTEN, 3600)
     assert [name for name in others if (tmp_path / name).exists()] == [".mine.tmp", "solution.h5"]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kanpinn.cli.main import main
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, caution, heard
 from kanpinn.geometry import Box
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.settings.compose import compose
@@ -107,6 +108,21 @@ def test_an_equation_without_sides_is_told() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text_problem("plate", {**PLATE, "reference": {"u": "k*x"}})
+
+
+def test_whoever_opens_a_log_later_hears_the_cautions_of_its_thread() -> None:
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        with heard() as outer:
+            caution("one")
+            with heard() as inner:
+                caution("two")
+            other = Thread(target=caution, args=("elsewhere",))
+            other.start()
+            other.join()
+        caution("later")
+    assert (outer, inner) == (["one", "two"], ["two"])
+    assert [str(one.message) for one in given] == ["one", "two", "elsewhere", "later"]
 
 
 @pytest.mark.parametrize(

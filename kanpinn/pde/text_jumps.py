@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.errors import UserError, caution
 from kanpinn.pde.formulas import formula, sides_of
 from kanpinn.pde.grammar import Names
 
@@ -30,12 +29,10 @@ def warn_of_jumps(equations: Mapping[str, Any], names: Names, key: str) -> None:
             twice, across = _function(call) == "laplace" or len(across) > 1, across or list(names.space)
             inner = [one for one in ast.walk(call.args[0]) if isinstance(one, ast.Call)]
             if jumps := [one for one in inner if _function(one) == "where" and _jumps(one, across, names, twice)]:
-                warnings.warn(
+                caution(
                     f"{f'{key}.{name}'.rstrip('.')}={text}: the jump of {ast.unparse(jumps[0])} is no part of this "
                     "equation; name its region in problem.regions, and state it by a condition "
-                    "{on: REGION, continuous: {value: u, flux: …}}",
-                    KanpinnWarning,
-                    stacklevel=2,
+                    "{on: REGION, continuous: {value: u, flux: …}}"
                 )
                 break
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kanpinn.errors import KanpinnWarning, UserError, invalid, nearest, unknown_choice, unknown_key
+from kanpinn.errors import UserError, caution, invalid, nearest, unknown_choice, unknown_key
 from kanpinn.geometry import Box, Coordinates, Interface, Points, Region
 from kanpinn.pde.condition import Condition
 from kanpinn.pde.formula_values import value as valued
@@ -206,7 +205,7 @@ def _formulas(given: Any, names: Names, where: str, *, equations: bool = True) -
         if equations and names.unknowns and not names.hold(parts):
             raise UserError(f"{key_of}={text}: holds no unknown; they are {', '.join(names.unknowns)}")
         if equations and names.unknowns and len(sides_of(str(text))) == 1:
-            warnings.warn(f"{key_of}={text}: has no '='; it is taken for {text} = 0", KanpinnWarning, stacklevel=2)
+            caution(f"{key_of}={text}: has no '='; it is taken for {text} = 0")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import rebuilt
 from kanpinn.backbones.time_slabs import in_sequence, slab_networks
-from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.errors import UserError, caution
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
@@ -169,7 +168,7 @@ def newest(folder: Path) -> Checkpoint:
             damaged.append(error)
             continue
         for error in damaged:
-            warnings.warn(f"{error} The one before it, {path.name}, is used.", KanpinnWarning, stacklevel=2)
+            caution(f"{error} The one before it, {path.name}, is used.")
         return checkpoint
     raise damaged[0]
 
@@ -180,7 +179,7 @@ def same_threads(checkpoint: Checkpoint) -> int | None:
     if then != now and isinstance(then, Mapping):
         names = ", ".join(f"{name} {then.get(name)} → {now[name]}" for name in now if then.get(name) != now[name])
         text = f"{checkpoint.path}: written with other versions ({names}); last digits may differ from here on"
-        warnings.warn(text, KanpinnWarning, stacklevel=3)
+        caution(text, stacklevel=3)
     threads = checkpoint.meta.get("threads")
     return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
 
@@ -338,9 +337,8 @@ def restore(
     residuals, theta = network(checkpoint, problem, stored=stored)
     metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:
-        text = (
+        caution(
             f"{checkpoint.path}: the network is that of another state of the run than metrics.json and solution.h5; "
             f"`kanpinn resume {folder}` brings them together."
         )
-        warnings.warn(text, KanpinnWarning, stacklevel=2)
     return residuals, theta, metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,11 @@ class RunContext:
         if line not in self.log.lines:
             self.log.add(line)
             warn(text)
+
+    def heard(self, texts: Iterable[str]) -> None:
+        """Log warnings that were given before there was a log."""
+        lines = dict.fromkeys(f"warning: {text}" for text in texts)
+        self.log.add(*(line for line in lines if line not in self.log.lines))
 
     def tell(self, text: str, gap: str = "") -> None:
         """Log a text, and print it with a gap behind it."""

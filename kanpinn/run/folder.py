@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kanpinn.errors import UserError
-from kanpinn.io.atomic import write_text
+from kanpinn.io.atomic import remove_leftovers, write_text
 from kanpinn.io.config_text import config_text, read_config
 from kanpinn.io.hdf5 import versions
+from kanpinn.io.lock import NAME as LOCK
 from kanpinn.io.lock import run_lock
 from kanpinn.io.metrics import metrics_of
 from kanpinn.io.solution import solution_status
@@ -24,6 +25,12 @@ from kanpinn.settings.problem_text import text_of
 
 FINISHED = ("converged", "step_limit", "diverged")
 """Statuses after which nothing is left to resume."""
+
+WRITTEN = ("config.yaml", "log.txt", "metrics.json", "solution.h5", "checkpoint_*.h5")
+"""Files that only a run writes; a plot or a report of it may be writing others at the same time."""
+
+LEFT_ALONE_S = 3600.0
+"""Seconds after which a temporary file of anything else is one that nobody finishes."""
 
 
 @contextmanager
@@ -42,6 +49,18 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
         for place in made:
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
+
+
+def clear(folder: Path) -> None:
+    """Remove what a process killed while it wrote has left in a run folder held by this one."""
+    remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process killed after its results were written has left behind, unless another one is at work."""
+    if (folder / LOCK).exists() or any(folder.rglob(".*.tmp")):
+        with suppress(UserError, OSError), held(folder):
+            clear(folder)
 
 
 def finished_status(folder: Path) -> str | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kanpinn.errors import DivergedError, Interrupted, UserError, say, warn
+from kanpinn.errors import DivergedError, Interrupted, UserError, heard, say, warn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
-from kanpinn.io.atomic import remove_leftovers
-from kanpinn.io.lock import NAME as LOCK
 from kanpinn.io.lock import check_folder
 from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
@@ -20,7 +18,7 @@ from kanpinn.run import checkpoints, preflight
 from kanpinn.run.caller_state import caller_state
 from kanpinn.run.console import summary
 from kanpinn.run.context import RunContext
-from kanpinn.run.folder import finished_status, held, now, open_folder, write_config, written_config
+from kanpinn.run.folder import clear, finished_status, held, now, open_folder, tidy, write_config, written_config
 from kanpinn.run.log import RunLog
 from kanpinn.run.processes import Order, leading, own_threads
 from kanpinn.run.pursuit import Pursuit
@@ -36,12 +34,6 @@ from kanpinn.state import State
 
 RESUMABLE = ("time_limit_s", "processes", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
 """Keys that may have another value in a resumed run: its numbers depend on none, but for rounding on processes."""
-
-WRITTEN = ("config.yaml", "log.txt", "metrics.json", "solution.h5", "checkpoint_*.h5")
-"""Files that only a run writes; a plot or a report of it may be writing others at the same time."""
-
-LEFT_ALONE_S = 3600.0
-"""Seconds after which a temporary file of anything else is one that nobody finishes."""
 
 
 def run(
@@ -71,7 +63,8 @@ def run(
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
-    configuration = config if isinstance(config, Configuration) else _checked(config)
+    with heard() as cautions:
+        configuration = config if isinstance(config, Configuration) else _checked(config)
     order = None if start is not None else Order(configuration.resolved)
     with caller_state(_threads(configuration)):
         configuration, words = started(configuration, start)
@@ -80,6 +73,7 @@ def run(
                 name = configuration.resolved["logger"]["name"]
                 raise UserError(f"logger={name}: needs a run folder; give folder=…")
             context = RunContext(configuration, RunLog(None), spoken=spoken, order=order)
+            context.heard(cautions)
             _preflight(context)
             context.log.add(*words)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
@@ -89,6 +83,7 @@ def run(
             try:
                 log = open_folder(configuration, folder)  # first of all: whatever happens now can be resumed
                 context = RunContext(configuration, log, folder, spoken, still_there, order=order)
+                context.heard(cautions)
                 _preflight(context)
                 grid = _grid(configuration)
             except UserError:
@@ -141,12 +136,12 @@ def resume(
     if finished == "diverged":
         raise DivergedError(f"{folder}: has ended as diverged; there is nothing to resume")
     if finished is not None:
-        _tidy(folder)
+        tidy(folder)
         if spoken:
             say(f"{folder}: finished, status {finished}; nothing to resume")
         return load(folder, problem, stored=stored)
-    with held(folder) as still_there:
-        remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
+    with held(folder) as still_there, heard() as cautions:
+        clear(folder)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
         if checkpoint is not None:
             configuration = checkpoints.asked_of(checkpoint, problem, stored=stored, changed=changed)
@@ -161,14 +156,8 @@ def resume(
             if checkpoint is None:
                 configuration, _ = started(configuration, None)
             context = RunContext(configuration, RunLog(folder / "log.txt"), folder, spoken, still_there, order=order)
+            context.heard(cautions)
             return _go_on(context, folder, checkpoint, overrides, observers)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a process killed after its results were written has left behind, unless another one is at work."""
-    if (folder / LOCK).exists() or any(folder.rglob(".*.tmp")):
-        with suppress(UserError, OSError), held(folder):
-            remove_leftovers(folder, WRITTEN, LEFT_ALONE_S)
 
 
 def _go_on(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kanpinn.errors import KanpinnWarning, UserError, invalid, shown, unknown_choice, unknown_key
+from kanpinn.errors import UserError, caution, invalid, shown, unknown_choice, unknown_key
 from kanpinn.io.table import read_columns
 from kanpinn.multilevel import Schedule
 from kanpinn.multilevel.schedules import Custom
@@ -156,8 +155,7 @@ def with_data(
         now = read_data(problem, files)
         same = [sorted(table) for table in now.values()] == [sorted(table) for table in tables.values()]
         if not same or any(not np.array_equal(now[n][key], t[key]) for n, t in tables.items() for key in t):
-            text = f"data={files}: has changed since; the data stored in the run are used"
-            warnings.warn(text, KanpinnWarning, stacklevel=2)
+            caution(f"data={files}: has changed since; the data stored in the run are used")
     settings = replace(configuration.settings, data=files)
     resolved = {**configuration.resolved, "data": files}
     return replace(

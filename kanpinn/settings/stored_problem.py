@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.errors import UserError, caution
 from kanpinn.pde import Problem
 from kanpinn.settings.discovery import class_in, packaged, users, where
 from kanpinn.settings.helper_modules import LOCK, PACKAGE, Beside
@@ -41,7 +40,7 @@ def class_of(run: str, problem: Mapping[str, Any], then: ProblemText, stored: bo
     if stored is False:
         raise UserError(f"{missing}, and the text stored in the run is not to be run")
     if stored is None:
-        warnings.warn(f"{missing}; the text stored in the run is used", KanpinnWarning, stacklevel=2)
+        caution(f"{missing}; the text stored in the run is used")
     return _run_text(run, then)
 
 

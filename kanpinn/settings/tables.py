@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kanpinn.errors import KanpinnWarning, UserError
+from kanpinn.errors import UserError, caution
 from kanpinn.io.data_files import COLOURS, FORMATS, IMAGES, read_data_file
 from kanpinn.options import Options, build, option
 from kanpinn.pde.data import Data
@@ -145,6 +144,5 @@ def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         now = read_data_file(Path(given.file or ""), "problem.file", given.target, given.inputs)
         again = table_of(now, given.target, given.inputs, given.split, task=given.task)
         if again.sha256 != table.sha256:
-            text = f"problem.file={given.file}: has changed since; the table stored in the run is used"
-            warnings.warn(text, KanpinnWarning, stacklevel=2)
+            caution(f"problem.file={given.file}: has changed since; the table stored in the run is used")
     return table

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kanpinn.errors import KanpinnWarning, UserError, invalid, one_line, shown, unknown_key
+from kanpinn.errors import UserError, caution, invalid, one_line, shown, unknown_key
 from kanpinn.settings.discovery import GROUPS, MOST_YAML_BYTES, choices, packaged, problem_file, relative, users
 
 MOST_YAML_NODES = 100_000
@@ -241,5 +240,4 @@ def note_ignored(folder: Path) -> None:
     except (UserError, TypeError):
         return
     if {"backbone", "problem", "schedule"} <= keys and file.read_bytes() != (packaged("conf") / file.name).read_bytes():
-        told = f"{relative(file)}: is not read; put your own settings into conf/experiment/NAME.yaml"
-        warnings.warn(told, KanpinnWarning, stacklevel=2)
+        caution(f"{relative(file)}: is not read; put your own settings into conf/experiment/NAME.yaml")
