@@ -1,6 +1,6 @@
 """One network for all unknowns against one for each, with as many parameters: the table of `benchmarks/networks.md`.
 
-    python benchmarks/networks.py [--problems maxwell stokes] [--seeds 0 1]
+    python benchmarks/networks.py [--problems maxwell stokes] [--seeds 0 1 2]
 
 Short runs, a few seconds each. Runs already in the CSV file are not repeated.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,6 @@ CONTROL: dict[str, dict[str, Any]] = {
         {"fast": "d({a}, t) - {b} + {a}**3/3 - {a}", "slow": "d({b}, t) + ({a} - 0.7 + 0.8*{b})/2"},
     ),
 }
-SHIPPED = ("schrodinger", "elasticity", "stokes")
 WIDTH = 9
 """Nodes of the network that all unknowns share."""
 
@@ -135,16 +133,10 @@ def width(networks: str, coordinates: int, unknowns: int) -> int:
 
 def solve(name: str, networks: str, seed: int) -> Measured:
     """Return what one solve reaches."""
-    words = [*SETTINGS, f"backbone.networks={networks}", f"seed={seed}"]
-    if name not in SHIPPED:
-        problem = text_problem(name, (DEVELOPMENT | CONTROL)[name])
-        own = width(networks, len(problem.domain), len(problem.unknowns))
-        found = kanpinn.solve(problem, *words, f"backbone.width=[{own}]").metrics
-    else:
-        own = width(networks, 2, 3 if name == "stokes" else 2)
-        with tempfile.TemporaryDirectory(prefix="kanpinn-") as folder:
-            given = [f"problem={name}", *words, f"backbone.width=[{own}]"]
-            found = kanpinn.solve(given, folder=Path(folder) / "run").metrics
+    problem = text_problem(name, (DEVELOPMENT | CONTROL)[name])
+    own = width(networks, len(problem.domain), len(problem.unknowns))
+    words = [f"backbone.networks={networks}", f"backbone.width=[{own}]", f"seed={seed}"]
+    found = kanpinn.solve(problem, *SETTINGS, *words).metrics
     errors = list(found["relative_l2"].values())
     mean = math.exp(statistics.fmean(math.log(error) for error in errors))
     return Measured(name, networks, seed, max(errors), mean, found["parameters"], round(found["wall_time_s"], 1))
@@ -154,13 +146,13 @@ def table(runs: list[Measured]) -> str:
     """Return the errors by problem, geometric means over the seeds, the better one in bold."""
     head = ("problem", "half", "seeds", "parameters, each", "shared", "separate", "gain", "s, shared", "s, separate")
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|---|---|"]
-    for name in (*DEVELOPMENT, *CONTROL, *SHIPPED):
+    for name in (*DEVELOPMENT, *CONTROL):
         arms = [[run for run in runs if (run.problem, run.networks) == (name, way)] for way in ("shared", "separate")]
         if not all(arms):
             continue
         errors = [statistics.geometric_mean(run.error for run in arm) for arm in arms]
         cells = [f"**{error:.1e}**" if error == min(errors) else f"{error:.1e}" for error in errors]
-        half = "development" if name in DEVELOPMENT else "control" if name in CONTROL else "shipped"
+        half = "development" if name in DEVELOPMENT else "control"
         seeds = " ".join(str(run.seed) for run in arms[0])
         counts = f"{arms[0][0].parameters}, {arms[1][0].parameters}"
         seconds = " | ".join(f"{statistics.median(run.seconds for run in arm):.0f}" for arm in arms)
@@ -171,9 +163,9 @@ def table(runs: list[Measured]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="One network for all unknowns against one for each.")
-    names = [*DEVELOPMENT, *CONTROL, *SHIPPED]
+    names = [*DEVELOPMENT, *CONTROL]
     parser.add_argument("--problems", nargs="+", default=names, choices=names, metavar="P", help="default: all")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N", help="default: 0 1")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--csv", type=Path, default=ROOT / "outputs" / "benchmarks" / "networks.csv")
     given = parser.parse_args()
     done = {(run.problem, run.networks, run.seed) for run in rows.read(given.csv, Measured)}

@@ -552,6 +552,7 @@ def test_labels_have_units_except_for_pure_numbers():
         ("u_t + u u_x = ν u_xx", r"$u_{t} + u\,u_{x} = ν\,u_{xx}$"),
         ("u_t = D u_xx + 5 (u - u³)", r"$u_{t} = D\,u_{xx} + 5\,(u - u^3)$"),
         ("u_thetatheta = nu u_r_theta", r"$u_{{\theta}{\theta}} = \nu\,u_{r{\theta}}$"),
+        ("laplace(u) + k**2*u = x**(1/2)", r"${\Delta}u + k^2\,u = x^{1/2}$"),
         ("a $ b", r"a \$ b"),
     ],
 )

@@ -229,6 +229,8 @@ def _parses(text: str) -> bool:
 def formula(text: str) -> str:
     """Typeset a line such as `u_t = nu u_xx` as a formula, subscripts and Greek letters included; else as it is."""
     tex = re.sub(r"[²³]", lambda match: {"²": "^2", "³": "^3"}[match.group()], text)
+    tex = re.sub(r"\^\(([^()]*)\)|\^(\w\w+)", r"^{\1\2}", re.sub(r" ?\*\* ?", "^", tex)).replace("*", " ")
+    tex = re.sub(r"\blaplace\((\w+)\)", r"Δ \1", tex).replace("laplace(", "Δ (").replace("Δ ", r"{\Delta}")
     tex = re.sub(r"_(\w+)", lambda found: f"_{{{spelled(found[1], lambda name: f'{{{chr(92)}{name}}}')}}}", tex)
     tex = re.sub(r"_\{(ref|\w{4,})\}", r"_{\\mathrm{\1}}", tex)
     tex = re.sub(r"\b(sin|cos|tan|tanh|sinh|cosh|exp|log)\b", r"\\\1", tex)
