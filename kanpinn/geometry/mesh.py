@@ -14,10 +14,13 @@ from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
 from kanpinn.geometry.region import Piece, Region
 
+VTK = (".vtk", ".vtp", ".vtu")
+"""Endings of VTK's files: of a surface, or of a grid, which has one."""
+
 
 @final
 class Mesh(Region):
-    """A body from a file of triangles: `Mesh("part.stl")`, or OBJ, PLY, OFF and what else trimesh reads.
+    """A body from a file of triangles: `Mesh("part.stl")`, or OBJ, PLY, OFF and what else trimesh reads, or VTK.
 
     Its boundary is one piece, with the region's name.
 
@@ -25,7 +28,8 @@ class Mesh(Region):
         name: Name of its boundary.
 
     Raises:
-        UserError: If trimesh is missing, the file cannot be read, or its surface is not closed.
+        UserError: If trimesh, or vtk for a VTK file, is missing, the file cannot be read, or its surface is not
+            closed.
     """
 
     def __init__(self, file: str | Path, *, name: str = "mesh", names: Sequence[str] = ("x", "y", "z")) -> None:
@@ -33,7 +37,9 @@ class Mesh(Region):
         needed("rtree", "Mesh", "geometry")
         self.names, self.name, self._file = tuple(names), name, str(file)
         try:
-            body: Any = trimesh.load(self._file, force="mesh")
+            body: Any = _of_vtk(self._file) if Path(file).suffix in VTK else trimesh.load(self._file, force="mesh")
+        except UserError:
+            raise
         except Exception as error:  # trimesh raises whatever its readers meet
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise UserError(f"Mesh({self._file!r}): cannot be read: {reason}") from None
@@ -91,3 +97,27 @@ class Mesh(Region):
 
         chart = Chart((0.0, 0.0), (float(ends[-1]), 1.0), ("", ""), points)
         return {self.name: Piece(self.name, chart, normal)}
+
+
+def _of_vtk(file: str) -> Any:
+    """Return trimesh's mesh of the surface in a VTK file, without a word from VTK."""
+    parts = ("vtkCommonCore", "vtkIOLegacy", "vtkIOXML", "vtkFiltersGeometry", "vtkFiltersCore", "util.numpy_support")
+    core, legacy, xml, geometry, filters, arrays = (
+        needed(f"vtkmodules.{part}", f"Mesh({file!r})", "vtk") for part in parts
+    )
+    trimesh, loud = needed("trimesh", "Mesh", "geometry"), core.vtkObject.GetGlobalWarningDisplay()
+    core.vtkObject.SetGlobalWarningDisplay(0)
+    try:
+        kind = legacy.vtkGenericDataObjectReader if file.endswith(".vtk") else xml.vtkXMLGenericDataObjectReader
+        surface, triangles, reader = geometry.vtkDataSetSurfaceFilter(), filters.vtkTriangleFilter(), kind()
+        reader.SetFileName(file)
+        surface.SetInputConnection(reader.GetOutputPort())
+        triangles.SetInputConnection(surface.GetOutputPort())
+        triangles.Update()
+        found = triangles.GetOutput()
+        if found is None or not found.GetNumberOfPolys():
+            raise UserError(f"Mesh({file!r}): cannot be read, or has no triangles")
+        points = arrays.vtk_to_numpy(found.GetPoints().GetData())
+        return trimesh.Trimesh(points, arrays.vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 3))
+    finally:
+        core.vtkObject.SetGlobalWarningDisplay(loud)

@@ -114,7 +114,8 @@ class Disk(Ellipse):
         name: str = "disk",
         names: Sequence[str] = ("x", "y"),
     ) -> None:
-        super().__init__(center, (radius, radius), name=name, names=names)
+        semiaxes = 2 * _numbers(self, "radius", (radius,), 1, positive=True)
+        super().__init__(center, semiaxes, name=name, names=names)
 
     def __repr__(self) -> str:
         return f"Disk({list(self.center)}, {self.semiaxes[0]}, name={self.name!r}, names={self.names})"
@@ -197,7 +198,8 @@ def _numbers(
         found = ()
     if len(found) != count or not all(math.isfinite(v) and (v > 0 or not positive) for v in found):
         kind = "positive" if positive else "finite"
-        raise UserError(f"{who}: {key}={given!r}: expected {count} {kind} number{'s' if count > 1 else ''}")
+        told = f"{given!r}: expected {count} {kind} numbers" if count > 1 else f"{given[0]!r}: expected a {kind} number"
+        raise UserError(f"{who}: {key}={told}")
     if key == "center" and len(region.names) != count:
         raise UserError(f"{who}: names={region.names}: expected {count} coordinates")
     return found
