@@ -37,7 +37,7 @@ from kanpinn.geometry import Coordinates
 
 LIMIT_S = 120
 PEER = Path(__file__).parent / "peers" / "deepxde_regions.py"
-WITHOUT_PEER = ("torus", "poisson2d_c plain", "backward_step", "cylinder")
+WITHOUT_PEER = ("torus", "disk, exact", "poisson2d_c plain", "backward_step", "cylinder")
 """Rows that DeepXDE cannot pose, that are another one's problem, or that it has no settings for."""
 
 
@@ -109,6 +109,7 @@ def all_rows(folder: Path) -> dict[str, Row]:
     solid = kan(8, 6, 3, [60, 50, 40], 1500, 400, 1.4)
     return {
         "disk": Row("poisson_disk", flat, "nothing", 1e-7, 1e-10),
+        "disk, exact": Row("poisson_disk", f"problem.form=exact {flat}", "nothing", 1e-7, 1e-10),
         "annulus": Row(Annulus(), flat, "nothing", 1e-6, 1e-9),
         "poisson2d_c": Row("poisson_holes", "", "logarithms about the holes", 1e-4, 1e-7),
         "poisson2d_c plain": Row(
