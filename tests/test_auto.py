@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 import kanpinn
+from kanpinn.auto.networks import networks
+from kanpinn.auto.strategy import best_of_networks
+from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
 from kanpinn.run.run import resume, run
 from kanpinn.settings.config import validate
+from kanpinn.settings.objects import configuration_of_objects
 
 FAST = [
     *("output.points=9", "output.figures=false", "output.progress=false", "threads=1"),
@@ -55,17 +58,13 @@ class Stopped(NoLogger):
             raise OSError("stopped")
 
 
-def theta(folder: Path) -> torch.Tensor:
-    return kanpinn.load(folder, Decay()).derivative([[0.3], [0.7]], "u", "t")
-
-
 def test_levels_are_added_until_the_estimate_is_below_the_accuracy(tmp_path):
     found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-6", *FAST, folder=tmp_path / "a")
     m = found.metrics
     assert m["status"] == "converged" and m["limited_by"] is None and m["error_estimate_trusted"]
     assert m["error_estimate"]["u"] <= 1e-6 and m["relative_l2"]["u"] <= 2e-6
-    assert [one["stages"][-1]["level"] for one in m["path"]] == list(range(len(m["path"])))
-    assert m["path"][-1]["kept"] and m["levels"][-1]["level"] == len(m["path"]) - 1 > 1
+    assert [record["level"] for record in m["levels"]] == list(range(len(m["levels"]))) and len(m["levels"]) > 2
+    assert m["path"][-1]["kept"] and len(m["path"][-1]["stages"]) == len(m["levels"])
     assert m["wall_time_s"] >= m["path"][-1]["seconds"]
 
 
@@ -84,8 +83,6 @@ def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tm
 def test_a_search_that_was_killed_goes_on_to_the_same_bits(tmp_path, steps):
     asked = ["accuracy=1e-6", "checkpoint.every_s=0", *FAST]
     whole = kanpinn.solve(Decay(), SMALL, *asked, folder=tmp_path / "a")
-    from kanpinn.settings.objects import configuration_of_objects
-
     with pytest.raises(OSError, match="stopped"):
         run(configuration_of_objects(Decay(), [SMALL, *asked]), tmp_path / "b", [Stopped(steps)], spoken=False)
     assert not (tmp_path / "b/metrics.json").exists()
@@ -107,6 +104,60 @@ def test_time_that_runs_out_is_told_with_the_estimate(tmp_path):
     assert json.loads((tmp_path / "a/metrics.json").read_text())["accuracy"] == 1e-12
 
 
+def test_networks_are_tried_on_the_coarsest_level_and_the_best_grows(tmp_path):
+    bounds = ["accuracy=1e-5", "schedule.levels=2", "schedule.steps=4", *FAST[:4]]
+    found = kanpinn.solve(Decay(), *bounds, folder=tmp_path / "a")
+    m, probes = found.metrics, [one for one in found.metrics["path"] if one["why"] == "probe"]
+    assert m["status"] == "converged" and m["backbone"] == "kan"
+    assert [one["network"] for one in probes] == ["kan one layer", "kan 5,5", "mlp 10,10,10"][: len(probes)]
+    assert all(one["stages"] == [{"level": 0, "steps": 4}] for one in probes)
+    assert min(probes, key=lambda one: one["estimate"])["network"] == m["path"][-1]["network"]
+    written = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
+    again = run(validate(written, {"problem": Decay()}), None, spoken=False)
+    assert (again([[0.3]])["u"] == found([[0.3]])["u"]).all()
+
+
+def played(strategy, outcomes):
+    """The work that a search yields, its outcomes found by network, slabs and level."""
+    done, work = [], next(strategy)
+    while True:
+        done.append((work.candidate.name, len(work.stages), work.reason))
+        try:
+            work = strategy.send(outcomes(work))
+        except StopIteration as stop:
+            return done, stop.value
+
+
+def candidates(problem):
+    configuration = configuration_of_objects(problem, ["backbone=auto", "threads=1"])
+    return list(networks(configuration.setup))
+
+
+def test_time_slabs_are_halved_while_that_lowers_the_estimate():
+    errors = {1: 1.0, 5: 0.5, 10: 0.06, 20: 0.05, 40: 0.05}
+
+    def outcome(work):
+        return Outcome("steps", errors[work.candidate.slabs] / 3 ** len(work.stages), trusted=True, parameters=5000)
+
+    done, _ = played(best_of_networks(candidates(Decay())[:1], most=1), outcome)
+    assert [name for name, *_ in done[:4]] == ["kan one layer"] + [
+        f"kan one layer, {slabs} time slabs" for slabs in (5, 10, 20)
+    ]
+
+
+def test_a_change_that_does_not_pay_is_taken_back_and_ends_the_growth():
+    scores = {1: 1e-2, 2: 1e-3, 3: 9e-4, 4: 8e-4, 5: 1e-9}
+
+    def outcome(work):
+        worse = 3 if "weighted" in work.candidate.name or "built in" in work.candidate.name else 1
+        return Outcome("steps", worse * scores[len(work.stages)], trusted=True, parameters=100)
+
+    done, why = played(best_of_networks(candidates(Decay())[1:2]), outcome)
+    assert why.startswith("capacity: ")
+    grown = [stages for _, stages, reason in done if reason == "one level more"]
+    assert grown[:3] == [2, 3, 4] and max(grown) == 4
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -117,6 +168,8 @@ def test_time_that_runs_out_is_told_with_the_estimate(tmp_path):
         (["accuracy=1e-5", "dtype=float32"], "at least 0.0001 with dtype=float32"),
         (["accuracy=1e-3", "schedule=v_cycle"], "nested, single or custom"),
         (["accuracy=1e-3", "schedule.starts=3"], "schedule.starts=3"),
+        (["accuracy=1e-3", "schedule.steps=[3,4]"], "one number for all levels"),
+        (["accuracy=1e-3", "processes=2"], "processes=2"),
     ],
 )
 def test_an_accuracy_that_cannot_be_had_is_refused_before_anything_is_written(tmp_path, overrides, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -27,6 +28,9 @@ PLATEAU = 0.3
 POINTS = {1: (200, 16), 2: (800, 100), 3: (1500, 256)}
 """Points inside and on each condition at least, by dimension; networks of many parameters get more."""
 
+RANK = 10
+"""Products of the separable network that is tried."""
+
 WEIGHT = 100.0
 """Factor of the conditions' weights that is tried."""
 
@@ -44,22 +48,22 @@ def networks(setup: Setup) -> Iterator[Candidate]:
         sampler = replace(sampler, interior=interior, boundary=boundary)
     base = replace(setup, sampler=sampler, schedule=_schedule(setup), known=setup.scales)
 
-    def candidate(name: str, network: Network, points: Sampler = sampler) -> Candidate:
-        return Candidate(name, replace(base, backbone=network, sampler=points))
+    def candidate(network: Network, points: Sampler = sampler) -> Candidate:
+        return Candidate(replace(base, backbone=network, sampler=points))
 
     smooth, degree = max(7, order + 2), max(5, order + 1)
     if dimension == 1:
-        yield candidate("splines", Kan(width=[], degree=smooth, grid=8, **common))
-    yield candidate("kan 5,5", Kan(width=[5, 5], degree=degree, **common))
+        yield candidate(Kan(width=[], degree=smooth, grid=8, **common))
+    yield candidate(Kan(width=[5, 5], degree=degree, **common))
     if dimension > 1 and isinstance(problem.domain, Box) and type(problem).inside is Problem.inside:
         around = replace(asked.embedding, periodic="spline") if problem.periodic else asked.embedding
         options = {"degree": smooth, "grid": smooth + 1, "scale": 0.1, "networks": asked.networks, "embedding": around}
         points = SAMPLERS["gauss_legendre"]() if sampler is not setup.sampler and dimension < 4 else sampler
-        yield candidate("separable 8", Separable(width=[], rank=8, **options), points)
+        yield candidate(Separable(width=[], rank=RANK, **options), points)
     if dimension > 1:
-        yield candidate("kan 5,5,5", Kan(width=[5, 5, 5], degree=degree, grid=3, **common))
-        yield candidate("multkan 4,4", MultKan(width=[4, 4], degree=degree, **common))
-    yield candidate("mlp 10,10,10", Mlp(width=[10, 10, 10], **common))
+        yield candidate(Kan(width=[5, 5, 5], degree=degree, grid=3, **common))
+        yield candidate(MultKan(width=[4, 4], degree=degree, **common))
+    yield candidate(Mlp(width=[10, 10, 10], **common))
 
 
 def _schedule(setup: Setup) -> Nested:
@@ -73,15 +77,13 @@ def remedies(candidate: Candidate) -> Iterator[Candidate]:
     setup = candidate.setup
     problem = setup.problem
     if not setup.exact and (offers_exact(problem) or _form(problem)):
-        key = "conditions" if offers_exact(problem) or not hasattr(problem, "equations") else "form"
         built_in = replace(setup, conditions="exact", known=None)
-        yield Candidate(f"{candidate.name}, exact conditions", built_in, {**candidate.values, key: "exact"})
+        yield Candidate(built_in, (*candidate.notes, "conditions built in"))
     weighting, names = setup.weighting, [condition.name for condition in conditions_of(problem)]
     if names and isinstance(weighting, Fixed) and not weighting.terms and not setup.exact:
         heavier = replace(weighting, terms={name: WEIGHT * weighting.term(name) for name in names})
-        yield Candidate(
-            f"{candidate.name}, conditions × {WEIGHT:g}", replace(setup, weighting=heavier), candidate.values
-        )
+        notes = (*candidate.notes, f"conditions weighted {WEIGHT:g}")
+        yield Candidate(replace(setup, weighting=heavier), notes)
 
 
 def _form(problem: Problem) -> bool:
@@ -91,6 +93,18 @@ def _form(problem: Problem) -> bool:
         return False
 
 
+def larger(candidate: Candidate) -> Candidate | None:
+    """Return a candidate with half as many products or hidden nodes more from the start; None without any."""
+    backbone = candidate.setup.backbone
+    if isinstance(backbone, Separable):
+        network: Network = replace(backbone, rank=math.ceil(1.5 * backbone.rank))
+    elif isinstance(backbone, Kan | Mlp) and backbone.width:
+        network = replace(backbone, width=[math.ceil(1.5 * one) for one in backbone.width])
+    else:
+        return None
+    return replace(candidate, setup=replace(candidate.setup, backbone=network))
+
+
 def sliced(candidate: Candidate, slabs: int) -> Candidate | None:
     """Return a candidate on equal time slabs; None where the problem is none in time."""
     setup = candidate.setup
@@ -98,5 +112,4 @@ def sliced(candidate: Candidate, slabs: int) -> Candidate | None:
     begins = any(condition.supports == START for condition in conditions_of(problem))
     if "t" not in problem.domain.names or not begins or free_coefficients(problem):
         return None
-    schedule = replace(setup.schedule, slabs=slabs)
-    return Candidate(f"{candidate.name}, {slabs} slabs", replace(setup, schedule=schedule), candidate.values)
+    return replace(candidate, setup=replace(setup, schedule=replace(setup.schedule, slabs=slabs)))

@@ -34,7 +34,7 @@ def search_of(asked: Configuration) -> Search:
         return _chosen(setup)
     plan = [{"level": stage.level, "steps": stage.steps} for stage in schedule.plan()]
     plan = schedule.stages if isinstance(schedule, Custom) else plan
-    return accuracy_of_given(Candidate(name_of(setup.backbone), setup), plan)
+    return accuracy_of_given(Candidate(setup), plan)
 
 
 def _chosen(setup: Setup) -> Search:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from kanpinn.auto.networks import remedies, sliced
+from kanpinn.auto.networks import larger, remedies, sliced
 from kanpinn.auto.work import Candidate, Outcome, StageValues, Work
 from kanpinn.backbones import Separable
 from kanpinn.multilevel.schedules import MAX_LEVELS
@@ -21,8 +21,8 @@ Search = Generator[Work, Outcome, str]
 PAYS = 2.0
 """Factor by which a change must lower the estimate to be kept and repeated."""
 
-STEPS, PROBE = 60, 30
-"""Steps of a stage that a search adds, and of the first one of each network it tries."""
+STEPS = 60
+"""Steps of a stage, at most."""
 
 FINALISTS = 3
 """Networks that may grow, one after the other, the best on the coarsest level first."""
@@ -32,6 +32,15 @@ SLABS, MOST_SLABS = 5, 40
 
 COARSE = 1e-2
 """Estimate on the coarsest level above which time slabs are tried."""
+
+BASIC, SLICED = 2, 2
+"""Networks that are tried before time slabs are, and how many of them are tried on slabs."""
+
+PATIENCE = 1
+"""Changes in a row that may pay little: from one level to the next errors fall unevenly."""
+
+WELL = 5.0
+"""Factor of a lower estimate that is good enough not to look for a better change."""
 
 LARGEST = 6000
 """Parameters beyond which no network is enlarged: the matrix of a step grows as their square."""
@@ -62,58 +71,94 @@ def accuracy_of_given(candidate: Candidate, plan: Sequence[StageValues], most: i
 
 def best_of_networks(candidates: Sequence[Candidate], steps: int = STEPS, most: int = MAX_LEVELS) -> Search:
     """Try networks on the coarsest level, then remedies for the best; let it grow, then the next best."""
-    first, tried = ({"level": 0, "steps": min(steps, PROBE)},), []
-    for candidate in candidates:
+    first = ({"level": 0, "steps": steps},)
+    tried: list[Reached] = []
+    for candidate in candidates[:BASIC]:
         work = Work(candidate, first, "probe")
         tried.append(Reached(work, (yield work)))
-    tried.sort(key=lambda one: one.outcome.score)
+    if not min(one.outcome.score for one in tried) <= COARSE:
+        for reached in sorted(tried, key=_score)[:SLICED]:
+            tried.append((yield from _sliced(reached, first)))
+    best = min(tried, key=_score)
+    if best.work.candidate.slabs == 1:
+        for candidate in candidates[BASIC:]:
+            work = Work(candidate, first, "probe")
+            tried.append(Reached(work, (yield work)))
+        tried.append((yield from _remedied(min(tried, key=_score), first)))
+    tried = sorted({one.work.candidate.name: one for one in tried}.values(), key=_score)
+    best = tried[0]
     ended = "capacity: no network could be trained"
     for k, reached in enumerate(tried[:FINALISTS]):
         if not math.isfinite(reached.outcome.score):
             break
-        found = yield from _remedied(reached, first)
-        found = yield from growth(found, most, steps)
+        found = yield from growth(reached, most, steps, None if best is reached else best.outcome)
         ended = ended if k else _ended(found)
+        best = min(best, found, key=_score)
     return ended
 
 
+def _level(work: Work) -> int:
+    return max(stage["level"] for stage in work.stages)
+
+
+def _score(reached: Reached) -> float:
+    return reached.outcome.score
+
+
+def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
+    """Solve on ever shorter time slabs as long as that pays and the error is not small yet."""
+    whole, slabs = reached.work.candidate, SLABS
+    while slabs <= MOST_SLABS and reached.outcome.score > COARSE:
+        candidate = sliced(whole, slabs)
+        if candidate is None:
+            break
+        work = Work(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
+        found = Reached(work, (yield work))
+        if slabs > SLABS and not found.outcome.score * PAYS <= reached.outcome.score:
+            break
+        if found.outcome.score <= reached.outcome.score:
+            reached = found
+        slabs *= 2
+    return reached
+
+
 def _remedied(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
-    """Change methods on the coarsest level where that pays: conditions, weights, and ever shorter time slabs."""
+    """Change how conditions are met where that pays."""
     for candidate in remedies(reached.work.candidate):
         work = Work(candidate, first, "remedy")
         found = Reached(work, (yield work))
         if found.outcome.score * PAYS <= reached.outcome.score:
-            reached = found
-            break
-    single, slabs = reached.work.candidate, reached.work.candidate.slabs
-    while slabs == single.slabs or slabs < MOST_SLABS:
-        if not reached.outcome.score > COARSE:
-            break
-        slabs = SLABS if slabs == 1 else 2 * slabs
-        candidate = sliced(single, slabs)
-        if candidate is None:
-            break
-        work = Work(candidate, first, "remedy" if slabs == SLABS else "slabs halved")
-        found = Reached(work, (yield work))
-        if not found.outcome.score * PAYS <= reached.outcome.score:
-            break
-        reached = found
+            return found
     return reached
 
 
-def growth(reached: Reached, most: int = MAX_LEVELS, steps: int = STEPS) -> Generator[Work, Outcome, Reached]:
+def growth(
+    reached: Reached, most: int = MAX_LEVELS, steps: int = STEPS, rival: Outcome | None = None
+) -> Generator[Work, Outcome, Reached]:
     """Enlarge a network as long as that lowers the estimate: finer levels first, more nodes or products where not.
 
-    A change that does not pay is taken back.
+    Of changes that pay little the best is kept, but no more than `PATIENCE` of them in a row: what they have not
+    lowered by a factor of `PAYS` is taken back. A network that is no better than a smaller rival does not grow.
     """
-    while True:
+    best, idle = reached, 0
+    while rival is None or not _beaten(reached.outcome, rival):
+        found: list[Reached] = []
         for work in _larger(reached, most, steps):
-            found = Reached(work, (yield work))
-            if found.outcome.score * PAYS <= reached.outcome.score:
-                reached = found
+            found.append(Reached(work, (yield work)))
+            if found[-1].outcome.score * WELL <= reached.outcome.score:
                 break
-        else:
-            return reached
+        if not found or not math.isfinite(min(map(_score, found))):
+            break
+        reached = min(found, key=_score)
+        idle = 0 if reached.outcome.score * PAYS <= best.outcome.score else idle + 1
+        best = min(best, reached, key=_score)
+        if idle > PATIENCE:
+            break
+    return best
+
+
+def _beaten(outcome: Outcome, rival: Outcome) -> bool:
+    return outcome.parameters >= rival.parameters and outcome.score >= rival.score
 
 
 def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
@@ -121,12 +166,19 @@ def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
     work, outcome = reached.work, reached.outcome
     if outcome.parameters > LARGEST:
         return
-    level = max(stage["level"] for stage in work.stages)
+    level = _level(work)
     options, candidate = candidate_options(work), work.candidate
     again: dict[str, Any] = {"level": level, "steps": steps}
     if level + 1 < most and options.refinable:
         yield replace(work, stages=(*work.stages, {**again, "level": level + 1}), reason="one level more")
-    if candidate.slabs == 1:
+    if candidate.slabs > 1:
+        halved = sliced(candidate, 2 * candidate.slabs) if 2 * candidate.slabs <= MOST_SLABS else None
+        if halved is not None:
+            yield Work(halved, work.stages, "slabs halved")
+        wider = larger(candidate)
+        if wider is not None:
+            yield Work(wider, work.stages, "a larger network")
+    else:
         for kind, amount, words in options.edits:
             yield replace(work, stages=(*work.stages, {**again, kind: amount}), reason=words)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, final
 
 from kanpinn.multilevel import Schedule
@@ -12,7 +12,7 @@ from kanpinn.multilevel.schedules import Custom
 from kanpinn.samplers import Sampler
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import described
-from kanpinn.solver.setup import Setup
+from kanpinn.solver.setup import Setup, name_of
 
 UNTRUSTED = 3.0
 """Factor by which an estimate that is not trusted counts as larger."""
@@ -30,14 +30,20 @@ class Candidate:
     """Network and methods that may solve a problem.
 
     Attributes:
-        name: Its name in the log, the same for no other candidate.
         setup: Problem, network and methods; of its schedule all but the stages counts.
-        values: Keys of the problem group in the config that differ from what was asked for.
+        notes: Words on what differs from what was asked for, beside network and time slabs.
     """
 
-    name: str
     setup: Setup
-    values: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name in the log, the same for no other candidate of a search."""
+        backbone = self.setup.backbone
+        size = getattr(backbone, "rank", None) or ",".join(map(str, getattr(backbone, "width", []))) or "one layer"
+        slabs = [f"{self.slabs} time slabs"] if self.slabs > 1 else []
+        return ", ".join([f"{name_of(backbone)} {size}", *self.notes, *slabs])
 
     @property
     def slabs(self) -> int:
@@ -68,7 +74,9 @@ class Work:
         setup = replace(setup, sampler=_enough(setup))
         parts = {group: getattr(setup, group) for group in ("backbone", "sampler", "schedule", "weighting")}
         groups = {group: described(part) for group, part in parts.items()}
-        problem = {**asked.resolved["problem"], **self.candidate.values}
+        problem = dict(asked.resolved["problem"])
+        if setup.conditions != asked.setup.conditions:
+            problem["form" if "equations" in problem else "conditions"] = setup.conditions
         resolved = {**asked.resolved, **groups, "problem": problem, "accuracy": None}
         return replace(asked, setup=setup, resolved=resolved)
 

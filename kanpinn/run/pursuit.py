@@ -127,7 +127,9 @@ class Pursuit:
             solver.load_state(self._attempt)
             self._attempt = None
         elif work.candidate.slabs == 1:
-            earlier = [one for one in self.done if one.solver is not None and work.continues(one.work)]
+            earlier = [
+                one for one in self.done if one.solver is not None and work.continues(one.work) and one.work != work
+            ]
             if earlier:
                 last = max(earlier, key=lambda one: len(one.work.stages))
                 assert last.solver is not None
