@@ -13,7 +13,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from kanpinn import geometry
-    from kanpinn.api import fit, load, resume, solve
+    from kanpinn.api import compile, fit, load, resume, solve
     from kanpinn.backbones import ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
     from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
     from kanpinn.geometry import Box, Coordinates
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kanpinn.solution import Solution
 
 _HOMES = {
-    "api": "fit load resume solve",
+    "api": "compile fit load resume solve",
     "backbones": "ChebyKan Kan Mlp MultKan ReluKan Separable",
     "errors": "DivergedError Interrupted KanpinnWarning UserError",
     "jets.jet": "Jet",

@@ -1,4 +1,4 @@
-"""Python calls: `kanpinn.solve`, `kanpinn.fit`, `kanpinn.load`, `kanpinn.resume`."""
+"""Python calls: `kanpinn.solve`, `kanpinn.fit`, `kanpinn.compile`, `kanpinn.load`, `kanpinn.resume`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,36 @@ def fit(
 
     configuration = configuration_of_table(table, target, overrides, inputs, split)
     return runs.run(configuration, None if folder is None else Path(folder), spoken=False)
+
+
+def compile(
+    expression: Any, on: Any, *overrides: Any, products: bool = True, folder: str | Path | None = None
+) -> Solution:
+    """Compile a formula into a network that equals it to rounding, to be widened, deepened and trained on.
+
+    Its edges are the formula's own functions c f(a x + b) + d, whose constants training may move.
+
+    Args:
+        expression: A formula as text or by SymPy, such as "exp(sin(pi*x) + y**2)"; of several outputs one by name each.
+        on: A problem, of which the formula is the start, such as the one of a fit; or a `Box`, or intervals such as
+            `{"x": (-1, 1), "y": (0, 2)}`, for a table of the formula's values.
+        *overrides: As for `solve`. Nothing is trained unless a schedule is given, such as
+            `kanpinn.Custom(stages=[{"level": 0, "steps": 0}, {"level": 0, "widen": 2, "steps": 50}])`.
+        products: False for a network without multiplication nodes, of squares instead.
+        folder: The run folder, new or empty; None writes nothing.
+
+    Returns:
+        The solution.
+
+    Raises:
+        UserError: If the formula is none, holds anything but functions of one variable, sums and products, or is no
+            number somewhere in the box.
+        DivergedError: As for `solve`.
+        Interrupted: As for `solve`.
+    """
+    from kanpinn.run.compiled import compile_formula
+
+    return compile_formula(expression, on, overrides, None if folder is None else Path(folder), products=products)
 
 
 def load(run: str | Path, problem: Problem | None = None, *, stored: bool | None = None) -> Solution:

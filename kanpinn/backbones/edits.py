@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kanpinn.backbones.base import Backbone
+from kanpinn.backbones.growth import Grown, beside, ends
 from kanpinn.backbones.layer import Layer, packed
 from kanpinn.backbones.layers import Multiply
 from kanpinn.backbones.masks import ends_of
@@ -98,29 +99,7 @@ def coarsening(coarse: Backbone, fine: Backbone) -> Edit:
     )
 
 
-class _Grown(NamedTuple):
-    """A layer in place of an old one with fewer nodes, or a new layer.
-
-    Attributes:
-        layer: The layer.
-        source: Number of the old layer among those of its network; None for a new layer, which is the identity.
-        rows: Numbers of the old outputs among the new ones.
-        columns: Numbers of the old inputs among the new ones.
-        quiet: True if the new outputs begin as zero.
-        parts: The factor networks' layers, if it is made of such.
-        beside: Layers that stand side by side in it, if it is made of such.
-    """
-
-    layer: Layer
-    source: int | None
-    rows: np.ndarray | None = None
-    columns: np.ndarray | None = None
-    quiet: bool = False
-    parts: Sequence[list[_Grown]] = ()
-    beside: Sequence[_Grown] = ()
-
-
-_Growth = list[_Grown]
+_Growth = list[Grown]
 _SCALES = ("spline_scale",)
 """Blocks that only scale another one: they stay as they begin where a function is to be zero."""
 
@@ -131,8 +110,8 @@ def _of_factors(network: Backbone, change: Callable[[Backbone], _Growth], **opti
     assert isinstance(factors, Factors)
     parts = [change(one) for one in factors.networks]
     networks = tuple(_network(one, part) for one, part in zip(factors.networks, parts, strict=True))
-    grown = _Grown(replace(factors, networks=networks, **options), 0, parts=parts)
-    return [grown, *(_Grown(layer, k) for k, layer in enumerate(network.layers) if k)]
+    grown = Grown(replace(factors, networks=networks, **options), 0, parts=parts)
+    return [grown, *(Grown(layer, k) for k, layer in enumerate(network.layers) if k)]
 
 
 def _of_members(network: Backbone, change: Callable[[Backbone], _Growth]) -> _Growth:
@@ -143,18 +122,11 @@ def _of_members(network: Backbone, change: Callable[[Backbone], _Growth]) -> _Gr
     rows = zip(side_by_side(grown), zip(*parts, strict=True), strict=True)
     found = [row[0]._replace(layer=layer, beside=row) if isinstance(layer, Parallel) else row[0] for layer, row in rows]
     behind = range(len(members[0].layers), len(network.layers))
-    return [*found, *(_Grown(network.layers[k], k) for k in behind)]
+    return [*found, *(Grown(network.layers[k], k) for k in behind)]
 
 
 def _network(network: Backbone, growth: _Growth) -> Backbone:
     return replace(network, layers=tuple(grown.layer for grown in growth))
-
-
-def _ends(layer: Layer) -> tuple[int, int]:
-    """Numbers of inputs and outputs of a layer with parameters."""
-    ends = ends_of(layer)
-    assert ends is not None
-    return ends[1], ends[0]
 
 
 def joining(network: Backbone) -> list[int]:
@@ -166,7 +138,7 @@ def hidden_layers(network: Backbone) -> list[tuple[int, int, Multiply]]:
     """Per hidden layer: number of the layer before it and of the one after it, and the multiplications between."""
     found = []
     for before, after in pairwise(joining(network)):
-        outputs = _ends(network.layers[before])[1]
+        outputs = ends(network.layers[before])[1]
         between = [layer for layer in network.layers[before:after] if isinstance(layer, Multiply)]
         found.append((before, after, between[0] if between else Multiply(outputs, 0)))
     return found
@@ -174,20 +146,25 @@ def hidden_layers(network: Backbone) -> list[tuple[int, int, Multiply]]:
 
 def _widened(network: Backbone, additions: Sequence[int], products: Sequence[int]) -> _Growth:
     """Add nodes and multiplication nodes to each hidden layer; new inputs of old nodes begin as zero."""
-    growth = [_Grown(layer, k) for k, layer in enumerate(network.layers)]
+    growth = [Grown(layer, k) for k, layer in enumerate(network.layers)]
+    sizes = {k: list(ends(network.layers[k])) for k in joining(network)}
     for (before, after, old), more, many in zip(hidden_layers(network), additions, products, strict=True):
         new = Multiply(old.additions + more, old.products + many)
         passed = np.arange(old.additions)
         rows = np.r_[passed, new.additions + np.arange(2 * old.products)]
         columns = np.r_[passed, new.additions + np.arange(old.products)]
-        first, second = growth[before].layer, growth[after].layer
-        wider = first.resized(_ends(first)[0], new.additions + 2 * new.products)
-        growth[before] = growth[before]._replace(layer=wider, rows=rows)
-        wider = second.resized(new.additions + new.products, _ends(second)[1])
-        growth[after] = growth[after]._replace(layer=wider, columns=columns)
+        growth[before] = growth[before]._replace(rows=rows)
+        growth[after] = growth[after]._replace(columns=columns)
+        sizes[before][1], sizes[after][0] = new.additions + 2 * new.products, new.additions + new.products
         for k in range(before + 1, after):
             if isinstance(growth[k].layer, Multiply):
                 growth[k] = growth[k]._replace(layer=new)
+    for k, (inputs, outputs) in sizes.items():
+        layer = growth[k].layer
+        if isinstance(layer, Parallel):
+            growth[k] = beside(layer, growth[k], inputs, outputs)
+        else:
+            growth[k] = growth[k]._replace(layer=layer.resized(inputs, outputs))
     return growth
 
 
@@ -206,13 +183,13 @@ def _widen(network: Backbone, nodes: int | Sequence[int], key: str) -> _Growth:
 def _deepen(network: Backbone, layers: int, key: str) -> _Growth:
     if isinstance(network.layers[0], Factors):
         return _of_factors(network, lambda one: _deepen(one, layers, key), start="random")
-    growth = [_Grown(layer, k) for k, layer in enumerate(network.layers)]
+    growth = [Grown(layer, k) for k, layer in enumerate(network.layers)]
     last = joining(network)[-1]
-    inputs = _ends(network.layers[last])[0]
+    inputs = ends(network.layers[last])[0]
     same = network.layers[last].resized(inputs, inputs)
     if same.identity() is None:
         raise invalid(key, layers, "a network of splines or polynomials (no layer of this one is the identity)")
-    return [*growth[:last], *[_Grown(same, None)] * layers, *growth[last:]]
+    return [*growth[:last], *[Grown(same, None)] * layers, *growth[last:]]
 
 
 def _raise_rank(network: Backbone, products: int, key: str) -> _Growth:
@@ -227,20 +204,18 @@ def _raise_rank(network: Backbone, products: int, key: str) -> _Growth:
     rows = (np.arange(factors.outputs)[:, None] * terms + np.arange(factors.terms)).ravel()
 
     def more(one: Backbone) -> _Growth:
-        *growth, last = [_Grown(layer, k) for k, layer in enumerate(one.layers)]
-        wider = last.layer.resized(_ends(last.layer)[0], outputs * terms)
+        *growth, last = [Grown(layer, k) for k, layer in enumerate(one.layers)]
+        wider = last.layer.resized(ends(last.layer)[0], outputs * terms)
         return [*growth, last._replace(layer=wider, rows=rows, quiet=not shared and one is factors.networks[0])]
 
     growth = _of_factors(network, more, outputs=outputs, terms=terms)
     if shared:
-        wider = growth[1].layer.resized(outputs, _ends(growth[1].layer)[1])
+        wider = growth[1].layer.resized(outputs, ends(growth[1].layer)[1])
         growth[1] = growth[1]._replace(layer=wider, columns=np.arange(factors.outputs))
     return growth
 
 
-def _pairs(
-    network: Backbone, growth: _Growth, new: str = "", old: str = ""
-) -> Iterator[tuple[str, str | None, _Grown]]:
+def _pairs(network: Backbone, growth: _Growth, new: str = "", old: str = "") -> Iterator[tuple[str, str | None, Grown]]:
     """Every layer with parameters, those of factor networks too, with the path of its blocks now and before."""
     sized = [k for k, layer in enumerate(network.layers) if layer.size]
     for i, grown in enumerate(grown for grown in growth if grown.layer.size):
@@ -249,14 +224,14 @@ def _pairs(
         yield from _within(None if grown.source is None else network.layers[grown.source], grown, path, before)
 
 
-def _within(
-    old: Layer | None, grown: _Grown, path: str, before: str | None
-) -> Iterator[tuple[str, str | None, _Grown]]:
+def _within(old: Layer | None, grown: Grown, path: str, before: str | None) -> Iterator[tuple[str, str | None, Grown]]:
     """A layer in place of an old one, or those that it is made of; as `_pairs`."""
     if isinstance(grown.layer, Parallel):
-        sides = old.layers if isinstance(old, Parallel) else [None] * len(grown.beside)
-        for name, one, part in zip(grown.layer.names, sides, grown.beside, strict=True):
-            yield from _within(one, part, f"{path}{name}/", None if before is None else f"{before}{name}/")
+        sides = dict(zip(old.names, old.layers, strict=True)) if isinstance(old, Parallel) else {}
+        known = grown.beside or [Grown(one, grown.source) for one in grown.layer.layers]
+        for name, part in zip(grown.layer.names, known, strict=True):
+            inner = f"{before}{name}/" if before is not None and name in sides else None
+            yield from _within(sides.get(name), part, f"{path}{name}/", inner)
     elif grown.parts:
         assert isinstance(old, Factors)
         for name, one, part in zip(old.names, old.networks, grown.parts, strict=True):
@@ -265,7 +240,7 @@ def _within(
         yield path, before, grown
 
 
-def _begin(value: Tensor, name: str, grown: _Grown) -> None:
+def _begin(value: Tensor, name: str, grown: Grown) -> None:
     """Set a block `[out, ...]` of random values to what a layer's new parameters begin as."""
     if grown.source is None:
         value.copy_(torch.from_numpy((grown.layer.identity() or {})[name]))

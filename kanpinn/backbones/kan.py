@@ -50,6 +50,9 @@ class Kan(Options):
     )
     edges: Edges = option([], "per layer and output the inputs that it sees, numbered from 0; []: all")
     modules: list[str] = option([], 'edges by modules: "0,[0,1]->[0,1]->[0,1]->[0]", nodes before and behind layers')
+    symbolic: list[str] = option(
+        [], 'edges that are known functions c f(a x + b) + d: "0,1->2: sin(x)", layer and nodes'
+    )
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check(self) -> None:
@@ -100,7 +103,8 @@ class Kan(Options):
                 layers.append(Activation(self.squash))
             inputs = width + many
         layers.append(self._layer(len(self.width), inputs, outputs, periodic=not self.width and periodic))
-        return Backbone(embedding, with_edges(layers, self.edges, self.modules, embedding.names), grid=self.grid)
+        found = with_edges(layers, self.edges, self.modules, embedding.names, self.symbolic)
+        return Backbone(embedding, found, grid=self.grid)
 
     def _layer(self, k: int, inputs: int, outputs: int, *, periodic: bool) -> Layer:
         """Layer k of the network."""
@@ -119,6 +123,7 @@ class MultKan(Kan):
     which are multiplied in pairs; what follows sees width + mult values, squashed after the product.
     """
 
+    width: list[int] = option([5, 5], "hidden widths, one per hidden layer, without multiplications", at_least=0)
     mult: int | list[int] = option(
         2, "multiplication nodes in every hidden layer, or a list with one number per hidden layer", at_least=0
     )
@@ -132,8 +137,14 @@ class MultKan(Kan):
             raise invalid(
                 "backbone.mult", self.mult, f"one number, or one for each of the {len(self.width)} hidden layers"
             )
+        if any(not one + many for one, many in zip(self.width, self.products, strict=True)):
+            raise invalid("backbone.width", self.width, "at least one addition or multiplication in a hidden layer")
+
+    @property
+    def products(self) -> list[int]:
+        """Multiplication nodes by hidden layer."""
+        return self.mult if isinstance(self.mult, list) else [self.mult] * len(self.width)
 
     def build(self, embedding: Embedding, outputs: int) -> Backbone:
         """The network on its coarsest level; see `Kan.build`."""
-        products = self.mult if isinstance(self.mult, list) else [self.mult] * len(self.width)
-        return self.stack(embedding, outputs, products)
+        return self.stack(embedding, outputs, self.products)

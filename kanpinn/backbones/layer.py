@@ -221,7 +221,7 @@ class Layer(Described):
         """
         return {}
 
-    def resized(self, inputs: int, outputs: int) -> Self:
+    def resized(self, inputs: int, outputs: int) -> Layer:
         """Return the same layer with other numbers of inputs and outputs."""
         raise UserError(f"layers of type {type(self).__name__} cannot be widened")
 

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.jets.cotangents import chain_cotangent, product_cotangent
-from kanpinn.jets.functions import FUNCTIONS
+from kanpinn.jets.functions import FUNCTIONS, Derivatives
 from kanpinn.jets.jet import Jet, JetSpace
 
 
@@ -80,14 +80,14 @@ class Linear(Layer):
         return {**out, "bias": scaled[0].sum(0)} if self.bias else out
 
 
-class _Compose(torch.autograd.Function):
+class Compose(torch.autograd.Function):
     """f∘g on jets with its cotangent in closed form: no graph through the derivatives of f."""
 
     @staticmethod
-    def forward(ctx: Any, data: Tensor, space: JetSpace, name: str) -> Tensor:
-        """Compose jets `[C, ...]` with the function `name`."""
+    def forward(ctx: Any, data: Tensor, space: JetSpace, function: Derivatives) -> Tensor:
+        """Compose jets `[C, ...]` with a function."""
         jet = Jet(space, data.detach())
-        derivatives = FUNCTIONS[name](jet.value, space.order + 1)
+        derivatives = function(jet.value, space.order + 1)
         ctx.jet, ctx.derivatives = jet, derivatives
         return jet.compose(derivatives).data
 
@@ -124,7 +124,7 @@ class Activation(_Fixed):
     def forward(
         self, parameters: Parameters, data: Tensor, space: JetSpace, prepared: Any = None
     ) -> tuple[Tensor, Any]:
-        return _Compose.apply(data, space, self.name), None
+        return Compose.apply(data, space, FUNCTIONS[self.name]), None
 
 
 class _Products(torch.autograd.Function):

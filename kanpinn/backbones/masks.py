@@ -1,7 +1,7 @@
-"""Networks without some of their edges: from lists of edges or of modules to layers, and those layers as whole arrays.
+"""Networks without some of their edges, or with known functions on some: from lists to layers, and to whole arrays.
 
 Edges that are not there have no parameters: the layer becomes one dense layer for each set of inputs that some of its
-outputs share, side by side.
+outputs share, side by side, and one of known functions for each set that some outputs have in common.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from torch import Tensor
 
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.parallel import Parallel
-from kanpinn.errors import invalid
+from kanpinn.backbones.symbolic_edges import SymbolicLayer, edge_function
+from kanpinn.errors import UserError, invalid
 
 Edges = list[list[list[int]]]
 """Per layer, per output, the numbers of the inputs that it sees."""
 
+Known = dict[tuple[int, int], str]
+"""Formulas of the symbolic edges of a layer, by output and input."""
+
+_SYMBOLIC = re.compile(r"\s*(\d+)\s*,\s*(\d+)\s*->\s*(\d+)\s*:(.+)")
 _MODULES = re.compile(r"\s*(\d+)\s*,\s*(\[[\d,\s]*\](?:\s*->\s*\[[\d,\s]*\])+)\s*")
 
 
 def ends_of(layer: Layer) -> tuple[int, int] | None:
     """Return the numbers of outputs and inputs of a layer that joins nodes; None for another one."""
     if isinstance(layer, Parallel):
-        return None if layer.total is None else (sum(map(len, layer.outputs)), layer.total)
+        return None if layer.whole is None else ends_of(layer.whole)
     shape = next(iter(layer.blocks.shapes.values()), ())
     return (shape[0], shape[1]) if len(shape) > 1 else None
 
@@ -85,36 +90,86 @@ def _cut(alive: list[np.ndarray], text: str) -> None:
         alive[k] &= members[0][:, None] == members[1]
 
 
-def masked(layer: Layer, alive: np.ndarray, coordinates: Sequence[str]) -> Layer:
+def symbolic_edges(alive: Sequence[np.ndarray], texts: Sequence[str]) -> list[Known]:
+    """Return the formulas that the option `backbone.symbolic` gives, by layer.
+
+    Args:
+        alive: The edges that are there, by layer, bool `[out, in]`.
+        texts: The option: "0,1->2: sin(x)" makes the edge from node 1 before layer 0 to node 2 behind it c sin(a x + b)
+            + d.
+
+    Raises:
+        UserError: If a text is no such edge, or the edge is not there.
+    """
+    found: list[Known] = [{} for _ in alive]
+    for text in texts:
+        parsed = _SYMBOLIC.fullmatch(text)
+        if parsed is None:
+            expected = '"0,1->2: sin(x)": a layer, the nodes before and behind it, a formula of x'
+            raise invalid("backbone.symbolic", text, expected)
+        k, p, q = (int(number) for number in parsed.groups()[:3])
+        if k >= len(alive) or q >= len(alive[k]) or p >= alive[k].shape[1] or not alive[k][q, p]:
+            shapes = ", ".join(f"layer {n}: {one.shape[1]}->{one.shape[0]}" for n, one in enumerate(alive))
+            raise invalid("backbone.symbolic", text, f"an edge that is there ({shapes})")
+        if (q, p) in found[k]:
+            raise invalid("backbone.symbolic", text, "one formula for an edge")
+        try:
+            edge_function(parsed[4].strip())
+        except UserError as error:
+            raise UserError(f"backbone.symbolic={text!r}: {error}") from None
+        found[k][q, p] = parsed[4].strip()
+    return found
+
+
+def masked(layer: Layer, alive: np.ndarray, coordinates: Sequence[str], known: Mapping[tuple[int, int], str]) -> Layer:
     """Return a layer with those edges only that are alive, bool `[out, in]`; itself if all are.
+
+    Edges with formulas are functions of these.
 
     Raises:
         UserError: If it is a layer that cannot have another size.
     """
-    if alive.all():
+    if alive.all() and not known:
         return layer
-    groups: dict[tuple[int, ...], list[int]] = {}
+    learned: dict[tuple[int, ...], list[int]] = {}
+    formulas: dict[tuple[tuple[int, str], ...], list[int]] = {}
     for q, row in enumerate(alive):
-        groups.setdefault(tuple(np.flatnonzero(row).tolist()), []).append(q)
-    return Parallel(
-        tuple(f"node_{outputs[0]}" for outputs in groups.values()),
-        tuple(layer.resized(len(inputs), len(outputs)) for inputs, outputs in groups.items()),
-        (tuple(coordinates),) * len(groups),
-        tuple(groups),
-        tuple(map(tuple, groups.values())),
-        total=alive.shape[1],
-    )
+        own = tuple((p, known[q, p]) for p in np.flatnonzero(row).tolist() if (q, p) in known)
+        rest = tuple(p for p in np.flatnonzero(row).tolist() if (q, p) not in known)
+        if own:
+            formulas.setdefault(own, []).append(q)
+        if rest:
+            learned.setdefault(rest, []).append(q)
+    parts: list[tuple[str, Layer, tuple[int, ...], list[int]]] = [
+        (f"node_{outputs[0]}", layer.resized(len(inputs), len(outputs)), inputs, outputs)
+        for inputs, outputs in learned.items()
+    ]
+    for row, outputs in formulas.items():
+        functions = (tuple(text for _, text in row),) * len(outputs)
+        parts.append((f"node_{outputs[0]}_symbolic", SymbolicLayer(functions), tuple(p for p, _ in row), outputs))
+    names, layers, inputs, outputs = zip(*parts, strict=True)
+    return Parallel(names, layers, (tuple(coordinates),) * len(parts), inputs, tuple(map(tuple, outputs)), whole=layer)
 
 
 def with_edges(
-    layers: Sequence[Layer], edges: Edges, modules: Sequence[str], coordinates: Sequence[str]
+    layers: Sequence[Layer],
+    edges: Edges,
+    modules: Sequence[str],
+    coordinates: Sequence[str],
+    symbolic: Sequence[str] = (),
 ) -> tuple[Layer, ...]:
-    """Return the layers of a network with those edges only that the options `backbone.edges` and `.modules` leave."""
+    """Return the layers of a network with those edges only that the options `backbone.edges` and `.modules` leave.
+
+    Some of them are functions by the option `backbone.symbolic`.
+    """
     shapes = {k: ends for k, layer in enumerate(layers) if (ends := ends_of(layer)) is not None}
-    if not edges and not modules:
+    if not edges and not modules and not symbolic:
         return tuple(layers)
-    found = dict(zip(shapes, alive_edges(list(shapes.values()), edges, modules), strict=True))
-    return tuple(masked(layer, found[k], coordinates) if k in found else layer for k, layer in enumerate(layers))
+    alive = alive_edges(list(shapes.values()), edges, modules)
+    found = dict(zip(shapes, zip(alive, symbolic_edges(alive, symbolic), strict=True), strict=True))
+    return tuple(
+        masked(layer, found[k][0], coordinates, found[k][1]) if k in found else layer for k, layer in enumerate(layers)
+    )
 
 
 def whole_blocks(layer: Layer, parameters: Mapping[str, Tensor], absent: float = 0) -> dict[str, Tensor]:

@@ -47,8 +47,8 @@ class Parallel(Layer):
         layers: The layers.
         coordinates: Coordinates that each depends on.
         inputs: Numbers of the inputs of each.
-        outputs: Numbers of the outputs of each; together every output once.
-        total: Number of inputs of the one layer that they are parts of (see `masks`); None for those of networks.
+        outputs: Numbers of the outputs of each; together every output, those of several layers their sum.
+        whole: The one layer that they are parts of (see `masks`); None for those of networks.
     """
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Parallel(Layer):
     coordinates: tuple[tuple[str, ...], ...]
     inputs: tuple[Places, ...]
     outputs: tuple[Places, ...]
-    total: int | None = None
+    whole: Layer | None = None
 
     def shapes(self) -> dict[str, Shape]:
         return self._merged(one.shapes() for one in self.layers)
@@ -94,8 +94,11 @@ class Parallel(Layer):
                 value = whole.index_copy(0, torch.tensor(channels, device=value.device), value)
             values.append(value)
             features.append(Known(channels, known))
-        order = np.argsort([place for at in self.outputs for place in at]).tolist()
-        return _taken(torch.cat(values, dim=-1), tuple(order)), features
+        places, joined = [place for at in self.outputs for place in at], torch.cat(values, dim=-1)
+        if len(set(places)) == len(places):
+            return _taken(joined, tuple(np.argsort(places).tolist())), features
+        out = joined.new_zeros(*joined.shape[:2], max(places) + 1)
+        return out.index_add(2, torch.tensor(places, device=out.device), joined), features
 
     def jacobian(self, parameters: Parameters, features: Any, cotangent: Tensor, out: Tensor) -> None:
         parts = torch.split(out, [one.size for one in self.layers], dim=1)
@@ -125,14 +128,14 @@ class Parallel(Layer):
 
     def constants(self) -> dict[str, np.ndarray]:
         found = self._merged(one.constants() for one in self.layers)
-        if self.total is not None:
+        if self.whole is not None:
             for key in ("inputs", "outputs"):
                 found |= {f"{n}/{key}": np.array(at) for n, at in zip(self.names, getattr(self, key), strict=True)}
         return found
 
     def attributes(self) -> dict[str, Any]:
-        known = self.layers[0].attributes()
-        return {**known, "networks": ",".join(self.names)} if self.total is None else known
+        known = {key: value for one in reversed(self.layers) for key, value in one.attributes().items()}
+        return {**known, "networks": ",".join(self.names)} if self.whole is None else known
 
     @property
     def kept(self) -> int:
@@ -144,18 +147,27 @@ class Parallel(Layer):
         return {name: count for one, own in each for name, count in one.cells(n for n in asked if n in own).items()}
 
     def refined(self) -> Parallel:
-        return replace(self, layers=tuple(one.refined() for one in self.layers))
+        whole = None if self.whole is None else self.whole.refined()
+        return replace(self, layers=tuple(one.refined() for one in self.layers), whole=whole)
 
     def coarsened(self) -> Parallel | None:
         found = tuple(coarser for one in self.layers if (coarser := one.coarsened()) is not None)
-        return replace(self, layers=found) if len(found) == len(self.layers) else None
+        whole = None if self.whole is None else self.whole.coarsened()
+        if len(found) < len(self.layers) or (whole is None) != (self.whole is None):
+            return None
+        return replace(self, layers=found, whole=whole)
+
+    def resized(self, inputs: int, outputs: int) -> Layer:
+        return super().resized(inputs, outputs) if self.whole is None else self.whole.resized(inputs, outputs)
 
     def nesting(self) -> dict[str, Nesting]:
         return self._merged(one.nesting() for one in self.layers)
 
     def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
-        each = zip(self.own(parameters), self.outputs, strict=True)
-        found = [one.raised(own, values[list(at)]) for (one, own), at in each]
+        found, values = [], values.clone()
+        for (one, own), at in zip(self.own(parameters), self.outputs, strict=True):
+            found.append(one.raised(own, values[list(at)]))
+            values[list(at)] = 0  # an output of several layers is raised in the first
         return None if None in found else self._merged(one for one in found if one is not None)
 
 
@@ -283,7 +295,7 @@ def members_of(network: Backbone) -> list[Member]:
 
 def _of_networks(layer: Layer) -> TypeGuard[Parallel]:
     """True for layers of networks side by side."""
-    return isinstance(layer, Parallel) and layer.total is None
+    return isinstance(layer, Parallel) and layer.whole is None
 
 
 def _parallel(network: Backbone, number: int) -> Parallel:

@@ -18,7 +18,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.edits import Edit, hidden_layers, joining
 from kanpinn.backbones.layer import Layer, packed
 from kanpinn.backbones.layers import Multiply
-from kanpinn.backbones.masks import Edges, alive_in, whole_blocks
+from kanpinn.backbones.masks import Edges, alive_in, symbolic_edges, whole_blocks
 from kanpinn.backbones.parallel import Parallel
 
 Alive = tuple[np.ndarray, ...]
@@ -56,9 +56,20 @@ class Remains:
             return []
         return [[np.flatnonzero(row).tolist() for row in part] for part in parts]
 
+    def _symbolic(self, texts: Sequence[str]) -> list[str]:
+        """The option `backbone.symbolic` of what is left."""
+        found = []
+        for k, known in enumerate(symbolic_edges([np.ones_like(one) for one in self.alive], texts)):
+            rows, columns = self.sums[k].tolist(), self.nodes[k].tolist()
+            left = [(pair, text) for pair, text in known.items() if self.alive[k][pair]]
+            found += [f"{k},{columns.index(p)}->{rows.index(q)}: {text}" for (q, p), text in left]
+        return found
+
     def options(self, network: Any) -> Any:
         """Return the options of a network, such as `Kan`, changed to those of what is left."""
         changed: dict[str, Any] = {"width": list(self.additions), "edges": self.edges, "modules": []}
+        if getattr(network, "symbolic", []):
+            changed["symbolic"] = self._symbolic(network.symbolic)
         if hasattr(network, "mult"):
             changed["mult"] = list(self.products)
         return replace(network, **changed)
@@ -72,7 +83,7 @@ def alive_of(network: Backbone) -> Alive:
 def remains(network: Backbone, alive: Sequence[np.ndarray]) -> Remains | None:
     """Return what is left of a network with these edges, nodes without edges on one side taken out with the others.
 
-    None where an output or a factor of a product would be left without inputs, a hidden layer without sums, or the
+    None where an output or a factor of a product would be left without inputs, a hidden layer without nodes, or the
     network without inputs.
     """
     left, between = [one.copy() for one in alive], [one for _, _, one in hidden_layers(network)]
@@ -90,7 +101,7 @@ def remains(network: Backbone, alive: Sequence[np.ndarray]) -> Remains | None:
             break
     hidden = [np.any(one, axis=0) for one in left[1:]]
     additions = tuple(int(one[: m.additions].sum()) for one, m in zip(hidden, between, strict=True))
-    if not left[-1].any(1).all() or not all(additions) or not left[0].any():
+    if not left[-1].any(1).all() or not all(one.any() for one in hidden) or not left[0].any():
         return None
     sums = [*(_sums_of(m, one) for one, m in zip(hidden, between, strict=True)), np.ones(len(left[-1]), dtype=bool)]
     return Remains(
@@ -126,10 +137,13 @@ def pruned(network: Backbone, after: Backbone, left: Remains, theta: Tensor, mea
             found += blocks.values()
             continue
         sums, nodes = next(places)
-        parts = zip(new.outputs, new.inputs, strict=True) if isinstance(new, Parallel) else [(None, None)]
-        for q, p in parts:
-            rows, columns = sums[slice(None) if q is None else list(q)], nodes[slice(None) if p is None else list(p)]
-            found += [b[np.ix_(rows, columns)] if b.dim() > 1 else b[torch.from_numpy(rows)] for b in blocks.values()]
+        parts = [(new, slice(None), slice(None))]
+        if isinstance(new, Parallel):
+            parts = list(zip(new.layers, map(list, new.outputs), map(list, new.inputs), strict=True))
+        for one, q, p in parts:
+            rows, columns = sums[q], nodes[p]
+            own_blocks = [blocks[name] for name in one.blocks.shapes]
+            found += [b[np.ix_(rows, columns)] if b.dim() > 1 else b[torch.from_numpy(rows)] for b in own_blocks]
     source = packed(found)
 
     def linear(vector: Tensor) -> Tensor:

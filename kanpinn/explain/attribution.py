@@ -28,6 +28,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layer import Layer, Parameters
 from kanpinn.backbones.layers import Multiply
 from kanpinn.backbones.parallel import Parallel
+from kanpinn.backbones.symbolic_edges import SymbolicLayer
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Residuals
@@ -206,12 +207,14 @@ def _statistics(
 def edge_values(layer: Layer, own: Parameters, data: Tensor, p: int, space: JetSpace) -> Tensor:
     """Return the values `[N, q]` of the edges from input p to every sum of a layer, at its inputs `[1, N, p]`."""
     if isinstance(layer, Parallel):
-        out = data.new_zeros(data.shape[1], sum(map(len, layer.outputs)))
+        out = data.new_zeros(data.shape[1], 1 + max(map(max, layer.outputs)))
         for (one, parameters), inputs, outputs in zip(layer.own(own), layer.inputs, layer.outputs, strict=True):
             if p in inputs:
                 part = data[..., list(inputs)]
-                out[:, list(outputs)] = edge_values(one, parameters, part, inputs.index(p), space)
+                out[:, list(outputs)] += edge_values(one, parameters, part, inputs.index(p), space)
         return out.double()
+    if isinstance(layer, SymbolicLayer):  # a function may be infinite where another edge's argument is 0
+        return layer.column(p).forward({"affine": own["affine"][:, [p]]}, data[..., [p]], space)[0][0].double()
     alone = {name: torch.zeros_like(values) for name, values in own.items()}
     for name, values in own.items():
         if values.dim() > 1:  # all but biases are [out, in, …]

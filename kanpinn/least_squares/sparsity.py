@@ -24,6 +24,7 @@ from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.layer import Layer, Parameters
 from kanpinn.backbones.masks import ends_of
 from kanpinn.backbones.parallel import Parallel
+from kanpinn.backbones.symbolic_edges import SymbolicLayer
 from kanpinn.errors import UserError
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.linearization import Dense, Linearization
@@ -65,7 +66,7 @@ def _groups(layer: Layer, own: Parameters) -> Iterator[_Edges]:
     if isinstance(layer, Parallel):
         for one, blocks in layer.own(own):
             yield from _groups(one, blocks)
-    elif ends_of(layer) is not None:
+    elif ends_of(layer) is not None and not isinstance(layer, SymbolicLayer):
         if len(own) > 1 + ("bias" in own):
             raise UserError("weighting.sparsity: expected 0 with backbone.base=true")
         name, places = next(iter(own.items()))

@@ -20,6 +20,7 @@ from torch import Tensor
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.coefficients import Coefficients
 from kanpinn.backbones.edits import coarsening, edited, refinement
+from kanpinn.backbones.parallel import Parallel
 from kanpinn.backbones.separable.factors import Factors
 from kanpinn.backbones.time_slabs import slab_networks
 from kanpinn.errors import UserError
@@ -152,8 +153,14 @@ def _moved(network: Backbone, theta: Tensor, target: Backbone, generator: np.ran
 
 
 def _described(network: Backbone) -> list[Any]:
-    """Describe every layer: its class, the shapes of its blocks, its functions."""
-    return [(type(layer).__name__, dict(layer.blocks.shapes), layer.attributes()) for layer in network.layers]
+    """Describe every layer: its class, the shapes of its blocks, its functions; of layers side by side each."""
+    found: list[Any] = []
+    for layer in network.layers:
+        if isinstance(layer, Parallel):
+            found.append((layer.inputs, layer.outputs))
+        parts = layer.layers if isinstance(layer, Parallel) else (layer,)
+        found += [(type(one).__name__, dict(one.blocks.shapes), one.attributes()) for one in parts]
+    return found
 
 
 def _widths(network: Backbone) -> list[int]:
