@@ -104,6 +104,9 @@ def _table(expressions: Mapping[str, Any], names: Sequence[str], lower: Array, u
     places = np.random.default_rng(0).uniform(lower, upper, (ROWS - 2, len(names)))
     points = np.concatenate([[lower], [upper], places])
     columns = {name: points[:, k] for k, name in enumerate(names)}
+    for name, one in expressions.items():
+        if not one.free_symbols:
+            raise UserError(f"compile: {name} = {one} is a constant; there is nothing to fit")
     return columns | {name: values_of(one, names, points) for name, one in expressions.items()}
 
 
