@@ -1,21 +1,25 @@
 """Laws of `feynman.py` looked for in their tables, clean and noisy, one after the other.
 
     python benchmarks/feynman_run.py [--noise 0 0.01] [--numbers 61 62] [--seconds 100] [--development]
+    python benchmarks/feynman_run.py --noise 0 --peers-python .venv-peers/bin/python
 
 Rows are appended to feynman.csv and not repeated. The rows alone are searched (`LawSearch`, no network); seconds are of
-one core's processor time.
+one core's processor time. With --peers-python pykan does the same (`peers/pykan_feynman.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import resource
+import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import sympy
 from feynman import DEVELOPMENT, EXACT, JUDGED, Law, error_of, recovered
 from sources import ROOT
 
@@ -37,6 +41,27 @@ def ours(law: Law, noise: float, seconds: float) -> tuple[Any, float]:
     return None if fit is None else fit.expression, time.process_time() - start
 
 
+def pykan(law: Law, noise: float, seconds: float, python: Path) -> tuple[Any, float]:
+    """Return the last formula that pykan gives in so many seconds, None for none, and the processor time it took."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
+
+    script = ROOT / "benchmarks" / "peers" / "pykan_feynman.py"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [python, str(script), str(law.number), str(noise)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    texts = [line[2:] for line in done.stdout.splitlines() if line.startswith("@@")]
+    if not texts:
+        print(f"pykan: {law.number}: {done.stderr.strip().splitlines()[-1:] or done.returncode}", flush=True)
+        return None, spent
+    names = {name: sympy.Symbol(name, real=True) for name in law.names}
+    found = sympy.sympify(texts[-1], names)
+    return (None if found.has(sympy.nan, sympy.zoo) else found), spent
+
+
 def judged(law: Law, expression: Any) -> tuple[bool, bool, float]:
     """Return whether a law is recovered, whether its form is, and its error."""
     if expression is None:
@@ -55,8 +80,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=100.0)
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--peers-python", type=Path)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    solver = "pykan" if arguments.peers_python else "kanpinn"
     laws = DEVELOPMENT if arguments.development else JUDGED
     done = set()
     if arguments.table.exists():
@@ -66,13 +93,16 @@ def main() -> int:
         for law in laws:
             if (arguments.numbers and law.number not in arguments.numbers) or (
                 str(law.number),
-                "kanpinn",
+                solver,
                 noise,
             ) in done:
                 continue
-            expression, seconds = ours(law, noise, arguments.seconds)
+            if arguments.peers_python:
+                expression, seconds = pykan(law, noise, arguments.seconds, arguments.peers_python)
+            else:
+                expression, seconds = ours(law, noise, arguments.seconds)
             same, form, error = judged(law, expression)
-            row = (law.number, "kanpinn", noise, int(same), int(form), f"{error:.2e}", f"{seconds:.1f}", expression)
+            row = (law.number, solver, noise, int(same), int(form), f"{error:.2e}", f"{seconds:.1f}", expression)
             new = not arguments.table.exists()
             with arguments.table.open("a", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([COLUMNS, row] if new else [row])
