@@ -12,6 +12,7 @@ import kanpinn
 from kanpinn.errors import UserError
 from kanpinn.explain.structure import Field
 from kanpinn.least_squares.residuals import Scales
+from kanpinn.pde.text_problem import text_problem
 from kanpinn.symbolic.constants import refined
 from kanpinn.symbolic.curves import fitted
 from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms
@@ -53,6 +54,7 @@ def test_a_curve_that_nothing_fits_is_refused():
         ("sin(pi*x)*exp(-t/2)", ["product of a function of x and one of t"]),
         ("x**2 + cos(3*t)", ["sum of a function of x and one of t"]),
         ("tanh(2*x - 3*t)", ["function of x + -1.5 t"]),
+        ("x*cos(5*pi*t) + (x*t)**3", ["sum of 2 products"]),  # klein_gordon
         pytest.param(
             "1/(x + exp(t))",
             ["1/g of a function", "sum of a function of x and one of t"],
@@ -74,6 +76,38 @@ def test_structure_and_constants_of_known_functions(formula, texts):
     found = refined(expression, field.names, points, value(points), 1e-8)
     assert found is not None and not found.free  # every constant is exact
     assert sympy.simplify(found.expression - sympy.sympify(formula, {"x": X, "t": T})) == 0
+
+
+def test_the_wave_of_burgers_equation_leaves_nothing_of_it():
+    text = {
+        "domain": {"x": [-1, 1], "t": [0, 1]},
+        "unknowns": ["u"],
+        "nu": 0.05,
+        "equations": "u_t + u*u_x = nu*u_xx",
+        "conditions": {"initial": {"on": "t-", "equation": "u = reference(u)"}},
+        "reference": {"u": "(1 - tanh((x - t/2)/(4*nu)))/2"},
+    }
+    problem = text_problem("wave", text)
+    wave = (1 - sympy.tanh(5 * X - 5 * T / 2)) / 2
+
+    def value(points):
+        return sympy.lambdify([X, T], wave)(*points.T) + noise(points, 1e-9)
+
+    field = Field(value, ("x", "t"), np.array([-1.0, 0.0]), np.array([1.0, 1.0]), 1e-7)
+    found = refined(Search(LIBRARY).find(field), field.names, field.points(500, 1), value(field.points(500, 1)), 1e-8)
+    assert sympy.simplify(found.expression - wave) == 0 and not found.free
+    rests = rest_of(problem, {"u": found.expression}, Scales())
+    assert max(rest.largest for rest in rests) < 1e-12
+    assert next(rest.formula for rest in rests if rest.term == "interior") == 0
+
+
+def test_a_search_ends_when_its_time_is_over():
+    field = Field(lambda p: np.sin(3 * p[:, 0] * p[:, 1] ** 2), ("x", "t"), np.zeros(2), np.ones(2), 1e-9)
+    search = Search(LIBRARY, 0.0)
+    assert search.find(field) is None
+    assert [one.text for one in search.findings] == ["the search ended after 0 seconds (--seconds)"]
+    x = np.linspace(0, 1, 200)
+    assert fitted(x, np.abs(np.sin(9 * x)) ** 1.5, 1e-7, LIBRARY, X, end=0.0) is None
 
 
 def test_constants_that_are_no_exact_numbers_keep_their_values_with_deviations():

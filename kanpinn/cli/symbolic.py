@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
         found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
     else:
         tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
-        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say)
+        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say, arguments.seconds)
     target = arguments.output or arguments.run
     target.mkdir(parents=True, exist_ok=True)
     record = as_json(found)
@@ -83,7 +83,7 @@ def _parser() -> Parser:
         "--seconds",
         type=number,
         default=60.0,
-        help="processor time for the law of each target of a table (default: 60)",
+        help="processor time of the search for each unknown or target (default: 60)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
     parser.add_argument("--stored", **STORED)

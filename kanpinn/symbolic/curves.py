@@ -1,4 +1,4 @@
-"""Curves: functions of one variable fitted by polynomials and sums of c f(a x + b), simplest first.
+"""Curves: functions of one variable fitted by polynomials, sums of c f(a x + b), and one beside a polynomial.
 
 Places a and b are scanned, c and d are linear; the best start of every form is refined by Levenberg–Marquardt in all
 constants. Sums are found by pursuit: the form that explains most of what is left is added, then all constants are
@@ -7,6 +7,8 @@ refined together (Mallat and Zhang 1993, Matching pursuits with time-frequency d
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -19,6 +21,9 @@ from kanpinn.symbolic.library import Array, Form
 
 DEGREE = 6
 """Highest degree of a polynomial."""
+
+BESIDE = 3
+"""Highest degree of a polynomial beside another function."""
 
 TERMS = 3
 """Most terms of a sum."""
@@ -54,15 +59,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class _Sum:
-    """Σ c_i f_i(a_i X + b_i) + d in the scaled variable X."""
+    """Σ c_i f_i(a_i X + b_i) + Σ d_k X^k in the scaled variable X."""
 
     forms: tuple[Form, ...]
     places: Array  # a_1, b_1, a_2, …
-    factors: Array  # c_1, …, d
+    factors: Array  # c_1, …, d_0, d_1, …
     residual: float
 
 
-def fitted(x: Array, y: Array, tolerance: float, forms: Sequence[Form], symbol: Any) -> Curve | None:
+def fitted(
+    x: Array, y: Array, tolerance: float, forms: Sequence[Form], symbol: Any, end: float = math.inf
+) -> Curve | None:
     """Return the simplest closed form within the tolerance, an rms relative to that of y; None if there is none.
 
     Args:
@@ -71,6 +78,7 @@ def fitted(x: Array, y: Array, tolerance: float, forms: Sequence[Form], symbol: 
         tolerance: Largest relative root mean square of what it may miss.
         forms: The library.
         symbol: SymPy's variable.
+        end: Processor time at which the search ends.
     """
     middle, half = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2
     scaled, size = (x - middle) / half, float(np.sqrt(np.mean(y**2)))
@@ -81,12 +89,13 @@ def fitted(x: Array, y: Array, tolerance: float, forms: Sequence[Form], symbol: 
         return found
     several, single = [found] if found else [], []
     for form in sorted(forms, key=lambda one: one.complexity):
-        if several and min(one.complexity for one in several) <= form.complexity:
+        if (several and min(one.complexity for one in several) <= form.complexity) or time.process_time() > end:
             break
         single += _single(form, scaled, y / size)
         several += [_curve(one, middle, half, size, symbol) for one in single[-1:] if one.residual <= tolerance]
-    if not several:
-        several = _pursuit(single, scaled, y / size, tolerance, forms, (middle, half, size), symbol)
+    scaling = middle, half, size
+    several = several or _beside_polynomials(scaled, y / size, tolerance, forms, scaling, symbol, end)
+    several = several or _pursuit(single, scaled, y / size, tolerance, forms, scaling, symbol, end)
     return min(several, key=lambda one: (one.complexity, one.residual), default=None)
 
 
@@ -159,14 +168,15 @@ def _phase(form: Form, a: float, x: Array, y: Array) -> float:
     return float(np.arctan2(c, s))
 
 
-def _columns(forms: Sequence[Form], places: Array, x: Array) -> Array:
+def _columns(forms: Sequence[Form], places: Array, x: Array, degree: int = 0) -> Array:
     pairs = places.reshape(-1, 2)
-    return np.stack([*(form.value(a * x + b) for form, (a, b) in zip(forms, pairs, strict=True)), np.ones_like(x)], 1)
+    values = (form.value(a * x + b) for form, (a, b) in zip(forms, pairs, strict=True))
+    return np.stack([*values, *(x**k for k in range(degree + 1))], 1)
 
 
-def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array) -> _Sum | None:
+def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array, degree: int = 0) -> _Sum | None:
     """Refine all constants of a sum together; None where it leaves its functions' domains or cancels."""
-    columns = _columns(forms, places, x)
+    columns = _columns(forms, places, x, degree)
     if not np.isfinite(columns).all():
         return None
     factors = np.linalg.lstsq(columns, y, rcond=None)[0]
@@ -174,7 +184,7 @@ def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array) -> _Sum
     bound = [k for k, form in enumerate(forms) if form.shift == "none"]
 
     def residual(constants: Array) -> Array:
-        found = _columns(forms, constants[: 2 * count], x) @ constants[2 * count :] - y
+        found = _columns(forms, constants[: 2 * count], x, degree) @ constants[2 * count :] - y
         return np.where(np.isfinite(found), found, 1e3)
 
     def jacobian(constants: Array) -> Array:
@@ -183,7 +193,8 @@ def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array) -> _Sum
         for k, (form, (a, b)) in enumerate(zip(forms, pairs, strict=True)):
             slope = c[k] * form.slope(a * x + b)
             parts += [slope * x, np.zeros_like(x) if k in bound else slope]
-        return np.nan_to_num(np.stack([*parts, *_columns(forms, constants[: 2 * count], x).T], 1), posinf=0, neginf=0)
+        known = _columns(forms, constants[: 2 * count], x, degree).T
+        return np.nan_to_num(np.stack([*parts, *known], 1), posinf=0, neginf=0)
 
     start = np.concatenate([places, factors])
     options: dict[str, Any] = {
@@ -197,10 +208,33 @@ def _refined(forms: tuple[Form, ...], places: Array, x: Array, y: Array) -> _Sum
     with np.errstate(all="ignore"):
         found = least_squares(residual, start, method="lm", **options).x
     a = np.abs(found[: 2 * count : 2])
-    terms = np.abs(found[2 * count : -1]) * np.abs(_columns(forms, found[: 2 * count], x)[:, :-1]).max(0)
+    terms = np.abs(found[2 * count :]) * np.abs(_columns(forms, found[: 2 * count], x, degree)).max(0)
     if not (np.isfinite(found).all() and (a >= SMALLEST).all() and (a <= LARGEST).all() and (terms < CANCELLING).all()):
         return None
     return _Sum(forms, found[: 2 * count], found[2 * count :], float(np.sqrt(np.mean(residual(found) ** 2))))
+
+
+def _beside_polynomials(
+    x: Array,
+    y: Array,
+    tolerance: float,
+    forms: Sequence[Form],
+    scaling: tuple[float, float, float],
+    symbol: Any,
+    end: float,
+) -> list[Curve]:
+    """One function beside a polynomial of the lowest degree within the tolerance."""
+    for degree in range(1, BESIDE + 1):
+        basis = np.linalg.qr(np.stack([x**k for k in range(degree + 1)], 1))[0]
+        rest, good = y - basis @ (basis.T @ y), []
+        for form in forms:
+            if time.process_time() > end:
+                return []
+            tried = [_refined((form,), place, x, y, degree) for place in _scanned(form, x, rest)]
+            good += [one for one in tried if one is not None and one.residual <= tolerance]
+        if good:
+            return [_curve(one, *scaling, symbol) for one in good]
+    return []
 
 
 def _pursuit(
@@ -211,6 +245,7 @@ def _pursuit(
     forms: Sequence[Form],
     scaling: tuple[float, float, float],
     symbol: Any,
+    end: float,
 ) -> list[Curve]:
     """Sums of several forms within the tolerance, those of the fewest terms."""
     for count in range(1, TERMS):
@@ -220,7 +255,7 @@ def _pursuit(
         found = []
         for one in followed:
             rest = y - _columns(one.forms, one.places, x) @ one.factors
-            for form in forms:
+            for form in forms if time.process_time() < end else ():
                 for place in _scanned(form, x, rest)[:1]:
                     more = _refined((*one.forms, form), np.concatenate([one.places, place]), x, y)
                     found += [] if more is None else [more]
@@ -232,7 +267,11 @@ def _pursuit(
 
 def _curve(one: _Sum, middle: float, half: float, size: float, symbol: Any) -> Curve:
     """Return a sum as an expression of the unscaled variable."""
-    total: Any = float(one.factors[-1]) * size if abs(one.factors[-1]) > one.residual else 0
+    total: Any = 0
+    powers = np.polynomial.Polynomial(one.factors[len(one.forms) :] * size, domain=[middle - half, middle + half])
+    for k, d in enumerate(powers.convert(domain=[-1, 1]).coef):
+        total += float(d) * symbol**k if abs(one.factors[len(one.forms) :]).max() > one.residual else 0
     for form, (a, b), c in zip(one.forms, one.places.reshape(-1, 2), one.factors, strict=False):
         total += float(c * size) * form.of(float(a / half) * symbol + float(b - a * middle / half))
-    return Curve(total, one.residual, sum(form.complexity for form in one.forms) + (one.factors[-1] != 0) * 0.5)
+    constants = np.count_nonzero(one.factors[len(one.forms) :])
+    return Curve(total, one.residual, sum(form.complexity for form in one.forms) + constants * 0.5)

@@ -79,6 +79,7 @@ def closed_forms(
     hypotheses: Sequence[str] = (),
     forms: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
+    seconds: float = np.inf,
 ) -> Formulas:
     """Search for closed forms of a solution's unknowns.
 
@@ -89,6 +90,7 @@ def closed_forms(
         hypotheses: Formulas with unknown constants, such as "u = a*sin(pi*x)*exp(-b*t)", in place of the search.
         forms: Further functions of x for the library.
         progress: Called with a line of text now and then.
+        seconds: Processor time for each unknown.
 
     Raises:
         UserError: If the solution is too rough, a formula cannot be read, or a box inside the domain is not found.
@@ -113,7 +115,7 @@ def closed_forms(
             one.fit = fitted_hypothesis(one.hypothesis, expression, whole.names, points, values(points), tolerance)
         elif not given:
             progress(f"{name}: looking for a closed form")
-            search = Search(search_forms)
+            search = Search(search_forms, seconds)
             expression = search.find(whole)
             one.findings = search.findings
             if expression is not None:

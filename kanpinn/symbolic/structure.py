@@ -15,6 +15,8 @@ refined afterwards, in the whole expression (`constants`).
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,15 +42,18 @@ class Search:
         findings: Properties found on the way, in order.
     """
 
-    def __init__(self, forms: Sequence[Form]) -> None:
-        self.forms = forms
+    def __init__(self, forms: Sequence[Form], seconds: float = math.inf) -> None:
+        """Keep the library, and the processor time that the search may take."""
+        self.forms, self._seconds, self._end = forms, seconds, time.process_time() + seconds
         self.findings: list[Finding] = []
         self.sympy = needed("sympy", "a closed form", "formulas")
 
     def find(self, field: Field, depth: int = 0) -> Any | None:
         """Return SymPy's expression of a function, or None where nothing known fits."""
         size = float(np.sqrt(np.mean(field.value(field.points(PLACES, 0)) ** 2)))
-        if not np.isfinite(size) or depth > DEEPEST:
+        if time.process_time() > self._end and not (self.findings and self.findings[-1].text == self._over):
+            self.findings.append(Finding(self._over, self._seconds, self._seconds))
+        if not np.isfinite(size) or depth > DEEPEST or time.process_time() > self._end:
             return None
         if size == 0:
             return self.sympy.Integer(0)
@@ -67,6 +72,10 @@ class Search:
         found = self._composed(field, depth)
         return self._low_rank(field) if found is None else found
 
+    @property
+    def _over(self) -> str:
+        return f"the search ended after {self._seconds:g} seconds (--seconds)"
+
     def _symbol(self, name: str) -> Any:
         return self.sympy.Symbol(name, real=True)
 
@@ -77,7 +86,9 @@ class Search:
 
     def _curve(self, field: Field) -> Any | None:
         x = np.linspace(field.lower[0], field.upper[0], PLACES)
-        found = fitted(x, field.value(x[:, None]), 3 * field.tolerance, self.forms, self._symbol(field.names[0]))
+        found = fitted(
+            x, field.value(x[:, None]), 3 * field.tolerance, self.forms, self._symbol(field.names[0]), self._end
+        )
         return None if found is None else found.expression
 
     def _groups(self, field: Field) -> Iterator[tuple[list[str], list[str]]]:
@@ -184,7 +195,7 @@ class Search:
             for axis, vector, name in zip(axes, (u[:, k] * s[k], v[k]), field.names, strict=True):
                 # Vectors of small singular values carry the function's noise enlarged.
                 noise = min(field.tolerance * s[0] / s[k], 0.01)
-                found = fitted(axis, vector, 10 * noise, self.forms, self._symbol(name))
+                found = fitted(axis, vector, 10 * noise, self.forms, self._symbol(name), self._end)
                 if found is None:
                     return None
                 parts.append(found.expression)
