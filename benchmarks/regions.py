@@ -111,16 +111,23 @@ def all_rows(folder: Path) -> dict[str, Row]:
         "disk": Row("poisson_disk", flat, "nothing", 1e-7, 1e-10),
         "disk, exact": Row("poisson_disk", f"problem.form=exact {flat}", "nothing", 1e-7, 1e-10),
         "annulus": Row(Annulus(), flat, "nothing", 1e-6, 1e-9),
-        "poisson2d_c": Row("poisson_holes", "", "logarithms about the holes", 1e-4, 1e-7),
+        "poisson2d_c": Row(
+            "poisson_holes", "", "logarithms about the holes, mirror images in them as inputs", 1e-4, 1e-7
+        ),
         "poisson2d_c plain": Row(
             "poisson_holes",
-            f"problem.logarithms=false {kan(16, 7, 8, [80, 80, 80], 2000, 400, 1.4)}",
+            "problem.logarithms=false problem.inverse=false problem.conditions=soft "
+            f"{kan(16, 7, 8, [80, 80, 80], 2000, 400, 1.4)}",
             "nothing",
             1e-4,
             1e-7,
         ),
         "poisson2d_cg": Row(
-            Screened(), kan(12, 7, 4, [80, 70, 60], 2000, 400, 1.4), "distances from the discs as inputs", 1e-3, 1e-6
+            Screened(),
+            f"problem.conditions=exact {kan(8, 6, 4, [120, 60, 40], 1500, 100, 1.4)}",
+            "mirror images in the discs as inputs",
+            1e-3,
+            1e-6,
         ),
         "star": Row(Star(), flat, "nothing", 1e-6, 1e-8),
         "ball": Row(Body(), solid, "nothing", 1e-4, 1e-6),

@@ -21,11 +21,14 @@ class PoissonHoles(Problem):
     about (±0.3, ±0.3). The reference is a boundary method's, exact to 1e-12.
 
     Attributes:
-        logarithms: Whether u is N₀ + Σ N_k log r_k, r_k the distance from the middle of hole k, of which only smooth
+        logarithms: Whether u is N₀ + N₁ Σ log r_k, r_k the distance from the middle of hole k, so that only smooth
             factors are left to the network; otherwise it is N₀.
+        inverse: Whether the network gets the mirror image of a point in each hole, (x, y)/r_k² at distances in its
+            radii, as two more inputs, in which the rest of u is smooth near the hole.
     """
 
     logarithms: bool = True
+    inverse: bool = True
 
     domain = Box(x=(-0.5, 0.5), y=(-0.5, 0.5), name="square")
     for _k, _centre in enumerate(CENTRES):
@@ -36,7 +39,7 @@ class PoissonHoles(Problem):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.adapt(outputs=("u", "a", "b", "c", "d") if self.logarithms else ("u",))
+        self.adapt(outputs=("u", "strength") if self.logarithms else ("u",))
 
     def residual(self, p: Point) -> Tensor:
         return p.u_xx + p.u_yy
@@ -45,11 +48,18 @@ class PoissonHoles(Problem):
         holes = tuple(f"hole{k}" for k in range(4))
         return [Condition("square", "square", lambda p: p.u - 1), Condition("holes", holes, lambda p: p.u)]
 
+    def inputs(self, p: Coordinates) -> list[Jet]:
+        found = []
+        for centre in CENTRES if self.inverse else ():
+            x, y = ((along - c) / 0.1 for along, c in zip((p.x, p.y), centre, strict=True))
+            square = torch.maximum(x**2 + y**2, 0 * x + 0.81)  # within [-1, 1] in the hole too
+            found += [0.9 * x / square, 0.9 * y / square]
+        return found
+
     def ansatz(self, p: Coordinates, raw: Coordinates) -> Jet | None:
         if not self.logarithms:
             return None
-        about = zip(CENTRES, (raw.a, raw.b, raw.c, raw.d), strict=True)
-        return raw.u + sum(factor * log((p.x - x) ** 2 + (p.y - y) ** 2) for (x, y), factor in about)
+        return raw.u + raw.strength * sum(log((p.x - x) ** 2 + (p.y - y) ** 2) for x, y in CENTRES)
 
     def reference(self, p: Coordinates) -> Tensor:
         x, y = (c.double().cpu().numpy() for c in (p.x, p.y))

@@ -294,7 +294,7 @@ TWINS: dict[str, dict] = {
 PLAIN = {
     "burgers_inverse": {"nu": 0.01},
     "poisson_lshape": {"enrichment": False},
-    "poisson_holes": {"logarithms": False},
+    "poisson_holes": {"logarithms": False, "inverse": False},
     "cavity": {"corners": False},
     "backward_step": {"corner": False},
     "cylinder": {"inverse": False},
