@@ -136,6 +136,7 @@ def test_integrals_are_those_of_scipy() -> None:
     found = {
         "over": p.integral(lambda q: q.u**2 * torch.exp(p.x * q.x), over="x"),
         "past": p.integral(lambda q: torch.exp(q.t - p.t) * q.u_t, over="t", upper=p.t),
+        "next": p.integral(lambda q: torch.exp(p.t - q.t) * q.u, over="t", lower=p.t, nodes=48),
     }
     for k, (x, t) in enumerate(points.tolist()):
         kinks = np.linspace(-1, 1, 5).tolist()
@@ -143,6 +144,8 @@ def test_integrals_are_those_of_scipy() -> None:
         past = quad(lambda s, x=x, t=t: math.exp(s - t) * at(x, s, 0, "t"), 0.5, t, epsabs=1e-6)[0]
         assert float(found["over"][k]) == pytest.approx(over, abs=1e-5)  # splines have kinks in their derivatives
         assert float(found["past"][k]) == pytest.approx(past, abs=1e-5)
+        after = quad(lambda s, x=x, t=t: math.exp(t - s) * at(x, s, 0, ""), t, 2, epsabs=1e-6)[0]
+        assert float(found["next"][k]) == pytest.approx(after, abs=1e-5)
 
 
 def smooth(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:

@@ -545,6 +545,17 @@ def test_adam_moments_and_damping_are_carried() -> None:
     assert torch.equal(carried(lm, lambda s: P @ s, lambda y: R.T @ y).state()["last"], P @ lm.state()["last"])
 
 
+def test_momentum_of_another_level_is_moved_as_a_gradient_and_none_stays_none() -> None:
+    first, second = GradientDescent(momentum=0.5), GradientDescent(momentum=0.5)
+    for one in (first, second):
+        one.start(2, 5)
+    second.carry(first, lambda v: 10 * v, lambda g: 2 * g)
+    assert second.state()["moments"] == {"m": None}
+    assert torch.equal(first.direction(torch.tensor([1.0, 3.0])), torch.tensor([1.0, 3.0]))
+    second.carry(first, lambda v: 10 * v, lambda g: 2 * g)
+    assert torch.equal(second.direction(torch.tensor([0.0, 1.0])), torch.tensor([1.0, 4.0]))  # (1, 3)·2/2 + (0, 1)
+
+
 def test_carrying_to_the_same_level_goes_on_as_if_never_stopped() -> None:
     for optimizer in (Adam(lr=0.01, ramp_steps=0, decay="none"), Lbfgs(), LevenbergMarquardt()):
         whole = iterate(copy.deepcopy(optimizer), rosenbrock(), START, 8)

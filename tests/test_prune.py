@@ -87,6 +87,25 @@ def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):
     assert record["after"]["loss"] <= 1.01 * kanpinn.load(run).metrics["loss"] + 1e-12 or record["after"]["edges"] < 3
 
 
+def test_the_error_of_an_equation_is_the_root_of_its_loss():
+    """At u = 0 the residual u − c is −c, in units of its size √(c² + (a V)²) = c √2, since V a = c."""
+
+    class Level(kanpinn.Problem):
+        domain = kanpinn.Box(x=(0, 1), y=(0, 1))
+        derivatives = ()
+
+        def residual(self, p):
+            return p.u - 3.0
+
+        def conditions(self):
+            return []
+
+    setup = configuration_of_objects(Level(), [Kan(width=[2], grid=2), Nested(levels=1)]).setup
+    network = setup.network()
+    start = pruning(setup, network, 0 * network.initial(np.random.default_rng(0)))
+    assert start.error == pytest.approx(0.5**0.5, rel=1e-12)
+
+
 def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
     def refused(*arguments):
         assert main(["prune", *map(str, arguments)]) == 2

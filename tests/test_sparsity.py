@@ -39,10 +39,10 @@ def layer_knots(n, degree):
     return -1 + 2 / n * (np.arange(n + 2 * degree + 1) - degree)
 
 
-@pytest.mark.parametrize("edges", [[], [[[0], [0, 1], [1]], [[0, 2]]]])
+@pytest.mark.parametrize("options", [{}, {"edges": [[[0], [0, 1], [1]], [[0, 2]]]}, {"bias": True}])
 @pytest.mark.parametrize("entropy", [0.0, 2.0])
-def test_penalty_is_the_sum_of_sizes_and_their_entropy(edges, entropy):
-    network, theta = network_of(edges=edges)
+def test_penalty_is_the_sum_of_sizes_and_their_entropy(options, entropy):
+    network, theta = network_of(**options)
     expected = 0.0
     for one in sizes(network, theta):
         share = one / one.sum()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import kanpinn as kp
+from kanpinn.backbones.edits import refinement
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.multilevel.schedules import Nested
@@ -88,6 +89,24 @@ def test_another_network_is_fitted(earlier, network) -> None:
         backbone = backbone.refined()
     found = evaluate(setup.residuals(backbone), setup.start.thetas[0], points)["u"]
     assert found == pytest.approx(earlier(points.numpy())["u"], abs=2e-2)
+
+
+def test_a_network_with_longer_intervals_begins_with_the_same_function_where_it_has_it() -> None:
+    setup = configuration_of_objects(Decay(), [KAN, Nested(levels=1)]).setup
+    fine, theta = refinement(setup.network()), setup.network().initial(np.random.default_rng(3))
+    found, words = started(setup, setup.residuals(fine.after), fine(theta), "it")
+    assert words == "from the network of it, on level 0"
+    assert found.start.thetas[0] == pytest.approx(theta, abs=1e-10)
+
+
+def test_a_fit_ends_where_there_is_nothing_left_to_fit(earlier) -> None:
+    """A network linear in its parameters is there after few steps, here at zero."""
+    setup = configuration_of_objects(Decay(), [kp.Kan(width=[], grid=2), Nested(levels=1)]).setup
+    found, words = started(setup, earlier.residuals, 0 * earlier.theta, "it")
+    assert words.startswith("fitted to u of it")
+    points = torch.rand(40, 2, dtype=torch.float64)
+    values = evaluate(setup.residuals(setup.network()), found.start.thetas[0], points)["u"]
+    assert values == pytest.approx(0, abs=1e-9)
 
 
 def test_in_a_part_of_the_box_it_is_fitted_where_it_is(earlier) -> None:

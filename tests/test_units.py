@@ -17,7 +17,7 @@ from support.units import UNITS, InUnits, changed, configured
 from torch import Tensor, exp, sin
 
 import kanpinn
-from kanpinn import Box, Condition, Coordinates, Jet, Kan, LevenbergMarquardt, Nested, Point, Problem
+from kanpinn import Box, Condition, Coordinates, Data, Jet, Kan, LevenbergMarquardt, Nested, Point, Problem
 from kanpinn.least_squares.scales import scales_of
 from kanpinn.run import run as runs
 from kanpinn.samplers import SAMPLERS
@@ -250,6 +250,24 @@ def test_an_equation_without_data_and_an_unknown_nobody_sizes_have_the_scale_one
     found = scales_of(Nothing(), exact=False)
     assert found.outputs == (1.0,)
     assert found.of("interior", "") == 1.0
+
+
+def test_phases_of_trials_are_orthogonal_in_pairs_of_three_coordinates():
+    """The mean over trials of Π_k sin²(π ξ_k + θ_mk) is 1/8 along the line ξ = (s, 0, 0): V of data c there is c √8."""
+
+    @dataclass(frozen=True)
+    class Measured(Problem):
+        domain = Box(x=(-1, 1), y=(-1, 1), z=(-1, 1))
+        derivatives = ("x",)
+
+        def residual(self, p: Point) -> Tensor:
+            return p.u_x
+
+        def conditions(self) -> list[Any]:
+            x = np.arange(16) / 8 - 1
+            return [Data("line", {"x": x, "y": 0 * x, "z": 0 * x, "u": 0 * x + 3.0})]
+
+    assert scales_of(Measured(), exact=False).outputs == (pytest.approx(3 * math.sqrt(8), rel=1e-12),)
 
 
 def test_a_run_that_is_loaded_again_keeps_its_scales(tmp_path):

@@ -1,6 +1,7 @@
 """The installed package: built as a wheel, put into an empty virtual environment, run from an unrelated folder."""
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -72,6 +73,22 @@ def test_mutation_testing_names_modules_and_tests_that_exist():
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     tests = named["pytest_add_cli_args_test_selection"]
     assert not [name for name in (*named["only_mutate"], *named["do_not_mutate"], *tests) if not list(ROOT.glob(name))]
+
+
+def test_mutants_face_the_tests_of_every_module_that_is_changed():
+    """A module of the numerical core that some test imports is imported by one of those the mutants face."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    changed = {path.relative_to(ROOT) for pattern in named["only_mutate"] for path in ROOT.glob(pattern)}
+    modules = {".".join(path.with_suffix("").parts) for path in changed} - {
+        ".".join(Path(path).with_suffix("").parts) for path in named["do_not_mutate"]
+    }
+
+    def imported(file):
+        return modules & set(re.findall(r"^ *from (\S+) import", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+    faced = set().union(*(imported(ROOT / test) for test in named["pytest_add_cli_args_test_selection"]))
+    left_out = {file.name: imported(file) - faced for file in (ROOT / "tests").glob("test_*.py")}
+    assert not {name: rest for name, rest in left_out.items() if rest}
 
 
 def test_the_wheel_holds_every_source_and_config_file(wheel):
