@@ -205,6 +205,10 @@ BACKBONES = {
     "mlp": ["backbone=mlp", "backbone.width=[4,4]", "schedule.steps=[4,3]"],
     "separable": ["backbone=separable", "backbone.width=[2]", "backbone.rank=2", "schedule.steps=[3,3]"],
     "fourier": ["backbone.embedding.kind=fourier", "backbone.embedding.features=2", "schedule.steps=[3,3]"],
+    "grid updates": [
+        *("backbone.squash=none", "backbone.grid_updates=3", "backbone.grid_updates_until=6", "optimizer=lbfgs"),
+        "schedule.steps=[6,3]",
+    ],
     "float32": ["dtype=float32", "schedule.steps=[3,3]"],
     "exact, sketched": ["problem.conditions=exact", "optimizer.sketch=countsketch", "schedule.steps=[3,3]"],
 }

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from kanpinn.backbones.base import Backbone
 from kanpinn.backbones.embedding import Embedding, EmbeddingOptions
+from kanpinn.backbones.grid_update import GRID_UPDATES
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.masks import Edges, with_edges
@@ -45,6 +46,10 @@ class Kan(Options):
     outside: str = option("extrapolate", "what happens to inputs outside the knots", one_of=bspline.OUTSIDE)
     scale: float = option(0.5, "size of the random splines at the start", above=0)
     sparse: bool = option(False, "begin with edges between neighbouring nodes only; the others begin as zero")
+    grid_updates: int = option(
+        0, "times in a stage that hidden values are moved to fill the knots (squash=none)", at_least=0
+    )
+    grid_updates_until: int = option(50, "step of a stage before which all of them come, evenly spread", at_least=1)
     networks: str = option(
         "shared", "one network for all unknowns (shared), or one for each (separate)", one_of=NETWORKS
     )
@@ -56,9 +61,20 @@ class Kan(Options):
     embedding: EmbeddingOptions = option(factory=EmbeddingOptions)
 
     def check(self) -> None:
-        """Refuse a linear first layer without a hidden one; raises UserError."""
+        """Refuse a linear first layer without a hidden one, and grid updates of other layers; raises UserError."""
         if self.first == "linear" and not self.width:
             raise invalid("backbone.width", self.width, "at least one hidden width with backbone.first=linear")
+        if self.grid_updates > self.grid_updates_until:
+            raise invalid("backbone.grid_updates", self.grid_updates, f"at most {self.grid_updates_until}, one a step")
+        if self.grid_updates and (self.squash != "none" or self.edges or self.modules or self.first != "spline"):
+            raise invalid("backbone.grid_updates", self.grid_updates, GRID_UPDATES)
+
+    def updates_grid(self, step: int) -> bool:
+        """Tell whether the grid is updated before a step of a stage, counted from 0."""
+        if not self.grid_updates or step >= self.grid_updates_until:
+            return False
+        every = self.grid_updates_until // self.grid_updates
+        return step % every == 0 and step // every < self.grid_updates
 
     def layer(self, inputs: int, outputs: int) -> Layer:
         """One layer of splines on the coarsest level."""

@@ -77,6 +77,10 @@ class Optimizer(Options, ABC):
         """
         return
 
+    def moved(self) -> None:
+        """Forget what belongs to other parameters: the next step is from such as no step has led to."""
+        return
+
     @abstractmethod
     def state(self) -> State:
         """State of the optimiser: all that its next step depends on, given the objective and theta."""

@@ -105,6 +105,9 @@ class FirstOrder(Optimizer):
     def load_moments(self, state: State, device: torch.device) -> None:
         """Take from a state what `moments` put there."""
 
+    def moved(self) -> None:
+        self.forget()
+
     def back_off(self) -> bool:
         self._scale /= 10
         self.forget()

@@ -58,6 +58,9 @@ class Lbfgs(Optimizer):
         self._pairs.extend(zip(*pairs, map(float, state["inverse_curvatures"]), strict=True) if pairs else ())
         self._length = float(state["length"])
 
+    def moved(self) -> None:
+        self._pairs.clear()
+
     def back_off(self) -> bool:
         self._pairs.clear()
         self._length /= 10

@@ -141,6 +141,9 @@ class LevenbergMarquardt(Optimizer):
         self._last = None if state["last"] is None else tensor(state["last"], device)
         self._steps = int(state["steps"])
 
+    def moved(self) -> None:
+        self._last = None
+
     def back_off(self) -> bool:
         self._damping.back_off()
         self._last = None

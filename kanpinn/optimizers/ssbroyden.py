@@ -111,6 +111,9 @@ class SsBroyden(Optimizer):
         self._inverse = None if state["inverse"] is None else tensor(state["inverse"], device)
         self._updates = int(state["updates"])
 
+    def moved(self) -> None:
+        self._inverse = None
+
     def back_off(self) -> bool:
         self._inverse = None
         return False

@@ -86,6 +86,9 @@ class VariableProjection(Optimizer):
         self._damping.load_state(state["damping"])
         self._last = None if state["last"] is None else tensor(state["last"], device)
 
+    def moved(self) -> None:
+        self._last = None
+
     def back_off(self) -> bool:
         self._damping.back_off()
         self._last = None

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.coefficients import coefficients_of
+from kanpinn.backbones.grid_update import updated
+from kanpinn.backbones.kan import Kan
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
 from kanpinn.multilevel.stages import Stage
@@ -37,6 +39,7 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     if state.due or (every and len(state.rows) % every == 0):
         slab.resample(state.theta)
         state.due = False
+    _update_grid(slab, state)
     step = slab.optimizers.current.step(slab.posed, state.theta)
     if math.isfinite(step.loss) and step.loss < state.best_loss:
         state.best_loss, state.best = step.loss, step.theta if step.measured is None else step.measured
@@ -51,6 +54,21 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     state.rows.append(_row(slab, step, state.theta))
     hold(slab, state)
     return step
+
+
+def _update_grid(slab: SlabSolve, state: StageState) -> None:
+    """Move hidden values so that they fill the knots, where the network's options have it before this step."""
+    options, number = slab.setup.backbone, len(state.rows)
+    if slab.hierarchy.keeps_points or slab.waiting or not (isinstance(options, Kan) and options.updates_grid(number)):
+        return
+    residuals, theta = slab.objective.residuals, state.theta
+    with torch.no_grad():
+        state.theta = updated(slab.backbone, theta, slab.objective.points)
+    if torch.equal(state.theta, theta):
+        return
+    gap = slab.monitor.gap(slab.monitor.values(residuals, theta), residuals, state.theta)
+    slab.record.events.append(f"grid update before step {number + 1}: the output changes by {gap:.1e}")
+    slab.optimizers.current.moved()
 
 
 def hold(slab: SlabSolve, state: StageState) -> None:
