@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.jets.bessel import KINDS, bessel
+from kanpinn.jets.jet import Jet
 
 TORCH = (
     *("sin", "cos", "tan", "exp", "log", "sqrt", "sinh", "cosh", "tanh"),
@@ -20,7 +21,7 @@ TORCH = (
 
 
 def value(e: Any, p: Any, coefficients: Mapping[str, float], known: dict[Any, Any]) -> Any:
-    """Evaluate SymPy's expression: a number, or a tensor `[N]`; `known` holds the parts met before."""
+    """Evaluate SymPy's expression: a number, a tensor `[N]`, or a jet; `known` holds the parts met before."""
     if e not in known:
         known[e] = float(e) if e.is_number else _evaluated(e, p, coefficients, known)
     return known[e]
@@ -58,21 +59,22 @@ def _holds(condition: Any, p: Any, coefficients: Mapping[str, float], known: dic
         return reduce(torch.logical_and if name == "And" else torch.logical_or, parts)
     if condition.is_Boolean and not condition.args:
         return torch.tensor(bool(condition))
-    left, right = (tensor(value(side, p, coefficients, known)) for side in condition.args)
+    sides = (tensor(value(side, p, coefficients, known)) for side in condition.args)
+    left, right = (side.value if isinstance(side, Jet) else side for side in sides)
     return _COMPARED[condition.rel_op](left, right)
 
 
-def tensor(value: Any) -> Tensor:
-    """Return a number as a tensor `[]`, a tensor as it is."""
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+def tensor(value: Any) -> Any:
+    """Return a number as a tensor `[]`, a tensor or a jet as it is."""
+    return value if isinstance(value, Tensor | Jet) else torch.tensor(value, dtype=torch.float64)
 
 
 _COMPARED = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge}
 TENSORS: dict[str, Callable[..., Tensor]] = {
     **{name: getattr(torch, name) for name in TORCH},
     "Abs": torch.abs,
-    "Min": lambda *values: reduce(torch.minimum, torch.broadcast_tensors(*values)),
-    "Max": lambda *values: reduce(torch.maximum, torch.broadcast_tensors(*values)),
+    "Min": lambda *values: reduce(torch.minimum, values),
+    "Max": lambda *values: reduce(torch.maximum, values),
     **{f"bessel{kind}": lambda n, x, kind=kind: bessel(kind, int(n), x) for kind in KINDS},
     "Heaviside": lambda x, _: (x > 0).to(x),
 }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kanpinn.errors import UserError, nearest, needed
 from kanpinn.geometry import Region
+from kanpinn.jets.jet import Jet
 from kanpinn.pde.formula_integrals import THERE, IntegralTerm
 from kanpinn.pde.formula_values import TENSORS, value
 from kanpinn.pde.grammar import (
@@ -55,17 +56,16 @@ class Formula:
     derivatives: frozenset[str]
     integrals: tuple[tuple[Any, IntegralTerm], ...] = ()
 
-    def __call__(self, p: Any, coefficients: Mapping[str, Any]) -> Tensor:
-        """Return its value `[N]` at points that hold coordinates, and unknowns if it has some, by name.
-
-        Among the coefficients are regions inside the domain.
-        """
-        inner = {name: one for name, one in coefficients.items() if isinstance(one, Region)}
-        used = {str(one) for one in self.expression.free_symbols} & set(inner)
-        coefficients = {**coefficients, **{name: inner[name].inside(p) for name in used}}
+    def __call__(self, p: Any, coefficients: Mapping[str, Any]) -> Any:
+        """Return its value `[N]`, of jets a jet, from coordinates, unknowns, coefficients and regions by name."""
+        used = {str(one) for one in self.expression.free_symbols}
+        inner = {key: one for key, one in coefficients.items() if key in used and isinstance(one, Region)}
+        coefficients = {**coefficients, **{key: one.inside(p) for key, one in inner.items()}}
         known = {function: integral(p, coefficients) for function, integral in self.integrals}
         found = value(self.expression, p, coefficients, known)
         like = getattr(p, self.coordinate)
+        if isinstance(like, Jet):
+            return 0 * like + found
         return found.expand_as(like) if isinstance(found, Tensor) else torch.full_like(like, found)
 
 

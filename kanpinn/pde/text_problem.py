@@ -22,7 +22,7 @@ from kanpinn.pde.text_jumps import warn_of_jumps
 from kanpinn.pde.text_regions import check_overlap, region_in
 
 WORDS = (
-    *("domain", "unknowns", "depends", "equations", "conditions"),
+    *("domain", "unknowns", "depends", "equations", "conditions", "inputs"),
     *("reference", "periodic", "positive", "equation", "labels", "kind", "regions"),
 )
 """Keys of a problem as text that are not coefficients."""
@@ -38,7 +38,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         name: Its name.
         given: By key: the domain, as text or intervals by coordinate; `unknowns`; `equations` by name; `conditions` by
             name, each with `on` and `equation` or `continuous`, or `periodic`; perhaps `reference` and `depends` by
-            unknown, `periodic`, `regions` by name and `labels`; every other key is a coefficient, a number.
+            unknown, `inputs` of the network beside the coordinates, `periodic`, `regions` by name and `labels`; every
+            other key is a coefficient, a number.
 
     Raises:
         UserError: If a part is missing, unknown, or does not parse; the place in the text is named.
@@ -53,6 +54,9 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     reference = _reference(given.get("reference") or {}, names)
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
     equations = _formulas(given["equations"], names, "problem.equations")
+    inputs = [
+        formula(str(one), replace(names, unknowns=()), "problem.inputs") for one in _list(given.get("inputs") or [])
+    ]
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
     if not any("continuous" in one for one in (given.get("conditions") or {}).values()):
         warn_of_jumps(_texts(given["equations"]), names, "problem.equations")
@@ -70,6 +74,9 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     def known(self: Problem, p: Coordinates) -> dict[str, Tensor] | None:
         return {key: one(p, values(self)) for key, one in reference.items()} or None
 
+    def further(self: Problem, p: Coordinates) -> list[Any]:
+        return [one(p, values(self)) for one in inputs]
+
     def post_init(self: Problem) -> None:
         Problem.__post_init__(self)
         self.adapt(domain=region_in(given["domain"], values(self)))
@@ -86,6 +93,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "residual": residual,
         "conditions": conditions,
         "reference": known,
+        **({"inputs": further} if inputs else {}),
         **_declared(given),
         **_split(unknowns, [one for one in inner if _is_split(given.get("conditions") or {}, one)], values),
     }
