@@ -5,9 +5,9 @@
 A minute a row and seed, twice with the interpreter of an environment that has DeepXDE (`make peers`): it then gets the
 seconds kanpinn took, on the same core right after it, in the settings of `peers/deepxde_regions.py`.
 
-Every run is a solve of its own on one thread, ended after two minutes. Errors are relative L2 of the worst unknown over
-the grid points inside; the table gives their median and the worst of the seeds. Runs already in the CSV file are not
-repeated.
+Every run is a solve of its own on one thread, ended after two minutes (--limit). Errors are relative L2 of the worst
+unknown over the grid points inside; the table gives their median and the worst of the seeds, and seconds of the
+processor. Runs already in the CSV file are not repeated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,6 @@ from sources import ROOT
 import kanpinn
 from kanpinn.geometry import Coordinates
 
-LIMIT_S = 120
 PEER = Path(__file__).parent / "peers" / "deepxde_regions.py"
 WITHOUT_PEER = ("torus", "disk, exact", "poisson2d_c plain", "backward_step", "cylinder")
 """Rows that DeepXDE cannot pose, that are another one's problem, or that it has no settings for."""
@@ -70,6 +70,7 @@ class Measured:
         error: Relative L2 error of the worst unknown.
         status: Status of the run.
         seconds: Wall time of the solve.
+        processor: Seconds of the processor it took, which other work beside does not change.
         parameters: On the finest level.
         deepxde: Error of DeepXDE after as many seconds.
         load: Load of the machine when the run began.
@@ -80,6 +81,7 @@ class Measured:
     error: float
     status: str
     seconds: float
+    processor: float
     parameters: int
     deepxde: float | None
     load: float | None
@@ -163,21 +165,28 @@ def peer_error(python: Path, name: str, seed: int, seconds: float, reference: Pa
     return float(json.loads(out.read_text())["curve"][-1][1]) if out.exists() else math.nan
 
 
-def measured(name: str, row: Row, seed: int, python: Path | None, folder: Path) -> Measured:
+def measured(name: str, row: Row, seed: int, given: argparse.Namespace, folder: Path) -> Measured:
     """Solve once, then let DeepXDE have as many seconds if there is an interpreter that has it."""
-    fixed = [f"seed={seed}", "threads=1", "output.figures=false", "output.progress=false", f"time_limit_s={LIMIT_S}"]
-    words, load = [*row.words.split(), *fixed], machine.load()
+    fixed = [
+        f"seed={seed}",
+        "threads=1",
+        "output.figures=false",
+        "output.progress=false",
+        f"time_limit_s={given.limit}",
+    ]
+    words, load, began = [*row.words.split(), *fixed], machine.load(), time.process_time()
     if isinstance(row.problem, str):
         run = folder / f"{name.replace(' ', '_')}-{seed}"
         solution = kanpinn.solve([f"problem={row.problem}", *words], folder=run)
     else:
         solution = kanpinn.solve(row.problem, *words)
-    found, other = solution.metrics, None
+    found, other, processor = solution.metrics, None, round(time.process_time() - began, 1)
+    python = given.peers_python
     if python is not None and name not in WITHOUT_PEER:
         reference = reference_of(solution.problem, folder / "reference.npz")
         other = peer_error(python, name, seed, found["wall_time_s"], reference)
     error, seconds = max(found["relative_l2"].values()), round(found["wall_time_s"], 1)
-    return Measured(name, seed, error, found["status"], seconds, found["parameters"], other, load)
+    return Measured(name, seed, error, found["status"], seconds, processor, found["parameters"], other, load)
 
 
 def table(rows: dict[str, Row], runs: list[Measured]) -> str:
@@ -200,7 +209,7 @@ def table(rows: dict[str, Row], runs: list[Measured]) -> str:
             errors, others = [run.error for run in own], [run.deepxde for run in own if run.deepxde is not None]
             lines.append(
                 f"| {name} | {row.told} | {' '.join(str(run.seed) for run in own)} | {statistics.median(errors):.1e} | "
-                f"{max(errors):.1e} | {row.floor:.0e} | {row.goal:.0e} | {max(run.seconds for run in own):.0f} | "
+                f"{max(errors):.1e} | {row.floor:.0e} | {row.goal:.0e} | {max(run.processor for run in own):.0f} | "
                 f"{own[-1].parameters} | {f'{statistics.median(others):.1e}' if others else ''} |"
             )
     return "\n".join(lines) + "\n"
@@ -211,6 +220,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", metavar="ROW", help="some rows only (default: all)")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4], help="(default: 0 to 4)")
     parser.add_argument("--peers-python", type=Path, help="interpreter with DeepXDE (default: kanpinn only)")
+    parser.add_argument("--limit", type=float, default=120, metavar="S", help="seconds of a solve (default: 120)")
     parser.add_argument("--csv", type=Path, default=ROOT / "outputs" / "benchmarks" / "regions.csv")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -220,9 +230,7 @@ def main() -> None:
             for seed in given.seeds:
                 done = [run for run in rows.read(given.csv, Measured) if (run.row, run.seed) == (name, seed)]
                 if not done or (given.peers_python and done[-1].deepxde is None and name not in WITHOUT_PEER):
-                    rows.append(
-                        given.csv, run := measured(name, every[name], seed, given.peers_python, Path(temporary))
-                    )
+                    rows.append(given.csv, run := measured(name, every[name], seed, given, Path(temporary)))
                     print(run, file=sys.stderr, flush=True)
     newest = {(run.row, run.seed): run for run in rows.read(given.csv, Measured)}
     print(
