@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,11 @@ def errors(name: str, solution: kanpinn.Solution) -> dict[str, float]:
     }
 
 
-def solved(name: str, seed: int, words: Sequence[str], limit: float) -> Row:
-    """Solve a problem in a process of its own."""
+def solved(name: str, seed: int, words: Sequence[str], limit: float, keep: Path | None) -> Row:
+    """Solve a problem in a process of its own; its run stays in a folder `keep`/name-seed."""
     row: Row = {**dict.fromkeys(COLUMNS, ""), "problem": name, "part": part_of(name), "seed": seed}
-    with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
-        folder = Path(temporary)
+    with nullcontext(str(keep / f"{name}-{seed}")) if keep else tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve()
         (folder / "conf" / "problem").mkdir(parents=True)
         text = yaml.safe_dump(hidden(name), sort_keys=False, width=10**6)
         (folder / "conf" / "problem" / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -197,6 +198,7 @@ def main() -> None:
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of all runs")
     add("--csv", type=Path, default=CSV, help="default: %(default)s")
     add("--limit", type=float, default=400, help="seconds after which a run is killed (default: %(default)s)")
+    add("--keep", type=Path, metavar="FOLDER", help="where run folders stay (default: nowhere)")
     add("--check", action="store_true", help="put the references into the equations; no runs")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -212,7 +214,7 @@ def main() -> None:
         table.writeheader()
         for seed in given.seeds:
             for name in names:
-                rows.append(solved(name, seed, given.set, given.limit))
+                rows.append(solved(name, seed, given.set, given.limit, given.keep))
                 table.writerow(rows[-1])
                 file.flush()
                 print("|", " | ".join(shown(rows[-1][column]) for column in COLUMNS), "|", flush=True)

@@ -15,6 +15,8 @@ import kanpinn
 from kanpinn import Box, Condition, Integral, Problem, Unknown
 from kanpinn.estimate.band_least_squares import Rows, solved
 from kanpinn.estimate.estimate import estimated
+from kanpinn.estimate.polynomial_space import PolynomialSpace
+from kanpinn.estimate.refinement import leftover, refined
 from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.geometry import Disk
 
@@ -25,18 +27,24 @@ def dense(space: SplineSpace, points: np.ndarray, orders: tuple[int, ...]) -> np
     """Derivatives of all products `[N, M]`."""
     cell, places = space.located(points)
     found = np.zeros((len(points), space.size))
-    np.add.at(found, (np.arange(len(points))[:, None], space.local[cell]), space.values(places, orders))
+    columns = space.local[space.numbered(cell)]
+    np.add.at(found, (np.arange(len(points))[:, None], columns), space.values(cell, places, orders))
     return found
 
 
+EQUAL = np.linspace(-1, 2, 5), np.linspace(0, 0.5, 8)
+GRADED = np.array([-1, -0.9, -0.7, 0, 2.0]), np.array([0, 0.1, 0.3, 0.35, 0.375, 0.4, 0.45, 0.5])
+
+
 @pytest.mark.parametrize("orders", [(0, 0), (1, 0), (0, 2), (2, 1)])
-def test_products_of_splines_are_those_of_scipy(orders) -> None:
-    space = SplineSpace((-1.0, 0.0), (2.0, 0.5), (4, 7), (False, False))
+@pytest.mark.parametrize("breaks", [EQUAL, GRADED], ids=["equal", "graded"])
+def test_products_of_splines_are_those_of_scipy(breaks, orders) -> None:
+    space = SplineSpace(breaks, (False, False))
     points = np.stack([RANDOM.uniform(-1, 2, 40), RANDOM.uniform(0, 0.5, 40)], 1)
     parts = []
-    for k, (a, b, n) in enumerate(((-1.0, 2.0, 4), (0.0, 0.5, 7))):
-        knots = a + (b - a) / n * np.arange(-5, n + 6)
-        splines = BSpline(knots, np.eye(n + 5), 5)
+    for k, own in enumerate(breaks):
+        ahead, beyond = np.arange(-5, 0) * (own[1] - own[0]), np.arange(1, 6) * (own[-1] - own[-2])
+        splines = BSpline(np.concatenate([own[0] + ahead, own, own[-1] + beyond]), np.eye(len(own) + 4), 5)
         parts.append((splines.derivative(orders[k]) if orders[k] else splines)(points[:, k]))
     expected = (parts[0][:, :, None] * parts[1][:, None, :]).reshape(40, -1)
     own = dense(space, points, orders)
@@ -47,16 +55,39 @@ def test_products_of_splines_are_those_of_scipy(orders) -> None:
 
 
 def test_periodic_splines_go_on_at_the_other_end() -> None:
-    space = SplineSpace((0.0, 0.0), (1.0, 1.0), (9, 3), (True, False))
+    uneven = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.9, 1])
+    space = SplineSpace((uneven, np.linspace(0, 1, 4)), (True, False))
     left, right = np.array([[0.0, 0.3]]), np.array([[1.0, 0.3]])
     for order in range(5):
-        assert np.allclose(dense(space, left, (order, 0)), dense(space, right, (order, 0)), atol=1e-6 * 9.0**order)
+        assert np.allclose(dense(space, left, (order, 0)), dense(space, right, (order, 0)), atol=1e-6 * 20.0**order)
     assert space.size == 9 * 8
     assert np.ptp(space.local, axis=1).max() <= 11 * 8 + 8  # folded: neighbours in the circle are near
 
 
+def test_polynomials_of_a_total_degree_are_represented_with_their_derivatives() -> None:
+    space = PolynomialSpace(tuple(np.array([-1.0, 2 + k]) for k in range(4)), 4)
+    assert space.size == math.comb(8, 4)
+    points = space.nodes(3)[0][0]
+    cell, places = space.located(points)
+    x, y, z, _ = points.T
+    fit, *_ = np.linalg.lstsq(space.values(cell, places, (0, 0, 0, 0)), x**2 * y * z, rcond=None)
+    assert np.allclose(space.values(cell, places, (1, 0, 1, 0)) @ fit, 2 * x * y, atol=1e-9)
+    assert np.allclose(space.values(cell, places, (0, 0, 0, 1)) @ fit, 0, atol=1e-9)
+
+
+def test_intervals_are_halved_where_and_along_which_the_defect_is_rough() -> None:
+    space = SplineSpace((np.linspace(0, 1, 9), np.linspace(0, 1, 5)), (False, False))
+    nodes, _ = space.nodes(3)
+    x = nodes[..., 0]
+    over = np.sin(400 * x) * np.exp(-60 * x)  # a layer at x = 0
+    breaks = refined(space, leftover(space, [over], [], 3), 0.02)
+    assert np.allclose(breaks[1], space.breaks[1])
+    assert 1 / 16 in breaks[0] and 15 / 16 not in breaks[0]
+    assert np.diff(breaks[0]).max() <= 4 * np.diff(breaks[0]).min()
+
+
 def test_nodes_integrate_polynomials() -> None:
-    points, weights = SplineSpace((0.0, -1.0), (2.0, 1.0), (2, 3), (False, False)).nodes(3)
+    points, weights = SplineSpace((np.array([0, 0.3, 2]), np.linspace(-1, 1, 4)), (False, False)).nodes(3)
     x, y = points[..., 0], points[..., 1]
     assert math.isclose(4 * float((weights * x**5 * y**4).sum()), 64 / 6 * 0.4)
 
@@ -197,11 +228,52 @@ def test_free_coefficients_are_unknowns_of_the_defect_equation() -> None:
     assert found.parts[0].free["k"] == pytest.approx(missed, rel=0.3, abs=1e-9)
 
 
-def test_integrals_leave_the_estimate_to_the_levels() -> None:
-    @dataclass(frozen=True)
-    class Total(Wave):
-        def conditions(self):
-            return [*super().conditions(), Integral("mass", lambda p: p.u, 0.0)]
+@dataclass(frozen=True)
+class Memory(Problem):
+    """u' + u = ∫ exp(s − t) u(s) ds from 0 to t, its mean known besides."""
 
-    words = ("schedule.levels=2", "schedule.steps=[1,1]", "sampler.interior=50", "sampler.boundary=9")
-    assert kanpinn.solve(Total(), *QUICK, *words).metrics["error_estimate_by"] == "levels"
+    domain = Box(t=(0, 3))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + p.u - p.integral(lambda q: torch.exp(q.t - p.t) * q.u, over="t", upper=p.t)
+
+    def conditions(self):
+        whole = 1.5 + (1 - math.exp(-6)) / 4
+        return [Condition("start", "t-", lambda p: p.u - 1), Integral("whole", lambda p: p.u, whole)]
+
+    def reference(self, p):
+        return torch.exp(-p.t) * torch.cosh(p.t)
+
+
+@dataclass(frozen=True)
+class Kinked(Problem):
+    """u'' = 0 on both sides of x = 0, conductivities 1 and 5, each side with an output of its own."""
+
+    domain = Box(x=(-1, 1))
+    outputs = ("left", "right")
+    derivatives = ("xx",)
+
+    def ansatz(self, p, raw):
+        return torch.where(p.x < 0, raw.left, raw.right)
+
+    def residual(self, p):
+        return p.u_xx + torch.sin(p.x)
+
+    def conditions(self):
+        return [
+            Condition("value", "x=0", lambda p, q: p.u - q.u),
+            Condition("flux", "x=0", lambda p, q: p.u_x - 5 * q.u_x),
+            Condition("ends", ("x-", "x+"), lambda p: p.u - self.reference(p)),
+        ]
+
+    def reference(self, p):
+        return torch.sin(p.x) + torch.where(p.x < 0, 5.0, 0.2) * p.x
+
+
+@pytest.mark.parametrize("problem", [Memory(), Kinked()], ids=["integrals", "interface"])
+def test_the_estimate_knows_integrals_and_outputs_behind_an_ansatz(problem) -> None:
+    m = kanpinn.solve(problem, *QUICK, "schedule.levels=1", "schedule.steps=6", "sampler.interior=60").metrics
+    assert m["error_estimate_by"] == "defect"
+    assert m["relative_l2"]["u"] > 1e-9
+    assert m["error_estimate"]["u"] == pytest.approx(m["relative_l2"]["u"], rel=0.1)

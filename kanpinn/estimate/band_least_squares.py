@@ -7,13 +7,14 @@ Numerical Methods for Least Squares Problems, 1996, sec. 7.4), preconditioned by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, cho_solve_banded, cholesky_banded
+from scipy.sparse import csr_array
 
 from kanpinn.geometry.chart import Array
 
@@ -34,18 +35,21 @@ class Rows:
         values: Entries, `[G, m, W]`.
         right: Right-hand sides, `[G, m]`.
         border: Entries `[G, m, B]` in the last B columns, in which every row may have one.
+        far: Further entries in any columns, `[G m, S]`, as integrals have; None without.
     """
 
     columns: NDArray[np.int64]
     values: Array
     right: Array
     border: Array
+    far: csr_array | None = None
 
     def times(self, c: Array) -> Array:
         """A c `[G, m]`."""
         many = self.border.shape[2]
         found = np.matmul(self.values, c[self.columns][:, :, None])[:, :, 0]
-        return found + self.border @ c[len(c) - many :] if many else found
+        found = found + self.border @ c[len(c) - many :] if many else found
+        return found if self.far is None else found + (self.far @ c).reshape(found.shape)
 
     def transposed(self, r: Array, size: int) -> Array:
         """Aᵀ r `[size]` for r `[G, m]`."""
@@ -54,7 +58,18 @@ class Rows:
         out = np.zeros(size)
         np.add.at(out, self.columns, found)
         out[size - many :] += np.einsum("gm,gmb->b", r, self.border)
-        return out
+        return out if self.far is None else out + self.far.T @ r.ravel()
+
+    def matrix(self, size: int) -> csr_array:
+        """A `[G m, size]`."""
+        groups, each, width = self.values.shape
+        many = self.border.shape[2]
+        last = np.broadcast_to(np.arange(size - many, size), self.border.shape)
+        columns = np.concatenate([np.broadcast_to(self.columns[:, None], self.values.shape), last], 2)
+        entries = np.concatenate([self.values, self.border], 2)
+        ends = np.arange(groups * each + 1) * (width + many)
+        found = csr_array((entries.ravel(), columns.ravel(), ends), shape=(groups * each, size))
+        return found if self.far is None else found + self.far
 
 
 @final
@@ -109,6 +124,25 @@ class _NormalEquations:
         return np.concatenate([first - border @ self._solved, border])
 
 
+def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
+    """Return the inverse of AᵀA with all its entries; raises LinAlgError where it breaks down."""
+    gram = np.zeros((size, size))
+    for part in rows:
+        if part.far is None and len(part.columns) == 1:
+            every = np.append(part.columns[0], np.arange(size - part.border.shape[2], size))
+            entries = np.concatenate([part.values[0], part.border[0]], 1)
+            gram[np.ix_(every, every)] += entries.T @ entries
+        else:
+            own = part.matrix(size)
+            gram += (own.T @ own).toarray()
+    scale = np.sqrt(np.diag(gram))
+    scale[scale == 0] = 1.0
+    gram = gram / np.outer(scale, scale)
+    gram[np.diag_indices(size)] += RIDGE + (np.diag(gram) == 0)
+    factor = cho_factor(gram, lower=True)
+    return lambda right: cho_solve(factor, right / scale) / scale
+
+
 def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
     """Minimise ‖A c − b‖ over c `[size]`; None where the factor breaks down."""
     residual = [part.right for part in rows]
@@ -117,7 +151,8 @@ def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
     if not start:
         return Fit(c, 0.0)
     try:
-        inverse = _NormalEquations(rows, size)
+        dense = any(part.far is not None or len(part.columns) == 1 for part in rows)
+        inverse = _dense_inverse(rows, size) if dense else _NormalEquations(rows, size)
     except LinAlgError:
         return None
     gradient = _transposed(rows, residual, size)

@@ -13,23 +13,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from kanpinn.estimate.defect import Correction, Trained, corrections
-from kanpinn.pde.problem import region_of
+import numpy as np
 
-FIRST = {1: (32, 128, 512, 2048), 2: (8, 16, 32, 64, 128), 3: (3, 5, 8, 12), 4: (2, 3)}
-"""Numbers of intervals of each coordinate that are tried in turn, by dimension."""
+from kanpinn.estimate.defect import Correction, Space, Trained, corrections
+from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
+from kanpinn.estimate.refinement import refined
+from kanpinn.estimate.spline_space import SplineSpace
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.problem import Problem, output_names, region_of
+
+FIRST = {1: 32, 2: 8, 3: 3}
+"""Number of intervals of each coordinate to begin with, by dimension; polynomials beyond."""
+
+ROUNDS = 12
+"""Most spline spaces that are tried."""
+
+SHARES = (0.02, 0.5, 2.0)
+"""Shares of the mean defect left over from which intervals are halved; the first that is affordable."""
 
 RESOLVED = 0.1
 """Share of the defect left over up to which splines represent it."""
 
 DOUBTFUL = 0.3
-"""Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed."""
+"""Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed.
+
+And it must have halved the share: where that stagnates, the rest of the defect is rough, and may be of consequence.
+"""
 
 AGREE = 1.5
 """Factor within which estimates on two spline spaces agree."""
 
-WORK = 1e7, 1e10
+WORK = 1e7, 2e10
 """Multiplications of the linear solves up to which splines are refined, the fewest and the most."""
+
+BEGIN = 1e9
+"""Multiplications of the first one in any case."""
 
 SHARE = 0.1
 """Multiplications relative to those of training."""
@@ -74,50 +92,80 @@ def estimated(
         training: Multiplications of training; the estimate takes a share of them.
 
     Returns:
-        The estimate; None for residuals with integrals, more than four dimensions, or where linear solves break down.
+        The estimate; None where linear solves break down or take too much.
     """
     problem = trained[0][0].problem
-    dimension, unknowns = len(problem.domain), len(problem.unknowns)
     last: ErrorEstimate | None = None
     most = min(max(SHARE * training, WORK[0]), WORK[1])
-    for intervals in FIRST.get(dimension, ()):
-        work, entries = _cost(intervals, dimension, unknowns, len(problem.derivatives) + 1)
-        if len(trained) * work > most or entries > MOST:
+    spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
+    for _ in range(ROUNDS):
+        if spaces is None or not _affordable(spaces, problem, most if last else max(most, BEGIN)):
             break
-        parts = corrections(trained, [intervals] * dimension, weights)
-        if parts is None:
-            break
-        own = _joined(parts, last)
-        if own is None:
+        parts = corrections(trained, spaces, weights)
+        own = parts and _joined(parts, last)
+        if not own:
             break
         last = own
         if own.left <= RESOLVED:
             break
+        many = sum(one.size for one in spaces)
+        finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
+        finer = (one for one in finer if sum(space.size for space in one) > many)
+        spaces = next((one for one in finer if _affordable(one, problem, most)), None)
     if last is not None and region_of(problem).reentrant:
         return replace(last, trusted=False, corners=True)
     return last
 
 
+def _first(residuals: Residuals) -> Space:
+    """Return the functions to begin with."""
+    domain = residuals.problem.domain
+    many = FIRST.get(len(domain))
+    breaks = tuple(np.linspace(a, b, (many or 1) + 1) for a, b in zip(domain.lower, domain.upper, strict=True))
+    if many is None:
+        return PolynomialSpace(breaks)
+    return SplineSpace(breaks, tuple(name in residuals.backbone.embedding.periodic for name in domain.names))
+
+
+def _finer(part: Correction, share: float) -> Space:
+    """Return more functions, splines where this share and more of the mean defect is left over."""
+    if part.rest is None or not isinstance(part.space, SplineSpace):
+        return PolynomialSpace(part.space.breaks, part.space.degree + 1)
+    return SplineSpace(refined(part.space, part.rest, share), part.space.periodic)
+
+
+def _affordable(spaces: Sequence[Space], problem: Problem, most: float) -> bool:
+    """Tell whether linear solves take no more multiplications than these, and their rows no more memory than any."""
+    costs = [_cost(one, problem) for one in spaces]
+    return sum(work for work, _ in costs) <= most and max(entries for _, entries in costs) <= MOST
+
+
 def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorEstimate | None:
     """Join the corrections of all slabs; `before` is the estimate on coarser splines. None where it is not finite."""
     errors = {}
-    for name in parts[0].names:
+    for name in parts[0].norms:
         error, size = (math.hypot(*(part.norms[name][k] for part in parts)) for k in (0, 1))
         if not math.isfinite(error):
             return None
         errors[name] = error / size if size else math.nan
     left = max(part.left for part in parts)
-    agree = before is not None and all(
+    agree = before is not None and left <= before.left / 2 and all(
         math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value for name, value in errors.items()
     )
     return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), parts=tuple(parts))
 
 
-def _cost(intervals: int, dimension: int, unknowns: int, terms: int) -> tuple[float, float]:
+def _cost(space: Space, problem: Problem) -> tuple[float, float]:
     """Multiplications of one linear solve, and entries of its rows and band."""
-    functions, local = intervals + 5, 6**dimension * unknowns
-    size = functions**dimension * unknowns
-    width = min(size, 6 * functions ** (dimension - 1) * unknowns)
-    nodes = (3 * intervals) ** dimension
-    work = size * width**2 + unknowns * nodes * local * (local + 3 * terms)
-    return float(work), float(size * width + unknowns * nodes * local)
+    dimension, leaves, terms = len(problem.domain), len(output_names(problem)), len(problem.derivatives) + 1
+    if isinstance(space, PolynomialSpace):
+        size = leaves * math.comb(dimension + space.degree, dimension)
+        entries = 2 * SAMPLES * float(size) ** 2
+        return entries * (size + 3 * terms), 2 * entries
+    functions = sorted(n + 5 for n in space.intervals)
+    local = 6**dimension * leaves
+    size = math.prod(functions) * leaves
+    width = min(size, 6 * math.prod(functions[:-1]) * leaves)
+    nodes = math.prod(3 * n for n in space.intervals)
+    work = size * width**2 + leaves * nodes * local * (local + 3 * terms)
+    return float(work), float(size * width + leaves * nodes * local)

@@ -190,6 +190,7 @@ FURTHER_METRICS: Mapping[str, str | tuple[str, ...]] = {
     "limited_by": "text or null",
     "error_estimate_trusted": "true, false or null",
     "error_estimate_by": "text or null",
+    "error_estimate_doubt": "text or null",
     "work": NUMBER_OR_NULL,
 }
 """Some of those."""

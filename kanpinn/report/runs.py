@@ -127,8 +127,10 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
     if not tiles and run.metrics:
         tiles = [("error", "–", "no reference to compare with")]
         meaning = "" if run.metrics.get("error_estimate_trusted") else " (?)"
+        by_defect = run.metrics.get("error_estimate_by") == "defect"
+        how = run.metrics.get("error_estimate_doubt") or ("by its defect" if by_defect else "change by the last level")
         tiles += [
-            (f"estimated error of {name}{meaning}", number(value), "change by the last level")
+            (f"estimated error of {name}{meaning}", number(value), how)
             for name, value in (run.metrics.get("error_estimate") or {}).items()
         ]
     for name, found in (run.metrics.get("coefficients") or {}).items():

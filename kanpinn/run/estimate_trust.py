@@ -50,7 +50,8 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
     if estimate.corners:
         yield "corners of the domain that turn inwards may hold errors that splines do not see"
     elif not estimate.trusted:
-        yield f"splines of {estimate.parts[0].space.intervals} intervals leave {percent(estimate.left)} of the defect"
+        worst = max(estimate.parts, key=lambda part: part.left)
+        yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
     unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
     if unsure:
         yield "see " + ", ".join(unsure)

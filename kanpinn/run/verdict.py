@@ -63,7 +63,7 @@ class Verdict:
         advice: What may help against that; "" where the status says it.
         flags: Reasons for doubt.
         estimate: Estimate of the error; None without one.
-        trusted: Whether it may be relied on; None where there is none.
+        doubt: Why it may not be relied on, "" where it may; None without one.
         share: Largest residual relative to the size of its terms.
     """
 
@@ -72,7 +72,7 @@ class Verdict:
     advice: str
     flags: tuple[Flag, ...]
     estimate: ErrorEstimate | None
-    trusted: bool | None
+    doubt: str | None
     share: float
 
 
@@ -122,10 +122,10 @@ def verdict(
     if estimate and doubts and not errors:
         text = f"the estimate of the error cannot be trusted: {'; '.join(doubts)}"
         flags.append(Flag("estimate", text, {"estimate": dict(estimate.errors)}))
-    trusted = None if estimate is None else not doubts
     flags += _references(solver, errors, estimate)
     share = max((check.share for check in checks), default=math.inf)
-    return Verdict(status, limit, advice, tuple(flags), estimate, trusted, share)
+    doubt = None if estimate is None else "; ".join(doubts)
+    return Verdict(status, limit, advice, tuple(flags), estimate, doubt, share)
 
 
 def _advice(solver: Solver, cause: str) -> str:
