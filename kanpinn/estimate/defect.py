@@ -21,7 +21,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from kanpinn.estimate.band_least_squares import Rows, solved
+from kanpinn.estimate.band_least_squares import Fit, Rows, solved
 from kanpinn.estimate.linearized import AT_ONCE, Equation, Linearized, numbers
 from kanpinn.estimate.polynomial_space import PolynomialSpace
 from kanpinn.estimate.refinement import Leftover, leftover
@@ -43,9 +43,6 @@ NODES = 3
 
 DENSE = 3000
 """Most columns of a system with integrals."""
-
-CONDITIONS = 10.0
-"""Weight of conditions, as errors follow theirs, and smooth out what splines leave over inside."""
 
 Orders = tuple[int, ...]
 Space = SplineSpace | PolynomialSpace
@@ -163,22 +160,19 @@ class _Defect:
         fit = solved(rows + still, size)
         if fit is None:
             return None
-        weights = [self._weight(equation) for equation in equations]
-        over = [(own.right - own.times(fit.coefficients)) / w for own, w in zip(rows, weights, strict=True)]
-        began = math.hypot(*(float(np.linalg.norm(own.right)) / w for own, w in zip(rows, weights, strict=True)))
-        left = math.hypot(*(float(np.linalg.norm(own)) for own in over)) / began if began else 0.0
+        over = [one.right - one.times(fit.coefficients) for one in rows]
         if isinstance(self.space, PolynomialSpace):
-            return self._correction(fit.coefficients, left, None)
+            return self._correction(fit, None)
         pairs = list(zip(over, equations, strict=True))
         inner = [own for own, one in pairs if one.term.name == INTERIOR]
         outer = [(one.sides[0], own.ravel()) for own, one in pairs if one.term.name != INTERIOR]
-        return self._correction(fit.coefficients, left, leftover(self.space, inner, outer, NODES))
+        return self._correction(fit, leftover(self.space, inner, outer, NODES))
 
-    def _correction(self, coefficients: Array, left: float, rest: Leftover | None) -> Correction:
+    def _correction(self, fit: Fit, rest: Leftover | None) -> Correction:
         width, size = len(self.names), self.space.size
-        own = coefficients[: size * width].reshape(size, width) * [self.units[name] for name in self.names]
-        free = dict(zip(self.free, coefficients[size * width :].tolist(), strict=True))
-        bare = Correction(self.about, self.space, own, free, left, rest, {})
+        own = fit.coefficients[: size * width].reshape(size, width) * [self.units[name] for name in self.names]
+        free = dict(zip(self.free, fit.coefficients[size * width :].tolist(), strict=True))
+        bare = Correction(self.about, self.space, own, free, fit.left, rest, {})
         known = self.values
         if self.about.behind:
             at = self.points.terms[0].coordinates
@@ -224,7 +218,7 @@ class _Defect:
     def _rows(self, equation: Equation, before: Correction | None) -> Rows:
         """Rows of one equation, relative to the size of its terms; with data, as the loss weights them."""
         term, names = equation.term, self.problem.domain.names
-        scale = numbers(term.scale) / self._size(equation) * self._weight(equation)
+        scale = numbers(term.scale) / self._size(equation)
         right = -equation.value
         condition = self.conditions.get(term.name)
         slab = isinstance(self.problem, TimeSlab) and self.problem.before is not None
@@ -286,9 +280,6 @@ class _Defect:
             slopes = one.slopes * scale[one.start : one.start + count]
             found = found + csr_array((slopes.ravel(), (here.ravel(), at.ravel())), shape=(rows, len(cell))) @ splines
         return found
-
-    def _weight(self, equation: Equation) -> float:
-        return 1.0 if self.data or equation.term.name == INTERIOR else CONDITIONS
 
     def _size(self, equation: Equation) -> float:
         name = equation.term.name

@@ -149,8 +149,13 @@ def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorE
             return None
         errors[name] = error / size if size else math.nan
     left = max(part.left for part in parts)
-    agree = before is not None and left <= before.left / 2 and all(
-        math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value for name, value in errors.items()
+    agree = (
+        before is not None
+        and left <= before.left / 2
+        and all(
+            math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value
+            for name, value in errors.items()
+        )
     )
     return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), parts=tuple(parts))
 

@@ -202,7 +202,7 @@ def _metrics(
         "relative_l2": _known(errors[0]),
         "linf": errors[1],
         "error_estimate": _known(None if estimate is None else estimate.errors),
-        "error_estimate_trusted": None if judged.doubt is None else not judged.doubt,
+        "error_estimate_trusted": judged.trusted,
         "error_estimate_doubt": judged.doubt or None,
         "error_estimate_by": None if estimate is None else estimate.method,
         "warnings": [flag.record() for flag in judged.flags],

@@ -75,6 +75,11 @@ class Verdict:
     doubt: str | None
     share: float
 
+    @property
+    def trusted(self) -> bool | None:
+        """Whether the estimate may be relied on; None without one."""
+        return None if self.doubt is None else not self.doubt
+
 
 def verdict(
     solver: Solver,
