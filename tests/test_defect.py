@@ -273,7 +273,7 @@ class Kinked(Problem):
 
 @pytest.mark.parametrize("problem", [Memory(), Kinked()], ids=["integrals", "interface"])
 def test_the_estimate_knows_integrals_and_outputs_behind_an_ansatz(problem) -> None:
-    m = kanpinn.solve(problem, *QUICK, "schedule.levels=1", "schedule.steps=6", "sampler.interior=60").metrics
+    m = kanpinn.solve(problem, *QUICK, "schedule.levels=1", "schedule.steps=12", "sampler.interior=200").metrics
     assert m["error_estimate_by"] == "defect"
     assert m["relative_l2"]["u"] > 1e-9
-    assert m["error_estimate"]["u"] == pytest.approx(m["relative_l2"]["u"], rel=0.1)
+    assert m["error_estimate"]["u"] == pytest.approx(m["relative_l2"]["u"], rel=0.3)
