@@ -45,7 +45,7 @@ TINY = [
 KEYS = {
     *("schema_version", "status", "problem", "backbone", "schedule", "optimizer", "seed", "parameters", "wall_time_s"),
     *("loss", "relative_l2", "linf", "error_estimate", "levels", "work"),
-    *("limited_by", "error_estimate_trusted", "error_estimate_by", "warnings"),
+    *("limited_by", "error_estimate_trusted", "error_estimate_doubt", "error_estimate_by", "warnings"),
 }
 LEVEL_KEYS = {
     *("level", "grid", "parameters", "optimizer", "steps", "loss", "relative_l2", "wall_time_s", "transfer_gap"),

@@ -22,7 +22,7 @@ from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem, output_names, region_of
 
-FIRST = {1: 32, 2: 8, 3: 3}
+FIRST = {1: 32, 2: 8}
 """Number of intervals of each coordinate to begin with, by dimension; polynomials beyond."""
 
 ROUNDS = 12
@@ -46,8 +46,11 @@ AGREE = 1.5
 WORK = 1e7, 2e10
 """Multiplications of the linear solves up to which splines are refined, the fewest and the most."""
 
-BEGIN = 1e9
-"""Multiplications of the first one in any case."""
+BEGIN = 3e8
+"""Multiplications that the estimate may take in any case in three dimensions and more, and the first solve always."""
+
+DENSE = 0.1
+"""Time of a multiplication of full matrices, relative to one of banded ones."""
 
 SHARE = 0.1
 """Multiplications relative to those of training."""
@@ -96,7 +99,8 @@ def estimated(
     """
     problem = trained[0][0].problem
     last: ErrorEstimate | None = None
-    most = min(max(SHARE * training, WORK[0]), WORK[1])
+    fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
+    most = min(max(SHARE * training, fewest), WORK[1])
     spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
     for _ in range(ROUNDS):
         if spaces is None or not _affordable(spaces, problem, most if last else max(most, BEGIN)):
@@ -130,7 +134,7 @@ def _first(residuals: Residuals) -> Space:
 def _finer(part: Correction, share: float) -> Space:
     """Return more functions, splines where this share and more of the mean defect is left over."""
     if part.rest is None or not isinstance(part.space, SplineSpace):
-        return PolynomialSpace(part.space.breaks, part.space.degree + 1)
+        return PolynomialSpace(part.space.breaks, part.space.degree + 1 + part.space.degree // 4)
     return SplineSpace(refined(part.space, part.rest, share), part.space.periodic)
 
 
@@ -166,7 +170,7 @@ def _cost(space: Space, problem: Problem) -> tuple[float, float]:
     if isinstance(space, PolynomialSpace):
         size = leaves * math.comb(dimension + space.degree, dimension)
         entries = 2 * SAMPLES * float(size) ** 2
-        return entries * (size + 3 * terms), 2 * entries
+        return DENSE * entries * (size + 3 * terms), 2 * entries
     functions = sorted(n + 5 for n in space.intervals)
     local = 6**dimension * leaves
     size = math.prod(functions) * leaves

@@ -1,4 +1,4 @@
-"""Polynomials of a total degree on a box, as a space for a least-squares problem in four and more dimensions.
+"""Polynomials of a total degree on a box, as a space for a least-squares problem in three and more dimensions.
 
 Tensor grids are too many there: (n + k)^d functions, of which polynomials of degree p are (d + p)!/(d! p!), all of them
 on one cell. They represent smooth errors of any dimension (Trefethen, SIAM Rev. 59, 2017, on total degree in
