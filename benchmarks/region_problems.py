@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import cos, pi, sin
+from math import cos, log1p, pi, sin
 
 import numpy as np
 import torch
@@ -109,12 +109,12 @@ class Screened(Problem):
     equation = "-u_xx - u_yy + 64 u = f"
 
     def inputs(self, p: Coordinates) -> list[Jet]:
-        """Return the mirror image (x, y)/r² of a point in each disc, at distances in its radii, within [−1, 1]."""
+        """Return log(1 + r²) at distances from the discs in their radii, over the box in [−1, 1]."""
         found = []
-        for *centre, radius in DISCS:
-            x, y = ((along - c) / radius for along, c in zip((p.x, p.y), centre, strict=True))
-            square = torch.maximum(x**2 + y**2, 0 * x + 0.81)
-            found += [0.9 * x / square, 0.9 * y / square]
+        for x, y, radius in DISCS:
+            farthest = (abs(x) + 1) ** 2 + (abs(y) + 1) ** 2
+            square = (p.x - x) ** 2 + (p.y - y) ** 2
+            found.append(2 * torch.log(1 + square / radius**2) / log1p(farthest / radius**2) - 1)
         return found
 
     def residual(self, p: Point) -> Tensor:

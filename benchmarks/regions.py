@@ -125,11 +125,7 @@ def all_rows(folder: Path) -> dict[str, Row]:
             1e-7,
         ),
         "poisson2d_cg": Row(
-            Screened(),
-            f"problem.conditions=exact {kan(8, 6, 4, [120, 60, 40], 1500, 100, 1.4)}",
-            "mirror images in the discs as inputs",
-            1e-3,
-            1e-6,
+            Screened(), kan(12, 7, 4, [80, 70, 60], 2000, 400, 1.4), "distances from the discs as inputs", 1e-3, 1e-6
         ),
         "star": Row(Star(), flat, "nothing", 1e-6, 1e-8),
         "ball": Row(Body(), solid, "nothing", 1e-4, 1e-6),
