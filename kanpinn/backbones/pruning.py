@@ -160,6 +160,25 @@ def pruned(network: Backbone, after: Backbone, left: Remains, theta: Tensor, mea
     return Edit(network, after, linear, transpose, linear, offset)
 
 
+def wholes(network: Backbone, theta: Tensor) -> list[dict[str, Tensor]]:
+    """Return `whole_blocks` of every layer with parameters."""
+    pairs = zip(network.layers, network.arrays(theta), strict=True)
+    return [whole_blocks(layer, own) for layer, own in pairs if layer.size]
+
+
+def regrouped(blocks: Sequence[dict[str, Tensor]], after: Backbone) -> Tensor:
+    """Return the parameters `[P]` of a network from the whole blocks of its layers with parameters."""
+    found: list[Tensor] = []
+    for own, new in zip(blocks, (layer for layer in after.layers if layer.size), strict=True):
+        if not isinstance(new, Parallel):
+            found += [own[name] for name in new.blocks.shapes]
+            continue
+        for one, q, p in zip(new.layers, new.outputs, new.inputs, strict=True):
+            parts = [own[name] for name in one.blocks.shapes]
+            found += [b[np.ix_(q, p)] if b.dim() > 1 else b[list(q)] for b in parts]
+    return packed(found)
+
+
 def _raised(network: Backbone, theta: Tensor, values: Sequence[np.ndarray]) -> Tensor:
     """Parameters `[P]` with the outputs of all layers with edges larger by values, where layers can hold constants."""
     lifts, edged = iter(values), joining(network)

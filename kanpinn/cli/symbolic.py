@@ -25,17 +25,23 @@ def run(argv: Sequence[str]) -> int:
     from kanpinn.symbolic.fits import laws_of
     from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms, tolerance_of
 
-    solution = load(arguments.run, stored=arguments.stored)
+    known, target = None, arguments.output or arguments.run
+    if arguments.edges:
+        solution, known, target = _edges(arguments)
+        if known is None:
+            return EXIT_DONE
+    else:
+        solution = load(arguments.run, stored=arguments.stored)
     network = solution.residuals, solution.theta
     table = isinstance(solution.problem, Table)
+    common: dict[str, Any] = {"progress": say, "seconds": arguments.seconds, "known_forms": known}
     if table:
         if arguments.tolerance is not None:
             raise UserError("--tolerance: not for a fit to a table, whose laws are held against rows held out")
-        found = laws_of(*network, arguments.hypotheses, arguments.form, say, arguments.seconds)
+        found = laws_of(*network, arguments.hypotheses, arguments.form, **common)
     else:
         tolerance = arguments.tolerance or 3 * tolerance_of(solution.metrics)
-        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, say, arguments.seconds)
-    target = arguments.output or arguments.run
+        found = closed_forms(*network, tolerance, arguments.hypotheses, arguments.form, **common)
     target.mkdir(parents=True, exist_ok=True)
     record = as_json(found)
     write_text(target / "formula.json", json.dumps(record, indent=1, ensure_ascii=False))
@@ -49,6 +55,36 @@ def run(argv: Sequence[str]) -> int:
         print(f"  {label}: largest residual {rest.largest:.1e}{simplified}")
     print(target / "formula.md")
     return EXIT_DONE
+
+
+def _edges(arguments: Any) -> tuple[Any, dict[str, Any] | None, Path]:
+    """Put functions on the network's edges; the new solution, its expressions, None where edges are left, its folder.
+
+    Raises:
+        UserError: If it is no network of splines, or hypotheses are given.
+    """
+    from kanpinn.run.fixing import RECORD, fix_edges
+
+    if arguments.hypotheses:
+        raise UserError("--try: not with --edges, which looks for functions of the network's edges")
+    place: Path = arguments.run
+    target = arguments.output or place.absolute().with_name(f"{place.absolute().name}-symbolic")
+    found = fix_edges(
+        place,
+        target,
+        forms=arguments.form,
+        seconds=arguments.seconds,
+        stored=arguments.stored,
+        tell=lambda one: say(
+            f"  {one.edge}: {one.function}, error {one.error:.2e} with it, {'stays' if one.kept else 'out'}"
+        ),
+    )
+    if found is None:
+        say(f"{place}: no function fits an edge; nothing has been written")
+        return None, None, target
+    if found[1] is None:
+        say(f"some edges stay learned, so that there is no formula of the whole: {target / RECORD}")
+    return *found, target
 
 
 def _parser() -> Parser:
@@ -85,7 +121,18 @@ def _parser() -> Parser:
         default=60.0,
         help="processor time of the search for each unknown or target (default: 60)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where to write (default: the run folder)")
+    parser.add_argument(
+        "--edges",
+        action="store_true",
+        help="look for a function for each edge of the network instead, one by one, trained on with each, in a new run",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the run folder; with --edges RUN-symbolic)",
+    )
     parser.add_argument("--stored", **STORED)
     return parser
 

@@ -75,7 +75,7 @@ def prune(
     if found.edges == start.edges:
         return None
     gap = change(start, found)
-    solution = run(_continued(configuration, found, folder), target, spoken=False)
+    solution = run(continued(configuration, found, folder), target, spoken=False)
     record = {
         "run": str(folder.absolute()),
         "threshold": threshold,
@@ -96,8 +96,8 @@ def _again(found: Pruned, theta: torch.Tensor) -> float:
     return pruning(found.setup, found.network, theta).error
 
 
-def _continued(configuration: Configuration, found: Pruned, folder: Path) -> Configuration:
-    """The config of a run that trains a pruned network on, from the first stage of the schedule on its level."""
+def continued(configuration: Configuration, found: Pruned, folder: Path) -> Configuration:
+    """Return the config of a run that trains a changed network on, from the schedule's first stage on its level."""
     old, schedule = configuration.resolved, dict(configuration.resolved["schedule"])
     backbone = described(found.setup.backbone)
     setup = found.setup

@@ -222,7 +222,7 @@ class Pruner:
 
     def _attempts(self, start: Pruned, anew: bool) -> Iterator[Pruned]:
         """Fits of a network: of its own parameters; anew, also up from its coarsest level, then from random ones."""
-        yield self._fit(start)
+        yield self.fit(start)
         if not anew:
             return
         generator = start.setup.random("initial", start.network.size)
@@ -239,10 +239,10 @@ class Pruner:
 
     def _risen(self, start: Pruned, network: Backbone, theta: Tensor) -> Pruned:
         """A fit on every level from a coarse one up to that of `start`."""
-        found = self._fit(Pruned(start.setup, network, theta, math.inf))
+        found = self.fit(Pruned(start.setup, network, theta, math.inf))
         while found.network.level < start.network.level:
             edit = refinement(found.network)
-            found = self._fit(replace(found, network=edit.after, theta=edit(found.theta)))
+            found = self.fit(replace(found, network=edit.after, theta=edit(found.theta)))
         return found
 
     def _refined(self, found: Pruned) -> Pruned:
@@ -251,14 +251,14 @@ class Pruner:
             finer = _finer(found)
             if finer is None or finer.network.size > self._most:
                 break
-            fitted = self._fit(finer)
+            fitted = self.fit(finer)
             if fitted.error > STALLED * found.error:
                 break
             found = fitted
         return found
 
-    def _fit(self, start: Pruned) -> Pruned:
-        """Fit a network by Levenberg–Marquardt until it is good enough or stalls."""
+    def fit(self, start: Pruned) -> Pruned:
+        """Return a network fitted by Levenberg–Marquardt until it is good enough or stalls."""
         setup, network, theta = start.setup, start.network, start.theta
         objective = setup.objective(network, network.level)
         optimizer, best, errors = LevenbergMarquardt(), start, list[float]()

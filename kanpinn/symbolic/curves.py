@@ -99,6 +99,25 @@ def fitted(
     return min(several, key=lambda one: (one.complexity, one.residual), default=None)
 
 
+def single_fits(
+    x: Array, y: Array, forms: Sequence[Form]
+) -> list[tuple[Form, tuple[float, float, float, float], float]]:
+    """Return the best c f(a x + b) + d of every form: a, b, c, d and its rms relative to the deviation of y.
+
+    Takes places `[N]` and values `[N]`; the best form first, those that do not fit at all left out.
+    """
+    middle, half, size = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2, float(y.std())
+    if not size or not half:
+        return []
+    found = []
+    for form in forms:
+        for one in _single(form, (x - middle) / half, y / size):
+            (a, b), (c, d) = one.places, one.factors
+            numbers = (float(a / half), float(b - a * middle / half), float(c * size), float(d * size))
+            found.append((form, numbers, one.residual))
+    return sorted(found, key=lambda one: one[2])
+
+
 def _polynomial(x: Array, y: Array, tolerance: float, size: float, symbol: Any) -> Curve | None:
     domain = [float(x.min()), float(x.max())]
     for degree in range(DEGREE + 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from kanpinn.errors import UserError
 from kanpinn.explain.learned import learned
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.table import Table
-from kanpinn.symbolic.constants import FINEST, Fit
+from kanpinn.symbolic.constants import FINEST, Fit, refined
 from kanpinn.symbolic.formula import ClosedForm, Formulas
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
 from kanpinn.symbolic.laws import LawSearch
@@ -33,6 +33,7 @@ def laws_of(
     forms: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
     seconds: float = 60.0,
+    known_forms: Mapping[str, Any] | None = None,
 ) -> Formulas:
     """Search for laws of a table's targets, in its rows for training and validation.
 
@@ -46,6 +47,7 @@ def laws_of(
         forms: Further functions of x for the library.
         progress: Called with a line of text now and then.
         seconds: Processor time for each target.
+        known_forms: Expressions by target whose constants are refined, in place of the search.
 
     Raises:
         UserError: If the table holds classes, or a formula cannot be read or has no values at its rows.
@@ -69,6 +71,9 @@ def laws_of(
             one.fit = fitted_hypothesis(
                 one.hypothesis, expression, table.domain.names, points, values, error, random=True
             )
+        elif known_forms is not None:
+            names, least = table.domain.names, max(error, FINEST)
+            one.fit = refined(known_forms[name], names, points, values, least, random=True)
         else:
             progress(f"{name}: looking for a law in {len(values)} rows of {len(table.domain.names)} inputs")
             one.fit, whole = _law(residuals, theta, name, (points, values), error, forms, seconds)

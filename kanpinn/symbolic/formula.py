@@ -80,6 +80,7 @@ def closed_forms(
     forms: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
     seconds: float = np.inf,
+    known_forms: Mapping[str, Any] | None = None,
 ) -> Formulas:
     """Search for closed forms of a solution's unknowns.
 
@@ -91,6 +92,7 @@ def closed_forms(
         forms: Further functions of x for the library.
         progress: Called with a line of text now and then.
         seconds: Processor time for each unknown.
+        known_forms: Expressions by unknown whose constants are refined, in place of the search.
 
     Raises:
         UserError: If the solution is too rough, a formula cannot be read, or a box inside the domain is not found.
@@ -113,6 +115,9 @@ def closed_forms(
         if name in given:
             one.hypothesis, expression = given[name]
             one.fit = fitted_hypothesis(one.hypothesis, expression, whole.names, points, values(points), tolerance)
+        elif known_forms is not None:
+            fit = refined(known_forms[name], whole.names, points, values(points), tolerance)
+            one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
         elif not given:
             progress(f"{name}: looking for a closed form")
             search = Search(search_forms, seconds)
