@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from sympy.parsing.sympy_parser import parse_expr
 
 COLUMNS = ("seed", "shape", "law", "constants", "rows_held_out", "wall_s", "processor_s")
 COMMAND = Path(sys.executable).with_name("kanpinn")
@@ -39,7 +40,7 @@ def worst_constant(text: str | None) -> float:
     if text is None:
         return float("inf")
     x, y = sympy.symbols("x y", real=True)
-    law = sympy.expand_log(sympy.log(sympy.sympify(text, {"x": x, "y": y})), force=True)
+    law = sympy.expand_log(sympy.log(parse_expr(text, {"x": x, "y": y})), force=True)
     k, w, b, m, c = (sympy.Wild(name, exclude=[x, y]) for name in "kwbmc")
     found = sympy.expand(law).match(k * sympy.sin(w * x + b) + m * y**2 + c)
     if found is None:

@@ -22,6 +22,7 @@ from typing import Any
 import sympy
 from feynman import DEVELOPMENT, EXACT, JUDGED, Law, error_of, recovered
 from sources import ROOT
+from sympy.parsing.sympy_parser import parse_expr
 
 from kanpinn.symbolic.constants import fitted_constants
 
@@ -58,7 +59,7 @@ def pykan(law: Law, noise: float, seconds: float, python: Path) -> tuple[Any, fl
         print(f"pykan: {law.number}: {done.stderr.strip().splitlines()[-1:] or done.returncode}", flush=True)
         return None, spent
     names = {name: sympy.Symbol(name, real=True) for name in law.names}
-    found = sympy.sympify(texts[-1], names)
+    found = parse_expr(texts[-1], names)
     return (None if found.has(sympy.nan, sympy.zoo) else found), spent
 
 
