@@ -69,6 +69,8 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
             raise ValueError("interval_95 of a coefficient is no pair of numbers")
         if not (_is_number(one.get("value")) and _is_number(one.get("std"))):
             raise ValueError("a coefficient is not a number")
+    if not all(isinstance(one, Mapping) for one in metrics.get("path", [])):
+        raise ValueError("path is not a list of objects")
     levels = metrics.get("levels") or []
     if not isinstance(levels, list) or not all(isinstance(level, Mapping) for level in levels):
         raise ValueError("levels is not a list of objects")

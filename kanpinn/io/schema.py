@@ -192,6 +192,8 @@ FURTHER_METRICS: Mapping[str, str | tuple[str, ...]] = {
     "error_estimate_by": "text or null",
     "error_estimate_doubt": "text or null",
     "work": NUMBER_OR_NULL,
+    "accuracy": NUMBER_OR_NULL,
+    "path": "list",
 }
 """Some of those."""
 

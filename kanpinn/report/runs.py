@@ -62,6 +62,9 @@ _LEVEL = (
 )
 
 
+_TRIAL = ("network", "why", "stages", "estimate", "trusted", "parameters", "seconds", "kept", "doubt")
+
+
 def run_content(path: Path, dpi: int) -> dict[str, Any]:
     """Gather the content of a run's page, from its folder or solution.h5; raises UserError if a file is damaged."""
     from kanpinn.plots.style import problem_title
@@ -92,6 +95,8 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         "sliders": sliders or [],
         "explained": _explained(run.folder / "explanation.json", dpi),
         "levels": [{"visit": k, **dict.fromkeys(_LEVEL), **record} for k, record in enumerate(run.levels, start=1)],
+        "path": [{**dict.fromkeys(_TRIAL), **trial} for trial in run.metrics.get("path", [])],
+        "accuracy": number(run.metrics.get("accuracy")),
         "unknowns": list(run.errors()),
         "conditions": _conditions(data.points) if data is not None else [],
         "choices": {key: run.config[key] for key in _CHOICES if run.config.get(key) is not None},

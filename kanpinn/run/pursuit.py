@@ -194,7 +194,7 @@ class Pursuit:
             limit = "problem: equations and conditions do not determine the solution"
         elif wanted is not None and _largest(found) <= wanted:
             limit = f"estimate: {flagged.message if flagged else 'it cannot be trusted'}"
-        return replace(found, status="step_limit", limited_by=self._with_estimate(limit, found))
+        return replace(found, status="step_limit", limited_by=self._with_estimate(limit, found), advice="")
 
     def _with_estimate(self, limit: str, found: Verdict) -> str:
         if found.estimate is None:
