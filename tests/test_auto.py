@@ -117,6 +117,28 @@ def test_networks_are_tried_on_the_coarsest_level_and_the_best_grows(tmp_path):
     assert (again([[0.3]])["u"] == found([[0.3]])["u"]).all()
 
 
+@dataclass(frozen=True)
+class Signs(kanpinn.Problem):
+    """Decay from a value whose square is 1, of either sign."""
+
+    domain = kanpinn.Box(t=(0, 1))
+    derivatives = ("t",)
+
+    def residual(self, p):
+        return p.u_t + p.u
+
+    def conditions(self):
+        return [kanpinn.Condition("initial", "t-", lambda p: p.u**2 - 1)]
+
+
+def test_two_solutions_are_told_by_trials_that_differ():
+    found = kanpinn.solve(Signs(), "accuracy=1e-6", "schedule.steps=12", *FAST[:4])
+    first, second = found.metrics["path"]
+    assert first["trusted"] and second["trusted"] and max(first["estimate"], second["estimate"]) < 1e-3
+    assert found.metrics["status"] == "step_limit"
+    assert found.metrics["limited_by"].startswith("problem: there seems to be more than one solution: that of kan")
+
+
 def played(strategy, outcomes):
     """The work that a search yields, its outcomes found by network, slabs and level."""
     done, work = [], next(strategy)

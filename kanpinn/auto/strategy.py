@@ -42,7 +42,7 @@ PATIENCE = 1
 WELL = 5.0
 """Factor of a lower estimate that is good enough not to look for a better change."""
 
-LARGEST = 6000
+LARGEST = 3000
 """Parameters beyond which no network is enlarged: the matrix of a step grows as their square."""
 
 

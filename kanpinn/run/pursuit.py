@@ -7,24 +7,37 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import numpy as np
 from torch import Tensor
 
 from kanpinn.auto.search import Search, search_of
 from kanpinn.auto.work import Outcome, Work
-from kanpinn.backbones import Backbone
+from kanpinn.axes import norm
+from kanpinn.backbones import Auto, Backbone
 from kanpinn.errors import UserError
+from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.run import preflight
 from kanpinn.run.context import RunContext
+from kanpinn.run.estimate_trust import WRONG
+from kanpinn.run.flag import percent
 from kanpinn.run.results import estimates
 from kanpinn.run.verdict import Verdict, verdict
+from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.solve import Watch, solve
 from kanpinn.solver.solver import ENDINGS, Solver
 from kanpinn.state import State, join, split
 
-VETOES = ("conditions", "coefficients", "jumps", "points", "loss", "term")
+VETOES = ("conditions", "coefficients", "jumps", "points")
 """Kinds of flags beside which no estimate is believed."""
+
+LARGE = ("loss", "term")
+"""Kinds beside which one is believed that is a tenth of what is asked for: residuals of terms that are all tiny."""
+
+ANOTHER = "there seems to be more than one solution"
+APART = 10.0
+"""Factor by which two solutions differ more than by the sum of their estimated errors, where there are two."""
 
 MORE = 5.0
 """Factor by which an estimate may cost more where it is below what is asked for but cannot be trusted."""
@@ -94,7 +107,21 @@ class Pursuit:
 
     @property
     def _met(self) -> bool:
-        return bool(self.done) and self.done[-1].outcome.meets(self._accuracy)
+        best = self.best
+        return best is not None and best.outcome.meets(self._accuracy) and not self._another
+
+    @property
+    def _another(self) -> str:
+        """Words on a trial that has found another solution; "" without one."""
+        return next((one.outcome.doubt for one in self.done if one.outcome.doubt.startswith(ANOTHER)), "")
+
+    @property
+    def _settled(self) -> bool:
+        """True once nothing more need be tried: a network that is to be chosen takes a second opinion."""
+        opinions = {one.work.candidate.name for one in self.done}
+        enough = len(opinions) > 1 or not isinstance(self.asked.setup.backbone, Auto)
+        # Beside doubts known before no estimate is ever believed.
+        return bool(self._context.doubts or self._another) or (self._met and enough)
 
     def _do(self, work: Work, configuration: Configuration, watch: Watch) -> tuple[Solver, StageEnd] | None:
         """Do some work; gives the best solve back where the run is stopped in it."""
@@ -152,10 +179,14 @@ class Pursuit:
         found = verdict(solver, end, None, *estimates(solver), self._context.doubts)
         if self._accuracy is not None and found.trusted is False and _largest(found) <= self._accuracy:
             found = verdict(solver, end, None, *estimates(solver, MORE), self._context.doubts)
-        vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in VETOES)
+        small = self._accuracy is not None and 10 * _largest(found) <= self._accuracy
+        kinds = VETOES if small else (*VETOES, *LARGE)
+        vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in kinds)
         doubts = [flag.message for flag in found.flags if flag.kind == "estimate"]
         if vetoes:
             doubts = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
+        if found.trusted and not doubts and _largest(found) <= WRONG:
+            doubts = self._others(solver, _largest(found))
         return Outcome(
             **parts,
             estimate=_largest(found),
@@ -166,6 +197,18 @@ class Pursuit:
             limit=found.limited_by or "",
         )
 
+    def _others(self, solver: Solver, estimate: float) -> list[str]:
+        """Say which earlier trial has another solution, by far more than the estimates of both."""
+        for one in self.done:
+            known = one.outcome
+            if one.solver is None or known.doubt or not (known.trusted and known.estimate <= WRONG):
+                continue
+            apart = _distance(solver, one.solver)
+            if apart > max(WRONG, APART * (estimate + known.estimate)):
+                text = f"{ANOTHER}: that of {one.work.candidate.name} differs by {percent(apart)}"
+                return [f"{text}, and its estimated error is {known.estimate:.1e}"]
+        return []
+
     def _keep(self, done: Done) -> None:
         """Keep what was done, tell of it, and ask for the next."""
         self.done.append(done)
@@ -173,7 +216,7 @@ class Pursuit:
         self._next(done.outcome)
 
     def _next(self, outcome: Outcome) -> None:
-        if self._met or self._context.doubts:  # beside doubts known before no estimate is ever believed
+        if self._settled:
             self._work = None
             return
         try:
@@ -188,10 +231,16 @@ class Pursuit:
             return replace(found, limited_by=self._with_estimate(found.limited_by or "", found))
         if met:
             return replace(found, status="converged", limited_by=None)
-        flagged = next((flag for flag in found.flags if flag.kind in VETOES), None)
+        flagged = next((flag for flag in found.flags if flag.kind in (*VETOES, *LARGE)), None)
         limit = self._ended
         if flagged is not None and flagged.kind == "conditions":
             limit = "problem: equations and conditions do not determine the solution"
+        elif self._another:
+            limit = f"problem: {self._another}"
+        elif found.estimate is None:
+            limit = "estimate: there is none for this problem"
+        elif _largest(found) > WRONG:
+            limit = "problem: no network tried comes near a solution; there may be none, or more than one"
         elif wanted is not None and _largest(found) <= wanted:
             limit = f"estimate: {flagged.message if flagged else 'it cannot be trusted'}"
         return replace(found, status="step_limit", limited_by=self._with_estimate(limit, found), advice="")
@@ -205,9 +254,10 @@ class Pursuit:
 
     def message(self) -> str | None:
         """Return words for a run that has met its accuracy."""
-        if not self._met:
+        best = self.best
+        if best is None or not self._met:
             return None
-        return f"the estimate of the error, {self.done[-1].outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
+        return f"the estimate of the error, {best.outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
 
     def path(self) -> list[dict[str, Any]]:
         """Return what was tried, in plain values for metrics.json."""
@@ -250,6 +300,19 @@ class Pursuit:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"the checkpoint does not fit its own config ({type(error).__name__}: {error})") from error
+
+
+def _distance(one: Solver, other: Solver) -> float:
+    """Return the largest relative L2 distance of two solutions, over the unknowns, at evenly drawn points."""
+    setup = one.setup
+    sampler = SAMPLERS["sobol"](interior=1024, boundary=1)
+    drawn = sampler.draw(setup.problem, 0, np.random.default_rng(0), dtype=setup.dtype, device=setup.device)
+    points, values = drawn.interior.points, []
+    for solver in (one, other):
+        backbone, theta = solver.network()
+        values.append(evaluate(solver.setup.residuals(backbone), theta, points))
+    first, second = values
+    return max(norm(first[name] - second[name]) / (norm(second[name]) or 1.0) for name in setup.problem.unknowns)
 
 
 def _largest(found: Verdict) -> float:
