@@ -66,7 +66,7 @@ class Kan(Options):
             raise invalid("backbone.width", self.width, "at least one hidden width with backbone.first=linear")
         if self.grid_updates > self.grid_updates_until:
             raise invalid("backbone.grid_updates", self.grid_updates, f"at most {self.grid_updates_until}, one a step")
-        if self.grid_updates and (self.squash != "none" or self.edges or self.modules or self.first != "spline"):
+        if self.grid_updates and (self.squash != "none" or self.first != "spline" or self._masked):
             raise invalid("backbone.grid_updates", self.grid_updates, GRID_UPDATES)
 
     def updates_grid(self, step: int) -> bool:
@@ -75,6 +75,11 @@ class Kan(Options):
             return False
         every = self.grid_updates_until // self.grid_updates
         return step % every == 0 and step // every < self.grid_updates
+
+    @property
+    def _masked(self) -> bool:
+        """True if some edges are absent or no splines."""
+        return bool(self.edges or self.modules or self.symbolic)
 
     def layer(self, inputs: int, outputs: int) -> Layer:
         """One layer of splines on the coarsest level."""

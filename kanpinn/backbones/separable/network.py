@@ -42,7 +42,7 @@ class Separable(Kan):
     def check(self) -> None:
         """Refuse a start without meaning for these layers, masks and random features; raises UserError."""
         super().check()
-        for key in ("edges", "modules"):
+        for key in ("edges", "modules", "symbolic"):
             if getattr(self, key):
                 raise invalid(f"backbone.{key}", getattr(self, key), "[] (backbone=separable has all edges)")
         if self.start == "legendre" and (self.width or self.base or self.bias or self.knots != "uniform"):
