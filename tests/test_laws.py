@@ -104,3 +104,15 @@ def test_values_at_random_have_no_law():
         *("backbone.width=[]", "schedule.levels=1", "schedule.steps=3", "threads=1", "output.progress=false"),
     )
     assert as_json(laws_of(run.residuals, run.theta, seconds=1.0))["y"]["sympy"] is None
+
+
+def test_a_law_of_too_many_terms_is_shortened():
+    """Two sines of nearly one frequency say together what one says alone."""
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 200))
+    search = LawSearch(np.stack([x, y], 1), -np.exp(np.sin(np.pi * x) + y**2), ("x", "y"))
+    a, b = (sympy.Symbol(name, real=True) for name in "xy")
+    terms = -0.015 * a**3 * sympy.cos(a) + 0.757 * sympy.sin(3.085 * a) + 0.245 * sympy.sin(3.284 * a)
+    search.add(-1.0 * sympy.exp(terms + 1.0001 * b**2))
+    assert search.laws[0].residual > 1e-9
+    search.shorten()
+    assert sympy.simplify(search.exact().expression + sympy.exp(sympy.sin(sympy.pi * a) + b**2)) == 0

@@ -56,6 +56,9 @@ CLEAR = 0.05
 CLOSE, LOOSE = 1.05, 10.0
 """How much more than the best law, price included, a sum may miss to be refined, without and with constants within."""
 
+SHORTENED, LESS = 2, 0.1
+"""Best laws that are tried with a term less, and the share of what they miss below which such a law is better."""
+
 ROUNDING = 1e-12
 """Relative size of what is left below which nothing is."""
 
@@ -114,6 +117,7 @@ class LawSearch:
                 self._try(view)
                 if self.laws and (self.laws[0].residual < ROUNDING or time.process_time() > self.end):
                     return self.laws
+            self.shorten()
             if self.complete() and self.laws[0].residual < CLEAR:
                 break
         return self.laws
@@ -121,6 +125,21 @@ class LawSearch:
     def add(self, expression: Any) -> None:
         """Let a law found elsewhere compete, refined; its price is that of its operations."""
         self._refine(str(self._sign * expression), float(self.sympy.count_ops(expression)))
+
+    def shorten(self) -> None:
+        """Take a term away from one of the best laws where the rest, refined anew, misses less by far.
+
+        Terms that are nearly alike, such as sines of almost one frequency, end up sharing what one of them says alone.
+        """
+        for law in self.laws[:SHORTENED]:
+            sums = law.expression.atoms(self.sympy.Add)
+            for whole, term in ((one, term) for one in sums for term in one.args if term.free_symbols):
+                if self.laws[0].residual < ROUNDING or time.process_time() > self.end:
+                    return
+                less = law.expression.xreplace({whole: whole - term})
+                found = fitted_constants(less, self.names, self.points, self.values) if less.free_symbols else None
+                if found is not None and found[1] < LESS * law.residual:
+                    self.add(self._sign * found[0])
 
     def complete(self) -> bool:
         """Tell whether the best law says all that the rows do: no term is like what it misses beyond chance."""
