@@ -79,12 +79,16 @@ def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tm
     assert (kanpinn.load(tmp_path / "a", Decay())(points)["u"] == found(points)["u"]).all()
 
 
-@pytest.mark.parametrize("steps", [5, 19])
-def test_a_search_that_was_killed_goes_on_to_the_same_bits(tmp_path, steps):
-    asked = ["accuracy=1e-6", "checkpoint.every_s=0", *FAST]
-    whole = kanpinn.solve(Decay(), SMALL, *asked, folder=tmp_path / "a")
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [([SMALL, *FAST], 19), (["backbone=auto", "schedule.steps=4", "schedule.levels=2", *FAST[:4]], 6)],
+    ids=["a network given", "a network chosen"],
+)
+def test_a_search_that_was_killed_goes_on_to_the_same_bits(tmp_path, given, steps):
+    asked = [*given, "accuracy=1e-6", "checkpoint.every_s=0", "sampler.interior=40"]
+    whole = kanpinn.solve(Decay(), *asked, folder=tmp_path / "a")
     with pytest.raises(OSError, match="stopped"):
-        run(configuration_of_objects(Decay(), [SMALL, *asked]), tmp_path / "b", [Stopped(steps)], spoken=False)
+        run(configuration_of_objects(Decay(), asked), tmp_path / "b", [Stopped(steps)], spoken=False)
     assert not (tmp_path / "b/metrics.json").exists()
     after = resume(tmp_path / "b", problem=Decay(), spoken=False)
     assert (after([[0.3]])["u"] == whole([[0.3]])["u"]).all()
