@@ -161,7 +161,7 @@ def drawn(seed: int, *overrides: str) -> tuple[bytes, bytes]:
     return training.theta.numpy().tobytes(), b"".join(points[name].numpy().tobytes() for name in sorted(points))
 
 
-@pytest.mark.parametrize("name", REGISTRY["backbone"])
+@pytest.mark.parametrize("name", [name for name in REGISTRY["backbone"] if name != "auto"])
 def test_a_seed_draws_the_same_parameters_and_another_seed_others(name: str) -> None:
     first, again, other = (drawn(seed, f"backbone={name}")[0] for seed in (1, 1, 2))
     assert first == again != other
@@ -185,7 +185,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays_as_it_is(poisson: Path) 
     assert {file: file.stat().st_mtime_ns for file in poisson.rglob("*")} == before
 
 
-CHOICES = [(group, name) for group, classes in REGISTRY.items() for name in classes]
+CHOICES = [(group, name) for group, classes in REGISTRY.items() for name in classes if name != "auto"]
+"""All but the network that is chosen by the run, of which `test_auto.py` tells."""
 
 
 @pytest.mark.parametrize(
