@@ -121,6 +121,16 @@ def symbolic_edges(alive: Sequence[np.ndarray], texts: Sequence[str]) -> list[Kn
     return found
 
 
+def formulas_in(layer: Layer) -> Known:
+    """Return the formulas of a layer's symbolic edges."""
+    found: Known = {}
+    parts = zip(layer.layers, layer.inputs, layer.outputs, strict=True) if isinstance(layer, Parallel) else ()
+    for one, inputs, outputs in parts:
+        for q, row in zip(outputs, one.functions if isinstance(one, SymbolicLayer) else (), strict=False):
+            found |= {(q, p): text for p, text in zip(inputs, row, strict=True)}
+    return found
+
+
 def masked(layer: Layer, alive: np.ndarray, coordinates: Sequence[str], known: Mapping[tuple[int, int], str]) -> Layer:
     """Return a layer with those edges only that are alive, bool `[out, in]`; itself if all are.
 

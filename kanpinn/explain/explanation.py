@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Linear
+from kanpinn.backbones.masks import formulas_in
 from kanpinn.backbones.parallel import Parallel
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import (
@@ -134,7 +135,7 @@ def _layer(residuals: Residuals, theta: Tensor, layer: Any) -> dict[str, Any]:
     own, space = backbone.arrays(theta)[layer.number], JetSpace(backbone.embedding.names, ())
     x = np.linspace(layer.lower, layer.upper, CURVE)  # (CURVE, p)
     data = torch.from_numpy(x).to(theta)[None]
-    edges = []
+    edges, known = [], formulas_in(backbone.layers[layer.number])
     with torch.no_grad():
         for p in range(x.shape[1]):
             values = edge_values(backbone.layers[layer.number], own, data, p, space).numpy(force=True)
@@ -147,7 +148,7 @@ def _layer(residuals: Residuals, theta: Tensor, layer: Any) -> dict[str, Any]:
                     "norm": float(layer.norm[q, p]),
                     "x": _short(x[:, p]),
                     "y": _short(values[:, q]),
-                    "symbol": None,
+                    "symbol": known.get((q, p)),
                 }
                 for q in range(values.shape[1])
                 if layer.deviation[q, p] > 0

@@ -158,4 +158,6 @@ def _small_plot(axes: Axes, edge: Mapping[str, Any], middle: tuple[float, float]
         zorder=3,
     )
     if symbol and size > 0.3:
-        axes.text(middle[0], low + size + 0.01, formula(symbol), ha="center", va="bottom", fontsize=6.5, color=colour)
+        text: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": colour, "zorder": 3}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        axes.text(middle[0], low + size + 0.03, formula(symbol), bbox=box, **text)

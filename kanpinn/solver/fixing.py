@@ -22,7 +22,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import hidden_layers, joining
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Multiply
-from kanpinn.backbones.masks import ends_of, symbolic_edges, whole_blocks
+from kanpinn.backbones.masks import alive_in, ends_of, formulas_in, whole_blocks
 from kanpinn.backbones.parallel import Parallel
 from kanpinn.backbones.pruning import alive_of, regrouped, wholes
 from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
@@ -126,8 +126,7 @@ def _texts(one: Pruned) -> list[str]:
 
 def _learned(one: Pruned) -> list[Edge]:
     """The edges without a function."""
-    alive = alive_of(one.network)
-    done = symbolic_edges(alive, _texts(one))
+    alive, done = alive_of(one.network), [formulas_in(one.network.layers[k]) for k in joining(one.network)]
     every = [(k, int(q), int(p)) for k, layer in enumerate(alive) for q, p in np.argwhere(layer)]
     return [edge for edge in every if edge[1:] not in done[edge[0]]]
 
@@ -243,7 +242,7 @@ def expressions_of(found: Pruned) -> dict[str, Any] | None:
     names = problem.domain.names
     if _learned(found) or network.embedding.width != len(names) or not all(map(network.embedding.scaled, names)):
         return None
-    known, nodes, number = symbolic_edges(alive_of(network), _texts(found)), [], 0
+    nodes: list[Any] = []
     for name in names:
         low, high = problem.domain.interval(name)
         nodes.append((2 * sympy.Symbol(name, real=True) - sympy.Float(low + high)) / sympy.Float(high - low))
@@ -252,12 +251,12 @@ def expressions_of(found: Pruned) -> dict[str, Any] | None:
             pairs = zip(nodes[layer.additions :: 2], nodes[layer.additions + 1 :: 2], strict=True)
             nodes = [*nodes[: layer.additions], *(left * right for left, right in pairs)]
         elif ends_of(layer) is not None:
-            sums: list[Any] = [0] * len(alive_of(network)[number])
+            sums: list[Any] = [0] * len(alive_in(layer))
             affine = whole_blocks(layer, own)["affine"]
-            for (q, p), text in known[number].items():
+            for (q, p), text in formulas_in(layer).items():
                 a, b, c, d = (sympy.Float(float(one)) for one in affine[q, p])
                 sums[q] += c * Form(text, 0).of(a * nodes[p] + b) + d
-            nodes, number = sums, number + 1
+            nodes = sums
     sizes = found.setup.scales.outputs or (1.0,) * len(problem.unknowns)
     return {
         name: sympy.powsimp(sympy.expand(sympy.Float(size) * node))
