@@ -112,7 +112,7 @@ def solved(name: str, seed: int, words: Sequence[str], limit: float, keep: Path 
     row: Row = {**dict.fromkeys(COLUMNS, ""), "problem": name, "part": part_of(name), "seed": seed}
     with nullcontext(str(keep / f"{name}-{seed}")) if keep else tempfile.TemporaryDirectory() as place:
         folder = Path(place).resolve()
-        (folder / "conf" / "problem").mkdir(parents=True)
+        (folder / "conf" / "problem").mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(hidden(name), sort_keys=False, width=10**6)
         (folder / "conf" / "problem" / f"{name}.yaml").write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "kanpinn", "solve", f"problem={name}", f"seed={seed}", *MINIMUM, *words]
@@ -122,8 +122,9 @@ def solved(name: str, seed: int, words: Sequence[str], limit: float, keep: Path 
             told = json.loads((folder / "run" / "metrics.json").read_text(encoding="utf-8"))
             own = errors(name, kanpinn.load(folder / "run"))
         except (OSError, kanpinn.UserError) as error:
-            last = cost.complaint.strip().splitlines()[-1:] or [str(error)]
-            return row | {"status": "killed" if cost.timeout else "failed", "limited_by": last[0][:120]}
+            last = cost.complaint.strip().splitlines()[-1:] if cost.exit_code else []
+            why = (last or [f"{type(error).__name__}: {error}"])[0][:120]
+            return row | {"status": "killed" if cost.timeout else "failed", "limited_by": why}
     worst = max(own, key=lambda key: own[key] if math.isfinite(own[key]) else math.inf)
     estimate = (told["error_estimate"] or {}).get(worst)
     ratio = estimate / own[worst] if estimate is not None and own[worst] else ""

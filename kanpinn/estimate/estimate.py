@@ -22,7 +22,7 @@ from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import Problem, output_names, region_of
 
-FIRST = {1: 32, 2: 8}
+FIRST = {1: 64, 2: 8}
 """Number of intervals of each coordinate to begin with, by dimension; polynomials beyond."""
 
 ROUNDS = 12
@@ -32,7 +32,7 @@ SHARES = (0.02, 0.5, 2.0)
 """Shares of the mean defect left over from which intervals are halved; the first that is affordable."""
 
 RESOLVED = 0.1
-"""Share of the defect left over up to which splines represent it."""
+"""Share of the defect left over up to which splines represent it; in one dimension they go on to a fifth of that."""
 
 DOUBTFUL = 0.3
 """Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed.
@@ -99,6 +99,7 @@ def estimated(
     """
     problem = trained[0][0].problem
     last: ErrorEstimate | None = None
+    enough = RESOLVED / 5 if len(problem.domain) == 1 else RESOLVED
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
     spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
@@ -110,7 +111,7 @@ def estimated(
         if not own:
             break
         last = own
-        if own.left <= RESOLVED:
+        if own.left <= enough:
             break
         many = sum(one.size for one in spaces)
         finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
@@ -125,10 +126,12 @@ def _first(residuals: Residuals) -> Space:
     """Return the functions to begin with."""
     domain = residuals.problem.domain
     many = FIRST.get(len(domain))
-    breaks = tuple(np.linspace(a, b, (many or 1) + 1) for a, b in zip(domain.lower, domain.upper, strict=True))
-    if many is None:
-        return PolynomialSpace(breaks)
-    return SplineSpace(breaks, tuple(name in residuals.backbone.embedding.periodic for name in domain.names))
+    unit = np.linspace(0, 1, (many or 1) + 1)
+    wraps = tuple(name in residuals.backbone.embedding.periodic for name in domain.names)
+    if many == FIRST[1] and not wraps[0]:
+        unit = (1 - np.cos(np.pi * unit)) / 2  # closer towards both ends, so as to see layers there
+    breaks = tuple(a + (b - a) * unit for a, b in zip(domain.lower, domain.upper, strict=True))
+    return PolynomialSpace(breaks) if many is None else SplineSpace(breaks, wraps)
 
 
 def _finer(part: Correction, share: float) -> Space:
