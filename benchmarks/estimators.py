@@ -28,7 +28,7 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.samplers import SAMPLERS
 
-SHORT = ("schedule.levels=1", "schedule.steps=[20]")
+SHORT = ("backbone=kan", "schedule.levels=1", "schedule.steps=[20]")
 PLAIN = ("threads=1", "output.figures=false", "output.progress=false", "seed=0")
 WIDTH = 5
 CUTOFF = 1e-10
@@ -74,8 +74,8 @@ def row(name: str, words: Sequence[str]) -> str:
     cells = [name, f"{own[worst]:.1e}", "–" if defect is None else f"{defect / own[worst]:.2g}"]
     cells[-1] += "" if solution.metrics["error_estimate_trusted"] else " (?)"
     more = {
-        "level": ("schedule.levels=2", "schedule.steps=[20,10]", f"backbone.width=[{WIDTH}]"),
-        "wider": ("schedule.levels=1", "schedule.steps=[10]", f"backbone.width=[{2 * WIDTH}]"),
+        "level": ("backbone=kan", "schedule.levels=2", "schedule.steps=[20,10]", f"backbone.width=[{WIDTH}]"),
+        "wider": ("backbone=kan", "schedule.levels=1", "schedule.steps=[10]", f"backbone.width=[{2 * WIDTH}]"),
     }
     for way in more.values():
         began = time.perf_counter()
