@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.geometry import Region
+from kanpinn.geometry import Points, Region
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
 from kanpinn.least_squares.residuals import Residuals, Scales
@@ -161,7 +161,8 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
 
     These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
     derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well. An
-    integral over one coordinate, at all values of the others, stands for a condition at one of its ends.
+    integral over one coordinate, at all values of the others, stands for a condition at one of its ends; one over all
+    of several coordinates is a number, and does not.
     """
     posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
     supports = {support for condition in posed for support in condition.supports}
@@ -190,6 +191,12 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
             ends = [name for name in bare if over == (name[:-1].rpartition(".")[2],)]
             bare = [name for name in bare if name not in ends[:1]]
     return bare
+
+
+def numbers(problem: Problem) -> list[str]:
+    """Name the integral conditions that are one number each: over all coordinates, a region or a piece of boundary."""
+    joint = {condition.name: condition.supports[0] for condition in conditions_of(problem) if condition.joint}
+    return [name for name, support in joint.items() if isinstance(support, Points) and len(support.values) == 1]
 
 
 def _held(

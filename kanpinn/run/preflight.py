@@ -18,7 +18,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, by_row, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.claims import bare_pieces, few_points, undetermined
+from kanpinn.least_squares.claims import bare_pieces, few_points, numbers, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.points import INTERIOR
@@ -194,7 +194,9 @@ def probe(setup: Setup) -> list[Flag]:
     found["term"] = [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused]
     found["conditions"] = undetermined(objective.residuals, sample)
     if len(objective.residuals.names) and (bare := bare_pieces(problem, objective.backbone.embedding)):
-        found["conditions"].append(f"no condition on {', '.join(bare)}, where the equations ask for one")
+        text = f"no condition on {', '.join(bare)}, where the equations ask for one"
+        single = f"; integral {one[0]} is one number and stands for none of them" if (one := numbers(problem)) else ""
+        found["conditions"].append(text + single)
     free = free_coefficients(problem)
     if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
         found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
