@@ -12,8 +12,9 @@ from kanpinn import Kan, Nested
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.pde.table import table_of
+from kanpinn.run.prune import prune
 from kanpinn.settings.objects import configuration_of_objects
-from kanpinn.solver.pruning import Pruner, change, pruning
+from kanpinn.solver.pruning import Pruner, Trial, change, pruning
 
 ROWS = np.random.default_rng(0).uniform(-1, 1, (150, 2))
 
@@ -85,6 +86,25 @@ def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):
     assert record["trials"] == []
     assert record["after"]["edges"] < 6
     assert record["after"]["loss"] <= 1.01 * kanpinn.load(run).metrics["loss"] + 1e-12 or record["after"]["edges"] < 3
+
+
+def test_what_is_needed_is_tried_once_and_stays(tmp_path, monkeypatch):
+    """A network too small for y = x1 x2 needs both inputs and both nodes, however it is fitted again."""
+    monkeypatch.setattr("kanpinn.solver.pruning.ROUNDS", 3)
+    kanpinn.fit(
+        ROWS[:60], ROWS[:60].prod(1), "backbone.width=[2]", "backbone.grid=1", "backbone.degree=3", "schedule.levels=1",
+        "schedule.steps=25", "output.figures=false", split=(0.8, 0.2), folder=tmp_path / "run",
+    )  # fmt: skip
+    told: list[Trial] = []
+    record = prune(tmp_path / "run", tmp_path / "new", worse=1.05, tell=told.append)
+    assert record is not None
+    limit, parts = 1.05 * record["before"]["validation"], [one.parts for one in told]
+    assert [one.kept for one in told] == [one.error <= limit for one in told]
+    assert (parts[:2], sorted(parts[2:4])) == (["input x1", "input x2"], [f"node {n} of layer 1" for n in (0, 1)])
+    assert not any(one.kept for one in told[:4])
+    many = [int(part.split()[0]) if part[0].isdigit() else 1 for part in parts]
+    assert all(after <= max(1, now // 2) for one, now, after in zip(told, many, many[1:], strict=False) if not one.kept)
+    assert len(set(parts)) == len(told)
 
 
 def test_the_error_of_an_equation_is_the_root_of_its_loss():
