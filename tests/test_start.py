@@ -91,8 +91,9 @@ def test_another_network_is_fitted(earlier, network) -> None:
     assert found == pytest.approx(earlier(points.numpy())["u"], abs=2e-2)
 
 
-def test_a_network_with_longer_intervals_begins_with_the_same_function_where_it_has_it() -> None:
-    setup = configuration_of_objects(Decay(), [KAN, Nested(levels=1)]).setup
+@pytest.mark.parametrize("network", [KAN, kp.Kan(width=[], grid=2)], ids=["hidden", "one layer"])
+def test_a_network_with_longer_intervals_begins_with_the_same_function_where_it_has_it(network) -> None:
+    setup = configuration_of_objects(Decay(), [network, Nested(levels=1)]).setup
     fine, theta = refinement(setup.network()), setup.network().initial(np.random.default_rng(3))
     found, words = started(setup, setup.residuals(fine.after), fine(theta), "it")
     assert words == "from the network of it, on level 0"

@@ -187,6 +187,8 @@ def test_a_growth_rate_needs_a_time() -> None:
 def test_weights_of_the_levels_are_those_of_a_list_and_its_last_one_after() -> None:
     given = Fixed({"interior": [1.0, 100.0], "initial": 3.0}, {"initial": 2.0})
     found = [given.on_level(level).term("interior") for level in (0, 1, 2, None)]
+    recommended = Fixed(base={"interior": [1.0, 10.0], "initial": 3.0})
+    assert [recommended.on_level(level).term("interior") for level in (0, 1, 2, None)] == [1.0, 10.0, 10.0, 10.0]
     assert found == [1.0, 100.0, 100.0, 100.0]
     assert given.terms["interior"] == [1.0, 100.0]
     assert {given.on_level(level).term("initial") for level in (0, 1, None)} == {3.0}

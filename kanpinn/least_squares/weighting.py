@@ -27,7 +27,9 @@ class Weighting(Options, ABC):
         "weight by loss term, as weighting.terms.initial=100; a list for the levels, the last for all after",
         at_least=0,
     )
-    base: dict[str, float] = option({}, "weights of the terms not named there: what the problem recommends", at_least=0)
+    base: dict[str, float | list[float]] = option(
+        {}, "weights of the terms not named there: what the problem recommends", at_least=0
+    )
     growth: float = option(0.0, "rate λ at which errors grow; residuals count as exp(−λ t)")
     sparsity: float = option(0.0, "weight λ of the sizes of all edges, a penalty that empties some of them", at_least=0)
     entropy: float = option(0.0, "weight μ of the entropy of the sizes in a layer, relative to them", at_least=0)
@@ -44,16 +46,18 @@ class Weighting(Options, ABC):
         Wright 2006, Numerical Optimization, sec. 17.1), such as an equation beside noisy data.
         """
         found = deepcopy(self)
-        for name, given in self.terms.items():
-            if isinstance(given, list) and level is not None:
-                found.terms[name] = given[min(level, len(given) - 1)]
+        for weights in (found.terms, found.base):
+            for name, given in weights.items():
+                if isinstance(given, list) and level is not None:
+                    weights[name] = given[min(level, len(given) - 1)]
         return found
 
     def check(self) -> None:
         """Refuse lists without a weight; raises UserError."""
-        for name, given in self.terms.items():
-            if given == []:
-                raise invalid(f"weighting.terms.{name}", given, "a number, or a list of one for each level")
+        for key, weights in (("terms", self.terms), ("base", self.base)):
+            for name, given in weights.items():
+                if given == []:
+                    raise invalid(f"weighting.{key}.{name}", given, "a number, or a list of one for each level")
 
     def check_terms(self, names: Sequence[str]) -> None:
         """Refuse weights of terms that do not exist; raises UserError. Those of built-in conditions do no harm."""
