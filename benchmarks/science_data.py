@@ -52,3 +52,18 @@ def image(side: int = SIDE) -> tuple[np.ndarray, np.ndarray, int]:
 def fitted(points: np.ndarray, values: np.ndarray, folder: Path, seed: int, *overrides: Any) -> kanpinn.Solution:
     """Return a fit to all rows."""
     return kanpinn.fit(points, values, *overrides, f"seed={seed}", split=[1], folder=folder)
+
+
+def digits() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Return the table of scikit-learn's 8 × 8 digits for training and choices, and the rows of the test.
+
+    The test is a fifth, drawn once: its inputs `[360, 64]` and digits `[360]` were not looked at before the settings
+    were chosen.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, values = load_digits(return_X_y=True)
+    order = np.random.default_rng(20261130).permutation(len(pixels))
+    own, test = order[360:], order[:360]
+    columns: dict[str, Any] = {f"x{k}": pixels[own, k] for k in range(pixels.shape[1])}
+    return columns | {"digit": [f"d{int(v)}" for v in values[own]]}, pixels[test], values[test]

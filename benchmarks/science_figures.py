@@ -59,7 +59,7 @@ def scaling(runs: Sequence[Run]) -> Figure | None:
     figure = Figure(figsize=(4.5, 3.4))
     axes = figure.subplots()
     for run in own:
-        pairs = [pair.split(":") for pair in run.found.split("; ")[1].split()]
+        pairs = [pair.split(":") for pair in run.found.split("; ")[-1].split()]
         size, error = np.array(pairs, dtype=float).T
         label = "KAN [2,1,1], five seeds" if run is own[0] else None
         axes.loglog(size, error, "o-", ms=4, lw=0.8, color=COLOURS["KAN"], label=label)

@@ -29,6 +29,7 @@ MEASURE = {
     "scaling": "relative L2",
     "continual": "RMSE, all peaks",
     "image": "RMSE",
+    "digits": "share of the test rows that is wrong",
     "harmonic_oscillator": "relative distance from g(½(x² + p²)), or of the formula",
 }
 
@@ -86,7 +87,7 @@ def words(experiment: str, own: Sequence[Run], good: int) -> str:
     """Findings of the seeds: slopes, PSNR, or formulas and how often."""
     if experiment == "scaling":
         slopes = sorted(float(run.found.split(";")[0].removeprefix("slope ")) for run in own)
-        return f"slopes {slopes[0]:.2f} to {slopes[-1]:.2f}"
+        return f"slopes by intervals {slopes[0]:.2f} to {slopes[-1]:.2f}"
     if experiment == "image":
         return f"PSNR {statistics.median(float(run.found.split()[1]) for run in own):.1f} dB"
     if experiment == "continual" or not own[0].found:

@@ -126,6 +126,25 @@ def test_the_error_of_an_equation_is_the_root_of_its_loss():
     assert start.error == pytest.approx(0.5**0.5, rel=1e-12)
 
 
+@pytest.mark.slow
+def test_an_equation_loses_the_coordinate_that_its_solution_does_not_need(tmp_path, monkeypatch):
+    """u = exp(x) of u_xx + u_yy = exp(x): the new run solves the equation as well, without y."""
+    (tmp_path / "conf" / "problem").mkdir(parents=True)
+    (tmp_path / "conf" / "problem" / "flat.yaml").write_text(
+        "name: flat\ndomain: {x: [0, 1], y: [0, 1]}\nunknowns: [u]\nequations: {balance: 'laplace(u) = exp(x)'}\n"
+        "conditions: {rim: {on: [x-, x+, y-, y+], equation: 'u = exp(x)'}}\nreference: {u: 'exp(x)'}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["problem=flat", "backbone=kan", "backbone.width=[2]", "backbone.grid=3", "backbone.degree=4", "threads=1"]
+    words += ["schedule=single", "schedule.levels=1", "schedule.steps=30", "output.figures=false"]
+    before = kanpinn.solve([*words, "output.progress=false", "hydra.run.dir=run"])
+    assert main(["prune", "run", "-o", "new"]) == 0
+    record, after = json.loads((tmp_path / "new" / "pruning.json").read_text()), kanpinn.load(tmp_path / "new")
+    assert record["inputs"] == {"kept": ["x"], "removed": ["y"]}
+    assert record["after"]["edges"] <= record["before"]["edges"] / 2
+    assert after.metrics["relative_l2"]["u"] <= 1.1 * before.metrics["relative_l2"]["u"]
+
+
 def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
     def refused(*arguments):
         assert main(["prune", *map(str, arguments)]) == 2
