@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
@@ -66,10 +67,24 @@ class Mesh(Region):
         found = np.logical_and.reduce((points >= self.lower) & (points <= self.upper), axis=1)
         found[found] = self._body.contains(points[found])
         lower, upper = np.array(self.lower) - self._near, np.array(self.upper) + self._near
-        rest = ~found & np.logical_and.reduce((points >= lower) & (points <= upper), axis=1)
-        if rest.any():
+        rest = np.flatnonzero(~found & np.logical_and.reduce((points >= lower) & (points <= upper), axis=1))
+        tree, reach = self._centroids
+        rest = rest[np.isfinite(tree.query(points[rest], distance_upper_bound=reach + self._near)[0])]
+        if len(rest):
             found[rest] = self._nearest(points[rest])[0] <= self._near
         return found
+
+    @cached_property
+    def _centroids(self) -> tuple[cKDTree, float]:
+        """The triangles' centroids, and how far from its own a point of a triangle can be."""
+        middles = np.asarray(self._body.triangles_center)
+        away = np.asarray(self._body.triangles) - middles[:, None]
+        return cKDTree(middles), float(np.sqrt(np.square(away).sum(axis=2).max()))
+
+    @cached_property
+    def chart(self) -> Chart:
+        """The map that places points in it; kept, since its volume takes time."""
+        return self.frame
 
     @property
     def _near(self) -> float:
