@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
@@ -75,11 +75,11 @@ class Mesh(Region):
         return found
 
     @cached_property
-    def _centroids(self) -> tuple[cKDTree, float]:
+    def _centroids(self) -> tuple[KDTree, float]:
         """The triangles' centroids, and how far from its own a point of a triangle can be."""
         middles = np.asarray(self._body.triangles_center)
         away = np.asarray(self._body.triangles) - middles[:, None]
-        return cKDTree(middles), float(np.sqrt(np.square(away).sum(axis=2).max()))
+        return KDTree(middles), float(np.sqrt(np.square(away).sum(axis=2).max()))
 
     @cached_property
     def chart(self) -> Chart:

@@ -66,6 +66,11 @@ class Polygon(Region):
         return self._shapely.contains_xy(self._shape, points[:, 0], points[:, 1])
 
     @cached_property
+    def chart(self) -> Chart:
+        """The map that places points in it; kept, since its area takes time."""
+        return self.frame
+
+    @cached_property
     def pieces(self) -> Mapping[str, Piece]:
         """The boundary and those of holes, by arc length."""
         holes = {f"{self.name}.hole{k}": ring for k, ring in enumerate(self._rings[1:])}
