@@ -83,7 +83,7 @@ def test_the_wave_of_burgers_equation_leaves_nothing_of_it():
         "domain": {"x": [-1, 1], "t": [0, 1]},
         "unknowns": ["u"],
         "nu": 0.05,
-        "equations": "u_t + u*u_x = nu*u_xx",
+        "equations": "u_t + reference(u)*u_x = nu*u_xx",
         "conditions": {"initial": {"on": "t-", "equation": "u = reference(u)"}},
         "reference": {"u": "(1 - tanh((x - t/2)/(4*nu)))/2"},
     }

@@ -65,8 +65,8 @@ def _holds(condition: Any, p: Any, coefficients: Mapping[str, float], known: dic
 
 
 def tensor(value: Any) -> Any:
-    """Return a number as a tensor `[]`, a tensor or a jet as it is."""
-    return value if isinstance(value, Tensor | Jet) else torch.tensor(value, dtype=torch.float64)
+    """Return a number as a tensor `[]`, what acts as a tensor as it is."""
+    return torch.tensor(value, dtype=torch.float64) if isinstance(value, int | float) else value
 
 
 _COMPARED = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge}
