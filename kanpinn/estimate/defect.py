@@ -298,9 +298,9 @@ class _Defect:
         space, width = self.space, len(self.names)
         local = (space.local[:, :, None] * width + np.arange(width)).reshape(space.cells, -1)
         full = [values if self.part.all() else self._spread(values) for values in (entries, right, border)]
-        return Rows(
-            local, *(values.reshape(space.cells, len(self.part) // space.cells, *values.shape[1:]) for values in full)
-        )
+        each = len(self.part) // space.cells
+        values, right, border = (one.reshape(space.cells, each, *one.shape[1:]) for one in full)
+        return Rows(local, values, right, border)
 
     def _spread(self, values: Array) -> Array:
         found = np.zeros((len(self.part), *values.shape[1:]))

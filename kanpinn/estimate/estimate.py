@@ -107,8 +107,8 @@ def estimated(
         if spaces is None or not _affordable(spaces, problem, most if last else max(most, BEGIN)):
             break
         parts = corrections(trained, spaces, weights)
-        own = parts and _joined(parts, last)
-        if not own:
+        own = None if parts is None else _joined(parts, last)
+        if own is None:
             break
         last = own
         if own.left <= enough:

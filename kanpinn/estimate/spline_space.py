@@ -120,7 +120,10 @@ class SplineSpace:
 
     def numbered(self, cell: Numbers) -> Numbers:
         """Return the number `[N]` of cells from their intervals `[N, d]`."""
-        return np.ravel_multi_index(tuple(cell.T), self.intervals)
+        found = np.zeros(len(cell), np.int64)
+        for k, n in enumerate(self.intervals):
+            found = found * n + cell[:, k]
+        return found
 
     def values(self, cell: Numbers, places: Array, orders: Sequence[int]) -> Array:
         """Derivatives of the products of cells `[N, d]` at places there, by the order in each coordinate; `[N, L]`."""
