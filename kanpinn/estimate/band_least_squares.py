@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -20,6 +20,9 @@ from kanpinn.geometry.chart import Array
 
 RIDGE = 1e-13
 """Share of the diagonal that is added to it: it bounds functions that no row has seen."""
+
+NOTHING = 1e-13
+"""Share of the largest entry of a row up to which another is rounding."""
 
 PRODUCTS = 2**23
 """Products of columns that are added up at a time."""
@@ -43,6 +46,19 @@ class Rows:
     right: Array
     border: Array
     far: csr_array | None = None
+
+    def cleared(self) -> Rows:
+        """The same without entries that are rounding beside others of their row.
+
+        A column of nothing else, such as a spline that ends at a condition's point, would take up that row alone.
+        """
+        largest = np.abs(self.values).max(2, keepdims=True, initial=0.0)
+        return replace(self, values=np.where(np.abs(self.values) > NOTHING * largest, self.values, 0.0))
+
+    @property
+    def span(self) -> int:
+        """Largest distance of two columns of one group; polynomials have all columns in one."""
+        return int(np.ptp(self.columns, axis=1).max(initial=0)) if self.columns.size else 0
 
     def times(self, c: Array) -> Array:
         """A c `[G, m]`."""
@@ -131,7 +147,7 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
         if part.far is None and len(part.columns) == 1:
             every = np.append(part.columns[0], np.arange(size - part.border.shape[2], size))
             entries = np.concatenate([part.values[0], part.border[0]], 1)
-            gram[np.ix_(every, every)] += entries.T @ entries
+            np.add.at(gram, np.ix_(every, every), entries.T @ entries)  # a column may stand twice in a group
         else:
             own = part.matrix(size)
             gram += (own.T @ own).toarray()
@@ -145,13 +161,14 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
 
 def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
     """Minimise ‖A c − b‖ over c `[size]`; None where the factor breaks down."""
+    rows = [part.cleared() for part in rows]
     residual = [part.right for part in rows]
     start = _norm(residual)
     c = np.zeros(size)
     if not start:
         return Fit(c, 0.0)
     try:
-        dense = any(part.far is not None or len(part.columns) == 1 for part in rows)
+        dense = any(part.far is not None or part.span > size // 2 for part in rows)
         inverse = _dense_inverse(rows, size) if dense else _NormalEquations(rows, size)
     except LinAlgError:
         return None
