@@ -28,6 +28,7 @@ from torch import Tensor
 
 from kanpinn.evaluate.grid_evaluation import grid_values
 from kanpinn.geometry import Coordinates
+from kanpinn.least_squares.objective import plain_loss
 from kanpinn.pde import Problem
 from kanpinn.samplers.quasi import Sobol
 from kanpinn.settings.compose import compose
@@ -91,10 +92,10 @@ def study(setup: Setup) -> list[str]:
     rows, solved = [], SlabSolve(setup)
 
     def see(level: int) -> None:
-        off, loss = error(solved), solved.objective.plain_loss(solved.theta)
+        off, loss = error(solved), plain_loss(solved.objective, solved.theta)
         resample(solved)
-        fresh = solved.objective.plain_loss(solved.theta)
-        there = solved.objective.plain_loss(fitted[level][1]) / fresh
+        fresh = plain_loss(solved.objective, solved.theta)
+        there = plain_loss(solved.objective, fitted[level][1]) / fresh
         rows.append([str(level), str(solved.backbone.size), f"{off:.1e}", f"{fitted[level][0]:.1e}",
                      f"{fresh / loss:.2f}", f"{there:.1e}", ""])  # fmt: skip
 

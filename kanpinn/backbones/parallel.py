@@ -59,11 +59,7 @@ class Parallel(Layer):
     whole: Layer | None = None
 
     def shapes(self) -> dict[str, Shape]:
-        return self._merged(one.shapes() for one in self.layers)
-
-    def _merged(self, found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Entries by block name, of the entries of each layer."""
-        return {f"{n}/{key}": value for n, one in zip(self.names, found, strict=True) for key, value in one.items()}
+        return _merged(self.names, (one.shapes() for one in self.layers))
 
     def own(self, parameters: Parameters) -> list[tuple[Layer, dict[str, Tensor]]]:
         """Return each layer with its blocks."""
@@ -71,10 +67,10 @@ class Parallel(Layer):
         return [(one, {block: parameters[f"{name}/{block}"] for block in one.blocks.shapes}) for name, one in each]
 
     def initial(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        return self._merged(one.initial(generator) for one in self.layers)
+        return _merged(self.names, (one.initial(generator) for one in self.layers))
 
     def resumed(self, parameters: Parameters) -> dict[str, Tensor]:
-        return self._merged(one.resumed(own) for one, own in self.own(parameters))
+        return _merged(self.names, (one.resumed(own) for one, own in self.own(parameters)))
 
     def prepare(self, data: Tensor, space: JetSpace) -> list[Any]:
         each = zip(self.layers, _inputs(self, data, space), strict=True)
@@ -124,10 +120,12 @@ class Parallel(Layer):
 
     def vjp(self, parameters: Parameters, features: Any, cotangent: Tensor, weights: Tensor) -> dict[str, Tensor]:
         each = _each(self, parameters, features, cotangent)
-        return self._merged(one.vjp(own, known, part, weights) if one.size else {} for one, own, known, part in each)
+        return _merged(
+            self.names, (one.vjp(own, known, part, weights) if one.size else {} for one, own, known, part in each)
+        )
 
     def constants(self) -> dict[str, np.ndarray]:
-        found = self._merged(one.constants() for one in self.layers)
+        found = _merged(self.names, (one.constants() for one in self.layers))
         if self.whole is not None:
             for key in ("inputs", "outputs"):
                 found |= {f"{n}/{key}": np.array(at) for n, at in zip(self.names, getattr(self, key), strict=True)}
@@ -161,14 +159,19 @@ class Parallel(Layer):
         return super().resized(inputs, outputs) if self.whole is None else self.whole.resized(inputs, outputs)
 
     def nesting(self) -> dict[str, Nesting]:
-        return self._merged(one.nesting() for one in self.layers)
+        return _merged(self.names, (one.nesting() for one in self.layers))
 
     def raised(self, parameters: Parameters, values: Tensor) -> dict[str, Tensor] | None:
         found, values = [], values.clone()
         for (one, own), at in zip(self.own(parameters), self.outputs, strict=True):
             found.append(one.raised(own, values[list(at)]))
             values[list(at)] = 0  # an output of several layers is raised in the first
-        return None if None in found else self._merged(one for one in found if one is not None)
+        return None if None in found else _merged(self.names, (one for one in found if one is not None))
+
+
+def _merged(names: Iterable[str], found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Entries by block name, of the entries of each layer."""
+    return {f"{n}/{key}": value for n, one in zip(names, found, strict=True) for key, value in one.items()}
 
 
 def _each(

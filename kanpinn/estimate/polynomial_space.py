@@ -39,7 +39,7 @@ class PolynomialSpace:
 
     @property
     def periodic(self) -> tuple[bool, ...]:
-        """Whether each coordinate is periodic: none is."""
+        """False for each coordinate: none is periodic."""
         return (False,) * len(self.breaks)
 
     @property

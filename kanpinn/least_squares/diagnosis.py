@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.least_squares.linearization import block_rows
-from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.objective import LeastSquares, Objective, plain_loss
 
 NOISE = 10.0
 """A gradient up to this many times its own rounding error counts as zero."""
@@ -36,9 +36,9 @@ def is_minimum(objective: Objective, theta: Tensor) -> bool:
     δ = r(θ(1 ± ε)) − r(θ) for random signs and the machine epsilon ε, and the loss at most `SOLVED` times that of the
     network with zero or random parameters: a flat place far above is a minimum, but no solution.
     """
-    starts = (objective.plain_loss(start) for start in (torch.zeros_like(theta), untrained(objective, theta)))
+    starts = (plain_loss(objective, start) for start in (torch.zeros_like(theta), untrained(objective, theta)))
     scale = max((loss for loss in starts if math.isfinite(loss)), default=0.0)
-    if not (scale and objective.plain_loss(theta) <= SOLVED * scale):
+    if not (scale and plain_loss(objective, theta) <= SOLVED * scale):
         return False
     signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], len(theta))).to(theta)
     moved = theta * (1 + torch.finfo(theta.dtype).eps * signs)

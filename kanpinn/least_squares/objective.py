@@ -122,6 +122,7 @@ class Objective(LeastSquares):
         backbone: The network.
         weighting: Term weights and multipliers.
         collocation: The points.
+        curved: By term, the loss of conditions that have another than the sum of squares.
     """
 
     kind = "network"
@@ -156,7 +157,7 @@ class Objective(LeastSquares):
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self._fit: PlainFit | None = None
         self._version = 0
-        self._curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
+        self.curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
 
     @property
     def points(self) -> Tensor:
@@ -221,7 +222,7 @@ class Objective(LeastSquares):
         """Every equation's term and weighted residual `[n]`, and each term's part of the loss."""
         rows, losses, squares = [], dict.fromkeys(self.residuals.terms, 0.0), dict[str, tuple[Term, Tensor]]()
         for term, equation, value in self.rows(theta, tape, integrals):
-            if term.name in self._curved:
+            if term.name in self.curved:
                 rows.append((term, value * term.scale))
                 squares[term.name] = term, value.detach().square() + squares.get(term.name, (term, 0.0))[1]
                 continue
@@ -232,7 +233,7 @@ class Objective(LeastSquares):
             losses[term.name] += float(row.detach().square().sum())
             rows.append((term, row))
         for name, (term, square) in squares.items():
-            losses[name] = float((self._curved[name](square) * term.scale.square()).sum())
+            losses[name] = float((self.curved[name](square) * term.scale.square()).sum())
         return rows, losses
 
     def residual(self, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -243,7 +244,7 @@ class Objective(LeastSquares):
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
         with torch.no_grad():
             r, losses = self.residual(theta)
-        return _total(r, losses, curved=bool(self._curved)), losses
+        return _total(r, losses, curved=bool(self.curved)), losses
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         self._met()
@@ -253,16 +254,16 @@ class Objective(LeastSquares):
         r, losses = self.residual(theta)
         loss = r.square().sum()
         if not loss.requires_grad:  # residuals in which no unknown occurs
-            return _total(r, losses, curved=bool(self._curved)), torch.zeros_like(theta, requires_grad=False), losses
+            return _total(r, losses, curved=bool(self.curved)), torch.zeros_like(theta, requires_grad=False), losses
         (gradient,) = torch.autograd.grad(loss, theta)
-        return _total(r, losses, curved=bool(self._curved)), gradient, losses
+        return _total(r, losses, curved=bool(self.curved)), gradient, losses
 
     def forward_pass(self, theta: Tensor) -> ForwardPass:
         """The weighted residuals at theta `[P]` with the graph to the layers' outputs."""
         tape, integrals = Tape(), self.residuals.integrals(theta.detach(), record=True)
         rows, losses = self._weighted(theta.detach(), tape, integrals)
         nodes = couplings(self.residuals, self._plan, theta.detach(), [row for _, row in rows], integrals.used)
-        return ForwardPass.of(tape, rows, losses, nodes, curved=bool(self._curved))
+        return ForwardPass.of(tape, rows, losses, nodes, curved=bool(self.curved))
 
     def linearize(self, theta: Tensor) -> NetworkLinearization:
         theta = theta.detach()
@@ -293,16 +294,6 @@ class Objective(LeastSquares):
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))
 
-    def plain_loss(self, theta: Tensor) -> float:
-        """The loss with every multiplier taken as 1: weights of terms only, comparable between points and levels."""
-        total = 0.0
-        with torch.no_grad():
-            if self._curved:
-                return sum(self._weighted(theta)[1].values())
-            for term, _, value in self.rows(theta):
-                total += float((value * term.scale).square().sum())
-        return total
-
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""
         if not self.weighting.adapts:
@@ -311,6 +302,14 @@ class Objective(LeastSquares):
             for term, equation, value in self.rows(theta):
                 self.weighting.update(term.name, equation, value)
         self._version += 1
+
+
+def plain_loss(objective: Objective, theta: Tensor) -> float:
+    """Return the loss with every multiplier taken as 1: weights of terms only, comparable between points and levels."""
+    with torch.no_grad():
+        if objective.curved:
+            return sum(objective.loss(theta)[1].values())
+        return sum(float((value * term.scale).square().sum()) for term, _, value in objective.rows(theta))
 
 
 def _total(r: Tensor, losses: Mapping[str, float], *, curved: bool) -> float:

@@ -54,9 +54,7 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     reference = _reference(given.get("reference") or {}, names)
     names = replace(names, solution={key: one.expression for key, one in reference.items()})
     equations = _formulas(given["equations"], names, "problem.equations")
-    inputs = [
-        formula(str(one), replace(names, unknowns=()), "problem.inputs") for one in _list(given.get("inputs") or [])
-    ]
+    inputs = [formula(str(f), replace(names, unknowns=()), "problem.inputs") for f in _list(given.get("inputs") or [])]
     build, derivatives = _conditions(given.get("conditions") or {}, names, domain, equations)
     if not any("continuous" in one for one in (given.get("conditions") or {}).values()):
         warn_of_jumps(_texts(given["equations"]), names, "problem.equations")
@@ -68,14 +66,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     def residual(self: Problem, p: Point) -> Any:
         return _unnamed({key: one(p, values(self)) for key, one in equations.items()})
 
-    def conditions(self: Problem) -> list[Condition | Integral]:
-        return build(values(self))
-
     def known(self: Problem, p: Coordinates) -> dict[str, Tensor] | None:
         return {key: one(p, values(self)) for key, one in reference.items()} or None
-
-    def further(self: Problem, p: Coordinates) -> list[Any]:
-        return [one(p, values(self)) for one in inputs]
 
     def post_init(self: Problem) -> None:
         Problem.__post_init__(self)
@@ -91,9 +83,9 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         "depends": names.depends,
         "derivatives": tuple(sorted(derivatives)),
         "residual": residual,
-        "conditions": conditions,
+        "conditions": lambda self: build(values(self)),
         "reference": known,
-        **({"inputs": further} if inputs else {}),
+        **({"inputs": lambda self, p: [one(p, values(self)) for one in inputs]} if inputs else {}),
         **_declared(given),
         **_split(unknowns, [one for one in inner if _is_split(given.get("conditions") or {}, one)], values),
     }

@@ -136,16 +136,12 @@ class Pursuit:
         solver, end = solve(configuration.setup, watch, solver)
         if end.reason in ENDINGS:
             best = self.best
-            if best is None or best.solver is None or self._ahead(work, best):
+            if best is None or best.solver is None or _ahead(work, best):
                 return solver, end
             self._context.configuration = best.work.configuration(self.asked)
             return best.solver, replace(best.solver.outcome(), reason=end.reason, message=end.message)
         self._keep(Done(work, self._judged(solver, end), solver, end))
         return None
-
-    def _ahead(self, work: Work, best: Done) -> bool:
-        """Tell whether work under way goes on from the best so far, which cannot be worse."""
-        return work.continues(best.work) and work.candidate.slabs == 1
 
     def _begun(self, work: Work, configuration: Configuration) -> Solver:
         """Return the solve of some work where it stands: new, or that of its first stages, opened again."""
@@ -228,7 +224,7 @@ class Pursuit:
         """Return the verdict on the solve that is given back, with status and limit of the whole search."""
         wanted, met = self._accuracy, self._met
         if found.status in ("time_limit", "interrupted", "diverged"):
-            return replace(found, limited_by=self._with_estimate(found.limited_by or "", found))
+            return replace(found, limited_by=_with_estimate(found.limited_by or "", found, self._accuracy))
         if met:
             return replace(found, status="converged", limited_by=None)
         flagged = next((flag for flag in found.flags if flag.kind in (*VETOES, *LARGE)), None)
@@ -243,14 +239,7 @@ class Pursuit:
             limit = "problem: no network tried comes near a solution; there may be none, or more than one"
         elif wanted is not None and _largest(found) <= wanted:
             limit = f"estimate: {flagged.message if flagged else 'it cannot be trusted'}"
-        return replace(found, status="step_limit", limited_by=self._with_estimate(limit, found), advice="")
-
-    def _with_estimate(self, limit: str, found: Verdict) -> str:
-        if found.estimate is None:
-            return limit
-        sure = "" if found.trusted else ", not to be trusted"
-        wanted = "" if self._accuracy is None else f" against accuracy={self._accuracy:g}"
-        return f"{limit} (estimated error {_largest(found):.1e}{sure}{wanted})"
+        return replace(found, status="step_limit", limited_by=_with_estimate(limit, found, self._accuracy), advice="")
 
     def message(self) -> str | None:
         """Return words for a run that has met its accuracy."""
@@ -268,7 +257,7 @@ class Pursuit:
         """Return the best network so far, its config being that of the next checkpoint."""
         best, saved = self.best, self._context.saved
         work, chosen = self._work, solver
-        if best is not None and best.solver is not None and (work is None or not self._ahead(work, best)):
+        if best is not None and best.solver is not None and (work is None or not _ahead(work, best)):
             work, chosen = best.work, best.solver
         if saved is not None and work is not None:
             saved.configuration = work.configuration(self.asked)
@@ -278,7 +267,7 @@ class Pursuit:
         """Return all that a resumed search needs, with the state of the solve under way."""
         best = self.best
         kept = None
-        if best is not None and best.solver is not None and not (self._work and self._ahead(self._work, best)):
+        if best is not None and best.solver is not None and not (self._work and _ahead(self._work, best)):
             kept = {"number": self.done.index(best), "state": best.solver.state()}
         path = [one.outcome.record() for one in self.done]
         return {"attempt": attempt if self._work else None, "seconds": self.seconds, "path": path, "best": kept}
@@ -300,6 +289,20 @@ class Pursuit:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"the checkpoint does not fit its own config ({type(error).__name__}: {error})") from error
+
+
+def _ahead(work: Work, best: Done) -> bool:
+    """Tell whether work under way goes on from the best so far, which cannot be worse."""
+    return work.continues(best.work) and work.candidate.slabs == 1
+
+
+def _with_estimate(limit: str, found: Verdict, accuracy: float | None) -> str:
+    """Add the estimate, and what was asked for, to what limits a run."""
+    if found.estimate is None:
+        return limit
+    sure = "" if found.trusted else ", not to be trusted"
+    wanted = "" if accuracy is None else f" against accuracy={accuracy:g}"
+    return f"{limit} (estimated error {_largest(found):.1e}{sure}{wanted})"
 
 
 def _distance(one: Solver, other: Solver) -> float:

@@ -91,12 +91,17 @@ def run(
                     (folder / name).unlink(missing_ok=True)
                 raise
             context.saved = checkpoints.Checkpoints(folder, configuration)
-            context.log.add(*words)
-            if spoken:
-                groups = ("problem", "backbone", "schedule", "optimizer")
-                chosen = (configuration.resolved[group]["name"] for group in groups)
-                say("\n".join([f"{', '.join(chosen)}: {folder}", *words]))
+            _announce(context, words)
             return _solve(context, Solver(configuration.setup), grid, observers)
+
+
+def _announce(context: RunContext, words: Sequence[str]) -> None:
+    """Log how a run in a folder begins, and say what it does where."""
+    context.log.add(*words)
+    if context.spoken:
+        resolved = context.configuration.resolved
+        chosen = (resolved[group]["name"] for group in ("problem", "backbone", "schedule", "optimizer"))
+        say("\n".join([f"{', '.join(chosen)}: {context.folder}", *words]))
 
 
 def resume(

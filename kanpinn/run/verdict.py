@@ -77,7 +77,7 @@ class Verdict:
 
     @property
     def trusted(self) -> bool | None:
-        """Whether the estimate may be relied on; None without one."""
+        """True where the estimate may be relied on; None without one."""
         return None if self.doubt is None else not self.doubt
 
 

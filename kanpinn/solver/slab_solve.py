@@ -11,7 +11,7 @@ from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.evaluate.table_errors import held_rows
 from kanpinn.least_squares.gram_costs import cost_table
-from kanpinn.least_squares.objective import LeastSquares, Objective
+from kanpinn.least_squares.objective import LeastSquares, Objective, plain_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
 from kanpinn.least_squares.wrapped import ShardedProblem
 from kanpinn.multilevel import Stage
@@ -142,7 +142,7 @@ class SlabSolve:
     def loss(self, theta: Tensor) -> float:
         """Return ‖r‖² of the network that parameters of the level stand for, without multipliers of points."""
         objective, own = self.least_squares.network(theta)
-        return objective.plain_loss(own)
+        return plain_loss(objective, own)
 
     def settle(self, end: StageEnd) -> None:
         """Keep the result of a stage: parameters, history rows and the level's record."""

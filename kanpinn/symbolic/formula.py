@@ -97,14 +97,7 @@ def closed_forms(
     Raises:
         UserError: If the solution is too rough, a formula cannot be read, or a box inside the domain is not found.
     """
-    if np.isinf(tolerance):
-        raise UserError("the solution's error is not known; give --tolerance, the relative size of it")
-    if not tolerance <= ROUGHEST:
-        raise UserError(
-            f"the solution's error is {tolerance:.1e}; a closed form needs one below {ROUGHEST:g}: "
-            "solve with more levels or steps first, or give --tolerance"
-        )
-    tolerance = max(tolerance, FINEST)
+    tolerance = _usable(tolerance)
     problem = residuals.problem
     known = {name: ClosedForm(name) for name in problem.unknowns}
     given = given_forms(hypotheses, problem)
@@ -134,6 +127,18 @@ def closed_forms(
         found_problem = posed(problem, coefficients_of(residuals.backbone, theta))
         rest = rest_of(found_problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
     return Formulas(known, tolerance, rest)
+
+
+def _usable(tolerance: float) -> float:
+    """Return a tolerance no finer than rounding; raises UserError where it is too rough for a closed form."""
+    if np.isinf(tolerance):
+        raise UserError("the solution's error is not known; give --tolerance, the relative size of it")
+    if not tolerance <= ROUGHEST:
+        raise UserError(
+            f"the solution's error is {tolerance:.1e}; a closed form needs one below {ROUGHEST:g}: "
+            "solve with more levels or steps first, or give --tolerance"
+        )
+    return max(tolerance, FINEST)
 
 
 def _points(residuals: Residuals) -> Array:
