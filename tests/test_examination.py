@@ -833,3 +833,21 @@ def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, 
     if named and None in integrals:  # ∫∫u dx dt = 1 is no condition at every t
         named[0] += "; integral mean is one number and stands for none of them"
     assert doubts == named
+
+
+@pytest.mark.parametrize(("slope", "bare"), [(True, []), (False, ["x+"])])
+def test_an_ordinary_equation_may_begin_with_value_and_slope(slope: bool, bare: list[str]) -> None:
+    @dataclass(frozen=True)
+    class Begun(Problem):
+        domain = Box(x=(0, 1))
+        derivatives = ("x", "xx")
+
+        def residual(self, p: Point) -> Any:
+            return p.u_xx + p.u
+
+        def conditions(self) -> list[Condition]:
+            value, first = Condition("value", "x-", lambda p: p.u - 1), Condition("slope", "x-", lambda p: p.u_x)
+            return [value, first] if slope else [value]
+
+    lines = [f"problem=Begun: no condition on {end}, where the equations ask for one" for end in bare]
+    assert examined(Begun()) == lines

@@ -160,9 +160,10 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     """Name the pieces of the boundary without any condition, where equations of their order ask for one.
 
     These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
-    derivatives, but the pole r = 0. Nothing is said where points or regions carry conditions: these may do as well. An
-    integral over one coordinate, at all values of the others, stands for a condition at one of its ends; one over all
-    of several coordinates is a number, and does not.
+    derivatives, but the pole r = 0. Nothing is said of an ordinary equation with as many conditions as its order, at
+    whatever end, nor where points or regions carry conditions: these may do as well. An integral over one coordinate,
+    at all values of the others, stands for a condition at one of its ends; one over all of several coordinates is a
+    number, and does not.
     """
     posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
     supports = {support for condition in posed for support in condition.supports}
@@ -173,6 +174,8 @@ def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
     wrapped = {*embedding.periodic, *embedding.symmetry, *(condition.periodic for condition in posed)}
     indices = JetSpace(domain.names, problem.derivatives).indices
     order = {name: max(index.count(name) for index in indices) for name in domain.names}
+    if len(domain.names) == 1 and sum(len(condition.supports) for condition in posed) >= order[domain.names[0]]:
+        return []
 
     def asks(piece: str) -> bool:
         name, end = piece[:-1].rpartition(".")[2], piece[-1]
