@@ -96,7 +96,7 @@ def test_the_wheel_holds_every_source_and_config_file(wheel):
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {"kanpinn/py.typed"}
     for folder, inside in (("kanpinn", "kanpinn"), ("conf", "kanpinn/conf"), ("problems", "kanpinn/problems")):
-        for suffix in ("*.py", "*.yaml", "*.html", "*.css", "*.js"):
+        for suffix in ("*.py", "*.c", "*.yaml", "*.html", "*.css", "*.js"):
             expected |= {f"{inside}/{file.relative_to(ROOT / folder)}" for file in (ROOT / folder).rglob(suffix)}
     assert held == expected
 
