@@ -12,9 +12,7 @@ import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import write_text
-from kanpinn.io.lock import check_folder
-from kanpinn.run import checkpoints
-from kanpinn.run.prune import continued
+from kanpinn.run.prune import continued, opened
 from kanpinn.run.run import run
 from kanpinn.solution import Solution
 from kanpinn.solver.fixing import Fixed, expressions_of, fixed
@@ -50,15 +48,7 @@ def fix_edges(
     Raises:
         UserError: If the folder is no run, or its network has no edges of splines.
     """
-    try:
-        check_folder(target)
-    except UserError as error:
-        raise UserError(str(error).replace("hydra.run.dir=", "-o ", 1)) from None
-    checkpoint = checkpoints.newest(folder)
-    residuals, theta = checkpoints.network(checkpoint, stored=stored)
-    configuration = checkpoints.configuration_of(checkpoint, stored=stored, changed={"device": "cpu"})
-    if configuration.setup.schedule.slabs > 1:
-        raise UserError(f"{folder}: schedule.slabs above 1: expected a run of one time slab")
+    configuration, start = opened(folder, target, stored)
     trials: list[Fixed] = []
 
     def heard(trial: Fixed) -> None:
@@ -66,7 +56,6 @@ def fix_edges(
         tell(trial)
 
     try:
-        start = pruning(replace(configuration.setup, start=None), residuals.backbone, theta)
         found = fixed(start, forms=forms, seconds=seconds, tell=heard)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None

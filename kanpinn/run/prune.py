@@ -54,22 +54,7 @@ def prune(
     Raises:
         UserError: If the folder is no run, or its network has no edges to take out.
     """
-    try:
-        check_folder(target)
-    except UserError as error:
-        raise UserError(str(error).replace("hydra.run.dir=", "-o ", 1)) from None
-    checkpoint = checkpoints.newest(folder)
-    residuals, theta = checkpoints.network(checkpoint, stored=stored)
-    configuration = checkpoints.configuration_of(checkpoint, stored=stored, changed={"device": "cpu"})
-    setup = configuration.setup
-    if setup.schedule.slabs > 1:
-        raise UserError(f"{folder}: schedule.slabs={setup.schedule.slabs}: expected a run of one time slab to prune")
-    if not bool(torch.isfinite(theta).all()):
-        raise UserError(f"{folder}: its network is not finite")
-    try:
-        start = pruning(replace(setup, start=None, processes=1), residuals.backbone, theta)
-    except UserError as error:
-        raise UserError(f"{folder}: {error}") from None
+    configuration, start = opened(folder, target, stored)
     pruner = Pruner(start, worse, tell)
     found = pruner.search() if threshold is None else pruner.cut(threshold)
     if found.edges == start.edges:
@@ -89,6 +74,30 @@ def prune(
     }
     write_text(target / RECORD, json.dumps(record, indent=1, ensure_ascii=False))
     return record
+
+
+def opened(folder: Path, target: Path, stored: bool | None) -> tuple[Configuration, Pruned]:
+    """Return the config and the network of a run whose edges are to be changed in a new run, arguments as for `prune`.
+
+    Raises:
+        UserError: If the folder is no run, its network has no edges, or there is something in the target.
+    """
+    try:
+        check_folder(target)
+    except UserError as error:
+        raise UserError(str(error).replace("hydra.run.dir=", "-o ", 1)) from None
+    checkpoint = checkpoints.newest(folder)
+    residuals, theta = checkpoints.network(checkpoint, stored=stored)
+    configuration = checkpoints.configuration_of(checkpoint, stored=stored, changed={"device": "cpu"})
+    setup = configuration.setup
+    if setup.schedule.slabs > 1:
+        raise UserError(f"{folder}: schedule.slabs={setup.schedule.slabs}: expected a run of one time slab")
+    if not bool(torch.isfinite(theta).all()):
+        raise UserError(f"{folder}: its network is not finite")
+    try:
+        return configuration, pruning(replace(setup, start=None, processes=1), residuals.backbone, theta)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
 
 
 def _again(found: Pruned, theta: torch.Tensor) -> float:
