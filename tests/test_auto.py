@@ -16,6 +16,7 @@ from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
 from kanpinn.run.run import resume, run
+from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.objects import configuration_of_objects
 
@@ -202,3 +203,9 @@ def test_an_accuracy_that_cannot_be_had_is_refused_before_anything_is_written(tm
     with pytest.raises(UserError, match=words):
         kanpinn.solve(Decay(), *overrides, folder=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_recommendations_for_other_networks_do_not_bind_the_search() -> None:
+    cfg, _ = compose(["problem=klein_gordon", "backbone=auto"])
+    tuned, _ = compose(["problem=klein_gordon"])
+    assert isinstance(cfg.schedule.steps, int) and not isinstance(tuned.schedule.steps, int)

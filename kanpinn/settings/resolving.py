@@ -17,10 +17,12 @@ _ABSENT = object()
 def tuned(path: str, default: Any = None, *, _root_: DictConfig) -> Any:
     """Resolve `${tuned:schedule.steps,100}`: the problem's recommendation for the chosen backbone, or for all.
 
-    It stands under `problem.tuned.<backbone>`, else under `problem.tuned`; the default is taken if in neither place.
+    It stands under `problem.tuned.<backbone>`, else under `problem.tuned`; the default is taken if in neither place,
+    and with `backbone=auto`, which finds its own way.
     """
     backbone = OmegaConf.select(_root_, "backbone.name", default="")
-    for place in (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}"):
+    places = () if backbone == "auto" else (f"problem.tuned.{backbone}.{path}", f"problem.tuned.{path}")
+    for place in places:
         value = OmegaConf.select(_root_, place, default=_ABSENT)
         if value is not _ABSENT:
             return value
