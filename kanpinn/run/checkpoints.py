@@ -224,7 +224,7 @@ def configuration_of(
         group, text = dict(config["problem"]), text_in(meta["problem"])
         if (known := meta.get("table")) is not None:
             problem = stored_table(known, checkpoint.arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not a checkpoint of this version of kanpinn ({error}); solve anew") from error
     from kanpinn.settings.config import validate, with_data
     from kanpinn.settings.stored_problem import check_same, class_of
@@ -239,14 +239,14 @@ def configuration_of(
         known = Scales.from_state(meta["scales"])
     except KeyError as error:
         raise UserError(f"{path}: of another version of kanpinn (it has no {error}); solve anew") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
     if len(known.outputs) != len(output_names(configuration.setup.problem)):
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: scales of {len(known.outputs)} outputs")
     configuration = with_data(configuration, stored_data(checkpoint), meta["config"].get("data"))
     try:
         start = _start_of(checkpoint)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its start is {error}") from error
     return replace(configuration, setup=replace(configuration.setup, known=known, start=start))
 
@@ -296,7 +296,7 @@ def network(
         theta = tensor(arrays["theta"], "cpu")
     except KeyError as error:
         raise UserError(f"{path}: of another version of kanpinn (it has no {error}); solve anew") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: {error}") from error
     setup, schedule = configuration.setup, configuration.setup.schedule
     if len(levels) != schedule.slabs or not all(0 <= level < schedule.levels for level in levels):

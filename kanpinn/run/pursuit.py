@@ -285,7 +285,7 @@ class Pursuit:
                 self._next(outcome)
             self._attempt = known["attempt"]
             self._began = time.perf_counter() - float(known["seconds"])
-        except (LookupError, TypeError, ValueError, AssertionError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"the checkpoint does not fit its own config ({type(error).__name__}: {error})") from error
