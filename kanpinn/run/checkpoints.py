@@ -270,10 +270,11 @@ def _start_of(checkpoint: Checkpoint) -> Start | None:
 def stored_data(checkpoint: Checkpoint) -> dict[str, dict[str, np.ndarray]]:
     """Return the tables of measured data in a checkpoint, by name; raises UserError where they are none."""
     names, tables = checkpoint.meta.get("data", []), {}
-    for name in names if isinstance(names, list) else []:
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    for name in names if known else []:
         start = f"data/{name}/"
         tables[name] = {key.removeprefix(start): v for key, v in checkpoint.arrays.items() if key.startswith(start)}
-    if not all(tables.values()) or not isinstance(names, list):
+    if not all(tables.values()) or not known:
         raise UserError(f"{checkpoint.path}: not a checkpoint of a kanpinn run: its data are missing")
     return tables
 
