@@ -39,6 +39,7 @@ def test_two_processes_have_the_loss_history_of_one(tmp_path: Path) -> None:
         ends[size] = losses(folder)
     assert len(ends[1]) == 8
     assert np.allclose(ends[1], ends[2], rtol=1e-9, atol=0)
+    assert (ends[1] != ends[2]).any()  # sums in another order: the points really were shared out
 
 
 def test_the_place_among_the_processes_of_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
