@@ -6,8 +6,9 @@ Where the data are not zero their formula is not the solution's, so that continu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,7 @@ from kanpinn import Box, Condition, Problem
 from kanpinn.geometry import Disk, Polygon
 from kanpinn.jets.automatic import jet_of
 from kanpinn.jets.jet import JetSpace
+from kanpinn.pde.text_problem import text_problem
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,75 @@ class PlainHoles(PoissonHoles):
     inverse: bool = False
 
 
+SQUARE = {"x": [0, 1], "y": [0, 1]}
+STEADY: dict[str, dict[str, Any]] = {
+    "cube": {
+        "domain": {**SQUARE, "z": [0, 1]},
+        "equations": "laplace(u) = laplace(reference(u))",
+        "conditions": {"faces": {"on": "boundary", "equation": "u = reference(u)"}},
+        "reference": {"u": "exp(x)*sin(2*y + z) + cos(3*x*z)"},
+    },
+    "reaction": {
+        "domain": SQUARE,
+        "equations": "laplace(u) - u**3 = laplace(reference(u)) - reference(u)**3",
+        "conditions": {"sides": {"on": "boundary", "equation": "u = reference(u)"}},
+        "reference": {"u": "1 + sin(3*x + y)*cos(2*y)"},
+    },
+    "convection": {
+        "domain": SQUARE,
+        "equations": "u_x + u_y/2 - laplace(u)/20"
+        " = d(reference(u), x) + d(reference(u), y)/2 - laplace(reference(u))/20",
+        "conditions": {"sides": {"on": "boundary", "equation": "u = reference(u)"}},
+        "reference": {"u": "sin(4*x)*exp(-y) + x*y"},
+    },
+    "mixed": {
+        "domain": SQUARE,
+        "equations": "laplace(u) = laplace(reference(u))",
+        "conditions": {
+            "sides": {"on": ["x-", "x+"], "equation": "u = reference(u)"},
+            "lower": {"on": "y-", "equation": "u_y = d(reference(u), y)"},
+            "upper": {"on": "y+", "equation": "u_y + u = d(reference(u), y) + reference(u)"},
+        },
+        "reference": {"u": "cos(3*x - 2*y) + x**2*y"},
+    },
+    "displacements": {
+        "domain": SQUARE,
+        "unknowns": ["u", "v"],
+        "equations": {
+            name: f"laplace({w}) + 2*d(div((u, v)), {x})"
+            f" = laplace(reference({w})) + 2*d(d(reference(u), x) + d(reference(v), y), {x})"
+            for name, w, x in (("along", "u", "x"), ("across", "v", "y"))
+        },
+        "conditions": {"sides": {"on": "boundary", "equation": {"u": "u = reference(u)", "v": "v = reference(v)"}}},
+        "reference": {"u": "sin(2*x + 3*y)", "v": "exp(-x)*cos(3*y)"},
+    },
+    "bratu": {
+        "domain": {"x": [0, 2]},
+        "equations": "u_xx + exp(u) = d(d(reference(u), x), x) + exp(reference(u))",
+        "conditions": {"ends": {"on": "boundary", "equation": "u = reference(u)"}},
+        "reference": {"u": "sin(5*x)/2 + x"},
+    },
+    "ellipse": {
+        "domain": "Ellipse([0, 0], [1, 0.5], name='rim')",
+        "equations": "laplace(u) = laplace(reference(u))",
+        "conditions": {"rim": {"on": "rim", "equation": "u = 0"}},
+        "reference": {"u": "(1 - x**2 - 4*y**2)*cos(3*x - y)"},
+    },
+    "lens": {
+        "domain": "Disk([-0.5, 0], 1, name='a') & Disk([0.5, 0], 1, name='b')",
+        "equations": "laplace(u) = laplace(reference(u))",
+        "conditions": {"rim": {"on": "boundary", "equation": "u = 0"}},
+        "reference": {"u": "sin(1 - (x + 1/2)**2 - y**2)*sin(1 - (x - 1/2)**2 - y**2)*exp(y)"},
+    },
+}
+"""Steady problems in which no piece ends at a corner that turns inwards."""
+
+
 @dataclass(frozen=True)
 class Suite:
-    """Problems by name in two halves."""
+    """Problems by name in two halves, and steady ones, written down after the others, before they were run."""
 
-    development: ClassVar[Mapping[str, type[Problem]]] = {
+    development: ClassVar[Mapping[str, Callable[[], Problem]]] = {
         "disk": DiskProblem,
         "ring": Ring,
         "square": Square,
@@ -154,11 +220,14 @@ class Suite:
         "wave": built(Wave),
         "corner": Corner,
     }
-    control: ClassVar[Mapping[str, type[Problem]]] = {
+    control: ClassVar[Mapping[str, Callable[[], Problem]]] = {
         "plate": Plate,
         "triangle": Triangle,
         "holes": PlainHoles,
         "burgers": built(Burgers),
         "allen_cahn": built(AllenCahn),
         "helmholtz": HelmholtzBuilt,
+    }
+    steady: ClassVar[Mapping[str, Callable[[], Problem]]] = {
+        name: partial(text_problem, name, text) for name, text in STEADY.items()
     }

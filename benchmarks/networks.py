@@ -99,6 +99,47 @@ CONTROL: dict[str, dict[str, Any]] = {
         {"fast": "d({a}, t) - {b} + {a}**3/3 - {a}", "slow": "d({b}, t) + ({a} - 0.7 + 0.8*{b})/2"},
     ),
 }
+FURTHER: dict[str, dict[str, Any]] = {
+    "navier_stokes": manufactured(
+        SQUARE,
+        {"u": "sin(2*x)*cos(3*y)", "v": "exp(x)*sin(y)", "p": "cos(2*x + y)"},
+        {
+            "momentum_x": "{u}*d({u}, x) + {v}*d({u}, y) + d({p}, x) - 0.1*laplace({u})",
+            "momentum_y": "{u}*d({v}, x) + {v}*d({v}, y) + d({p}, y) - 0.1*laplace({v})",
+            "mass": "d({u}, x) + d({v}, y)",
+        },
+        gauge={"on": {"x": [0], "y": [0]}, "equation": "p = reference(p)"},
+    ),
+    "wave_function": manufactured(
+        {"x": [0, 1], "t": [0, 1]},
+        {"a": "cos(3*x - 2*t)*exp(-x**2)", "b": "sin(3*x - 2*t)*exp(-x**2)"},
+        {
+            "real": "d({a}, t) + d(d({b}, x), x)/2 + ({a}**2 + {b}**2)*{b}",
+            "imaginary": "d({b}, t) - d(d({a}, x), x)/2 - ({a}**2 + {b}**2)*{a}",
+        },
+    ),
+    "filtration": manufactured(
+        SQUARE,
+        {"h": "sin(3*x)*cos(2*y)", "q": "-(1 + x*y)*3*cos(3*x)*cos(2*y)", "r": "(1 + x*y)*2*sin(3*x)*sin(2*y)"},
+        {"along": "{q} + (1 + x*y)*d({h}, x)", "across": "{r} + (1 + x*y)*d({h}, y)", "mass": "d({q}, x) + d({r}, y)"},
+    ),
+    "predators": manufactured(
+        {"t": [0, 3]},
+        {"a": "2 + sin(4*t)", "b": "1 + cos(4*t)*exp(-t/2)/2", "c": "exp(-t)*(1 + t**2)"},
+        {
+            "grass": "d({a}, t) - {a} + {a}*{b}",
+            "hares": "d({b}, t) + {b} - {a}*{b} + {b}*{c}",
+            "foxes": "d({c}, t) + {c} - {b}*{c}",
+        },
+    ),
+    "heat_and_salt": manufactured(
+        {**SQUARE, "t": [0, 1]},
+        {"h": "exp(-t)*sin(2*x + y)", "s": "cos(3*x)*sin(2*y)*(1 + t)"},
+        {"heat": "d({h}, t) - laplace({h}) - 0.3*laplace({s})", "salt": "d({s}, t) - 0.5*laplace({s}) - {h}*{s}"},
+    ),
+}
+"""Five more, written down when the first seven had been seen, before any of them was run."""
+SYSTEMS = DEVELOPMENT | CONTROL | FURTHER
 WIDTH = 9
 """Nodes of the network that all unknowns share."""
 
@@ -133,7 +174,7 @@ def width(networks: str, coordinates: int, unknowns: int) -> int:
 
 def solve(name: str, networks: str, seed: int) -> Measured:
     """Return what one solve reaches."""
-    problem = text_problem(name, (DEVELOPMENT | CONTROL)[name])
+    problem = text_problem(name, SYSTEMS[name])
     own = width(networks, len(problem.domain), len(problem.unknowns))
     words = [f"backbone.networks={networks}", f"backbone.width=[{own}]", f"seed={seed}"]
     found = kanpinn.solve(problem, *SETTINGS, *words).metrics
@@ -146,13 +187,13 @@ def table(runs: list[Measured]) -> str:
     """Return the errors by problem, geometric means over the seeds, the better one in bold."""
     head = ("problem", "half", "seeds", "parameters, each", "shared", "separate", "gain", "s, shared", "s, separate")
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|---|---|"]
-    for name in (*DEVELOPMENT, *CONTROL):
+    for name in SYSTEMS:
         arms = [[run for run in runs if (run.problem, run.networks) == (name, way)] for way in ("shared", "separate")]
         if not all(arms):
             continue
         errors = [statistics.geometric_mean(run.error for run in arm) for arm in arms]
         cells = [f"**{error:.1e}**" if error == min(errors) else f"{error:.1e}" for error in errors]
-        half = "development" if name in DEVELOPMENT else "control"
+        half = "development" if name in DEVELOPMENT else "control" if name in CONTROL else "further"
         seeds = " ".join(str(run.seed) for run in arms[0])
         counts = f"{arms[0][0].parameters}, {arms[1][0].parameters}"
         seconds = " | ".join(f"{statistics.median(run.seconds for run in arm):.0f}" for arm in arms)
@@ -163,7 +204,7 @@ def table(runs: list[Measured]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="One network for all unknowns against one for each.")
-    names = [*DEVELOPMENT, *CONTROL]
+    names = list(SYSTEMS)
     parser.add_argument("--problems", nargs="+", default=names, choices=names, metavar="P", help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--csv", type=Path, default=ROOT / "outputs" / "benchmarks" / "networks.csv")
