@@ -206,7 +206,11 @@ def error_of(law: Law, expression: Any) -> float:
 
 def recovered(law: Law, expression: Any) -> bool:
     """Return True if an expression is the law."""
-    return error_of(law, expression) < EXACT or sympy.simplify(expression - law.expression) == 0
+    from kanpinn.symbolic.patience import within  # not where other libraries use this file
+
+    if error_of(law, expression) < EXACT:
+        return True
+    return within(lambda: sympy.simplify(expression - law.expression) == 0, otherwise=False, seconds=60)
 
 
 DEVELOPMENT = [Law(number, *entry) for number, entry in _DEVELOPMENT.items()]

@@ -33,6 +33,7 @@ from kanpinn.pde.table import Table
 from kanpinn.solver.pruning import Pruned, Pruner
 from kanpinn.symbolic.curves import single_fits
 from kanpinn.symbolic.library import Form, library
+from kanpinn.symbolic.patience import within
 
 CURVE = 200
 """Points of an edge's curve."""
@@ -258,7 +259,5 @@ def expressions_of(found: Pruned) -> dict[str, Any] | None:
                 sums[q] += c * Form(text, 0).of(a * nodes[p] + b) + d
             nodes = sums
     sizes = found.setup.scales.outputs or (1.0,) * len(problem.unknowns)
-    return {
-        name: sympy.powsimp(sympy.expand(sympy.Float(size) * node))
-        for name, size, node in zip(problem.unknowns, sizes, nodes, strict=False)
-    }
+    whole = {name: sympy.Float(size) * node for name, size, node in zip(problem.unknowns, sizes, nodes, strict=False)}
+    return {name: within(lambda one=one: sympy.powsimp(sympy.expand(one)), one) for name, one in whole.items()}

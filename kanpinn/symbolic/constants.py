@@ -18,6 +18,7 @@ from scipy.optimize import least_squares
 
 from kanpinn.errors import needed
 from kanpinn.symbolic.library import Array
+from kanpinn.symbolic.patience import within
 
 DEVIATIONS = 6.0
 """Standard deviations of a constant within which exact numbers are tried."""
@@ -114,7 +115,7 @@ def refined(
     for symbol, deviation in zip(model.symbols, deviations, strict=True):
         free[f"{values_of[symbol]:.12g}"] = (float(values_of[symbol]), float(deviation))
         out = out.subs(symbol, sympy.Float(float(values_of[symbol])))
-    return Fit(sympy.powsimp(out), _rms(model.residual(theta)), free)
+    return Fit(within(lambda: sympy.powsimp(out), out), _rms(model.residual(theta)), free)
 
 
 def _limit(rms: float, tolerance: float, random_rows: int) -> float:
@@ -156,8 +157,9 @@ def merged(expression: Any, share: float) -> Any:
         middle = float(np.median([abs(float(one)) for one in group]))
         turned |= {one: sympy.Float(np.sign(float(one)) * middle) for one in group}
     whole = expression.xreplace(turned)
-    angles = {part: _turned(part, share) for part in whole.atoms(sympy.sin, sympy.cos)}
-    return sympy.expand(whole.xreplace(angles), power_base=False, power_exp=False, func=False, trig=False)
+    whole = whole.xreplace({part: _turned(part, share) for part in whole.atoms(sympy.sin, sympy.cos)})
+    how = {"power_base": False, "power_exp": False, "func": False, "trig": False}
+    return within(lambda: sympy.expand(whole, **how), whole)
 
 
 def _turned(part: Any, share: float) -> Any:

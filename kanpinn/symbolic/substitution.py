@@ -24,6 +24,10 @@ from kanpinn.pde.data import conditions_of
 from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS
+from kanpinn.symbolic.patience import within
+
+SIMPLIFIED = 60.0
+"""Processor time that simplifying an equation's residual may take, in seconds."""
 
 POINTS = 500
 """Points in the domain, and on each condition."""
@@ -38,7 +42,8 @@ class Rest:
         term: The loss term, "interior" or a condition.
         equation: Name of the equation; "" for a single one.
         largest: Largest absolute value at random points, relative to the size of the equation.
-        formula: SymPy's simplified residual; None where the problem's Python could not be followed by SymPy.
+        formula: SymPy's simplified residual; None where the problem's Python could not be followed by SymPy,
+            or where it took too long.
     """
 
     term: str
@@ -88,7 +93,7 @@ def _jet(expression: Any, space: JetSpace, points: Tensor) -> Jet:
 
 
 def _symbolic(problem: Problem, expressions: Mapping[str, Any]) -> dict[str, Any]:
-    """The equations' residuals as SymPy's expressions, by name; none where SymPy cannot follow them."""
+    """The equations' residuals as SymPy's expressions, by name; none where they cannot be had, or not in time."""
     sympy = needed("sympy", "a closed form", "formulas")
     place: Any = _Place(problem.domain.names, expressions)
     try:
@@ -96,13 +101,13 @@ def _symbolic(problem: Problem, expressions: Mapping[str, Any]) -> dict[str, Any
     except (TypeError, ValueError, AttributeError, KeyError, RuntimeError, UserError):
         return {}
     named = dict(found) if isinstance(found, Mapping) else {"": found}
-    return {
-        name: sympy.simplify(one.expression.rewrite(sympy.exp))
-        if _trigonometric(one)
-        else sympy.simplify(one.expression)
+    whole = {
+        name: one.expression.rewrite(sympy.exp) if _trigonometric(one) else one.expression
         for name, one in named.items()
         if isinstance(one, Number)
     }
+    simple = {name: within(lambda one=one: sympy.simplify(one), None, SIMPLIFIED) for name, one in whole.items()}
+    return {name: one for name, one in simple.items() if one is not None}
 
 
 def _trigonometric(number: Any) -> bool:
