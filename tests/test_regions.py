@@ -214,6 +214,9 @@ def test_files_that_bound_nothing_are_refused(tmp_path: Path) -> None:
         (lambda: Disk() & Disk([5, 0], name="far"), "nothing is left"),
         (lambda: Disk() & Box(x=(0, 1), t=(0, 1)), "coordinates x, y and x, t"),
         (lambda: Disk() * Box(x=(0, 1)), "both have x"),
+        (lambda: Disk(name="boundary"), "Disk: name='boundary': expected a text"),
+        (lambda: Box(x=(0, 1), name=3), "Box: name=3: expected a text"),
+        (lambda: Ellipse([0, 0], [2, 1], "up"), "Ellipse: angle='up': expected a finite number"),
         (lambda: Disk().between("x", 0, 1), r"write the domain as region \* Box\(x=…\)"),
     ],
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array, Chart
 from kanpinn.geometry.distance import Distance, Function, both, line, trimmed
-from kanpinn.geometry.region import Piece, Region, axis_normal
+from kanpinn.geometry.region import Piece, Region, axis_normal, boundary_name
 
 FEWEST_NUMBERS = 2**20
 """Floating-point numbers that an interval must hold: points on it have to be told apart."""
@@ -39,9 +39,8 @@ class Box(Region):
     """
 
     def __init__(self, **intervals: Any) -> None:
-        self.name = str(
-            intervals.pop("name", "")
-        )  # no argument of its own: Box(**dictionary) could be taken to name it
+        name = intervals.pop("name", "")  # no argument of its own: Box(**dictionary) could be taken to name it
+        self.name = boundary_name(self, name) if name else ""
         ends = [_ends(name, interval) for name, interval in intervals.items()]
         self.names = tuple(intervals)
         self.lower = tuple(a for a, _ in ends)

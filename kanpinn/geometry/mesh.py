@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
-from kanpinn.geometry.region import Piece, Region
+from kanpinn.geometry.region import Piece, Region, boundary_name
 
 VTK = (".vtk", ".vtp", ".vtu")
 """Endings of VTK's files: of a surface, or of a grid, which has one."""
@@ -36,7 +36,7 @@ class Mesh(Region):
     def __init__(self, file: str | Path, *, name: str = "mesh", names: Sequence[str] = ("x", "y", "z")) -> None:
         trimesh = needed("trimesh", "Mesh", "geometry")
         needed("rtree", "Mesh", "geometry")
-        self.names, self.name, self._file = tuple(names), name, str(file)
+        self.names, self.name, self._file = tuple(names), boundary_name(self, name), str(file)
         try:
             body: Any = _of_vtk(self._file) if Path(file).suffix in VTK else trimesh.load(self._file, force="mesh")
         except UserError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kanpinn.errors import UserError, needed
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
 from kanpinn.geometry.distance import Distance, line, segment
-from kanpinn.geometry.region import Piece, Region
+from kanpinn.geometry.region import Piece, Region, boundary_name
 
 
 @final
@@ -39,7 +39,7 @@ class Polygon(Region):
         names: Sequence[str] = ("x", "y"),
     ) -> None:
         shapely = needed("shapely", "Polygon", "geometry")
-        self.names, self.name = tuple(names), name
+        self.names, self.name = tuple(names), boundary_name(self, name)
         self._rings = [_ring(ring) for ring in (vertices, *holes)]
         shape = shapely.Polygon(self._rings[0], self._rings[1:])
         if not (shape.is_valid and shape.area > 0):

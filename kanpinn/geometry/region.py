@@ -57,6 +57,14 @@ class Piece:
         return replace(self, chart=self.chart.restricted(part))
 
 
+def boundary_name(region: Region, name: Any) -> str:
+    """Return the name of a region's boundary; raises UserError for one that stands for something else."""
+    if not isinstance(name, str) or not name or "=" in name or name in ("boundary", "domain"):
+        told = "expected a text without '=', and none of boundary, domain, which have a meaning"
+        raise UserError(f"{type(region).__name__}: name={name!r}: {told}")
+    return name
+
+
 OPERATIONS: dict[str, Callable[[Region, Region], Region]] = {}
 """Differences, intersections, unions and products, by their signs; `combined` puts them here."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import ROUNDING, Array, Chart
 from kanpinn.geometry.distance import Distance, ellipse, outside_sphere, sphere
-from kanpinn.geometry.region import Piece, Region
+from kanpinn.geometry.region import Piece, Region, boundary_name
 
 _TURN = 2 * math.pi
 
@@ -42,7 +42,8 @@ class Ellipse(Region):
         name: str = "ellipse",
         names: Sequence[str] = ("x", "y"),
     ) -> None:
-        self.names, self.name, self.angle = tuple(names), name, float(angle)
+        self.names, self.name = tuple(names), boundary_name(self, name)
+        (self.angle,) = _numbers(self, "angle", (angle,), 1)
         self.center = _numbers(self, "center", center, 2)
         self.semiaxes = _numbers(self, "semiaxes", semiaxes, 2, positive=True)
         cos, sin = math.cos(self.angle), math.sin(self.angle)
@@ -142,7 +143,7 @@ class Ball(Region):
         name: str = "ball",
         names: Sequence[str] = ("x", "y", "z"),
     ) -> None:
-        self.names, self.name = tuple(names), name
+        self.names, self.name = tuple(names), boundary_name(self, name)
         self.center = _numbers(self, "center", center, 3)
         (self.radius,) = _numbers(self, "radius", (radius,), 1, positive=True)
         self.lower = tuple(c - self.radius for c in self.center)

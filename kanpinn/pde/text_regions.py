@@ -6,6 +6,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -70,22 +71,29 @@ def check_overlap(regions: Mapping[str, Region], domain: Region) -> None:
 
 def _region(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Region:
     """Make the region that a part of the tree stands for."""
-    if isinstance(node, ast.BinOp) and type(node.op) in _REGION_OPERATORS:
-        sides = (_region(side, text, coefficients, key) for side in (node.left, node.right))
-        return _REGION_OPERATORS[type(node.op)](*sides)
-    source = ast.get_source_segment(text, node) or ""
     where = f"{key}={text!r}: letter {getattr(node, 'col_offset', 0) + 1}"
+    if isinstance(node, ast.BinOp) and type(node.op) in _REGION_OPERATORS:
+        left, right = (_region(side, text, coefficients, key) for side in (node.left, node.right))
+        try:
+            return _REGION_OPERATORS[type(node.op)](left, right)
+        except UserError as error:
+            raise UserError(f"{where}: {str(error).rpartition(': ')[2]}") from None
+    source = ast.get_source_segment(text, node) or ""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         raise UserError(f"{where}: {source[:40]}: is no region; write them as Disk(radius=1), joined by -, &, |, *")
     if node.func.id not in REGIONS:
         raise UserError(f"{where}: {unknown_choice('region', node.func.id, REGIONS)}")
     plain = [_plain(one, text, coefficients, key) for one in node.args]
     named = {str(one.arg): _plain(one.value, text, coefficients, key) for one in node.keywords}
+    kind = getattr(geometry, node.func.id)
     try:
-        return getattr(geometry, node.func.id)(*plain, **named)
+        return kind(*plain, **named)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     except TypeError as error:
-        advice = "; write them by name, such as x=[0, 1]" if "positional" in str(error) else ""
-        raise UserError(f"{where}: {source[:40]}: {str(error).partition('__init__() ')[2] or error}{advice}") from None
+        arguments = "intervals by name, such as x=[0, 1]" if kind is Box else ", ".join(signature(kind).parameters)
+        told = str(error).partition("__init__() ")[2] or error
+        raise UserError(f"{where}: {source[:40]}: {told}; its arguments are {arguments}") from None
 
 
 def _plain(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) -> Any:
@@ -94,5 +102,10 @@ def _plain(node: ast.AST, text: str, coefficients: Mapping[str, Any], key: str) 
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
         return [_plain(one, text, coefficients, key) for one in node.elts]
-    value = number(ast.get_source_segment(text, node) or "", coefficients, key)
+    try:
+        value = number(ast.get_source_segment(text, node) or "", coefficients, key)
+    except UserError as error:
+        letter, _, told = str(error).partition(": letter ")[2].partition(": ")
+        place = getattr(node, "col_offset", 0) + (int(letter) if letter.isdigit() else 1)
+        raise UserError(f"{key}={text!r}: letter {place}: {told or error}") from None
     return int(value) if math.isfinite(value) and value == int(value) and abs(value) < 2**53 else value
