@@ -128,8 +128,9 @@ def test_columns_get_names_that_can_be_told_apart():
         (["t.csv", "--target", "y", "problem.sample=1"], "problem.sample"),
         (["none.csv", "--target", "y"], "none.csv"),
         (["--target", "y"], "TABLE"),
-        (["constant.csv", "--target", "y"], "has one value in all rows trained: there is nothing to fit"),
-        (["constant.csv", "--target", "x"], "no column is left as an input"),
+        (["constant.csv", "--target", "y"], "has one value in all rows: there is nothing to fit"),
+        (["constant.csv", "--target", "x"], "no column of numbers that differ is left as an input"),
+        (["whole.csv", "--target", "y"], "'y' has one value in all rows: there is nothing to fit"),
         (["one.csv", "--target", "y"], "has 1 row"),
         (["nan.csv", "--target", "y"], "line 3: x='nan': expected a finite number"),
         (["twice.csv", "--target", "y"], "column 'x' is there twice"),
@@ -138,11 +139,33 @@ def test_columns_get_names_that_can_be_told_apart():
 def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, folder, capsys):
     (folder / "constant.csv").write_text("x,y\n1,3\n2,3\n4,3\n")
     (folder / "one.csv").write_text("x,y\n1,3\n")
+    (folder / "whole.csv").write_text("x,y\n" + "".join(f"{k},3\n" for k in range(40)))
     (folder / "nan.csv").write_text("x,y\n1,3\nnan,4\n3,5\n")
     (folder / "twice.csv").write_text("x,x,y\n1,1,3\n2,2,5\n")
     assert main(["fit", *words]) == 2
     err = capsys.readouterr().err
     assert told in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("table", "target", "told"),
+    [
+        (np.eye(9)[:, :2], np.ones(9), "has one value in all rows"),
+        (np.eye(9)[:1], np.ones(1), "has 1 row"),
+        (np.eye(9)[:, :2], np.full(9, np.nan), "of finite numbers"),
+        (np.eye(9)[:, :2], np.arange(9) + 1j, "real numbers, not complex ones"),
+        (np.zeros((0, 2)), np.zeros(0), "columns of one length, of finite numbers"),
+    ],
+)
+def test_arrays_that_cannot_be_fitted_are_refused(table, target, told):
+    with pytest.raises(kanpinn.UserError, match=told):
+        kanpinn.fit(table, target)
+
+
+def test_an_array_of_texts_is_a_target_of_classes():
+    x = np.linspace(-1, 1, 60)[:, None]
+    found = kanpinn.fit(x, np.where(x[:, 0] > 0, "up", "down"), *QUICK, split=[1])
+    assert found.problem.classes == ("down", "up")
 
 
 @pytest.fixture
@@ -184,7 +207,7 @@ def test_the_generalised_gauss_newton_step_of_classes(three):
     assert torch.allclose(objective.loss_and_gradient(theta)[1], gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_classes_given_as_text(three, folder, capsys):
+def test_classes_given_as_text_and_explained(three, folder, capsys):
     assert main(["fit", "k.csv", "--target", "kind", *QUICK, "hydra.run.dir=run"]) == 0
     assert "accuracy kind" in capsys.readouterr().out
     found = kanpinn.load("run")
@@ -198,6 +221,12 @@ def test_classes_given_as_text(three, folder, capsys):
     assert np.mean(decoded["kind"] == three["kind"][found.problem.parts["train"]]) == parts[0]
     total = sum(decoded[f"p_{name}"] for name in found.problem.classes)
     assert total == pytest.approx(np.ones(len(points)), abs=1e-12)
+    capsys.readouterr()
+    assert main(["explain", "run"]) == 0
+    assert "structure: not asked for, its error is not known" in capsys.readouterr().out
+    for words in ([], ["--edges"]):  # they have no law
+        assert main(["symbolic", "run", *words]) == 2
+        assert "its targets are classes" in (err := capsys.readouterr().err) and err.count("\n") == 1
 
 
 def test_the_rows_of_validation_choose_the_parameters(two):

@@ -93,6 +93,8 @@ def test_a_hypothesis_is_fitted_to_the_rows(fit):
 def test_a_function_that_is_no_number_is_refused(fit):
     with pytest.raises(UserError, match="no number for any x"):
         laws_of(fit.residuals, fit.theta, forms=["sqrt(-1 - x**2)"])
+    with pytest.raises(UserError, match=r"--form='f\(x\)'"):
+        laws_of(fit.residuals, fit.theta, forms=["f(x)"])
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def fit_errors(residuals: Residuals, theta: torch.Tensor) -> dict[str, float]:
     than the share σ² P/N of the noise that P parameters fit in N rows.
 
     Args:
-        residuals: A table with its network.
+        residuals: A table of numbers with its network.
         theta: The network's parameters `[P]`.
     """
     table = residuals.problem
@@ -54,9 +54,10 @@ def fit_errors(residuals: Residuals, theta: torch.Tensor) -> dict[str, float]:
 def errors_of(residuals: Residuals, theta: torch.Tensor, metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the relative error of each unknown of a run: to its reference, or that of a fit, or its estimate.
 
-    None where there is none of these.
+    None where there is none of these, as for the logits of classes.
     """
-    if isinstance(residuals.problem, Table):
-        return dict(fit_errors(residuals, theta))
+    if isinstance(residuals.problem, Table):  # what is known of classes says nothing of their logits
+        classes = residuals.problem.classes
+        return dict.fromkeys(residuals.problem.unknowns) if classes else dict(fit_errors(residuals, theta))
     known = metrics.get("relative_l2") or metrics.get("error_estimate") or {}
     return {name: known.get(name) for name in residuals.problem.unknowns}

@@ -61,9 +61,12 @@ class Data:
         """Return the columns `[N]` by name; raises UserError where there are none of one length, of finite numbers."""
         keys: Iterable[str] = getattr(getattr(self.table, "dtype", None), "names", None) or self.table
         try:
-            columns = {str(key): np.atleast_1d(np.asarray(self.table[key], dtype=np.float64)) for key in keys}
+            given = {str(key): np.atleast_1d(np.asarray(self.table[key])) for key in keys}
+            columns = {key: column.astype(np.float64) for key, column in given.items() if column.dtype.kind != "c"}
         except (TypeError, ValueError, IndexError):
             raise UserError(f"data {self.name}: expected columns of numbers by name") from None
+        if len(columns) < len(given):
+            raise UserError(f"data {self.name}: expected real numbers, not complex ones")
         if (
             not columns
             or len({column.shape for column in columns.values()}) != 1

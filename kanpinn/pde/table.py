@@ -224,6 +224,8 @@ def table_of(
     count = len(columns[target[0]])
     if count < 2:
         raise UserError(f"{who}: has {count} row; expected at least 2")
+    if same := [name for name in target if len(np.unique(np.asarray(columns[name]))) == 1]:
+        raise UserError(f"{who}: column {printable(same[0])!r} has one value in all rows: there is nothing to fit")
     parts = _split(count, split, seed)
     if len(parts["train"]) < 2:
         raise UserError(f"problem.split={list(split)}: leaves {len(parts['train'])} of {count} rows to train with")
@@ -235,7 +237,7 @@ def table_of(
     varied = [name for name in free if np.ptp(columns[name][parts["train"]]) > 0]
     chosen = list(inputs) or varied
     if not chosen:
-        raise UserError(f"{who}: no column is left as an input beside {', '.join(target)}, but such of one value")
+        raise UserError(f"{who}: no column of numbers that differ is left as an input beside {', '.join(target)}")
     for name in (f"sigma_{one}" for one in target):
         if name in columns and not (columns[name] > 0).all():
             raise UserError(f"{who}: column {name}: expected standard deviations above 0")

@@ -12,6 +12,7 @@ import numpy as np
 
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import write_text
+from kanpinn.pde.table import Table
 from kanpinn.run.prune import continued, opened
 from kanpinn.run.run import run
 from kanpinn.solution import Solution
@@ -46,9 +47,11 @@ def fix_edges(
         no function fits any edge.
 
     Raises:
-        UserError: If the folder is no run, or its network has no edges of splines.
+        UserError: If the folder is no run, its network has no edges of splines, or its targets are classes.
     """
     configuration, start = opened(folder, target, stored)
+    if isinstance(start.setup.problem, Table) and start.setup.problem.classes:
+        raise UserError(f"{folder}: its targets are classes; functions are looked for in fits of numbers only")
     trials: list[Fixed] = []
 
     def heard(trial: Fixed) -> None:

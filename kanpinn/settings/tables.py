@@ -65,7 +65,8 @@ def given_table(table: Any, target: Any, inputs: Sequence[str], split: Sequence[
     if isinstance(table, str | Path):
         values = {"file": str(table), "target": list(names), "inputs": list(inputs), "split": list(split)}
         return read_table_problem(values, seed)
-    if not all(isinstance(name, str) for name in names):
+    plain = not hasattr(table, "keys") and getattr(getattr(table, "dtype", None), "names", None) is None
+    if plain and not isinstance(target, str):
         arrays = _by_number("x", table) | _by_number("y", target)
         names, table = list(_by_number("y", target)), arrays
     return table_of(_given_columns(table), names, list(inputs), list(split), seed=seed)

@@ -16,7 +16,7 @@ from kanpinn.symbolic.constants import FINEST, Fit, refined
 from kanpinn.symbolic.formula import ClosedForm, Formulas
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
 from kanpinn.symbolic.laws import LawSearch
-from kanpinn.symbolic.library import Array, library, values_of
+from kanpinn.symbolic.library import Array, further, library, values_of
 from kanpinn.symbolic.structure import Search
 
 MISSED = 1.5
@@ -54,8 +54,9 @@ def laws_of(
     """
     table = residuals.problem
     assert isinstance(table, Table)
-    if table.kind != "regression":
+    if table.classes:
         raise UserError(f"{table.called}: its targets are classes; a law is looked for in numbers only")
+    further(forms)  # a word on these before any work
     given = given_forms(hypotheses, table)
     found = {name: ClosedForm(name) for name in table.unknowns if name in given or not given}
     known, fresh = _rows(table, ("train", "validation")), _rows(table, ("test",))

@@ -115,6 +115,7 @@ def further(texts: Sequence[str]) -> list[Form]:
     """Return functions of x given by a user; raises UserError for no formula of x, or one without values near 0."""
     forms = [Form(text, 4) for text in texts]
     for form in forms:
+        formula(form.text, Names((VARIABLE,)), "--form")
         if not np.isfinite(form.value(np.linspace(-9, 9, 181))).any():
             raise UserError(f"--form={form.text!r}: is no number for any x between -9 and 9")
     return forms
