@@ -240,7 +240,10 @@ TWINS: dict[str, dict] = {
         "domain": "Box(x=[-1, 4], y=[-1/2, 1/2], name='channel') - Box(x=[-1, 0], y=[-1/2, 0], name='step')",
         "unknowns": ["u", "v", "p"],
         "Re": 100.0,
-        "equations": NAVIER_STOKES,
+        "equations": {
+            name: f"min(2*sqrt(x**2 + y**2), 1)**0.5*({text.replace('=', '- (')})) = 0"
+            for name, text in NAVIER_STOKES.items()
+        },
         "conditions": {
             "inflow": {"on": "channel.x-", "equation": {"u": "u = 24*y*(1/2 - y)", "v": "v = 0"}},
             "walls": {"on": ["channel.y-", "channel.y+", "step"], "equation": {"u": "u = 0", "v": "v = 0"}},
