@@ -584,6 +584,58 @@ def test_shipped_problems_raise_no_doubt_and_keep_their_terms(mode, name):
     assert terms == {"exact": EXACT_TERMS, "soft": SOFT_TERMS}[mode][name]
 
 
+def posed(over: Box, derivatives: tuple[str, ...], residual: Any, *conditions: Condition, **more: Any) -> Problem:
+    parts = {
+        "domain": over,
+        "unknowns": ("u",),
+        "derivatives": derivatives,
+        "residual": lambda _, p: residual(p),
+        **more,
+    }
+    return dataclass(frozen=True)(type("Posed", (Problem,), {**parts, "conditions": lambda _: list(conditions)}))()
+
+
+START, ENDS = Condition("start", "t-", lambda p: p.u - 1), Condition("ends", ("x-", "x+"), lambda p: p.u)
+SLOPE, CLAMPED = Condition("slope", "t-", lambda p: p.u_t), Condition("clamped", ("x-", "x+"), lambda p: p.u_x)
+TIME, LINE, STRIP = Box(t=(0, 1)), Box(x=(0, 1)), Box(x=(0, 2), t=(0, 1e-3))
+PLATE = Disk(name="rim"), ("xxxx", "xxyy", "yyyy"), lambda p: p.u_xxxx + 2 * p.u_xxyy + p.u_yyyy - 1
+RIM = Condition("rim", "rim", lambda p: p.u)
+FEW = {
+    "1 condition in t, where the equations are of order 2": posed(TIME, ("tt",), lambda p: p.u_tt + p.u, START),
+    "2 conditions in t, where the equations are of order 3": posed(TIME, ("ttt",), lambda p: p.u_ttt, START, SLOPE),
+    "2 conditions in x, where the equations are of order 4": posed(LINE, ("xxxx",), lambda p: p.u_xxxx - 1, ENDS),
+    "1 condition in t, where": posed(STRIP, ("tt", "xx"), lambda p: p.u_tt - 1e-6 * p.u_xx, START, ENDS),
+    "1 condition on rim, where the equations ask for 2": posed(*PLATE, RIM),
+}
+
+
+@pytest.mark.parametrize("told", FEW)
+def test_fewer_conditions_than_the_equations_ask_for_are_told(told):
+    assert any(f"only {told}" in doubt for doubt in examined(FEW[told]))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        posed(LINE, ("xxxx",), lambda p: p.u_xxxx - 1, ENDS, CLAMPED),
+        posed(*PLATE, RIM, Condition("clamped", "rim", lambda p: p.u_n)),
+        posed(Box(x=(-1, 1)), ("xx",), lambda p: (1 - p.x**2) * p.u_xx - 2 * p.x * p.u_x + 2 * p.u, ENDS),  # Legendre
+        posed(Box(r=(0, 1)), ("rr",), lambda p: p.u_rr + p.u_r / p.r + 1, Condition("rim", "r+", lambda p: p.u)),
+        posed(LINE, ("xx",), lambda p: p.u_xx - 1, Condition("a", "x-", lambda p: {"u": p.u, "slope": p.u_x})),
+        posed(
+            TIME,
+            ("t",),
+            lambda p: {"rate": p.u_t - p.v, "law": p.v - torch.cos(p.t)},  # order 1: v has no constant of its own
+            START,
+            unknowns=("u", "v"),
+        ),
+    ],
+    ids=["beam", "plate", "Legendre", "pole", "one end", "algebraic"],
+)
+def test_as_many_conditions_as_the_equations_ask_for_are_enough(problem):
+    assert not any("only" in doubt for doubt in examined(problem))
+
+
 def test_rounding_of_a_shorter_type_breaks_no_claim():
     """On the boundary both the form's part without network and the data are sines of whole waves: rounding."""
     words = ["problem=helmholtz", "problem.conditions=exact", "dtype=float32", "output.points=11"]

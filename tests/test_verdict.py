@@ -206,6 +206,22 @@ def test_the_size_of_the_terms_is_that_of_the_derivatives_they_are_made_of() -> 
     assert checks["interior"].share < 1e-3 and checks["interior"].gap < 5
 
 
+def test_terms_that_vanish_in_the_solution_are_not_measured_by_what_is_left_of_them() -> None:
+    @dataclass(frozen=True)
+    class Line(Decay):
+        derivatives = ("tt",)
+
+        def residual(self, p):
+            return p.u_tt
+
+        def conditions(self):
+            ends = {"t-": 0.0, "t+": 1.0}
+            return [Condition(f"at{k}", on, lambda p, u=u: p.u - u) for k, (on, u) in enumerate(ends.items())]
+
+    found = objective(Line())  # u = t, so that u_tt is rounding and nothing else
+    assert all(check.share < 1e-3 for check in check_residuals(found, least(found), np.random.default_rng(1)))
+
+
 def test_a_healthy_solve_has_no_flags() -> None:
     m = solve(Known(), "schedule.levels=2", "schedule.steps=30").metrics
     assert m["warnings"] == [] and m["error_estimate_trusted"] is True

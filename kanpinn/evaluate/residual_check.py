@@ -26,6 +26,12 @@ FINER = 1.5
 SHIFT = 1e-4
 """Change of an unknown or a derivative, relative to its size, by which its part in a residual is measured."""
 
+LEAST = 0.01
+"""Least size of an equation's terms, relative to the size it has by `kanpinn.least_squares.scales`.
+
+Where the solution's own terms vanish, as u_xx of a straight line does, they are the residual itself.
+"""
+
 Key = tuple[str, str]
 """A term and the name of one of its equations, "" where it has one."""
 
@@ -42,7 +48,7 @@ class ResidualCheck:
         fresh: Residual at other points, drawn evenly for this check.
         scale: Size of the terms it adds up: √Σ_k (∂r/∂u_k · U_k)² over the unknowns and derivatives u_k in it, with U_k
             the size of u_k in the domain; or the residual of zero outputs, the size of its source, if that is larger;
-            where zero outputs solve everything, that of random parameters.
+            where zero outputs solve everything, that of random parameters; at least `LEAST` of the equation's scale.
         loss: Part of the loss, at the collocation points, with weights.
     """
 
@@ -104,7 +110,7 @@ def check_residuals(
     return [
         ResidualCheck(*key, points[key[0]], unit * rms, unit * other[key], unit * size, losses[key])
         for key, rms in found.items()
-        for unit, size in [(objective.residuals.scales.of(*key), _largest(sizes[key], sources[key]))]
+        for unit, size in [(objective.residuals.scales.of(*key), _largest(sizes[key], sources[key], LEAST))]
     ]
 
 

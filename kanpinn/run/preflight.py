@@ -21,6 +21,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import bare_pieces, few_points, numbers, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
+from kanpinn.least_squares.order import missing_conditions
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import check_coefficients
@@ -197,6 +198,8 @@ def probe(setup: Setup) -> list[Flag]:
         text = f"no condition on {', '.join(bare)}, where the equations ask for one"
         single = f"; integral {one[0]} is one number and stands for none of them" if (one := numbers(problem)) else ""
         found["conditions"].append(text + single)
+    if not found["conditions"]:
+        found["conditions"] = missing_conditions(objective.residuals, sample)
     free = free_coefficients(problem)
     if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
         found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
