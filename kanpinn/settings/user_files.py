@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,7 @@ def read_yaml(file: Path) -> DictConfig:
     try:
         if file.stat().st_size > MOST_YAML_BYTES:
             raise UserError(f"{name}: {file.stat().st_size:,} bytes; expected a config of at most 1 MiB.")
-        text = file.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        count = 0 if root is None else _expanded(root, {}, set())
-        if count > MOST_YAML_NODES:
-            raise UserError(f"{name}: its aliases expand to {count:.3g} values; a config has fewer.")
-        for node in _nodes(root, set()):
-            _check_node(name, node)
-        config: Any = OmegaConf.load(io.StringIO(text))
+        plain = _plain(name, file.read_text(encoding="utf-8"))
     except RecursionError:
         raise UserError(f"{name}: nested without end.") from None
     except yaml.MarkedYAMLError as error:
@@ -110,10 +103,23 @@ def read_yaml(file: Path) -> DictConfig:
         raise UserError(f"{name}: {error.strerror or 'cannot be read'}.") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{name}: {one_line(error)}") from error
+    read: Any = OmegaConf.create(plain)
+    return read
+
+
+@lru_cache(maxsize=128)
+def _plain(name: str, text: str) -> dict[Any, Any]:
+    """The keys and values of a config's text, not to be changed: every composition reads the same few files."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    count = 0 if root is None else _expanded(root, {}, set())
+    if count > MOST_YAML_NODES:
+        raise UserError(f"{name}: its aliases expand to {count:.3g} values; a config has fewer.")
+    for node in _nodes(root, set()):
+        _check_node(name, node)
+    config: Any = OmegaConf.load(io.StringIO(text))
     if not isinstance(config, DictConfig) or isinstance(root, yaml.ScalarNode):
         raise UserError(f"{name}: expected keys and values, such as 'name: kan'.")
-    read: Any = OmegaConf.create(_with_words(OmegaConf.to_container(config, resolve=False)))
-    return read
+    return _with_words(OmegaConf.to_container(config, resolve=False))
 
 
 def _with_words(value: Any) -> Any:
@@ -203,7 +209,7 @@ def _check_keys(name: str, group: str, config: DictConfig) -> None:
     )
     if own or not is_name(str(chosen)) or not stock.is_file():
         return
-    known = [str(key) for key in OmegaConf.load(stock) if key != "defaults"]
+    known = [str(key) for key in _plain(stock.name, stock.read_text(encoding="utf-8")) if key != "defaults"]
     for key, value in plain.items():
         if key not in known:
             raise UserError(f"{name}: {unknown_key(f'{group}.{key}', value, known)}")
