@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from support import child
+from support.defaults import foreign_defaults
 
 import kanpinn
 from kanpinn.cli.main import main
@@ -180,7 +181,8 @@ def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
     expected, steps = solved(configuration)
     source = random.Random(zlib.crc32(salt.encode()))
     stops = sorted(source.sample(range(steps), 2))
-    found = stopped_and_resumed(validate(compose(overrides)[0]), stops, folder)
+    with foreign_defaults():
+        found = stopped_and_resumed(validate(compose(overrides)[0]), stops, folder)
     for key, value in expected.items():
         assert found[key] == value, f"{key} differs after stops before steps {stops} of {steps}"
 

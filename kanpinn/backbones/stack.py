@@ -116,7 +116,7 @@ class Stack:
             ]
             for a, s in layers
         ]
-        self._layers = torch.tensor(rows, dtype=torch.int64)
+        self._layers = torch.tensor(rows, dtype=torch.int64, device=points.device)
         polynomials = [float(c) for layer, _ in layers for row in piece_polynomials(layer.spec.degree) for c in row]
         self._pieces = points.new_tensor(polynomials)
         room = getattr(code, f"table_size_{real}")
@@ -126,7 +126,7 @@ class Stack:
         widest = max(max(layer.inputs, layer.outputs) for layer, _ in layers)
         self._kept, self._tables = points.new_empty(count * sum(kept)), points.new_empty(sum(tables))
         self._spare = points.new_empty(2 * count * widest + max(tables))
-        self._scratch = torch.empty(20 * widest + 64, dtype=torch.float64)
+        self._scratch = points.new_empty(20 * widest + 64, dtype=torch.float64)
         self._last = count * (sum(kept) - kept[-1]), layers[-1][0].outputs
         self._values, self._gradient = (getattr(code, f"stack_{name}_{real}") for name in ("values", "gradient"))
         head = (ctypes.c_int64(len(layers)), _pointer(self._layers), _pointer(self._pieces))

@@ -151,12 +151,19 @@ def _component_docstrings(group: str) -> dict[str, str]:
     """First docstring lines of the classes of a group by the name it is chosen by.
 
     Read from the source, where a dict of the group's name (`SAMPLERS`) gives names to classes: importing the components
-    would load torch, which takes longer than reading all of it.
+    would load torch, which takes longer. Only files whose text names what is looked for are parsed.
     """
-    docstrings: dict[str, str] = {}
-    classes: dict[str, str] = {}
-    root = Path(str(kanpinn.__file__)).parent
-    for source in root.rglob("*.py"):
-        docstrings |= class_docstrings(source)
-        classes |= table_of_names(source, f"{group.upper()}S")
+    texts = _sources()
+    table, classes, docstrings = f"{group.upper()}S", dict[str, str](), dict[str, str]()
+    for source, text in texts.items():
+        classes |= table_of_names(source, table) if f"{table}:" in text or f"{table} =" in text else {}
+    heads = tuple(f"class {name}" for name in classes.values())
+    for source, text in texts.items():
+        docstrings |= class_docstrings(source) if any(head in text for head in heads) else {}
     return {name: docstrings.get(cls, "") for name, cls in classes.items()}
+
+
+@cache
+def _sources() -> dict[Path, str]:
+    """The text of every Python file of the package."""
+    return {file: file.read_text(encoding="utf-8") for file in Path(str(kanpinn.__file__)).parent.rglob("*.py")}
