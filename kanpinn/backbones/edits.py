@@ -280,10 +280,10 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
     """
     growth = _growth(network, kind, amount, kind)
     after = _recorded(network, growth, kind, amount)
-    source = torch.full((after.size,), -1)  # number of the old parameter that each new one is
+    source = torch.full((after.size,), -1, device="cpu")  # number of the old parameter that each new one is
     offset = after.initial(generator)
     numbers, values = after.blocks.view(source), after.blocks.view(offset)
-    old = network.blocks.view(torch.arange(network.size))
+    old = network.blocks.view(torch.arange(network.size, device="cpu"))
     for new_path, old_path, grown in _pairs(network, growth):
         for name in grown.layer.blocks.shapes:
             value, known = values[new_path + name], old.get(f"{old_path}{name}")
@@ -293,7 +293,7 @@ def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Gener
                 numbers[new_path + name][np.ix_(*(np.arange(n) if at is None else at for at, n in given))] = known
     kept = source >= 0
     offset[kept] = 0.0
-    places = torch.empty(network.size, dtype=torch.int64)
+    places = torch.empty(network.size, dtype=torch.int64, device="cpu")
     places[source[kept]] = torch.nonzero(kept)[:, 0]
 
     def linear(vector: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class _Probe:
         sample = sampler.draw(problem, 0, np.random.default_rng(0))
         self.points = collocation_points(problem, self.conditions, sample, Fixed())
         self.space = JetSpace(problem.domain.names, tuple(problem.derivatives))
-        own = torch.zeros(len(self.points))
+        own = self.points.points.new_zeros(len(self.points))
         for term in self.points.terms:
             if term.paired is not None:
                 own[term.paired] = TRIALS // 2
@@ -128,7 +128,7 @@ class _Probe:
         for k, (jet, name) in enumerate(zip(self.space.variables(points), box.names, strict=True)):
             a, b = box.interval(name)
             unit = (jet - (a + b) / 2) * (2 / (b - a))
-            phase = unit * math.pi + number.to(unit.value) * (math.pi * (1 + k % 3) / TRIALS)
+            phase = unit * math.pi + number * (math.pi * (1 + k % 3) / TRIALS)
             factors.append(phase.compose(sin_derivatives(phase.value, self.space.order)))
         return reduce(mul, factors)
 

@@ -151,9 +151,9 @@ def prolongation_diagonal(levels: list[Backbone]) -> Tensor:
     parts = []
     nestings = [level.nestings() for level in levels[1:]]  # each leads to the network before it
     for name, shape in levels[-1].blocks.shapes.items():
-        diagonal = torch.zeros(shape[-1], dtype=torch.float64)
+        diagonal = torch.zeros(shape[-1], dtype=torch.float64, device="cpu")
         if name in nestings[-1]:
-            columns = torch.eye(shape[-1], dtype=torch.float64)
+            columns = torch.eye(shape[-1], dtype=torch.float64, device="cpu")
             for nesting in reversed(nestings):
                 columns = nesting[name].prolong(columns)
             diagonal = columns.square().sum(1)

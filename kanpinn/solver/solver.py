@@ -160,7 +160,7 @@ class Solver:
             elif end.reason != "steps":
                 where = f"level {self.slab.record.level.level}, loss {end.loss:.3g}"
                 end = replace(end, reason="stalled", message=f"{_STALLS.get(end.reason, end.message)} ({where})")
-        self.ends.append(replace(end, theta=torch.empty(0), rows=[]))
+        self.ends.append(replace(end, theta=end.theta[:0], rows=[]))
         self.number, self.trials = 0, []
         slab = self.slab
         slab.optimizers.forget()  # nothing is trained any more

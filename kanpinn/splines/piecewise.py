@@ -170,7 +170,9 @@ def fit(x: Tensor, values: Tensor, n: int, degree: int) -> Tensor:
     cell, s, _ = bspline.locate(x, n)
     pieces = _basis_pieces("uniform", n, degree, x.dtype, x.device)
     local = torch.vander(s, degree + 1, increasing=True) @ pieces.T.contiguous()
-    matrix = x.new_zeros(len(x), n + degree).scatter_(1, cell[:, None] + torch.arange(degree + 1), local)
+    matrix = x.new_zeros(len(x), n + degree).scatter_(
+        1, cell[:, None] + torch.arange(degree + 1, device=x.device), local
+    )
     # gelsd (SVD): sparse data leave some basis functions without a point and the matrix rank-deficient.
     solution = torch.linalg.lstsq(matrix.cpu(), values.reshape(len(x), -1).cpu(), driver="gelsd").solution
     return solution.to(values.device).reshape(n + degree, *values.shape[1:])

@@ -62,7 +62,7 @@ class Factors(Composite):
         """The time's coefficients at the start, `[outputs·terms, 1, n + k]`."""
         layer = only_layer(self.networks[1])
         assert layer is not None
-        x = torch.linspace(-1, 1, 8 * layer.spec.width + 1, dtype=torch.float64)
+        x = torch.linspace(-1, 1, 8 * layer.spec.width + 1, dtype=torch.float64, device="cpu")
         values = np.polynomial.legendre.legvander(x.numpy(), self.terms - 1)
         found = fit(x, torch.from_numpy(values), layer.spec.intervals, layer.spec.degree).T.numpy()
         return np.ascontiguousarray(np.tile(LEGENDRE * found, (self.outputs, 1))[:, None])
@@ -72,7 +72,7 @@ class Factors(Composite):
         if self.start == "random":
             return dict(parameters)
         space, time = self.shapes()
-        last = torch.ones(1, 1, 1).to(parameters[time])
+        last = parameters[time].new_ones(1, 1, 1)
         end = self.networks[1].carry(parameters[time].reshape(-1), last, JetSpace(("t",), ()))  # (1, 1, outputs·terms)
         held = (parameters[space] * end.view(-1, 1, 1)).view(self.outputs, self.terms, -1).sum(1) / LEGENDRE
         first = torch.zeros_like(parameters[space]).view(self.outputs, self.terms, -1)

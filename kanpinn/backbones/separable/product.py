@@ -63,8 +63,8 @@ def pieces(first: Tensor, second: Tensor) -> list[Piece] | None:
     other = pairs % height
     runs, inverse, length = torch.unique_consecutive(pairs // height, return_inverse=True, return_counts=True)
     ends = torch.cumsum(length, 0)
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(2**62, (height,), generator=generator).to(first.device)
+    generator = torch.Generator("cpu").manual_seed(0)
+    codes = torch.randint(2**62, (height,), generator=generator, device="cpu").to(first.device)
     signature = torch.zeros_like(runs).index_add_(0, inverse, codes[other])  # integers may overflow
     alike, group = torch.unique(torch.stack([often[ends - 1], length, signature], 1), dim=0, return_inverse=True)
     if len(alike) > MOST_PIECES:
