@@ -1,7 +1,8 @@
 """The steady flow over a backward-facing step: the Navier-Stokes equations."""
 
+from cmath import cos
 from dataclasses import dataclass
-from math import cos, pi, sqrt
+from math import pi, sqrt
 from typing import Any
 
 import torch
@@ -12,6 +13,14 @@ from kanpinn.references.channels import over_step
 
 HEIGHT = 0.5
 """Of the step."""
+
+EDGE = {
+    "even": (0.5444837367825, 0.0, 1),
+    "odd": (0.9085291898461, pi / 2, 1),
+    "third": (1.6292573767596 + 0.2312505471151j, 0.0, 1),
+    "fourth": (1.6292573767596 + 0.2312505471151j, 0.0, -1j),
+}
+"""Slow flows about the step's edge by the output that is their factor: λ, φ, and a number of which they are part."""
 
 OUTSIDE = 1e-8
 """Distance from the edge of the step at which the corner's flow has its singular point, where it has no derivatives."""
@@ -31,8 +40,8 @@ class BackwardStep(Problem):
 
     Attributes:
         Re: Reynolds number, by the mean velocity of the inflow and the height of the channel.
-        corner: Whether the slow flow about the step's edge, r^λ for λ = 0.544 and 0.909 (Moffatt 1964), is part of the
-            unknowns with factors to be found, so that only smooth parts are left to the network.
+        corner: Whether the slow flow about the step's edge, r^λ for λ = 0.544, 0.909 and 1.629 ± 0.231i (Moffatt
+            1964), is part of the unknowns with factors to be found, so that smoother parts are left to the network.
     """
 
     Re: float = 100.0
@@ -47,7 +56,7 @@ class BackwardStep(Problem):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.adapt(outputs=("u", "v", "p", "even", "odd") if self.corner else self.unknowns)
+        self.adapt(outputs=(*self.unknowns, *EDGE) if self.corner else self.unknowns)
 
     def residual(self, p: Point) -> dict[str, Tensor]:
         weight = torch.hypot(p.x / HEIGHT, p.y / HEIGHT).clamp(max=1) ** 0.5
@@ -69,10 +78,10 @@ class BackwardStep(Problem):
         if not self.corner:
             return None
         found = [raw.u, raw.v, raw.p]
-        for factor, (power, shift) in ((raw.even, (0.5444837367825, 0.0)), (raw.odd, (0.9085291898461, pi / 2))):
+        for name, (power, shift, factor) in EDGE.items():
             u, v, pressure = about_edge(p.x + OUTSIDE, p.y + OUTSIDE, power, shift)
-            parts = (u, v, pressure / self.Re)
-            found = [whole + factor * part for whole, part in zip(found, parts, strict=True)]
+            parts = [getattr(raw, name) * (factor * part).real for part in (u, v, pressure / self.Re)]
+            found = [whole + part for whole, part in zip(found, parts, strict=True)]
         return dict(zip(self.unknowns, found, strict=True))
 
     def reference(self, p: Coordinates) -> dict[str, Tensor]:
@@ -80,11 +89,11 @@ class BackwardStep(Problem):
         return {"u": torch.from_numpy(u).to(p.x), "v": torch.from_numpy(v).to(p.x)}
 
 
-def about_edge(x: Any, y: Any, power: float, shift: float) -> tuple[Any, Any, Any]:
+def about_edge(x: Any, y: Any, power: complex, shift: float) -> tuple[Any, Any, Any]:
     """Slow flow about the edge of the quadrant x < 0, y < 0, which it does not enter: u, v and the pressure at ν = 1.
 
     Its streamfunction is r^(λ+1) f, f = cos((λ+1)θ - φ)/cos((λ+1)α - φ) - cos((λ-1)θ - φ)/cos((λ-1)α - φ), θ the angle
-    from the diagonal, ±α = ±3π/4 on the walls; f' = 0 there gives λ.
+    from the diagonal, ±α = ±3π/4 on the walls; f' = 0 there gives λ. For a complex λ real and imaginary part are two.
 
     Args:
         x: The coordinate x as a jet `[C, N]`.

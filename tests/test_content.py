@@ -118,6 +118,27 @@ def test_a_problem_that_has_changed_is_refused_with_the_difference(solved, capsy
     assert kp.resume("run", "time_limit_s=null", stored=True).problem.domain.interval("t") == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("1 + p.t * raw.u", "1 + LENGTH * p.t * raw.u", "u at t="),
+        ("Box(t=(0, 1))", "Box(t=(0, LENGTH))", "u at t="),
+        ("self.rate * p.u", "LENGTH * self.rate * p.u", "residual at t="),
+    ],
+)
+def test_a_problem_that_reads_something_else_now_is_refused(folder, monkeypatch, capsys, before, after, named):
+    text = (DECAY + EXACT).replace(before, after)
+    monkeypatch.chdir(project(folder / "a", f'LENGTH = float(open("length.txt").read())\n{text}'))
+    Path("length.txt").write_text("1.0")
+    kp.solve([*TINY, "time_limit_s=1e-9", "checkpoint.every_s=0", "hydra.run.dir=run"])
+    assert evaluated(capsys)[0] == 0
+    Path("length.txt").write_text("1.5")
+    code, _, told = evaluated(capsys)
+    assert code == 2 and f"its problem's text is the same, but not what it says: {named}" in told
+    assert main(["resume", "run", "time_limit_s=null"]) == 2
+    assert "not what it says" in capsys.readouterr().err
+
+
 def test_comments_docstrings_and_layout_do_not_matter(solved, capsys):
     here, expected = solved
     edited(here, '"""Decay u_t + rate u = 0."""', '"""Exponential decay."""\n\n    # its rate')

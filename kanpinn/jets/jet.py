@@ -155,6 +155,11 @@ class Jet:
         """The undifferentiated part `[...]`."""
         return self.data[0]
 
+    @property
+    def real(self) -> Jet:
+        """The real part, for jets made with complex numbers."""
+        return Jet(self.space, self.data.real)
+
     def __getitem__(self, name: str | Index) -> Tensor:
         """The derivative `name` `[...]`, "" for the value; raises KeyError if it is not carried."""
         return self.data[self.space.position(name)]
@@ -197,7 +202,7 @@ class Jet:
     def _coerce(self, other: Any) -> Jet | None:
         if isinstance(other, Jet):
             return other
-        if isinstance(other, int | float | Tensor):
+        if isinstance(other, int | float | complex | Tensor):
             return None
         raise TypeError(f"a jet cannot be combined with {type(other).__name__}")
 

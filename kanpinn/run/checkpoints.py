@@ -22,6 +22,7 @@ from kanpinn.io.metrics import metrics_of
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.pde.table import Table
+from kanpinn.run.values_check import check_values, compare_values
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.problem_text import text_in, text_of
 from kanpinn.settings.tables import stored_table, table_arrays, table_record
@@ -108,6 +109,7 @@ class Checkpoints:
         arrays |= {f"data/{one.name}/{key}": column for one in data for key, column in one.columns().items()}
         arrays |= table_arrays(table) if table else {}
         arrays["theta"] = theta.detach().cpu().numpy()
+        arrays |= check_values(self.configuration.setup.residuals(backbone), theta)
         if backbone.embedding.frequencies is not None:
             arrays["embedding/frequencies"] = backbone.embedding.frequencies.cpu().numpy()
         self._number += 1
@@ -321,7 +323,8 @@ def network(
         raise UserError(f"{path}: holds {theta.numel()} parameters, but its config describes {backbone.size}")
     if theta.dtype != setup.dtype:
         raise UserError(f"{path}: not a checkpoint of a kanpinn run: its parameters are {theta.dtype}")
-    return setup.residuals(backbone), theta
+    compare_values(path, arrays, residuals := setup.residuals(backbone), theta)
+    return residuals, theta
 
 
 def restore(

@@ -25,6 +25,7 @@ from kanpinn.run.pursuit import Pursuit
 from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.start_from import started
+from kanpinn.run.values_check import compare_values
 from kanpinn.run.watch import RunWatch
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solution import Solution
@@ -183,6 +184,8 @@ def _go_on(
         where = f"{checkpoint.path.name}: {done} trials done, {seconds:.1f} s spent"
     elif checkpoint is not None:
         solver.load_state(checkpoint.state)
+        backbone, theta = solver.network()
+        compare_values(checkpoint.path, checkpoint.arrays, configuration.setup.residuals(backbone), theta)
         seconds = 0.0 if solver.over else solver.seconds
         where = f"{checkpoint.path.name}: {solver.steps} steps done, {solver.seconds:.1f} s spent"
     if (limit := configuration.settings.time_limit_s) is not None and seconds >= limit:

@@ -1,0 +1,81 @@
+"""Values of a run's network and residuals at a few points, by which a later reader knows that the problem is the same.
+
+A problem's text may be unchanged and yet mean something else: a file that it reads, an environment variable, a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.errors import UserError
+from kanpinn.geometry.chart import Array
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.problem import inside
+from kanpinn.pde.table import Table
+
+MANY = 8
+"""Points, at most."""
+
+ROUNDING = 1e-4
+"""Difference, relative to the largest value, that may be rounding: of single precision, other versions, devices."""
+
+PLACE = "check/"
+
+
+def check_values(residuals: Residuals, theta: Tensor) -> dict[str, Array]:
+    """Return points `[N, d]` of the domain and what is compared there, `[N]`, as arrays for a checkpoint.
+
+    There is nothing of a table, which the checkpoint holds itself.
+
+    Args:
+        residuals: The problem and its network.
+        theta: The network's parameters `[P]`.
+    """
+    problem = residuals.problem
+    if isinstance(problem, Table):
+        return {}
+    lower, upper = np.array([problem.domain.interval(name) for name in problem.domain.names]).T
+    points = lower + (upper - lower) * np.random.default_rng(0).random((4 * MANY, len(lower)))
+    mask = inside(problem, torch.from_numpy(points))
+    points = points[:MANY] if mask is None else points[mask.cpu().numpy()][:MANY]
+    if not len(points):
+        return {}
+    return {f"{PLACE}points": points, **{PLACE + name: own for name, own in _values(residuals, theta, points).items()}}
+
+
+def _values(residuals: Residuals, theta: Tensor, points: Array) -> dict[str, Array]:
+    """The unknowns at points `[N, d]`, and the equations' residuals there for random parameters, `[N]` by name."""
+    at = torch.from_numpy(points).to(theta)
+    other = torch.from_numpy(np.random.default_rng(1).uniform(-0.5, 0.5, len(theta))).to(theta)
+    with torch.no_grad():
+        found = {name: jet.value for name, jet in residuals.fields(theta, at).items()}
+    found |= {f"residual {name}".rstrip(): own for name, own in residuals.interior(other, at).items()}
+    return {name: own.double().cpu().numpy() for name, own in found.items()}
+
+
+def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals, theta: Tensor) -> None:
+    """Refuse a network that has other values now than those in the arrays of a checkpoint; raises UserError."""
+    known = {key.removeprefix(PLACE): own for key, own in arrays.items() if key.startswith(PLACE)}
+    points = known.pop("points", np.empty(0))
+    names = residuals.problem.domain.names
+    if points.dtype != float or points.ndim != 2 or points.shape[1] != len(names) or not np.isfinite(points).all():
+        return  # written before there was one, or forged
+    for name, now in _values(residuals, theta, points).items():
+        then = known.get(name, now)
+        if then.dtype != float or then.shape != now.shape:
+            continue
+        size = float(np.abs(np.nan_to_num(then)).max(initial=0.0))
+        differs = ~np.isclose(now, then, rtol=0, atol=ROUNDING * size, equal_nan=True)
+        if differs.any():
+            k = int(differs.argmax())
+            at = ", ".join(f"{one}={x:.3g}" for one, x in zip(names, points[k], strict=True))
+            text = f"{name} at {at} is {now[k]:.6g}, and was {then[k]:.6g}"
+            raise UserError(
+                f"{path}: its problem's text is the same, but not what it says: {text}; put back what it reads (a "
+                "file, a module, an environment variable), or solve anew"
+            )
