@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 # Whoever unpickles a task in a new process needs the resolvers and the search path that this registers.
@@ -30,7 +31,7 @@ from kanpinn.errors import (
     say,
 )
 from kanpinn.run.signals import URGENT, WARNINGS
-from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth, there
+from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth, given_back, there
 from kanpinn.sweep.summary import write_summary
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Task:
         folder = Path(HydraConfig.get().runtime.output_dir)
         name = os.path.relpath(folder, self.sweep)
         job = ledger.read(self.numbers[name])
+        if int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+            job = given_back(ledger, job)
         # One that waited in a queue may find that a later launch has taken its job over.
         if ledger.stopped or (job.folder, job.state) != (name, "waiting"):
             return
@@ -165,13 +168,44 @@ def _in_child(work: Callable[[], None], launcher: tuple[int, str] | None) -> int
     if launcher is not None and launcher[0] != os.getpid():
         _tie(launcher)
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(fork(work, launcher), 0)[1])
+        child = fork(work, launcher)
+        with _handed_on(child):
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         _BUSY.clear()
 
 
 def _nothing(*_: object) -> None:
     """Take a signal that is for the child."""
+
+
+@contextlib.contextmanager
+def _handed_on(child: int) -> Iterator[None]:
+    """Let a queue's signals end the child, with its state written, before this process does what it does at them.
+
+    submitit's worker takes no notice of SIGTERM, which a queue may send to no other process; at SIGUSR2, sent when the
+    time is nearly over or the place is wanted, it puts the job back into the queue and leaves.
+    """
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        if number != signal.SIGTERM:
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        usual[number](number, frame)
+
+    usual: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, *WARNINGS):
+            handler = signal.getsignal(number)
+            if callable(handler) and handler is not _nothing:
+                usual[number] = handler
+                signal.signal(number, hand_on)
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 _BUSY = threading.Event()

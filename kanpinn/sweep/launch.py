@@ -38,10 +38,8 @@ from kanpinn.settings.compose import (
 from kanpinn.sweep.job import Task
 from kanpinn.sweep.ledger import Job, Ledger, at_work, birth
 from kanpinn.sweep.plan import enrol, planned_jobs
+from kanpinn.sweep.queue import QUEUES, cancel, longest_array
 from kanpinn.sweep.summary import write_summary
-
-QUEUES = ("submitit_slurm", "slurm")
-"""Launchers whose jobs run on other machines, each with its own share of them."""
 
 POLL_S = 0.2
 
@@ -172,7 +170,7 @@ def _launch_all(
     if done:
         say(f"{done} of {len(jobs)} jobs are done already")
     beside = at_a_time(name, master.hydra.launcher, options, len(waiting()))
-    with _stopping(ledger, numbers, name) as caught:
+    with _stopping(ledger, numbers, name, master.hydra.launcher) as caught:
         while (batch := waiting()[: batch_size(name, master, beside)]) and not caught:
             _launch(hydra, master, name, ledger, batch, beside)
             if not caught and all(ledger.read(job.number).state == "waiting" for job in batch):
@@ -195,11 +193,13 @@ def _launch(hydra: Any, master: DictConfig, name: str, ledger: Ledger, batch: Se
     words = [_words(job, ledger, name, master, beside) for job in batch]
     try:
         launcher.launch(words, initial_job_idx=batch[0].number)
-    except (UserError, KeyboardInterrupt):
+    except (UserError, KeyboardInterrupt, _Cancelled):
         raise
     except Exception as error:
         # What a launcher raises says that a worker is gone, not whose it was; the ledger knows.
         complain("warning", UserError(f"{type(error).__name__}: {one_line(error)}"))
+        if name in QUEUES:
+            cancel(master.hydra.launcher, waiting=True)
         _bury(ledger, batch)
     finally:
         if name == "joblib":  # its workers would wait for more, and hold memory
@@ -249,6 +249,8 @@ def at_a_time(name: str, launcher: DictConfig, options: SweepOptions, waiting: i
 def batch_size(name: str, master: DictConfig, beside: int) -> int:
     """Number of jobs given to a launcher at once: on this machine submitit starts all of them at the same time."""
     limit = int(OmegaConf.select(master, "hydra.sweeper.max_batch_size") or 2**31)
+    if name in QUEUES:
+        return min(limit, longest_array())
     return min(limit, beside) if name == "submitit_local" else limit
 
 
@@ -260,8 +262,12 @@ def threads(name: str, launcher: DictConfig, beside: int) -> int:
     return 1 if name in QUEUES else max(1, cores() // beside)
 
 
+class _Cancelled(Exception):
+    """Raised at a signal while a queue holds the jobs: submitit would wait for those that never begin."""
+
+
 @contextmanager
-def _stopping(ledger: Ledger, numbers: Sequence[int], name: str) -> Iterator[list[int]]:
+def _stopping(ledger: Ledger, numbers: list[int], name: str, launcher: DictConfig) -> Iterator[list[int]]:
     """Let a signal end the jobs that run in other processes, each with its state written; none begins."""
     if name == "basic":  # its job runs in this process and takes the signal itself
         yield []
@@ -269,13 +275,19 @@ def _stopping(ledger: Ledger, numbers: Sequence[int], name: str) -> Iterator[lis
 
     def stop() -> None:
         ledger.stopped = True
+        if name in QUEUES:
+            cancel(launcher)
+            raise _Cancelled
         for job in map(ledger.read, numbers):
             if job.alive:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(job.process, signal.SIGTERM)
 
     with stop_signals(stop) as caught:
-        yield caught
+        try:
+            yield caught
+        except _Cancelled:
+            _bury(ledger, [ledger.read(number) for number in numbers])
 
 
 def _tell(ledger: Ledger, jobs: Sequence[Job]) -> None:

@@ -74,15 +74,39 @@ class Job:
         return self.code if self.state == "ended" and self.code is not None else EXIT_CRASHED
 
     @property
+    def stopped(self) -> bool:
+        """True if it was stopped from outside; one that counts as running is so if its process is gone."""
+        return self.state in ("running", "killed") or (self.state == "ended" and self.exit_code >= 128)
+
+    @property
     def alive(self) -> bool:
         """True if its process still runs on this machine."""
         return self.state == "running" and self.host == socket.gethostname() and birth(self.process) == self.birth != ""
+
+    def anew(self, *, resumed: bool) -> Job:
+        """Return the same job before it begins, or goes on with the run that lies in its folder."""
+        return Job(self.number, self.folder, self.overrides, self.config, chosen=self.chosen, resumed=resumed)
 
 
 def at_work(sweep: Path, job: Job) -> bool:
     """Return True if a job still runs; one on another machine does unless its run folder's lock is free or gone."""
     elsewhere = job.state == "running" and job.host != socket.gethostname()
     return job.alive or (elsewhere and held(sweep / job.folder) is not False)
+
+
+def stopped_midway(sweep: Path, job: Job) -> bool:
+    """Return True if a job was stopped from outside after its run had begun; it can go on where it stands."""
+    folder = sweep / job.folder
+    return job.stopped and ((folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir())
+
+
+def given_back(ledger: Ledger, job: Job) -> Job:
+    """Return a job that a queue has stopped and starts again, waiting to go on; any other as it is."""
+    if not job.stopped or at_work(ledger.folder, job):
+        return job
+    job = job.anew(resumed=stopped_midway(ledger.folder, job))
+    ledger.write(job)
+    return job
 
 
 def birth(process: int) -> str:

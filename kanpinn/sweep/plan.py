@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -22,7 +21,7 @@ from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, inva
 from kanpinn.io.lock import held
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
-from kanpinn.sweep.ledger import Job, Ledger, at_work, free_folder
+from kanpinn.sweep.ledger import Job, Ledger, at_work, free_folder, stopped_midway
 from kanpinn.sweep.space import MOST_JOBS, amount, count
 from kanpinn.sweep.summary import NAMES, metrics
 
@@ -184,12 +183,12 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
                 )
             jobs.append(job)
             continue
-        if job is not None and job.config == planned.config and _stopped_midway(ledger.folder, job):
+        if job is not None and job.config == planned.config and stopped_midway(ledger.folder, job):
             status = metrics(ledger.folder, job).get("status")
             if status in _FINISHED:  # resumed by hand since
                 job = replace(job, state="ended", code=EXIT_DONE, reason="")
             else:
-                job = Job(job.number, job.folder, job.overrides, job.config, chosen=planned.chosen, resumed=True)
+                job = replace(job.anew(resumed=True), chosen=planned.chosen)
             ledger.write(job)
             jobs.append(job)
             continue
@@ -213,10 +212,3 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
 
 _FINISHED = ("converged", "step_limit", "time_limit")
 """Statuses in metrics.json of a run that ended by itself, and well."""
-
-
-def _stopped_midway(sweep: Path, job: Job) -> bool:
-    """Return True if a job was stopped from outside after its run had begun; it can go on where it stands."""
-    stopped = job.state in ("running", "killed") or (job.state == "ended" and (job.code or 0) >= 128)
-    folder = sweep / job.folder
-    return stopped and ((folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir())
