@@ -17,10 +17,11 @@ from scipy.integrate import solve_ivp
 
 import kanpinn
 from kanpinn.errors import UserError
-from kanpinn.geometry import Box, Disk
+from kanpinn.geometry import Box, Disk, Polygon
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.claims import few_points
 from kanpinn.pde import Condition, Integral, Point, Problem
+from kanpinn.pde.text_problem import text_problem
 from kanpinn.run import preflight
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -866,6 +867,8 @@ def test_fewer_equations_than_unknowns_are_told(known: bool):
         (Box(r=(0, 1)), ("rr",), ("r+",), (), ""),
         (Disk(radius=2) - Disk(name="hole"), ("xx", "yy"), ("hole",), (), "disk"),
         (Disk() * Box(t=(0, 1)), ("xx", "yy", "t"), ("disk",), (), "t-"),
+        (Polygon([(0, 0), (2, 0), (1, 1)], name="p"), ("xx", "yy"), ("p.0", "p.1", "p.2"), (), ""),
+        (Polygon([(0, 0), (2, 0), (1, 1)], name="p"), ("xx", "yy"), ("p.0", "p.2"), (), "p"),
     ],
 )
 def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, on, integrals, bare):
@@ -903,3 +906,28 @@ def test_an_ordinary_equation_may_begin_with_value_and_slope(slope: bool, bare: 
 
     lines = [f"problem=Begun: no condition on {end}, where the equations ask for one" for end in bare]
     assert examined(Begun()) == lines
+
+
+@pytest.mark.parametrize(
+    ("continuous", "lacking"),
+    [
+        ({"value": "u"}, ["flux"]),
+        ({"flux": "where(core, 3, 1)*u_n"}, ["value"]),
+        ({"value": "u", "flux": "where(core, 3, 1)*u_n"}, []),
+    ],
+)
+def test_interfaces_over_which_unknowns_may_jump_ask_for_value_and_flux(continuous, lacking):
+    problem = text_problem(
+        "core",
+        {
+            "domain": {"x": [-1, 1], "y": [-1, 1]},
+            "regions": {"core": "Disk(radius=0.5)"},
+            "equations": "where(core, 3, 1)*laplace(u) = 1",
+            "conditions": {
+                "sides": {"on": "core", "continuous": continuous},
+                "edge": {"on": "boundary", "equation": "u = 0"},
+            },
+        },
+    )
+    lines = [f"no condition holds the {part} of u at the interface of sides, where it may jump" for part in lacking]
+    assert [line.partition(": ")[2] for line in examined(problem)] == lines

@@ -93,8 +93,10 @@ def test_bessel_functions_have_the_right_values_and_solve_their_equation(kind: s
     own = getattr(torch.special, f"{names[0]}_{kind}{names[1]}")(jet)
     assert torch.equal(own.data, bessel(kind, names[1], jet).data)
     leaf = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(bessel(kind, 3, leaf).sum(), leaf)
+    (slope,) = torch.autograd.grad(bessel(kind, 3, leaf).sum(), leaf, create_graph=True)
     assert torch.equal(slope, bessel(kind, 3, jet)["x"])
+    (second,) = torch.autograd.grad(slope.sum(), leaf)
+    assert torch.equal(second, bessel(kind, 3, jet)["xx"])
 
 
 def test_comparisons_look_at_values_from_either_side() -> None:

@@ -556,6 +556,7 @@ FEW = ("threads=1", "schedule.levels=1", "schedule.steps=4", "output.figures=fal
 def test_a_new_problem_solves_as_it_stands(kanpinn, folder: Path, python: tuple[str, ...]) -> None:
     assert kanpinn("new", "plate", *python).code == 0
     assert kanpinn("solve", "problem=plate", *FEW, "problem.k=3", "hydra.run.dir=run").code == 0
+    assert "no text that could be stored" not in (folder / "run" / "log.txt").read_text(encoding="utf-8")
     (folder / "points.csv").write_text("x,y\n-0.5,0.5\n")
     done = kanpinn("evaluate", "run", "--points", "points.csv")
     assert done.code == 0

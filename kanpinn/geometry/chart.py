@@ -38,6 +38,7 @@ class Chart:
         points: The map, from parameters `[N, k]` to points `[N, d]`.
         part: The rule by which points are rejected; None keeps all.
         corners: Parameters at which a curve has corners.
+        known: The share of the set that counts, where it is known.
     """
 
     lower: tuple[float, ...]
@@ -46,6 +47,7 @@ class Chart:
     points: Callable[[Array], Array]
     part: Part | None = None
     corners: tuple[float, ...] = ()
+    known: float | None = None
 
     @property
     def dimension(self) -> int:
@@ -60,8 +62,8 @@ class Chart:
     @cached_property
     def share(self) -> float:
         """Share of the set that counts, by a midpoint rule: exact where its edges fall on 2^k cells."""
-        if self.part is None:
-            return 1.0
+        if self.known is not None or self.part is None:
+            return 1.0 if self.known is None else self.known
         if not self.dimension:
             return float(self.part(self.points(np.empty((1, 0)))).mean())
         count = 2 ** (PROBE.bit_length() // self.dimension)
@@ -104,7 +106,7 @@ class Chart:
         """Return the chart of those points that a further part keeps too."""
         own = self.part
         both = part if own is None else lambda points: own(points) & part(points)
-        return replace(self, part=both)
+        return replace(self, part=both, known=None)
 
     def section(self, column: int, value: float) -> Chart:
         """Return the chart of those points whose coordinate `column` is `value`; the parameters are the coordinates."""
@@ -114,4 +116,5 @@ class Chart:
             upper=self.upper[:column] + self.upper[column + 1 :],
             axes=self.axes[:column] + self.axes[column + 1 :],
             points=lambda parameters: self.points(np.insert(parameters, column, value, axis=1)),
+            known=None,
         )

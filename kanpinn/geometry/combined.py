@@ -107,7 +107,8 @@ class Combined(Region):
             kept = bounds(self, points, out)
             return kept if after is None else kept & ~bounds(after, points, out)
 
-        return replace(piece, chart=piece.chart.restricted(part), normal=normal, across=None)
+        across = None if taken or self._kind == "|" else piece.across
+        return replace(piece, chart=piece.chart.restricted(part), normal=normal, across=across)
 
 
 @final
@@ -174,10 +175,10 @@ class Product(Region):
 
     def piece(self, name: str) -> Piece:
         """Return a piece of the boundary or an inner plane; raises UserError."""
-        head = name.partition(".")[0]
-        if "=" in name or head not in {*self._left.pieces, *self._right.pieces}:
+        whole, split = {name, name.partition(".")[0]}, len(self._left.names)  # an edge of a polygon has its name
+        first = not whole.isdisjoint(self._left.pieces)
+        if "=" in name or (not first and whole.isdisjoint(self._right.pieces)):
             return super().piece(name)
-        first, split = head in self._left.pieces, len(self._left.names)
         piece = (self._left if first else self._right).piece(name)
         columns = slice(None, split) if first else slice(split, None)
         charts = (piece.chart, self._right.chart) if first else (self._left.chart, piece.chart)

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 X = TypeVar("X")
 
@@ -19,37 +18,42 @@ KINDS = ("j", "y", "i", "k")
 
 
 class _Bessel(torch.autograd.Function):
-    """A Bessel function of a tensor with its first derivative."""
+    """A derivative of a Bessel function, of a tensor; its own derivative is the next one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: str, order: int) -> Tensor:
-        """Evaluate it at x `[...]`."""
-        value, ctx.slope = bessel_derivatives(x, 1, kind, order)
-        return value
+    def forward(ctx: Any, x: Tensor, kind: str, order: int, derivative: int) -> Tensor:
+        """Evaluate the derivative of some number, 0 for the function itself, at x `[...]`."""
+        ctx.save_for_backward(x)
+        ctx.which = (kind, order, derivative + 1)
+        return _derivative(x, kind, order, derivative)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        """Multiply by its derivative."""
-        return grad_output * ctx.slope, None, None
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Multiply by the next derivative."""
+        (x,) = ctx.saved_tensors
+        return grad_outputs[0] * _Bessel.apply(x, *ctx.which), None, None, None
 
 
 def bessel(kind: str, order: int, x: X) -> X:
     """Return the Bessel function J, Y, I or K ("j", "y", "i", "k") of a whole order at a tensor or jet `[...]`."""
     value: Any = x
     if isinstance(value, Tensor):
-        return _Bessel.apply(value, kind, order)
+        return _Bessel.apply(value, kind, order, 0)
     return value.compose(bessel_derivatives(value.value, value.space.order, kind, order))
 
 
 def bessel_derivatives(x: Tensor, most: int, kind: str, order: int) -> list[Tensor]:
     """Return a Bessel function and its derivatives to the order `most`, at x `[...]` (DLMF 10.6.7, 10.29.5)."""
+    return [_derivative(x, kind, order, d) for d in range(most + 1)]
+
+
+def _derivative(x: Tensor, kind: str, order: int, derivative: int) -> Tensor:
     from scipy import special
 
     at = x.detach().double().cpu().numpy()
-    function, derivative = getattr(special, f"{kind}v"), getattr(special, f"{kind}vp")
-    found = [function(order, at), *(derivative(order, at, d) for d in range(1, most + 1))]
-    return [torch.as_tensor(values).to(x) for values in found]
+    function, further = getattr(special, f"{kind}v"), getattr(special, f"{kind}vp")
+    values = further(order, at, derivative) if derivative else function(order, at)
+    return torch.as_tensor(values).to(x)
 
 
 _NAMES = {f"bessel_{kind}{order}": (kind, order) for kind in "jy" for order in (0, 1)}

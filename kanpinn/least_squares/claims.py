@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.geometry import Points, Region
-from kanpinn.jets.jet import Jet, JetSpace
+from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints, collocation_points
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.trial import (
@@ -28,7 +27,6 @@ from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
 from kanpinn.pde.condition import claimed
 from kanpinn.pde.data import conditions_of
-from kanpinn.pde.integral import Integral
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask
 from kanpinn.samplers import SAMPLERS, CollocationSample
@@ -129,11 +127,11 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         level |= {name for name, by in far if not by} | _at_level(trial, fields, points, changes)
         far = {name for name, _ in far}
         if trial.name != INTERIOR:
-            touched |= _held(trial, fields, points, changes) | far
+            touched |= held_by(trial, fields, points, changes) | far
             continue
-        used |= _held(trial, fields, points, changes) | far
+        used |= held_by(trial, fields, points, changes) | far
         changes = {name: change * derived.to(change) for name, change in changes.items()}
-        differential |= _held(trial, fields, points, changes)
+        differential |= held_by(trial, fields, points, changes)
         equations = len(trial.of_fields(fields, points))
     left = [name for name in problem.unknowns if name in differential - touched]
     lines = [f"no equation and no condition holds {name}" for name in problem.unknowns if name not in used | touched]
@@ -156,53 +154,7 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     return lines + [f"no condition holds {name}, which the equations alone may not determine" for name in left]
 
 
-def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
-    """Name the pieces of the boundary without any condition, where equations of their order ask for one.
-
-    These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
-    derivatives, but the pole r = 0. Nothing is said of an ordinary equation with as many conditions as its order, at
-    whatever end, nor where points or regions carry conditions: these may do as well. An integral over one coordinate,
-    at all values of the others, stands for a condition at one of its ends; one over all of several coordinates is a
-    number, and does not.
-    """
-    posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
-    supports = {support for condition in posed for support in condition.supports}
-    names = {support for support in supports if isinstance(support, str)}
-    if any(isinstance(support, Region) for support in supports):
-        return []
-    held = {piece.name for name in names if "=" not in name for piece in domain.support(name)}
-    wrapped = {*embedding.periodic, *embedding.symmetry, *(condition.periodic for condition in posed)}
-    indices = JetSpace(domain.names, problem.derivatives).indices
-    order = {name: max(index.count(name) for index in indices) for name in domain.names}
-    if len(domain.names) == 1 and sum(len(condition.supports) for condition in posed) >= order[domain.names[0]]:
-        return []
-
-    def asks(piece: str) -> bool:
-        name, end = piece[:-1].rpartition(".")[2], piece[-1]
-        if name == "t":
-            return end == "-" and order["t"] > 0
-        if name not in order:
-            return any(order[one] > 1 for one in order if one != "t")
-        pole = name == "r" and end == "-" and domain.interval("r")[0] == 0
-        return order[name] > 1 and name not in wrapped and not pole
-
-    bare = [name for name, piece in domain.pieces.items() if name not in held and asks(name) and piece.chart.measure]
-    for one in problem.conditions():
-        if isinstance(one, Integral) and one.at is None:
-            over = one.over.names if isinstance(one.over, Region) else one.over or domain.names
-            over = (over,) if isinstance(over, str) else tuple(over)
-            ends = [name for name in bare if over == (name[:-1].rpartition(".")[2],)]
-            bare = [name for name in bare if name not in ends[:1]]
-    return bare
-
-
-def numbers(problem: Problem) -> list[str]:
-    """Name the integral conditions that are one number each: over all coordinates, a region or a piece of boundary."""
-    joint = {condition.name: condition.supports[0] for condition in conditions_of(problem) if condition.joint}
-    return [name for name, support in joint.items() if isinstance(support, Points) and len(support.values) == 1]
-
-
-def _held(
+def held_by(
     trial: Trial, fields: Mapping[str, Jet], points: CollocationPoints, changes: Mapping[str, Tensor]
 ) -> set[str]:
     """The unknowns whose changes `[C, N]` change a term."""

@@ -97,12 +97,16 @@ def pieces_of(condition: Condition, domain: Region) -> list[Piece]:
         pieces = [piece for support in condition.supports for piece in _placed(support, domain)]
     except UserError as error:
         raise UserError(f"{who}: {error}") from None
-    if condition.periodic is not None and condition.supports != (f"{condition.periodic}-",):
-        raise UserError(
-            f"{who}: periodic in {condition.periodic} needs on='{condition.periodic}-', not {condition.on!r}."
-        )
-    if condition.periodic is not None and any(piece.across is None for piece in pieces):
-        raise UserError(f"{who}: periodic: nothing lies opposite on={condition.on!r}")
+    if condition.periodic is not None:
+        if [piece.name.rpartition(".")[2] for piece in pieces] != [f"{condition.periodic}-"]:
+            raise UserError(
+                f"{who}: periodic in {condition.periodic} needs on='{condition.periodic}-', not {condition.on!r}."
+            )
+        across = pieces[0].across
+        if across is None:
+            raise UserError(f"{who}: periodic: nothing lies opposite on={condition.on!r}")
+        if pieces[0].chart.part is not None:
+            pieces = [pieces[0].restricted(lambda points: domain.contains(across(points)))]
     if len({piece.beside is None for piece in pieces}) > 1:
         raise UserError(
             f"{who}: on={condition.on!r}: inner planes and interfaces need conditions of their own; their residual "

@@ -229,7 +229,7 @@ def _conditions(
             makers.append(_integral(str(name), one, names, derivatives))
             continue
         if "periodic" in one:
-            makers.append(_periodic(str(name), str(one["periodic"]), names, derivatives))
+            makers.append(_periodic(str(name), str(one["periodic"]), names, derivatives, domain))
             continue
         what = "continuous" if "continuous" in one else "equation"
         for key in ("on", what):
@@ -319,7 +319,7 @@ def _support(on: Any, domain: Region, where: str) -> Any:
 
 
 def _periodic(
-    name: str, coordinate: str, names: Names, derivatives: set[str]
+    name: str, coordinate: str, names: Names, derivatives: set[str], domain: Region
 ) -> Callable[[Mapping[str, float]], Condition]:
     """Return what makes a condition of periodicity: of each unknown, and of its derivatives below the highest one."""
     if coordinate not in names.coordinates:
@@ -330,4 +330,6 @@ def _periodic(
     def residual(p: Point, q: Point) -> dict[str, Tensor]:
         return {one: getattr(p, one) - getattr(q, one) for one in compared}
 
-    return lambda _: Condition(name, f"{coordinate}-", residual, periodic=coordinate)
+    faces = (one for one, piece in domain.pieces.items() if piece.across is not None)
+    face = next((one for one in faces if one.endswith(f".{coordinate}-")), f"{coordinate}-")  # of a box with a name
+    return lambda _: Condition(name, face, residual, periodic=coordinate)

@@ -99,7 +99,7 @@ def open_folder(configuration: Configuration, folder: Path) -> RunLog:
         ", ".join([*chosen, f"threads={torch.get_num_threads()}"]),
     )
     cls = type(configuration.setup.problem)
-    if text_of(cls) is None:
+    if text_of(cls) is None and "equations" not in resolved["problem"]:
         log.add(f"the class {cls.__name__} has no text that could be stored; to load or resume, give the object")
     return log
 

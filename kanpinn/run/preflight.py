@@ -18,12 +18,13 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, by_row, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
-from kanpinn.least_squares.claims import bare_pieces, few_points, numbers, undetermined
+from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.order import missing_conditions
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.sufficiency import bare_pieces, interfaces_too_free, numbers
 from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.optimizers import VariableProjection
 from kanpinn.pde import Condition, Integral, Problem
@@ -200,6 +201,7 @@ def probe(setup: Setup) -> list[Flag]:
         found["conditions"].append(text + single)
     if not found["conditions"]:
         found["conditions"] = missing_conditions(objective.residuals, sample)
+    found["conditions"] += interfaces_too_free(objective.residuals, sample)
     free = free_coefficients(problem)
     if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
         found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
