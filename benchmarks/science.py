@@ -179,6 +179,10 @@ def classified(*overrides: str) -> Callable[[Path, int], tuple[Solution, Found]]
     return run
 
 
+SPARSE = ("weighting.sparsity=0.01",)
+UPDATES = ("backbone.grid_updates=3", "backbone.grid_updates_until=800")
+"""Three grid updates in 25 epochs of 32 steps."""
+
 DIGITS = ("backbone.grid=3", "backbone.degree=3", "backbone.base=true")
 EPOCHS = ("schedule.steps=640", "optimizer.lr=1e-3", "optimizer.weight_decay=1e-2", "optimizer.decay=none")
 """Twenty epochs of AdamW at 1e-3, of 32 steps with all rows."""
@@ -186,12 +190,14 @@ EPOCHS = ("schedule.steps=640", "optimizer.lr=1e-3", "optimizer.weight_decay=1e-
 DECAYED = ("schedule.steps=600", "optimizer.lr=1e-2", "optimizer.weight_decay=3")
 
 ARMS = (
-    Arm("xy", "KAN, Adam, as published", function("xy")),
+    Arm("xy", "KAN, Adam, as published", function("xy", *SPARSE)),
+    Arm("xy", "KAN, Adam, three grid updates", function("xy", *SPARSE, *UPDATES)),
     Arm("xy", "KAN, Levenberg–Marquardt", function("xy", *BEST, "schedule.steps=60")),
     Arm("exp_sin", "KAN of 120, Adam, as published", function("exp_sin")),
     Arm("exp_sin", "MLP of 121, Adam, as published", function("exp_sin", "backbone=mlp")),
     Arm("exp_sin", "KAN of 120, Levenberg–Marquardt", function("exp_sin", *BEST, "schedule.steps=60")),
     Arm("exp_sin", "MLP of 121, Levenberg–Marquardt", function("exp_sin", "backbone=mlp", *BEST, "schedule.steps=60")),
+    Arm("tutorial", "KAN, 20 steps of L-BFGS, penalty", function("tutorial", *SPARSE, "weighting.entropy=10")),
     Arm("tutorial", "KAN, 20 steps of L-BFGS", function("tutorial")),
     Arm("tutorial", "KAN, 20 steps of Levenberg–Marquardt", function("tutorial", *BEST)),
     Arm("scaling", "KAN [2,1,1], seven grids", scaling),
