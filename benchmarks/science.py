@@ -187,6 +187,7 @@ DIGITS = ("backbone.grid=3", "backbone.degree=3", "backbone.base=true")
 EPOCHS = ("schedule.steps=640", "optimizer.lr=1e-3", "optimizer.weight_decay=1e-2", "optimizer.decay=none")
 """Twenty epochs of AdamW at 1e-3, of 32 steps with all rows."""
 
+MATRIX = ("backbone.first=linear", "backbone.grid=3", "backbone.degree=3")
 DECAYED = ("schedule.steps=600", "optimizer.lr=1e-2", "optimizer.weight_decay=3")
 
 ARMS = (
@@ -208,6 +209,7 @@ ARMS = (
     Arm("digits", "KAN [64,10,10], as published", classified("backbone.width=[10]", *DIGITS, *EPOCHS)),
     Arm("digits", "MLP [64,75,10], as published", classified("backbone=mlp", "backbone.width=[75]", *EPOCHS)),
     Arm("digits", "KAN [64,32,10], weight decay", classified("backbone.width=[32]", *DIGITS, *DECAYED)),
+    Arm("digits", "KAN [64,32,32,10], a matrix first", classified("backbone.width=[32,32]", *MATRIX, *DECAYED)),
     Arm("digits", "MLP [64,240,10], weight decay", classified("backbone=mlp", "backbone.width=[240]", *DECAYED)),
     Arm("harmonic_oscillator", "two values given", oscillator),
     Arm("harmonic_oscillator", "kinetic energy given", law("harmonic_oscillator", "problem.kinetic=true")),

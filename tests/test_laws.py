@@ -9,9 +9,11 @@ import sympy
 import kanpinn
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
+from kanpinn.symbolic.constants import fitted_constants
 from kanpinn.symbolic.fits import laws_of
 from kanpinn.symbolic.formula import as_json
 from kanpinn.symbolic.laws import LawSearch
+from kanpinn.symbolic.library import values_of
 from kanpinn.symbolic.pursuit import eliminated, pursued
 from kanpinn.symbolic.terms import Terms, products, units
 
@@ -106,6 +108,26 @@ def test_values_at_random_have_no_law():
         *("backbone.width=[]", "schedule.levels=1", "schedule.steps=3", "threads=1", "output.progress=false"),
     )
     assert as_json(laws_of(run.residuals, run.theta, seconds=1.0))["y"]["sympy"] is None
+
+
+def test_a_factor_for_the_noise_of_one_row_is_taken_away():
+    """1/x² is large where x is nearly 0, and gains by that row; its error is that of a fit without the row."""
+    x, y = np.random.default_rng(0).uniform(0, 1, (2, 300))
+    x[7] = 1e-4
+    values = 2 * x * y + 5e-3 * np.random.default_rng(1).standard_normal(300)
+    a, b = (sympy.Symbol(name, real=True) for name in "xy")
+    names, points = ("x", "y"), np.stack([x, y], 1)
+    _, residual, left_out, _ = fitted_constants(2.1 * a * b + 1e-7 / a**2, names, points, values)
+    others = np.arange(300) != 7
+    again = fitted_constants(2.1 * a * b + 1e-7 / a**2, names, points[others], values[others])[0]
+    missed = values - values_of(again, names, points)
+    size = np.sqrt(np.mean(values**2))
+    assert left_out == pytest.approx(np.sqrt(np.mean(missed[others] ** 2) + missed[7] ** 2 / 300) / size, rel=0.02)
+    search = LawSearch(points, values, names)
+    search.add(2.1 * a * b * sympy.exp(1e-8 / a**2))
+    search.shorten()
+    assert search.laws[0].expression.subs({a: 1, b: 1}) == pytest.approx(2.0, abs=0.01)
+    assert not search.laws[0].expression.has(sympy.exp) and residual < left_out
 
 
 def test_a_law_of_too_many_terms_is_shortened():

@@ -127,19 +127,19 @@ def _limit(rms: float, tolerance: float, random_rows: int) -> float:
 
 def fitted_constants(
     expression: Any, names: tuple[str, ...], points: Array, values: Array
-) -> tuple[Any, float, int] | None:
+) -> tuple[Any, float, float, int] | None:
     """Fit an expression's floats to values `[N]` at points `[N, d]`, and leave them what they become.
 
     Returns:
-        The expression, the relative root mean square of what it misses and the number of its floats; None where it has
-        no finite values.
+        The expression, the relative root mean square of what it misses, that of what each row is missed by when the
+        others are fitted, and the number of its floats; None where it has no finite values.
     """
     sympy = needed("sympy", "a closed form", "formulas")
     model, theta, rms = _Model(expression, names, points, values).solved()
     if not rms < 1e5:
         return None
     known = {one: sympy.Float(float(value)) for one, value in zip(model.symbols, theta, strict=True)}
-    return model.expression.xreplace(known), rms, len(known)
+    return model.expression.xreplace(known), rms, model.left_out(theta), len(known)
 
 
 def merged(expression: Any, share: float) -> Any:
@@ -235,6 +235,19 @@ class _Model:
         known = start or dict(zip(self.symbols, self.start, strict=True))
         other._make(self.expression.subs(exact), known)
         return other
+
+    def left_out(self, theta: Array) -> float:
+        """Rms of what each row is missed by when the constants are fitted to the others: e_i/(1 − h_i).
+
+        Of the leverages h, the diagonal of J J⁺ (Allen 1974, doi:10.1080/00401706.1974.10489157). A term that is large
+        at one row alone, such as 1/x² where x is nearly 0, takes that row's noise for its own; here it gains nothing.
+        """
+        missed = self.residual(theta)
+        jacobian = self._jacobian(theta) if self.symbols else np.zeros((len(missed), 1))
+        scale = np.linalg.norm(jacobian, axis=0)
+        u, s, _ = np.linalg.svd(jacobian / np.where(scale > 0, scale, 1.0), full_matrices=False)
+        leverage = (u[:, s > 1e-12 * s[0]] ** 2).sum(1)
+        return _rms(missed / np.maximum(1 - leverage, 1e-6))
 
     def effect(self, theta: Array, k: int) -> float:
         """Relative rms by which the values change with a constant."""

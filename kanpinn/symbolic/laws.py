@@ -8,7 +8,8 @@ and for T = log with powers of every input beside them, so that whole products o
 products m are found as sums of logarithms. Singles, all pairs, and then further terms are compared by what they leave
 and what they cost (Schwarz 1978, doi:10.1214/aos/1176344136: half the logarithm of the rows for a constant; so much for
 a part as choosing it among some twenty takes). The best of every kind are refined in all constants by
-Levenberg–Marquardt, in the values themselves, and compared again.
+Levenberg–Marquardt, in the values themselves, and compared again by what each row is missed by when the constants are
+fitted to the others (Allen 1974, doi:10.1080/00401706.1974.10489157).
 """
 
 from __future__ import annotations
@@ -26,17 +27,20 @@ from kanpinn.symbolic.library import Array, values_of
 from kanpinn.symbolic.pursuit import PRICE, eliminated, pursued
 from kanpinn.symbolic.terms import (
     Terms,
+    decimal,
     differences,
     functions,
     logarithms,
     multiplied,
+    nearest_half,
     outer_functions,
+    power_of,
     power_text,
     products,
     units,
     waves,
 )
-from kanpinn.symbolic.views import KINDS, Kind, View, possible
+from kanpinn.symbolic.views import KINDS, Kind, View, likely, possible
 
 SCREENED = 400
 """Rows at which terms are compared."""
@@ -46,9 +50,6 @@ REFINED = 12
 
 EFFORTS = (0.25, 1.0)
 """Shares of all terms that are tried, one after the other."""
-
-ELIMINATED = 120
-"""Terms of which all together are a start: the cheapest, and a third as many most like the target."""
 
 CLEAR = 0.05
 """Relative size of what a law may miss for the search to end with a part of the terms."""
@@ -71,11 +72,13 @@ class Law:
     Attributes:
         expression: SymPy's expression, its floats as they were fitted.
         residual: Root mean square of what it misses, relative to the values'.
+        left_out: The same of what each row is missed by when the constants are fitted to the others.
         score: What it misses and what it costs, in nats; the smaller the better.
     """
 
     expression: Any
     residual: float
+    left_out: float
     score: float
 
 
@@ -111,7 +114,7 @@ class LawSearch:
     def find(self) -> list[Law]:
         """Return laws, the best first, until the time is over or one leaves nothing."""
         if not self.size:
-            self.laws.append(Law(self.sympy.Integer(0), 0.0, 0.0))
+            self.laws.append(Law(self.sympy.Integer(0), 0.0, 0.0, 0.0))
         for effort in EFFORTS if self.size else ():
             for view in self._views(effort):
                 self._try(view)
@@ -127,19 +130,40 @@ class LawSearch:
         self._refine(str(self._sign * expression), float(self.sympy.count_ops(expression)))
 
     def shorten(self) -> None:
-        """Take a term away from one of the best laws where the rest, refined anew, misses less by far.
+        """Take terms and factors away from the best laws, as long as the rest, refined anew, is the better law.
 
-        Terms that are nearly alike, such as sines of almost one frequency, end up sharing what one of them says alone.
+        Terms that are nearly alike, such as sines of almost one frequency, end up sharing what one of them says alone;
+        then the rest misses less by far. Others say no more than the noise of a row or two: without one, a law costs
+        less by a part and a constant.
         """
-        for law in self.laws[:SHORTENED]:
-            sums = law.expression.atoms(self.sympy.Add)
-            for whole, term in ((one, term) for one in sums for term in one.args if term.free_symbols):
+        cheaper = PRICE + 0.5 * np.log(len(self.values))
+        before: list[Law] = []
+        while self.laws[:SHORTENED] != before:
+            before = self.laws[:SHORTENED]
+            for law, less in [(one, less) for one in before for less in self._shorter(one.expression)]:
                 if self.laws[0].residual < ROUNDING or time.process_time() > self.end:
                     return
-                less = law.expression.xreplace({whole: whole - term})
                 found = fitted_constants(less, self.names, self.points, self.values) if less.free_symbols else None
-                if found is not None and found[1] < LESS * law.residual:
+                if found is None:
+                    continue
+                gain = len(self.values) * np.log(max(found[2], ROUNDING) / max(law.left_out, ROUNDING))
+                if found[1] < LESS * law.residual:
                     self.add(self._sign * found[0])
+                elif gain < cheaper:
+                    self.laws.append(Law(found[0], found[1], found[2], float(law.score + gain - cheaper)))
+                    self.laws.sort(key=lambda law: law.score)
+
+    def _shorter(self, expression: Any) -> Iterator[Any]:
+        """An expression without one of its terms or, where it has a constant, one of its factors, each once."""
+        floats = self.sympy.Float
+        for whole in expression.atoms(self.sympy.Add):
+            for term in whole.args:
+                if term.free_symbols:
+                    yield expression.xreplace({whole: whole - term})
+        for whole in expression.atoms(self.sympy.Mul):
+            for factor in whole.args:
+                if factor.free_symbols and factor.has(floats):
+                    yield expression.xreplace({whole: whole / factor})
 
     def complete(self) -> bool:
         """Tell whether the best law says all that the rows do: no term is like what it misses beyond chance."""
@@ -243,7 +267,7 @@ class LawSearch:
         found = pursued(view.base, view.pool, view.target, view.weights, view.kind.price, once)
         found = [(-np.inf, ()), *found] if len(view.base) else found
         if not len(view.base):
-            plain = _likely(view)
+            plain = likely(view)
             some = eliminated(view.pool.taken(plain), view.target, view.weights, view.kind.price)
             found = found if some is None else [(some[0], tuple(plain[k] for k in some[1])), *found]
         unit = 0.5 * np.log(np.mean(view.weights**2))  # from the size of weighted differences to that of the values
@@ -275,8 +299,8 @@ class LawSearch:
             return self._product(found, texts)
         size = 1.0 if view.kind.name in ("sin(y)", "cos(y)", "tan(y)", "exp(y)") else self.size
         factor = float(view.kind.change(np.array([size]))[0]) if size != 1.0 else 1.0
-        above = [f"{_decimal(c * factor)}*{t}" for c, t in zip(found, texts, strict=True) if t[0] != "#"]
-        below = [f"{_decimal(c)}*{t[1:]}" for c, t in zip(found, texts, strict=True) if t[0] == "#"]
+        above = [f"{decimal(c * factor)}*{t}" for c, t in zip(found, texts, strict=True) if t[0] != "#"]
+        below = [f"{decimal(c)}*{t[1:]}" for c, t in zip(found, texts, strict=True) if t[0] == "#"]
         if not above:
             return None
         total = view.kind.undone.format(" + ".join(above))
@@ -288,20 +312,20 @@ class LawSearch:
         parts, inside = [], []
         sign = self._y
         for name, power in zip(self.names, found[1 : len(self.names) + 1], strict=True):
-            rounded = _half(power)
+            rounded = nearest_half(power)
             if rounded:
                 parts.append(power_text(name, rounded))
         atoms = len(self.names) + 1
         for text, power in zip(texts, found[atoms:], strict=True):
             if text[0] == "@":
-                parts.append(f"{text[1:]}**({_fraction(_half(power) or power)})")
+                parts.append(f"{text[1:]}**({power_of(nearest_half(power) or power)})")
             else:
-                inside.append(f"{_decimal(power)}*{text}")
+                inside.append(f"{decimal(power)}*{text}")
         whole = "*".join([*parts, *([f"exp({' + '.join(inside)})"] if inside else [])]) or "1"
         shape = values_of(self._expression(whole), self.names, self._x)
         good = np.isfinite(shape)
         c = float((shape[good] @ sign[good]) / max(shape[good] @ shape[good], 1e-300)) * self.size
-        return f"{_decimal(c)}*{whole}"
+        return f"{decimal(c)}*{whole}"
 
     def _expression(self, text: str) -> Any:
         return self.sympy.sympify(text, {name: self.sympy.Symbol(name, real=True) for name in self.names})
@@ -313,34 +337,8 @@ class LawSearch:
         found = fitted_constants(expression, self.names, self.points, self.values)
         if found is None:
             return
-        refined, residual, constants = found
+        refined, residual, left_out, constants = found
         rows = len(self.values)
-        score = rows * np.log(max(residual, ROUNDING)) + PRICE * cost + 0.5 * np.log(rows) * constants
-        self.laws.append(Law(refined, residual, float(score)))
+        score = rows * np.log(max(left_out, ROUNDING)) + PRICE * cost + 0.5 * np.log(rows) * constants
+        self.laws.append(Law(refined, residual, left_out, float(score)))
         self.laws.sort(key=lambda law: law.score)
-
-
-def _likely(view: View) -> list[int]:
-    """Numbers of the cheapest terms of a view, and of those most like the target, without constants of their own."""
-    scale = view.weights / np.sqrt(np.mean(view.weights**2))
-    columns = view.pool.values * scale
-    like = np.abs(columns @ (view.target * scale)) / np.linalg.norm(columns, axis=1)
-    fixed = np.array([text[0] != "#" and "." not in text for text in view.pool.texts])
-    cheap = np.argsort(np.where(fixed, view.pool.costs, np.inf), kind="stable")[:ELIMINATED]
-    best = np.argsort(np.where(fixed, -like + 1e-9 * view.pool.costs, np.inf), kind="stable")[: ELIMINATED // 3]
-    return list(dict.fromkeys([*cheap.tolist(), *best.tolist()]))
-
-
-def _half(power: float) -> float:
-    """Return the nearest multiple of ½."""
-    return round(2 * power) / 2
-
-
-def _fraction(power: float) -> str:
-    return f"{int(2 * power)}/2" if 2 * power == int(2 * power) else _decimal(power)
-
-
-def _decimal(value: float) -> str:
-    """Return a constant as text that SymPy takes for a float."""
-    text = f"{value:.12g}"
-    return text if any(mark in text for mark in ".en") else f"{text}.0"

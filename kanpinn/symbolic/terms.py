@@ -221,3 +221,19 @@ def logarithms(inner: Terms, most: int) -> Terms:
         costs.append(inner.costs + 1.5)
         values.append(np.log(np.abs(np.log(inner.values))))
     return Terms([f"@{text}" for text in texts], np.concatenate(costs), np.concatenate(values))
+
+
+def nearest_half(power: float) -> float:
+    """Return the nearest multiple of ½."""
+    return round(2 * power) / 2
+
+
+def power_of(power: float) -> str:
+    """Return a power as text, halves as fractions."""
+    return f"{int(2 * power)}/2" if 2 * power == int(2 * power) else decimal(power)
+
+
+def decimal(value: float) -> str:
+    """Return a constant as text that SymPy takes for a float."""
+    text = f"{value:.12g}"
+    return text if any(mark in text for mark in ".en") else f"{text}.0"

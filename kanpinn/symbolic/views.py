@@ -11,6 +11,9 @@ import numpy as np
 from kanpinn.symbolic.library import Array
 from kanpinn.symbolic.terms import Terms
 
+ELIMINATED = 120
+"""Terms of which all together are a start: the cheapest, and a third as many most like the target."""
+
 
 @final
 @dataclass(frozen=True)
@@ -61,3 +64,14 @@ class View:
     pool: Terms
     target: Array
     weights: Array
+
+
+def likely(view: View) -> list[int]:
+    """Numbers of the cheapest terms of a view, and of those most like the target, without constants of their own."""
+    scale = view.weights / np.sqrt(np.mean(view.weights**2))
+    columns = view.pool.values * scale
+    like = np.abs(columns @ (view.target * scale)) / np.linalg.norm(columns, axis=1)
+    fixed = np.array([text[0] != "#" and "." not in text for text in view.pool.texts])
+    cheap = np.argsort(np.where(fixed, view.pool.costs, np.inf), kind="stable")[:ELIMINATED]
+    best = np.argsort(np.where(fixed, -like + 1e-9 * view.pool.costs, np.inf), kind="stable")[: ELIMINATED // 3]
+    return list(dict.fromkeys([*cheap.tolist(), *best.tolist()]))
