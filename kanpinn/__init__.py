@@ -54,6 +54,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used: `import kanpinn` alone does not load torch."""
+    if name == "__all__":  # but for compile, which would hide Python's
+        return [*_PLACES.keys() - {"compile"}, "geometry"]
     if name == "geometry":
         return importlib.import_module("kanpinn.geometry")
     if name in _PLACES:

@@ -226,6 +226,13 @@ def test_what_cannot_be_a_parameter_is_refused(kanpinn, given: list[str], words:
     assert re.search(words, done.err), done.err
 
 
+def test_a_parameter_on_which_nothing_depends_is_refused() -> None:
+    text = {"domain": {"x": [0, 1]}, "k": 1, "b": 2, "equations": "u_xx = k", "conditions": {}}
+    text["conditions"] = {"ends": {"on": "boundary", "equation": "u = 0"}}
+    with pytest.raises(UserError, match=r"parameters=\{b: …\}: no equation and no condition depends on b"):
+        kp.solve(text_problem("rod", text), "parameters={b: [1, 2], k: [1, 2]}", "threads=1")
+
+
 def test_whole_numbers_of_a_problem_as_text_are_real_coefficients() -> None:
     text = {"domain": {"x": [0, 1], "t": [0, 1]}, "k": 1, "equations": "u_t = k*u_xx"}
     problem = text_problem("rod", text)

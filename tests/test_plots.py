@@ -553,6 +553,7 @@ def test_labels_have_units_except_for_pure_numbers():
         ("u_t = D u_xx + 5 (u - u³)", r"$u_{t} = D\,u_{xx} + 5\,(u - u^3)$"),
         ("u_thetatheta = nu u_r_theta", r"$u_{{\theta}{\theta}} = \nu\,u_{r{\theta}}$"),
         ("laplace(u) + k**2*u = x**(1/2)", r"${\Delta}u + k^2\,u = x^{1/2}$"),
+        ("u_xx = sin(k*pi*x)", r"$u_{xx} = \sin(k\,\pi\,x)$"),
         ("a $ b", r"a \$ b"),
     ],
 )

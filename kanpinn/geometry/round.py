@@ -19,7 +19,7 @@ _TURN = 2 * math.pi
 
 
 class Ellipse(Region):
-    """An ellipse: `Ellipse(center=[0, 0], semiaxes=[2, 1])`, its first semiaxis turned from x by an angle.
+    """An ellipse: `Ellipse(center=[0, 0], semiaxes=[2, 1])`, its first semiaxis turned from x by `angle=` radians.
 
     Its boundary is one piece, with the region's name.
 

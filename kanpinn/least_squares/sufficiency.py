@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from kanpinn.backbones.embedding import Embedding
+from kanpinn.errors import UserError
 from kanpinn.geometry import Interface, Piece, Points, Region
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.claims import SHARE, every_term, held_by
-from kanpinn.least_squares.points import INTERIOR
+from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import noise, random_parameters, size_of, sizes, smooth_network, trials
 from kanpinn.pde import Problem
@@ -104,6 +105,34 @@ def interfaces_too_free(residuals: Residuals, sample: CollocationSample) -> list
                 f"no condition holds the {part} of {', '.join(free)} at the interface of {here}, where it may jump"
             )
     return lines
+
+
+def check_parameters(residuals: Residuals, sample: CollocationSample) -> None:
+    """Refuse a parameter on which no equation and no condition depends; raises UserError.
+
+    Nothing is said where a form of the problem's own may depend on it.
+    """
+    problem = residuals.problem
+    if not problem.parameters or type(problem).ansatz is not Problem.ansatz or residuals.exact:
+        return
+    network = smooth_network(problem, residuals.backbone.embedding)
+    plain = Residuals(problem, network, scales=residuals.scales)
+    found = trials(plain, every_term(plain, sample))
+    theta = random_parameters(network, np.random.default_rng(7), found[0].points.points)
+    idle = {*problem.parameters}
+    for trial in found:
+        points = trial.at(torch.arange(trial.count))
+        fields = trial.fields(trial.outputs(network, theta), points)
+        before = trial.of_fields(fields, points)
+        for name in sorted(idle):
+            at, column = points.points.clone(), problem.domain.names.index(name)
+            at[:, column] = at[:, column].flip(0)
+            after = trial.of_fields(fields, CollocationPoints(at, points.terms))
+            if any(bool((after[one] != value).any()) for one, value in before.items()):
+                idle.remove(name)
+    if idle:
+        name = sorted(idle)[0]
+        raise UserError(f"parameters={{{name}: …}}: no equation and no condition depends on {name}")
 
 
 def numbers(problem: Problem) -> list[str]:

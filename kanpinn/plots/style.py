@@ -234,7 +234,7 @@ def formula(text: str) -> str:
     tex = re.sub(r"_(\w+)", lambda found: f"_{{{spelled(found[1], lambda name: f'{{{chr(92)}{name}}}')}}}", tex)
     tex = re.sub(r"_\{(ref|\w{4,})\}", r"_{\\mathrm{\1}}", tex)
     tex = re.sub(r"\b(sin|cos|tan|tanh|sinh|cosh|exp|log)\b", r"\\\1", tex)
-    tex = re.sub(rf"(?<![\\\w])({NAMES})(?![^\W_])", r"\\\1", tex)
+    tex = re.sub(rf"(?<![\\\w])({NAMES}|pi)(?![^\W_])", r"\\\1", tex)
     tex = re.sub(r"(?<![\\{\w])([A-Za-z]{3,})\b(?!_)", r"\\mathrm{\1}", tex)
     tex = re.sub(r"(?<=[\w})]) (?=[\w\\(])", r"\\,", tex.replace("·", r"\cdot "))
     tex = f"${tex}$"

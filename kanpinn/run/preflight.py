@@ -24,7 +24,7 @@ from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.order import missing_conditions
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.least_squares.sufficiency import bare_pieces, interfaces_too_free, numbers
+from kanpinn.least_squares.sufficiency import bare_pieces, check_parameters, interfaces_too_free, numbers
 from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.optimizers import VariableProjection
 from kanpinn.pde import Condition, Integral, Problem
@@ -211,6 +211,7 @@ def probe(setup: Setup) -> list[Flag]:
     points = sample.interior.points
     check_symmetry(objective.residuals, theta, points)
     check_coefficients(objective, theta)
+    check_parameters(objective.residuals, sample)
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"
     return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
