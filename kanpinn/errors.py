@@ -35,7 +35,12 @@ def caution(text: str, stacklevel: int = 2) -> None:
     """Give a `KanpinnWarning`; whoever gathers them by `heard` has its text too."""
     for texts in _HEARD.get():
         texts.append(text)
-    warnings.warn(text, KanpinnWarning, stacklevel=stacklevel + 1)
+    try:
+        warnings.warn(text, KanpinnWarning, stacklevel=stacklevel + 1)
+    except KanpinnWarning:  # where the caller makes errors of warnings
+        raise
+    except Exception:
+        pass
 
 
 @contextlib.contextmanager
@@ -167,8 +172,8 @@ def say(text: str = "", *, error: bool = False) -> None:
     if stream is None:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    # A closed pipe or a full device must not decide what is computed.
-    with contextlib.suppress(OSError, ValueError):
+    # A closed pipe, a full device or a window that is gone must not decide what is computed.
+    with contextlib.suppress(Exception):
         stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         stream.flush()
 

@@ -139,6 +139,25 @@ def test_a_problem_that_reads_something_else_now_is_refused(folder, monkeypatch,
     assert "not what it says" in capsys.readouterr().err
 
 
+def test_files_of_another_run_in_a_folder_are_told(folder, monkeypatch, capsys):
+    monkeypatch.chdir(project(folder / "a"))
+    for rate in (1, 2):
+        kp.solve([*TINY, f"problem.rate={rate}", f"hydra.run.dir=run{rate}"])
+    for name in ("config.yaml", "solution.h5", "checkpoints", "metrics.json"):
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree("run1", "run", ignore=shutil.ignore_patterns(name))
+        (shutil.copytree if name == "checkpoints" else shutil.copy)(f"run2/{name}", f"run/{name}")
+        told = (
+            "run: metrics.json and solution.h5 differ in" if name == "metrics.json" else "run: files of several runs: "
+        )
+        code, _, said = evaluated(capsys)
+        assert code == (0 if name == "metrics.json" else 2) and told in said
+        if code:
+            assert "problem.rate is " in said and name.rstrip("s") in said
+        assert main(["inspect", "run", "--check"]) == 2 and told in capsys.readouterr().err
+    assert evaluated(capsys, run="run1")[::2] == (0, "") and main(["inspect", "run1", "--check"]) == 0
+
+
 def test_comments_docstrings_and_layout_do_not_matter(solved, capsys):
     here, expected = solved
     edited(here, '"""Decay u_t + rate u = 0."""', '"""Exponential decay."""\n\n    # its rate')

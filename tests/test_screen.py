@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support import child
 
+import kanpinn
 from kanpinn.cli.main import main, script
 
 QUIET = ["problem=heat", "threads=1", "schedule.levels=1", "schedule.steps=2", "sampler.interior=50"]
@@ -141,3 +142,17 @@ def test_the_end_of_the_interpreter_says_nothing_more(command: str, tmp_path: Pa
     line = f"{sys.executable} -m kanpinn {command}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stream_of_the_callers_that_raises_anything_decides_nothing(tmp_path, monkeypatch) -> None:
+    class Gone:
+        """A window that has been deleted."""
+
+        def write(self, _: str) -> None:
+            raise RuntimeError("wrapped object has been deleted")
+
+    words = ["problem=heat", "backbone.width=[2]", "schedule.levels=1", "schedule.steps=2", "output.points=5"]
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    solution = kanpinn.solve([*words, "threads=1", "output.figures=false", f"hydra.run.dir={tmp_path / 'run'}"])
+    assert (tmp_path / "run" / "metrics.json").exists() and solution.metrics["status"] == "step_limit"

@@ -13,6 +13,7 @@ from kanpinn.errors import UserError
 from kanpinn.io.checkpoint import checkpoint_of
 from kanpinn.io.hdf5 import FAULTS, existing_file, unchanged
 from kanpinn.io.metrics import check_metrics
+from kanpinn.io.same_run import disagreements
 from kanpinn.io.solution import solution_of
 from kanpinn.io.violations import metrics_violations, violations
 
@@ -44,7 +45,7 @@ def check(path: Path) -> list[str]:
     for file in files:
         found = _check_metrics_file(file) if file.suffix == ".json" else _check_file(file)
         lines += [f"{file}:{line}" for line in found]
-    return lines
+    return lines + disagreements(path)
 
 
 def checked(path: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from kanpinn.io.config_text import read_config
 from kanpinn.io.hdf5 import existing_file
 from kanpinn.io.metrics import check_metrics, read_metrics
 from kanpinn.io.render import render
+from kanpinn.io.same_run import disagreements
 from kanpinn.io.unfinished import unfinished
 
 __all__ = ["inspect", "is_run", "render"]
@@ -80,15 +81,9 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
     if (folder / "solution.h5").exists():
         description["solution"] = _inspect_file(folder / "solution.h5")
     if description["solution"] is not None:
-        # solution.h5 has a checksum, metrics.json has none.
-        told, sure = description["metrics"], description["solution"]["metrics"]
-        if told is not None and told != sure:
-            keys = [key for key in {**told, **sure} if told.get(key) != sure.get(key)]
-            description["warnings"].append(
-                f"{folder}: metrics.json and solution.h5 differ in {', '.join(keys)[:80]}; "
-                "the values of solution.h5 are shown"
-            )
+        sure = description["solution"]["metrics"]  # solution.h5 has a checksum, metrics.json has none
         description["metrics"] = sure
+    description["warnings"] += disagreements(folder)
     if description["metrics"] is None:
         description["unfinished"] = unfinished(folder)
     return description

@@ -19,6 +19,7 @@ from kanpinn.errors import UserError, caution
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.io.hdf5 import versions
 from kanpinn.io.metrics import metrics_of
+from kanpinn.io.same_run import check_one_run
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.pde.problem import Problem, output_names
 from kanpinn.pde.table import Table
@@ -338,6 +339,7 @@ def restore(
         UserError: If the folder is not a run or a file in it is damaged.
     """
     checkpoint = newest(folder)
+    check_one_run(folder)
     residuals, theta = network(checkpoint, problem, stored=stored)
     metrics = metrics_of(folder)  # none if interrupted before the first were written: the network is still good
     if metrics and not checkpoint.final:

@@ -80,13 +80,13 @@ class StageBar:
 
     def tell(self, progress: Progress) -> None:
         """Show one step."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):
             self.bar.set_postfix_str(_reached(progress), refresh=False)
             self.bar.update(progress.step - self.bar.n)
 
     def close(self) -> None:
         """Leave the bar as it is."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):
             self.bar.close()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from kanpinn.errors import DivergedError, Interrupted, UserError, heard, say, warn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.lock import check_folder
+from kanpinn.io.same_run import RESUMABLE
 from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
 from kanpinn.run import checkpoints, preflight
@@ -32,9 +33,6 @@ from kanpinn.solution import Solution
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
 from kanpinn.state import State
-
-RESUMABLE = ("time_limit_s", "processes", "checkpoint.every_s", "checkpoint.keep", "output.figures", "output.progress")
-"""Keys that may have another value in a resumed run: its numbers depend on none, but for rounding on processes."""
 
 
 def run(

@@ -14,7 +14,9 @@ from kanpinn.errors import say
 
 URGENT = (signal.SIGINT, signal.SIGTERM)
 WARNINGS = tuple(
-    signal.Signals[name] for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if name in signal.Signals.__members__
+    signal.Signals[name]
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM")
+    if name in signal.Signals.__members__
 )
 """Signals of terminals, queues and limits that end a process unless it has a use for them."""
 
