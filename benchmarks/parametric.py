@@ -22,9 +22,9 @@ import kanpinn as kp
 GIVEN = ("threads=1", "output.figures=false", "output.progress=false")
 WAVES = (
     kp.Separable(width=[], rank=16, degree=7, grid=4),
-    "schedule.levels=4",
-    "schedule.steps=60",
-    "sampler.growth=1.7",
+    "schedule.levels=5",
+    "schedule.steps=[40,40,40,60,60]",
+    "sampler.growth=1.5",
 )
 HEAT = ("problem=heat", "backbone.rank=12", "schedule.levels=2", "schedule.steps=60")
 
