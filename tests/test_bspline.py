@@ -31,6 +31,14 @@ def evaluate(c: torch.Tensor, x: torch.Tensor, n: int, degree: int, order: int =
     return basis(x, n, degree, order, **options) @ c
 
 
+@pytest.mark.parametrize("spacing", ["uniform", "cosine"])
+def test_bases_have_the_type_of_their_points(spacing: str) -> None:
+    x = torch.linspace(-0.9, 0.9, 7, dtype=torch.float32)
+    assert basis(x, 4, 3, 1, spacing).dtype == torch.float32
+    cell, s, _ = bspline.locate_on(x, bspline.knot_vector("cosine", 4, 3), 3)
+    assert basis_derivatives(cell, s, spacing, 4, 3, 2).dtype == torch.float32
+
+
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 

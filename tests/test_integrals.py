@@ -296,6 +296,7 @@ def test_mistakes_in_integrals_are_refused_in_a_line() -> None:
     assert "a lower limit lies above the upper one" in refused("t", lower=1.5, upper=1.0)
     assert "the integrand returned str" in refused(integrand=lambda _: "u")
     assert "the integrand returned (5,)" in refused(integrand=lambda _: torch.ones(5))
+    assert "the integrand returned (1, " in refused(integrand=lambda q: q.u[None])
     assert "p.u_xxx is not computed" in refused(integrand=lambda q: q.u_xxx)
     with pytest.raises(UserError, match="there is none here"):
         Point(("x",), torch.zeros(1, 1), {}).integral(lambda q: q.x)

@@ -128,7 +128,19 @@ class Weighed(Decay):
         return [start, replace(data, table={**data.table, "sigma_u": np.full(40, 0.02)})]
 
 
-@pytest.mark.parametrize("problem", [Decay(size=0.01), Weighed(size=0.01)], ids=["estimated", "given"])
+@dataclass(frozen=True)
+class Split(Weighed):
+    """The same data in two conditions of other weights."""
+
+    def conditions(self):
+        start, data = super().conditions()
+        parts = {"sensors": slice(0, 25), "others": slice(25, None)}
+        return [start, *(kp.Data(name, {k: v[part] for k, v in data.table.items()}) for name, part in parts.items())]
+
+
+@pytest.mark.parametrize(
+    "problem", [Decay(size=0.01), Weighed(size=0.01), Split(size=0.01)], ids=["estimated", "given", "in two parts"]
+)
 def test_deviations_are_those_of_noise_in_the_data_and_of_what_the_equations_leave(problem: Decay) -> None:
     """J⁺ Σ J⁺ᵀ by numpy, Σ the noise's variance in the rows of the data and r² in the others."""
     found, theta = objective(problem)
@@ -139,7 +151,8 @@ def test_deviations_are_those_of_noise_in_the_data_and_of_what_the_equations_lea
     u = torch.from_numpy(u[data, s > 1e-11 * s[0]])
     sigma = residual.copy()
     if isinstance(problem, Weighed):  # rows are (u - data)/0.02/0.5, times the root of their share
-        sigma[data] = next(t.scale for t in found.collocation.terms if t.name == "sensors").numpy() / 0.5
+        own = [t for t in found.collocation.terms if t.name in ("sensors", "others")]
+        sigma[data] = torch.cat([t.scale / found.residuals.scales.of(t.name, "u") for t in own]).numpy()
     else:
         sigma[data], _ = noise_of(torch.from_numpy(residual[data]), u, known=False)
     slope = float(found.backbone.layers[-1].values(theta[-1:])[1])
@@ -298,6 +311,10 @@ def test_the_noise_is_that_of_a_smoother() -> None:
     freedom = noise[0][1]
     assert float(variance.mean()) == pytest.approx(1, abs=0.01)
     assert float(variance.var()) == pytest.approx(2 / freedom, rel=0.1)
+    once, twice = (
+        float(torch.linalg.matrix_power(torch.eye(25, dtype=u.dtype) - u @ u.T, power).trace()) for power in (2, 4)
+    )
+    assert freedom == pytest.approx(once**2 / twice, rel=1e-12)
 
 
 @dataclass(frozen=True)
@@ -366,6 +383,7 @@ def test_a_bound_that_holds_a_coefficient_is_told_and_ends_its_interval(bounds: 
     found, told = m["coefficients"]["k"], [flag["message"] for flag in m["warnings"]]
     low, high = found["interval_95"]
     assert found["bound"] == at and found["determined"] and found["std"] > 0.01
+    assert found["settled"] is (None if at else True)
     assert bounds.get("lower", -9) <= low < found["value"] < high <= bounds.get("upper", 9)
     if at is None:
         assert low < RATE < high and not any("bound" in line for line in told)

@@ -22,7 +22,7 @@ from kanpinn.geometry import Box, Coordinates
 from kanpinn.least_squares.diagnosis import pointwise
 from kanpinn.least_squares.linearization import gram
 from kanpinn.least_squares.objective import Objective
-from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.pde import Condition, Data, Point, Problem
 from kanpinn.samplers import SAMPLERS, CollocationSample
@@ -176,6 +176,29 @@ def test_the_size_of_a_residual_takes_all_equations_together() -> None:
     assert {name: len(values) for name, values in parts.items()} == {"interior": 2, "initial": 1, "periodic": 2}
     for name, size in pointwise(objective, theta).items():
         assert torch.allclose(size, torch.stack(parts[name]).norm(dim=0), rtol=1e-13)
+
+
+def test_the_size_of_a_residual_is_in_the_problems_units_whatever_it_is_divided_by() -> None:
+    problem = Wave()
+    plain, theta, draw = build(problem, WIDE, Fixed())
+    sizes = {(term.name, equation): 2.0 + k for k, (term, equation, _) in enumerate(plain.rows(theta))}
+    divided = Residuals(problem, plain.backbone, scales=Scales(plain.residuals.scales.outputs, sizes))
+    scaled = Objective(divided, Fixed())
+    scaled.set_points(draw)
+    expected, found = pointwise(plain, theta), pointwise(scaled, theta)
+    assert all(torch.allclose(found[name], size, rtol=1e-13) for name, size in expected.items())
+    losses = plain.residual(theta)[1]
+    for name, loss in scaled.residual(theta)[1].items():
+        assert loss == pytest.approx(losses[name] / sizes[name, ""] ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, math.inf, math.nan])
+def test_sizes_that_are_no_sizes_are_no_state(size: float) -> None:
+    good = Scales((2.0,), {("interior", ""): 3.0}).state()
+    assert Scales.from_state(good) == Scales((2.0,), {("interior", ""): 3.0})
+    for state in ({**good, "outputs": [size]}, {**good, "terms": [["interior", "", size]]}):
+        with pytest.raises(ValueError, match="positive"):
+            Scales.from_state(state)
 
 
 def test_equal_weights_make_the_loss_a_mean_square() -> None:

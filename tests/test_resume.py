@@ -142,6 +142,8 @@ def outcome(solver: Solver, end: StageEnd) -> dict[str, Any]:
     """All that a solve leaves, without the times it took; arrays as bytes, so that NaN equals NaN."""
     grid = OutputGrid(solver.setup.problem, solver.setup.points)
     last, record = solver.slab, solver.record
+    assert solver.network()[1].dtype == solver.setup.dtype
+    assert record.work == pytest.approx(sum(level.work for level in record.levels)) and record.work > 0
     fields = solution_fields(last.objective.residuals, last.theta, grid)
     levels = [{**visit.state(), "wall_time_s": 0.0} for visit in record.levels]
     history = [{k: np.float64(v).tobytes() for k, v in row.items() if k != "wall_time"} for row in record.history]
@@ -185,6 +187,12 @@ def check(overrides: Sequence[str], folder: Path, salt: str) -> None:
         found = stopped_and_resumed(validate(compose(overrides)[0]), stops, folder)
     for key, value in expected.items():
         assert found[key] == value, f"{key} differs after stops before steps {stops} of {steps}"
+
+
+def test_stopped_at_any_step_of_its_random_starts_is_never_stopped(tmp_path: Path) -> None:
+    configuration = validate(compose([*TINY, *SCHEDULES["single"], "schedule.steps=2", "schedule.starts=3"])[0])
+    found = stopped_and_resumed(configuration, range(7), tmp_path)
+    assert found == solved(configuration)[0]
 
 
 def marked() -> list[Any]:
@@ -423,7 +431,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(stopped: Path
         place = int(file["arrays/theta"].id.get_offset())
     whole[place] ^= 1
     last.write_bytes({"flipped": bytes(whole), "truncated": bytes(whole[:-3000]), "empty": b""}[damage])
-    with pytest.warns(KanpinnWarning, match=f"The one before it, {before.name}, is used"):
+    with pytest.warns(KanpinnWarning, match=f"{last.name}: .* The one before it, {before.name}, is used"):
         assert fields_of_resumed(stopped) == expected
     before.write_bytes(b"")
     with pytest.raises(UserError, match=last.name):
