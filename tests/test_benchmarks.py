@@ -235,7 +235,7 @@ def test_work_is_that_of_the_network_evaluated(module):
 
 def test_planned_work_is_what_a_run_reports(module):
     plan = module("cycles_plan")
-    common = ["problem=poisson", "sampler.interior=40", "backbone.width=[2]", "backbone.degree=3"]
+    common = ["problem=poisson", "sampler.interior=40", "backbone.width=[2]", "backbone.degree=3", "output.points=9"]
     costs = [r["points"] * r["parameters"] for r in plan.metrics_of([*common, "schedule.steps=1"])["levels"]]
     for coarse in ("galerkin", "fas"):
         options = {"levels": 3, "steps": [2, 1, 1], "cycles": 1, "pre": 1, "post": 2, "coarsest": 2, "coarse": coarse}

@@ -3,16 +3,19 @@
     make mutants [SAMPLE=300] [SEED=17] [ROOMS="jets splines"] [PROCESSES=2]
 
 mutmut (`[tool.mutmut]` in pyproject.toml) writes the mutants, finds by one run of the tests named there which of them
-call which function, and forks a process for each mutant. Texts are left alone: changed messages are no numerics.
-A mutant faces the tests of its own module first, the quickest first, up to SECONDS of them, until one fails.
+call which function, and forks a process for each mutant. Texts are left alone: changed messages are no numerics; so is
+the `strict` of `zip`, which no run reads unless something else is wrong. A mutant faces the tests of its own module
+first, the quickest first, up to SECONDS of them, until one fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import os
 import random
+import re
 import resource
 import shutil
 import sys
@@ -35,7 +38,7 @@ from mutmut.workers.isolation import ForkServerRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "outputs" / "mutants" / "report.md"
-SECONDS = 20.0
+SECONDS = 40.0
 MEMORY = 12 * 2**30
 ELSEWHERE = ["tests/test_wrapped.py::test_two_processes_with_half_the_points_each_take_the_steps_of_one"]
 """Tests whose work is done by processes that they start, where it is not seen which functions they reach."""
@@ -83,7 +86,11 @@ class Collector(PytestRunner):
                     print(f"{len(seconds)} tests", end="\r", file=sys.__stdout__, flush=True)
 
         with change_cwd("mutants"):
-            self.execute_pytest(["-q", *(tests or config().pytest_add_cli_args_test_selection)], plugins=[Notes()])
+            code = self.execute_pytest(
+                ["-q", *(tests or config().pytest_add_cli_args_test_selection)], plugins=[Notes()]
+            )
+        if not seconds:
+            sys.exit(f"no test ran: pytest ended with {code}; run it in mutants/ to see why")
         return 0
 
 
@@ -129,7 +136,19 @@ def drawn(sample: int, seed: int, rooms: list[str]) -> list[str]:
     """Names of a sample of the mutants in some rooms; all rooms if none is named."""
     found = tool.collect_source_file_mutation_data(mutant_names=())[0]
     names = sorted(name for _, name, _ in found if not rooms or name.split(".")[1] in rooms)
-    return sorted(random.Random(seed).sample(names, min(sample, len(names))))
+    shuffled = random.Random(seed).sample(names, len(names))
+    return sorted(itertools.islice((name for name in shuffled if sample >= len(names) or reads(name)), sample))
+
+
+def difference(name: str) -> str:
+    """What a mutant changes, as lines of a diff."""
+    return get_diff_for_mutant(name, path=Path(get_module_from_key(name).replace(".", "/") + ".py"))
+
+
+def reads(name: str) -> bool:
+    """Tell whether a mutant changes more than the `strict` of a `zip`."""
+    lines = [re.sub(r",\s*(strict=\w+)?\s*\)", ")", line) for line in difference(name).splitlines()[2:]]
+    return [line[1:] for line in lines if line[:1] == "-"] != [line[1:] for line in lines if line[:1] == "+"]
 
 
 def tests_of(name: str) -> tuple[list[str], float]:
@@ -184,9 +203,7 @@ def report(found: dict[str, str], of: int, command: str) -> str:
         lines.append(f"| {room} | {counts[room, True]} | {counts[room, True] + counts[room, False]} |")
     for name, status in sorted(found.items()):
         if status != "caught":
-            path = Path(get_module_from_key(name).replace(".", "/") + ".py")
-            difference = get_diff_for_mutant(name, path=path)
-            lines += ["", f"`{name}` {status}", "", "```diff", difference.strip(), "```"]
+            lines += ["", f"`{name}` {status}", "", "```diff", difference(name).strip(), "```"]
     return "\n".join([*lines, ""])
 
 
