@@ -143,7 +143,7 @@ class LawSearch:
             for law, less in [(one, less) for one in before for less in self._shorter(one.expression)]:
                 if self.laws[0].residual < ROUNDING or time.process_time() > self.end:
                     return
-                found = fitted_constants(less, self.names, self.points, self.values) if less.free_symbols else None
+                found = fitted_constants(less, self.names, self.points, self.values) if self._fresh(less) else None
                 if found is None:
                     continue
                 gain = len(self.values) * np.log(max(found[2], ROUNDING) / max(law.left_out, ROUNDING))
@@ -153,17 +153,19 @@ class LawSearch:
                     self.laws.append(Law(found[0], found[1], found[2], float(law.score + gain - cheaper)))
                     self.laws.sort(key=lambda law: law.score)
 
+    def _fresh(self, expression: Any) -> bool:
+        """Tell whether an expression of the inputs is met for the first time, whatever its constants."""
+        shape = str(expression.xreplace(dict.fromkeys(expression.atoms(self.sympy.Float), self.sympy.Symbol("c_"))))
+        fresh = shape not in self._seen and bool(expression.free_symbols)
+        self._seen.add(shape)
+        return fresh
+
     def _shorter(self, expression: Any) -> Iterator[Any]:
         """An expression without one of its terms or, where it has a constant, one of its factors, each once."""
-        floats = self.sympy.Float
-        for whole in expression.atoms(self.sympy.Add):
-            for term in whole.args:
-                if term.free_symbols:
-                    yield expression.xreplace({whole: whole - term})
-        for whole in expression.atoms(self.sympy.Mul):
-            for factor in whole.args:
-                if factor.free_symbols and factor.has(floats):
-                    yield expression.xreplace({whole: whole / factor})
+        for whole in expression.atoms(self.sympy.Add, self.sympy.Mul):
+            for part in whole.args:
+                if part.free_symbols and (whole.is_Add or part.has(self.sympy.Float)):
+                    yield expression.xreplace({whole: whole.func(*(one for one in whole.args if one is not part))})
 
     def complete(self) -> bool:
         """Tell whether the best law says all that the rows do: no term is like what it misses beyond chance."""
