@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
+from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
@@ -122,6 +124,7 @@ class Objective(LeastSquares):
         backbone: The network.
         weighting: Term weights and multipliers.
         collocation: The points.
+        constraint: Penalty of equations and conditions beside data.
         curved: By term, the loss of conditions that have another than the sum of squares.
     """
 
@@ -133,6 +136,7 @@ class Objective(LeastSquares):
         weighting: Weighting,
         collocation: CollocationPoints | None = None,
         costs: CostTable | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         """Join residuals and weights.
 
@@ -141,6 +145,7 @@ class Objective(LeastSquares):
             weighting: Term weights and multipliers.
             collocation: The points; none if None.
             costs: Of the points' device; None looks them up once there are points.
+            constraint: Penalty of equations and conditions beside data; None for none.
 
         Raises:
             UserError: For weights of terms that do not exist.
@@ -149,6 +154,7 @@ class Objective(LeastSquares):
         self.residuals = residuals
         self.backbone = residuals.backbone
         self.weighting = weighting
+        self.constraint = constraint or Constraint()
         empty = torch.empty(0, len(residuals.problem.domain))
         self.collocation = CollocationPoints(empty) if collocation is None else collocation
         self._sample: CollocationSample | None = None
@@ -181,7 +187,7 @@ class Objective(LeastSquares):
 
     def at(self, collocation: CollocationPoints) -> Objective:
         """The same residuals and weights on some of its points."""
-        return Objective(self.residuals, self.weighting, collocation, self._plan.costs)
+        return Objective(self.residuals, self.weighting, collocation, self._plan.costs, self.constraint)
 
     def state(self) -> State:
         """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
@@ -229,7 +235,7 @@ class Objective(LeastSquares):
             multipliers = self.weighting.multipliers(term.name, equation)
             if term.part is not None and isinstance(multipliers, Tensor):
                 multipliers = multipliers[term.part]
-            row = value * (term.scale * multipliers)
+            row = value * (term.scale * math.sqrt(self.constraint.of(self.residuals, term.name)) * multipliers)
             losses[term.name] += float(row.detach().square().sum())
             rows.append((term, row))
         for name, (term, square) in squares.items():
@@ -293,6 +299,12 @@ class Objective(LeastSquares):
 
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))
+
+    def update_constraint(self, terms: Mapping[str, float], done: float) -> None:
+        """Let the penalty beside data see each term's part of the loss, with a share of the stage's steps done."""
+        counts = {name: len(points) for name, points in self.collocation.by_term().items()}
+        if self.constraint.update(self.residuals, terms, counts, done):
+            self._version += 1
 
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""

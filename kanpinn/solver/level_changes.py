@@ -27,6 +27,7 @@ def enter(slab: SlabSolve, stage: Stage) -> StageEnd | None:
     first = slab.stage is None
     slab.stage = stage
     hierarchy, record = slab.hierarchy, slab.record
+    slab.constraint.anew(from_one=first or stage.trial is not None)
     if first or stage.trial is not None:
         hierarchy.begin(stage.level, lambda backbone: _start(slab, backbone, stage))
         if first or record.level.level != stage.level:

@@ -19,6 +19,7 @@ from kanpinn.backbones.parallel import joint_network
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
 from kanpinn.least_squares.claims import unmet
+from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.scales import scales_of
@@ -166,12 +167,19 @@ class Setup:
         problem = self.problem if level is None else self.problem_on(level)
         return Residuals(problem, backbone, exact=self.exact, unmet=self.unmet, scales=self.scales)
 
-    def objective(self, backbone: Backbone, level: int | None = None, costs: CostTable | None = None) -> Objective:
+    def objective(
+        self,
+        backbone: Backbone,
+        level: int | None = None,
+        costs: CostTable | None = None,
+        constraint: Constraint | None = None,
+    ) -> Objective:
         """Return the least-squares objective of a network, without points and with weights of its own.
 
-        A level of None stands for the problem itself, costs of None are looked up.
+        A level of None stands for the problem itself, costs of None are looked up, a constraint of None is none.
         """
-        return Objective(self.residuals(backbone, level), self.weighting.on_level(level), costs=costs)
+        weighting = self.weighting.on_level(level)
+        return Objective(self.residuals(backbone, level), weighting, costs=costs, constraint=constraint)
 
     def slab(self, number: int, before: Fields | None) -> Setup:
         """Return the setup of one time slab, numbered from 0; itself where there is one slab.

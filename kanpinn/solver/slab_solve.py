@@ -10,6 +10,7 @@ from kanpinn.backbones import Backbone
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.evaluate.table_errors import held_rows
+from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.objective import LeastSquares, Objective, plain_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
@@ -36,6 +37,7 @@ class SlabSolve:
         costs: Cost table of the device, by which it is decided how JᵀJ is formed.
         monitor: Errors on the slab's output grid.
         collocation: Source of its points.
+        constraint: Penalty of equations and conditions beside data, on all levels the same.
         hierarchy: Its levels, and which of them is under work.
         optimizers: Those of its levels.
         initial: Generator of random parameters.
@@ -55,6 +57,7 @@ class SlabSolve:
         later = (self.number,) if self.number else ()
         self.collocation = Collocation(setup, setup.random("points", *later))
         self.initial = setup.random("initial", *later)
+        self.constraint = Constraint(setup.weighting.constraint)
         self.stage: Stage | None = None
         self.stage_state: StageState | None = None
         self.hierarchy = Hierarchy(setup.network(), self.objective_of, self._draw)
@@ -126,7 +129,7 @@ class SlabSolve:
     def objective_of(self, backbone: Backbone) -> Objective:
         """Return the objective of a network on its level."""
         # Each has multipliers of its own: those of a level that waits outlive the points of its coarse problem.
-        return self.setup.objective(backbone, self._level(backbone), self.costs)
+        return self.setup.objective(backbone, self._level(backbone), self.costs, self.constraint)
 
     def _level(self, backbone: Backbone) -> int:
         """The level a network is trained on: its own, or the stage's where it has none."""
@@ -165,6 +168,7 @@ class SlabSolve:
             "collocation": self.collocation.state(),
             "below": self.monitor.below,
             "costs": asdict(self.costs),
+            "constraint": self.constraint.state(),
             "initial": generator_state(self.initial),
             "stage_state": None if self.stage_state is None else self.stage_state.state(),
         }
@@ -183,6 +187,8 @@ class SlabSolve:
         planned = [edit for stage in self.plan for edit in stage.edits]
         if edits != planned[: len(edits)]:
             raise ValueError(f"edits {edits} of {planned}")
+        if "constraint" in state:
+            self.constraint.load_state(state["constraint"])
         self.hierarchy.load_state(state["hierarchy"], edits, self.setup.device)
         self.optimizers.load_state(state["optimizers"], self.setup.device)
         self.collocation.load_state(state["collocation"])

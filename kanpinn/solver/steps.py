@@ -50,6 +50,7 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     state.theta = step.theta
     if not slab.hierarchy.keeps_points:
         slab.objective.update_multipliers(problem.network(state.theta)[1])
+        slab.objective.update_constraint(step.terms, (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0)
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
     hold(slab, state)
@@ -106,7 +107,8 @@ def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
         row["slab"] = float(slab.number)
     row.update({f"term_{name}": value for name, value in step.terms.items()})
     weighting = slab.setup.weighting.on_level(slab.stage.level)
-    row.update({f"weight_{name}": weighting.term(name) for name in step.terms})
+    held = {name: objective.constraint.of(objective.residuals, name) for name in step.terms}
+    row.update({f"weight_{name}": weighting.term(name) * held[name] for name in step.terms})
     row.update({f"coefficient_{name}": value for name, value in coefficients_of(objective.backbone, own).items()})
     return {**row, **slab.monitor.errors(objective.residuals, own)}
 
