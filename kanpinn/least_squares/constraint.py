@@ -2,53 +2,57 @@
 
 Data have noise, equations have none: the coefficients c are those of the least squares of the data d among solutions,
 min ‖d(u, c)‖² with e(u, c) = 0, and not of min ‖d‖² + ‖e‖², where the network bends the equations to fit the noise.
-The minimum of ‖d‖² + m ‖e‖² tends to it as m → ∞ (Nocedal and Wright 2006, Numerical Optimization, sec. 17.1). Near
-the limit e = λ/m + e_h, with the multipliers λ and the residual e_h that the network cannot help, so that
+The minimum of ‖d‖² + m ‖e‖² tends to it as m → ∞ (Nocedal and Wright 2006, Numerical Optimization, sec. 17.1). On the
+way there the network spends
 
-    m ‖e‖² ≈ ‖λ‖²/m + m ‖e_h‖².
+    tr (J_dᵀJ_d + m J_eᵀJ_e)⁻¹ J_dᵀJ_d = count of c + Σ_j μ_j/(m + μ_j)
 
-In units of the variance of a measurement, ‖d‖²/n for n of them, the first part is about the number of degrees of
-freedom that the network spends on the noise, Σ_j μ_j/(m + μ_j) for generalised eigenvalues μ_j of JᵀJ of the data and
-of the equations; and the root of the second bounds the shift of a coefficient in standard deviations. So m grows from
-1, whenever a step hardly lowers the loss any more, until the sum is a small part of one measurement, or until the last
-growth has not lowered it: then the second part is the larger, and m goes back by one.
+degrees of freedom on the data (Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, sec. 5.4.1),
+μ_j ≥ 0 by what the equations see of its functions. So m grows from 1 until the sum over j is small. It does whenever a
+step hardly lowers the equations' part of the loss any more, and only while that is less than the data's: what is left
+of the equations since the network cannot meet them, or has not yet, must not count for more than the data. Where it
+comes to do so m goes back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
-from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde.unknown import free_coefficients
+import torch
+from torch import Tensor
+
 from kanpinn.state import State
 
 RISE = 4.0
 """Factor by which m grows."""
 
-ENOUGH = 0.1
-"""Part of the equations and conditions in the loss, in that of one measurement, at which they are constraints."""
-
-LITTLE = 0.25
-"""The same in that of all measurements, from which m may grow: before, the equations are only just being met."""
+FREE = 0.3
+"""Degrees of freedom that the network may spend on the noise."""
 
 SLOW = 0.7
-"""Share of the loss before that a step has to leave for m to grow."""
+"""Share of the equations' part of the loss that a step leaves where it hardly lowers it."""
+
+LITTLE = 0.5
+"""That part relative to the data's, below which m may grow."""
 
 LAST = 0.8
 """Share of a stage's steps after which m stays, so that the coefficients settle."""
 
+SMALLEST = 1e-13
+"""Eigenvalues of JᵀJ below this share of the largest are taken for 0."""
+
 
 @final
 class Constraint:
-    """Factor m of the squares of all terms but the data, on the level under work.
+    """Factor m of the squares of equations and conditions, on the level under work.
 
     Attributes:
         factor: m; 1 where no coefficient is found from data.
     """
 
-    def __init__(self, largest: float = math.inf) -> None:
+    def __init__(self, largest: float = 1.0) -> None:
         """Begin with m = 1, which grows up to a largest one."""
         self.factor, self._largest = 1.0, largest
         self.anew(from_one=True)
@@ -58,35 +62,27 @@ class Constraint:
         self.factor = 1.0 if from_one else self.factor
         self._before, self._slow, self._grows = math.inf, 0, True
 
-    def of(self, residuals: Residuals, term: str) -> float:
-        """Return the factor of the squares of a term, 1 for data."""
-        condition = residuals.conditions.get(term)
-        return 1.0 if condition is not None and condition.given is not None else self.factor
-
-    def update(self, residuals: Residuals, terms: Mapping[str, float], counts: Mapping[str, int], done: float) -> bool:
+    def update(self, data: float, held: float, done: float, freedom: Callable[[], float]) -> bool:
         """See the parts of the loss after a step; returns True where m has changed.
 
         Args:
-            residuals: Problem and network.
-            terms: Each term's part of the loss, with m.
-            counts: Number of points of each term.
+            data: Part of the data.
+            held: Part of all else, with m.
             done: Share of the stage's steps that are done.
+            freedom: Returns the degrees of freedom that the network spends on the noise.
         """
-        noisy = [name for name, one in residuals.conditions.items() if one.given is not None and name in terms]
-        data, loss = sum(terms[name] for name in noisy), sum(terms.values())
-        if self._largest <= 1 or not (data > 0 and math.isfinite(loss)) or not free_coefficients(residuals.problem):
+        if self._largest <= 1 or not (data > 0 and math.isfinite(held)):
             return False
-        count, held = sum(counts[name] for name in noisy), loss - data
-        part = held * count / data
         self._slow = self._slow + 1 if held > SLOW * self._before else 0
         self._before = held
-        if not self._grows or not self._slow:
+        if not self._grows:
             return False
         if held > data and self.factor > 1 and self._slow > 3:
             return self._change(1 / RISE, grows=False)
-        if self._slow < 2 or not ENOUGH * data < held * count < 0.5 * count * data or done > LAST:
+        if self._slow < 2 or held > LITTLE * data or done > LAST or self.factor * RISE > self._largest:
             return False
-        return self.factor * RISE <= self._largest and self._change(RISE, grows=True)
+        self._grows = freedom() > FREE
+        return self._grows and self._change(RISE, grows=True)
 
     def _change(self, by: float, *, grows: bool) -> bool:
         """Change m; returns True."""
@@ -96,9 +92,17 @@ class Constraint:
 
     def state(self) -> State:
         """Return all numbers."""
-        return {name.strip("_"): value for name, value in vars(self).items() if name != "_largest"}
+        return {"factor": self.factor, "before": self._before, "slow": self._slow, "grows": self._grows}
 
     def load_state(self, state: State) -> None:
         """Stand where another one's `state` stood."""
         self.factor, self._before = float(state["factor"]), float(state["before"])
         self._slow, self._grows = int(state["slow"]), bool(state["grows"])
+
+
+def freedom_of(data: Tensor, whole: Tensor) -> float:
+    """Return tr A⁻¹ B of JᵀJ `[P, P]` of the data, B, and of all terms, A: degrees of freedom spent on the data."""
+    values, vectors = torch.linalg.eigh(whole)
+    kept = values > SMALLEST * values[-1]
+    chosen = vectors[:, kept]
+    return float((((data @ chosen) * chosen).sum(0) / values[kept]).sum())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kanpinn.backbones.base import Backbone, Inputs, Tape
 from kanpinn.backbones.separable.khatri_rao import CostTable
-from kanpinn.least_squares.constraint import Constraint
+from kanpinn.least_squares.constraint import Constraint, freedom_of
 from kanpinn.least_squares.gram_costs import cost_table
 from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.jacobian import GramPlan, NetworkLinearization
@@ -31,6 +31,7 @@ from kanpinn.least_squares.points import (
 )
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Weighting
+from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import CollocationSample
 from kanpinn.state import State
 
@@ -163,6 +164,7 @@ class Objective(LeastSquares):
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self._fit: PlainFit | None = None
         self._version = 0
+        self._noisy = {c.name for c in residuals.conditions.values() if c.given is not None}
         self.curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
 
     @property
@@ -188,6 +190,15 @@ class Objective(LeastSquares):
     def at(self, collocation: CollocationPoints) -> Objective:
         """The same residuals and weights on some of its points."""
         return Objective(self.residuals, self.weighting, collocation, self._plan.costs, self.constraint)
+
+    def weight(self, term: str) -> float:
+        """The factor of the squares of a term besides its own weight: the penalty beside data, 1 for data."""
+        return 1.0 if term in self._noisy else self.constraint.factor
+
+    def _of(self, names: Collection[str]) -> Objective:
+        """The same of some terms."""
+        terms = [term for term in self.collocation.terms if term.name in names]
+        return self.at(self.collocation.select([(term, slice(0, len(term.coordinates)), 1.0) for term in terms]))
 
     def state(self) -> State:
         """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
@@ -235,7 +246,7 @@ class Objective(LeastSquares):
             multipliers = self.weighting.multipliers(term.name, equation)
             if term.part is not None and isinstance(multipliers, Tensor):
                 multipliers = multipliers[term.part]
-            row = value * (term.scale * math.sqrt(self.constraint.of(self.residuals, term.name)) * multipliers)
+            row = value * (term.scale * math.sqrt(self.weight(term.name)) * multipliers)
             losses[term.name] += float(row.detach().square().sum())
             rows.append((term, row))
         for name, (term, square) in squares.items():
@@ -279,9 +290,7 @@ class Objective(LeastSquares):
                 yield part.linearize(theta).dense().jacobian
 
         def part(names: Collection[str]) -> Linearization:
-            terms = [term for term in self.collocation.terms if term.name in names]
-            chosen = self.collocation.select([(term, slice(0, len(term.coordinates)), 1.0) for term in terms])
-            return self.at(chosen).linearize(theta)
+            return self._of(names).linearize(theta)
 
         return NetworkLinearization(
             self.backbone, theta, self.collocation, self._plan, lambda: self.forward_pass(theta), blocks, part
@@ -300,10 +309,18 @@ class Objective(LeastSquares):
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))
 
-    def update_constraint(self, terms: Mapping[str, float], done: float) -> None:
-        """Let the penalty beside data see each term's part of the loss, with a share of the stage's steps done."""
-        counts = {name: len(points) for name, points in self.collocation.by_term().items()}
-        if self.constraint.update(self.residuals, terms, counts, done):
+    def update_constraint(self, theta: Tensor, terms: Mapping[str, float], done: float) -> None:
+        """Let the penalty beside data see each term's part of the loss at theta, with a share of the steps done."""
+        coefficients, noisy = len(free_coefficients(self.residuals.problem)), self._noisy & set(terms)
+        if not (coefficients and noisy):
+            return
+
+        def freedom() -> float:
+            data, whole = (one.linearize(theta).gram().matrix for one in (self._of(noisy), self))
+            return freedom_of(data, whole) - coefficients
+
+        parts = [sum(value for name, value in terms.items() if (name in noisy) is given) for given in (True, False)]
+        if self.constraint.update(parts[0], parts[1], done, freedom):
             self._version += 1
 
     def update_multipliers(self, theta: Tensor) -> None:

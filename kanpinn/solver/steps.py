@@ -49,8 +49,9 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
         raise DivergedError(wrong)  # what an optimiser may take for a minimum
     state.theta = step.theta
     if not slab.hierarchy.keeps_points:
-        slab.objective.update_multipliers(problem.network(state.theta)[1])
-        slab.objective.update_constraint(step.terms, (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0)
+        objective, own = problem.network(state.theta)
+        objective.update_multipliers(own)
+        objective.update_constraint(own, step.terms, (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0)
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
     hold(slab, state)
@@ -107,8 +108,7 @@ def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
         row["slab"] = float(slab.number)
     row.update({f"term_{name}": value for name, value in step.terms.items()})
     weighting = slab.setup.weighting.on_level(slab.stage.level)
-    held = {name: objective.constraint.of(objective.residuals, name) for name in step.terms}
-    row.update({f"weight_{name}": weighting.term(name) * held[name] for name in step.terms})
+    row.update({f"weight_{name}": weighting.term(name) * objective.weight(name) for name in step.terms})
     row.update({f"coefficient_{name}": value for name, value in coefficients_of(objective.backbone, own).items()})
     return {**row, **slab.monitor.errors(objective.residuals, own)}
 
