@@ -17,7 +17,7 @@ comes to do so m goes back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import final
 
 import torch

@@ -31,7 +31,7 @@ class Weighting(Options, ABC):
         {}, "weights of the terms not named there: what the problem recommends", at_least=0
     )
     constraint: float = option(
-        1e8, "largest factor by which equations and conditions grow beside data that tell a coefficient; 1: none", at_least=1
+        1e8, "largest factor of all terms but data, where these tell a coefficient; found in training", at_least=1
     )
     growth: float = option(0.0, "rate λ at which errors grow; residuals count as exp(−λ t)")
     sparsity: float = option(0.0, "weight λ of the sizes of all edges, a penalty that empties some of them", at_least=0)

@@ -45,6 +45,9 @@ MISSED = 0.3
 """The same of data, above which more than their noise is left."""
 
 
+NOISY = 0.9
+"""Part of the data in the loss from which nothing but their noise is left."""
+
 STILL = 0.9
 """A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
 
@@ -103,8 +106,7 @@ def verdict(
     checks = [check for found in by_slab for check in found]
     gaps = list(_gaps(solver, checks))
     status = STATUSES[end.reason]
-    conditions = solver.slab.objective.residuals.conditions.values()
-    noisy = [condition.name for condition in conditions if condition.given is not None]
+    noisy = _measured(solver)
     large = sorted(
         (c for c in _worst(checks, _left) if not _left(c) <= (MISSED if c.term in noisy else LARGE)),
         key=lambda check: -_left(check),
@@ -149,6 +151,7 @@ def _advice(solver: Solver, cause: str) -> str:
         "rows": "more rows, or a smaller network (backbone.width, backbone.grid, schedule.levels)",
         "capacity": f"{larger}, or one level more (schedule.levels)" if network.refinable else larger,
         "stalled": f"another optimizer or seed, schedule.starts, or {larger}",
+        "noise": "more data, or more exact ones",
         "start": f"another start ({', '.join(f'unknown.{name}' for name in free)})",
     }.get(cause, "")
 
@@ -239,7 +242,9 @@ def _large(
     if between:
         key = "sampler.interior" if worst.term == INTERIOR else "sampler.boundary"
         advice = f"more points than {worst.points} ({key}), {advice}"
-    held = max((check for check in checks if check.term != INTERIOR), key=lambda check: check.loss, default=None)
+    # Beside data that tell coefficients the equations are made constraints, whatever the weight of the data.
+    apart = (INTERIOR, *(_measured(solver) if free_coefficients(solver.setup.problem) else ()))
+    held = max((check for check in checks if check.term not in apart), key=lambda check: check.loss, default=None)
     if held and inside > LARGE:  # they may hold each other: a condition at the end of a thin layer, for one
         weight = solver.slab.setup.weighting.term(held.term) / 10
         advice = (
@@ -260,6 +265,18 @@ def _references(solver: Solver, errors: Mapping[str, float] | None, estimate: Er
     if not errors and estimate is None and solver.setup.problem.has_equations:
         text = "no reference, and no estimate of the error either: that takes levels (schedule.levels=2 or more)"
         yield Flag("reference", text)
+
+
+def _measured(solver: Solver) -> list[str]:
+    """Return the names of the terms of data."""
+    conditions = solver.slab.objective.residuals.conditions.values()
+    return [condition.name for condition in conditions if condition.given is not None]
+
+
+def _still(losses: Sequence[float]) -> bool:
+    """Tell whether losses no longer fall over the last quarter of the steps."""
+    quarter = len(losses) // 4
+    return len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter])
 
 
 def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, posed: bool) -> str:
@@ -284,7 +301,11 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence
             return "problem: equations and conditions do not determine the solution"
         return "weights: the loss is as small as rounding allows, and yet not every condition is met"
     losses = solver.record.last_losses
-    quarter = len(losses) // 4
-    if len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter]):
+    if free_coefficients(solver.setup.problem):
+        terms = [f"term_{name}" for name in _measured(solver)]
+        left = [sum(row[term] for term in terms) for row in solver.record.history[-len(losses) :]]
+        if _still(left) and left[-1] > NOISY * losses[-1]:
+            return "noise: what is left of the loss is in the data: their noise, or what the equations leave out"
+    if _still(losses):
         return "capacity: the loss no longer fell when all steps were used"
     return "steps: the loss was still falling when all steps were used"
