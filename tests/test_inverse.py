@@ -18,7 +18,8 @@ from kanpinn.backbones.coefficients import Coefficients, coefficients_of, with_c
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
-from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.constraint import Constraint, freedom_of
+from kanpinn.least_squares.objective import Objective, plain_loss
 from kanpinn.least_squares.residuals import Residuals, Scales
 from kanpinn.least_squares.uncertainty import coefficient_statistics, noise_of
 from kanpinn.least_squares.weighting import Fixed
@@ -104,13 +105,15 @@ def test_exact_data_tell_the_coefficient_exactly() -> None:
 
 
 def test_the_statistics_are_those_of_nonlinear_regression() -> None:
-    """The equation is met to rounding, so that only k is left: var = s² / Σ (∂u/∂k)² (Seber and Wild 1989, 2.1)."""
+    """Equation and start become constraints, so only k is left: var = s² / Σ (∂u/∂k)² (Seber and Wild 1989, 2.1)."""
     from scipy.optimize import curve_fit
     from scipy.stats import t as student
 
-    solution = solved(
-        Decay(size=0.01), "weighting.terms.interior=1e4", "weighting.terms.start=1e4", "sampler.interior=400"
-    )
+    solution = solved(Decay(size=0.01), "schedule.steps=30", "sampler.interior=400")
+    weights = {name: solution.data.history[f"weight_{name}"] for name in ("interior", "start", "sensors")}
+    assert (weights["interior"] == weights["start"]).all() and (weights["sensors"] == 1).all()
+    assert weights["interior"][0] == 1 and weights["interior"][-1] > 1
+    assert solution.metrics["limited_by"].startswith("noise: ")
     found = solution.metrics["coefficients"]["k"]
     u = np.exp(-RATE * TIMES) + 0.01 * NOISE
     (value,), covariance = curve_fit(lambda t, k: np.exp(-k * t), TIMES, u, p0=[1.0])
@@ -119,6 +122,49 @@ def test_the_statistics_are_those_of_nonlinear_regression() -> None:
     assert found["std"] == pytest.approx(std, rel=0.05)
     reach = student.ppf(0.975, len(TIMES) - 1) * std
     assert found["interval_95"] == pytest.approx([value - reach, value + reach], rel=0.01)
+
+
+def test_the_freedom_spent_on_data_is_that_of_ridge_regression() -> None:
+    """For data that see parameters a_j and equations √m b_j the sum is Σ a_j²/(a_j² + m b_j²); zeros count as none."""
+    a, b = torch.tensor([3.0, 1.0, 0.5, 0.0]).double(), torch.tensor([0.0, 2.0, 1e3, 0.0]).double()
+    turn, _ = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    data, whole = (turn @ torch.diag(one) @ turn.T for one in (a**2, a**2 + 16 * b**2))
+    assert freedom_of(data, whole) == pytest.approx(1 + 1 / 65 + 0.25 / 16e6, rel=1e-9)
+
+
+def test_a_penalty_grows_where_equations_stand_still_below_the_data_and_goes_back_where_they_do_not() -> None:
+    penalty = Constraint(1e3)
+    free = iter([9.0, 5.0, 2.0, 1.0, 0.8])
+
+    def seen(data: float, held: float, done: float = 0.1) -> float:
+        penalty.update(data, held, done, lambda: next(free))
+        return penalty.factor
+
+    falling = [seen(1.0, held) for held in (9.0, 3.0, 1.0, 0.3, 0.1)]
+    standing = [seen(1.0, held) for held in (0.09, 0.08, 0.3, 0.3, 0.3, 0.3)]
+    assert (falling, standing) == ([1] * 5, [1, 4, 4, 16, 16, 16])
+    back = [seen(1.0, 1.3) for _ in range(5)]
+    assert back == [16, 16, 4, 4, 4]
+    assert [seen(1.0, 0.01) for _ in range(4)] == [4] * 4  # not again in this stage
+    penalty.anew(from_one=False)
+    assert [seen(1.0, 0.1) for _ in range(3)] == [4, 4, 16]
+    assert [seen(1.0, 0.1, 0.9) for _ in range(4)] == [16] * 4  # so that the coefficients settle
+    again = Constraint(1e3)
+    again.load_state(penalty.state())
+    assert again.state() == penalty.state()
+    penalty.anew(from_one=True)
+    assert penalty.factor == 1 and not Constraint().update(1.0, 0.1, 0.1, lambda: 9.0)
+
+
+def test_a_penalty_weighs_all_terms_but_the_data() -> None:
+    plain, theta = objective(Decay(size=0.01))
+    held = Constraint(1e9)
+    held.factor = 25.0
+    heavy = Objective(plain.residuals, Fixed(), plain.collocation, constraint=held)
+    (one, losses), (other, grown) = plain.residual(theta), heavy.residual(theta)
+    assert grown == pytest.approx({name: (1 if name == "sensors" else 25) * value for name, value in losses.items()})
+    assert torch.allclose(other[:31], 5 * one[:31]) and torch.equal(other[-len(TIMES) :], one[-len(TIMES) :])
+    assert plain_loss(heavy, theta) == pytest.approx(plain_loss(plain, theta))
 
 
 @dataclass(frozen=True)
