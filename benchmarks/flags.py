@@ -1,9 +1,11 @@
 """False flags: status, flags and seconds of default solves over seeds; right solutions must have none.
 
     python benchmarks/flags.py [--problems poisson burgers] [--seeds 0 1 2] [--set KEY=VALUE …]
+    python benchmarks/flags.py --table FILE.csv …
 
 Every packaged problem that has a default solve is run, one process per run, one thread each, one at a time; the table
-is printed and written as CSV. Exit code 1 if a run is flagged or has failed. Estimates of the error that are marked as
+is printed and written as CSV; `--table` prints tables written before as one, a line per problem. Exit code 1 if a run
+is flagged or has failed. Estimates of the error that are marked as
 not trusted are counted apart: such a mark is no flag, since it doubts the estimate and not the solution.
 """
 
@@ -12,9 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from process import measured
 from sources import ROOT
@@ -55,6 +60,26 @@ def summary(rows: list[dict[str, object]]) -> str:
     return f"{len(rows)} runs: {failed} failed, {flagged} flagged, {untrusted} with an estimate that is not trusted"
 
 
+def table(files: Sequence[Path]) -> str:
+    """Return a table of the rows in some CSV files, a line per problem; of two rows of a run the last one counts."""
+    rows: dict[tuple[str, int], dict[str, str]] = {}
+    for file in files:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows |= {(row["problem"], int(row["seed"])): row for row in csv.DictReader(stream)}
+    lines = [
+        "| problem | seeds | flagged | estimate not trusted | error, median | worst |",
+        "|---|---|---|---|---|---|",
+    ]
+    for problem in sorted({name for name, _ in rows}):
+        own = {seed: row for (name, seed), row in sorted(rows.items()) if name == problem}
+        flagged = "; ".join(f"{seed}: {row['flags']}" for seed, row in own.items() if row["flags"]) or "none"
+        untrusted = ", ".join(str(seed) for seed, row in own.items() if row["trusted"] == "False")
+        errors = [float(row["relative_l2"]) for row in own.values() if row["relative_l2"]] or [math.nan]
+        cells = (problem, ", ".join(map(str, own)), flagged, untrusted, f"{median(errors):.1e}", f"{max(errors):.1e}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Solve the built-in problems with defaults; count their flags.")
     add = parser.add_argument
@@ -63,16 +88,20 @@ def main() -> int:
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides", help="further overrides")
     add("--csv", type=Path, default=CSV, help="default: %(default)s")
     add("--limit", type=float, default=900, help="seconds after which a run is killed (default: %(default)s)")
+    add("--table", nargs="+", type=Path, metavar="CSV", help="print the table of runs done before, and do none")
     given = parser.parse_args()
+    if given.table:
+        print(table(given.table))
+        return 0
     given.csv.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     with given.csv.open("w", newline="", encoding="utf-8") as file:
-        table: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
+        written: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
+        written.writeheader()
         for problem in given.problems:
             for seed in given.seeds:
                 row = solve(problem, seed, given.overrides, given.limit)
-                table.writerow(row)
+                written.writerow(row)
                 file.flush()
                 rows.append(row)
                 print(*(f"{name}={row[name]}" for name in COLUMNS), flush=True)

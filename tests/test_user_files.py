@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.user_problems import DECAY
 
+import kanpinn
 from kanpinn.errors import UserError
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -256,3 +257,11 @@ def test_a_resumed_run_keeps_the_optimisers_of_its_levels_whatever_the_files_say
     assert validate(then.resolved).setup.schedule.optimizers[0].lr == 0.25
     put(folder, "conf/optimizer/adam.yaml", "name: [")  # nor does it read them
     assert validate(then.resolved).setup.schedule.optimizers[0].lr == 0.25
+
+
+def test_a_current_folder_that_has_been_removed_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match="the current folder has been removed"):
+        kanpinn.solve(["problem=heat"])

@@ -39,7 +39,10 @@ def users(name: str) -> Path | None:
 
     In a checkout of kanpinn itself these are the packaged ones, which are then not the user's.
     """
-    folder = Path.cwd() / name
+    try:
+        folder = Path.cwd() / name
+    except FileNotFoundError:
+        raise UserError("the current folder has been removed; expected one that exists") from None
     if not folder.is_dir() or folder.samefile(packaged(name)):
         return None
     return folder

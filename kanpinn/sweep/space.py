@@ -32,7 +32,8 @@ def count(override: Override) -> int:
         return 1
     sweep = override.value()
     if not isinstance(sweep, RangeSweep | ChoiceSweep):
-        raise UserError(f"{override.input_line}: this kind of sweep is for kanpinn tune; list the values.")
+        told = "this kind of sweep is for kanpinn tune" if isinstance(sweep, IntervalSweep) else "no glob is read"
+        raise UserError(f"{override.input_line}: {told}; list the values.")
     try:
         found = len(sweep.list) if isinstance(sweep, ChoiceSweep) else _steps(sweep)
     except (ArithmeticError, ValueError):  # steps of nothing, an end at infinity
