@@ -71,7 +71,7 @@ def function(experiment: str, *overrides: str) -> Callable[[Path, int], tuple[So
 
 
 def scaling(folder: Path, seed: int) -> tuple[Solution, Found]:
-    """Errors of all levels; what is found is their slope by intervals and by parameters from 20 to 320 intervals."""
+    """Errors of all levels; what is found is their slope by intervals and by parameters from 10 to 160 intervals."""
     solution = solved("scaling", folder, seed)
     levels = solution.metrics["levels"]
     error = np.array([level["relative_l2"]["u"] for level in levels])
@@ -201,7 +201,7 @@ ARMS = (
     Arm("tutorial", "KAN, 20 steps of L-BFGS, penalty", function("tutorial", *SPARSE, "weighting.entropy=10")),
     Arm("tutorial", "KAN, 20 steps of L-BFGS", function("tutorial")),
     Arm("tutorial", "KAN, 20 steps of Levenberg–Marquardt", function("tutorial", *BEST)),
-    Arm("scaling", "KAN [2,1,1], seven grids", scaling),
+    Arm("scaling", "KAN [2,1,1], six grids", scaling),
     Arm("continual", "KAN [1,1]", continual()),
     Arm("continual", "MLP [1,67,1]", continual("backbone=mlp", "schedule.steps=200")),
     Arm("image", "KAN [2,10,10,1], Adam", picture("backbone.width=[10,10]", "backbone.grid=10", *data.IMAGE, *ADAM)),

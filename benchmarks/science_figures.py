@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from science_data import image
-from science_table import Run
+from science_table import PUBLISHED, Run
 
 COLOURS = {"KAN": "#0072b2", "MLP": "#d55e00", "": "#555555"}
 
@@ -34,7 +34,7 @@ def figures(runs: Sequence[Run], folder: Path) -> None:
 
 def errors(runs: Sequence[Run]) -> Figure | None:
     """Draw the errors of all seeds, an arm per line."""
-    arms = list(dict.fromkeys((run.experiment, run.arm) for run in runs))
+    arms = [(one, arm) for one in PUBLISHED for arm in dict.fromkeys(run.arm for run in runs if run.experiment == one)]
     if not arms:
         return None
     figure = Figure(figsize=(7.5, 0.3 * len(arms) + 0.9))
