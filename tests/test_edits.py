@@ -226,6 +226,11 @@ STAGES = {
     "multkan": "[{level:0,steps:8},{level:1,steps:8,widen:[1],rank:1}]",
     "separable": "[{level:0,steps:8},{level:0,steps:8,rank:3},{level:1,steps:8}]",
 }
+ENTERED = {
+    "kan": ["start", "widen", "refine", "restrict", "correct"],
+    "multkan": ["start", "refine"],
+    "separable": ["start", "rank", "refine"],
+}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -236,6 +241,7 @@ def test_stages_change_the_network_and_training_goes_on(name: str, optimizer: st
     words += [f"optimizer={optimizer}", "schedule.optimizer_state=transfer", f"hydra.run.dir={tmp_path / 'run'}"]
     solution = kanpinn.solve(words)
     levels = solution.metrics["levels"]
+    assert [record["entered"] for record in levels] == ENTERED[name]
     for before, record in itertools.pairwise(levels):
         if record["entered"] in ("widen", "rank", "refine"):
             assert record["transfer_gap"] < 1e-12

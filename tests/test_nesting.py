@@ -209,5 +209,7 @@ def test_knots_that_are_not_nested_or_do_not_increase_are_refused() -> None:
         KnotInsertion(coarse, bspline.knot_vector("uniform", 6, 3), 2)
     with pytest.raises(ValueError, match="strictly increasing"):
         KnotInsertion(coarse[::-1], fine, 2)
+    with pytest.raises(ValueError, match="strictly increasing"):
+        KnotInsertion(coarse, (*fine[:4], *fine[3:]), 2)
     with pytest.raises(ValueError, match="at least 6 strictly increasing knots for degree 2"):
         KnotInsertion(coarse, fine[:5], 2)

@@ -79,7 +79,15 @@ def test_where_edits_lead_to_the_network_it_is_the_same_function(earlier, proble
     assert found == pytest.approx(earlier(points.numpy())["u"], abs=1e-11)
 
 
-@pytest.mark.parametrize("network", [kp.Kan(width=[4, 4], degree=5, grid=3), kp.Separable(rank=4, width=[3])])
+@pytest.mark.parametrize(
+    "network",
+    [
+        kp.Kan(width=[4, 4], degree=5, grid=3),
+        kp.Kan(width=[3], degree=4, grid=2, first="linear"),
+        kp.Separable(rank=4, width=[3]),
+    ],
+    ids=["deeper", "of another first layer", "separable"],
+)
 def test_another_network_is_fitted(earlier, network) -> None:
     setup, words = begun(earlier, Decay(), network, Nested(levels=2))
     assert words.startswith("fitted to u of it, relative difference ")
