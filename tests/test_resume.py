@@ -233,6 +233,12 @@ def test_so_it_is_for_other_networks(name: str, tmp_path: Path) -> None:
     check([*kept, *BACKBONES[name]], tmp_path, name)
 
 
+def test_random_frequencies_come_back_with_the_network(tmp_path: Path) -> None:
+    words = [*TINY, *BACKBONES["fourier"][:2], "schedule.levels=1", "schedule.steps=1"]
+    solution, points = kanpinn.solve([*words, f"hydra.run.dir={tmp_path / 'run'}"]), [[0.3, 0.1], [0.8, 0.6]]
+    assert (kanpinn.load(tmp_path / "run")(points)["u"] == solution(points)["u"]).all()
+
+
 TEXTS = {
     "integrals": """
 domain: {x: [0, 1], t: [0, 1]}
