@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import runpy
 import shlex
@@ -98,11 +99,17 @@ def open_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
             del sys.modules[name]
 
 
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The main module of a notebook whose cells, which IPython keeps in `_ih`, are blocks of code."""
+    module: Any = types.ModuleType("__main__")
+    module._ih = []
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    return module
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn, monkeypatch):
-    notebook: Any = types.ModuleType("__main__")  # as if each block were a cell, which IPython keeps in `_ih`
-    notebook._ih = cells = []
-    monkeypatch.setitem(sys.modules, "__main__", notebook)
+def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn, notebook):
     for line, language, text in blocks(page):
         place = f"{page.name}:{line}"
         file = re.match(r"# (\S+/\S+\.\w+)\n", text)
@@ -111,7 +118,7 @@ def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn, m
             (shelf / file[1]).write_text(text, encoding="utf-8")
             importlib.invalidate_caches()
         if language == "python" and not (file and file[1].startswith("kanpinn/")):
-            cells.append(text)
+            notebook._ih.append(text)
             exec(compile("\n" * (line - 1) + text, str(page), "exec"), vars(notebook))
         elif language == "" and not file:
             for k, command in commands(text):
@@ -183,7 +190,17 @@ REACHED: dict[str, Callable[[dict[str, Any]], bool]] = {
 """Facts about the names an example leaves, run in full; a script without one fails."""
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_cells_of_a_notebook_run(path, shelf, solve, notebook):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            notebook._ih.append(text := "".join(cell["source"]))
+            exec(text, vars(notebook))
+
+
+@pytest.mark.slow
 def test_every_notebook_runs(folder):
+    """In a kernel of its own, as Jupyter starts one."""
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     for path in NOTEBOOKS:
@@ -272,7 +289,9 @@ def test_the_words_are_those_of_textbooks():
         assert not house.findall(text), page.name
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
+    """As `make docs` does, which CI calls too."""
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -75,7 +75,7 @@ def test_an_interval_the_wrong_way_round_is_not_a_wrong_name() -> None:
             text_problem("plate", {**PLATE, "domain": domain})
     with pytest.raises(UserError, match="expected a name of letters and digits"):
         Box(x_1=(0, 1))
-    with pytest.raises(UserError, match=r"positional .*; write them by name, such as x=\[0, 1\]"):
+    with pytest.raises(UserError, match=r"positional .*; its arguments are intervals by name, such as x=\[0, 1\]"):
         text_problem("plate", {**PLATE, "domain": "Box((0, 1), (0, 1))"})
 
 

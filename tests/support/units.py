@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kanpinn.geometry import Box, Coordinates, Points
+from kanpinn.geometry import Box, Coordinates, Disk, Interface, Points, Region
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.pde import Condition, Data, Point, Problem
 from kanpinn.pde.problem import output_names
@@ -38,9 +38,7 @@ class InUnits(Problem):
 
     def __post_init__(self) -> None:
         self.adapt(**{name: getattr(self.whole, name) for name in Problem.__annotations__})
-        box = self.whole.domain
-        ends = {name: tuple(self.of(name) * end for end in box.interval(name)) for name in box.names}
-        self.adapt(domain=Box(**ends))
+        self.adapt(domain=scaled(self.whole.domain, self.of))
 
     @property
     def original(self) -> Problem:
@@ -90,13 +88,13 @@ class InUnits(Problem):
             normals = None
         return Point(names, torch.stack(self.inner(p), dim=1), fields, normals)
 
-    def scaled(self, result: Any) -> Any:
+    def multiplied(self, result: Any) -> Any:
         if isinstance(result, Mapping):
             return {name: self.equations * value for name, value in result.items()}
         return self.equations * result
 
     def residual(self, p: Point) -> Any:
-        return self.scaled(self.original.residual(self.point(p)))
+        return self.multiplied(self.original.residual(self.point(p)))
 
     def conditions(self) -> list[Any]:
         found = self.original.conditions()
@@ -110,9 +108,13 @@ class InUnits(Problem):
 
     def _condition(self, c: Condition) -> Condition:
         def residual(*points: Point) -> Any:
-            return self.scaled(c.residual(*map(self.point, points)))
+            return self.multiplied(c.residual(*map(self.point, points)))
 
         def support(on: Any) -> Any:
+            if isinstance(on, Interface):
+                return replace(on, region=scaled(on.region, self.of))
+            if isinstance(on, Region) and not isinstance(on, Points):
+                return scaled(on, self.of)
             if isinstance(on, Points):
                 columns = zip(on.names, on.values.T, strict=True)
                 return Points(**{name: column * self.of(name) for name, column in columns})
@@ -140,6 +142,23 @@ class InUnits(Problem):
         if isinstance(found, Mapping):
             return {name: self.amplitude * value for name, value in found.items()}
         return None if found is None else self.amplitude * found
+
+
+def scaled(region: Region, factor: Callable[[str], float]) -> Region:
+    """A region with its coordinates multiplied; round ones in all by the same number.
+
+    A region reads like the calls that make it.
+    """
+
+    def box(name: str = "", **intervals: Sequence[float]) -> Box:
+        ends = {one: tuple(factor(one) * end for end in interval) for one, interval in intervals.items()}
+        return Box(**ends, name=name)
+
+    def disk(center: Sequence[float], radius: float, *, name: str, names: Sequence[str]) -> Disk:
+        (s,) = {factor(one) for one in names}
+        return Disk([s * c for c in center], s * radius, name=name, names=names)
+
+    return eval(repr(region), {"Box": box, "Disk": disk})
 
 
 UNITS: dict[str, dict[str, float]] = {
