@@ -8,10 +8,12 @@ way there the network spends
     tr (J_dᵀJ_d + m J_eᵀJ_e)⁻¹ J_dᵀJ_d = count of c + Σ_j μ_j/(m + μ_j)
 
 degrees of freedom on the data (Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, sec. 5.4.1),
-μ_j ≥ 0 by what the equations see of its functions. So m grows from 1 until the sum over j is small. It does whenever a
-step hardly lowers the equations' part of the loss any more, and only while that is less than the data's: what is left
-of the equations since the network cannot meet them, or has not yet, must not count for more than the data. Where it
-comes to do so m goes back.
+μ_j ≥ 0 by what the equations see of its functions. So m grows from 1 until the sum over j, f, is small. Noise of
+variance σ² leaves m ‖e‖² = σ² Σ_j m μ_j/(m + μ_j)² ≤ f σ² of the equations in the mean, and about N σ² of N data. What
+is left beyond that is there because the network cannot meet the equations, or has not yet; coefficients would be bent
+to make up for it, by up to the root of it, in σ², of their standard deviations. So m grows only while the equations'
+part of the loss is at most `MORE` f/N of the data's, and only when a step hardly lowers it any more; where it comes to
+be more, m goes back.
 """
 
 from __future__ import annotations
@@ -34,8 +36,11 @@ FREE = 0.3
 SLOW = 0.7
 """Share of the equations' part of the loss that a step leaves where it hardly lowers it."""
 
-LITTLE = 0.5
-"""That part relative to the data's, below which m may grow."""
+MORE = 2.0
+"""Equations' part of the loss relative to what the noise leaves of it in the mean, up to which m may grow."""
+
+EVERY = 4
+"""Steps that hardly lower it from one look at the degrees of freedom to the next."""
 
 LAST = 0.8
 """Share of a stage's steps after which m stays, so that the coefficients settle."""
@@ -62,27 +67,26 @@ class Constraint:
         self.factor = 1.0 if from_one else self.factor
         self._before, self._slow, self._grows = math.inf, 0, True
 
-    def update(self, data: float, held: float, done: float, freedom: Callable[[], float]) -> bool:
+    def update(self, data: float, held: float, done: float, spent: Callable[[], tuple[float, int]]) -> bool:
         """See the parts of the loss after a step; returns True where m has changed.
 
         Args:
             data: Part of the data.
             held: Part of all else, with m.
             done: Share of the stage's steps that are done.
-            freedom: Returns the degrees of freedom that the network spends on the noise.
+            spent: Returns the degrees of freedom that the network spends on the noise, and the number of data.
         """
         if self._largest <= 1 or not (data > 0 and math.isfinite(held)):
             return False
         self._slow = self._slow + 1 if held > SLOW * self._before else 0
         self._before = held
-        if not self._grows:
+        if not self._grows or self._slow < 2 or self._slow % EVERY != 2 or done > LAST:
             return False
-        if held > data and self.factor > 1 and self._slow > 3:
-            return self._change(1 / RISE, grows=False)
-        if self._slow < 2 or held > LITTLE * data or done > LAST or self.factor * RISE > self._largest:
-            return False
-        self._grows = freedom() > FREE
-        return self._grows and self._change(RISE, grows=True)
+        free, count = spent()
+        if held > MORE * max(free, FREE) / count * data:
+            return self._slow > EVERY and self.factor > 1 and self._change(1 / RISE, grows=False)
+        self._grows = free > FREE
+        return self._grows and self.factor * RISE <= self._largest and self._change(RISE, grows=True)
 
     def _change(self, by: float, *, grows: bool) -> bool:
         """Change m; returns True."""

@@ -315,12 +315,13 @@ class Objective(LeastSquares):
         if not (coefficients and noisy):
             return
 
-        def freedom() -> float:
-            data, whole = (one.linearize(theta).gram().matrix for one in (self._of(noisy), self))
-            return freedom_of(data, whole) - coefficients
+        def spent() -> tuple[float, int]:
+            given = self._of(noisy)
+            data, whole = (one.linearize(theta).gram().matrix for one in (given, self))
+            return freedom_of(data, whole) - coefficients, given.residual(theta)[0].numel()
 
         parts = [sum(value for name, value in terms.items() if (name in noisy) is given) for given in (True, False)]
-        if self.constraint.update(parts[0], parts[1], done, freedom):
+        if self.constraint.update(parts[0], parts[1], done, spent):
             self._version += 1
 
     def update_multipliers(self, theta: Tensor) -> None:

@@ -158,7 +158,10 @@ def scaled(region: Region, factor: Callable[[str], float]) -> Region:
         (s,) = {factor(one) for one in names}
         return Disk([s * c for c in center], s * radius, name=name, names=names)
 
-    return eval(repr(region), {"Box": box, "Disk": disk})
+    def points(**columns: Sequence[float]) -> Points:
+        return Points(**{one: [factor(one) * x for x in column] for one, column in columns.items()})
+
+    return eval(repr(region), {"Box": box, "Disk": disk, "Points": points})
 
 
 UNITS: dict[str, dict[str, float]] = {
