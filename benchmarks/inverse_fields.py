@@ -46,8 +46,8 @@ OPTIONS = {
         *("schedule.steps=[40,40]", "sampler.interior=1000", "weighting.terms={interior: [10, 1e4], edge: 100}"),
     ],
     "heat": [
-        *("backbone.width=[5,5]", "backbone.grid=4", "schedule.levels=1", "schedule.steps=100"),
-        *("sampler.interior=2048", "weighting.terms={interior: 1e4}"),
+        *("backbone.width=[5,5]", "backbone.grid=2", "schedule.levels=2", "schedule.steps=[30,70]"),
+        *("sampler.interior=2048", "weighting.terms={interior: [10, 1e4]}"),
     ],
 }
 QUIET = ("threads=1", "output.figures=false", "output.progress=false")

@@ -150,7 +150,7 @@ def test_a_penalty_grows_where_the_noise_explains_what_is_left_of_the_equations_
     penalty.anew(from_one=False)
     assert [seen(0.01) for _ in range(3)] == [1, 1, 4]
     assert [seen(0.01, 0.9) for _ in range(8)] == [4] * 8  # so that the coefficients settle
-    assert [seen(0.005) for _ in range(8)] == [4] * 8  # the network spends no more than it may
+    assert [seen(0.0025) for _ in range(8)] == [4] * 8  # the network spends no more than it may
     again = Constraint(1e3)
     again.load_state(penalty.state())
     assert again.state() == penalty.state()

@@ -36,7 +36,7 @@ FREE = 0.3
 SLOW = 0.7
 """Share of the equations' part of the loss that a step leaves where it hardly lowers it."""
 
-MORE = 2.0
+MORE = 1.0
 """Equations' part of the loss relative to what the noise leaves of it in the mean, up to which m may grow."""
 
 EVERY = 4
