@@ -135,9 +135,9 @@ def test_the_freedom_spent_on_data_is_that_of_ridge_regression() -> None:
 def test_a_penalty_grows_where_the_noise_explains_what_is_left_of_the_equations_and_goes_back_where_it_does_not() -> (
     None
 ):
-    """Of 100 data the noise leaves them 2 f/100 of the data's part at most, for f degrees of freedom."""
+    """Of 100 data the noise leaves them f/100 of the data's part at most, for f degrees of freedom."""
     penalty = Constraint(1e3)
-    free = iter([9.0, 5.0, 2.0, 1.0, 0.2])
+    free = iter([9.0, 5.0, 5.0, 5.0, 2.0, 1.0, 0.2])
 
     def seen(held: float, done: float = 0.1) -> float:
         penalty.update(1.0, held, done, lambda: (next(free), 100))
@@ -145,7 +145,7 @@ def test_a_penalty_grows_where_the_noise_explains_what_is_left_of_the_equations_
 
     assert [seen(held) for held in (9.0, 3.0, 1.0, 0.3, 0.1)] == [1] * 5  # still falling
     assert [seen(held) for held in (0.09, 0.08)] == [1, 4]
-    assert [seen(0.3) for _ in range(6)] == [4] * 5 + [1]
+    assert [seen(0.3) for _ in range(14)] == [4] * 13 + [1]
     assert [seen(0.001) for _ in range(8)] == [1] * 8  # not again in this stage
     penalty.anew(from_one=False)
     assert [seen(0.01) for _ in range(3)] == [1, 1, 4]

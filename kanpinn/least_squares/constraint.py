@@ -84,7 +84,7 @@ class Constraint:
             return False
         free, count = spent()
         if held > MORE * max(free, FREE) / count * data:
-            return self._slow > EVERY and self.factor > 1 and self._change(1 / RISE, grows=False)
+            return self._slow > 3 * EVERY and self.factor > 1 and self._change(1 / RISE, grows=False)
         self._grows = free > FREE
         return self._grows and self.factor * RISE <= self._largest and self._change(RISE, grows=True)
 
