@@ -320,7 +320,7 @@ def short(name: str, units: str) -> dict:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_problems_are_solved_alike_in_other_units(name, units):
     if units not in others(shipped(name), name):
-        return
+        pytest.skip("what is round stays so only where all lengths change alike")
     here, there = short(name, "given"), short(name, units)
     for unknown, error in here["relative_l2"].items():
         assert there["relative_l2"][unknown] == pytest.approx(error, rel=0.1)

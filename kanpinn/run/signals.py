@@ -6,11 +6,13 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
 from kanpinn.errors import say
+
+Handler = Callable[[int, FrameType | None], object] | int
 
 URGENT = (signal.SIGINT, signal.SIGTERM)
 WARNINGS = tuple(
@@ -60,16 +62,23 @@ def stop_signals(begin: Callable[[], None] = lambda: None, *, quiet: bool = Fals
                     say("\nstopping after this step and writing the state …", error=True)
             begin()
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with handled(before, handle):
         yield caught
+
+
+@contextmanager
+def handled(usual: Mapping[int, Handler], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Let one function take the signals that others take otherwise, by number; these do again afterwards."""
+    for number in usual:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, usual in before.items():
-            signal.signal(number, usual)
+        for number, before in usual.items():
+            signal.signal(number, before)
 
 
-def usual_handlers() -> dict[int, Callable[[int, FrameType | None], object] | int]:
+def usual_handlers() -> dict[int, Handler]:
     """Return the handlers of the signals that may be collected here; none in threads but the main one."""
     if threading.current_thread() is not threading.main_thread():
         return {}

@@ -30,7 +30,7 @@ from kanpinn.errors import (
     one_line,
     say,
 )
-from kanpinn.run.signals import URGENT, WARNINGS
+from kanpinn.run.signals import URGENT, WARNINGS, handled
 from kanpinn.sweep.ledger import EXIT_CRASHED, Job, Ledger, birth, given_back, there
 from kanpinn.sweep.summary import write_summary
 
@@ -200,12 +200,8 @@ def _handed_on(child: int) -> Iterator[None]:
             handler = signal.getsignal(number)
             if callable(handler) and handler is not _nothing:
                 usual[number] = handler
-                signal.signal(number, hand_on)
-    try:
+    with handled(usual, hand_on):
         yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
 
 
 _BUSY = threading.Event()

@@ -19,7 +19,7 @@ from kanpinn.errors import DivergedError, Interrupted, UserError, complain, one_
 from kanpinn.io.lock import run_lock
 from kanpinn.loggers.base import Logger
 from kanpinn.pde import Problem
-from kanpinn.run.signals import usual_handlers
+from kanpinn.run.signals import handled, usual_handlers
 from kanpinn.settings.compose import compose, free, parse
 from kanpinn.settings.config import validate
 from kanpinn.sweep.job import fork
@@ -105,14 +105,8 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
         raise Interrupted(number)
 
-    before = usual_handlers()
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
+    with handled(usual_handlers(), interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check(plan: Search, parsed: Sequence[Override], spanned: Mapping[str, Any]) -> None:
