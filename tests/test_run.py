@@ -342,12 +342,12 @@ def test_the_first_start_is_the_only_one_of_a_single_start(tmp_path: Path) -> No
 
 
 def started(command: list[str], folder: Path, sign: str) -> subprocess.Popen[str]:
-    """Start Python with a command, and wait half a second longer than until a file is in the run folder."""
+    """Start Python with a command, and wait half a second longer than until such a file is in the run folder."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, *command], cwd=folder.parent, env=environment, **pipes)
     deadline = time.monotonic() + 60
-    while not (folder / sign).exists() and time.monotonic() < deadline:
+    while not list(folder.glob(sign)) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     return process
@@ -358,8 +358,8 @@ def started(command: list[str], folder: Path, sign: str) -> subprocess.Popen[str
 )
 def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    overrides = [*TINY, "schedule.steps=1000000", "optimizer=adam", f"hydra.run.dir={folder}"]
-    process = started(["-m", "kanpinn", "solve", *overrides], folder, "log.txt")
+    overrides = [*TINY, "schedule.steps=1000000", "optimizer=adam", "checkpoint.every_s=0.2", f"hydra.run.dir={folder}"]
+    process = started(["-m", "kanpinn", "solve", *overrides], folder, "checkpoints/*.h5")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err

@@ -21,6 +21,7 @@ from kanpinn.run.signals import URGENT, WARNINGS, stop_signals
 
 ENDLESS = ["problem=heat", "threads=1", "schedule.levels=1", "schedule.steps=1000000", "optimizer=adam"]
 ENDLESS += ["sampler.interior=50", "sampler.boundary=10", "output.points=9", "output.progress=false"]
+ENDLESS += ["checkpoint.every_s=0.2"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +36,11 @@ def handlers() -> Iterator[None]:
 
 
 def stopped(folder: Path, *numbers: int) -> child.Outcome:
-    """A run without end that gets some signals at once after its first steps."""
+    """A run without end that gets some signals at once after its first checkpoint."""
     run = child.start(lambda: command.main(["solve", *ENDLESS, f"hydra.run.dir={folder}"]))
     deadline = time.monotonic() + 60
-    while not (folder / "log.txt").exists() and time.monotonic() < deadline:
+    while not list(folder.glob("checkpoints/*.h5")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(1)
     for number in numbers:
         os.kill(run.pid, number)
     return run.wait()
