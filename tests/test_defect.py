@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.interpolate import BSpline
 
 import kanpinn
 from kanpinn import Box, Condition, Integral, Problem, Unknown
+from kanpinn.estimate import estimate as estimates
 from kanpinn.estimate.band_least_squares import Rows, solved
 from kanpinn.estimate.estimate import estimated
 from kanpinn.estimate.polynomial_space import PolynomialSpace
@@ -206,6 +207,37 @@ def test_the_map_of_the_estimate_is_that_of_the_error() -> None:
     known, found = fields["u_error"], fields["u_error_estimate"]
     assert np.array_equal(np.isnan(known), np.isnan(found))
     assert np.nanmax(np.abs(known - found)) < 0.2 * np.nanmax(np.abs(known))
+
+
+@pytest.mark.parametrize(
+    ("lefts", "errors", "trusted"),
+    [
+        ([0.05], [1.0], True),
+        ([0.4, 0.05, 0.02], [1.0, 10.0, 11.0], True),  # an error that grows was seen by the second space only
+        ([0.4, 0.05, 0.02], [1.0, 10.0, 16.0], False),
+        ([0.4, 0.21], [1.0, 1.1], False),
+        ([0.4, 0.19], [1.0, 1.1], True),
+        ([0.8, 0.35], [1.0, 1.1], False),
+    ],
+)
+def test_two_spaces_have_to_agree(lefts, errors, trusted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corrections whose sizes and shares left over are put in place of the true ones, and no others."""
+    solution, real = short("disk"), estimates.corrections
+    ways = iter(zip(lefts, errors, strict=True))
+
+    def corrections(*arguments):
+        found = real(*arguments)
+        left, error = next(ways, (None, None))
+        return None if left is None else [replace(found[0], left=left, norms={"u": (error, 100.0)})]
+
+    monkeypatch.setattr(estimates, "corrections", corrections)
+    found = estimated([(solution.residuals, solution.theta)])
+    assert found is not None and (found.errors, found.left, found.trusted) == (
+        {"u": errors[-1] / 100},
+        lefts[-1],
+        trusted,
+    )
+    assert not list(ways)
 
 
 def test_free_coefficients_are_unknowns_of_the_defect_equation() -> None:

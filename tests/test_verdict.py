@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -421,6 +422,42 @@ class Bessel(Problem):
         return torch.special.bessel_j0(12 * torch.sqrt(p.x**2 + p.y**2))
 
 
+class Oscillator(Problem):
+    """Van der Pol's u'' = 10 (1 - u²) u' - u from u = 2, u' = 0, which has layers."""
+
+    domain = Box(t=(0, 20))
+    derivatives = ("t", "tt")
+
+    def residual(self, p):
+        return p.u_tt - 10 * (1 - p.u**2) * p.u_t + p.u
+
+    def conditions(self):
+        return [Condition("initial", "t-", lambda p: {"u": p.u - 2, "slope": p.u_t})]
+
+    def reference(self, p):
+        def rates(_, y):
+            return [y[1], 10 * (1 - y[0] ** 2) * y[1] - y[0]]
+
+        found = solve_ivp(rates, (0, 20), [2, 0], "Radau", rtol=1e-10, atol=1e-12, dense_output=True)
+        return torch.from_numpy(found.sol(p.t.numpy())[0])
+
+
+class Fisher(Problem):
+    """Fisher's u_t = u_xx + 50 u (1 - u), whose errors ahead of the front grow by exp(50 t)."""
+
+    domain = Box(x=(-5, 5), t=(0, 1))
+    derivatives = ("t", "xx")
+
+    def residual(self, p):
+        return p.u_t - p.u_xx - 50 * p.u * (1 - p.u)
+
+    def conditions(self):
+        return [Condition("edge", ("t-", "x-", "x+"), lambda p: p.u - self.reference(p))]
+
+    def reference(self, p):  # Ablowitz and Zeppetella, Bull. Math. Biol. 41 (1979) 835
+        return (1 + torch.exp(math.sqrt(50 / 6) * p.x - 5 / 6 * 50 * p.t)) ** -2
+
+
 WRONG = {
     "lotka, points that stay long": (Lotka(), ["sampler.resample_every=100"]),
     "lotka": (Lotka(), []),
@@ -428,17 +465,22 @@ WRONG = {
     "bessel, separable": (
         Bessel(), ["backbone=separable", "backbone.rank=4", "backbone.degree=7", "schedule.steps=30"],
     ),
+    "van der pol": (Oscillator(), []),
+    "fisher": (Fisher(), []),
+    "fisher, its own settings": (["problem=fisher", "seed=4"], []),
 }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("problem", "overrides"), WRONG.values(), ids=WRONG)
 def test_no_wrong_solution_goes_without_a_doubt(problem, overrides) -> None:
-    m = kanpinn.solve(problem, "threads=1", "output.figures=false", "output.progress=false", *overrides).metrics
+    quiet = ["threads=1", "output.figures=false", "output.progress=false"]
+    m = kanpinn.solve(*([[*problem, *quiet]] if isinstance(problem, list) else [problem, *quiet, *overrides])).metrics
     assert m["status"] != "converged"
     for name, error in m["relative_l2"].items():
-        assert error < 1e-3 or m["warnings"] or problem == Bessel()
-        assert error < 3 * m["error_estimate"][name] or m["error_estimate_trusted"] is False
+        estimate, trusted = m["error_estimate"][name], m["error_estimate_trusted"]
+        assert error < 1e-2 or m["warnings"] or (trusted and error < 2 * estimate)
+        assert not trusted or min(error, estimate) > 0.1 or 1 / 2 < estimate / error < 2
 
 
 @pytest.mark.slow

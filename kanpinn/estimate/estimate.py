@@ -35,9 +35,11 @@ RESOLVED = 0.1
 """Share of the defect left over up to which splines represent it; in one dimension they go on to a fifth of that."""
 
 DOUBTFUL = 0.3
-"""Share left over beyond which the estimate is not trusted; below it, the last refinement must have agreed.
+"""Share left over beyond which the estimate is not trusted.
 
-And it must have halved the share: where that stagnates, the rest of the defect is rough, and may be of consequence.
+Between both twice as many functions must have halved the share: where that stagnates, the rest of the defect is rough,
+and may be of consequence. The estimate by half as many functions must have agreed in any case: where errors grow, the
+little that is left over may be what grows.
 """
 
 AGREE = 1.5
@@ -79,6 +81,11 @@ class ErrorEstimate:
     parts: tuple[Correction, ...] = ()
 
     @property
+    def size(self) -> int:
+        """Number of functions that corrections are made of."""
+        return sum(part.space.size for part in self.parts)
+
+    @property
     def method(self) -> str:
         """`defect` or `levels`."""
         return "defect" if self.parts else "levels"
@@ -98,25 +105,26 @@ def estimated(
         The estimate; None where linear solves break down or take too much.
     """
     problem = trained[0][0].problem
-    last: ErrorEstimate | None = None
+    found: list[ErrorEstimate] = []
     enough = RESOLVED / 5 if len(problem.domain) == 1 else RESOLVED
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
     spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
     for _ in range(ROUNDS):
-        if spaces is None or not _affordable(spaces, problem, most if last else max(most, BEGIN)):
+        if spaces is None or not _affordable(spaces, problem, most if found else max(most, BEGIN)):
             break
         parts = corrections(trained, spaces, weights)
-        own = None if parts is None else _joined(parts, last)
+        own = None if parts is None else _joined(parts, found)
         if own is None:
             break
-        last = own
-        if own.left <= enough:
+        found.append(own)
+        if own.left <= enough and own.trusted:
             break
-        many = sum(one.size for one in spaces)
+        many = own.size
         finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
         finer = (one for one in finer if sum(space.size for space in one) > many)
         spaces = next((one for one in finer if _affordable(one, problem, most)), None)
+    last = found[-1] if found else None
     if last is not None and region_of(problem).reentrant:
         return replace(last, trusted=False, corners=True)
     return last
@@ -147,8 +155,8 @@ def _affordable(spaces: Sequence[Space], problem: Problem, most: float) -> bool:
     return sum(work for work, _ in costs) <= most and max(entries for _, entries in costs) <= MOST
 
 
-def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorEstimate | None:
-    """Join the corrections of all slabs; `before` is the estimate on coarser splines. None where it is not finite."""
+def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> ErrorEstimate | None:
+    """Join the corrections of all slabs; beside those on coarser splines. None where it is not finite."""
     errors = {}
     for name in parts[0].norms:
         error, size = (math.hypot(*(part.norms[name][k] for part in parts)) for k in (0, 1))
@@ -156,15 +164,18 @@ def _joined(parts: Sequence[Correction], before: ErrorEstimate | None) -> ErrorE
             return None
         errors[name] = error / size if size else math.nan
     left = max(part.left for part in parts)
-    agree = (
-        before is not None
-        and left <= before.left / 2
-        and all(
-            math.isnan(value) or value <= AGREE * before.errors[name] <= AGREE**2 * value
-            for name, value in errors.items()
-        )
-    )
-    return ErrorEstimate(errors, left, left <= RESOLVED or (left <= DOUBTFUL and agree), parts=tuple(parts))
+    own = ErrorEstimate(errors, left, left <= RESOLVED, parts=tuple(parts))
+    if not found:
+        return own
+    before = next((one for one in reversed(found) if 2 * one.size <= own.size), None)
+    if before is None or not _agree(errors, before.errors):
+        return replace(own, trusted=False)
+    return replace(own, trusted=own.trusted or (left <= DOUBTFUL and 2 * left <= before.left))
+
+
+def _agree(errors: Mapping[str, float], before: Mapping[str, float]) -> bool:
+    """Tell whether estimates on two spline spaces agree."""
+    return all(math.isnan(own) or own <= AGREE * before[name] <= AGREE**2 * own for name, own in errors.items())
 
 
 def _cost(space: Space, problem: Problem) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from kanpinn.estimate.estimate import ErrorEstimate
+from kanpinn.estimate.estimate import RESOLVED, ErrorEstimate
 from kanpinn.run.flag import Flag, percent
 from kanpinn.solver.solver import Solver
 
@@ -51,7 +51,10 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
         yield "corners of the domain that turn inwards may hold errors that splines do not see"
     elif not estimate.trusted:
         worst = max(estimate.parts, key=lambda part: part.left)
-        yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
+        if worst.left <= RESOLVED:
+            yield f"half as many functions as {worst.space.words} gave another estimate"
+        else:
+            yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
     unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
     if unsure:
         yield "see " + ", ".join(unsure)
