@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kanpinn import geometry
     from kanpinn.api import compile, fit, load, resume, solve
     from kanpinn.backbones import ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
-    from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UserError
+    from kanpinn.errors import DivergedError, Interrupted, KanpinnWarning, UndeterminedError, UserError
     from kanpinn.geometry import Box, Coordinates
     from kanpinn.jets.jet import Jet
     from kanpinn.least_squares.weighting import Causal, Fixed, ResidualAttention
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": "compile fit load resume solve",
     "backbones": "ChebyKan Kan Mlp MultKan ReluKan Separable",
-    "errors": "DivergedError Interrupted KanpinnWarning UserError",
+    "errors": "DivergedError Interrupted KanpinnWarning UndeterminedError UserError",
     "jets.jet": "Jet",
     "least_squares.weighting": "Causal Fixed ResidualAttention",
     "multilevel.schedules": "Custom Fmg Nested Single VCycle WCycle",

@@ -33,6 +33,7 @@ def solve(
 
     Raises:
         UserError: If the input is wrong.
+        UndeterminedError: If the data do not determine a coefficient; its `solution` is the whole result.
         DivergedError: If the solve failed; its `solution` is the best state so far.
         Interrupted: If a signal stopped it; its `solution` is the state reached.
     """

@@ -24,6 +24,18 @@ class UserError(ValueError):
     """The input is wrong; the message is one line that says what to change."""
 
 
+class UndeterminedError(UserError):
+    """The data do not determine a coefficient that was to be found, which only the solve has shown.
+
+    Attributes:
+        solution: That of the solve, whose results are all written.
+    """
+
+    def __init__(self, message: str, solution: Any = None) -> None:
+        super().__init__(message)
+        self.solution = solution
+
+
 class KanpinnWarning(UserWarning):
     """Something the user should know though the command goes on; the message is one line."""
 

@@ -18,6 +18,9 @@ from kanpinn.backbones.coefficients import Coefficients, coefficients_of, with_c
 from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
+from kanpinn.io.metrics import undetermined
+from kanpinn.least_squares.blindness import unseen_coefficients
+from kanpinn.least_squares.claims import few_points
 from kanpinn.least_squares.constraint import Constraint, freedom_of
 from kanpinn.least_squares.objective import Objective, plain_loss
 from kanpinn.least_squares.residuals import Residuals, Scales
@@ -368,19 +371,131 @@ def test_the_noise_is_that_of_a_smoother() -> None:
 
 @dataclass(frozen=True)
 class Blind(Decay):
-    """Data at the start only, where u is 1 whatever k is."""
+    """Data at the start only, where u is 1 whatever k is; or no data, and a start that the form of u has."""
+
+    own: bool = False
 
     def conditions(self):
         start, _ = super().conditions()
-        return [start, kp.Data("sensors", {"t": [0.0, 0.0, 0.0], "u": [1.0, 1.001, 0.999]})]
+        data = kp.Data("sensors", {"t": [0.0, 0.0, 0.0], "u": [1.0, 1.001, 0.999]})
+        return [] if self.own else [start, data]
+
+    def ansatz(self, p, raw):
+        return 1 + p.t * raw.u if self.own else None
 
 
-def test_coefficients_that_data_do_not_see_are_told() -> None:
-    metrics = solved(Blind()).metrics
+@dataclass(frozen=True)
+class Two(kp.Problem):
+    """Two unknowns, of which u is measured; k is in the equation of w, or in that of u too by way of w."""
+
+    k: float = kp.Unknown(8.0)
+    kind: str = "apart"
+    unknowns = ("u", "w")
+    domain = kp.Box(x=(0, 1))
+    derivatives = ("xx",)
+
+    def residual(self, p):
+        driven = p.u_xx + (p.w if self.kind == "coupled" else 1)
+        return {"a": driven, "b": p.w_xx + self.k * (p.w if self.kind == "eigenvalue" else p.u + p.x)}
+
+    def conditions(self):
+        ends = ("x-", "x+")
+        x = np.linspace(0.1, 0.9, 20)
+        more = {
+            "eigenvalue": [kp.Condition("slope", "x-", lambda p: p.w_x - 1)],
+            "flux": [kp.Data("flux", {"x": [0.0], "f": [1.0]}, lambda p, values: p.w_x - values["f"])],
+            "ends": [kp.Data("edge", {"x": [0.0, 1.0], "w": [0.0, 0.0]})],
+        }
+        held = [kp.Condition(name, ends, lambda p, name=name: getattr(p, name)) for name in self.unknowns]
+        return [*held, kp.Data("sensors", {"x": x, "u": x * (1 - x) / 2}), *more.get(self.kind, [])]
+
+
+def residuals_of(problem: kp.Problem) -> Residuals:
+    kan = Kan(width=[3]).build(Embedding({"x": (0.0, 1.0)}), len(problem.unknowns))
+    return Residuals(problem, with_coefficients(kan, free_coefficients(problem)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [("apart", False), ("ends", False), ("coupled", True), ("flux", True), ("eigenvalue", True)],
+)
+def test_coefficients_that_nothing_measured_depends_on_are_known_beforehand(kind: str, seen: bool) -> None:
+    problem = Two(kind=kind)
+    found = unseen_coefficients(residuals_of(problem), few_points(problem, torch.float64, torch.device("cpu")))
+    assert found == ([] if seen else ["k"])
+
+
+@dataclass(frozen=True)
+class Eigenvalue(kp.Problem):
+    """u″ + k u = 0, u = 0 at both ends: with a slope given at one, k is π²; without, anything for u = 0."""
+
+    k: float = kp.Unknown(8.0)
+    slope: bool = True
+    domain = kp.Box(x=(0, 1))
+    derivatives = ("xx",)
+
+    def residual(self, p):
+        return p.u_xx + self.k * p.u
+
+    def conditions(self):
+        slope = [kp.Condition("slope", "x-", lambda p: p.u_x - 1)] if self.slope else []
+        return [kp.Condition("ends", ("x-", "x+"), lambda p: p.u), *slope]
+
+
+def test_conditions_may_tell_a_coefficient_without_data() -> None:
+    network = kp.Kan(width=[], degree=7, grid=4)
+    metrics = kp.solve(Eigenvalue(), network, *GIVEN, "schedule.levels=1", "schedule.steps=15").metrics
+    found = metrics["coefficients"]["k"]
+    assert found["value"] == pytest.approx(np.pi**2, abs=1e-5)
+    assert found["determined"] and found["std"] is None and not metrics["warnings"]
+    with pytest.raises(UserError, match=r"unknown=\{k: …\}: no data determine k: give some by data=FILE or Data\(…\)"):
+        kp.solve(Eigenvalue(slope=False), network, *GIVEN)
+
+
+def test_coefficients_that_data_do_not_see_are_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown=\{k: …\}: the data do not determine k: what is measured is the same"):
+        solved(Blind())
+
+
+def test_coefficients_that_turn_out_not_to_be_seen_end_a_run_whose_results_are_there(
+    kanpinn, folder: Path, monkeypatch
+) -> None:
+    with pytest.raises(
+        kp.UndeterminedError, match=r"unknown=\{k: …\}: the data do not determine k: .*; the results are in"
+    ) as error:
+        solved(Blind(own=True), folder=folder / "python")
+    metrics = error.value.solution.metrics
+    assert metrics == json.loads((folder / "python" / "metrics.json").read_text())
     assert metrics["coefficients"]["k"]["determined"] is False
     assert metrics["coefficients"]["k"]["interval_95"] is None
     (flag,) = [flag for flag in metrics["warnings"] if flag["kind"] == "coefficients"]
     assert flag["message"].startswith("the data do not determine k")
+    given = ("problem=heat", "unknown={alpha: 0.1}", "threads=1", "output.figures=false", "output.points=9")
+    short = ("schedule.levels=1", "schedule.steps=10", "hydra.sweep.dir=sweep", "-m", "seed=0")
+    done = kanpinn("solve", *given, *short)
+    assert done.code == 2 and done.err.count("the data do not determine alpha") == 1, done.err
+    row = (folder / "sweep" / "summary.csv").read_text().splitlines()[1]
+    assert "step_limit" in row and "the data do not determine alpha" in row
+    again = kanpinn("resume", "sweep/0")
+    assert again.code == 2 and again.err.startswith(
+        "kanpinn: error: unknown={alpha: …}: the data do not determine alpha"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "one", "kinds", "told"),
+    [
+        ("step_limit", {"determined": False, "std": None}, ["loss"], True),
+        ("converged", {"determined": False, "std": 3.0}, [], True),
+        ("step_limit", {"determined": False, "std": 3.0}, ["loss"], False),  # what is not met may pass for noise
+        ("time_limit", {"determined": False, "std": None}, [], False),
+        ("step_limit", {"determined": True, "std": 3.0}, [], False),
+    ],
+)
+def test_a_run_ends_well_unless_it_is_the_data_that_do_not_determine_a_coefficient(status, one, kinds, told) -> None:
+    warned = [{"kind": kind, "message": ""} for kind in kinds]
+    assert (undetermined({"status": status, "coefficients": {"k": one}, "warnings": warned}) is not None) is told
+    assert undetermined({"status": "converged", "coefficients": {}, "warnings": []}) is None
 
 
 def test_coefficients_that_undo_each_other_are_refused() -> None:

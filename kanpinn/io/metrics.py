@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ _MOST_LETTERS = 10_000
 MOST_LEVELS = 64
 _COUNTS = {"level": MOST_LEVELS, "slab": 10**6, "steps": 10**12, "grid": 10**12}
 """Whole numbers in the records of levels, and the largest: rows, columns and ticks are made by them."""
+
+_UNMET = {"loss", "term", "points", "stalled"}
+"""Kinds of warnings of equations, conditions or data that are not met."""
 
 
 def read_metrics(path: Path) -> dict[str, Any] | None:
@@ -45,6 +48,28 @@ def metrics_of(folder: Path) -> dict[str, Any]:
         return read_metrics(folder / "metrics.json") or {}
     except UserError:
         return {}
+
+
+def not_told(names: Sequence[str]) -> str:
+    """Say that data do not tell some coefficients."""
+    return f"the data do not determine {', '.join(names)}: other values fit them as well; give data that depend on it"
+
+
+def undetermined(metrics: Mapping[str, Any]) -> str | None:
+    """Return the line that a run ends with whose data do not determine a coefficient; None where they do.
+
+    None too where that need not be the data's fault: the run was stopped, or noise seems too large while equations or
+    data are not met.
+    """
+    kinds = {flag["kind"] for flag in metrics.get("warnings") or []}
+    names = [
+        str(name)
+        for name, one in (metrics.get("coefficients") or {}).items()
+        if one.get("determined") is False and (one.get("std") is None or not kinds & _UNMET)
+    ]
+    if not names or metrics.get("status") not in ("converged", "step_limit"):
+        return None
+    return f"unknown={{{', '.join(f'{name}: …' for name in names)}}}: {not_told(names)}"
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> None:

@@ -69,6 +69,28 @@ def missing_conditions(residuals: Residuals, sample: CollocationSample) -> list[
     return lines
 
 
+def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
+    """Tell whether there may be more conditions than the equations' order asks for, data not counted.
+
+    False only where that is sure: conditions hold on whole pieces of the boundary, and the order is known.
+
+    Args:
+        residuals: Those of the run.
+        sample: Points of all conditions.
+    """
+    counted, names = _Conditions(residuals, sample), residuals.problem.domain.names
+    posed = [condition for condition in residuals.conditions.values() if condition.given is None]
+    if counted.joint:
+        return True
+    if any(not isinstance(on, str) or on == "domain" for condition in posed for on in condition.supports):
+        return len(names) > 1 or any(counted.everywhere > counted.order(name) for name in names)
+    left = [name for name in names if name not in counted.wrapped and name not in residuals.problem.parameters]
+    orders = {name: counted.order(name) for name in left}
+    half = min((order // 2 for name, order in orders.items() if name != "t"), default=0)
+    ends = [counted.on.get(f"{name}-", 0) + counted.on.get(f"{name}+", 0) > order for name, order in orders.items()]
+    return any(ends) or any(there > half for piece, there in counted.on.items() if piece[:-1] not in names)
+
+
 def _many(count: int) -> str:
     return f"{count} condition{'s' * (count > 1)}"
 
@@ -103,6 +125,8 @@ class _Conditions:
             if trial.name == INTERIOR:
                 continue
             condition = plain.conditions[trial.name]
+            if condition.given is not None:
+                continue
             points = trial.at(torch.arange(trial.count))
             rows = len(trial.of_fields(trial.fields(trial.outputs(self._network, self._theta), points), points))
             self.wrapped |= {condition.periodic} - {None}

@@ -15,7 +15,8 @@ that of another value, and the coefficient is not settled.
 
 A row of J⁺ is what remains of a coefficient's column once the network has done its best to undo the change of the
 coefficient. Where nothing of that is in the rows of the data, they do not tell the coefficient; nor do they where it
-has a part in the null space of J.
+has a part in the null space of J. Without data, and where there are more conditions than the equations ask for, these
+may tell a coefficient, such as an eigenvalue; then much of its column remains.
 """
 
 from __future__ import annotations
@@ -29,19 +30,24 @@ from torch import Tensor
 
 from kanpinn.backbones.coefficients import Coefficients, coefficients_of
 from kanpinn.errors import UserError
+from kanpinn.least_squares.claims import few_points
 from kanpinn.least_squares.objective import Objective
+from kanpinn.least_squares.order import more_conditions
 
 SMALLEST = 1e-11
 """Singular values of J below this share of the largest are taken for 0."""
 
 UNDETERMINED = 1.0
-"""Standard deviation relative to a coefficient from which data do not determine it."""
+"""Standard deviation relative to a coefficient, or its start, from which data do not determine it."""
 
 SINGULAR = 1e-10
 """Smallest singular value, over the largest, of columns of J for coefficients that are more than one."""
 
 NEAR = 0.01
 """Distance from a bound, in that of the start, within which a coefficient may be at it."""
+
+LEFT = 1e-3
+"""Part of a coefficient's column that has to remain where equations and conditions tell it."""
 
 SHARE = 1e-4
 """Part of a coefficient's row of J⁺, squared, that has to be in the rows of the data; and may be in the null space."""
@@ -51,7 +57,7 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
     """Return value, deviation, interval and state of every coefficient.
 
     Standard deviation and 95 % interval are None without data, where they leave nothing to tell the noise from, and
-    where they do not see the coefficient: it is not `determined`. The interval ends at the coefficient's bounds. It is
+    where nothing sees the coefficient: it is not `determined`. The interval ends at the coefficient's bounds. It is
     at a `bound`, else None, where a step of Gauss and Newton without bounds leads beyond one that is near. It is
     `settled` where that step, `step`, is at most a standard deviation; None where there is none, or at a bound.
     """
@@ -60,8 +66,8 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
         return {}
     spread, found = _spread(objective, theta, layer), {}
     for k, (name, value) in enumerate(values.items()):
-        std = None if spread is None or spread.std is None or not spread.seen[k] else float(spread.std[k])
-        reach = None if std is None or spread is None else _quantile(spread.freedom) * std
+        std = None if spread.std is None or not spread.seen[k] else float(spread.std[k])
+        reach = None if std is None else _quantile(spread.freedom) * std
         lower, upper = layer.bounds[k]
         interval = (
             None
@@ -71,11 +77,11 @@ def coefficient_statistics(objective: Objective, theta: Tensor) -> dict[str, dic
                 value + reach if upper is None else min(value + reach, upper),
             ]
         )
-        step = None if spread is None else float(spread.step[k])
-        bound = None if step is None else _bound(value, step, layer.starts[k], (lower, upper))
-        blurred = spread is not None and spread.noise is not None and float(spread.noise[k]) > UNDETERMINED * abs(value)
-        determined = spread is not None and bool(spread.seen[k]) and not blurred
-        settled = None if std is None or step is None or bound is not None else abs(step) <= std
+        step = float(spread.step[k])
+        bound = _bound(value, step, layer.starts[k], (lower, upper))
+        most = UNDETERMINED * max(abs(value), abs(layer.starts[k]))
+        determined = bool(spread.seen[k]) and (spread.noise is None or float(spread.noise[k]) <= most)
+        settled = None if std is None or bound is not None else abs(step) <= std
         found[name] = {"value": value, "std": std, "interval_95": interval, "determined": determined, "bound": bound}
         found[name] |= {"settled": settled, "step": step}
     return found
@@ -114,8 +120,8 @@ def _bound(value: float, step: float, start: float, bounds: tuple[float | None, 
     return None
 
 
-def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread | None:
-    """Return how sharply the data tell the coefficients; None without data."""
+def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread:
+    """Return how sharply the data tell the coefficients."""
     conditions, scales, count = objective.residuals.conditions, objective.residuals.scales, len(layer.names)
     jacobian = objective.linearize(theta).dense().jacobian.clone()
     sizes = torch.tensor([abs(start) or 1.0 for start in layer.starts]).to(jacobian)
@@ -143,12 +149,20 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
         known, freedom = known and noise is not None, min(freedom, left)
         variance += (part * factor * (noise or 0.0)).square().sum(dim=1)
         by_data += part.square().sum(dim=1)
-    if not data:
-        return None
-    step = -sizes * (own @ (u.T @ residual))
-    seen = (by_data > SHARE * own.square().sum(dim=1)) & (v[:, -count:].square().sum(dim=0) > 1 - SHARE)
+    step, whole = -sizes * (own @ (u.T @ residual)), own.square().sum(dim=1)
+    seen = by_data > SHARE * whole
+    if not data or (not bool(seen.all()) and _more(objective)):
+        seen |= whole * jacobian[:, -count:].square().sum(dim=0) < LEFT**-2  # 1/‖own‖ is what remains of the column
+    seen &= v[:, -count:].square().sum(dim=0) > 1 - SHARE
+    known = known and data
     std, noise_alone = ((variance + left_over).sqrt() * sizes, variance.sqrt() * sizes) if known else (None, None)
     return _Spread(std, noise_alone, freedom, seen, step)
+
+
+def _more(objective: Objective) -> bool:
+    """Tell whether conditions, being more than the equations ask for, may tell a coefficient as well as data."""
+    residuals, points = objective.residuals, objective.points
+    return more_conditions(residuals, few_points(residuals.problem, points.dtype, points.device))
 
 
 def noise_of(value: Tensor, u: Tensor, *, known: bool) -> tuple[float | None, float]:

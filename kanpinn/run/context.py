@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,14 @@ class RunContext:
         if line not in self.log.lines:
             self.log.add(line)
             warn(text)
+
+    def warn_of(self, flags: Iterable[Mapping[str, Any]], blind: str | None) -> None:
+        """Log the warnings of a result and say them, but for that of coefficients which its `blind` end tells."""
+        for flag in flags:
+            if blind and "undetermined" in flag:
+                self.log.add(f"error: {blind}")
+            else:
+                self.warn(flag["message"])
 
     def heard(self, texts: Iterable[str]) -> None:
         """Log warnings that were given before there was a log."""

@@ -18,6 +18,7 @@ from kanpinn.errors import UserError, invalid
 from kanpinn.evaluate.grid_evaluation import DEFAULT_POINTS, by_row, reference_values
 from kanpinn.geometry import Region
 from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.blindness import check_seen
 from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.jacobian import stores_jacobian
@@ -202,15 +203,13 @@ def probe(setup: Setup) -> list[Flag]:
     if not found["conditions"]:
         found["conditions"] = missing_conditions(objective.residuals, sample)
     found["conditions"] += interfaces_too_free(objective.residuals, sample)
-    free = free_coefficients(problem)
-    if free and not any(condition.given or condition.joint for condition in objective.residuals.conditions.values()):
-        found["conditions"].append(f"no data tell {', '.join(free)}: give some by data=FILE or Data(…)")
     found["exact"] = _unmet(setup)
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = sample.interior.points
     check_symmetry(objective.residuals, theta, points)
     check_coefficients(objective, theta)
+    check_seen(objective.residuals, sample)
     check_parameters(objective.residuals, sample)
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"

@@ -28,6 +28,7 @@ from kanpinn.evaluate.spectrum import stacked
 from kanpinn.evaluate.table_errors import table_errors
 from kanpinn.io.atomic import write_json
 from kanpinn.io.config_text import config_text
+from kanpinn.io.metrics import not_told
 from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
@@ -99,7 +100,7 @@ def results_of(
     defect, by_levels = (None, None) if len(solver.slabs) < setup.schedule.slabs or classes else estimates(solver)
     fields |= _estimated_fields(defect, grid)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
-    judged = verdict(solver, end, errors[0], defect, by_levels, [*doubts, *_coefficients(found, solver)])
+    judged = verdict(solver, end, errors[0], defect, by_levels, [*doubts, *_coefficients(found)])
     judged = judged if search is None else search.verdict(judged)
     metrics = _metrics(configuration, solver, end, errors, judged)
     metrics |= {} if search is None else {"accuracy": search.asked.settings.accuracy, "path": search.path()}
@@ -123,8 +124,8 @@ def _held_errors(told: Mapping[str, Any]) -> tuple[Any, Any]:
     return {name: math.nan if v is None else v for name, v in part["relative_l2"].items()}, part["linf"]
 
 
-def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> list[Flag]:
-    """Flag coefficients that are at a bound, not settled, or not determined by the data, where there are data."""
+def _coefficients(found: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
+    """Flag coefficients that are at a bound, not settled, or not determined by the data."""
     flags = [
         Flag(
             "coefficients",
@@ -144,12 +145,8 @@ def _coefficients(found: Mapping[str, Mapping[str, Any]], solver: Solver) -> lis
         for name, one in found.items()
         if one["settled"] is False
     ]
-    conditions = solver.slab.objective.residuals.conditions.values()
     names = [name for name, one in found.items() if not one["determined"]]
-    if not names or all(condition.given is None for condition in conditions):
-        return flags
-    text = f"the data do not determine {', '.join(names)}: other values fit them as well; give data that depend on it"
-    return [*flags, Flag("coefficients", text)]
+    return [*flags, Flag("coefficients", not_told(names), {"undetermined": names})] if names else flags
 
 
 def _message(metrics: Mapping[str, Any], end: StageEnd, advice: str, folder: Path | None) -> str:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kanpinn.errors import DivergedError, Interrupted, UserError, heard, say, warn
+from kanpinn.errors import DivergedError, Interrupted, UndeterminedError, UserError, heard, say, warn
 from kanpinn.evaluate.grid_evaluation import OutputGrid
 from kanpinn.io.lock import check_folder
+from kanpinn.io.metrics import undetermined
 from kanpinn.io.same_run import RESUMABLE
 from kanpinn.loggers import Logger, NoLogger, Report
 from kanpinn.pde.problem import Problem
@@ -59,6 +60,7 @@ def run(
         UserError: If the input is wrong; nothing has been written then. Or if another process writes into the folder,
             or somebody has removed it.
         OSError: If a result cannot be written, a full disk being one reason; what was written before stays.
+        UndeterminedError: If the data do not determine a coefficient; everything has been written.
         DivergedError: If the optimisation left the finite numbers; the best state so far has been written.
         Interrupted: If a signal ended the run early; the state has been written.
     """
@@ -128,6 +130,7 @@ def resume(
 
     Raises:
         UserError: If the folder is no run, its files are damaged, or an override is not one of `RESUMABLE`.
+        UndeterminedError: As for `run`, also if it was so that the run has ended.
         DivergedError: As for `run`, also if it was so that the run has ended.
         Interrupted: As for `run`.
         OSError: As for `run`.
@@ -143,7 +146,7 @@ def resume(
         tidy(folder)
         if spoken:
             say(f"{folder}: finished, status {finished}; nothing to resume")
-        return load(folder, problem, stored=stored)
+        return _determined(load(folder, problem, stored=stored), folder)
     with held(folder) as still_there, heard() as cautions:
         clear(folder)
         checkpoint = checkpoints.newest(folder) if checkpoints.files(folder) else None
@@ -250,8 +253,7 @@ def _solve(
         shown = None if folder is None else folder.absolute()
         # Before metrics.json, by which a run is known to be finished: then nothing is missing in its log.
         context.tell(summary(solver.record.levels, results.metrics, results.message, shown))
-        for flag in results.metrics["warnings"]:
-            context.warn(flag["message"])
+        context.warn_of(results.metrics["warnings"], None if interrupted else undetermined(results.metrics))
         failures = [] if folder is None else write_results(results, folder)
         if folder is not None and context.search is not None and not interrupted:
             write_config(context.configuration, folder)  # the same solve without a search
@@ -271,6 +273,13 @@ def _solve(
         raise DivergedError(f"the solve diverged at {end.message}{where}", solution)
     if interrupted:
         raise Interrupted(interrupted[0], solution)
+    return _determined(solution, folder)
+
+
+def _determined(solution: Solution, folder: Path | None) -> Solution:
+    """Return a finished solution; raises UndeterminedError where the data do not tell a coefficient of it."""
+    if blind := undetermined(solution.metrics):
+        raise UndeterminedError(blind + ("" if folder is None else f"; the results are in {folder}"), solution)
     return solution
 
 

@@ -114,7 +114,8 @@ def verdict(
     fit = not solver.setup.problem.has_equations
     large = [] if fit else large  # how much of a table is noise, its errors at other rows tell
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
-    posed = any(check.scale for check in checks) and all(flag.kind != "conditions" for flag in known)
+    told = all(flag.kind != "conditions" and "undetermined" not in flag.values for flag in known)
+    posed = told and any(check.scale for check in checks)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
         status = "step_limit"
     missed = [check.term for check in large if check.term in noisy]

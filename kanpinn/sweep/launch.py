@@ -31,6 +31,7 @@ from kanpinn.settings.compose import (
     LAUNCHERS,
     VERSION_BASE,
     compose,
+    free,
     isolate,
     parse,
     quoted,
@@ -125,7 +126,9 @@ def _master(hydra: Any, steering: list[str], fixed: list[Override]) -> DictConfi
     """The config of the sweep itself; what is checked elsewhere can still be wrong in the values it is made of."""
     try:
         overrides = [*steering, *(str(o.input_line) for o in fixed)]
-        return hydra.compose_config(CONFIG_NAME, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=True)
+        return hydra.compose_config(
+            CONFIG_NAME, free(overrides), run_mode=RunMode.MULTIRUN, with_log_configuration=True
+        )
     except Exception:  # whatever Hydra raises
         compose(overrides)  # says which of them is wrong
         raise
@@ -221,7 +224,7 @@ def _bury(ledger: Ledger, batch: Sequence[Job]) -> None:
 
 def _words(job: Job, ledger: Ledger, name: str, master: DictConfig, beside: int) -> list[str]:
     """The overrides a launcher gets for a job: its own, its folder, its share of the processor."""
-    words = [*job.overrides, f"hydra.sweep.subdir={quoted(job.folder)}"]
+    words = [*free(job.overrides), f"hydra.sweep.subdir={quoted(job.folder)}"]
     words.append(f"hydra.sweep.dir={quoted(str(ledger.folder))}")
     if name != "basic":
         if "threads" not in job.pairs:

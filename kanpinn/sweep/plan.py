@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kanpinn.errors import EXIT_DONE, EXIT_USER_ERROR, UserError, complain, invalid, one_line, say
 from kanpinn.io.lock import held
+from kanpinn.io.metrics import undetermined
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.sweep.ledger import Job, Ledger, at_work, free_folder, stopped_midway
@@ -184,9 +185,10 @@ def enrol(ledger: Ledger, plan: Sequence[Planned]) -> list[Job]:
             jobs.append(job)
             continue
         if job is not None and job.config == planned.config and stopped_midway(ledger.folder, job):
-            status = metrics(ledger.folder, job).get("status")
-            if status in _FINISHED:  # resumed by hand since
-                job = replace(job, state="ended", code=EXIT_DONE, reason="")
+            found = metrics(ledger.folder, job)
+            if found.get("status") in _FINISHED:  # resumed by hand since
+                reason = undetermined(found) or ""
+                job = replace(job, state="ended", code=EXIT_USER_ERROR if reason else EXIT_DONE, reason=reason)
             else:
                 job = replace(job.anew(resumed=True), chosen=planned.chosen)
             ledger.write(job)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kanpinn.compare.comparison import cell, csv_text
 from kanpinn.errors import EXIT_USER_ERROR
-from kanpinn.io.metrics import metrics_of
+from kanpinn.io.metrics import metrics_of, undetermined
 from kanpinn.sweep.ledger import Job, Ledger
 
 SCHEMA = "kanpinn-sweep"
@@ -75,9 +75,10 @@ def table(folder: Path, jobs: Sequence[Job], swept: Sequence[str]) -> tuple[list
 
 def metrics(folder: Path, job: Job) -> dict[str, Any]:
     """Return the content of a job's metrics.json, {} if it has none of its own."""
-    if job.state == "ended" and job.code == EXIT_USER_ERROR:
+    found = metrics_of(folder / job.folder)
+    if job.state == "ended" and job.code == EXIT_USER_ERROR and not job.reason.startswith(undetermined(found) or "\n"):
         return {}  # refused: what lies in the folder is somebody else's
-    return metrics_of(folder / job.folder)
+    return found
 
 
 def status(job: Job, found: dict[str, Any]) -> str:
