@@ -50,7 +50,7 @@ class Measured:
 
 def solve(name: str, conditions: str, seed: int) -> Measured:
     """Return what one solve reaches; NaN where nothing can be built in."""
-    problem = {**Suite.development, **Suite.control, **Suite.steady}[name]()
+    problem = {**Suite.development, **Suite.control, **Suite.steady, **Suite.boxes}[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -65,7 +65,7 @@ def solve(name: str, conditions: str, seed: int) -> Measured:
 def table(runs: list[Measured]) -> str:
     """Return medians over seeds, the better one of each problem in bold."""
     lines = ["| problem | half | soft | exact | gain | s, soft | s, exact |", "|---|---|---|---|---|---|---|"]
-    for half in ("development", "control", "steady"):
+    for half in ("development", "control", "steady", "boxes"):
         for name in getattr(Suite, half):
             arms = [[r for r in runs if (r.problem, r.conditions) == (name, way)] for way in ("soft", "exact")]
             if not all(arms):
@@ -83,7 +83,7 @@ def table(runs: list[Measured]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Conditions built in against conditions in the loss.")
-    names = [*Suite.development, *Suite.control, *Suite.steady]
+    names = [*Suite.development, *Suite.control, *Suite.steady, *Suite.boxes]
     parser.add_argument("--problems", nargs="+", default=names, choices=names, metavar="P", help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--csv", type=Path, default=ROOT / "outputs" / "benchmarks" / "exact.csv")

@@ -208,6 +208,88 @@ STEADY: dict[str, dict[str, Any]] = {
 """Steady problems in which no piece ends at a corner that turns inwards."""
 
 
+FRESH: dict[str, dict[str, Any]] = {
+    "tangent": {
+        "domain": {"x": [-1, 1]},
+        "equations": "u_xx = 2*u + 2*u**3",
+        "conditions": {
+            "left": {"on": "x-", "equation": "u = -1.5574077246549023"},
+            "right": {"on": "x+", "equation": "u = 1.5574077246549023"},
+        },
+        "reference": {"u": "tan(x)"},
+    },
+    "brick": {
+        "domain": {**SQUARE, "z": [0, 1]},
+        "equations": "laplace(u) = 0",
+        "conditions": {
+            "front": {"on": "x+", "equation": "u = sin(pi*y)*sin(pi*z)"},
+            "others": {"on": ["x-", "y-", "y+", "z-", "z+"], "equation": "u = 0"},
+        },
+        "reference": {"u": "sinh(sqrt(2)*pi*x)/sinh(sqrt(2)*pi)*sin(pi*y)*sin(pi*z)"},
+    },
+    "coupled": {
+        "domain": SQUARE,
+        "unknowns": ["u", "v"],
+        "equations": {
+            "first": "laplace(u) + u*v = laplace(reference(u)) + reference(u)*reference(v)",
+            "second": "laplace(v) + u_x - v**2 = laplace(reference(v)) + d(reference(u), x) - reference(v)**2",
+        },
+        "conditions": {
+            "u_sides": {"on": ["x-", "x+"], "equation": "u = 0"},
+            "u_lower": {"on": "y-", "equation": "u = sin(pi*x)"},
+            "u_upper": {"on": "y+", "equation": "u = exp(1)*sin(pi*x)"},
+            "v_left": {"on": "x-", "equation": "v = y"},
+            "v_right": {"on": "x+", "equation": "v = cos(1)*y"},
+            "v_lower": {"on": "y-", "equation": "v = 0"},
+            "v_upper": {"on": "y+", "equation": "v = cos(x)"},
+        },
+        "reference": {"u": "sin(pi*x)*exp(y)", "v": "cos(x)*y"},
+    },
+    "waves": {
+        "domain": SQUARE,
+        "equations": "laplace(u) + 100*u = 0",
+        "conditions": {
+            "left": {"on": "x-", "equation": "u = sin(8*y)"},
+            "right": {"on": "x+", "equation": "u = sin(6 + 8*y)"},
+            "lower": {"on": "y-", "equation": "u = sin(6*x)"},
+            "upper": {"on": "y+", "equation": "u = sin(6*x + 8)"},
+        },
+        "reference": {"u": "sin(6*x + 8*y)"},
+    },
+    "drift": {
+        "domain": SQUARE,
+        "equations": "u_x - laplace(u)/20 = d(reference(u), x) - laplace(reference(u))/20",
+        "conditions": {
+            "left": {"on": "x-", "equation": "u = y"},
+            "right": {"on": "x+", "equation": "u = y + sin(pi*y)"},
+            "lower": {"on": "y-", "equation": "u = 0"},
+            "upper": {"on": "y+", "equation": "u = 1"},
+        },
+        "reference": {"u": "y + (exp(20*(x - 1)) - exp(-20))/(1 - exp(-20))*sin(pi*y)"},
+    },
+}
+"""Steady problems on boxes, written down to decide on a default, before any of them was run."""
+
+
+@dataclass(frozen=True)
+class Lid(Problem):
+    """Laplace's equation in a square, 1 on the upper side and 0 on the others: values jump in two corners."""
+
+    domain = Box(x=(0, 1), y=(0, 1))
+    derivatives = ("xx", "yy")
+
+    def residual(self, p: Any) -> Tensor:
+        return p.u_xx + p.u_yy
+
+    def conditions(self) -> list[Condition]:
+        return [Condition("lid", "y+", lambda p: p.u - 1), Condition("walls", ("x-", "x+", "y-"), lambda p: p.u)]
+
+    def reference(self, p: Any) -> Tensor:
+        odd = [math.pi * n for n in range(1, 400, 2)]
+        ratio = [exp(n * (p.y - 1)) * (1 - exp(-2 * n * p.y)) / (1 - math.exp(-2 * n)) for n in odd]
+        return sum((4 / n * sin(n * p.x) * r for n, r in zip(odd, ratio, strict=True)), 0 * p.x)
+
+
 @dataclass(frozen=True)
 class Suite:
     """Problems by name in two halves, and steady ones, written down after the others, before they were run."""
@@ -230,4 +312,8 @@ class Suite:
     }
     steady: ClassVar[Mapping[str, Callable[[], Problem]]] = {
         name: partial(text_problem, name, text) for name, text in STEADY.items()
+    }
+    boxes: ClassVar[Mapping[str, Callable[[], Problem]]] = {
+        **{name: partial(text_problem, name, text) for name, text in FRESH.items()},
+        "lid": Lid,
     }
