@@ -12,7 +12,7 @@ from kanpinn import Kan, Nested
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.pde.table import table_of
-from kanpinn.run.prune import prune
+from kanpinn.run.prune import opened, prune
 from kanpinn.settings.objects import configuration_of_objects
 from kanpinn.solver.pruning import Pruner, Trial, change, pruning
 
@@ -177,3 +177,25 @@ def test_a_masked_network_goes_on_after_an_interruption(tmp_path):
     assert part.metrics["status"] == "time_limit"
     assert torch.equal(whole.theta, kanpinn.resume(tmp_path / "part", "time_limit_s=null").theta)
     assert whole.metrics["levels"][1]["transfer_gap"] < 1e-13
+
+
+def test_an_inverse_run_is_pruned_with_the_penalty_it_has_found(kanpinn, folder):
+    """u' = −k u from noisy data: the square of the validation error is affine in the penalty of all but the data."""
+    (folder / "conf" / "problem").mkdir(parents=True)
+    text = "name: decaying\ndomain: {t: [0, 1]}\nk: 1.7\nequations: u_t + k*u = 0\n"
+    text += "conditions: {start: {on: t-, equation: u = 1}}\n"
+    (folder / "conf" / "problem" / "decaying.yaml").write_text(text)
+    t = np.random.default_rng(0).uniform(0, 1, 40)
+    u = np.exp(-1.7 * t) + 0.01 * np.random.default_rng(1).standard_normal(40)
+    (folder / "data.csv").write_text("\n".join(["t,u", *(f"{a:.17g},{b:.17g}" for a, b in zip(t, u, strict=True))]))
+    network = ("backbone.width=[2]", "backbone.grid=3", "backbone.degree=4", "sampler.interior=100", "threads=1")
+    given = ("schedule.levels=1", "schedule.steps=40", "output.figures=false", "hydra.run.dir=run", *network)
+    assert kanpinn("solve", "problem=decaying", "unknown={k: 1}", "data=data.csv", *given).code == 0
+    _, start = opened(folder / "run", folder / "new", None)
+    assert start.penalty > 1
+    squares = [pruning(start.setup, start.network, start.theta, m).error ** 2 for m in (1.0, 4.0, start.penalty)]
+    slope = (squares[1] - squares[0]) / 3
+    assert slope > 0 and squares[2] == pytest.approx(squares[0] + (start.penalty - 1) * slope)
+    assert start.error == squares[2] ** 0.5
+    fitted = Pruner(start, 1.0).fit(start)
+    assert fitted.penalty == start.penalty and fitted.error == pytest.approx(start.error, rel=0.01)

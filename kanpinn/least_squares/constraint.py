@@ -57,10 +57,10 @@ class Constraint:
         factor: m; 1 where no coefficient is found from data.
     """
 
-    def __init__(self, largest: float = 1.0) -> None:
-        """Begin with m = 1, which grows up to a largest one."""
-        self.factor, self._largest = 1.0, largest
-        self.anew(from_one=True)
+    def __init__(self, largest: float = 1.0, factor: float = 1.0) -> None:
+        """Begin with some m, which grows up to a largest one, and stays if that is 1."""
+        self.factor, self._largest = factor, largest
+        self.anew(from_one=False)
 
     def anew(self, *, from_one: bool) -> None:
         """Forget what was seen in another stage; m stays, or begins from 1 as well."""

@@ -13,11 +13,10 @@ import numpy as np
 from kanpinn.errors import UserError
 from kanpinn.io.atomic import write_text
 from kanpinn.pde.table import Table
-from kanpinn.run.prune import continued, opened
+from kanpinn.run.prune import again, continued, opened
 from kanpinn.run.run import run
 from kanpinn.solution import Solution
 from kanpinn.solver.fixing import Fixed, expressions_of, fixed
-from kanpinn.solver.pruning import pruning
 
 RECORD = "symbolic.json"
 """File of such a run: what was tried on which edge, and the errors before and after."""
@@ -70,7 +69,7 @@ def fix_edges(
         "run": str(folder.absolute()),
         "symbolic": list(getattr(found.setup.backbone, "symbolic", [])),
         "edges": found.edges,
-        "validation": {"before": start.error, "after": pruning(found.setup, found.network, found.theta).error},
+        "validation": {"before": start.error, "after": again(found, found.theta)},
         "trials": [asdict(trial) for trial in trials],
     }
     write_text(target / RECORD, json.dumps(record, indent=1, ensure_ascii=False))

@@ -24,6 +24,7 @@ from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import described
 from kanpinn.solver.pruning import Pruned, Pruner, Trial, change, pruning
 from kanpinn.solver.setup import Start
+from kanpinn.state import State
 
 RECORD = "pruning.json"
 """File of a pruned run: what was taken out, and the numbers before and after."""
@@ -69,7 +70,7 @@ def prune(
         "before": _numbers(start, metrics_of(folder)),
         "pruned": _numbers(found, {}),
         "change": gap,
-        "after": _numbers(replace(found, theta=solution.theta, error=_again(found, solution.theta)), solution.metrics),
+        "after": _numbers(replace(found, theta=solution.theta, error=again(found, solution.theta)), solution.metrics),
         "trials": [asdict(trial) for trial in pruner.trials],
     }
     write_text(target / RECORD, json.dumps(record, indent=1, ensure_ascii=False))
@@ -95,14 +96,21 @@ def opened(folder: Path, target: Path, stored: bool | None) -> tuple[Configurati
     if not bool(torch.isfinite(theta).all()):
         raise UserError(f"{folder}: its network is not finite")
     try:
-        return configuration, pruning(replace(setup, start=None, processes=1), residuals.backbone, theta)
+        setup = replace(setup, start=None, processes=1)
+        return configuration, pruning(setup, residuals.backbone, theta, _penalty(checkpoint.state))
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
 
 
-def _again(found: Pruned, theta: torch.Tensor) -> float:
-    """The validation error of a pruned network after it has been trained on."""
-    return pruning(found.setup, found.network, theta).error
+def _penalty(state: State) -> float:
+    """The factor of all terms but data that a run has ended with; 1 where it has none."""
+    slabs = state.get("slabs") or [{}]
+    return float(slabs[0].get("constraint", {}).get("factor", 1.0))
+
+
+def again(found: Pruned, theta: torch.Tensor) -> float:
+    """The validation error of a changed network after it has been trained on."""
+    return pruning(found.setup, found.network, theta, found.penalty).error
 
 
 def continued(configuration: Configuration, found: Pruned, folder: Path) -> Configuration:

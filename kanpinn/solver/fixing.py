@@ -184,7 +184,7 @@ def _rebuilt(one: Pruned, options: Any, blocks: Sequence[dict[str, Tensor]]) -> 
     network = setup.network()
     while network.level < one.network.level:
         network = network.refined()
-    return Pruned(setup, network, regrouped(blocks, network), np.inf)
+    return replace(one, setup=setup, network=network, theta=regrouped(blocks, network), error=np.inf)
 
 
 def _without_squash(start: Pruned, worse: float) -> Pruned:

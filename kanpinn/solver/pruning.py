@@ -23,6 +23,7 @@ from kanpinn.backbones.pruning import Remains, alive_of, pruned, remains
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import Attribution, domain_points, input_names, no_edges, scores
 from kanpinn.jets.jet import JetSpace
+from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.pde.table import Table
@@ -55,12 +56,14 @@ class Pruned:
         network: The network.
         theta: Its parameters `[P]`.
         error: Its validation error.
+        penalty: Factor of all terms but data, as the run has found it.
     """
 
     setup: Setup
     network: Backbone
     theta: Tensor
     error: float
+    penalty: float = 1.0
 
     @property
     def edges(self) -> int:
@@ -91,7 +94,7 @@ class Trial:
     kept: bool
 
 
-def pruning(setup: Setup, network: Backbone, theta: Tensor) -> Pruned:
+def pruning(setup: Setup, network: Backbone, theta: Tensor, penalty: float = 1.0) -> Pruned:
     """Return the network that a search begins with.
 
     Raises:
@@ -106,7 +109,7 @@ def pruning(setup: Setup, network: Backbone, theta: Tensor) -> Pruned:
         reason = "it is several networks, side by side; expected backbone.networks=shared"
     if reason:
         raise UserError(f"the network cannot be pruned: {reason}")
-    return Pruned(setup, network, theta, validation(setup)(network, theta))
+    return Pruned(setup, network, theta, validation(setup, penalty)(network, theta), penalty)
 
 
 class Pruner:
@@ -121,7 +124,7 @@ class Pruner:
         """Begin with a network; `factor` is how much its validation error may grow, `tell` hears of every trial."""
         self.best, self.trials = start, list[Trial]()
         self._most, self._target = start.network.size, factor * start.error
-        self._error, self._tell = validation(start.setup), tell
+        self._error, self._tell = validation(start.setup, start.penalty), tell
         self._points = start.setup.random("points")
 
     def search(self) -> Pruned:
@@ -208,7 +211,7 @@ class Pruner:
             after = after.refined()
         edit = pruned(best.network, after, left, best.theta, [one.mean for one in found.layers])
         theta = edit(best.theta)
-        return Pruned(setup, after, theta, self._error(after, theta))
+        return replace(best, setup=setup, network=after, theta=theta, error=self._error(after, theta))
 
     def _fitted(self, start: Pruned, anew: bool) -> Pruned:
         """The best fit of a network, from its own parameters or others; on shorter intervals if that is not enough."""
@@ -239,7 +242,7 @@ class Pruner:
 
     def _risen(self, start: Pruned, network: Backbone, theta: Tensor) -> Pruned:
         """A fit on every level from a coarse one up to that of `start`."""
-        found = self.fit(Pruned(start.setup, network, theta, math.inf))
+        found = self.fit(replace(start, network=network, theta=theta, error=math.inf))
         while found.network.level < start.network.level:
             edit = refinement(found.network)
             found = self.fit(replace(found, network=edit.after, theta=edit(found.theta)))
@@ -260,7 +263,7 @@ class Pruner:
     def fit(self, start: Pruned) -> Pruned:
         """Return a network fitted by Levenberg–Marquardt until it is good enough or stalls."""
         setup, network, theta = start.setup, start.network, start.theta
-        objective = setup.objective(network, network.level)
+        objective = setup.objective(network, network.level, constraint=Constraint(factor=start.penalty))
         optimizer, best, errors = LevenbergMarquardt(), start, list[float]()
         optimizer.start(network.size, ROUND * ROUNDS)
         fresh = setup.sampler.resample_every and setup.problem.has_equations
@@ -270,7 +273,7 @@ class Pruner:
             theta, stop = _steps(optimizer, objective, theta)
             errors.append(self._error(network, theta))
             if errors[-1] < best.error or not k:
-                best = Pruned(setup, network, theta, errors[-1])
+                best = replace(start, theta=theta, error=errors[-1])
             stalled = k > 3 and min(errors[-3:]) > STALLED * min(errors[:-3])
             if stop or stalled or best.error <= self._target or not math.isfinite(errors[-1]):
                 break
@@ -304,7 +307,7 @@ def _finer(found: Pruned) -> Pruned | None:
     while network.level < found.network.level:
         network = network.refined()
     theta = refinement(found.network, network)(found.theta)
-    return Pruned(setup, network, theta, found.error)
+    return replace(found, setup=setup, network=network, theta=theta)
 
 
 @torch.no_grad()

@@ -12,16 +12,17 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.evaluate.table_errors import held_rows
+from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.samplers import SAMPLERS, CollocationSample
 from kanpinn.solver.setup import Setup
 
 
-def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
+def validation(setup: Setup, penalty: float = 1.0) -> Callable[[Backbone, Tensor], float]:
     """Return the measure of a network's error at points it was not trained at.
 
     Of a table the error in the rows held back, relative to the standard deviation of the target, or the cross-entropy
-    of classes; of an equation the root of the loss at fresh points.
+    of classes; of an equation the root of the loss at fresh points, with a penalty of all terms but data.
     """
     held = held_rows(setup.problem)
     if held is not None:
@@ -45,7 +46,7 @@ def validation(setup: Setup) -> Callable[[Backbone, Tensor], float]:
     def residual(network: Backbone, theta: Tensor) -> float:
         if network.level not in samples:
             samples[network.level] = sample(setup, network, setup.random("check"), 2)
-        objective = plain.objective(network, network.level)
+        objective = plain.objective(network, network.level, constraint=Constraint(factor=penalty))
         objective.set_points(samples[network.level])
         return math.sqrt(objective.loss(theta)[0])
 
