@@ -55,17 +55,22 @@ class Constraint:
 
     Attributes:
         factor: m; 1 where no coefficient is found from data.
+        changes: Number of times that it has changed in training.
     """
 
     def __init__(self, largest: float = 1.0, factor: float = 1.0) -> None:
         """Begin with some m, which grows up to a largest one, and stays if that is 1."""
-        self.factor, self._largest = factor, largest
+        self.factor, self._largest, self.changes = factor, largest, 0
         self.anew(from_one=False)
 
     def anew(self, *, from_one: bool) -> None:
         """Forget what was seen in another stage; m stays, or begins from 1 as well."""
         self.factor = 1.0 if from_one else self.factor
         self._before, self._slow, self._grows = math.inf, 0, True
+
+    def weight(self, *, noisy: bool) -> float:
+        """Factor of the squares of a term besides its own weight: m, 1 for data."""
+        return 1.0 if noisy else self.factor
 
     def update(self, data: float, held: float, done: float, spent: Callable[[], tuple[float, int]]) -> bool:
         """See the parts of the loss after a step; returns True where m has changed.
@@ -92,6 +97,7 @@ class Constraint:
         """Change m; returns True."""
         self.factor, self._before = max(self.factor * by, 1.0), self._before * by
         self._slow, self._grows = 0, grows
+        self.changes += 1
         return True
 
     def state(self) -> State:

@@ -126,6 +126,7 @@ class Objective(LeastSquares):
         weighting: Term weights and multipliers.
         collocation: The points.
         constraint: Penalty of equations and conditions beside data.
+        noisy: Names of the terms of data.
         curved: By term, the loss of conditions that have another than the sum of squares.
     """
 
@@ -164,7 +165,7 @@ class Objective(LeastSquares):
         self._inputs: Inputs | None = None  # of the network at these points, once they have been met
         self._fit: PlainFit | None = None
         self._version = 0
-        self._noisy = {c.name for c in residuals.conditions.values() if c.given is not None}
+        self.noisy = {c.name for c in residuals.conditions.values() if c.given is not None}
         self.curved = {c.name: c.loss for c in residuals.conditions.values() if c.loss is not None}
 
     @property
@@ -173,7 +174,7 @@ class Objective(LeastSquares):
 
     @property
     def version(self) -> int:
-        return self._version
+        return self._version + self.constraint.changes
 
     def network(self, theta: Tensor) -> tuple[Objective, Tensor]:
         return self, theta
@@ -190,15 +191,6 @@ class Objective(LeastSquares):
     def at(self, collocation: CollocationPoints) -> Objective:
         """The same residuals and weights on some of its points."""
         return Objective(self.residuals, self.weighting, collocation, self._plan.costs, self.constraint)
-
-    def weight(self, term: str) -> float:
-        """The factor of the squares of a term besides its own weight: the penalty beside data, 1 for data."""
-        return 1.0 if term in self._noisy else self.constraint.factor
-
-    def _of(self, names: Collection[str]) -> Objective:
-        """The same of some terms."""
-        terms = [term for term in self.collocation.terms if term.name in names]
-        return self.at(self.collocation.select([(term, slice(0, len(term.coordinates)), 1.0) for term in terms]))
 
     def state(self) -> State:
         """The points, what the weighting scheme has made of the residuals there, and how JᵀJ is formed there."""
@@ -246,7 +238,7 @@ class Objective(LeastSquares):
             multipliers = self.weighting.multipliers(term.name, equation)
             if term.part is not None and isinstance(multipliers, Tensor):
                 multipliers = multipliers[term.part]
-            row = value * (term.scale * math.sqrt(self.weight(term.name)) * multipliers)
+            row = value * (term.scale * math.sqrt(self.constraint.weight(noisy=term.name in self.noisy)) * multipliers)
             losses[term.name] += float(row.detach().square().sum())
             rows.append((term, row))
         for name, (term, square) in squares.items():
@@ -290,7 +282,7 @@ class Objective(LeastSquares):
                 yield part.linearize(theta).dense().jacobian
 
         def part(names: Collection[str]) -> Linearization:
-            return self._of(names).linearize(theta)
+            return self.at(self.collocation.of(names)).linearize(theta)
 
         return NetworkLinearization(
             self.backbone, theta, self.collocation, self._plan, lambda: self.forward_pass(theta), blocks, part
@@ -309,21 +301,6 @@ class Objective(LeastSquares):
     def sampled(self, share: float, generator: np.random.Generator) -> Objective:
         return self.at(self.collocation.sampled(share, generator))
 
-    def update_constraint(self, theta: Tensor, terms: Mapping[str, float], done: float) -> None:
-        """Let the penalty beside data see each term's part of the loss at theta, with a share of the steps done."""
-        coefficients, noisy = len(free_coefficients(self.residuals.problem)), self._noisy & set(terms)
-        if not (coefficients and noisy):
-            return
-
-        def spent() -> tuple[float, int]:
-            given = self._of(noisy)
-            data, whole = (one.linearize(theta).gram().matrix for one in (given, self))
-            return freedom_of(data, whole) - coefficients, given.residual(theta)[0].numel()
-
-        parts = [sum(value for name, value in terms.items() if (name in noisy) is given) for given in (True, False)]
-        if self.constraint.update(parts[0], parts[1], done, spent):
-            self._version += 1
-
     def update_multipliers(self, theta: Tensor) -> None:
         """Let the weighting scheme see the current residuals, where it wants to."""
         if not self.weighting.adapts:
@@ -332,6 +309,21 @@ class Objective(LeastSquares):
             for term, equation, value in self.rows(theta):
                 self.weighting.update(term.name, equation, value)
         self._version += 1
+
+
+def update_constraint(objective: Objective, theta: Tensor, terms: Mapping[str, float], done: float) -> None:
+    """Let the penalty beside data see each term's part of the loss at theta `[P]`, with a share of the steps done."""
+    coefficients, noisy = len(free_coefficients(objective.residuals.problem)), objective.noisy & set(terms)
+    if not (coefficients and noisy):
+        return
+
+    def spent() -> tuple[float, int]:
+        given = objective.at(objective.collocation.of(noisy))
+        data, whole = (one.linearize(theta).gram().matrix for one in (given, objective))
+        return freedom_of(data, whole) - coefficients, given.residual(theta)[0].numel()
+
+    parts = [sum(value for name, value in terms.items() if (name in noisy) is given) for given in (True, False)]
+    objective.constraint.update(parts[0], parts[1], done, spent)
 
 
 def plain_loss(objective: Objective, theta: Tensor) -> float:

@@ -9,7 +9,7 @@ exp(−λ (t_n − t_0)) too (`Weighting.growth`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,6 +108,11 @@ class CollocationPoints:
             for term in self.terms
         ]
         return self.select([(term, own, 1.0) for term, own in ranges if own.stop > own.start])
+
+    def of(self, names: Collection[str]) -> CollocationPoints:
+        """All points of some terms."""
+        terms = [term for term in self.terms if term.name in names]
+        return self.select([(term, slice(0, len(term.coordinates)), 1.0) for term in terms])
 
     def select(self, chosen: Sequence[tuple[Term, slice | Tensor, float]]) -> CollocationPoints:
         """Some points of some terms: each term with which of its points to take, and a factor of its residuals."""

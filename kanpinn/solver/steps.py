@@ -12,6 +12,7 @@ from kanpinn.backbones.grid_update import updated
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import DivergedError
 from kanpinn.least_squares.diagnosis import is_stationary, what_is_wrong
+from kanpinn.least_squares.objective import update_constraint
 from kanpinn.multilevel.stages import Stage
 from kanpinn.optimizers.base import Step
 from kanpinn.solver.history import Row, StageEnd, StageState
@@ -51,7 +52,8 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     if not slab.hierarchy.keeps_points:
         objective, own = problem.network(state.theta)
         objective.update_multipliers(own)
-        objective.update_constraint(own, step.terms, (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0)
+        done = (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0
+        update_constraint(objective, own, step.terms, done)
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
     hold(slab, state)
@@ -108,7 +110,8 @@ def _row(slab: SlabSolve, step: Step, theta: Tensor) -> Row:
         row["slab"] = float(slab.number)
     row.update({f"term_{name}": value for name, value in step.terms.items()})
     weighting = slab.setup.weighting.on_level(slab.stage.level)
-    row.update({f"weight_{name}": weighting.term(name) * objective.weight(name) for name in step.terms})
+    penalty = {name: objective.constraint.weight(noisy=name in objective.noisy) for name in step.terms}
+    row.update({f"weight_{name}": weighting.term(name) * penalty[name] for name in step.terms})
     row.update({f"coefficient_{name}": value for name, value in coefficients_of(objective.backbone, own).items()})
     return {**row, **slab.monitor.errors(objective.residuals, own)}
 
