@@ -21,6 +21,7 @@ from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.blindness import check_seen
 from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
+from kanpinn.least_squares.growth import growing_sources
 from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.order import missing_conditions
 from kanpinn.least_squares.points import INTERIOR
@@ -203,6 +204,7 @@ def probe(setup: Setup) -> list[Flag]:
     if not found["conditions"]:
         found["conditions"] = missing_conditions(objective.residuals, sample)
     found["conditions"] += interfaces_too_free(objective.residuals, sample)
+    found["growth"] = growing_sources(objective.residuals, sample)
     found["exact"] = _unmet(setup)
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)

@@ -1,0 +1,106 @@
+"""Sources of equations that grow without bound towards the boundary, where no smooth solution meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kanpinn.errors import UserError
+from kanpinn.geometry import Box
+from kanpinn.jets.jet import Jet
+from kanpinn.least_squares.claims import every_term
+from kanpinn.least_squares.points import INTERIOR, CollocationPoints
+from kanpinn.least_squares.residuals import Residuals
+from kanpinn.least_squares.trial import Trial, smooth_network, trials
+from kanpinn.pde import Problem
+from kanpinn.samplers import CollocationSample
+
+DISTANCES = (1e-2, 1e-4, 1e-6)
+"""Distances from a face or corner, relative to the domain."""
+
+FASTER = 3.0
+"""Factor by which a source has to grow from one distance to the next: like the power −1/4 of the distance."""
+
+CORNERS = 64
+"""Most corners that are looked at."""
+
+
+def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str]:
+    """Say which equations, for unknowns that are 0, grow without bound towards a face or a corner of their domain.
+
+    Nothing is said where a form of the problem's own may have the singular part, nor of factors of unknowns, such as
+    1/r in u_r/r, with which solutions may well be smooth.
+
+    Args:
+        residuals: Those of the run.
+        sample: Points of all conditions.
+    """
+    problem = residuals.problem
+    if not problem.has_equations or type(problem).ansatz is not Problem.ansatz or residuals.exact:
+        return []
+    plain = Residuals(problem, smooth_network(problem, residuals.backbone.embedding), scales=residuals.scales)
+    inside = next(trial for trial in trials(plain, every_term(plain, sample)) if trial.name == INTERIOR)
+    told: dict[str, str] = {}
+    for place, near in _places(problem, inside.points.points):
+        sizes = [_sources(inside, points) for points in near]
+        for equation, (far, *others) in {e: [size.get(e, np.nan) for size in sizes] for e in sizes[0]}.items():
+            values = [far, *others]
+            grows = all(b > FASTER * a for a, b in zip(values, others, strict=False))
+            if grows and np.isfinite(values).all() and far > 0 and equation not in told:
+                size = f"{far:.0e} at {DISTANCES[0]:g} of the domain from it, {values[-1]:.0e} at {DISTANCES[-1]:g}"
+                told[equation] = (
+                    f"{inside.described(equation)}, its unknowns being 0, grows without bound towards {place}: {size}"
+                )
+    advice = "no smooth solution meets it there; end the domain before, or give the singular part by an ansatz"
+    return [f"{text}; {advice}" for text in told.values()]
+
+
+def _places(problem: Problem, points: Tensor) -> Iterator[tuple[str, list[Tensor]]]:
+    """Yield faces and corners by name, each with points `[N, d]` inside at some distances from it."""
+    domain = problem.domain
+    if isinstance(domain, Box):
+        ends = [domain.interval(name) for name in domain.names]
+        for k, name in enumerate(domain.names):
+            for end, inward in zip(ends[k], (1, -1), strict=True):
+                moved = [points.clone() for _ in DISTANCES]
+                for at, distance in zip(moved, DISTANCES, strict=True):
+                    at[:, k] = end + inward * distance * (ends[k][1] - ends[k][0])
+                yield f"{name}={end:g}", moved
+        for corner in list(product((0, 1), repeat=len(ends)))[:CORNERS] if len(ends) > 1 else ():
+            at = points.new_tensor([end[one] for end, one in zip(ends, corner, strict=True)])
+            inward = points.new_tensor([(b - a) * (1 - 2 * one) for (a, b), one in zip(ends, corner, strict=True)])
+            place = ", ".join(f"{name}={x:g}" for name, x in zip(domain.names, at.tolist(), strict=True))
+            yield place, [(at + distance * inward).expand(len(points), -1).clone() for distance in DISTANCES]
+        return
+    generator = np.random.default_rng(11)
+    size = max(b - a for a, b in zip(domain.lower, domain.upper, strict=True))
+    for name, piece in domain.pieces.items():
+        if piece.normal is None:
+            continue
+        drawn = piece.chart.stretched(generator.random((len(points), piece.chart.dimension)))
+        normals = piece.normal(drawn)
+        moved = [drawn - distance * size * normals for distance in DISTANCES]
+        held = np.all([domain.contains(at) for at in moved], axis=0)
+        if held.any():
+            yield name, [torch.from_numpy(at[held]).to(points) for at in moved]
+
+
+def _sources(trial: Trial, points: Tensor) -> dict[str, float]:
+    """Return the median size of every equation at points `[N, d]` for unknowns that are 0; {} where it has none."""
+    residuals = trial.residuals
+    (term,) = trial.points.terms
+    scale = term.scale[:1].expand(len(points))
+    term = replace(term, points=slice(0, len(points)), coordinates=points, scale=scale, part=None)
+    nothing = points.new_zeros(len(residuals.space), len(points))
+    fields = {name: Jet(residuals.space, nothing.clone()) for name in residuals.problem.unknowns}
+    try:
+        with torch.no_grad():
+            found = trial.of_fields(fields, CollocationPoints(points, (term,)))
+    except UserError:
+        return {}
+    return {equation: float(value.abs().median()) for equation, value in found.items()}
