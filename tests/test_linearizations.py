@@ -1,0 +1,189 @@
+"""Loss, gradient, products and matrices of every least-squares problem, against one stored Jacobian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from support.burgers import burgers
+
+import kanpinn as kp
+from kanpinn.backbones.edits import coarsening
+from kanpinn.least_squares.linearization import Linearization
+from kanpinn.least_squares.objective import LeastSquares, total_loss
+from kanpinn.least_squares.sparsity import Penalised, Penalty
+from kanpinn.least_squares.weighting import ResidualAttention
+from kanpinn.least_squares.wrapped import frozen
+from kanpinn.multilevel.correction import FasProblem, Transfer, galerkin
+from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points
+from kanpinn.settings.objects import configuration_of_objects
+
+Posed = tuple[LeastSquares, torch.Tensor]
+
+
+class Mixed(kp.Problem):
+    """Two unknowns, of which one has its mean in the equations, with a condition that compares points."""
+
+    domain = kp.Box(x=(0, 1), y=(0, 1))
+    unknowns = ("u", "v")
+    derivatives = ("xx", "y")
+
+    def residual(self, p):
+        return {"one": p.u_xx - p.v**2, "two": p.v_y + p.u * p.integral(lambda q: q.v, over="x", nodes=4)}
+
+    def conditions(self):
+        return [
+            kp.Condition("around", "y-", lambda p, q: p.u - q.u, periodic="y"),
+            kp.Condition("left", "x-", lambda p: p.v),
+        ]
+
+
+def mixed() -> Posed:
+    setup = configuration_of_objects(Mixed(), [kp.Kan(width=[2], grid=2, degree=3)]).setup
+    network = setup.network()
+    objective = setup.objective(network)
+    sampler = kp.Uniform(interior=23, boundary=7)
+    objective.set_points(sampler.draw(setup.problem, 0, np.random.default_rng(0)))
+    return objective, 2 * network.initial(np.random.default_rng(1))
+
+
+def attended() -> Posed:
+    objective, theta = burgers(30)
+    objective.weighting = ResidualAttention(start=0.5)
+    objective.update_multipliers(1.3 * theta)
+    return objective, theta
+
+
+def penalised() -> Posed:
+    objective, theta = burgers(30)
+    return Penalised(objective, Penalty(objective.backbone, 0.3, 0.7)), theta
+
+
+def coarse(kind: str) -> Posed:
+    fine, theta = burgers(30)
+    network = fine.backbone
+    transfer = Transfer(below := network.coarsened(), network)
+    if kind == "galerkin":
+        return galerkin(fine, theta, transfer), 0.1 * below.initial(np.random.default_rng(3))
+    if kind == "last":
+        return galerkin(fine, theta, transfer, "last"), 0.1 * below.initial(np.random.default_rng(3))
+    objective, start = fine.at(fine.collocation), coarsening(below, network)(theta)
+    objective.backbone = objective.residuals.backbone = below
+    problem = FasProblem.pose(
+        objective, start, fine.loss_and_gradient(theta)[1], transfer, 0.1 if kind == "fas" else None
+    )
+    if kind == "deeper":
+        lower = below.coarsened()
+        assert lower is not None
+        return galerkin(problem, 1.1 * start, Transfer(lower, below)), 0.1 * lower.initial(np.random.default_rng(3))
+    return problem, 1.1 * start
+
+
+def held() -> Posed:
+    problem, theta = penalised()
+    free = torch.from_numpy(np.random.default_rng(3).integers(0, 2, len(theta))).to(theta)
+    return frozen(problem, theta, free), 1.2 * theta
+
+
+CASES: dict[str, Callable[[], Posed]] = {
+    "objective": lambda: burgers(30),
+    "mixed": mixed,
+    "multipliers": attended,
+    "penalty": lambda: (Penalty((known := burgers(30))[0].backbone, 0.3, 0.7), known[1]),
+    "penalised": penalised,
+    "galerkin": lambda: coarse("galerkin"),
+    "last": lambda: coarse("last"),
+    "fas": lambda: coarse("fas"),
+    "free fas": lambda: coarse("free"),
+    "deeper": lambda: coarse("deeper"),
+    "held": held,
+}
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-9, atol=1e-11 * float(1 + other.abs().max()))
+
+
+def agrees(found: Linearization, loss: float, terms: dict[str, float], gradient: torch.Tensor) -> None:
+    """Everything a linearisation gives is what its stored Jacobian gives."""
+    whole = found.dense()
+    j, r = whole.jacobian, whole.residual
+    size = j.shape[1]
+    h = torch.zeros(size, dtype=j.dtype) if found.linear is None else found.linear
+    assert (found.linear is None) == (whole.linear is None) and close(found.residual, r)
+    assert whole.linear is None or close(whole.linear, h)
+    normal = found.gram()
+    for one in (found, whole, normal, whole.gram()):
+        assert one.loss == pytest.approx(loss, rel=1e-9, abs=1e-12) and one.terms == pytest.approx(terms, rel=1e-9)
+        assert close(one.gradient, gradient / 2)
+    assert close(j.T @ r + h, gradient / 2) and close(normal.matrix, j.T @ j)
+    v, w = torch.linspace(-1, 2, size, dtype=j.dtype), torch.cos(torch.arange(len(r), dtype=j.dtype))
+    assert close(found.jvp(v), j @ v) and close(found.vjp(w), j.T @ w)
+    rows = torch.cat(list(found.blocks()))
+    assert close(rows.T @ rows, j.T @ j) and torch.equal(found.summed(v), v)
+    where = slice(size // 3, 2 * size // 3)
+    assert close(found.columns(where), j[:, where])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_that_a_problem_gives_belongs_together(name: str) -> None:
+    problem, theta = CASES[name]()
+    loss, terms = problem.loss(theta)
+    again, gradient, others = problem.loss_and_gradient(theta)
+    assert again == pytest.approx(loss, rel=1e-12) and others == pytest.approx(terms)
+    steps = torch.from_numpy(np.random.default_rng(0).standard_normal(len(theta)))
+    slope = (problem.loss(theta + 1e-6 * steps)[0] - problem.loss(theta - 1e-6 * steps)[0]) / 2e-6
+    assert slope == pytest.approx(float(gradient @ steps), rel=1e-5, abs=1e-8)
+    found = problem.linearize(theta)
+    agrees(found, loss, terms, gradient)
+    parts = list(problem.parts(5))
+    assert all(len(part.points) <= 10 for part in parts)
+    total, by_term = total_loss(parts, theta)
+    assert total == pytest.approx(loss) and by_term == pytest.approx(terms)
+    assert close(sum((part.loss_and_gradient(theta)[1] for part in parts), torch.zeros_like(theta)), gradient)
+    matrix = sum(part.linearize(theta).gram().matrix for part in parts)
+    assert close(matrix, found.gram().matrix)
+    assert len(list(problem.parts(None))) == 1 + (name in ("penalised", "held"))
+    change, linear = (
+        torch.linspace(-1, 1, len(theta), dtype=theta.dtype),
+        torch.linspace(0, 3, len(theta), dtype=theta.dtype),
+    )
+    for mu in (0.0, 0.4):
+        more = mu * float(change @ change) + 2 * float(linear @ change)
+        agrees(found.shifted(mu, change, linear), loss + more, terms, gradient + 2 * (mu * change + linear))
+
+
+def test_a_sum_of_rows_with_random_signs_keeps_the_gradient_and_the_loss() -> None:
+    problem, theta = penalised()
+    loss, gradient, terms = problem.loss_and_gradient(theta)
+    generator = np.random.default_rng(5)
+    parts = [part.linearize(theta).dense() for part in problem.parts(30)]
+    sketches = [count_sketch(parts, 40, generator) for _ in range(40)]
+    for one in sketches[:2]:
+        assert one.jacobian.shape == (40, len(theta)) and one.residual.shape == (40,)
+        assert one.loss == pytest.approx(loss) and one.terms == pytest.approx(terms)
+        assert close(one.gradient, gradient / 2) and one.linear is not None
+        assert close(one.jacobian.T @ one.residual + one.linear, gradient / 2)
+    mean = sum(one.jacobian.T @ one.jacobian for one in sketches) / len(sketches)
+    whole = problem.linearize(theta).gram().matrix
+    assert float((mean - whole).norm()) < 0.2 * float(whole.norm())
+
+
+def test_a_share_of_the_points_keeps_the_gradient_and_the_loss() -> None:
+    problem, theta = burgers(200)
+    loss, gradient, terms = problem.loss_and_gradient(theta)
+    assert sample_points(problem, theta, len(problem.points), np.random.default_rng(0)) is None
+    found = sample_points(problem, theta, 100, np.random.default_rng(0))
+    assert found is not None and found.linear is not None
+    share = 100 / len(problem.points)
+    counts = [
+        max(math.ceil(share * len(t.coordinates)), min(16, len(t.coordinates))) for t in problem.collocation.terms
+    ]
+    assert len(found.residual) == sum(counts)
+    assert (found.loss, found.terms) == (loss, terms) and close(found.gradient, gradient / 2)
+    assert close(found.jacobian.T @ found.residual + found.linear, gradient / 2)
+    penalty = Penalty(problem.backbone, 0.3, 0.0)
+    assert sample_points(penalty, theta, 0, np.random.default_rng(0)) is None
