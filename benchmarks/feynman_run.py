@@ -1,6 +1,6 @@
 """Laws of `feynman.py` looked for in their tables, clean and noisy, one after the other.
 
-    python benchmarks/feynman_run.py [--noise 0 0.01] [--numbers 61 62] [--seconds 100] [--development]
+    python benchmarks/feynman_run.py [--noise 0 0.01] [--numbers 61 62] [--seconds 100] [--set second]
     python benchmarks/feynman_run.py --noise 0 --peers-python .venv-peers/bin/python
 
 Rows are appended to feynman.csv and not repeated. The rows alone are searched (`LawSearch`, no network); seconds are of
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import sympy
-from feynman import DEVELOPMENT, EXACT, JUDGED, Law, error_of, recovered
+from feynman import DEVELOPMENT, EXACT, JUDGED, SECOND, Law, error_of, recovered
 from sources import ROOT
 from sympy.parsing.sympy_parser import parse_expr
 
 from kanpinn.symbolic.constants import fitted_constants
 
+SETS = {"first": JUDGED, "second": SECOND, "development": DEVELOPMENT}
 TABLE = ROOT / "benchmarks" / "feynman.csv"
 COLUMNS = ("number", "solver", "noise", "recovered", "form", "error", "seconds", "expression")
 
@@ -79,13 +80,13 @@ def main() -> int:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.01])
     parser.add_argument("--numbers", type=int, nargs="+")
     parser.add_argument("--seconds", type=float, default=100.0)
-    parser.add_argument("--development", action="store_true")
+    parser.add_argument("--set", default="first", choices=SETS)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--peers-python", type=Path)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     solver = "pykan" if arguments.peers_python else "kanpinn"
-    laws = DEVELOPMENT if arguments.development else JUDGED
+    laws = SETS[arguments.set]
     done = set()
     if arguments.table.exists():
         with arguments.table.open(encoding="utf-8") as file:

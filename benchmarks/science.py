@@ -27,6 +27,7 @@ from sources import ROOT
 import kanpinn
 from kanpinn.evaluate.grid_evaluation import reference_values
 from kanpinn.io.atomic import write_text
+from kanpinn.pde.table import Table
 from kanpinn.symbolic.formula import as_json, closed_forms, tolerance_of
 
 QUIET = ("threads=1", "output.figures=false", "output.progress=false")
@@ -170,6 +171,7 @@ def classified(*overrides: str) -> Callable[[Path, int], tuple[Solution, Found]]
         words = (*ADAM, *QUIET, *overrides, f"seed={seed}")
         solution = kanpinn.fit(columns, "digit", *words, split=[0.8, 0.2], folder=folder / "digits")
         table = solution.problem
+        assert isinstance(table, Table)
         points = np.clip(pixels[:, [int(name[1:]) for name in table.features]], table.domain.lower, table.domain.upper)
         likeliest = table.decoded(data.network_values(solution, points))["digit"]
         wrong = float(np.mean([label != f"d{int(value)}" for label, value in zip(likeliest, values, strict=True)]))
