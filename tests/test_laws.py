@@ -15,6 +15,7 @@ from kanpinn.symbolic.formula import as_json
 from kanpinn.symbolic.laws import LawSearch
 from kanpinn.symbolic.library import values_of
 from kanpinn.symbolic.pursuit import eliminated, pursued
+from kanpinn.symbolic.signomials import signomials
 from kanpinn.symbolic.terms import Terms, products, units
 
 X1, X2, X3 = (sympy.Symbol(name, real=True) for name in ("x1", "x2", "x3"))
@@ -140,3 +141,36 @@ def test_a_law_of_too_many_terms_is_shortened():
     assert search.laws[0].residual > 1e-9
     search.shorten()
     assert sympy.simplify(search.exact().expression + sympy.exp(sympy.sin(sympy.pi * a) + b**2)) == 0
+
+
+def test_exponents_of_a_sum_of_products_are_found_with_signs_and_a_function():
+    x = np.random.default_rng(0).uniform([0.5, -1, 0.5, 0.1], [2, 1, 2, 6], (300, 4))
+    within = Terms(["sin(x4)", "cos(x4)"], np.full(2, 2.5), np.stack([np.sin(x[:, 3]), np.cos(x[:, 3])]))
+    target = 3 * x[:, 0] / np.sqrt(x[:, 2]) - 0.5 * x[:, 0] * x[:, 1] ** 3 * x[:, 2] ** -2 * np.cos(x[:, 3])
+    missed, terms = signomials(("x1", "x2", "x3", "x4"), x, target, np.ones(300), within, 2)[0]
+    assert missed < 1e-12
+    assert set(terms.texts) == {"x1*x3**(-1/2)", "x1*x2**(3)*x3**(-2)*cos(x4)"}
+
+
+def test_elimination_leaves_out_terms_that_are_sums_of_cheaper_ones():
+    a, b = np.random.default_rng(0).uniform(0, 1, (2, 100))
+    pool = Terms(
+        ["(a + b)**2", "a**2", "b**2", "a*b"],
+        np.array([4.0, 1.5, 1.5, 2.0]),
+        np.stack([(a + b) ** 2, a**2, b**2, a * b]),
+    )
+    assert eliminated(pool, a**2 + 3 * b**2, np.ones(100), 0.0)[1] == (1, 2)
+
+
+def test_a_quotient_of_sums_is_found_among_all_triples():
+    """y = 1 + x/(1 − x/5) is 1 + 4x/5 + xy/5; pairs of other terms come so close that none of it is followed."""
+    x = np.random.default_rng(0).uniform(0, 1, 200)
+    y = 1 + x / (1 - x / 5)
+    near = [x**k for k in np.linspace(0.3, 4, 30)]
+    pool = Terms(
+        ["1", "x", "#x", *("near" for _ in near)],
+        np.array([0, 1, 2.5, *(1.2 for _ in near)]),
+        np.stack([np.ones(200), x, x * y, *near]),
+    )
+    once = np.array([0, 0, 1] + [0] * 30)
+    assert pursued(np.zeros((0, 200)), pool, y, np.ones(200), 0.0, once)[0][1] == (0, 1, 2)

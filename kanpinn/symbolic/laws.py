@@ -5,8 +5,9 @@ The values, or a simple function T of them over a factor A, are sought as sums o
     T(y / A) = Σ_k c_k F_k    for T(y) = y, y², 1/y, 1/y², log y, sin y, cos y, tan y, exp y,
 
 and for T = log with powers of every input beside them, so that whole products of powers, of 1 ± k m and of functions of
-products m are found as sums of logarithms. Singles, all pairs, and then further terms are compared by what they leave
-and what they cost (Schwarz 1978, doi:10.1214/aos/1176344136: half the logarithm of the rows for a constant; so much for
+products m are found as sums of logarithms. Singles, all pairs, triples of the likeliest, then further terms are
+compared, and sums of two or three products whose exponents are fitted (`signomials`), by what they leave and what they
+cost (Schwarz 1978, doi:10.1214/aos/1176344136: half the logarithm of the rows for a constant; so much for
 a part as choosing it among some twenty takes). The best of every kind are refined in all constants by
 Levenberg–Marquardt, in the values themselves, and compared again by what each row is missed by when the constants are
 fitted to the others (Allen 1974, doi:10.1080/00401706.1974.10489157).
@@ -17,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, final
 
 import numpy as np
@@ -25,22 +27,15 @@ from kanpinn.errors import needed
 from kanpinn.symbolic.constants import FINEST, Fit, fitted_constants, refined
 from kanpinn.symbolic.library import Array, values_of
 from kanpinn.symbolic.pursuit import PRICE, eliminated, pursued
+from kanpinn.symbolic.signomials import signomials
 from kanpinn.symbolic.terms import (
-    Terms,
     decimal,
-    differences,
-    functions,
-    logarithms,
-    multiplied,
     nearest_half,
     outer_functions,
     power_of,
     power_text,
-    products,
-    units,
-    waves,
 )
-from kanpinn.symbolic.views import KINDS, Kind, View, likely, possible
+from kanpinn.symbolic.views import KINDS, View, Views, likely
 
 SCREENED = 400
 """Rows at which terms are compared."""
@@ -50,6 +45,9 @@ REFINED = 12
 
 EFFORTS = (0.25, 1.0)
 """Shares of all terms that are tried, one after the other."""
+
+WITHIN = 100
+"""Functions of single inputs and of differences that are tried as a factor of a product of fitted powers."""
 
 CLEAR = 0.05
 """Relative size of what a law may miss for the search to end with a part of the terms."""
@@ -103,23 +101,24 @@ class LawSearch:
         self.points, self.values, self.names = points, self._sign * values, tuple(names)
         self.size = float(np.sqrt(np.mean(values**2)))
         self.end = time.process_time() + seconds
-        self.outer = outer_functions(forms)
         self.laws: list[Law] = []
         self._seen: set[str] = set()
         rows = np.random.default_rng(0).permutation(len(values))[:SCREENED]
         self._rows = rows
         self._x, self._y = points[rows], self.values[rows] / (self.size or 1.0)
-        self._logarithmic = self._powers()
+        self._views = Views(self._x, self._y, self.size, self.names, outer_functions(forms))
 
     def find(self) -> list[Law]:
         """Return laws, the best first, until the time is over or one leaves nothing."""
         if not self.size:
             self.laws.append(Law(self.sympy.Integer(0), 0.0, 0.0, 0.0))
         for effort in EFFORTS if self.size else ():
-            for view in self._views(effort):
+            for view in self._views.of(effort):
                 self._try(view)
                 if self.laws and (self.laws[0].residual < ROUNDING or time.process_time() > self.end):
                     return self.laws
+            if effort == EFFORTS[0]:
+                self._try_signomials()
             self.shorten()
             if self.complete() and self.laws[0].residual < CLEAR:
                 break
@@ -179,87 +178,13 @@ class LawSearch:
         fit = refined(best.expression, self.names, self.points, self.values, max(best.residual, FINEST), random=True)
         return None if fit is None else replace(fit, expression=self._sign * fit.expression)
 
-    # What terms are held against
-
-    def _powers(self) -> Array:
-        """Powers of the inputs in the product of powers that comes closest to the values, `[d]`."""
-        base = np.stack([np.ones(len(self._x)), *np.log(np.maximum(np.abs(self._x), 1e-300)).T])
-        weights = np.abs(self._y)
-        target = np.log(np.maximum(weights, 1e-300))
-        return np.asarray(np.linalg.lstsq((base * weights).T, target * weights, rcond=None)[0][1:], dtype=float)
-
-    def _factors(self) -> list[tuple[float, ...]]:
-        """Products of powers that the law may have as a factor, as powers `[d]`; none first."""
-        near = np.round(self._logarithmic)
-        close = np.abs(self._logarithmic - near) < 0.2
-        whole = tuple(float(p) if c else 0.0 for p, c in zip(near, close, strict=True))
-        found = [tuple(0.0 for _ in whole), whole]
-        used = [k for k, p in enumerate(whole) if p]
-        found += [tuple(0.0 if k == one else p for k, p in enumerate(whole)) for one in used if len(used) > 1]
-        found += [tuple(p if k == one else 0.0 for k, p in enumerate(whole)) for one in used if len(used) > 2]
-        return list(dict.fromkeys(found))
-
-    def _views(self, effort: float) -> Iterator[View]:
-        x, names = self._x, self.names
-        plain = products(names, x, int(3000 * effort))
-        apart = differences(names, x)
-        outer = functions((plain.cheapest(int(120 * effort) + 10) + apart).usable(), self.outer)
-        pool = plain + outer + multiplied(plain.cheapest(int(1000 * effort)), outer, int(20000 * effort))
-        if len(apart):
-            squares = Terms([f"{t}**2" for t in apart.texts], apart.costs + 1, apart.values**2)
-            pool = pool + apart + squares + multiplied(plain, apart + squares, int(5000 * effort))
-        pool = (pool + waves(names, x)).usable()
-        self._tested = pool
-        yield from self._logarithms(plain, pool, outer, apart, effort)
-        for factor in self._factors():
-            for kind in KINDS:
-                found = self._linear(kind, factor, pool, plain)
-                if found is not None:
-                    yield found
-
     def _nothing_left(self, law: Law) -> bool:
         """Tell whether no term of the pool is like what a law misses, more than chance makes one of so many."""
         rest = self._y - values_of(law.expression, self.names, self._x) / self.size
         with np.errstate(all="ignore"):
-            columns = self._tested.values - self._tested.values.mean(1, keepdims=True)
+            columns = self._views.tested.values - self._views.tested.values.mean(1, keepdims=True)
             like = np.abs(columns @ rest) / np.linalg.norm(columns, axis=1) / max(np.linalg.norm(rest), 1e-300)
         return bool(np.nanmax(like) * np.sqrt(len(rest)) < np.sqrt(2 * np.log(len(columns))) + 1)
-
-    def _logarithms(self, plain: Terms, pool: Terms, outer: Terms, apart: Terms, effort: float) -> Iterator[View]:
-        """The logarithm of the values, with those of the inputs always there."""
-        y = self._y
-        if not (np.abs(y) > 0).all():
-            return
-        laurent = products(self.names, self._x, int(2500 * effort), whole=True)
-        waved = [k for k, text in enumerate(outer.texts) if text.startswith(("sin", "cos"))]
-        inner = laurent + apart + multiplied(plain.cheapest(60), outer.taken(waved).cheapest(40), int(400 * effort))
-        whole = units(self.names, self._x, int(2500 * effort))
-        atoms = logarithms((whole + inner).usable(), int(1500 * effort))
-        both = (atoms + whole + pool.cheapest(int(8000 * effort))).usable()
-        weights = np.abs(y)
-        logs = [np.log(np.abs(column)) for column in self._x.T]
-        kind = Kind("log(y)", 0.0, np.log, lambda v: 1 / v, "")
-        base = np.stack([np.ones_like(y), *logs])
-        yield View(kind, "", base, both, np.log(weights), weights)
-
-    def _linear(self, kind: Kind, factor: tuple[float, ...], pool: Terms, plain: Terms) -> View | None:
-        """A function of the values over a factor."""
-        with np.errstate(all="ignore"):
-            over = np.prod(self._x ** np.array(factor), axis=1)
-            y = self._y / over
-            if not np.isfinite(y).all() or not possible(kind, y * (self.size if "(y)" in kind.name else 1)):
-                return None
-            y = y * self.size if kind.name in ("sin(y)", "cos(y)", "tan(y)", "exp(y)") else y
-            target, weights = kind.change(np.abs(y) if "y**2" in kind.name or "sqrt" in kind.name else y), None
-            weights = np.abs(over) / np.maximum(kind.slope(np.abs(y) if "sqrt" in kind.name else y), 1e-3)
-        if not np.isfinite(target * weights).all():
-            return None
-        if kind.name == "y":
-            few = plain.cheapest(200)
-            pool = pool + Terms([f"#{text}" for text in few.texts], few.costs + 1.5, few.values * y)
-        text = "*".join(power_text(n, p) for n, p in zip(self.names, factor, strict=True) if p)
-        one = Terms(["1"], np.zeros(1), np.ones((1, len(y))))
-        return View(kind, text, np.zeros((0, len(y))), one + pool, target, weights)
 
     # Sums of terms
 
@@ -289,6 +214,24 @@ class LawSearch:
             if count == REFINED or time.process_time() > self.end:
                 break
 
+    def _try_signomials(self) -> None:
+        """Refine sums of two and three products of fitted powers, and quotients of such, by their values or squares."""
+        single = self._views.single.cheapest(WITHIN)
+        for (count, quotient), kind in product(((2, False), (3, False), (3, True)), KINDS[:4]):
+            view = self._views.plain(kind)
+            if view is None:
+                continue
+            within = self._views.shared(view.target) if quotient else single
+            sums = signomials(self.names, self._x, view.target, view.weights, within, count)
+            for missed, terms in sums[:REFINED]:
+                over = time.process_time() > self.end or (self.laws and self.laws[0].residual < ROUNDING)
+                if over or (self.laws and missed > LOOSE * max(self.laws[0].residual, ROUNDING)):
+                    break
+                text = self._text(View(kind, "", view.base, terms, view.target, view.weights), range(count))
+                if text is not None and text not in self._seen:
+                    self._seen.add(text)
+                    self._refine(text, kind.price + float(terms.costs.sum()) + count - 1)
+
     def _text(self, view: View, numbers: Sequence[int]) -> str | None:
         """The law that a sum says, as text."""
         columns = np.concatenate([view.base, view.pool.values[list(numbers)]])
@@ -305,8 +248,8 @@ class LawSearch:
         below = [f"{decimal(c)}*{t[1:]}" for c, t in zip(found, texts, strict=True) if t[0] == "#"]
         if not above:
             return None
-        total = view.kind.undone.format(" + ".join(above))
-        total = f"{total}/(1 - ({' + '.join(below)}))" if below else total
+        total = " + ".join(above)
+        total = view.kind.undone.format(f"({total})/(1 - ({' + '.join(below)}))" if below else total)
         return f"{view.factor}*{total}" if view.factor else total
 
     def _product(self, found: Array, texts: list[str]) -> str:

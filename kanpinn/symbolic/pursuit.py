@@ -15,11 +15,17 @@ PRICE = 3.0
 PAIRED = 1500
 """Terms of which all pairs are compared."""
 
+TRIPLED = 160
+"""Terms of which all triples are compared: the cheapest, half of them, and those that explain most."""
+
 FOLLOWED = 40
 """Sums that are followed at each further term."""
 
 TERMS = 4
 """Most terms of a sum."""
+
+DEPENDENT = 1e-9
+"""Relative size of what others leave of a term below which it is a sum of them."""
 
 SIGNIFICANT = 2.0
 """Standard deviations below which terms are taken away together."""
@@ -62,17 +68,19 @@ def pursued(
     ranked: list[Sum] = [(float(alone[k]), (int(k),)) for k in np.argsort(alone)[:FOLLOWED]]
     cheap = np.argsort(pool.costs, kind="stable")[: PAIRED // 4]
     best = np.unique(np.concatenate([np.argsort(single)[:PAIRED], cheap]))
-    explained = _explained(columns[best], gain[best])
+    explained = _explained(columns[best] @ columns[best].T, gain[best])
     pair = scores(t @ t - explained, pool.costs[best][:, None] + pool.costs[best][None] + 1)
     pair[np.tril_indices(len(best))] = np.inf
     pair[np.outer(once[best], once[best]) > 0] = np.inf
     flat = np.argsort(pair, axis=None)[: 2 * FOLLOWED]
     level = [(float(pair.flat[k]), (int(best[k // len(best)]), int(best[k % len(best)]))) for k in flat]
     ranked += level
-    for _ in range(TERMS - 2):
+    for count in range(3, TERMS + 1):
         if min(ranked)[0] < 0.5 * rows * np.log(1e-18 * size / rows):
             break
         level = _longer(level[:FOLLOWED], columns, t, pool.costs, scores, once)
+        if count == 3:
+            level = sorted({*level, *_triples(columns, t, pool.costs, scores, once)})
         ranked += level[:FOLLOWED]
     known = {numbers: score for score, numbers in ranked}
     for numbers in sorted(known, key=lambda one: known[one])[:FOLLOWED]:
@@ -95,12 +103,45 @@ def _beside(q: Array, columns: Array) -> Array:
     return np.nan_to_num(columns)
 
 
-def _explained(columns: Array, gain: Array) -> Array:
-    """Squares `[n, n]` of the part of a target that each pair of columns of norm 1 explains, from their `gain`."""
-    gram = columns @ columns.T
+def _explained(gram: Array, gain: Array) -> Array:
+    """Squares `[n, n]` of the part of a target that pairs of columns of norm 1 explain, by `gram` and their `gain`."""
     with np.errstate(all="ignore"):
         explained = (gain[:, None] ** 2 + gain[None] ** 2 - 2 * gain[:, None] * gain[None] * gram) / (1 - gram**2)
     return np.where(np.abs(gram) < 1 - 1e-7, explained, 0.0)
+
+
+def _triples(columns: Array, t: Array, costs: Array, scores: Callable[[Array, Array], Array], once: Array) -> list[Sum]:
+    """The best sums of three of the likeliest terms, all compared: none need have a pair within that comes close."""
+    gain = columns @ t
+    order = np.argsort(costs, kind="stable")
+    quarter = TRIPLED // 4
+    most = np.argsort(scores(t @ t - gain**2, costs), kind="stable")[:quarter]
+    some = np.unique(np.concatenate([order[once[order] == 0][: 2 * quarter], order[once[order] > 0][:quarter], most]))
+    c, gain, price, only = columns[some], gain[some], costs[some], once[some]
+    gram = c @ c.T
+    rest = np.tril_indices(len(some))
+    found: list[Sum] = []
+    for i in range(len(some)):
+        beside = 1 - gram[i] ** 2
+        good = beside > 1e-7
+        norms = np.sqrt(np.where(good, beside, 1.0))
+        one_less = (gram - np.outer(gram[i], gram[i])) / np.outer(norms, norms)
+        explained = gain[i] ** 2 + _explained(one_less, np.where(good, (gain - gram[i] * gain[i]) / norms, 0.0))
+        score = scores(t @ t - explained, price[i] + price[:, None] + price[None] + 2)
+        score[rest] = np.inf
+        score[: i + 1] = np.inf
+        score[~good] = np.inf
+        score[:, ~good] = np.inf
+        score[(only[:, None] + only[None] + only[i]) > 1] = np.inf
+        flat = np.argpartition(score, 8, axis=None)[:8]
+        found += [(float(score.flat[k]), (i, int(k // len(some)), int(k % len(some)))) for k in flat]
+    exact = []
+    for score, local in sorted(found)[: 3 * FOLLOWED]:  # Gram matrices square rounding
+        if np.isfinite(score):
+            numbers = tuple(sorted(int(some[k]) for k in local))
+            q = np.linalg.qr(columns[list(numbers)].T)[0].T
+            exact.append((float(scores(t @ t - np.sum((q @ t) ** 2), costs[list(numbers)].sum() + 2)), numbers))
+    return sorted(exact)[: 2 * FOLLOWED]
 
 
 def _longer(
@@ -139,7 +180,8 @@ def eliminated(pool: Terms, target: Array, weights: Array, price: float) -> Sum 
     columns, t = (pool.values * scale).T, target * scale
     rows, norms = len(t), np.linalg.norm(columns, axis=0)
     columns = columns / norms
-    kept = np.arange(len(pool))
+    order = np.argsort(pool.costs, kind="stable")
+    kept = order[np.abs(np.diag(np.linalg.qr(columns[:, order])[1])) > DEPENDENT]  # none that is a sum of cheaper ones
     best: Sum | None = None
     while True:
         found, _, rank, _ = np.linalg.lstsq(columns[:, kept], t, rcond=1e-13)

@@ -134,6 +134,11 @@ def units(names: Sequence[str], points: Array, most: int) -> Terms:
     return Terms(texts, costs[order], values)
 
 
+def single_inputs(names: Sequence[str], points: Array) -> Terms:
+    """Return the inputs themselves."""
+    return Terms(list(names), np.ones(len(names)), points.T)
+
+
 def differences(names: Sequence[str], points: Array) -> Terms:
     """Return sums and differences of two inputs."""
     texts, values = [], []
