@@ -163,7 +163,7 @@ def _checked(found: Any, many: int, count: int, like: Tensor) -> Tensor:
     """Return an integrand's values once they fit to `[Q, N]`; raises UserError."""
     value = torch.as_tensor(found, dtype=like.dtype, device=like.device) if isinstance(found, int | float) else found
     shape = tuple(value.shape) if isinstance(value, Tensor) else None
-    if shape is None or len(shape) > 2 or torch.broadcast_shapes((many, count), (1,)) != _joint(shape, (many, count)):
+    if shape is None or len(shape) > 2 or _joint(shape, (many, count)) != (many, count):
         got = shape or type(found).__name__
         raise UserError(f"p.integral: the integrand returned {got}, expected a tensor such as q.u of shape ({many}, …)")
     assert isinstance(value, Tensor)

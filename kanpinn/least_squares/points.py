@@ -127,7 +127,7 @@ class CollocationPoints:
                     sides.append(self.points[where][which])
                     places.append(slice(end, end + len(coordinates)))
                     end += len(coordinates)
-            scale = term.scale[which] if factor == 1.0 else term.scale[which] * factor
+            scale = term.scale[which] * factor
             own = which if term.part is None else _within(term.part, which)
             normals = None if term.normals is None else term.normals[which]
             paired = places[1] if len(places) > 1 else None
