@@ -43,7 +43,8 @@ def test_points_lie_term_by_term_with_the_scales_of_their_residuals() -> None:
         end = term.points.stop
         assert (term.normals is None) == (term.name != "initial") and (term.paired is None) == (term.name != "periodic")
         if term.normals is not None:
-            assert torch.equal(term.normals, sample.conditions["initial"].normals)
+            own_normals = sample.conditions["initial"].normals
+            assert own_normals is not None and torch.equal(term.normals, own_normals)
         if term.paired is not None:
             assert term.paired == slice(end, end + len(own.points))
             assert torch.equal(found.points[term.paired], sample.paired["periodic"])
