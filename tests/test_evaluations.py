@@ -69,6 +69,22 @@ class Heard(kp.Problem):
         return [many, *folded]
 
 
+@dataclass(frozen=True)
+class Seen(Heard):
+    """One whose network sees functions of the coordinates."""
+
+    def inputs(self, p: Any) -> Any:
+        return [p.x**2, torch.sin(p.y)]
+
+
+@dataclass(frozen=True)
+class Made(Heard):
+    """One whose unknowns are made of three outputs."""
+
+    def ansatz(self, p: Any, raw: Any) -> Any:
+        return {"u": raw.a + p.x * raw.b, "v": raw.c}
+
+
 def wave(**more: Any) -> Heard:
     given = {"domain": kp.Box(x=(-1, 2), t=(0.5, 1.0)), "derivatives": ("tt", "xx"), **more.pop("given", {})}
     sides = ("side", ("x-", "x+"), lambda p: 0.1 * p.u, {})
@@ -109,6 +125,16 @@ CASES = {
             ("right", "x+", lambda p: p.integral(lambda q: q.v, over="y") - p.v, {}),
         ],
         given={**PAIR, "derivatives": ("x", "y")},
+    ),
+    "inputs": Seen(
+        lambda p: p.u_xx + p.u_y * p.u - 1,
+        [("left", "x-", lambda p: p.u_x, {}), ("low", "y-", lambda p: p.u - p.x, {})],
+        given={**PAIR, "unknowns": ("u",)},
+    ),
+    "outputs": Made(
+        lambda p: p.u_xx - p.v_y,
+        [("left", "x-", lambda p: {"u": p.u, "v": p.v}, {})],
+        given={**PAIR, "outputs": ("a", "b", "c")},
     ),
     "interface": Heard(
         lambda p: p.u_xx + p.u_yy - 1,

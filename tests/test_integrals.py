@@ -138,6 +138,8 @@ def test_integrals_are_those_of_scipy() -> None:
         "past": p.integral(lambda q: torch.exp(q.t - p.t) * q.u_t, over="t", upper=p.t),
         "next": p.integral(lambda q: torch.exp(p.t - q.t) * q.u, over="t", lower=p.t, nodes=48),
     }
+    root = p.integral(lambda q: torch.sqrt(p.t - q.t), over="t", upper=p.t, nodes=96)  # NaN beyond the limit
+    assert root.tolist() == pytest.approx([2 / 3 * (t - 0.5) ** 1.5 for t in (0.9, 1.7)], abs=1e-3)
     for k, (x, t) in enumerate(points.tolist()):
         kinks = np.linspace(-1, 1, 5).tolist()
         over = quad(lambda y, x=x, t=t: at(y, t, 0, "") ** 2 * math.exp(x * y), -1, 1, points=kinks, epsabs=1e-6)[0]

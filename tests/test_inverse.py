@@ -367,6 +367,9 @@ def test_the_noise_is_that_of_a_smoother() -> None:
         float(torch.linalg.matrix_power(torch.eye(25, dtype=u.dtype) - u @ u.T, power).trace()) for power in (2, 4)
     )
     assert freedom == pytest.approx(once**2 / twice, rel=1e-12)
+    full = torch.eye(3, dtype=u.dtype)
+    assert noise_of(full[0], full, known=False) == (None, 0.0)  # nothing left to tell it from
+    assert noise_of(full[0], full, known=True) == (1.0, math.inf)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from support.burgers import burgers
 
 import kanpinn as kp
 from kanpinn.backbones.edits import coarsening
-from kanpinn.least_squares.linearization import Linearization
+from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
 from kanpinn.least_squares.weighting import ResidualAttention
@@ -170,6 +170,29 @@ def test_a_sum_of_rows_with_random_signs_keeps_the_gradient_and_the_loss() -> No
     mean = sum(one.jacobian.T @ one.jacobian for one in sketches) / len(sketches)
     whole = problem.linearize(theta).gram().matrix
     assert float((mean - whole).norm()) < 0.2 * float(whole.norm())
+
+
+@pytest.mark.parametrize("sketch", ["points", "countsketch"])
+def test_a_sketch_of_more_rows_than_there_are_is_the_whole_or_adds_up_to_it(sketch: str) -> None:
+    problem, theta = burgers(30)
+    steps = [kp.LevenbergMarquardt(sketch=sketch, sketch_rows=rows) for rows in (1.0, 50.0)]
+    for optimizer in steps:
+        optimizer.start(len(theta), 1)
+    found = steps[1].step(problem, theta)
+    assert found.loss < problem.loss(theta)[0]
+    plain = kp.LevenbergMarquardt()
+    plain.start(len(theta), 1)
+    assert (sketch == "points") == torch.equal(found.theta, plain.step(problem, theta).theta)
+
+
+def test_rows_of_a_shorter_type_keep_it() -> None:
+    problem, theta = burgers(30)
+    whole = problem.linearize(theta).dense()
+    short = Dense(whole.jacobian.float(), whole.gradient.float(), whole.loss, whole.terms, whole.residual.float())
+    found = count_sketch([short], 20, np.random.default_rng(0))
+    exact = count_sketch([whole], 20, np.random.default_rng(0))
+    assert found.jacobian.dtype == found.residual.dtype == found.gradient.dtype == torch.float32
+    assert torch.allclose(found.jacobian.double(), exact.jacobian, rtol=1e-5, atol=1e-4)
 
 
 def test_a_share_of_the_points_keeps_the_gradient_and_the_loss() -> None:

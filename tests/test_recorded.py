@@ -22,7 +22,7 @@ from kanpinn.settings.objects import configuration_of_objects
 from kanpinn.solver import fixing
 from kanpinn.solver import pruning as module
 from kanpinn.solver import start as starts
-from kanpinn.solver.history import LevelRecord
+from kanpinn.solver.history import LevelRecord, rows_of, rows_state
 from kanpinn.solver.pruning import Pruned, Pruner, pruning
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
@@ -100,6 +100,16 @@ CURVED = Nested(levels=2, curriculum={"k": [0.5]})
 
 
 @pytest.fixture
+def elsewhere() -> Iterator[None]:
+    """Another default device and type: nothing may depend on them."""
+    torch.set_default_device("meta")
+    torch.set_default_dtype(torch.float16)
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def short(monkeypatch) -> None:
     monkeypatch.setattr(module, "ROUNDS", 6)
     monkeypatch.setattr(module, "ROUND", 2)
@@ -116,7 +126,7 @@ def short(monkeypatch) -> None:
     ],
     ids=["curriculum", "finest", "same points", "table", "degrees"],
 )
-def test_the_fit_of_what_is_left_of_a_network(problem, parts, level, short, request) -> None:
+def test_the_fit_of_what_is_left_of_a_network(problem, parts, level, short, elsewhere, request) -> None:
     setup = table_setup(*parts) if problem is None else configuration_of_objects(problem, parts).setup
     network, theta = refined(setup, level)
     start = pruning(setup, network, theta)
@@ -146,7 +156,7 @@ def test_a_search_with_its_fits(problem, short, request, monkeypatch) -> None:
     [
         (Kan(width=[1], grid=3, degree=3, squash="none"), 1.3),
         (Kan(width=[2], grid=2, degree=3), 3.0),
-        (kp.MultKan(width=[1], mult=[1], grid=2, degree=3), 2.0),
+        (kp.MultKan(width=[1], mult=[2], grid=2, degree=3), 2.0),
     ],
     ids=["plain", "squash", "products"],
 )
@@ -165,6 +175,20 @@ def test_functions_for_edges(options, worse, short, request, monkeypatch) -> Non
     at = {"x": 0.3, "y": -0.6}
     values = {name: float(one.subs({sign: at[str(sign)] for sign in one.free_symbols})) for name, one in whole.items()}
     stays(request.node.name, [start.error, seen, chosen.symbolic, found.error, found.theta, values])
+
+
+def test_rows_of_a_history_have_their_columns() -> None:
+    rows = [{"level": 0.0, "wall_time": 1.0, "loss": 2.0, "work": 3.0}, {"level": 1.0, "loss": 4.0, "more": 5.0}]
+    state = rows_state(rows)
+    again = rows_of(state)
+    assert again[0]["work"] == 3.0 and np.isnan(again[1]["wall_time"]) and again[1]["more"] == 5.0
+    for name in ("level", "wall_time", "loss", "work"):
+        columns = [one if one != name else "other" for one in state["columns"]]
+        with pytest.raises(ValueError, match="history rows"):
+            rows_of({**state, "columns": columns})
+    with pytest.raises(ValueError, match="history rows"):
+        rows_of({**state, "values": state["values"].astype(np.float32)})
+    assert rows_of({"columns": [], "values": np.zeros((0, 0))}) == []
 
 
 class Quiet:
@@ -210,31 +234,18 @@ STAGES += [{"level": 0, "steps": 1}, {"level": 2, "steps": 2, "optimizer": kp.Lb
         [NET, Nested(levels=2, steps=9, plateau=0.9, patience=2), kp.Causal(bins=4), kp.Grid(interior=30, boundary=9)],
         [NET, kp.VCycle(levels=3, cycles=1, pre=2, post=1, coarsest=2, coarse="fas"), POINTS],
         [NET, kp.WCycle(levels=3, cycles=1, pre=1, post=1, coarsest=2, layers="last"), kp.Lbfgs(), POINTS],
-        [
-            NET,
-            FMG,
-            POINTS,
-        ],
+        [NET, FMG, POINTS],
+        [kp.Mlp(width=[4]), Nested(levels=2, steps=3), kp.Halton(interior=[20, 33], boundary=[7, 9])],
         [NET, kp.Custom(stages=STAGES, optimizer_state="transfer"), kp.Adam(ramp_steps=1), POINTS],
         [NET, kp.Single(levels=2, steps=7, starts=3, start_steps=2), kp.SsBroyden(), POINTS],
         [NET, Nested(levels=2, steps=3), kp.Fixed(sparsity=1e-2, entropy=0.5, terms={"initial": [2.0, 5.0]}), POINTS],
         [NET, Nested(levels=2, steps=3, curriculum={"k": [0.2]}), kp.VariableProjection(), kp.GaussLegendre(order=2)],
-        [
-            Kan(width=[3], grid=2, degree=3, grid_updates=3, grid_updates_until=4, squash="none"),
-            Nested(levels=2, steps=5, slabs=2),
-            kp.Relaxation(),
-            POINTS,
-        ],
-        [
-            kp.ChebyKan(width=[2], degree=3),
-            Nested(levels=2, steps=3),
-            kp.Adaptive(interior=40, boundary=9),
-            kp.GaussNewtonCg(),
-        ],
+        [MOVED, Nested(levels=2, steps=5, slabs=2), kp.Relaxation(), POINTS],
+        [kp.ChebyKan(width=[2], degree=3), Nested(levels=2, steps=3), ADAPTIVE, kp.GaussNewtonCg()],
     ],
     ids=lambda parts: type(parts[1]).__name__ + type(parts[2]).__name__,
 )
-def test_every_number_of_a_solve(parts, request) -> None:
+def test_every_number_of_a_solve(parts, elsewhere, request) -> None:
     setup = configuration_of_objects(Decay(), parts).setup
     watch = Quiet()
     solver, end = solve(setup, watch)
@@ -283,7 +294,7 @@ class Part(Decay):
     ],
     ids=["levels", "width", "depth", "coarser", "finer", "unknown", "slabs", "separable", "longer", "part"],
 )
-def test_the_start_from_an_earlier_network(problem, parts, request, monkeypatch) -> None:
+def test_the_start_from_an_earlier_network(problem, parts, elsewhere, request, monkeypatch) -> None:
     monkeypatch.setattr(starts, "STEPS", 3)
     before = configuration_of_objects(Decay(), [NET, Nested(levels=2)]).setup
     network, theta = refined(before, 1)

@@ -110,7 +110,7 @@ class Coupling:
         """A D `[N, P]`."""
         count = self.slopes.shape[2]
         if count <= FEW:
-            return torch.stack([self.vjp(unit) for unit in torch.eye(count).to(self.slopes)])
+            return torch.stack([self.vjp(unit) for unit in self.slopes.new_ones(count).diag()])
         if self.which is None:
             return self.slopes.flatten(0, 1).T @ self._whole.dense().jacobian
         return self._by_columns(self.which)

@@ -27,7 +27,7 @@ def check_derivatives(
     size = base.abs().amax(dim=2, keepdim=True)
     size = torch.where(size > 0, size, torch.ones_like(size))
     components = c * s * o
-    unit = torch.eye(components).to(base).view(components, c, s, 1, o) * size
+    unit = base.new_ones(components).diag().view(components, c, s, 1, o) * size
     steps = [k * torch.finfo(base.dtype).eps ** 0.25 for k in (1.0, -1.0, 0.3, -0.3)]
     moved = torch.stack([base + step * unit for step in steps])  # (4, components, C, S, M, outputs)
     outputs = moved.permute(2, 3, 0, 1, 4, 5).reshape(c, s, -1, o)
@@ -60,10 +60,10 @@ def check_jets(trial: Trial, network: Backbone, theta: Tensor) -> None:
     residuals, points = trial.residuals, trial.points.points
     domain, space = residuals.problem.domain, residuals.space
     steps = [k * torch.finfo(points.dtype).eps ** 0.25 for k in (1.0, -1.0, 0.3, -0.3)]
-    widths = torch.tensor(domain.upper).to(points) - torch.tensor(domain.lower).to(points)
+    widths = points.new_tensor(domain.upper) - points.new_tensor(domain.lower)
     for k, (name, width) in enumerate(zip(domain.names, widths, strict=True)):
-        shifts = width * torch.eye(len(widths)).to(points)[k]
-        moved = torch.cat([points, *(points + step * shifts for step in steps)])
+        shift = widths.diag()[k]
+        moved = torch.cat([points, *(points + step * shift for step in steps)])
         with torch.no_grad():
             fields = residuals.rebuilt(network.forward(theta, moved, space), moved)
         for unknown, jet in fields.items():

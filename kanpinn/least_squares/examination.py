@@ -296,7 +296,7 @@ def _check_slope(trial: Trial, equation: str, derivatives: Tensor) -> None:
             "changes with the network, but its derivative is zero (round, sign, detach, no_grad, .data, .item, numpy); "
             "write it in differentiable functions of torch",
         )
-    bad = (~torch.isfinite(derivatives[:, :, :2])).any(4).any(0).any(0)
+    bad = (~torch.isfinite(derivatives[:, :, :2])).any(4).flatten(0, 1).any(0)
     if int(bad.sum()) > 1:
         raise trial.refusal(
             equation,

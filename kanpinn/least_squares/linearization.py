@@ -141,9 +141,9 @@ class Linearization(ABC):
         """The linearisation of loss + μ‖d‖² + 2 hᵀd, with μ ≥ 0, the change d = θ − θ₀ and the linear h `[P]`."""
         return Shifted(self, mu, change, linear)
 
-    def sharded(self, group: dist.ProcessGroup | None = None) -> Linearization:
-        """The linearisation whose rows are those of all processes of a group (None: of all)."""
-        return Sharded(self, group)
+    def sharded(self) -> Linearization:
+        """The linearisation whose rows are those of all processes."""
+        return Sharded(self)
 
 
 @final
@@ -253,8 +253,7 @@ class Shifted(Linearization):
         found, change = self._inner.dense(), self._change
         jacobian = found.jacobian
         if self._mu:
-            unit = torch.eye(len(change), dtype=change.dtype, device=change.device)
-            jacobian = torch.cat([jacobian, self._root * unit])
+            jacobian = torch.cat([jacobian, torch.full_like(change, self._root).diag()])
         loss = found.loss + self._extra
         return Dense(jacobian, self._slope(found.gradient), loss, found.terms, self.residual, self.linear)
 
@@ -266,12 +265,12 @@ class Sharded(Linearization):
     `residual`, `jvp` and `blocks` have this process's rows, and so has the argument of `vjp`; `dense` gathers all.
     """
 
-    def __init__(self, inner: Linearization, group: dist.ProcessGroup | None) -> None:
-        self._inner, self._group = inner, group
+    def __init__(self, inner: Linearization) -> None:
+        self._inner = inner
         self.residual, self.linear = inner.residual, None
         if inner.linear is not None:
             self.linear = self.summed(inner.linear)
-        self.loss, self.terms = summed_loss(inner.loss, inner.terms, inner.residual, group)
+        self.loss, self.terms = summed_loss(inner.loss, inner.terms, inner.residual)
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -289,37 +288,35 @@ class Sharded(Linearization):
 
     def summed(self, values: Tensor) -> Tensor:
         total = values.clone()
-        dist.all_reduce(total, group=self._group)
+        dist.all_reduce(total)
         return total
 
     def gram(self) -> NormalEquations:
         found = self._inner.gram()
-        loss, terms = summed_loss(found.loss, found.terms, found.gradient, self._group)
+        loss, terms = summed_loss(found.loss, found.terms, found.gradient)
         return NormalEquations(self.summed(found.matrix), self.summed(found.gradient), loss, terms)
 
     def dense(self) -> Dense:
         own = self._inner.dense()
         rows = torch.cat([own.jacobian, own.residual[:, None]], dim=1)
-        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size(self._group))]
-        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device), group=self._group)
+        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
         most = max(int(count) for count in counts)
         padded = rows.new_zeros(most, rows.shape[1])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded, group=self._group)
+        dist.all_gather(parts, padded)
         whole = torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
-        loss, terms = summed_loss(own.loss, own.terms, rows, self._group)
+        loss, terms = summed_loss(own.loss, own.terms, rows)
         return Dense(whole[:, :-1], self.summed(own.gradient), loss, terms, whole[:, -1], self.linear)
 
 
-def summed_loss(
-    loss: float, terms: dict[str, float], like: Tensor, group: dist.ProcessGroup | None
-) -> tuple[float, dict[str, float]]:
-    """Add up losses and their terms, of the same names everywhere, over the processes of a group; None for all.
+def summed_loss(loss: float, terms: dict[str, float], like: Tensor) -> tuple[float, dict[str, float]]:
+    """Add up losses and their terms, of the same names everywhere, over all processes.
 
     `like` gives device and precision.
     """
-    total = torch.tensor([loss, *terms.values()], dtype=like.dtype, device=like.device)
-    dist.all_reduce(total, group=group)
+    total = like.new_tensor([loss, *terms.values()])
+    dist.all_reduce(total)
     first, *others = total.tolist()
     return first, dict(zip(terms, others, strict=True))

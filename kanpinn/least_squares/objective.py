@@ -263,7 +263,7 @@ class Objective(LeastSquares):
         r, losses = self.residual(theta)
         loss = r.square().sum()
         if not loss.requires_grad:  # residuals in which no unknown occurs
-            return _total(r, losses, curved=bool(self.curved)), torch.zeros_like(theta, requires_grad=False), losses
+            return _total(r, losses, curved=bool(self.curved)), torch.zeros_like(theta), losses
         (gradient,) = torch.autograd.grad(loss, theta)
         return _total(r, losses, curved=bool(self.curved)), gradient, losses
 

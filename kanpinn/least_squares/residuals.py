@@ -65,7 +65,7 @@ class Scales:
             return outputs
         data = outputs.data
         sizes = self.outputs + (1.0,) * (data.shape[-1] - len(self.outputs))  # coefficients have their own
-        return Jet(outputs.space, data * torch.tensor(sizes, dtype=data.dtype, device=data.device))
+        return Jet(outputs.space, data * data.new_tensor(sizes))
 
 
 class Residuals:
@@ -245,4 +245,6 @@ def _by_name(problem: Problem) -> dict[str, Condition]:
 def given_at(values: Mapping[str, Any], term: Term) -> dict[str, Tensor]:
     """Return the values given at a term's points, `[n]` by name."""
     like, part = term.coordinates, slice(None) if term.part is None else term.part
-    return {name: torch.as_tensor(column).to(like)[part] for name, column in values.items()}
+    return {
+        name: torch.as_tensor(column, dtype=like.dtype, device=like.device)[part] for name, column in values.items()
+    }

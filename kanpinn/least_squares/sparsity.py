@@ -91,7 +91,8 @@ class Penalty(LeastSquares):
     def __init__(self, backbone: Backbone, weight: float, entropy: float) -> None:
         """Penalise a network's edges with λ = `weight` and μ = `entropy`; raises UserError for other networks."""
         self.backbone, self._weight, self._entropy = backbone, weight, entropy
-        self._layers = _edges(backbone)
+        with torch.device("cpu"):  # whatever the default is
+            self._layers = _edges(backbone)
 
     @property
     def points(self) -> Tensor:

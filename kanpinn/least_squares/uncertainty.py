@@ -124,14 +124,14 @@ def _spread(objective: Objective, theta: Tensor, layer: Coefficients) -> _Spread
     """Return how sharply the data tell the coefficients."""
     conditions, scales, count = objective.residuals.conditions, objective.residuals.scales, len(layer.names)
     jacobian = objective.linearize(theta).dense().jacobian.clone()
-    sizes = torch.tensor([abs(start) or 1.0 for start in layer.starts]).to(jacobian)
+    sizes = jacobian.new_tensor([abs(start) or 1.0 for start in layer.starts])
     slopes = layer.values(objective.backbone.arrays(theta)[-1]["constants"])[1]
     jacobian[:, -count:] *= sizes / slopes.where(slopes != 0, sizes)  # the slope vanishes at a bound
     u, s, v = torch.linalg.svd(jacobian, full_matrices=False)
     kept = s > SMALLEST * s[0]
     u, s, v = u[:, kept], s[kept], v[kept]
     own, residual = v[:, -count:].T / s, objective.residual(theta)[0].detach()  # (count, kept)
-    (variance, left_over, by_data), start, freedom = torch.zeros(3, count).to(s), 0, math.inf
+    (variance, left_over, by_data), start, freedom = s.new_zeros(3, count), 0, math.inf
     data, known = False, True
     for term, equation, value in objective.rows(theta):
         rows = slice(start, start + len(value))

@@ -119,20 +119,19 @@ class ShardedProblem(Wrapped):
     Attributes:
         inner: The problem with all points.
         backbone: Its network.
-        group: The processes; None for all.
     """
 
     inner: Objective
 
-    def __init__(self, whole: Objective, group: dist.ProcessGroup | None = None) -> None:
-        self.inner, self.backbone, self.group = whole, whole.backbone, group
+    def __init__(self, whole: Objective) -> None:
+        self.inner, self.backbone = whole, whole.backbone
         self._share = self._cut()
 
     def _cut(self) -> tuple[object, Objective]:
         points = self.inner.collocation
-        own = points.shard(dist.get_rank(self.group), dist.get_world_size(self.group))
+        own = points.shard(dist.get_rank(), dist.get_world_size())
         if not len(own):
-            size = dist.get_world_size(self.group)
+            size = dist.get_world_size()
             raise UserError(f"processes={size}: more than the {len(points)} points there are; expected fewer")
         return points, self.inner.at(own)
 
@@ -147,17 +146,17 @@ class ShardedProblem(Wrapped):
         return self.inner, theta
 
     def loss(self, theta: Tensor) -> tuple[float, dict[str, float]]:
-        return summed_loss(*self.share.loss(theta), theta, self.group)
+        return summed_loss(*self.share.loss(theta), theta)
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, dict[str, float]]:
         loss, gradient, terms = self.share.loss_and_gradient(theta)
         gradient = gradient.clone()
-        dist.all_reduce(gradient, group=self.group)
-        total, terms = summed_loss(loss, terms, gradient, self.group)
+        dist.all_reduce(gradient)
+        total, terms = summed_loss(loss, terms, gradient)
         return total, gradient, terms
 
     def linearize(self, theta: Tensor) -> Linearization:
-        return self.share.linearize(theta).sharded(self.group)
+        return self.share.linearize(theta).sharded()
 
     def sampled(self, share: float, generator: np.random.Generator) -> LeastSquares:
-        return ShardedProblem(self.inner.sampled(share, generator), self.group)
+        return ShardedProblem(self.inner.sampled(share, generator))

@@ -82,8 +82,8 @@ class Identity(Preconditioner):
 
     def measure(self, found: Linearization) -> float:
         """The mean of diag JᵀJ."""
-        total = sum(float(block.square().sum()) for block in found.blocks())
-        return float(found.summed(torch.tensor(total, dtype=torch.float64))) / len(found.gradient)
+        total = sum((block.square().sum() for block in found.blocks()), start=found.gradient.new_zeros(()))
+        return float(found.summed(total)) / len(found.gradient)
 
     def shifted(self, shift: float) -> Callable[[Tensor], Tensor]:
         """The identity."""

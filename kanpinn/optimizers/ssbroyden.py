@@ -66,7 +66,7 @@ def update_inverse(inverse: Tensor, s: Tensor, y: Tensor, product: Tensor, tau: 
     curvature, square = float(s @ y), float(y @ product)
     v = s / curvature - product / square
     scales = (1 / math.sqrt(square * tau), math.sqrt(abs(phi) * square / tau), 1 / math.sqrt(curvature))
-    signs = torch.tensor([-1.0, math.copysign(1.0, phi), 1.0], dtype=s.dtype, device=s.device)
+    signs = s.new_tensor([-1.0, math.copysign(1.0, phi), 1.0])
     columns = torch.stack([c * x for c, x in zip(scales, (product, v, s), strict=True)], dim=1)
     inverse.addmm_(columns, (columns * signs).T, beta=1 / tau)
 
@@ -168,7 +168,7 @@ class SsBroyden(Optimizer):
             return
         tau, phi = update_parameters(self.update, energy / curvature, square / curvature, len(s), first=first)
         if self._inverse is None:
-            self._inverse = torch.eye(len(s), dtype=s.dtype, device=s.device)
+            self._inverse = torch.ones_like(s).diag()
         update_inverse(self._inverse, s, y, product, tau, phi)
         self._updates += 1
         if self._updates % MIRROR_EVERY == 0:

@@ -104,7 +104,7 @@ class VariableProjection(Optimizer):
         if not math.isfinite(found.loss):
             return Step(theta, found.loss, found.terms, "loss is not finite")
         where = objective.backbone.last_layer
-        other = torch.ones(len(theta), dtype=torch.bool, device=theta.device)
+        other = torch.ones_like(theta, dtype=torch.bool)
         other[where] = False
         system = Cholesky([self._eliminate(found.jacobian[:, where], found.jacobian[:, other], found)])
 
@@ -133,7 +133,7 @@ class VariableProjection(Optimizer):
         """√(ρ m) I for A `[M, L]`, `[L, L]`."""
         size = a.shape[1]
         root = math.sqrt(self.ridge * float(a.square().sum()) / size) or 1.0
-        return root * torch.eye(size, dtype=a.dtype, device=a.device)
+        return torch.diag(a.new_full((size,), root))
 
     def _eliminate(self, a: Tensor, j: Tensor, found: Dense) -> Dense:
         """Project the columns A `[M, L]` of the last layer out of the others' `[M, P − L]` and of r: J_K and r_K."""

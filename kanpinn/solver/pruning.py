@@ -138,7 +138,7 @@ class Pruner:
                 chosen = ordered[:many]
                 done = self._try([unit for unit, _ in chosen], max(score for _, score in chosen))
                 refused += not done and many == 1
-                many = min(2 * many, len(ordered)) if done else max(1, many // 2) if many > 1 else 1
+                many = min(2 * many, len(ordered)) if done else max(1, many // 2)
         return self.best
 
     def cut(self, threshold: float) -> Pruned:

@@ -99,7 +99,7 @@ def derivatives(coefficients: Tensor, s: Tensor, order: int) -> Tensor:
 @lru_cache(maxsize=256)
 def _power_matrix(degree: int, order: int, basis: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Derivatives 0 … order of all powers, or of all pieces of the uniform basis, `[(order + 1)·(k + 1), k + 1]`."""
-    matrix = torch.zeros(order + 1, degree + 1, degree + 1, dtype=torch.float64)
+    matrix = torch.from_numpy(np.zeros((order + 1, degree + 1, degree + 1)))
     for d in range(order + 1):
         for power in range(d, degree + 1):
             matrix[d, power, power - d] = math.perm(power, d)

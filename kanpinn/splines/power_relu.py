@@ -101,9 +101,7 @@ class PowerReluNesting(Nesting):
         self.coarse, self.fine = n + degree, 2 * n + degree
         self.spline = dyadic_nesting(n, degree)
         self._first = (degree + 1) // 2
-        self._weights = torch.tensor(
-            [lagrange(2 * j - degree, degree) for j in range(self._first)], dtype=torch.float64
-        )
+        self._weights = torch.tensor([lagrange(2 * j - degree, degree) for j in range(self._first)]).double()
         start = 2 * self._first - degree
         self._injected = slice(start, start + 2 * (self.coarse - self._first), 2)
 
