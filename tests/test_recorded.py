@@ -17,7 +17,7 @@ from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.pruning import alive_of
 from kanpinn.backbones.time_slabs import in_sequence
 from kanpinn.multilevel import Stage
-from kanpinn.pde.table import table_of
+from kanpinn.pde.table import Table, table_of
 from kanpinn.settings.objects import configuration_of_objects
 from kanpinn.solver import fixing
 from kanpinn.solver import pruning as module
@@ -35,6 +35,15 @@ TABLE = {"a": ROWS[:, 0], "b": ROWS[:, 1], "c": ROWS[:, 2], "y": np.exp(ROWS[:, 
 
 def table_setup(*options, **data):
     return configuration_of_objects(table_of({**TABLE, **data}, ["y"], split=(0.8, 0.2)), options).setup
+
+
+def table() -> Table:
+    return table_of(TABLE, ["y"], split=(0.7, 0.2, 0.1))
+
+
+def classes() -> Table:
+    names = np.where(TABLE["y"] > 1.5, "high", np.where(ROWS[:, 2] > 0, "low", "lower"))
+    return table_of({**TABLE, "y": names}, ["y"], split=(0.7, 0.3))
 
 
 def refined(setup, level: int) -> tuple[Any, torch.Tensor]:
@@ -191,6 +200,22 @@ def test_rows_of_a_history_have_their_columns() -> None:
     assert rows_of({"columns": [], "values": np.zeros((0, 0))}) == []
 
 
+@dataclass(frozen=True)
+class Known(Decay):
+    """The same with a reference, of which the errors and their spectra are measured."""
+
+    def reference(self, p):
+        return torch.sin(p.x) * torch.exp(-1.4 * p.t)
+
+
+@dataclass(frozen=True)
+class Steep(Decay):
+    """One whose residual is not finite where u is above 1.2: steps that are too long lead there."""
+
+    def residual(self, p):
+        return super().residual(p) + torch.sqrt(1.2 - p.u)
+
+
 class Quiet:
     """A follower that notes what it is told."""
 
@@ -218,6 +243,7 @@ class Quiet:
 
 
 NET = Kan(width=[2], grid=2, degree=3)
+FEW = kp.Sobol(interior=20, boundary=6, resample_every=0)
 MOVED = Kan(width=[3], grid=2, degree=3, grid_updates=3, grid_updates_until=4, squash="none")
 ADAPTIVE = kp.Adaptive(interior=40, boundary=9)
 FMG = kp.Fmg(levels=2, steps=[1, 2], cycles=[1, 2], pre=1, post=1, coarsest=1, optimizer_state="transfer")
@@ -246,7 +272,28 @@ STAGES += [{"level": 0, "steps": 1}, {"level": 2, "steps": 2, "optimizer": kp.Lb
     ids=lambda parts: type(parts[1]).__name__ + type(parts[2]).__name__,
 )
 def test_every_number_of_a_solve(parts, elsewhere, request) -> None:
-    setup = configuration_of_objects(Decay(), parts).setup
+    solved(Decay(), parts, request.node.name)
+
+
+@pytest.mark.parametrize(
+    ("problem", "parts"),
+    [
+        (Known(), [NET, Nested(levels=2, steps=[3, 2], slabs=2), POINTS, "output.points=[9,7]"]),
+        (Known(), [NET, kp.VCycle(levels=2, cycles=1, pre=1, post=1, coarsest=1), POINTS, "output.points=8"]),
+        (Steep(), [NET, Nested(levels=2, steps=5), kp.GradientDescent(lr=3.0, ramp_from=3.0, ramp_steps=0), POINTS]),
+        (Steep(), [NET, Nested(levels=1, steps=9), kp.Adam(lr=1.0, ramp_steps=0, decay="none"), FEW]),
+        (table(), [NET, Nested(levels=2, steps=[4, 9]), kp.Adam(lr=0.1)]),
+        (table(), [NET, Nested(levels=2, steps=4)]),
+        (classes(), [NET, Nested(levels=2, steps=3)]),
+    ],
+    ids=["errors", "cycle", "too long", "far too long", "rows", "table", "classes"],
+)
+def test_every_number_of_solves_with_errors(problem, parts, elsewhere, request) -> None:
+    solved(problem, parts, request.node.name)
+
+
+def solved(problem: kp.Problem, parts: list[Any], name: str) -> None:
+    setup = configuration_of_objects(problem, parts).setup
     watch = Quiet()
     solver, end = solve(setup, watch)
     levels = [{**one.state(), "wall_time_s": 0.0} for one in solver.record.levels]
@@ -254,7 +301,8 @@ def test_every_number_of_a_solve(parts, elsewhere, request) -> None:
     network, theta = solver.network()
     kept = [end.reason, end.message, end.loss, solver.discarded, solver.steps, network.size, theta]
     events = [" ".join(one.split()[:4]) for one in solver.record.events]
-    stays(request.node.name, [watch.told, levels, columns, kept, events, solver.record.work, solver.record.spectra])
+    best = solver.record.best_step, solver.record.last_losses, solver.over
+    stays(name, [watch.told, levels, columns, kept, events, solver.record.work, solver.record.spectra, best])
 
 
 @dataclass(frozen=True)
