@@ -9,8 +9,10 @@ import pytest
 import torch
 from support.gram import agree, cut
 from support.problems import NONE, System, Wave, build, draw_for
+from support.records import stays
 
 from kanpinn.backbones import Backbone, Kan, Mlp, MultKan
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde import Problem
@@ -53,11 +55,15 @@ def test_normal_equations_equal_those_of_the_jacobian(problem: Problem, options:
 
 
 @pytest.mark.parametrize(("problem", "options", "exact"), LOCAL.values(), ids=LOCAL)
-def test_parts_hold_every_point_once_and_see_few_parameters(problem: Problem, options: Options, exact: bool) -> None:
+def test_parts_hold_every_point_once_and_see_few_parameters(
+    problem: Problem, options: Options, exact: bool, request: pytest.FixtureRequest
+) -> None:
     objective, theta = fine(problem, options, exact=exact)
     found = cut(objective, theta)
     assert found is not None
     assert torch.equal(torch.cat(found).sort().values, torch.arange(len(objective.points)))
+    several = [found, *(cut(objective, theta, CostTable(part_call=c, part_places=9.0)) or [] for c in (1e6, 1e4, 0.0))]
+    stays(request.node.name, [(torch.tensor([len(one) for one in parts]), torch.cat(parts)) for parts in several])
     jacobian = objective.linearize(theta).dense().jacobian
     if len(jacobian) == len(objective.points):  # one equation: rows are points
         seen = sum(len(part) * int((jacobian[part] != 0).any(0).sum()) ** 2 for part in found)

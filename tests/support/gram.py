@@ -10,10 +10,10 @@ from kanpinn.least_squares.gram_local import parts
 from kanpinn.least_squares.objective import Objective
 
 
-def cut(objective: Objective, theta: torch.Tensor) -> list[torch.Tensor] | None:
+def cut(objective: Objective, theta: torch.Tensor, costs: CostTable | None = None) -> list[torch.Tensor] | None:
     """The parts into which the objective's points fall."""
     tape = objective.forward_pass(theta).tape
-    return parts(objective.points, objective.backbone.supports(tape), objective.size, CostTable())
+    return parts(objective.points, objective.backbone.supports(tape), objective.size, costs or CostTable())
 
 
 def agree(objective: Objective, theta: torch.Tensor, tolerance: float) -> None:
