@@ -64,6 +64,8 @@ def test_parts_hold_every_point_once_and_see_few_parameters(
     assert torch.equal(torch.cat(found).sort().values, torch.arange(len(objective.points)))
     several = [found, *(cut(objective, theta, CostTable(part_call=c, part_places=9.0)) or [] for c in (1e6, 1e4, 0.0))]
     stays(request.node.name, [(torch.tensor([len(one) for one in parts]), torch.cat(parts)) for parts in several])
+    free = CostTable(part_product=0.0, part_entry=0.0, part_call=0.0)
+    assert [one.tolist() for one in cut(next(objective.pieces(1)), theta, free) or []] == [[0]]
     jacobian = objective.linearize(theta).dense().jacobian
     if len(jacobian) == len(objective.points):  # one equation: rows are points
         seen = sum(len(part) * int((jacobian[part] != 0).any(0).sum()) ** 2 for part in found)

@@ -164,6 +164,7 @@ def test_restrictions_undo_the_prolongation_and_transposes_are_adjoint(degree: i
         left, right = (apply(u) * v).sum(-1), (u * transpose(v)).sum(-1)
         size = apply(u).norm(dim=-1) * v.norm(dim=-1)
         assert float(((left - right).abs() / size).max()) <= tolerance
+        assert apply(u.float()).dtype == torch.float32
         single = transpose(v.float())
         assert single.dtype == torch.float32
         assert float((single - transpose(v)).norm() / transpose(v).norm()) <= 1e-6 * condition(2 * n, degree)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.defaults import foreign_defaults
 from support.records import stays
 
 import kanpinn as kp
@@ -111,11 +112,8 @@ CURVED = Nested(levels=2, curriculum={"k": [0.5]})
 @pytest.fixture
 def elsewhere() -> Iterator[None]:
     """Another default device and type: nothing may depend on them."""
-    torch.set_default_device("meta")
-    torch.set_default_dtype(torch.float16)
-    yield
-    torch.set_default_device(None)
-    torch.set_default_dtype(torch.float32)
+    with foreign_defaults():
+        yield
 
 
 @pytest.fixture
@@ -243,6 +241,8 @@ class Quiet:
 
 
 NET = Kan(width=[2], grid=2, degree=3)
+
+
 FEW = kp.Sobol(interior=20, boundary=6, resample_every=0)
 MOVED = Kan(width=[3], grid=2, degree=3, grid_updates=3, grid_updates_until=4, squash="none")
 ADAPTIVE = kp.Adaptive(interior=40, boundary=9)

@@ -179,7 +179,7 @@ class SlabSolve:
         Raises:
             LookupError, TypeError, ValueError: If it is not a state of this setup.
         """
-        self.stage = None if state["stage"] is None else self.plan[int(state["stage"])]
+        self.stage = self.plan[int(state["stage"])]
         if not 1 <= int(state["hierarchy"]["levels"]) <= self.setup.schedule.levels:
             raise ValueError(f"{state['hierarchy']['levels']} levels of {self.setup.schedule.levels}")
         self.costs = CostTable(**{str(name): float(value) for name, value in state["costs"].items()})
@@ -198,5 +198,5 @@ class SlabSolve:
             self.stage_state = StageState.from_state(state["stage_state"], self.setup.device)
             for theta in (self.stage_state.theta, self.stage_state.best, self.stage_state.held):
                 check_size(theta, self.least_squares.size)
-            if self.stage is None or self.optimizers.last not in self.optimizers:
+            if self.optimizers.last not in self.optimizers:
                 raise ValueError("a stage under way without its optimiser")
