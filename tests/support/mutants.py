@@ -5,7 +5,7 @@
 mutmut (`[tool.mutmut]` in pyproject.toml) writes the mutants, finds by one run of the tests named there which of them
 call which function, and forks a process for each mutant. Texts are left alone: changed messages are no numerics; so is
 the `strict` of `zip`, which no run reads unless something else is wrong. A mutant faces the tests of its own module
-first, the quickest first, up to SECONDS of them, until one fails.
+first, then those of WIDE, then all others, the quickest first, up to SECONDS of them, until one fails.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ SECONDS = 40.0
 MEMORY = 12 * 2**30
 ELSEWHERE = ["tests/test_wrapped.py::test_two_processes_with_half_the_points_each_take_the_steps_of_one"]
 """Tests whose work is done by processes that they start, where it is not seen which functions they reach."""
+
+
+WIDE = ("recorded", "ways", "evaluations", "linearizations")
+"""Files of tests that compare every number of what many modules do together."""
 
 
 class Collector(PytestRunner):
@@ -152,12 +156,13 @@ def reads(name: str) -> bool:
 
 
 def tests_of(name: str) -> tuple[list[str], float]:
-    """Tests for a mutant in the order to run them, those named after its module first, and their seconds."""
+    """Tests for a mutant in the order to run them, those named after its module first, then WIDE; their seconds."""
     words = get_module_from_key(name).split(".")[1:]
 
-    def order(test: str) -> tuple[bool, float]:
+    def order(test: str) -> tuple[int, float]:
         file = test.partition("::")[0]
-        return not any(word in file for word in words), state().duration_by_test[test]
+        place = 0 if any(word in file for word in words) else 1 if any(word in file for word in WIDE) else 2
+        return place, state().duration_by_test[test]
 
     kept, seconds = [], 0.0
     reached = state().tests_by_mangled_function_name[mangled_name_from_mutant_name(name)]
