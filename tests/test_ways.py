@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.defaults import foreign_defaults
 from support.minimisation import LeastSquares, P
 from support.records import plain, stays
 from torch import Tensor
@@ -104,9 +105,10 @@ WAYS: dict[str, Optimizer] = {
 def like(optimizer: Optimizer, state: Any) -> Optimizer:
     """Another one with the same options, in some state."""
     new = copy.deepcopy(optimizer)
-    new.start(4, 20)
-    if state is not None:
-        new.load_state(join(*split(state, "")), CPU)
+    with foreign_defaults():
+        new.start(4, 20)
+        if state is not None:
+            new.load_state(join(*split(state, "")), CPU)
     return new
 
 
@@ -119,7 +121,8 @@ def taken(optimizer: Optimizer, problem: Protocol, theta: Tensor, steps: int) ->
     """Parameters after some steps, and all that is known of them."""
     told: list[Any] = []
     for _ in range(steps):
-        found = optimizer.step(problem, theta)
+        with foreign_defaults():  # all tensors say where they lie and of which type they are
+            found = optimizer.step(problem, theta)
         assert found.measured is None or found.measured is theta
         told += [found.loss, float(found.theta.sum()), *([found.stop, found.failed] if found.stop else [])]
         theta = found.theta
@@ -144,7 +147,8 @@ def test_the_way_of_an_optimizer(name: str) -> None:
     theta, more = taken(optimizer, problem, 0.9 * theta, 2)
     wide = torch.block_diag(P, P)
     other = like(optimizer, None)
-    other.carry(optimizer, lambda v: wide[:4] @ v, lambda v: wide[2:] @ v)
+    with foreign_defaults():
+        other.carry(optimizer, lambda v: wide[:4] @ v, lambda v: wide[2:] @ v)
     told += [more, plain(other.state())]
     _, more = taken(other, problem, 0.95 * theta, 2)
     stays(f"way of {name}", [told, more, tried(problem), optimizer.storage(30, 7, jacobian=False)])
@@ -158,7 +162,8 @@ def test_steps_beside_a_cliff_at_a_minimum_and_where_nothing_is_finite(name: str
     theta = torch.tensor(starts[place], dtype=torch.float64)
     if place == "minimum":
         plain = Valley.rows
-        problem.r = lambda x: plain(x) * torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+        seen = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+        problem.r = lambda x: plain(x) * seen
     _, told = taken(optimizer, problem, theta, 2)
     stays(f"{name} at the {place}", [told, tried(problem)])
 
@@ -197,7 +202,8 @@ def test_the_way_of_a_network(name: str) -> None:
     problem.set_points(kp.Uniform(interior=40, boundary=9).draw(setup.problem, 0, np.random.default_rng(0)))
     theta = network.initial(np.random.default_rng(1))
     optimizer.start(len(theta), 9)
-    optimizer.check_objective(problem, theta)
+    with foreign_defaults():
+        optimizer.check_objective(problem, theta)
     theta, told = taken(optimizer, problem, theta, 4)
     before, optimizer = optimizer, like(optimizer, None)
     optimizer.carry(before, lambda v: 0.5 * v, lambda v: 0.5 * v)
