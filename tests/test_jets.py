@@ -73,6 +73,16 @@ def test_every_function_has_the_right_derivatives(name: str) -> None:
     check(jet, lambda p: function(p[0]), x, ("x",))
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_gives_as_many_derivatives_as_asked_for(name: str) -> None:
+    x = torch.linspace(0.2, 0.9, 5, dtype=torch.float64)
+    most = FUNCTIONS[name](x, 6)
+    for order in range(7):
+        found = FUNCTIONS[name](x, order)
+        assert len(found) == order + 1
+        assert all(torch.allclose(one, other, rtol=1e-14) for one, other in zip(found, most, strict=False))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_bessel_functions_have_the_right_values_and_solve_their_equation(kind: str) -> None:
     x = torch.linspace(0.3, 9, 6, dtype=torch.float64)

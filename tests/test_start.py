@@ -63,11 +63,14 @@ def begun(earlier: kp.Solution, problem: kp.Problem, *parts: object):
         (Decay(), kp.Kan(width=[3], degree=4, grid=4), 2, [0, 1]),
         (Decay(k=kp.Unknown(2.0)), KAN, 2, [1]),
         (Decay(length=3.0), KAN, 2, [1]),
+        (Decay(), KAN, [0, 2, 3], [2, 3]),
     ],
-    ids=["coefficient", "levels", "width", "grid", "unknown", "region"],
+    ids=["coefficient", "levels", "width", "grid", "unknown", "region", "a level left out"],
 )
 def test_where_edits_lead_to_the_network_it_is_the_same_function(earlier, problem, network, levels, stages) -> None:
-    setup, words = begun(earlier, problem, network, Nested(levels=levels))
+    stages_of = [{"level": level, "steps": 1} for level in levels] if isinstance(levels, list) else []
+    schedule = kp.Custom(stages=stages_of) if stages_of else Nested(levels=levels)
+    setup, words = begun(earlier, problem, network, schedule)
     assert [stage.level for stage in setup.plan()] == stages
     assert words == f"from the network of it, on level {stages[0]}"
     backbone = setup.network()

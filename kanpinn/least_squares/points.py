@@ -234,7 +234,7 @@ class ForwardPass:
 
     def scalar(self, members: list[int]) -> Tensor:
         """Σ_n r_n over the equations of one pass."""
-        return sum((self.rows[m][1].sum() for m in members), start=self.rows[0][1].new_zeros(()))
+        return torch.cat([self.rows[m][1] for m in members]).sum()
 
     def retained(self, k: int) -> bool:
         """Return whether a backward pass after pass k needs the graph again."""

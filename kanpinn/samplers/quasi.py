@@ -19,15 +19,15 @@ from kanpinn.samplers.base import Sampler
 from kanpinn.samplers.placing import Request
 
 
-def _engine(name: str, dimension: int, generator: np.random.Generator, **options: Any) -> Any:
-    """One of SciPy's engines of low-discrepancy points, "Sobol", "Halton" or "LatinHypercube"."""
+def _engine(name: str, dimension: int, generator: np.random.Generator) -> Any:
+    """One of SciPy's engines of scrambled low-discrepancy points, "Sobol", "Halton" or "LatinHypercube"."""
     # Imported here: scipy.stats takes as long to import as composing a config takes.
     from scipy.stats import qmc
 
     kind = getattr(qmc, name)
     # SciPy renamed the generator argument in 1.15.
     source = "rng" if "rng" in signature(kind).parameters else "seed"
-    return kind(dimension, **{source: generator}, **options)
+    return kind(dimension, **{source: generator})
 
 
 def equal(chart: Chart, points: Array) -> tuple[Array, Array]:
@@ -61,7 +61,7 @@ def sobol_points(chart: Chart, count: int, generator: np.random.Generator) -> Ar
     """
 
     def draw(n: int) -> Array:
-        engine = _engine("Sobol", chart.dimension, generator, scramble=True)
+        engine = _engine("Sobol", chart.dimension, generator)
         return engine.random_base2((n - 1).bit_length())[:n]
 
     return fill(chart, count, draw)
@@ -137,7 +137,7 @@ class Halton(Even):
     """Scrambled Halton points, evenly spread for any number of them."""
 
     def place(self, chart: Chart, count: int, request: Request) -> tuple[Array, Array]:
-        engine = _engine("Halton", chart.dimension, request.generator, scramble=True)
+        engine = _engine("Halton", chart.dimension, request.generator)
         return equal(chart, fill(chart, count, engine.random))
 
 

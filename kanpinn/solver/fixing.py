@@ -35,6 +35,9 @@ from kanpinn.symbolic.curves import single_fits
 from kanpinn.symbolic.library import Form, library
 from kanpinn.symbolic.patience import within
 
+WORSE = 1.5
+"""Factor by which the validation error may grow with each function."""
+
 CURVE = 200
 """Points of an edge's curve."""
 
@@ -81,7 +84,7 @@ class Fixed:
 
 def fixed(
     start: Pruned,
-    worse: float = 1.5,
+    worse: float = WORSE,
     forms: Sequence[str] = (),
     seconds: float = np.inf,
     tell: Callable[[Fixed], None] = lambda _: None,

@@ -97,7 +97,7 @@ def _whole(setup: Setup, number: int, network: Backbone, theta: Tensor) -> Tenso
 
 def _entry(plan: list[Stage], level: int) -> int:
     """Return the number of the first stage on a level, or a finer one."""
-    return next((k for k, stage in enumerate(plan) if stage.level >= level), len(plan) - 1)
+    return next(k for k, stage in enumerate(plan) if stage.level >= level)
 
 
 def _copied(setup: Setup, old: Residuals, theta: Tensor, plan: list[Stage], who: str) -> tuple[Setup, str] | None:
