@@ -379,7 +379,6 @@ RULES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "random": (lambda p: torch.rand(len(p.x)) > 0.5, "gives other values when it is evaluated again"),
     "coupled": (lambda p: p.x < p.x.mean(), "gives other values when it is evaluated again or without some"),
     "first": (lambda p: (p.y - p.y[0]).abs() > 0.1, "gives other values when it is evaluated again or without some"),
-    "last": (lambda p: (p.y - p.y[-1]).abs() > 0.1, "gives other values when it is evaluated again or without some"),
 }
 
 
