@@ -17,6 +17,7 @@ from kanpinn import Kan, Nested
 from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.pruning import alive_of
 from kanpinn.backbones.time_slabs import in_sequence
+from kanpinn.least_squares.diagnosis import is_minimum, is_stationary, pointwise, what_is_wrong
 from kanpinn.multilevel import Stage
 from kanpinn.pde.table import Table, table_of
 from kanpinn.settings.objects import configuration_of_objects
@@ -292,9 +293,54 @@ def test_every_number_of_solves_with_errors(problem, parts, elsewhere, request) 
     solved(problem, parts, request.node.name)
 
 
-def solved(problem: kp.Problem, parts: list[Any], name: str) -> None:
+class Stopping(Quiet):
+    """One that ends the solve before some step."""
+
+    def __init__(self, after: int, reason: str) -> None:
+        super().__init__()
+        self.left, self.reason = after, reason
+
+    def halt(self, *_) -> str | None:
+        self.left -= 1
+        return None if self.left >= 0 else self.reason
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 5, 7])
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([NET, kp.VCycle(levels=3, cycles=1, pre=2, post=1, coarsest=2, coarse="fas"), POINTS], "time_limit"),
+        ([NET, kp.WCycle(levels=2, cycles=2, pre=1, post=1, coarsest=1), FEW], "interrupted"),
+        ([NET, Nested(levels=2, steps=2, slabs=2, starts=2, start_steps=1), FEW], "time_limit"),
+    ],
+    ids=["fas", "galerkin", "starts"],
+)
+def test_every_number_of_a_solve_that_is_stopped(parts, reason, after, request) -> None:
+    solved(Known(), [*parts, "output.points=5"], request.node.name, Stopping(after, reason))
+
+
+def test_how_far_from_the_smallest_loss_is_still_a_minimum(request) -> None:
+    """A linear fit that leaves nothing, or a thousandth, a millionth of what zero leaves."""
+    found = []
+    for left in (0.0, 1e-4, 9e-4, 1.1e-3, 0.1):
+        y = (1 - left**2) ** 0.5 * ROWS[:, 0] + left * np.sign(ROWS[:, 1])
+        setup = table_setup(Kan(width=[], grid=1, degree=1), Nested(levels=1), y=y)
+        network, theta = refined(setup, 0)
+        objective = setup.objective(network)
+        objective.set_points(sample(setup, network, np.random.default_rng(0)))
+        for _ in range(3):
+            dense = objective.linearize(theta).dense()
+            theta = theta - torch.linalg.lstsq(dense.jacobian, dense.residual[:, None], driver="gelsd").solution[:, 0]
+        steps = torch.cos(torch.arange(len(theta))).to(theta)
+        found.append([is_minimum(objective, theta + 10.0**k * steps) for k in range(-18, -9, 2)])
+        found.append([is_stationary(objective, theta + 1e-3 * steps), what_is_wrong(objective, theta * torch.nan)])
+        found.append(pointwise(objective, theta + steps))
+    stays(request.node.name, found)
+
+
+def solved(problem: kp.Problem, parts: list[Any], name: str, watch: Quiet | None = None) -> None:
     setup = configuration_of_objects(problem, parts).setup
-    watch = Quiet()
+    watch = watch or Quiet()
     solver, end = solve(setup, watch)
     levels = [{**one.state(), "wall_time_s": 0.0} for one in solver.record.levels]
     columns = {name: column for name, column in solver.record.columns().items() if name != "wall_time"}
