@@ -28,23 +28,42 @@ CSV = ROOT / "outputs" / "benchmarks" / "flags.csv"
 PROBLEMS = sorted(file.stem for file in (ROOT / "conf" / "problem").glob("*.yaml") if file.stem != "table")
 """All but the one that needs a table of the user's."""
 COLUMNS = ("problem", "seed", "status", "flags", "trusted", "limited_by", "relative_l2", "error_estimate", "seconds")
+COLUMNS += ("cpu_seconds", "examination")
+"""The last two are processor seconds of all and of the examination of the problem before it runs."""
+TIMED = """
+import sys, time
+from pathlib import Path
+from kanpinn.cli.main import main
+from kanpinn.run import preflight
+
+def timed(setup, check=preflight.check):
+    begin = time.process_time()
+    found = check(setup)
+    Path("examination").write_text(str(time.process_time() - begin))
+    return found
+
+preflight.check = timed
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def solve(problem: str, seed: int, overrides: list[str], limit: float) -> dict[str, object]:
     """Return one row of the table, by column."""
     with tempfile.TemporaryDirectory(prefix="kanpinn-") as temporary:
         words = [f"problem={problem}", f"seed={seed}", "threads=1", "output.figures=false", "output.progress=false"]
-        command = [sys.executable, "-m", "kanpinn", "solve", *words, *overrides, "hydra.run.dir=run"]
+        command = [sys.executable, "-c", TIMED, "solve", *words, *overrides, "hydra.run.dir=run"]
         cost = measured(command, Path(temporary), limit)
         try:
             metrics = json.loads((Path(temporary) / "run" / "metrics.json").read_text(encoding="utf-8"))
         except OSError:
             complaint = cost.complaint.splitlines() or [""]
-            return dict(zip(COLUMNS, (problem, seed, "failed", complaint[-1], *[None] * 4, cost.wall_s), strict=True))
+            row = (problem, seed, "failed", complaint[-1], *[None] * 4, cost.wall_s, cost.cpu_s, None)
+            return dict(zip(COLUMNS, row, strict=True))
+        examination = float((Path(temporary) / "examination").read_text(encoding="utf-8"))
     flags = ",".join(dict.fromkeys(flag["kind"] for flag in metrics["warnings"]))
     sizes = [max((metrics[key] or {}).values(), default=None) for key in ("relative_l2", "error_estimate")]
     row = (problem, seed, metrics["status"], flags, metrics["error_estimate_trusted"], metrics["limited_by"])
-    return dict(zip(COLUMNS, (*row, *sizes, cost.wall_s), strict=True))
+    return dict(zip(COLUMNS, (*row, *sizes, cost.wall_s, cost.cpu_s, examination), strict=True))
 
 
 def wrong(row: dict[str, object]) -> bool:
