@@ -167,16 +167,15 @@ def test_a_killed_worker_is_survived_too(deadly):
 def test_a_signal_ends_a_parallel_sweep_with_its_states_written(number, tmp_path):
     """Also SIGKILL: the workers end soon by themselves, and hold stderr no longer."""
     argv = ["problem=poisson", "backbone=kan", *TINY, "schedule.steps=1000000", "seed=0,1,2", "sweep.jobs=2"]
-    argv += ["hydra.sweep.dir=s"]
+    argv += ["checkpoint.every_s=0.2", "hydra.sweep.dir=s"]
     process = subprocess.Popen(
         [sys.executable, "-m", "kanpinn", "solve", "-m", *argv], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     try:
         for _ in range(600):
-            if all((tmp_path / f"s/{k}/log.txt").exists() for k in (0, 1)):
+            if all(list(tmp_path.glob(f"s/{k}/checkpoints/*.h5")) for k in (0, 1)):
                 break
             time.sleep(0.1)
-        time.sleep(1)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
     finally:
