@@ -5,7 +5,7 @@ A problem's text may be unchanged and yet mean something else: a file that it re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,14 @@ from torch import Tensor
 
 from kanpinn.errors import UserError
 from kanpinn.geometry.chart import Array
+from kanpinn.least_squares.claims import every_term, few_points
+from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.problem import inside
 from kanpinn.pde.table import Table
 
-MANY = 8
-"""Points, at most."""
+MANY = 32
+"""Points of the domain and of each condition, at most."""
 
 ROUNDING = 1e-4
 """Difference, relative to the largest value, that may be rounding: of single precision, other versions, devices."""
@@ -45,17 +47,38 @@ def check_values(residuals: Residuals, theta: Tensor) -> dict[str, Array]:
     points = points[:MANY] if mask is None else points[mask.cpu().numpy()][:MANY]
     if not len(points):
         return {}
-    return {f"{PLACE}points": points, **{PLACE + name: own for name, own in _values(residuals, theta, points).items()}}
+    found = {"points": points, **_values(residuals, theta, points)}
+    for name, at, values in _at_conditions(residuals, theta):
+        found |= {name: values, f"points of {name}": at}
+    return {f"{PLACE}{name}": own for name, own in found.items()}
 
 
 def _values(residuals: Residuals, theta: Tensor, points: Array) -> dict[str, Array]:
     """The unknowns at points `[N, d]`, and the equations' residuals there for random parameters, `[N]` by name."""
     at = torch.from_numpy(points).to(theta)
-    other = torch.from_numpy(np.random.default_rng(1).uniform(-0.5, 0.5, len(theta))).to(theta)
     with torch.no_grad():
         found = {name: jet.value for name, jet in residuals.fields(theta, at).items()}
-    found |= {f"residual {name}".rstrip(): own for name, own in residuals.interior(other, at).items()}
-    return {name: own.double().cpu().numpy() for name, own in found.items()}
+    found |= {f"residual {name}".rstrip(): own for name, own in residuals.interior(_random(theta), at).items()}
+    return {name: _array(own) for name, own in found.items()}
+
+
+def _at_conditions(residuals: Residuals, theta: Tensor) -> Iterator[tuple[str, Array, Array]]:
+    """Yield a name, points `[N, d]` and residuals there for random parameters `[N]`, of every condition."""
+    sample = few_points(residuals.problem, theta.dtype, theta.device, MANY)
+    points, other = every_term(residuals, sample), _random(theta)
+    with torch.no_grad():
+        fields = residuals.fields(other, points.points, residuals.space)
+        for term, equation, value in residuals.rows(points, fields, residuals.integrals(other)):
+            if term.name != INTERIOR:
+                yield f"condition {term.name} {equation}".rstrip(), _array(term.coordinates), _array(value)
+
+
+def _random(theta: Tensor) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(1).uniform(-0.5, 0.5, len(theta))).to(theta)
+
+
+def _array(values: Tensor) -> Array:
+    return values.double().cpu().numpy()
 
 
 def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals, theta: Tensor) -> None:
@@ -65,7 +88,12 @@ def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals
     names = residuals.problem.domain.names
     if points.dtype != float or points.ndim != 2 or points.shape[1] != len(names) or not np.isfinite(points).all():
         return  # written before there was one, or forged
-    for name, now in _values(residuals, theta, points).items():
+    found = [(name, points, now) for name, now in _values(residuals, theta, points).items()]
+    for name, at, now in _at_conditions(residuals, theta):
+        then = known.get(f"points of {name}", np.empty(0))
+        if then.shape == at.shape and then.dtype == float and np.allclose(then, at, rtol=ROUNDING, atol=0):
+            found.append((name, at, now))
+    for name, at, now in found:
         then = known.get(name, now)
         if then.dtype != float or then.shape != now.shape:
             continue
@@ -73,8 +101,8 @@ def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals
         differs = ~np.isclose(now, then, rtol=0, atol=ROUNDING * size, equal_nan=True)
         if differs.any():
             k = int(differs.argmax())
-            at = ", ".join(f"{one}={x:.3g}" for one, x in zip(names, points[k], strict=True))
-            text = f"{name} at {at} is {now[k]:.6g}, and was {then[k]:.6g}"
+            place = ", ".join(f"{one}={x:.3g}" for one, x in zip(names, at[k], strict=True))
+            text = f"{name} at {place} is {now[k]:.6g}, and was {then[k]:.6g}"
             raise UserError(
                 f"{path}: its problem's text is the same, but not what it says: {text}; put back what it reads (a "
                 "file, a module, an environment variable), or solve anew"
