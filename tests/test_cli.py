@@ -296,6 +296,19 @@ def test_evaluate_takes_columns_in_any_order_and_keeps_the_others(kanpinn, folde
 
 @pytest.mark.usefixtures("plane")
 @pytest.mark.parametrize(
+    "command", [("evaluate", "run", "--points", "p.csv", "-o"), ("compare", "run", "--csv"), ("report", "run", "-o")]
+)
+def test_no_output_takes_the_place_of_a_file_of_another_kind(command, kanpinn, folder):
+    (folder / "p.csv").write_text("x,y\n0.1,0.3\n")
+    for name in ("solution.h5", "problem.py"):
+        (folder / name).write_text("kept")
+        result = kanpinn(*command, name)
+        assert (result.code, (folder / name).read_text()) == (2, "kept")
+        assert f"{command[-1]} {name}: would replace a file of another kind; expected a new one" in result.err
+
+
+@pytest.mark.usefixtures("plane")
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("x\n1\n", "column 'y' is missing; found x; expected the columns x, y"),

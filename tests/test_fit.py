@@ -249,13 +249,15 @@ def test_tables_of_all_formats(folder):
     with h5py.File("a.h5", "w") as file:
         file["a"], file["b"] = a, b
     Image.fromarray(np.array([[0, 255], [51, 102]], np.uint8)).save("a.png")
+    Image.fromarray(np.array([[0.25, -1.5]], np.float32)).save("a.tiff")
     images = np.arange(12, dtype=np.uint8)
     Path("t-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + np.array([3, 2, 2], ">u4").tobytes() + images.tobytes())
     Path("t-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + np.array([3], ">u4").tobytes() + b"\7\0\1")
-    found = {name: read_data_file(Path(name), "file") for name in ("a.npy", "a.npz", "a.h5", "a.png")}
+    found = {name: read_data_file(Path(name), "file") for name in ("a.npy", "a.npz", "a.h5", "a.png", "a.tiff")}
     assert np.array_equal(found["a.npy"]["c2"], b) and np.array_equal(found["a.h5"]["b"], b)
     assert list(found["a.npz"]) == ["a", "b", "m1", "m2", "label"] and found["a.npz"]["label"][1] == "v"
     assert found["a.png"]["grey"] == pytest.approx([0, 1, 0.2, 0.4])
+    assert found["a.tiff"]["grey"].tolist() == [0.25, -1.5]
     assert found["a.png"]["x"].tolist() == [0, 1, 0, 1] and found["a.png"]["y"].tolist() == [1, 1, 0, 0]
     digits = read_data_file(Path("t-images-idx3-ubyte"), "file")
     assert digits["p4"].tolist() == [3, 7, 11] and digits["label"].tolist() == [7, 0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import pytest
 from support import child
 
 from kanpinn.cli import main as command
+from kanpinn.io.atomic import atomic_path
 from kanpinn.io.metrics import metrics_of
 from kanpinn.run import signals
 from kanpinn.run.signals import URGENT, WARNINGS, stop_signals
@@ -115,7 +117,31 @@ def test_a_thread_touches_no_signal() -> None:
     assert seen == [before]
 
 
-def test_before_a_run_begins_ctrl_c_leaves_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "main", lambda: signal.raise_signal(signal.SIGINT))
-    done = child.run(command.script)
-    assert (done.code, done.err) == (130, "kanpinn: interrupted, before anything was begun\n")
+def ended() -> int:
+    """The exit code of the installed command."""
+    with pytest.raises(SystemExit) as end:
+        command.script()
+    return int(str(end.value.code))
+
+
+def test_ctrl_c_in_the_middle_of_an_import_leaves_at_once_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nfinally:\n    print('half a module')\n"
+    (tmp_path / "interrupting.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(command, "_dispatch", lambda _: importlib.import_module("interrupting"))
+    done = child.run(ended)
+    assert (done.code, done.out, done.err) == (130, "", "kanpinn: interrupted, before anything was begun\n")
+
+
+def test_ctrl_c_before_a_run_is_trained_takes_back_what_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(_: object) -> None:
+        with atomic_path(tmp_path / "table.csv"):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(command, "_dispatch", work)
+    done = child.run(ended)
+    assert (done.code, done.err, list(tmp_path.iterdir())) == (130, "kanpinn: interrupted\n", [])

@@ -22,12 +22,13 @@ def run(argv: Sequence[str]) -> int:
     if arguments.output is not None and arguments.output.suffix.lower() != ".png":
         raise UserError(f"-o {arguments.output}: expected a file name that ends in .png")
     from kanpinn.compare.comparison import csv_text, named, read_run, table
+    from kanpinn.io.atomic import check_replaceable, write_text
 
+    if arguments.csv is not None:
+        check_replaceable("--csv", arguments.csv, ".csv", ".txt")
     runs = named([read_run(path) for path in arguments.runs])
     print(text(runs))
     if arguments.csv is not None:
-        from kanpinn.io.atomic import write_text
-
         write_text(arguments.csv, csv_text(*table(runs)))
         print(arguments.csv)
     if arguments.output is not None:

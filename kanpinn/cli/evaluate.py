@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kanpinn.cli.main import STORED, Parser
 from kanpinn.cli.screen import fault
 from kanpinn.errors import EXIT_DONE, UserError, complain
+from kanpinn.io.atomic import check_replaceable, write_text
 from kanpinn.io.table import Table as TextTable
 from kanpinn.io.table import coordinates, read_table
 
@@ -28,6 +29,8 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="where to write (default: to the screen)")
     parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
+    if arguments.output is not None:
+        check_replaceable("-o", arguments.output, ".csv", ".txt")
     table = read_table(arguments.points)
 
     from kanpinn.api import load
@@ -78,8 +81,6 @@ def _cell(value: float | str) -> str:
 
 
 def _save(file: Path, text: str) -> None:
-    from kanpinn.io.atomic import write_text
-
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
             file.write_text(text, encoding="utf-8")  # /dev/stdout, or a pipe

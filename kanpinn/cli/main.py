@@ -12,6 +12,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import kanpinn
@@ -25,6 +26,7 @@ from kanpinn.errors import (
     KanpinnWarning,
     UserError,
     complain,
+    say,
 )
 from kanpinn.options import decimal
 
@@ -52,6 +54,9 @@ STORED: dict[str, Any] = {
     "(default: if ./problems has none)",
 }
 """The option `--stored` of commands that need a run's problem."""
+
+BEGUN = "kanpinn.run.run"
+"""A module that is at work once there is something to take back."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -96,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         return 128 + error.signal
     except KeyboardInterrupt:
+        say("kanpinn: interrupted", error=True)
         return 130
     except OSError as error:
         complain("error", UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
@@ -113,14 +119,22 @@ def script() -> NoReturn:
         code = main()
     except SystemExit as end:  # of a parser that has printed its help
         code = end.code
+    except KeyboardInterrupt:  # before or after `main` minds it
+        code = 130
     lost = fault()
     if lost is not None and code == EXIT_DONE:
         complain("warning", f"stdout: {lost.strerror}; some of what was printed is lost")
     sys.exit(code)
 
 
-def _leave(*_: object) -> NoReturn:
-    """Leave at once, also in the middle of an import: until a run begins there is nothing to save."""
+def _leave(_: int, frame: FrameType | None) -> NoReturn:
+    """Leave at once in the middle of an import before any work; later let every block take back what it has begun."""
+    names = []
+    while frame is not None:
+        names.append(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
+    if BEGUN in names or "importlib._bootstrap" not in names:
+        raise KeyboardInterrupt
     with contextlib.suppress(OSError):
         os.write(2, b"kanpinn: interrupted, before anything was begun\n")
     os._exit(130)

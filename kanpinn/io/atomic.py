@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from kanpinn.errors import UserError
+
 
 def _flush_folder(folder: Path) -> None:
     """Make a rename inside a folder survive a power cut, where the system lets folders be opened."""
@@ -28,6 +30,13 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_replaceable(key: str, file: Path, *suffixes: str) -> None:
+    """Refuse a file given by the user that would take the place of one of another kind; raises UserError."""
+    if file.is_file() and file.suffix.lower() not in suffixes:
+        kinds = " or ".join(suffixes)
+        raise UserError(f"{key} {file}: would replace a file of another kind; expected a new one, or one in {kinds}")
 
 
 @contextmanager

@@ -85,11 +85,11 @@ def _image(file: Path, key: str) -> dict[str, Column]:
             grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
             if image.width * image.height > MOST_LINES:
                 raise UserError(f"{key}={file}: {image.width} × {image.height} pixels; expected at most {MOST_LINES:,}")
-            deep = image.mode.startswith("I")
-            values = np.asarray(image if deep else image.convert("L" if grey else "RGB"), dtype=float)
+            deep, real = image.mode.startswith("I"), image.mode == "F"
+            values = np.asarray(image if deep or real else image.convert("L" if grey else "RGB"), dtype=float)
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{key}={file}: cannot be read as an image ({one_line(error)[:80]})") from None
-    values = values / (65535.0 if deep else 255.0)
+    values = values / (1.0 if real else 65535.0 if deep else 255.0)
     rows, columns = np.mgrid[values.shape[0] - 1 : -1 : -1, : values.shape[1]]
     found = {"x": columns.ravel().astype(float), "y": rows.ravel().astype(float)}
     if values.ndim == 2:

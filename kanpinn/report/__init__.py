@@ -14,10 +14,12 @@ __all__ = ["write_report"]
 
 def write_report(path: Path, output: Path | None = None, dpi: int = 130) -> Path:
     """Write the page of a run, a solution.h5 or a sweep in one atomic step, by default `report.html` in its folder."""
-    from kanpinn.io.atomic import write_text
+    from kanpinn.io.atomic import check_replaceable, write_text
     from kanpinn.io.inspect import is_run
 
     path = Path(path)
+    if output is not None:
+        check_replaceable("-o", output, ".html", ".htm")
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; expected a run folder or a sweep's folder.")
     folder = path if path.is_dir() else path.parent
