@@ -37,6 +37,12 @@ def kept(experiment: str, overrides: Sequence[str], seed: int) -> Path:
     return OUTPUTS / f"{experiment}_{arm}_{seed}.npz"
 
 
+def drawn(experiment: str, arm: str, seed: int) -> bool:
+    """Tell whether the curves of a run that a figure shows, of seed 0, are there; True for all other runs."""
+    overrides = ("backbone=mlp",) if arm.startswith("MLP") else ()
+    return experiment not in ("continual", "image") or seed != 0 or kept(experiment, overrides, 0).exists()
+
+
 def image(side: int = SIDE) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the points `[N, 2]`, grey values `[N]` in [0, 1] and side of the cameraman, averaged to side × side."""
     from skimage.data import camera
