@@ -117,9 +117,10 @@ class LawSearch:
                 self._try(view)
                 if self.laws and (self.laws[0].residual < ROUNDING or time.process_time() > self.end):
                     return self.laws
-            if effort == EFFORTS[0]:
-                self._try_signomials()
             self.shorten()
+            if effort == EFFORTS[0] and not (self.laws and self.laws[0].residual < ROUNDING):
+                self._try_signomials()
+                self.shorten()
             if self.complete() and self.laws[0].residual < CLEAR:
                 break
         return self.laws
