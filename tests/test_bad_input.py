@@ -55,7 +55,7 @@ OVERRIDES = [
     ("problem.kx=true", ["problem.kx=true", "a finite number"]),
     ("problem.kx=null", ["problem.kx=null", "a finite number"]),
     ("problem.tuned=3", ["problem.tuned=3", "a mapping"]),
-    ("problem.conditions=hard", ["problem.conditions=hard", "exact, soft"]),
+    ("problem.conditions=hard", ["problem.conditions=hard", "auto, exact, soft"]),
     # missing values and values that cannot be found
     ("seed=???", ["seed", "missing"]),
     ("problem.kx=???", ["problem.kx", "missing"]),
@@ -204,7 +204,7 @@ def test_a_config_file_that_is_wrong(kanpinn, folder):
     file.write_text("rate: 1\n")
     refused(kanpinn("solve", "problem=mine"), ["problem"])
     file.write_text("name: mine\nconditions: exactly\n")
-    refused(kanpinn("solve", "problem=mine"), ["problem.conditions=exactly", "exact, soft"])
+    refused(kanpinn("solve", "problem=mine"), ["problem.conditions=exactly", "auto, exact, soft"])
 
 
 def test_an_experiment_that_chooses_what_does_not_exist(kanpinn, folder):

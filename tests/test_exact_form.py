@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, cos, exp, sin
 
 import kanpinn
-from kanpinn import Box, Condition, Problem
+from kanpinn import Box, Condition, Problem, load
 from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Disk, Ellipse, Polygon, Region
 from kanpinn.jets.automatic import jet_of
@@ -21,6 +21,7 @@ from kanpinn.pde.form_builder import exact_form, possible_form
 from kanpinn.pde.given_values import piece_points
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
+from kanpinn.settings.objects import configuration_of_objects
 
 STAR = [(1.0, 0.0), (0.3, 0.3), (0.0, 1.0), (-0.3, 0.3), (-1.0, 0.0), (-0.3, -0.3), (0.0, -1.0), (0.3, -0.3)]
 
@@ -278,7 +279,7 @@ def test_a_problem_as_text_says_form(folder):
     assert exact_form(setup.problem).reasons == {"hole": "holds derivatives or several unknowns"}
     points = torch.tensor([[2.0, 0.0], [0.0, -2.0]], dtype=torch.float64)
     assert torch.allclose(built(setup.problem, points)["u"].value, sin(points[:, 0]) / 2, rtol=0, atol=1e-15)
-    for wrong, text in (("form=built", "problem.form=built"), ("conditions=exact", "problem.form=exact or soft")):
+    for wrong, text in (("form=built", "problem.form=built"), ("conditions=exact", "problem.form=exact, soft or auto")):
         with pytest.raises(UserError, match=text):
             validate(compose(["problem=ring", f"problem.{wrong}"])[0])
 
@@ -310,3 +311,91 @@ def test_values_without_the_periodicity_or_symmetry_of_the_unknowns_are_not_buil
     assert even.conditions == odd.conditions == ("initial",)
     assert even.reasons == odd.reasons == {"right": "has not the symmetry in x"}
     assert possible_form(Wrapped(mirror="odd")).conditions == ()
+
+
+SLAB = """
+name: slab
+domain: {x: [0, 1], y: [0, 2]}
+equations: "laplace(u) = 0"
+conditions:
+  sides: {on: [x-, x+], equation: "u = y"}
+  others: {on: [y-, y+], equation: "u = y"}
+"""
+"""Laplace's equation in a box, u = y on all of its faces."""
+
+
+@pytest.mark.parametrize(
+    ("more", "text", "exact"),
+    [
+        ([], SLAB, True),
+        (["problem.form=auto"], SLAB, True),
+        (["problem.form=soft"], SLAB, False),
+        (["weighting.terms.sides=10"], SLAB, False),
+        (["sampler.boundary={others: 50, sides: 50}"], SLAB, False),
+        (["weighting=rba", "weighting.only=[interior, sides]"], SLAB, False),
+        ([], SLAB + "tuned: {weights: {sides: 3.0}}\n", False),
+        ([], SLAB + "form: soft\n", False),
+        ([], SLAB.replace('[y-, y+], equation: "u = y"', '[y-, y+], equation: "u_y = 1"'), False),  # a flux
+        ([], SLAB.replace('[y-, y+], equation: "u = y"', 'y+, equation: "u = 1"'), False),  # jumps at the corners
+        ([], SLAB.replace("y: [0, 2]", "t: [0, 2]").replace("y", "t"), False),
+        ([], RING, False),
+    ],
+)
+def test_values_on_boxes_without_time_are_built_in_unless_something_says_otherwise(folder, more, text, exact):
+    (folder / "conf" / "problem").mkdir(parents=True)
+    name = "ring" if text is RING else "slab"
+    (folder / "conf" / "problem" / f"{name}.yaml").write_text(text)
+    configuration = validate(compose([f"problem={name}", *more])[0])
+    assert configuration.setup.exact is exact
+    assert configuration.resolved["problem"]["form"] == ("exact" if exact else "soft")
+    note = "built into the network: sides, others (problem.form=soft makes loss terms of them)"
+    assert configuration.notes == ((note,) if exact else ())
+    assert validate(configuration.resolved).setup.exact is exact
+    earlier = {key: value for key, value in configuration.resolved["problem"].items() if key != "form"}
+    assert not validate({**configuration.resolved, "problem": earlier}).setup.exact  # runs from before the choice
+
+
+def test_unknown_coefficients_data_and_forms_of_their_own_leave_conditions_to_the_loss(folder):
+    (folder / "conf" / "problem").mkdir(parents=True)
+    (folder / "conf" / "problem" / "slab.yaml").write_text(SLAB.replace("= 0", "= k*x") + "k: 1.0\n")
+    (folder / "data.csv").write_text("x,y,u\n0.5,0.5,0.6\n0.2,1.5,1.6\n")
+    for more in (["data=data.csv"], ["unknown={k: 2}", "data=data.csv"], ["parameters={k: [1, 2]}"]):
+        assert not validate(compose(["problem=slab", *more])[0]).setup.exact
+
+    @dataclass(frozen=True)
+    class Slab(Problem):
+        domain = Box(x=(0, 1))
+        derivatives = ("xx",)
+
+        def residual(self, p: Any) -> Tensor:
+            return p.u_xx - 1
+
+        def conditions(self) -> list[Condition]:
+            return [Condition("ends", ("x-", "x+"), lambda p: p.u)]
+
+    @dataclass(frozen=True)
+    class Own(Slab):
+        def exact(self, p: Any, raw: Any) -> Jet:
+            return p.x * (1 - p.x) * raw.u
+
+    chosen = [configuration_of_objects(one(), []).setup.conditions for one in (Slab, Own)]
+    assert chosen == ["exact", "soft"]
+
+
+def test_a_run_says_what_is_built_in_and_which_settings_have_no_effect(kanpinn, folder):
+    (folder / "conf" / "problem").mkdir(parents=True)
+    (folder / "conf" / "problem" / "slab.yaml").write_text(SLAB)
+    given = ["problem=slab", "schedule.levels=1", "schedule.steps=1", "backbone.width=[2]", "sampler.interior=40"]
+    given += ["output.figures=false", "output.points=5", "threads=1", "output.progress=false"]
+    done = kanpinn("solve", *given, "hydra.run.dir=run")
+    note = "built into the network: sides, others (problem.form=soft makes loss terms of them)"
+    assert done.code == 0 and done.out.count(note) == 1 and not done.err.count("no effect")
+    assert (folder / "run" / "log.txt").read_text().count(note) == 1
+    assert "form: exact" in (folder / "run" / "config.yaml").read_text()
+    edge = np.array([[0.0, 0.3], [1.0, 1.7], [0.4, 2.0]])
+    assert np.allclose(load("run")(edge)["u"], edge[:, 1], rtol=0, atol=1e-14)
+    settings = ("problem.form=exact", "weighting.terms.sides=10", "sampler.boundary={sides: 9, others: 9}")
+    asked = kanpinn("solve", *given, *settings, "hydra.run.dir=again")
+    idle = "has no effect, as this condition is built in; problem.form=soft makes a loss term of it"
+    assert asked.code == 0 and note not in asked.out
+    assert [f"{key} {idle}" in asked.err for key in ("weighting.terms.sides", "sampler.boundary.others")] == [True] * 2

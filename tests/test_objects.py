@@ -176,7 +176,7 @@ def test_a_class_without_a_text_is_asked_for(tmp_path: Path, capsys) -> None:
     kanpinn.solve(Local(), *SMALL, *QUIET, "output.figures=false", folder=tmp_path / "run")
     place = f"{__name__}.{Local.__qualname__}"
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["problem"] == {
-        "name": "Local", "object": place, "k": 2.0, "conditions": "soft"
+        "name": "Local", "object": place, "k": 2.0, "conditions": "exact"
     }  # fmt: skip
     assert "the class Local has no text that could be stored" in (tmp_path / "run/log.txt").read_text()
     message = f"class {re.escape(place)} is in no file of ./problems; give the object, as in .*problem=Local"

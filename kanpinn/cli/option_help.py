@@ -124,12 +124,10 @@ def _keys(group: str, cls: type[Any]) -> Iterator[tuple[str, str, str]]:
         for field in fields(cls):
             above = 0 if field.name in cls.positive else None
             yield f"problem.{field.name}", expected(hints[field.name], Option("", above=above)), described[field.name]
-        if isinstance(getattr(cls, "text", None), Mapping):
-            return
         yield (
-            "problem.conditions",
-            "one of soft, exact",
-            "soft: loss terms; exact: built into the network",
+            f"problem.{'form' if isinstance(getattr(cls, 'text', None), Mapping) else 'conditions'}",
+            "one of soft, exact, auto",
+            "soft: loss terms; exact: built into the network; auto: built in on boxes without time",
         )
 
 

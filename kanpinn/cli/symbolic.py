@@ -83,7 +83,8 @@ def _edges(arguments: Any) -> tuple[Any, dict[str, Any] | None, Path]:
         say(f"{place}: no function fits an edge; nothing has been written")
         return None, None, target
     if found[1] is None:
-        say(f"some edges stay learned, so that there is no formula of the whole: {target / RECORD}")
+        why = "some edges stay learned, or conditions are built in"
+        say(f"{why}, so that there is no formula of the whole: {target / RECORD}")
     return *found, target
 
 

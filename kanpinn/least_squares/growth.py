@@ -41,7 +41,8 @@ def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str
         sample: Points of all conditions.
     """
     problem = residuals.problem
-    if not problem.has_equations or type(problem).ansatz is not Problem.ansatz or residuals.exact:
+    own = type(problem).ansatz is not Problem.ansatz or (residuals.exact and type(problem).exact is not Problem.exact)
+    if own or not problem.has_equations:
         return []
     plain = Residuals(problem, smooth_network(problem, residuals.backbone.embedding), scales=residuals.scales)
     inside = next(trial for trial in trials(plain, every_term(plain, sample)) if trial.name == INTERIOR)

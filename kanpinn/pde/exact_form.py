@@ -84,7 +84,7 @@ class Interval:
             wide = replace(space, derivatives=tuple("_".join(one) for one in more if one))
             own = form(moved, wide)
             jet = jet - Jet(space, torch.stack([own[one] for one in more]))
-        kept = torch.tensor([name not in one for one in space.indices]).to(jet.data)
+        kept = torch.tensor([name not in one for one in space.indices], device=jet.data.device).to(jet.data)
         return Jet(space, jet.data * kept[:, None])
 
 

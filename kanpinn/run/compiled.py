@@ -51,7 +51,7 @@ def compile_formula(
     found = compiled(list(expressions.values()), domain.names, *ends, products=products)
     options = replace(found.options, embedding=EmbeddingOptions(kind="none", inputs=False))
     if problem:
-        configuration = configuration_of_objects(problem, [options, *more])
+        configuration = configuration_of_objects(problem, [options, *more], "soft")
     else:
         table = _table(expressions, domain.names, *ends)
         configuration = configuration_of_table(table, list(expressions), [options, *more], list(domain.names), (1.0,))

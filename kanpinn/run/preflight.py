@@ -31,7 +31,6 @@ from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.optimizers import VariableProjection
 from kanpinn.pde import Condition, Integral, Problem
 from kanpinn.pde.data import Data, conditions_of
-from kanpinn.pde.form_builder import possible_form
 from kanpinn.pde.network_fields import offers_exact
 from kanpinn.pde.problem import output_names
 from kanpinn.pde.problem_calls import ask, problem_name
@@ -39,6 +38,7 @@ from kanpinn.pde.table import Table
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.run.flag import Flag
+from kanpinn.run.form_check import form_doubts
 from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.solver.setup import Setup, name_of
@@ -205,7 +205,7 @@ def probe(setup: Setup) -> list[Flag]:
         found["conditions"] = missing_conditions(objective.residuals, sample)
     found["conditions"] += interfaces_too_free(objective.residuals, sample)
     found["growth"] = growing_sources(objective.residuals, sample)
-    found["exact"] = _unmet(setup)
+    found["exact"] = form_doubts(setup, objective.residuals)
     for optimizer in setup.optimizers():
         optimizer.check_objective(objective, theta)
     points = sample.interior.points
@@ -216,18 +216,6 @@ def probe(setup: Setup) -> list[Flag]:
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"
     return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
-
-
-def _unmet(setup: Setup) -> list[str]:
-    """Say which conditions stay loss terms where others are built in, why, and where that form is not smooth."""
-    form = possible_form(setup.problem) if setup.exact and not offers_exact(setup.problem) else None
-    reasons = form.reasons if form else {}
-    told = {name: f" ({reasons[name]})" if name in reasons else "" for name in setup.unmet}
-    lines = [f"exact does not meet condition '{name}'{why}, which stays a loss term" for name, why in told.items()]
-    if form and form.rough:
-        text = "errors may be large there, and smaller with problem.conditions=soft"
-        lines.append(f"the exact form is not smooth at the ends of {', '.join(form.rough)}: {text}")
-    return lines
 
 
 def check_reference(problem: Problem, points: Tensor) -> None:

@@ -76,7 +76,7 @@ def run(
             context = RunContext(configuration, RunLog(None), spoken=spoken, order=order)
             context.heard(cautions)
             _preflight(context)
-            context.log.add(*words)
+            context.log.add(*configuration.notes, *words)
             return _solve(context, Solver(configuration.setup), _grid(configuration), observers)
         check_folder(folder)
         with held(folder) as still_there:
@@ -92,7 +92,7 @@ def run(
                     (folder / name).unlink(missing_ok=True)
                 raise
             context.saved = checkpoints.Checkpoints(folder, configuration)
-            _announce(context, words)
+            _announce(context, [*configuration.notes, *words])
             return _solve(context, Solver(configuration.setup), grid, observers)
 
 

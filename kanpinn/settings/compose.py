@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 import kanpinn.settings.resolving  # noqa: F401  (registers its resolver)
 from kanpinn.errors import UserError, invalid, shown
 from kanpinn.settings.config_limits import check_hydra, check_interpolations, check_overrides
-from kanpinn.settings.discovery import packaged, users
+from kanpinn.settings.discovery import conditions_key, packaged, problem_file, users
 from kanpinn.settings.launchers import LAUNCHERS, SWEEPER, TARGETS
 from kanpinn.settings.mistakes import explain, wrong_choice
 from kanpinn.settings.user_files import UserFiles, note_ignored
@@ -76,6 +76,7 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
         cfg = _compose(overrides)
         if _leaves_network(cfg, keys):
             cfg = _compose([*overrides, "backbone=auto"])
+        _leave_open(cfg)
         check_interpolations(cfg)
         check_hydra(cfg, keys)
         _check_steps(cfg, parsed)
@@ -90,6 +91,17 @@ def compose(overrides: Sequence[str], keep_sweep: bool = False, keep_hydra: bool
             if not kept:
                 cfg.pop(key, None)
     return cfg, folder
+
+
+def _leave_open(cfg: DictConfig) -> None:
+    """Let conditions be met in the better way, where neither the problem's file nor an override says how."""
+    problem = OmegaConf.select(cfg, "problem")
+    if not isinstance(problem, DictConfig) or "name" not in problem:
+        return
+    table = problem.name == "table" and problem_file("table") is None
+    if not table and (key := conditions_key(problem)) not in problem:
+        with read_write(cfg), open_dict(cfg):
+            problem[key] = "auto"
 
 
 def _leaves_network(cfg: DictConfig, keys: Collection[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from kanpinn.pde.parameter import Parameter, parametric
 from kanpinn.pde.table import Table
 from kanpinn.pde.text_problem import text_problem
 from kanpinn.pde.unknown import check_real, posed
+from kanpinn.settings.built_in import Ways, settled
 from kanpinn.settings.configuration import COMPONENTS, Configuration, Settings
 from kanpinn.settings.discovery import choices, load_problem_class
 from kanpinn.settings.launched import launched
@@ -79,7 +80,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
     setup = Setup(
         problem,
         **parts,
-        conditions=conditions,
+        conditions="exact" if conditions == "exact" else "soft",
         seed=settings.seed,
         dtype=getattr(torch, settings.dtype),
         device=torch.device(settings.device),
@@ -87,7 +88,7 @@ def validate(cfg: DictConfig | Mapping[str, Any], given: Mapping[str, Any] | Non
         processes=settings.processes,
     )
     check_curriculum(setup)
-    return Configuration(settings, setup, logger, values)
+    return settled(Configuration(settings, setup, logger, values))
 
 
 def with_unknowns(problem: Problem, starts: Mapping[str, Any]) -> Problem:
@@ -283,9 +284,7 @@ def _component(group: str, values: dict[str, Any]) -> Any:
     return build(cls, {key: value for key, value in values.items() if key != "name"}, group)
 
 
-def _problem(
-    values: dict[str, Any], given: Problem | type[Problem] | None, seed: int
-) -> tuple[Problem, Literal["soft", "exact"]]:
+def _problem(values: dict[str, Any], given: Problem | type[Problem] | None, seed: int) -> tuple[Problem, Ways]:
     """The problem with its coefficients, and how its conditions are met; the seed splits a table."""
     if isinstance(given, Table):
         return given, "soft"
@@ -316,9 +315,13 @@ def _problem(
     return build(cls, coefficients_given, "problem"), _conditions(values)
 
 
-def _conditions(values: Mapping[str, Any], key: str = "conditions") -> Literal["soft", "exact"]:
-    """Return how a problem's conditions are met; raises UserError."""
-    return conform(Literal["soft", "exact"], values.get(key, "soft"), f"problem.{key}")
+def _conditions(values: Mapping[str, Any], key: str = "conditions") -> Ways:
+    """Return how a problem's conditions are met, as loss terms in configs from before there was a choice.
+
+    Raises:
+        UserError: If it is none of the choices.
+    """
+    return conform(Ways, values.get(key, "soft"), f"problem.{key}")
 
 
 def problem_as_text(values: Mapping[str, Any]) -> Problem:
@@ -327,11 +330,11 @@ def problem_as_text(values: Mapping[str, Any]) -> Problem:
     given = {key: value for key, value in values.items() if key not in ("name", "tuned", "form")}
     if isinstance(given.get("conditions"), str):
         text = f"problem.conditions={given['conditions']}: the conditions of {values['name']} are text"
-        raise UserError(f"{text}; whether they are built in says problem.form=exact or soft")
+        raise UserError(f"{text}; whether they are built in says problem.form=exact, soft or auto")
     return text_problem(values["name"], given)
 
 
-def _same_problem(problem: Problem, values: dict[str, Any]) -> Literal["soft", "exact"]:
+def _same_problem(problem: Problem, values: dict[str, Any]) -> Ways:
     """Return how a problem object's conditions are met; raises UserError if a config describes another problem."""
     conditions = _conditions(values)
     own = described_problem(problem, conditions)

@@ -98,12 +98,14 @@ class Configuration:
         setup: Problem, network and methods.
         logger: Logger of the run.
         resolved: The config as plain values, nothing left to interpolate.
+        notes: Choices made for the user, a line each.
     """
 
     settings: Settings
     setup: Setup
     logger: Logger
     resolved: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def searches(self) -> bool:

@@ -7,11 +7,12 @@ import importlib
 import inspect
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kanpinn.errors import UserError, unknown_choice
 from kanpinn.settings.helper_modules import PACKAGE, Beside, helper_files
@@ -193,3 +194,8 @@ def _only_problem(module: ModuleType, file: str) -> type[Problem]:
     if missing:
         raise UserError(f"{file}: class {cls.__name__} lacks {', '.join(missing)}.")
     return cls
+
+
+def conditions_key(problem: Mapping[str, Any]) -> str:
+    """Return the key of a problem's group that says how conditions are met; in a text `conditions` are themselves."""
+    return "form" if "equations" in problem else "conditions"

@@ -17,6 +17,7 @@ from kanpinn.options import conform, type_hints
 from kanpinn.pde.parameter import parametric
 from kanpinn.pde.problem import Problem
 from kanpinn.samplers import Adaptive, Sampler
+from kanpinn.settings.built_in import Ways, settled
 from kanpinn.settings.configuration import Configuration, Settings
 from kanpinn.settings.registry import described, described_parameters, described_problem, described_unknowns, plain
 from kanpinn.settings.tables import given_table
@@ -33,16 +34,17 @@ GROUPS: dict[str, tuple[tuple[type[Any], ...], Callable[[], Any]]] = {
 """Classes of each config group's objects, and the default."""
 
 
-def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Configuration:
+def configuration_of_objects(problem: Problem, overrides: Sequence[Any], conditions: Ways = "auto") -> Configuration:
     """Return the checked config of a problem object; what overrides do not give has the default of its class.
 
-    Overrides are objects, one per config group at most, and texts such as "schedule.levels=3".
+    Overrides are objects, one per config group at most, and texts such as "schedule.levels=3"; conditions are met as
+    said where these do not say how.
 
     Raises:
         UserError: If an override is of no group, or a group is given twice.
     """
     texts, given = _sorted(overrides)
-    problem, conditions, texts = _problem_texts(problem, texts)
+    problem, conditions, texts = _problem_texts(problem, texts, conditions)
     if texts:
         return _composed(problem, conditions, texts, given)
     parts = {group: given.get(group) or default() for group, (_, default) in GROUPS.items()}
@@ -50,7 +52,8 @@ def configuration_of_objects(problem: Problem, overrides: Sequence[Any]) -> Conf
     known = {"unknown": described_unknowns(problem), "parameters": described_parameters(problem)}
     values = {**plain(settings), **known, **_described(problem, conditions, parts)}
     logger = parts.pop("logger")
-    return Configuration(settings, Setup(parametric(problem, {}), **parts, conditions=conditions), logger, values)
+    setup = Setup(parametric(problem, {}), **parts, conditions="exact" if conditions == "exact" else "soft")
+    return settled(Configuration(settings, setup, logger, values))
 
 
 def configuration_of_table(
@@ -125,21 +128,21 @@ def _group_of(override: Any) -> str:
     )
 
 
-def _problem_texts(problem: Problem, texts: list[str]) -> tuple[Problem, Any, list[str]]:
+def _problem_texts(problem: Problem, texts: list[str], conditions: Ways) -> tuple[Problem, Ways, list[str]]:
     """The problem with the coefficients that texts give, how its conditions are met, and the other texts."""
     own = [text for text in texts if text.lstrip("+~").startswith("problem")]
     others = [text for text in texts if text not in own]
     if not own:
-        return problem, "soft", others
+        return problem, conditions, others
     from kanpinn.settings.compose import single_values
 
     hints, names = type_hints(type(problem)), [field.name for field in fields(problem)]
-    changed, conditions = {}, "soft"
+    changed: dict[str, Any] = {}
     for key, value in single_values(own).items():
         name = key.removeprefix("problem.")
         if key == "problem":
             raise UserError(f"problem={value}: the problem is given as an object")
-        if name == "conditions" and value in ("soft", "exact"):
+        if name == "conditions" and value in ("soft", "exact", "auto"):
             conditions = value
         elif name not in names:
             raise unknown_key(key, value, [*names, "conditions"])

@@ -29,6 +29,7 @@ from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
 from kanpinn.errors import UserError, needed
 from kanpinn.explain.attribution import domain_points, edge_values
 from kanpinn.jets.jet import JetSpace
+from kanpinn.pde import Problem
 from kanpinn.pde.table import Table
 from kanpinn.solver.pruning import Pruned, Pruner
 from kanpinn.symbolic.curves import single_fits
@@ -240,10 +241,15 @@ def _specs(network: Backbone) -> list[SplineSpec]:
 
 
 def expressions_of(found: Pruned) -> dict[str, Any] | None:
-    """Return SymPy's expression of every unknown; None where an edge is learned, or an input is no coordinate."""
+    """Return SymPy's expression of every unknown.
+
+    None where an edge is learned, an input is no coordinate, or the unknowns are others than the network's outputs.
+    """
     sympy = needed("sympy", "a closed form", "formulas")
     network, problem = found.network, found.setup.problem
     names = problem.domain.names
+    if found.setup.exact or type(problem).ansatz is not Problem.ansatz:
+        return None
     if _learned(found) or network.embedding.width != len(names) or not all(map(network.embedding.scaled, names)):
         return None
     nodes: list[Any] = []
