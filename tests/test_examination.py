@@ -606,7 +606,7 @@ FEW = {
     "1 condition in t, where the equations are of order 2": posed(TIME, ("tt",), lambda p: p.u_tt + p.u, START),
     "2 conditions in t, where the equations are of order 3": posed(TIME, ("ttt",), lambda p: p.u_ttt, START, SLOPE),
     "2 conditions in x, where the equations are of order 4": posed(LINE, ("xxxx",), lambda p: p.u_xxxx - 1, ENDS),
-    "1 condition in t, where": posed(STRIP, ("tt", "xx"), lambda p: p.u_tt - 1e-6 * p.u_xx, START, ENDS),
+    "1 condition on t-, where": posed(STRIP, ("tt", "xx"), lambda p: p.u_tt - 1e-6 * p.u_xx, START, ENDS),
     "1 condition on rim, where the equations ask for 2": posed(*PLATE, RIM),
 }
 
@@ -864,12 +864,12 @@ def test_fewer_equations_than_unknowns_are_told(known: bool):
         (Box(x=(0, 1), t=(0, 1)), ("t", "xx"), ("t-",), ("x",), "x+"),
         (Box(x=(0, 1)), ("xx",), ("x-",), (None,), ""),
         (Box(x=(0, 1)), ("xx",), ("x-",), (Box(x=(0.5, 1)),), ""),
-        (Box(x=(0, 1), t=(0, 1)), ("t", "x"), ("t-",), (), ""),
+        (Box(x=(0, 1), t=(0, 1)), ("t", "x"), ("t-",), (), "x+"),
         (Box(r=(0, 1)), ("rr",), ("r+",), (), ""),
         (Disk(radius=2) - Disk(name="hole"), ("xx", "yy"), ("hole",), (), "disk"),
         (Disk() * Box(t=(0, 1)), ("xx", "yy", "t"), ("disk",), (), "t-"),
         (Polygon([(0, 0), (2, 0), (1, 1)], name="p"), ("xx", "yy"), ("p.0", "p.1", "p.2"), (), ""),
-        (Polygon([(0, 0), (2, 0), (1, 1)], name="p"), ("xx", "yy"), ("p.0", "p.2"), (), "p"),
+        (Polygon([(0, 0), (2, 0), (1, 1)], name="p"), ("xx", "yy"), ("p.0", "p.2"), (), "p (in part)"),
     ],
 )
 def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, on, integrals, bare):
@@ -879,7 +879,7 @@ def test_pieces_that_equations_ask_conditions_on_are_named(domain, derivatives, 
             self.adapt(domain=domain, derivatives=derivatives)
 
         def residual(self, p: Point) -> Any:
-            return sum(getattr(p, f"u_{name}") for name in derivatives) - 1
+            return sum((-1 if name == "t" else 1) * getattr(p, f"u_{name}") for name in derivatives) - 1
 
         def conditions(self) -> list[Condition | Integral]:
             return [Condition("some", on, lambda p: p.u), *(Integral("mean", lambda p: p.u, 1, o) for o in integrals)]

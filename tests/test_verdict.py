@@ -132,6 +132,7 @@ ENDS = {
         "step_limit", "weights: ",
     ),
     "no condition at all": (Open(), ["schedule.tolerance=1e-3"], "step_limit", "problem: "),
+    "the same before the loss has fallen": (Open(), ["optimizer=adam", "schedule.steps=8"], "step_limit", "problem: "),
     "a tolerance met at its points only": (Known(), [*NARROW, "schedule.tolerance=1e-4"], "step_limit", "points: "),
 }  # fmt: skip
 
@@ -141,6 +142,7 @@ def test_the_status_says_how_a_solve_has_ended(problem, overrides, status, limit
     m = solve(problem, *overrides).metrics
     assert m["status"] == status
     assert m["limited_by"] is None if limit is None else m["limited_by"].startswith(limit)
+    assert limit != "problem: " or not any("more schedule.steps" in flag["message"] for flag in m["warnings"])
 
 
 def test_a_diverged_solve_says_what_limits_it() -> None:

@@ -99,12 +99,14 @@ def _vanishes(trial: Trial, fields: Mapping, points: CollocationPoints, changes:
     return True
 
 
-def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
+def undetermined(residuals: Residuals, sample: CollocationSample, *, enough: bool = False) -> list[str]:
     """Name the unknowns of which the equations hold derivatives, and which neither a condition nor the form knows.
 
     Args:
         residuals: Those of the run.
         sample: Points of all conditions.
+        enough: True where conditions are as many as the equations ask for, so that an unknown without any is determined
+            by those that it shares equations with.
 
     Returns:
         A line for each of them, or one if there is no condition at all.
@@ -118,7 +120,7 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
     derived = torch.tensor([bool(free.intersection(index)) for index in plain.space.indices])[:, None]
     used, differential, level = set[str](), set[str](), set[str]()
     built = _built_in(residuals, found[0], found[0].outputs(network, theta))
-    touched, equations = set(built), 0
+    touched, equations, shared = set(built), 0, list[set[str]]()
     for trial in found:
         points = trial.at(torch.arange(trial.count))
         fields = trial.fields(trial.outputs(network, theta), points)
@@ -133,7 +135,9 @@ def undetermined(residuals: Residuals, sample: CollocationSample) -> list[str]:
         changes = {name: change * derived.to(change) for name, change in changes.items()}
         differential |= held_by(trial, fields, points, changes)
         equations = len(trial.of_fields(fields, points))
-    left = [name for name in problem.unknowns if name in differential - touched]
+        shared = _sharing(trial, fields, points, noise(fields, sizes([fields]), 0.5, generator))
+    known = set[str]().union(*(names for names in shared if enough and names & touched))
+    left = [name for name in problem.unknowns if name in differential - touched - known]
     lines = [f"no equation and no condition holds {name}" for name in problem.unknowns if name not in used | touched]
     given = any(condition.given is not None for condition in residuals.conditions.values())
     loose = [name for name in problem.unknowns if name in used - touched - differential and name not in problem.depends]
@@ -160,6 +164,20 @@ def held_by(
     """The unknowns whose changes `[C, N]` change a term."""
     each = {name: responses(trial, fields, points, {name: change}) for name, change in changes.items()}
     return {name for name, found in each.items() if any(bool((value != 0).any()) for value in found.values())}
+
+
+def _sharing(
+    trial: Trial, fields: Mapping[str, Jet], points: CollocationPoints, changes: Mapping[str, Tensor]
+) -> list[set[str]]:
+    """Return the sets of unknowns that equations hold together, directly or by others."""
+    by_equation: dict[str, set[str]] = {}
+    for name, change in changes.items():
+        for equation, value in responses(trial, fields, points, {name: change}).items():
+            by_equation.setdefault(equation, set()).update({name} if bool((value != 0).any()) else ())
+    found: list[set[str]] = []
+    for names in by_equation.values():
+        found = [one for one in found if not one & names] + [names.union(*(one for one in found if one & names))]
+    return found
 
 
 def _at_level(

@@ -1,4 +1,4 @@
-"""Orders of a problem's equations in its coordinates, and conditions that are fewer than these ask for.
+"""Orders of a problem's equations in its coordinates, and conditions that are more than these ask for.
 
 For small changes of the unknowns the equations are Σ_jα s_ijα ∂_α δu_j = 0 with s_ijα = ∂r_i/∂(∂_α u_j). Put a number λ
 for the derivative in one coordinate and imaginary ones for those in the others: the degree in λ of the determinant of
@@ -18,55 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.geometry import Box, Points, Region
+from kanpinn.geometry import Box, Piece
 from kanpinn.jets.jet import Jet
 from kanpinn.least_squares.claims import every_term
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import Trial, random_parameters, smooth_network, trials
-from kanpinn.pde import Problem
-from kanpinn.pde.problem import output_names
-from kanpinn.pde.unknown import free_coefficients
+from kanpinn.pde.condition import pieces_of
 from kanpinn.samplers import CollocationSample
 
 NOTHING = 1e-10
 """Coefficient of the determinant, relative to the product of its rows' norms, up to which it is rounding."""
-
-
-def missing_conditions(residuals: Residuals, sample: CollocationSample) -> list[str]:
-    """Say where there are conditions, but fewer than the equations' order asks for.
-
-    Nothing is said of coefficients and unknowns that are found with the solution, of unknowns of which a form of the
-    problem's own builds something in, nor where data or regions carry conditions. An equation whose order falls at an
-    end of its coordinate asks for fewer, as does one at the pole r = 0; integrals count in every coordinate.
-
-    Args:
-        residuals: Those of the run.
-        sample: Points of all conditions.
-    """
-    problem, conditions = residuals.problem, residuals.conditions.values()
-    own = output_names(problem) != problem.unknowns or type(problem).ansatz is not Problem.ansatz
-    own = own or (residuals.exact and type(problem).exact is not Problem.exact)
-    if own or problem.depends or free_coefficients(problem) or not problem.has_equations:
-        return []
-    if any(c.given is not None or _spread(support) for c in conditions for support in c.supports):
-        return []
-    counted = _Conditions(residuals, sample)
-    names = problem.domain.names
-    left = [name for name in names if name not in counted.wrapped and name not in problem.parameters]
-    orders = {name: counted.order(name) for name in left}
-    lines = []
-    for name, order in orders.items():
-        there = counted.on.get(f"{name}-", 0) + counted.on.get(f"{name}+", 0)
-        if len(names) == 1:
-            there = counted.everywhere
-        if there and there + counted.joint < order and (order > 1 or name == "t"):
-            lines.append(f"only {_many(there)} in {name}, where the equations are of order {order} and ask for {order}")
-    half = min((order // 2 for name, order in orders.items() if name != "t"), default=0)
-    for piece, there in counted.on.items():
-        if piece[:-1] not in names and there + counted.joint < half:
-            lines.append(f"only {_many(there)} on {piece}, where the equations ask for {half}")
-    return lines
 
 
 def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
@@ -78,7 +40,7 @@ def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
         residuals: Those of the run.
         sample: Points of all conditions.
     """
-    counted, names = _Conditions(residuals, sample), residuals.problem.domain.names
+    counted, names = CountedConditions(residuals, sample), residuals.problem.domain.names
     posed = [condition for condition in residuals.conditions.values() if condition.given is None]
     if counted.joint:
         return True
@@ -91,20 +53,15 @@ def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
     return any(ends) or any(there > half for piece, there in counted.on.items() if piece[:-1] not in names)
 
 
-def _many(count: int) -> str:
-    return f"{count} condition{'s' * (count > 1)}"
-
-
-def _spread(support: object) -> bool:
-    """Tell whether a condition's support is a region, not a boundary or some points."""
-    return support == "domain" or (isinstance(support, Region) and not isinstance(support, Points))
-
-
 @final
-class _Conditions:
+class CountedConditions:
     """Numbers of a problem's conditions, and the orders of its equations.
 
     Attributes:
+        inside: The equations at points inside.
+        network: A network for them.
+        theta: Its parameters.
+        pieces: Every condition's number of equations and the pieces that it holds on.
         on: Conditions by piece of the boundary; those on an inner plane x=0.5 count on x-.
         everywhere: Those of all pieces, planes and single points.
         joint: Those by integrals.
@@ -113,11 +70,12 @@ class _Conditions:
 
     def __init__(self, residuals: Residuals, sample: CollocationSample) -> None:
         problem, embedding = residuals.problem, residuals.backbone.embedding
-        self._network = smooth_network(problem, embedding)
-        plain = Residuals(problem, self._network, scales=residuals.scales)
+        self.network = smooth_network(problem, embedding)
+        plain = Residuals(problem, self.network, scales=residuals.scales)
         found = trials(plain, every_term(plain, sample))
-        self._theta = random_parameters(self._network, np.random.default_rng(6), found[0].points.points)
-        self._inside = next(trial for trial in found if trial.name == INTERIOR)
+        self.theta = random_parameters(self.network, np.random.default_rng(6), found[0].points.points)
+        self.inside = next(trial for trial in found if trial.name == INTERIOR)
+        self.pieces: list[tuple[int, Piece]] = []
         self.on: dict[str, int] = {}
         self.everywhere = self.joint = 0
         self.wrapped = {*embedding.periodic, *embedding.symmetry}
@@ -128,27 +86,28 @@ class _Conditions:
             if condition.given is not None:
                 continue
             points = trial.at(torch.arange(trial.count))
-            rows = len(trial.of_fields(trial.fields(trial.outputs(self._network, self._theta), points), points))
+            rows = len(trial.of_fields(trial.fields(trial.outputs(self.network, self.theta), points), points))
             self.wrapped |= {condition.periodic} - {None}
             if condition.joint:
                 self.joint += rows
                 continue
-            for support in condition.supports:
-                self.everywhere += rows * (len(support.values) if isinstance(support, Points) else 1)
-                if isinstance(support, str) and "=" in support:
-                    self.on[f"{support.partition('=')[0]}-"] = self.on.get(f"{support.partition('=')[0]}-", 0) + rows
-                elif isinstance(support, str):
-                    for name in {piece.name for piece in problem.domain.support(support)}:
-                        self.on[name] = self.on.get(name, 0) + rows
+            for piece in pieces_of(condition, problem.domain):
+                if not piece.chart.measure:
+                    continue
+                self.pieces.append((rows, piece))
+                self.everywhere += rows * (1 if piece.chart.dimension else round(piece.chart.measure))
+                name, plane, _ = piece.name.partition("=")
+                name = f"{name}-" if plane else name
+                self.on[name] = self.on.get(name, 0) + rows
 
     def order(self, name: str) -> int:
         """Order of the equations in a coordinate, the least that they have inside and at its ends; 0 if unknown."""
-        problem = self._inside.residuals.problem
+        problem = self.inside.residuals.problem
         column = problem.domain.names.index(name)
         ends = problem.domain.interval(name) if isinstance(problem.domain, Box) else ()
         pole = name == "r" and problem.domain.interval(name)[0] == 0
-        places = [self._inside, *(replace(self._inside, points=_moved(self._inside.points, column, x)) for x in ends)]
-        found = min(_degree(place, _slopes(place, self._network, self._theta), name) for place in places)
+        places = [self.inside, *(replace(self.inside, points=_moved(self.inside.points, column, x)) for x in ends)]
+        found = min(degree(place, slopes_of(place, self.network, self.theta), name) for place in places)
         return found // 2 if pole else found
 
 
@@ -159,11 +118,11 @@ def _moved(points: CollocationPoints, column: int, value: float) -> CollocationP
     return CollocationPoints(at, (replace(term, coordinates=at[term.points]),))
 
 
-def _slopes(trial: Trial, network: Backbone, theta: Tensor) -> Tensor | None:
-    """Derivatives s `[N, equations, unknowns, C]` of the equations; None where there are none."""
+def slopes_of(trial: Trial, network: Backbone, theta: Tensor, factor: float = 1.0) -> Tensor | None:
+    """Derivatives s `[N, equations, unknowns, C]` of the equations, the unknowns times a factor; None without any."""
     points = trial.at(torch.arange(trial.count))
     fields = trial.fields(trial.outputs(network, theta), points)
-    leaves = {name: Jet(jet.space, jet.data.detach().clone().requires_grad_()) for name, jet in fields.items()}
+    leaves = {name: Jet(jet.space, (factor * jet.data.detach()).requires_grad_()) for name, jet in fields.items()}
     data = [jet.data for jet in leaves.values()]
     with torch.enable_grad():
         rows = list(trial.of_fields({n: Jet(j.space, j.data + 0.0) for n, j in leaves.items()}, points).values())
@@ -175,7 +134,7 @@ def _slopes(trial: Trial, network: Backbone, theta: Tensor) -> Tensor | None:
     return torch.stack(found).permute(3, 0, 1, 2).double().cpu()
 
 
-def _degree(trial: Trial, slopes: Tensor | None, name: str) -> int:
+def degree(trial: Trial, slopes: Tensor | None, name: str) -> int:
     """Least degree, over the points, of the determinant in the derivative by a coordinate; 0 where it vanishes."""
     if slopes is None or not bool(torch.isfinite(slopes).all()):
         return 0

@@ -1,68 +1,19 @@
-"""Pieces of the boundary without a condition, and interfaces that lack one for a value or a flux."""
+"""Interfaces that lack a condition for a value or a flux, parameters and integrals that determine nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from kanpinn.backbones.embedding import Embedding
 from kanpinn.errors import UserError
-from kanpinn.geometry import Interface, Piece, Points, Region
-from kanpinn.jets.jet import JetSpace
+from kanpinn.geometry import Interface, Points
 from kanpinn.least_squares.claims import SHARE, every_term, held_by
 from kanpinn.least_squares.points import INTERIOR, CollocationPoints
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.trial import noise, random_parameters, size_of, sizes, smooth_network, trials
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
-from kanpinn.pde.integral import Integral
 from kanpinn.samplers import CollocationSample
-
-
-def bare_pieces(problem: Problem, embedding: Embedding) -> list[str]:
-    """Name the pieces of the boundary without any condition, where equations of their order ask for one.
-
-    These are the first time of equations with derivatives in time, and all pieces in coordinates with second or higher
-    derivatives, but the pole r = 0. Nothing is said of an ordinary equation with as many conditions as its order, at
-    whatever end, nor where points or regions carry conditions: these may do as well. An integral over one coordinate,
-    at all values of the others, stands for a condition at one of its ends; one over all of several coordinates is a
-    number, and does not.
-    """
-    posed, domain = [condition for condition in conditions_of(problem) if not condition.joint], problem.domain
-    supports = {support for condition in posed for support in condition.supports}
-    names = {support for support in supports if isinstance(support, str)}
-    if any(isinstance(support, Region) for support in supports):
-        return []
-    held = {piece.name: piece for name in names if "=" not in name for piece in domain.support(name)}
-    wrapped = {*embedding.periodic, *embedding.symmetry, *(condition.periodic for condition in posed)}
-    indices = JetSpace(domain.names, problem.derivatives).indices
-    order = {name: max(index.count(name) for index in indices) for name in domain.names}
-    if len(domain.names) == 1 and sum(len(condition.supports) for condition in posed) >= order[domain.names[0]]:
-        return []
-
-    def asks(piece: str) -> bool:
-        name, end = piece[:-1].rpartition(".")[2], piece[-1]
-        if name == "t":
-            return end == "-" and order["t"] > 0
-        if name not in order:
-            return any(order[one] > 1 for one in order if one != "t")
-        pole = name == "r" and end == "-" and domain.interval("r")[0] == 0
-        return order[name] > 1 and name not in wrapped and not pole
-
-    def left(name: str, piece: Piece) -> bool:
-        edges = [
-            one.chart.measure for key, one in held.items() if key.startswith(f"{name}.") and key not in domain.pieces
-        ]
-        return name not in held and piece.chart.measure > 1.01 * sum(edges)
-
-    bare = [name for name, piece in domain.pieces.items() if asks(name) and left(name, piece)]
-    for one in problem.conditions():
-        if isinstance(one, Integral) and one.at is None:
-            over = one.over.names if isinstance(one.over, Region) else one.over or domain.names
-            over = (over,) if isinstance(over, str) else tuple(over)
-            ends = [name for name in bare if over == (name[:-1].rpartition(".")[2],)]
-            bare = [name for name in bare if name not in ends[:1]]
-    return bare
 
 
 def interfaces_too_free(residuals: Residuals, sample: CollocationSample) -> list[str]:

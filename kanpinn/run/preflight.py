@@ -23,10 +23,10 @@ from kanpinn.least_squares.claims import few_points, undetermined
 from kanpinn.least_squares.examination import check_calls, check_values, random_state
 from kanpinn.least_squares.growth import growing_sources
 from kanpinn.least_squares.jacobian import stores_jacobian
-from kanpinn.least_squares.order import missing_conditions
+from kanpinn.least_squares.missing import missing_conditions
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.least_squares.sufficiency import bare_pieces, check_parameters, interfaces_too_free, numbers
+from kanpinn.least_squares.sufficiency import check_parameters, interfaces_too_free
 from kanpinn.least_squares.uncertainty import check_coefficients
 from kanpinn.optimizers import VariableProjection
 from kanpinn.pde import Condition, Integral, Problem
@@ -196,13 +196,10 @@ def probe(setup: Setup) -> list[Flag]:
         raise UserError("weighting.terms: every term of the loss has weight 0; expected one above 0")
     found["jumps"] = check_values(objective.residuals, sample, theta)
     found["term"] = [f"weighting.terms.{name}=0: the solution need not meet this term" for name in unused]
-    found["conditions"] = undetermined(objective.residuals, sample)
-    if len(objective.residuals.names) and (bare := bare_pieces(problem, objective.backbone.embedding)):
-        text = f"no condition on {', '.join(bare)}, where the equations ask for one"
-        single = f"; integral {one[0]} is one number and stands for none of them" if (one := numbers(problem)) else ""
-        found["conditions"].append(text + single)
-    if not found["conditions"]:
-        found["conditions"] = missing_conditions(objective.residuals, sample)
+    missing = missing_conditions(objective.residuals, sample)
+    found["conditions"] = undetermined(objective.residuals, sample, enough=missing.enough)
+    few = found["conditions"] != []
+    found["conditions"] += [line for line in missing.lines if not (few and line.startswith("only"))]
     found["conditions"] += interfaces_too_free(objective.residuals, sample)
     found["growth"] = growing_sources(objective.residuals, sample)
     found["exact"] = form_doubts(setup, objective.residuals)

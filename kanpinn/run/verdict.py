@@ -51,6 +51,7 @@ NOISY = 0.9
 STILL = 0.9
 """A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
 
+UNDETERMINED = "problem: equations and conditions do not determine the solution"
 
 FEW = 20
 """Steps of a level below which more of them are the first thing to try."""
@@ -114,12 +115,13 @@ def verdict(
     fit = not solver.setup.problem.has_equations
     large = [] if fit else large  # how much of a table is noise, its errors at other rows tell
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
-    told = all(flag.kind != "conditions" and "undetermined" not in flag.values for flag in known)
+    missing = any(flag.kind == "conditions" for flag in known)
+    told = not missing and all("undetermined" not in flag.values for flag in known)
     posed = told and any(check.scale for check in checks)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
         status = "step_limit"
     missed = [check.term for check in large if check.term in noisy]
-    limit = None if status == "converged" else _limit(solver, end, gaps, missed, posed=posed)
+    limit = None if status == "converged" else _limit(solver, end, gaps, missed, missing=missing, posed=posed)
     advice = _advice(solver, (limit or "").partition(":")[0])
     flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, missed, advice)]
     if end.reason in ("stalled", "refused") and not fit:
@@ -153,6 +155,7 @@ def _advice(solver: Solver, cause: str) -> str:
         "capacity": f"{larger}, or one level more (schedule.levels)" if network.refinable else larger,
         "stalled": f"another optimizer or seed, schedule.starts, or {larger}",
         "noise": "more data, or more exact ones",
+        "problem": "the conditions that are missing",
         "start": f"another start ({', '.join(f'unknown.{name}' for name in free)})",
     }.get(cause, "")
 
@@ -280,7 +283,9 @@ def _still(losses: Sequence[float]) -> bool:
     return len(losses) >= FEW and not median(losses[-quarter:]) < STILL * median(losses[-2 * quarter : -quarter])
 
 
-def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, posed: bool) -> str:
+def _limit(
+    solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, missing: bool, posed: bool
+) -> str:
     """Return the cause that keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
         return "time: time_limit_s was reached"
@@ -288,6 +293,8 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence
         return "time: stopped by a signal"
     if end.reason == "diverged":
         return f"diverged: {end.message}"
+    if missing:
+        return UNDETERMINED
     if gaps:
         return "points: the equations are met at the collocation points only"
     if missed and (free := free_coefficients(solver.setup.problem)):
@@ -299,7 +306,7 @@ def _limit(solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence
         return f"stalled: {end.message}"
     if end.reason in ("tolerance", "minimum"):
         if not posed:
-            return "problem: equations and conditions do not determine the solution"
+            return UNDETERMINED
         return "weights: the loss is as small as rounding allows, and yet not every condition is met"
     losses = solver.record.last_losses
     if free_coefficients(solver.setup.problem):
