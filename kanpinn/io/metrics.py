@@ -17,8 +17,8 @@ MOST_LEVELS = 64
 _COUNTS = {"level": MOST_LEVELS, "slab": 10**6, "steps": 10**12, "grid": 10**12}
 """Whole numbers in the records of levels, and the largest: rows, columns and ticks are made by them."""
 
-_UNMET = {"loss", "term", "points", "stalled"}
-"""Kinds of warnings of equations, conditions or data that are not met."""
+_UNMET = {"loss", "term", "points", "parameters", "stalled"}
+"""Kinds of warnings of equations, conditions or data that are not met, or at too few points."""
 
 
 def read_metrics(path: Path) -> dict[str, Any] | None:
@@ -58,16 +58,11 @@ def not_told(names: Sequence[str]) -> str:
 def undetermined(metrics: Mapping[str, Any]) -> str | None:
     """Return the line that a run ends with whose data do not determine a coefficient; None where they do.
 
-    None too where that need not be the data's fault: the run was stopped, or noise seems too large while equations or
-    data are not met.
+    None too where that need not be the data's fault: the run was stopped, or equations or data are not met.
     """
     kinds = {flag["kind"] for flag in metrics.get("warnings") or []}
-    names = [
-        str(name)
-        for name, one in (metrics.get("coefficients") or {}).items()
-        if one.get("determined") is False and (one.get("std") is None or not kinds & _UNMET)
-    ]
-    if not names or metrics.get("status") not in ("converged", "step_limit"):
+    names = [str(name) for name, one in (metrics.get("coefficients") or {}).items() if one.get("determined") is False]
+    if not names or kinds & _UNMET or metrics.get("status") not in ("converged", "step_limit"):
         return None
     return f"unknown={{{', '.join(f'{name}: …' for name in names)}}}: {not_told(names)}"
 
