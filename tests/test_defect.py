@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import BSpline
+from scipy.linalg import eigh
+from scipy.sparse import csr_array
 
 import kanpinn
 from kanpinn import Box, Condition, Integral, Problem, Unknown
 from kanpinn.estimate import estimate as estimates
-from kanpinn.estimate.band_least_squares import Rows, solved
+from kanpinn.estimate.band_least_squares import Rows, factored, solved
 from kanpinn.estimate.estimate import estimated
+from kanpinn.estimate.least_seen import least_seen
 from kanpinn.estimate.polynomial_space import PolynomialSpace
 from kanpinn.estimate.refinement import leftover, refined
 from kanpinn.estimate.spline_space import SplineSpace
@@ -309,3 +312,79 @@ def test_the_estimate_knows_integrals_and_outputs_behind_an_ansatz(problem) -> N
     assert m["error_estimate_by"] == "defect"
     assert m["relative_l2"]["u"] > 1e-9
     assert m["error_estimate"]["u"] == pytest.approx(m["relative_l2"]["u"], rel=0.3)
+
+
+def line(residual, derivatives=("xx",), unknowns=("u",), ends=None) -> Problem:
+    """Equations on (0, 1) whose unknowns vanish at both ends."""
+    on = ends or (lambda p: {name: getattr(p, name) for name in unknowns})
+    members = {
+        "domain": Box(x=(0, 1)),
+        "derivatives": derivatives,
+        "unknowns": unknowns,
+        "residual": lambda _, p: residual(p),
+        "conditions": lambda _: [Condition("ends", ("x-", "x+"), on)],
+    }
+    return type("Line", (Problem,), members)()
+
+
+PI = math.pi
+LINES = {
+    "no bound": (line(lambda p: torch.relu(p.u_xx + 1)), ["u"]),
+    "no equation on one half": (line(lambda p: torch.where(p.x < 0.5, p.u_xx + 1, 0 * p.u)), ["u"]),
+    "one equation twice": (
+        line(
+            lambda p: {"a": p.u_xx + p.v_xx + 1, "b": 2 * (p.u_xx + p.v_xx + 1)}, unknowns=("u", "v")
+        ),
+        ["u", "v"],
+    ),
+    "resonance": (line(lambda p: p.u_xx + 4 * PI**2 * p.u - torch.sin(PI * p.x)), ["u"]),
+    "near resonance": (line(lambda p: p.u_xx + 4.04 * PI**2 * p.u - torch.sin(PI * p.x)), []),
+    "clamped plate": (
+        line(lambda p: p.u_xxxx - 100, ("x", "xxxx"), ends=lambda p: {"u": p.u, "slope": p.u_x}),
+        [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_function_that_nothing_determines_is_told(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "ROUNDS", 2)
+    problem, free = LINES[name]
+    m = kanpinn.solve(problem, *QUICK, "schedule.levels=1", "schedule.steps=12", "sampler.interior=60").metrics
+    flags = [one for one in m["warnings"] if one["kind"] == "conditions"]
+    assert [one["unknowns"] for one in flags] == ([free] if free else [])
+    assert not free or (m["status"] != "converged" and not m["error_estimate_trusted"])
+
+
+def test_growth_from_a_start_is_no_free_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "ROUNDS", 1)
+
+    @dataclass(frozen=True)
+    class Grows(Problem):
+        domain = Box(t=(0, 1))
+        derivatives = ("t",)
+
+        def residual(self, p):
+            return p.u_t - 30 * p.u + 30
+
+        def conditions(self):
+            return [Condition("start", "t-", lambda p: p.u - 1)]
+
+    solution = kanpinn.solve(Grows(), *QUICK, "schedule.levels=1", "schedule.steps=2", "sampler.interior=60")
+    found = estimated([(solution.residuals, solution.theta)])
+    assert found is not None and not found.free and found.parts[0].unseen.rate > 1e-3
+
+
+@pytest.mark.parametrize("rank", [5, 8])
+def test_the_function_seen_least_is_the_smallest_singular_vector(rank) -> None:
+    generator = np.random.default_rng(1)
+    matrix, seen = generator.normal(size=(30, rank)) @ generator.normal(size=(rank, 8)), generator.normal(size=(12, 8))
+    rows = Rows(np.arange(8)[None], matrix[None], np.zeros((1, 30)), np.zeros((1, 30, 0)))
+    inverse = factored([rows], 8)
+    assert inverse is not None
+    found = least_seen([rows], csr_array(seen), inverse)
+    assert found is not None
+    expected = math.sqrt(max(eigh(matrix.T @ matrix, seen.T @ seen, eigvals_only=True)[0], 0))
+    assert found[1] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert np.linalg.norm(seen @ found[0]) == pytest.approx(1)
+    assert np.linalg.norm(matrix @ found[0]) == pytest.approx(found[1], abs=1e-12)

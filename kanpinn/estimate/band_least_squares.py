@@ -88,6 +88,10 @@ class Rows:
         return found if self.far is None else found + self.far
 
 
+Inverse = Callable[[Array], Array]
+"""Approximate inverse of AᵀA, applied to a vector `[S]`."""
+
+
 @final
 @dataclass(frozen=True)
 class Fit:
@@ -159,7 +163,16 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
     return lambda right: cho_solve(factor, right / scale) / scale
 
 
-def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
+def factored(rows: Sequence[Rows], size: int) -> Inverse | None:
+    """Return (AᵀA)⁻¹ of cleared rows but for rounding; None where the factor breaks down."""
+    dense = any(part.far is not None or part.span > size // 2 for part in rows)
+    try:
+        return _dense_inverse(rows, size) if dense else _NormalEquations(rows, size)
+    except LinAlgError:
+        return None
+
+
+def solved(rows: Sequence[Rows], size: int, inverse: Inverse | None = None, iterations: int = 6) -> Fit | None:
     """Minimise ‖A c − b‖ over c `[size]`; None where the factor breaks down."""
     rows = [part.cleared() for part in rows]
     residual = [part.right for part in rows]
@@ -167,10 +180,8 @@ def solved(rows: Sequence[Rows], size: int, iterations: int = 6) -> Fit | None:
     c = np.zeros(size)
     if not start:
         return Fit(c, 0.0)
-    try:
-        dense = any(part.far is not None or part.span > size // 2 for part in rows)
-        inverse = _dense_inverse(rows, size) if dense else _NormalEquations(rows, size)
-    except LinAlgError:
+    inverse = inverse or factored(rows, size)
+    if inverse is None:
         return None
     gradient = _transposed(rows, residual, size)
     direction = z = inverse(gradient)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -21,7 +22,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from kanpinn.estimate.band_least_squares import Fit, Rows, solved
+from kanpinn.estimate.band_least_squares import Fit, Inverse, Rows, factored, solved
+from kanpinn.estimate.least_seen import NOTHING, Unseen, fall, unseen, value_rows
 from kanpinn.estimate.linearized import AT_ONCE, Equation, Linearized, numbers
 from kanpinn.estimate.polynomial_space import PolynomialSpace
 from kanpinn.estimate.refinement import Leftover, leftover
@@ -63,6 +65,7 @@ class Correction:
         left: Share of the defect that is left over.
         rest: Where that is, on splines.
         norms: Root mean squares ‖e‖ and ‖u + e‖ over the domain, by unknown.
+        unseen: The function that equations and conditions see least.
     """
 
     about: Linearized
@@ -72,6 +75,7 @@ class Correction:
     left: float
     rest: Leftover | None
     norms: Mapping[str, tuple[float, float]]
+    unseen: Unseen = NOTHING
 
     def moved(self, points: Array, orders: Orders | None = None) -> dict[str, Array]:
         """Errors of the leaves at points `[N, d]`, or derivatives by the order in each coordinate; `[N]` by name."""
@@ -157,27 +161,44 @@ class _Defect:
         size = self.space.size * width + many
         if not np.isfinite(_largest(rows + still)) or (size > DENSE and any(one.far is not None for one in rows)):
             return None
-        fit = solved(rows + still, size)
-        if fit is None:
+        full = [one.cleared() for one in rows + still]
+        inverse = factored(full, size)
+        fit = None if inverse is None else solved(full, size, inverse)
+        if fit is None or inverse is None:
             return None
         over = [one.right - one.times(fit.coefficients) for one in rows]
         if isinstance(self.space, PolynomialSpace):
-            return self._correction(fit, None)
+            return self._unseen(self._correction(fit, None), full, inverse)
         pairs = list(zip(over, equations, strict=True))
         inner = [own for own, one in pairs if one.term.name == INTERIOR]
         outer = [(one.sides[0], own.ravel()) for own, one in pairs if one.term.name != INTERIOR]
-        return self._correction(fit, leftover(self.space, inner, outer, NODES))
+        return self._unseen(self._correction(fit, leftover(self.space, inner, outer, NODES)), full, inverse)
+
+    def _unseen(self, found: Correction, rows: Sequence[Rows], inverse: Inverse) -> Correction:
+        """Add the function seen least; none beside data or coefficients, which have rules of their own."""
+        if self.free or self.data or not self.problem.has_equations:
+            return found
+        scales = {} if self.about.behind else dict(zip(self.names, self.residuals.scales.outputs, strict=False))
+        sizes = {name: max(float(np.abs(own).max()), scales.get(name, 0)) or 1.0 for name, own in self._known.items()}
+        values = value_rows(self.about, self.space, (self.nodes, self.shares), self.units, sizes)
+        heights = fall(self.space, self.problem, list(self.conditions.values()))
+        return replace(found, unseen=unseen(rows, values, inverse, heights, tuple(sizes)))
+
+    @cached_property
+    def _known(self) -> Mapping[str, Array]:
+        """Values of the unknowns at the nodes, `[N]` each."""
+        if not self.about.behind:
+            return self.values
+        with torch.no_grad():
+            fields = self.residuals.fields(self.about.theta, self.points.terms[0].coordinates)
+        return {name: numbers(fields[name].value) for name in self.problem.unknowns}
 
     def _correction(self, fit: Fit, rest: Leftover | None) -> Correction:
         width, size = len(self.names), self.space.size
         own = fit.coefficients[: size * width].reshape(size, width) * [self.units[name] for name in self.names]
         free = dict(zip(self.free, fit.coefficients[size * width :].tolist(), strict=True))
         bare = Correction(self.about, self.space, own, free, fit.left, rest, {})
-        known = self.values
-        if self.about.behind:
-            at = self.points.terms[0].coordinates
-            with torch.no_grad():
-                known = {name: numbers(jet.value) for name, jet in self.residuals.fields(self.about.theta, at).items()}
+        known = self._known
         norms = {
             name: (self._norm(error, unit), self._norm(known[name] + error, unit))
             for name, error in bare.values(self.nodes).items()

@@ -16,6 +16,7 @@ from typing import final
 import numpy as np
 
 from kanpinn.estimate.defect import Correction, Space, Trained, corrections
+from kanpinn.estimate.least_seen import GRAY
 from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
 from kanpinn.estimate.refinement import refined
 from kanpinn.estimate.spline_space import SplineSpace
@@ -54,6 +55,12 @@ BEGIN = 3e8
 DENSE = 0.1
 """Time of a multiplication of full matrices, relative to one of banded ones."""
 
+FREE = 1e-9
+"""Residual of a function, relative to it, up to which equations and conditions leave it free."""
+
+NEARLY = 1e-6, 3.0
+"""The same where it has fallen by this factor twice, as intervals were halved: splines represent it ever better."""
+
 SHARE = 0.1
 """Multiplications relative to those of training."""
 
@@ -72,6 +79,7 @@ class ErrorEstimate:
         trusted: Whether the estimate may be relied on.
         corners: Whether corners that turn inwards are why it may not be.
         parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
+        free: Unknowns of which equations and conditions leave a function free.
     """
 
     errors: Mapping[str, float]
@@ -79,6 +87,7 @@ class ErrorEstimate:
     trusted: bool = True
     corners: bool = False
     parts: tuple[Correction, ...] = ()
+    free: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -124,10 +133,41 @@ def estimated(
         finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
         finer = (one for one in finer if sum(space.size for space in one) > many)
         spaces = next((one for one in finer if _affordable(one, problem, most)), None)
-    last = found[-1] if found else None
-    if last is not None and region_of(problem).reentrant:
-        return replace(last, trusted=False, corners=True)
-    return last
+    if not found:
+        return None
+    last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)))
+    return replace(last, trusted=False, corners=True) if region_of(problem).reentrant else last
+
+
+def _free(
+    found: Sequence[ErrorEstimate], trained: Sequence[Trained], weights: Mapping[str, float] | None, most: float
+) -> tuple[str, ...]:
+    """Return the unknowns of which a function is free, by the spaces tried and, in doubt, by ones halved throughout."""
+    parts = min((one.parts for one in found), key=_unseen)
+    falls = 0
+    while FREE < _unseen(parts) <= GRAY:
+        halved = [_halved(part.space) for part in parts]
+        finer = corrections(trained, halved, weights) if _affordable(halved, trained[0][0].problem, most) else None
+        if finer is None or NEARLY[1] * _unseen(finer) > _unseen(parts):
+            return ()
+        parts, falls = finer, falls + 1
+        if falls > 1 and _unseen(parts) <= NEARLY[0]:
+            break
+    if _unseen(parts) > GRAY:
+        return ()
+    worst = min(parts, key=lambda part: part.unseen.rate)
+    return tuple(name for name, size in worst.unseen.moves.items() if size > 0.01 * max(worst.unseen.moves.values()))
+
+
+def _unseen(parts: Sequence[Correction]) -> float:
+    return min(part.unseen.rate for part in parts)
+
+
+def _halved(space: Space) -> Space:
+    if isinstance(space, PolynomialSpace):
+        return PolynomialSpace(space.breaks, space.degree + 2)
+    breaks = tuple(np.sort(np.append(own, (own[1:] + own[:-1]) / 2)) for own in space.breaks)
+    return SplineSpace(breaks, space.periodic, space.degree)
 
 
 def _first(residuals: Residuals) -> Space:

@@ -45,6 +45,15 @@ def wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: s
             yield Flag("error", f"{told}; try {advice or 'more schedule.steps'}", {"unknown": name, "estimate": error})
 
 
+def free(estimate: ErrorEstimate | None, known: Sequence[Flag]) -> Iterator[Flag]:
+    """Flag unknowns that equations and conditions do not determine, where that is not known by another reason."""
+    if estimate is None or not estimate.free or any(flag.kind == "conditions" for flag in known):
+        return
+    told = f"equations and conditions leave a function of {', '.join(estimate.free)} free"
+    text = f"{told}: they hardly change as it is added to the solution, which is one of many"
+    yield Flag("conditions", text, {"unknowns": list(estimate.free)})
+
+
 def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
     """Say why the defect equation may not give the error."""
     if estimate.corners:

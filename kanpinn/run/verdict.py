@@ -12,7 +12,7 @@ from kanpinn.evaluate.residual_check import MOST, ResidualCheck, check_residuals
 from kanpinn.least_squares.points import INTERIOR
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
-from kanpinn.run.estimate_trust import chosen, wrong
+from kanpinn.run.estimate_trust import chosen, free, wrong
 from kanpinn.run.flag import Flag, percent
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.setup import name_of
@@ -103,6 +103,7 @@ def verdict(
         by_levels: Estimate by the last level's change; None without one.
         known: Reasons for doubt known before.
     """
+    known = [*known, *free(defect, known)]
     by_slab = _checks(solver)
     checks = [check for found in by_slab for check in found]
     gaps = list(_gaps(solver, checks))
