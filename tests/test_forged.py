@@ -222,6 +222,16 @@ def test_what_check_passes_is_what_readers_take(forge, heat, tmp_path, capsys):
         assert command(capsys, *words, str(tmp_path / "run")) == 2, words
 
 
+def test_a_solution_at_no_time_at_all_is_shown_or_refused(heat, tmp_path, capsys):
+    shutil.copytree(heat, tmp_path / "run")
+    file = tmp_path / "run" / "solution.h5"
+    for name in ("t", "u", "u_ref", "u_error"):
+        forgeries.forge_array(file, name, "empty")
+    seal(file)
+    for words in (["inspect"], ["inspect", "--check"], ["compare"]):
+        command(capsys, *words, str(tmp_path / "run"))
+
+
 def test_a_file_that_lacks_what_later_versions_write_is_read(heat, tmp_path, capsys):
     shutil.copytree(heat, tmp_path / "run")
     file = tmp_path / "run" / "solution.h5"

@@ -107,7 +107,7 @@ def _times(errors: dict[str, dict[str, list[Any]]] | None, slabs: dict[str, Any]
         lines += ["", f"{slabs['begun']} of {slabs['planned']} time slabs begun: nothing is known for t ≥ {short(end)}"]
     for unknown, columns in (errors or {}).items():
         last = len(columns["t"]) - 1
-        chosen = sorted({round(k * last / 10) for k in range(11)})
+        chosen = sorted({round(k * last / 10) for k in range(11 if last >= 0 else 0)})  # forged: no time at all
         rows = [
             [columns["t"][k], *(_known(columns[n][k], columns["t"][k], end) for n in ("relative_l2", "linf"))]
             for k in chosen
