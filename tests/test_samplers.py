@@ -657,3 +657,23 @@ def test_rejection_asks_at_once_for_as_many_points_as_the_share_that_counts_need
     points = quasi.fill(half.chart, 100, lambda n: asked.append(n) or generator.random((n, 2)))
     assert asked[0] == 200
     assert points.shape == (100, 2) and (points[:, 0] < 0.5).all()
+
+
+def test_a_rule_that_counts_points_is_refused_and_not_asked_for_ever() -> None:
+    class Counted(Problem):
+        domain = Box(x=(0, 1), y=(0, 1))
+
+        def inside(self, p):
+            return torch.arange(len(p.x)) < 3
+
+        def residual(self, p):
+            return p.u
+
+        def conditions(self):
+            return []
+
+    sampler = SAMPLERS["uniform"](interior=4, boundary=4)
+    with pytest.raises(
+        UserError, match=r"^only 3 of \d+ points .*; expected a rule \(inside, where\) that asks of every"
+    ):
+        sampler.draw(Counted(), 0, np.random.default_rng(0), dtype=torch.float64, device=torch.device("cpu"))

@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
-from kanpinn.errors import invalid
+from kanpinn.errors import UserError, invalid
 from kanpinn.geometry.chart import Array, Chart
 from kanpinn.options import option
 from kanpinn.pde import Problem
@@ -30,6 +30,10 @@ def _engine(name: str, dimension: int, generator: np.random.Generator) -> Any:
     return kind(dimension, **{source: generator})
 
 
+MOST = 30
+"""Multiple of the points that should be enough up to which more are drawn."""
+
+
 def equal(chart: Chart, points: Array) -> tuple[Array, Array]:
     """Give points `[N, d]` of a set the equal weights `[N]` that sum to its measure."""
     return points, np.full(len(points), chart.measure / len(points))
@@ -39,18 +43,24 @@ def fill(chart: Chart, count: int, draw: Callable[[int], Array]) -> Array:
     """Fill a set by a rule for the unit cube, `[count, d]`; where only a part of it counts, by rejection.
 
     `draw` gives any number of points `[n, k]` of the unit cube of the chart's k parameters, new ones on every call;
-    taken is a leading part of those that count.
+    taken is a leading part of those that count. Raises UserError where hardly any do, as by a rule that counts points.
     """
     part = chart.part
     if part is None:
         return chart.stretched(draw(count))
-    asked = math.ceil(count / chart.share)
+    asked = first = math.ceil(count / chart.share)
     while True:
         points = chart.stretched(draw(asked))
         points = points[part(points)]
         if len(points) >= count:
             return points[:count]
-        asked += max(2, asked // 20)
+        few = len(points) < count / 2
+        if few and asked > MOST * first:
+            raise UserError(
+                f"only {len(points)} of {asked} points of the domain are in a part that holds {chart.share:.1g} of it; "
+                "expected a rule (inside, where) that asks of every point the same"
+            )
+        asked = 2 * asked if few else asked + max(2, asked // 20)
 
 
 def sobol_points(chart: Chart, count: int, generator: np.random.Generator) -> Array:
