@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -47,13 +47,15 @@ def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str
     plain = Residuals(problem, smooth_network(problem, residuals.backbone.embedding), scales=residuals.scales)
     inside = next(trial for trial in trials(plain, every_term(plain, sample)) if trial.name == INTERIOR)
     told: dict[str, str] = {}
-    for place, near in _places(problem, inside.points.points):
-        sizes = [_sources(inside, points) for points in near]
-        for equation, (far, *others) in {e: [size.get(e, np.nan) for size in sizes] for e in sizes[0]}.items():
-            values = [far, *others]
-            grows = all(b > FASTER * a for a, b in zip(values, others, strict=False))
-            if grows and np.isfinite(values).all() and far > 0 and equation not in told:
-                size = f"{far:.0e} at {DISTANCES[0]:g} of the domain from it, {values[-1]:.0e} at {DISTANCES[-1]:g}"
+    near = [(place, points) for place, several in _places(problem, inside.points.points) for points in several]
+    for equation, sizes in _sources(inside, [points for _, points in near]).items():
+        for k in range(0, len(near), len(DISTANCES)):
+            place, values = near[k][0], sizes[k : k + len(DISTANCES)]
+            grows = all(b > FASTER * a > 0 for a, b in pairwise(values))
+            if grows and np.isfinite(values).all() and equation not in told:
+                size = (
+                    f"{values[0]:.0e} at {DISTANCES[0]:g} of the domain from it, {values[-1]:.0e} at {DISTANCES[-1]:g}"
+                )
                 told[equation] = (
                     f"{inside.described(equation)}, its unknowns being 0, grows without bound towards {place}: {size}"
                 )
@@ -91,9 +93,12 @@ def _places(problem: Problem, points: Tensor) -> Iterator[tuple[str, list[Tensor
             yield name, [torch.from_numpy(at[held]).to(points) for at in moved]
 
 
-def _sources(trial: Trial, points: Tensor) -> dict[str, float]:
-    """Return the median size of every equation at points `[N, d]` for unknowns that are 0; {} where it has none."""
-    residuals = trial.residuals
+def _sources(trial: Trial, places: list[Tensor]) -> dict[str, list[float]]:
+    """Return the median size of every equation at each of some sets of points `[N, d]` for unknowns that are 0.
+
+    Nothing where a problem cannot be asked there.
+    """
+    residuals, points = trial.residuals, torch.cat(places)
     (term,) = trial.points.terms
     scale = term.scale[:1].expand(len(points))
     term = replace(term, points=slice(0, len(points)), coordinates=points, scale=scale, part=None)
@@ -104,4 +109,5 @@ def _sources(trial: Trial, points: Tensor) -> dict[str, float]:
             found = trial.of_fields(fields, CollocationPoints(points, (term,)))
     except UserError:
         return {}
-    return {equation: float(value.abs().median()) for equation, value in found.items()}
+    parts = [len(one) for one in places]
+    return {name: [float(own.median()) for own in value.abs().split(parts)] for name, value in found.items()}

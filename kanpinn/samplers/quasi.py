@@ -54,13 +54,12 @@ def fill(chart: Chart, count: int, draw: Callable[[int], Array]) -> Array:
         points = points[part(points)]
         if len(points) >= count:
             return points[:count]
-        few = len(points) < count / 2
-        if few and asked > MOST * first:
+        if asked > MOST * first:
             raise UserError(
                 f"only {len(points)} of {asked} points of the domain are in a part that holds {chart.share:.1g} of it; "
                 "expected a rule (inside, where) that asks of every point the same"
             )
-        asked = 2 * asked if few else asked + max(2, asked // 20)
+        asked += max(2, asked // 20 if asked < 2 * first else asked)
 
 
 def sobol_points(chart: Chart, count: int, generator: np.random.Generator) -> Array:
