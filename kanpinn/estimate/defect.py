@@ -138,7 +138,9 @@ class _Defect:
         self.conditions = {
             c.name: c
             for c in conditions_of(self.problem)
-            if weights.get(c.name, 1.0) and not (c.periodic and wraps[domain.names.index(c.periodic)])
+            if (c.name in residuals.conditions or not (self.about.behind and residuals.exact))  # else built into leaves
+            and weights.get(c.name, 1.0)
+            and not (c.periodic and wraps[domain.names.index(c.periodic)])
         }
         self.data = any(condition.given is not None for condition in self.conditions.values())
         self.weights = weights

@@ -38,13 +38,16 @@ RESOLVED = 0.1
 DOUBTFUL = 0.3
 """Share left over beyond which the estimate is not trusted.
 
-Between both twice as many functions must have halved the share: where that stagnates, the rest of the defect is rough,
-and may be of consequence. The estimate by half as many functions must have agreed in any case: where errors grow, the
-little that is left over may be what grows.
+Between both half as many functions again must have halved the share: where that stagnates, the rest of the defect is
+rough, and may be of consequence. The estimate by two thirds as many functions must have agreed in any case: where
+errors grow, the little that is left over may be what grows.
 """
 
 AGREE = 1.5
 """Factor within which estimates on two spline spaces agree."""
+
+FEWER = 1.5
+"""Factor by which the coarser of both has fewer functions at least."""
 
 WORK = 1e7, 2e10
 """Multiplications of the linear solves up to which splines are refined, the fewest and the most."""
@@ -207,7 +210,7 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
     own = ErrorEstimate(errors, left, left <= RESOLVED, parts=tuple(parts))
     if not found:
         return own
-    before = next((one for one in reversed(found) if 2 * one.size <= own.size), None)
+    before = next((one for one in reversed(found) if FEWER * one.size <= own.size), None)
     if before is None or not _agree(errors, before.errors):
         return replace(own, trusted=False)
     return replace(own, trusted=own.trusted or (left <= DOUBTFUL and 2 * left <= before.left))

@@ -61,7 +61,7 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
     elif not estimate.trusted:
         worst = max(estimate.parts, key=lambda part: part.left)
         if worst.left <= RESOLVED:
-            yield f"half as many functions as {worst.space.words} gave another estimate"
+            yield f"two thirds as many functions as {worst.space.words} gave another estimate"
         else:
             yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
     unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
