@@ -161,16 +161,6 @@ class Plate(Problem):
 
 
 @dataclass(frozen=True)
-class Behind(Plate):
-    """The same by two outputs of the network, whose conditions hold to rounding where they are built in."""
-
-    outputs = ("v", "w")
-
-    def ansatz(self, p, raw):
-        return raw.v + (0.1 + p.x) * raw.w
-
-
-@dataclass(frozen=True)
 class Spring(Problem):
     """A system in time: x' = v, v' = −k x."""
 
@@ -197,7 +187,6 @@ def short(name: str) -> kanpinn.Solution:
         "wave in slabs": (Wave(), "schedule.levels=1", "schedule.steps=8", "schedule.slabs=2"),
         "wave, exact start": (Wave(), "schedule.levels=1", "schedule.steps=10", "problem.conditions=exact"),
         "disk": (Plate(), "schedule.levels=1", "schedule.steps=10"),
-        "disk, built in": (Behind(), "schedule.levels=1", "schedule.steps=4", "problem.conditions=exact"),
         "spring": (Spring(), "schedule.levels=1", "schedule.steps=30", "backbone.grid=20", "sampler.interior=400"),
         "spring in slabs": (
             Spring(), "schedule.levels=1", "schedule.steps=10", "schedule.slabs=2", "backbone.grid=5",
@@ -207,15 +196,20 @@ def short(name: str) -> kanpinn.Solution:
     return kanpinn.solve(problem, *QUICK, *words)
 
 
-@pytest.mark.parametrize(
-    "name", ["wave", "wave in slabs", "wave, exact start", "disk", "disk, built in", "spring", "spring in slabs"]
-)
+@pytest.mark.parametrize("name", ["wave", "wave in slabs", "wave, exact start", "disk", "spring", "spring in slabs"])
 def test_the_estimate_is_the_error_of_short_solves(name) -> None:
     m = short(name).metrics
     assert m["error_estimate_by"] == "defect"
     for unknown, error in m["relative_l2"].items():
         assert 1e-8 < error < 0.3
         assert m["error_estimate"][unknown] == pytest.approx(error, rel=0.3)
+
+
+def test_conditions_that_outputs_meet_to_rounding_are_no_equations_of_the_error() -> None:
+    quick = ["threads=1", "output.figures=false", "output.progress=false", "output.points=21"]
+    m = kanpinn.solve(["problem=poisson_holes", *quick, "schedule.levels=1", "schedule.steps=25"]).metrics
+    assert m["error_estimate_by"] == "defect" and m["relative_l2"]["u"] < 0.1
+    assert m["error_estimate"]["u"] < 0.1  # 1.7 by rows of rounding
 
 
 def test_the_map_of_the_estimate_is_that_of_the_error() -> None:
