@@ -162,6 +162,13 @@ def test_elimination_leaves_out_terms_that_are_sums_of_cheaper_ones():
     assert eliminated(pool, a**2 + 3 * b**2, np.ones(100), 0.0)[1] == (1, 2)
 
 
+def test_of_more_terms_than_rows_the_cheapest_are_left_to_choose_from():
+    values = np.random.default_rng(1).normal(size=(9, 5))
+    pool = Terms([f"f{k}" for k in range(9)], np.arange(9.0), values)
+    found = eliminated(pool, 2 * values[1] - values[3], np.ones(5), 0.0)
+    assert found is not None and set(found[1]) <= set(range(5))
+
+
 def test_a_quotient_of_sums_is_found_among_all_triples():
     """y = 1 + x/(1 − x/5) is 1 + 4x/5 + xy/5; pairs of other terms come so close that none of it is followed."""
     x = np.random.default_rng(0).uniform(0, 1, 200)

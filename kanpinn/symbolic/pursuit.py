@@ -180,7 +180,7 @@ def eliminated(pool: Terms, target: Array, weights: Array, price: float) -> Sum 
     columns, t = (pool.values * scale).T, target * scale
     rows, norms = len(t), np.linalg.norm(columns, axis=0)
     columns = columns / norms
-    order = np.argsort(pool.costs, kind="stable")
+    order = np.argsort(pool.costs, kind="stable")[:rows]
     kept = order[np.abs(np.diag(np.linalg.qr(columns[:, order])[1])) > DEPENDENT]  # none that is a sum of cheaper ones
     best: Sum | None = None
     while True:
