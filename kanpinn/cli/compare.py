@@ -24,8 +24,7 @@ def run(argv: Sequence[str]) -> int:
     from kanpinn.compare.comparison import csv_text, named, read_run, table
     from kanpinn.io.atomic import check_replaceable, write_text
 
-    if arguments.csv is not None:
-        check_replaceable("--csv", arguments.csv, ".csv", ".txt")
+    check_replaceable("--csv", arguments.csv, ".csv", ".txt")
     runs = named([read_run(path) for path in arguments.runs])
     print(text(runs))
     if arguments.csv is not None:

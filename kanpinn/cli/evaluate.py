@@ -29,8 +29,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="where to write (default: to the screen)")
     parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
-    if arguments.output is not None:
-        check_replaceable("-o", arguments.output, ".csv", ".txt")
+    check_replaceable("-o", arguments.output, ".csv", ".txt")
     table = read_table(arguments.points)
 
     from kanpinn.api import load

@@ -164,9 +164,7 @@ class _Defect:
         if not np.isfinite(_largest(rows + still)) or (size > DENSE and any(one.far is not None for one in rows)):
             return None
         full = [one.cleared() for one in rows + still]
-        inverse = factored(full, size)
-        fit = None if inverse is None else solved(full, size, inverse)
-        if fit is None or inverse is None:
+        if (inverse := factored(full, size)) is None or (fit := solved(full, size, inverse)) is None:
             return None
         over = [one.right - one.times(fit.coefficients) for one in rows]
         if isinstance(self.space, PolynomialSpace):

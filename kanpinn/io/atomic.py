@@ -32,9 +32,9 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def check_replaceable(key: str, file: Path, *suffixes: str) -> None:
+def check_replaceable(key: str, file: Path | None, *suffixes: str) -> None:
     """Refuse a file given by the user that would take the place of one of another kind; raises UserError."""
-    if file.is_file() and file.suffix.lower() not in suffixes:
+    if file is not None and file.is_file() and file.suffix.lower() not in suffixes:
         kinds = " or ".join(suffixes)
         raise UserError(f"{key} {file}: would replace a file of another kind; expected a new one, or one in {kinds}")
 

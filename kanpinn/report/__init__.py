@@ -18,8 +18,7 @@ def write_report(path: Path, output: Path | None = None, dpi: int = 130) -> Path
     from kanpinn.io.inspect import is_run
 
     path = Path(path)
-    if output is not None:
-        check_replaceable("-o", output, ".html", ".htm")
+    check_replaceable("-o", output, ".html", ".htm")
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; expected a run folder or a sweep's folder.")
     folder = path if path.is_dir() else path.parent

@@ -37,15 +37,11 @@ def _unmet(setup: Setup) -> list[str]:
 def _idle(setup: Setup, residuals: Residuals) -> list[str]:
     """Say which weights and numbers of points that are given by name have no effect, their condition being built in."""
     built = {c.name for c in conditions_of(setup.problem) if claimed(c)} - {*residuals.conditions}
-    counts, key = (
-        setup.sampler.boundary,
-        "form" if isinstance(getattr(setup.problem, "text", None), Mapping) else "conditions",
-    )
+    counts = setup.sampler.boundary
+    key = "form" if isinstance(getattr(setup.problem, "text", None), Mapping) else "conditions"
     given = {
         "weighting.terms": setup.weighting.terms,
         "sampler.boundary": counts if isinstance(counts, Mapping) else {},
     }
     text = f"has no effect, as this condition is built in; problem.{key}=soft makes a loss term of it"
-    return [
-        f"{group}.{name} {text}" for group, names in given.items() for name in names if setup.exact and name in built
-    ]
+    return [f"{group}.{name} {text}" for group, names in given.items() for name in names if name in built]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kanpinn.errors import UserError
+from kanpinn.estimate.linearized import numbers
 from kanpinn.geometry.chart import Array
 from kanpinn.least_squares.claims import every_term, few_points
 from kanpinn.least_squares.points import INTERIOR
@@ -59,7 +60,7 @@ def _values(residuals: Residuals, theta: Tensor, points: Array) -> dict[str, Arr
     with torch.no_grad():
         found = {name: jet.value for name, jet in residuals.fields(theta, at).items()}
     found |= {f"residual {name}".rstrip(): own for name, own in residuals.interior(_random(theta), at).items()}
-    return {name: _array(own) for name, own in found.items()}
+    return {name: numbers(own) for name, own in found.items()}
 
 
 def _at_conditions(residuals: Residuals, theta: Tensor) -> Iterator[tuple[str, Array, Array]]:
@@ -70,15 +71,11 @@ def _at_conditions(residuals: Residuals, theta: Tensor) -> Iterator[tuple[str, A
         fields = residuals.fields(other, points.points, residuals.space)
         for term, equation, value in residuals.rows(points, fields, residuals.integrals(other)):
             if term.name != INTERIOR:
-                yield f"condition {term.name} {equation}".rstrip(), _array(term.coordinates), _array(value)
+                yield f"condition {term.name} {equation}".rstrip(), numbers(term.coordinates), numbers(value)
 
 
 def _random(theta: Tensor) -> Tensor:
     return torch.from_numpy(np.random.default_rng(1).uniform(-0.5, 0.5, len(theta))).to(theta)
-
-
-def _array(values: Tensor) -> Array:
-    return values.double().cpu().numpy()
 
 
 def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals, theta: Tensor) -> None:
