@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -27,12 +28,16 @@ from kanpinn.least_squares.diagnosis import is_minimum
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import Fixed
+from kanpinn.loggers.base import NoLogger
 from kanpinn.multilevel.stages import StopRule
 from kanpinn.references.allen_cahn import allen_cahn
 from kanpinn.report.page import render as page
 from kanpinn.report.runs import run_content
 from kanpinn.report.sweeps import sweep_content
+from kanpinn.run.run import run
+from kanpinn.run.verdict import CHANGED
 from kanpinn.samplers import SAMPLERS
+from kanpinn.settings.objects import configuration_of_objects
 from kanpinn.sweep.ledger import Job
 from kanpinn.sweep.summary import markdown
 from kanpinn.sweep.summary import table as jobs_table
@@ -271,6 +276,45 @@ def test_every_flag_is_raised_where_it_should_be(kind, problem, overrides, capsy
         assert error < 2 * estimate < 4 * error or solution.metrics["error_estimate_trusted"] is False
     assert kind in repr(solution) and kind in solution._repr_html_()
     assert ("(?)" in repr(solution)) == (kind == "estimate")
+
+
+class Switched(Decay):
+    """Decay whose equation, or condition, reads what somebody changes meanwhile."""
+
+    known: ClassVar = {"rate": 1.0, "start": 1.0}
+
+    def residual(self, p):
+        return p.u_t + self.known["rate"] * p.u
+
+    def conditions(self):
+        return [Condition("initial", "t-", lambda p: p.u - self.known["start"])]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rate": 1.5}, "residual at t="),
+        ({"start": 1.01}, "condition initial at t=0 is"),
+        ({"rate": 1.000001}, ""),
+    ],
+)
+def test_equations_that_have_changed_during_the_run_are_told(change, told, monkeypatch) -> None:
+    monkeypatch.setattr(Switched, "known", dict(Switched.known))
+
+    class Somebody(NoLogger):
+        def level(self, number, record):
+            self.heard = number, record
+            Switched.known.update(change)
+
+    configuration = configuration_of_objects(Switched(), [*QUICK, "schedule.tolerance=1e-3"])
+    m = run(configuration, None, [Somebody()], spoken=False).metrics
+    if not told:
+        assert (m["status"], m["warnings"]) == ("converged", [])
+        return
+    assert (m["status"], m["limited_by"]) == ("step_limit", CHANGED)
+    flag = m["warnings"][0]
+    assert flag["kind"] == "problem" and told in flag["message"]
+    assert m["error_estimate_trusted"] is not True
 
 
 @pytest.mark.parametrize(("fresh", "told"), [(0.2, True), (0.01, False)])

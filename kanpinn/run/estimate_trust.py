@@ -19,6 +19,9 @@ With errors in proportion to residuals, e_L = ρ e_{L−1}, the change is at lea
 CONTRACTS = 0.35
 """Change by the last level, relative to that by the level before, that shows convergence however the residual falls."""
 
+UNSURE = ("conditions", "problem", "coefficients", "jumps")
+"""Kinds of flags with which the defect equation may be another one than that of the solution."""
+
 WRONG = 0.1
 """Estimated error above which a solution is called wrong."""
 
@@ -64,7 +67,7 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
             yield f"two thirds as many functions as {worst.space.words} gave another estimate"
         else:
             yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
-    unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in ("conditions", "coefficients", "jumps"))
+    unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in UNSURE)
     if unsure:
         yield "see " + ", ".join(unsure)
 

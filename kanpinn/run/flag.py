@@ -12,7 +12,7 @@ class Flag:
     """Something that makes a result doubtful, with advice.
 
     Attributes:
-        kind: conditions, coefficients, jumps, points, parameters, loss, term, stalled, error, estimate or
+        kind: conditions, problem, coefficients, jumps, points, parameters, loss, term, stalled, error, estimate or
             reference.
         message: One line for people.
         values: The numbers behind it.

@@ -29,7 +29,7 @@ from kanpinn.solver.solve import Watch, solve
 from kanpinn.solver.solver import ENDINGS, Solver
 from kanpinn.state import State, join, split
 
-VETOES = ("conditions", "coefficients", "jumps", "points")
+VETOES = ("conditions", "problem", "coefficients", "jumps", "points")
 """Kinds of flags beside which no estimate is believed."""
 
 LARGE = ("loss", "term")

@@ -27,7 +27,7 @@ from kanpinn.run.pursuit import Pursuit
 from kanpinn.run.results import Results, draw, results_of, write_results
 from kanpinn.run.signals import stop_signals
 from kanpinn.run.start_from import started
-from kanpinn.run.values_check import compare_values
+from kanpinn.run.values_check import changes, compare_values, posed_values
 from kanpinn.run.watch import RunWatch
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solution import Solution
@@ -100,8 +100,8 @@ def _announce(context: RunContext, words: Sequence[str]) -> None:
     """Log how a run in a folder begins, and say what it does where."""
     context.log.add(*words)
     if context.spoken:
-        resolved = context.configuration.resolved
-        chosen = (resolved[group]["name"] for group in ("problem", "backbone", "schedule", "optimizer"))
+        groups = ("problem", "backbone", "schedule", "optimizer")
+        chosen = (context.configuration.resolved[group]["name"] for group in groups)
         say("\n".join([f"{', '.join(chosen)}: {context.folder}", *words]))
 
 
@@ -236,7 +236,7 @@ def _solve(
         _report(context, observers, solver.steps) as context.report,
         leading(context.configuration, context.order, folder) as context.team,
     ):
-        watch = RunWatch(context)
+        watch, posed = RunWatch(context), posed_values(context.configuration.setup)
         if begun is not None and context.search is None:
             watch.save(solver, begun)
         if context.search is not None:
@@ -249,6 +249,7 @@ def _solve(
         if interrupted:
             end = replace(end, reason="interrupted", message="")
         context.still_there()
+        context.doubts += changes(posed, context.configuration.setup)
         results = results_of(context.configuration, solver, grid, end, folder, context.doubts, context.search)
         shown = None if folder is None else folder.absolute()
         # Before metrics.json, by which a run is known to be finished: then nothing is missing in its log.
@@ -344,7 +345,6 @@ def _changed(overrides: Sequence[str]) -> dict[str, Any]:
     from kanpinn.settings.compose import single_values
 
     changed = single_values(overrides)
-    for key in changed:
-        if key not in RESUMABLE:
-            raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
+    for key in [key for key in changed if key not in RESUMABLE]:
+        raise UserError(f"{key} cannot change on resume; those that can: {', '.join(RESUMABLE)}")
     return changed

@@ -52,6 +52,7 @@ STILL = 0.9
 """A loss that keeps this share of itself over the last quarter of a level's steps no longer falls."""
 
 UNDETERMINED = "problem: equations and conditions do not determine the solution"
+CHANGED = "problem: its equations have changed during the run"
 
 FEW = 20
 """Steps of a level below which more of them are the first thing to try."""
@@ -116,14 +117,15 @@ def verdict(
     fit = not solver.setup.problem.has_equations
     large = [] if fit else large  # how much of a table is noise, its errors at other rows tell
     # At other points nothing has converged, there is no one solution, or weights have made a loss small.
-    missing = any(flag.kind == "conditions" for flag in known)
+    kinds = [flag.kind for flag in known]
+    missing = CHANGED if "problem" in kinds else UNDETERMINED if "conditions" in kinds else ""
     told = not missing and all("undetermined" not in flag.values for flag in known)
     posed = told and any(check.scale for check in checks)
     if status == "converged" and (gaps or not posed or (large and end.reason == "minimum")):
         status = "step_limit"
     missed = [check.term for check in large if check.term in noisy]
     limit = None if status == "converged" else _limit(solver, end, gaps, missed, missing=missing, posed=posed)
-    advice = _advice(solver, (limit or "").partition(":")[0])
+    advice = "methods that keep no state" if limit == CHANGED else _advice(solver, (limit or "").partition(":")[0])
     flags = [*known, *gaps, *_rows(solver, by_slab), *_large(solver, checks, large, missed, advice)]
     if end.reason in ("stalled", "refused") and not fit:
         flags.append(Flag("stalled", f"{limit}; try {advice}", {"loss": end.loss}))
@@ -285,7 +287,7 @@ def _still(losses: Sequence[float]) -> bool:
 
 
 def _limit(
-    solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, missing: bool, posed: bool
+    solver: Solver, end: StageEnd, gaps: Sequence[Flag], missed: Sequence[str], *, missing: str, posed: bool
 ) -> str:
     """Return the cause that keeps the error from falling: a word, and an explanation."""
     if end.reason == "time_limit":
@@ -295,7 +297,7 @@ def _limit(
     if end.reason == "diverged":
         return f"diverged: {end.message}"
     if missing:
-        return UNDETERMINED
+        return missing
     if gaps:
         return "points: the equations are met at the collocation points only"
     if missed and (free := free_coefficients(solver.setup.problem)):
