@@ -676,6 +676,14 @@ def test_a_jump_under_a_derivative_is_told_unless_a_condition_states_it(equation
     assert [str(one.message).count("is no part of this equation") for one in told] == [1] * warned
 
 
+def test_a_coefficient_that_no_text_names_is_told() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", KanpinnWarning)
+        text_problem("inclusion", {**INCLUSION, "kappa_2": 3})
+    found = [str(one.message) for one in told]
+    assert found == ["problem.kappa_2=3: neither equations nor conditions nor domain name it; it has no effect"]
+
+
 def test_coordinates_left_out_of_points_take_any_value():
     gauge = {"on": {"y": [0.5, -0.5]}, "equation": "u = 0"}
     given = {"domain": {"x": [-1, 1], "y": [-1, 1], "t": [0, 2]}, "equations": "u_t = laplace(u)"}

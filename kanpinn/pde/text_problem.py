@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
 from typing import Any
@@ -26,6 +27,9 @@ WORDS = (
     *("reference", "periodic", "positive", "equation", "labels", "kind", "regions"),
 )
 """Keys of a problem as text that are not coefficients."""
+
+READ = ("domain", "equations", "conditions", "inputs", "reference", "regions")
+"""Keys of which the texts may name coefficients."""
 
 CONDITION = ("on", "equation", "continuous", "periodic", "where")
 INTEGRAL = ("integral", "equals", "over", "at")
@@ -90,7 +94,11 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
         **_split(unknowns, [one for one in inner if _is_split(given.get("conditions") or {}, one)], values),
     }
     typed = [(key, float, field(default=value)) for key, value in numbers.items()]
-    return make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+    problem = make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+    said = {word for key in READ for word in re.findall(r"\w+", str(given.get(key)))}
+    for key in sorted(numbers.keys() - said):
+        caution(f"problem.{key}={numbers[key]:g}: neither equations nor conditions nor domain name it; it has no effect")
+    return problem
 
 
 def _declared(given: Mapping[str, Any]) -> dict[str, Any]:
