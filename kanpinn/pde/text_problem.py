@@ -97,7 +97,8 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     problem = make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
     said = {word for key in READ for word in re.findall(r"\w+", str(given.get(key)))}
     for key in sorted(numbers.keys() - said):
-        caution(f"problem.{key}={numbers[key]:g}: neither equations nor conditions nor domain name it; it has no effect")
+        text = "neither equations nor conditions nor domain name it; it has no effect"
+        caution(f"problem.{key}={numbers[key]:g}: {text}")
     return problem
 
 
