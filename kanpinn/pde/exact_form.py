@@ -9,7 +9,7 @@ continued by their formulas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -57,10 +57,7 @@ class Interval:
 
         def value(points: Tensor, space: JetSpace) -> Jet:
             found = space.constant(torch.zeros_like(points[:, 0])) if form is None else form(points, space)
-            left = {
-                key: self._off(given, form, points, space, self.upper if key == "+" else self.lower, slope=key == "'")
-                for key, given in self.ends.items()
-            }
+            left = self._left(form, points, space)
             x = (space.variables(points)[self.column] - self.lower) * (1 / (self.upper - self.lower))
             if "-" not in left:
                 return found + left["+"]
@@ -72,20 +69,30 @@ class Interval:
 
         return value
 
-    def _off(
-        self, given: Field | None, form: Field | None, points: Tensor, space: JetSpace, end: float, *, slope: bool
-    ) -> Jet:
-        """Return what a form leaves of the value, or of the derivative, at an end; constant in the coordinate."""
-        moved, name = points.clone(), space.coordinates[self.column]
-        moved[:, self.column] = end
-        jet = space.constant(torch.zeros_like(points[:, 0])) if given is None else given(moved, space)
-        if form is not None:
+    def _left(self, form: Field | None, points: Tensor, space: JetSpace) -> dict[str, Jet]:
+        """Return what a form leaves of the values, and of the derivative, at the ends; constant in the coordinate."""
+        name, found = space.coordinates[self.column], dict[str, Any]()
+        for given in dict.fromkeys(self.ends.values()):
+            keys = [key for key, own in self.ends.items() if own is given]
+            found |= self._at(keys, given, points, space) if given else {}
+        for slope in (False, True):
+            keys = [key for key in self.ends if (key == "'") is slope]
+            if form is None or not keys:
+                continue
             more = [(*one, name) if slope else one for one in space.indices]
             wide = replace(space, derivatives=tuple("_".join(one) for one in more if one))
-            own = form(moved, wide)
-            jet = jet - Jet(space, torch.stack([own[one] for one in more]))
-        kept = torch.tensor([name not in one for one in space.indices], device=jet.data.device).to(jet.data)
-        return Jet(space, jet.data * kept[:, None])
+            which = [wide.position(one) for one in more]
+            found |= {key: found.get(key, 0) - own[which] for key, own in self._at(keys, form, points, wide).items()}
+        kept = torch.tensor([name not in one for one in space.indices], device=points.device).to(points)
+        zero = points.new_zeros(len(space), len(points))
+        return {key: Jet(space, found.get(key, zero) * kept[:, None]) for key in self.ends}
+
+    def _at(self, keys: Sequence[str], field: Field, points: Tensor, space: JetSpace) -> dict[str, Tensor]:
+        """Return a function's jet `[C, N]` at some of the ends, found by one call, by their keys."""
+        moved = points.repeat(len(keys), 1)
+        for key, own in zip(keys, moved.split(len(points)), strict=True):
+            own[:, self.column] = self.upper if key == "+" else self.lower
+        return dict(zip(keys, field(moved, space).data.split(len(points), dim=1), strict=True))
 
 
 @final
