@@ -143,12 +143,17 @@ def heat(p: Any) -> list[Any]:
     return [p.u_t - p.u_xx]
 
 
+def laplace(p: Any) -> list[Any]:
+    return [p.u_xx + p.u_yy]
+
+
 def wave(p: Any) -> list[Any]:
     return [p.u_tt - p.u_xx - p.u_x]
 
 
 BARE = "no condition on {}, where the equations ask for one"
 LINE = {"domain": kp.Box(x=(0, 1)), "derivatives": ("x", "xx")}
+FLAT = {"domain": kp.Box(x=(0, 1), y=(0, 1)), "derivatives": ("xx", "yy")}
 ROUND = {"domain": Disk(), "derivatives": ("xx", "yy")}
 POLAR = {"domain": kp.Box(r=(0, 1), z=(0, 2)), "derivatives": ("zz", "rrrr")}
 PAIR = {"domain": kp.Box(x=(0, 1)), "derivatives": ("x",), "unknowns": ("u", "v")}
@@ -157,6 +162,14 @@ STRESS = kp.Condition("stress", "boundary", lambda p: p.u_xx)
 INNER = kp.Condition("inner", "x=3", lambda p, q: p.u - q.u - 1)
 BOTH = kp.Condition("both", "x-", lambda p: {"u": p.u, "v": p.v})
 AROUND = kp.Condition("around", "x-", lambda p, q: {"u": p.u - q.u, "s": p.u_x - q.u_x}, periodic="x")
+REST = kp.Condition("rest", ("x+", "y-", "y+"), lambda p: p.u)
+NUMBER = "; integral mean is one number and stands for none of them"
+
+
+def mean(over: Any, **more: Any) -> kp.Integral:
+    return kp.Integral("mean", lambda p: p.u, over=over, **more)
+
+
 POINT = kp.Condition("point", Points(x=[0.2, 0.4]), lambda p: p.u)
 
 
@@ -191,6 +204,14 @@ POINT = kp.Condition("point", Points(x=[0.2, 0.4]), lambda p: p.u)
         (lambda p: [p.u_x - p.v, p.v_x + p.u], [BOTH, LEFT], PAIR, True, []),
         (lambda p: [p.u_x - p.v_x, p.v + p.u], [LEFT], PAIR, False, []),
         (lambda p: [p.u_x - p.v_x, p.v + p.u], [BOTH], PAIR, True, []),
+        (laplace, [REST, mean("x")], FLAT, True, []),
+        (laplace, [REST, mean(("x",))], FLAT, True, []),
+        (laplace, [REST, mean(kp.Box(x=(0, 0.5)))], FLAT, True, []),
+        (laplace, [REST, mean("x", at=[0.5])], FLAT, True, [BARE.format("x-") + NUMBER]),
+        (laplace, [REST, mean("y")], FLAT, True, [BARE.format("x-")]),
+        (laplace, [REST, mean(None)], FLAT, True, [BARE.format("x-") + NUMBER]),
+        (laplace, [REST, mean(("x", "y"))], FLAT, True, [BARE.format("x-") + NUMBER]),
+        (laplace, [REST, mean(kp.Box(x=(0, 1), y=(0, 0.5)))], FLAT, True, [BARE.format("x-") + NUMBER]),
     ],
 )
 def test_conditions_are_counted_against_the_order_of_the_equations(equations, posed, given, more, missing) -> None:

@@ -932,24 +932,3 @@ def test_interfaces_over_which_unknowns_may_jump_ask_for_value_and_flux(continuo
     )
     lines = [f"no condition holds the {part} of u at the interface of sides, where it may jump" for part in lacking]
     assert [line.partition(": ")[2] for line in examined(problem)] == lines
-
-
-@pytest.mark.parametrize(
-    ("domain", "equation", "place"),
-    [
-        ({"x": [0, 1]}, "u_xx = 1/x", "x=0"),
-        ({"x": [0, 1]}, "u_xx = 1/sqrt(1 - x)", "x=1"),
-        ({"x": [0, 1], "y": [0, 2]}, "laplace(u) = 1/sqrt(x**2 + (y - 2)**2)", "x=0, y=2"),
-        ("Disk(radius=2, name='rim')", "laplace(u) = 1/(4 - x**2 - y**2)", "rim"),
-        ({"x": [0, 1]}, "u_xx + u_x/x = log(x)", None),
-        ({"x": [0, 1]}, "u_xx = exp(100*x)/(x + 1e-3)", None),
-        ({"x": [0, 1]}, "u_xx = u**2/x", None),
-    ],
-)
-def test_sources_without_bound_at_the_boundary_are_told(domain, equation: str, place: str | None) -> None:
-    text = {"domain": domain, "equations": equation}
-    edge = {"on": "boundary", "equation": "u = 0"}
-    told = examined(text_problem("odd", {**text, "conditions": {"edge": edge}}), "schedule.levels=1")
-    lines = [line for line in told if "grows without bound" in line]
-    assert len(lines) == (place is not None)
-    assert place is None or f"its unknowns being 0, grows without bound towards {place}: " in lines[0]

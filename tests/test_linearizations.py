@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 from support.burgers import burgers
+from support.ranks import in_ranks
 
 import kanpinn as kp
 from kanpinn.backbones.edits import coarsening
+from kanpinn.errors import UserError
 from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
 from kanpinn.least_squares.weighting import ResidualAttention
-from kanpinn.least_squares.wrapped import frozen
+from kanpinn.least_squares.wrapped import ShardedProblem, frozen
 from kanpinn.multilevel.correction import FasProblem, Transfer, galerkin
 from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points
 from kanpinn.settings.objects import configuration_of_objects
@@ -154,6 +156,68 @@ def test_all_that_a_problem_gives_belongs_together(name: str) -> None:
     for mu in (0.0, 0.4):
         more = mu * float(change @ change) + 2 * float(linear @ change)
         agrees(found.shifted(mu, change, linear), loss + more, terms, gradient + 2 * (mu * change + linear))
+
+
+SHARED = {name: CASES[name] for name in ("objective", "mixed", "multipliers", "galerkin", "fas", "deeper", "held")}
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("count", [1, 3])
+def test_points_shared_out_among_processes_give_what_all_of_them_give(name: str, count: int) -> None:
+    """Each process has rows of its own, and sees all loss, gradients and matrices of the whole."""
+    problem, theta = SHARED[name]()
+    loss, gradient, terms = problem.loss_and_gradient(theta)
+    whole, v = problem.linearize(theta), torch.linspace(-1, 2, len(theta), dtype=theta.dtype)
+    matrix, product = whole.gram().matrix, whole.jvp(v)
+    torch.set_num_threads(1)
+
+    def work(_: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        part, point = SHARED[name]()
+        part = part.rebased(ShardedProblem)
+        for told in (part.loss(point), part.loss_and_gradient(point)[::2]):
+            assert told == (pytest.approx(loss, rel=1e-12), pytest.approx(terms, rel=1e-10))
+        assert close(part.loss_and_gradient(point)[1], gradient)
+        found = part.linearize(point)
+        dense, normal = found.dense(), found.gram()
+        for one in (found, dense, normal):
+            assert one.loss == pytest.approx(loss, rel=1e-12) and one.terms == pytest.approx(terms, rel=1e-10)
+            assert close(one.gradient, gradient / 2)
+        assert (found.linear is None) == (dense.linear is None) == (whole.linear is None)
+        if whole.linear is not None:
+            assert close(found.linear, whole.linear) and close(dense.linear, whole.linear)
+        assert close(normal.matrix, matrix) and close(dense.jacobian.T @ dense.jacobian, matrix)
+        assert close(dense.jacobian.T @ dense.residual, whole.vjp(whole.residual))
+        assert dense.jacobian.shape == (len(product), len(point)) and len(dense.residual) == len(product)
+        own = found.jvp(v)
+        assert len(own) == len(found.residual) and close(found.vjp(own), matrix @ v)
+        rows = torch.cat(list(found.blocks()))
+        assert len(rows) == len(own) and close(found.summed(rows.T @ rows), matrix)
+        again = part.sampled(1.0, np.random.default_rng(0))
+        assert close(again.loss_and_gradient(point)[1], gradient)
+        return len(own), dense.jacobian, dense.residual
+
+    found = in_ranks(count, work)
+    alike = {"fas": len(theta), "held": len(product)}.get(name, 0)  # rows that every process has
+    assert sum(one[0] for one in found) == len(product) + (count - 1) * alike
+    for one in found[1:]:
+        assert torch.equal(one[1], found[0][1]) and torch.equal(one[2], found[0][2])
+
+
+def test_new_points_are_shared_out_anew_and_every_process_has_some() -> None:
+    def work(_: int) -> list[int]:
+        problem, later = ShardedProblem(burgers(30)[0]), burgers(21)[0].collocation
+        first = problem.share
+        assert problem.share is first
+        problem.inner.set_points(draws[21])
+        return [len(first.points), len(problem.share.points), len(later)]
+
+    draws = {
+        21: kp.Uniform(interior=21, boundary=9).draw(burgers(21)[0].residuals.problem, 0, np.random.default_rng(1))
+    }
+    counts = np.array(in_ranks(2, work))
+    assert counts[:, 0].sum() == len(burgers(30)[0].points) and counts[:, 1].sum() == counts[0, 2]
+    with pytest.raises(UserError, match=f"processes=99: more than the {len(burgers(30)[0].points)} points there are"):
+        in_ranks(99, lambda rank: rank > 0 or ShardedProblem(burgers(30)[0]))
 
 
 def test_a_sum_of_rows_with_random_signs_keeps_the_gradient_and_the_loss() -> None:

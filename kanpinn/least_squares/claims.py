@@ -131,9 +131,9 @@ def undetermined(residuals: Residuals, sample: CollocationSample, *, enough: boo
         if trial.name != INTERIOR:
             touched |= held_by(trial, fields, points, changes) | far
             continue
-        used |= held_by(trial, fields, points, changes) | far
+        used = held_by(trial, fields, points, changes) | far
         changes = {name: change * derived.to(change) for name, change in changes.items()}
-        differential |= held_by(trial, fields, points, changes)
+        differential = held_by(trial, fields, points, changes)
         equations = len(trial.of_fields(fields, points))
         shared = _sharing(trial, fields, points, noise(fields, sizes([fields]), 0.5, generator))
     known = set[str]().union(*(names for names in shared if enough and names & touched))

@@ -44,7 +44,7 @@ def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str
     own = type(problem).ansatz is not Problem.ansatz or (residuals.exact and type(problem).exact is not Problem.exact)
     if own or not problem.has_equations:
         return []
-    plain = Residuals(problem, smooth_network(problem, residuals.backbone.embedding), scales=residuals.scales)
+    plain = Residuals(problem, smooth_network(problem, residuals.backbone.embedding))
     inside = next(trial for trial in trials(plain, every_term(plain, sample)) if trial.name == INTERIOR)
     told: dict[str, str] = {}
     near = [(place, points) for place, several in _places(problem, inside.points.points) for points in several]
@@ -100,8 +100,7 @@ def _sources(trial: Trial, places: list[Tensor]) -> dict[str, list[float]]:
     """
     residuals, points = trial.residuals, torch.cat(places)
     (term,) = trial.points.terms
-    scale = term.scale[:1].expand(len(points))
-    term = replace(term, points=slice(0, len(points)), coordinates=points, scale=scale, part=None)
+    term = replace(term, points=slice(0, len(points)), coordinates=points)
     nothing = points.new_zeros(len(residuals.space), len(points))
     fields = {name: Jet(residuals.space, nothing.clone()) for name in residuals.problem.unknowns}
     try:

@@ -39,11 +39,11 @@ def jumps(trial: Trial, base: Tensor, other: Tensor) -> Iterator[str]:
     several = _along(trial, base, other, grid.expand(trial.count, -1))
     for equation, values in several.items():
         rounding = torch.finfo(values.dtype).eps ** 0.4
-        floor = rounding * values[:, grid.abs() <= 1].abs().nan_to_num(0, 0, 0).amax(1, keepdim=True)
+        floor = rounding * values[:, grid.abs() <= 1].abs().nan_to_num(0, 0).amax(1, keepdim=True)
         slopes = values.diff(dim=1) / grid.diff()
         sudden = (slopes[:, 1:-1] - (slopes[:, :-2] + slopes[:, 2:]) / 2).abs() * grid.diff()[1:-1]
         score = torch.where(sudden > floor, sudden, 0.0)[:, 2:-2] / (sudden[:, :-4] + sudden[:, 4:] + floor)
-        found, places = score.nan_to_num(0, 0, 0).topk(3, dim=1)
+        found, places = score.nan_to_num(0, 0).topk(3)
         points = torch.arange(trial.count)[:, None].expand_as(places)[found > 0]
         begin = places[found > 0] + 3
         if (at := _divided(trial, equation, (base, other), points, (grid[begin], grid[begin + 1]), floor)) is not None:
@@ -82,7 +82,7 @@ def _divided(
     while len(points):
         s = low[:, None] + (high - low)[:, None] * fractions
         steps = _along(trial, *line, s, points)[equation].diff(dim=1)
-        size, part = (steps - steps.median(dim=1, keepdim=True).values).abs().nan_to_num(0, 0, 0).max(dim=1)
+        size, part = (steps - steps.median(dim=1, keepdim=True).values).abs().nan_to_num(0, 0).max(dim=1)
         low, high = (s.gather(1, (part + k)[:, None])[:, 0] for k in range(2))
         kept = (size > floor[points, 0]) & (size > 0.3 * before)
         points, low, high, before = points[kept], low[kept], high[kept], size[kept].clone()

@@ -247,15 +247,20 @@ class Shifted(Linearization):
     def blocks(self) -> Iterator[Tensor]:
         yield from self._inner.blocks()
         if self._mu:
-            yield torch.diag(torch.full_like(self._change, self._root))
+            processes = self.summed(torch.ones_like(self._change))  # all of which have these rows
+            yield torch.diag(self._root / processes.sqrt())
+
+    def summed(self, values: Tensor) -> Tensor:
+        return self._inner.summed(values)
 
     def dense(self) -> Dense:
         found, change = self._inner.dense(), self._change
-        jacobian = found.jacobian
+        jacobian, residual = found.jacobian, found.residual
         if self._mu:
             jacobian = torch.cat([jacobian, torch.full_like(change, self._root).diag()])
+            residual = torch.cat([residual, self._root * change])
         loss = found.loss + self._extra
-        return Dense(jacobian, self._slope(found.gradient), loss, found.terms, self.residual, self.linear)
+        return Dense(jacobian, self._slope(found.gradient), loss, found.terms, residual, self.linear)
 
 
 @final

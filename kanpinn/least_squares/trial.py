@@ -156,7 +156,7 @@ def sizes(several: Iterable[Mapping[str, Jet]]) -> dict[str, Tensor]:
     largest: dict[str, Tensor] = {}
     for fields in several:
         for name, jet in fields.items():
-            here = jet.data.detach().abs().nan_to_num(0, 0, 0).amax(dim=1, keepdim=True)
+            here = jet.data.detach().abs().nan_to_num(0, 0).amax(dim=1, keepdim=True)
             largest[name] = torch.maximum(here, largest.get(name, here))
     return largest
 
@@ -181,4 +181,4 @@ def noise(
 
 def size_of(values: Tensor) -> float:
     """Return the largest absolute value of those that are finite; 0 without any."""
-    return float(values.detach().abs().nan_to_num(0, 0, 0).max()) if values.numel() else 0.0
+    return float(values.detach().abs().nan_to_num(0, 0).max()) if values.numel() else 0.0
