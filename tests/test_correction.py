@@ -18,7 +18,7 @@ from kanpinn.geometry import Box
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.least_squares.wrapped import SubspaceProblem
-from kanpinn.multilevel.correction import ARMIJO, FasProblem, correct
+from kanpinn.multilevel.correction import ARMIJO, TRIALS, FasProblem, correct
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.state import join, split
@@ -262,6 +262,28 @@ def test_a_line_search_survives_a_loss_that_is_not_finite_at_first() -> None:
     assert 0 < found.length <= 0.3
 
 
+def test_the_line_search_asks_for_a_sufficient_decrease() -> None:
+    for less, length in ((0.5 * ARMIJO, 0.5), (2 * ARMIJO, 1.0)):  # f(1) = −less, its slope at 0 is −1
+        found = correct(Curve(lambda x, less=less: (1 - less) * x**2 - x), 0 * ONE, ONE)
+        assert found.length == length
+    # Where the direction ascends, any decrease will do, however small.
+    found = correct(Curve(lambda x: x - (1 + 1e-9) * x**2), 0 * ONE, ONE)
+    assert found.length == 1.0
+
+
+def test_the_line_search_tries_a_dozen_lengths_between_a_tenth_and_a_half_of_the_one_before() -> None:
+    for last, length in ((TRIALS - 1, 0.5 ** (TRIALS - 1)), (TRIALS, 0.0)):
+        found = correct(Curve(lambda x, last=last: torch.where(x > 0.5**last, torch.inf, -x)), 0 * ONE, ONE)
+        assert found.length == length
+    steep = Curve(lambda x: (x - 1e-4) ** 2 * 1e4)
+    assert correct(steep, 0 * ONE, ONE).length == pytest.approx(1e-4)
+    tried: list[float] = []
+    plain = steep.loss
+    steep.loss = lambda theta: tried.append(float(theta[0])) or plain(theta)  # type: ignore[method-assign]
+    correct(steep, 0 * ONE, ONE)
+    assert tried == pytest.approx([1.0, 0.1, 0.01, 1e-3, 1e-4])
+
+
 def test_the_parabola_goes_through_a_step_refused_before() -> None:
     # Halved where the loss is not finite; from there the parabola through both losses and the slope is the loss itself.
     found = correct(Curve(lambda x: torch.where(x > 0.9, torch.inf, (x - 0.07) ** 2)), 0 * ONE, ONE)
@@ -306,6 +328,21 @@ def test_the_consistency_term_carries_the_fine_level() -> None:
         directional(fine, theta, levels.transfer(0).prolong(direction), 1e-6),
     ]
     assert slopes[0] == pytest.approx(slopes[1], rel=1e-4) and slopes[0] < 0
+
+
+def test_a_coarse_problem_on_other_rows_has_the_same_linear_term() -> None:
+    levels = hierarchy()
+    levels.descend("fas", 0.1)
+    problem, theta = levels.problem, levels.theta + 0.1
+    assert isinstance(problem, FasProblem)
+    inner, line = problem.inner, Curve(lambda x: 3 * x)
+    other = problem.rebased(lambda found: line if found is inner else found)
+    assert isinstance(other, FasProblem) and other is not problem
+    assert (other.inner, problem.inner, other.added) == (line, inner, problem.added)
+    assert other.loss(theta)[0] == pytest.approx(3 * float(theta[0]) + problem.added.loss(theta)[0])
+    assert list(problem.parts(None)) == [problem]
+    *rows, added = problem.parts(7)
+    assert added is problem.added and len(rows) == len(list(inner.parts(7))) > 1
 
 
 @pytest.mark.parametrize(("kind", "down"), list(itertools.product(KINDS, (1, 2))))

@@ -385,15 +385,30 @@ class Part(Decay):
         (Decay(), [kp.Separable(rank=3, width=[2]), Nested(levels=1)]),
         (Longer(), [NET, Nested(levels=2)]),
         (Part(), [NET, Nested(levels=2)]),
+        (Decay(), [Kan(width=[2, 2], grid=2, degree=3), Nested(levels=3, slabs=3), kp.Causal(bins=3)]),
+        (Longer(), [NET, Nested(levels=2), kp.ResidualAttention(only=[]), "seed=3"]),
     ],
-    ids=["levels", "width", "depth", "coarser", "finer", "unknown", "slabs", "separable", "longer", "part"],
+    ids=[
+        "levels",
+        "width",
+        "depth",
+        "coarser",
+        "finer",
+        "unknown",
+        "slabs",
+        "separable",
+        "longer",
+        "part",
+        "slabs of another depth",
+        "weights",
+    ],
 )
 def test_the_start_from_an_earlier_network(problem, parts, elsewhere, request, monkeypatch) -> None:
     monkeypatch.setattr(starts, "STEPS", 3)
     before = configuration_of_objects(Decay(), [NET, Nested(levels=2)]).setup
     network, theta = refined(before, 1)
     setup = configuration_of_objects(problem, parts).setup
-    if setup.schedule.slabs > 1:
+    if setup.schedule.slabs == 2:
         residuals, theta = before.residuals(in_sequence(before.embedding(), (network, network))), theta.repeat(2)
     else:
         residuals = before.residuals(network)

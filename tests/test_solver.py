@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from kanpinn.problems.heat import Heat
 from kanpinn.problems.poisson import Poisson
 
-from kanpinn.backbones import Kan
+from kanpinn.backbones import Kan, Mlp
+from kanpinn.backbones.edits import edited
 from kanpinn.errors import UserError
-from kanpinn.multilevel.schedules import Custom, Nested, Schedule
-from kanpinn.optimizers import LevenbergMarquardt
+from kanpinn.least_squares.constraint import Constraint
+from kanpinn.least_squares.weighting import ResidualAttention
+from kanpinn.multilevel.schedules import Custom, Nested, Schedule, VCycle
+from kanpinn.optimizers import Adam, LevenbergMarquardt, Optimizer, Relaxation
 from kanpinn.pde import Problem
 from kanpinn.samplers import Uniform
-from kanpinn.solver.history import StageEnd
+from kanpinn.solver.history import StageEnd, StageState
 from kanpinn.solver.level_changes import enter
 from kanpinn.solver.setup import Setup
 from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.solve import train
 from kanpinn.solver.solver import Solver, best_of
+from kanpinn.solver.steps import ROLLBACKS, roll_back
 from kanpinn.state import join, split
 
+NET = Kan(width=[2], degree=4, grid=2)
 
-def setup_of(schedule: Schedule, problem: Problem | None = None) -> Setup:
-    points = Uniform(interior=20, boundary=8, resample_every=0)
-    return Setup(problem or Poisson(), Kan(width=[2], degree=4, grid=2), schedule, LevenbergMarquardt(), points)
+
+def setup_of(schedule: Schedule, problem: Problem | None = None, every: int = 0, **more) -> Setup:
+    points = Uniform(interior=20, boundary=8, resample_every=every)
+    given = {"backbone": NET, "optimizer": LevenbergMarquardt(), **more}
+    return Setup(problem or Poisson(), given.pop("backbone"), schedule, given.pop("optimizer"), points, **given)
 
 
 def end(reason: str, loss: float) -> StageEnd:
@@ -111,3 +119,108 @@ def test_the_ends_of_slabs_that_are_over_come_back_and_a_finished_stage_leaves_n
     enter(slab, slab.setup.plan()[0])
     assert [known["level"] for known in slab.optimizers.state(underway=True)["levels"]] == [0]
     assert slab.optimizers.state(underway=False)["levels"] == []
+
+
+def test_every_stage_has_the_network_of_its_level() -> None:
+    setup = setup_of(VCycle(levels=3, cycles=1, pre=1, post=1, coarsest=1))
+    coarsest = setup.network()
+    assert setup.networks(coarsest)[2] is coarsest
+    assert [one.level for one in setup.networks(coarsest)] == [stage.level for stage in setup.plan()] == [2, 1, 0, 1, 2]
+    setup = setup_of(Nested(levels=3), backbone=Mlp(width=[3]))  # whose levels have the same network
+    coarsest = setup.network()
+    found = setup.networks(coarsest)
+    assert len(found) == 3 and all(one is coarsest for one in found)
+    stages = [{"level": 1, "steps": 1}, {"level": 1, "steps": 1, "widen": [2]}, {"level": 2, "steps": 1}]
+    setup = setup_of(Custom(stages=stages))
+    wide = edited(setup.network().refined(), "widen", (2,), np.random.default_rng(0)).after
+    assert [one.size for one in setup.networks(setup.network())] == [
+        setup.network().refined().size,
+        wide.size,
+        wide.refined().size,
+    ]
+    setup = setup_of(Custom(stages=[stages[0], {"level": 1, "steps": 1, "rank": 2}]))
+    with pytest.raises(UserError, match=r"schedule\.stages\[1\]\.rank"):
+        setup.networks(setup.network())
+
+
+def test_a_level_has_its_own_problem_and_weights() -> None:
+    setup = setup_of(Nested(levels=2, curriculum={"alpha": [0.5]}), Heat(), weighting=ResidualAttention(start=0.25))
+    network, theta = setup.network(), setup.network().initial(np.random.default_rng(0))
+    points = torch.rand(5, 2, dtype=torch.float64)
+    assert [setup.problem_on(level).alpha for level in (0, 1)] == [0.5, Heat().alpha]  # type: ignore[attr-defined]
+    coarse, fine, own = (setup.residuals(network, level).interior(theta, points)[""] for level in (0, 1, None))
+    assert torch.equal(fine, own) and not torch.equal(coarse, own)
+    constraint = Constraint()
+    found = setup.objective(network, 0, constraint=constraint)
+    assert found.constraint is constraint and found.weighting is not setup.weighting
+    assert torch.equal(found.residuals.interior(theta, points)[""], coarse)
+    assert setup.objective(network).constraint is not constraint
+
+
+def test_a_slab_measures_in_the_units_of_the_whole() -> None:
+    setup = setup_of(Nested(levels=1, slabs=2), Heat())
+    last = setup.slab(1, before := lambda *_: {})
+    assert last.scales is setup.scales and last.problem.domain.interval("t") == (0.5, 1.0)
+    assert last.problem.before is before  # type: ignore[attr-defined]
+    alone = setup_of(Nested(levels=1), Heat())
+    assert alone.slab(0, None) is alone
+
+
+def test_an_objective_knows_its_level_the_measured_costs_and_the_penalty(monkeypatch) -> None:
+    asked = []
+    plain = Setup.objective
+    monkeypatch.setattr(Setup, "objective", lambda setup, *given: asked.append(given) or plain(setup, *given))
+    for network, levels in ((NET, [0, 1, 2]), (Mlp(width=[3]), [2, 2, 2])):
+        setup = setup_of(Nested(levels=3, steps=1), backbone=network)
+        slab = SlabSolve(setup)
+        slab.stage = setup.plan()[2]
+        backbone = setup.network()
+        for level in levels:
+            asked.clear()
+            slab.objective_of(backbone)
+            assert asked == [(backbone, level, slab.costs, slab.constraint)]
+            backbone = backbone.refined() if backbone.refinable else backbone
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "every", "backs_off"), [(LevenbergMarquardt(), 0, True), (Adam(), 5, True), (Relaxation(), 0, False)]
+)
+def test_a_stage_goes_back_to_its_best_state_a_few_times(optimizer: Optimizer, every: int, backs_off: bool) -> None:
+    setup = setup_of(Nested(levels=1, steps=3), every=every, optimizer=optimizer)
+    slab = SlabSolve(setup)
+    enter(slab, setup.plan()[0])
+    best = slab.theta + 1
+    state = StageState(slab.theta, best, slab.theta)
+    assert not roll_back(slab, state, "too far")  # nothing is known to be good
+    state.best_loss = 2.0
+    for k in range(ROLLBACKS):
+        state.theta, state.stuck, state.due = 0 * best, True, not every
+        assert roll_back(slab, state, "too far") == backs_off
+        if not backs_off:
+            return
+        assert (state.theta is best, state.stuck, state.due) == (True, False, bool(every))
+        assert state.rollbacks == slab.record.level.rollbacks == k + 1
+        assert slab.record.events[-1] == "too far; back to the best state, loss 2.000e+00, and on with more care"
+    assert not roll_back(slab, state, "too far") and state.rollbacks == ROLLBACKS
+
+
+def test_a_tolerance_met_by_the_last_step_ends_a_stage_whose_points_stay() -> None:
+    def ended(every: int, steps: int, tolerance: float, halts: int = 99, **more) -> tuple[str, int]:
+        setup = setup_of(Nested(levels=1, steps=steps, tolerance=tolerance, **more), every=every)
+        slab, asked = SlabSolve(setup), iter([None] * halts)
+        enter(slab, setup.plan()[0])
+        found = train(slab, setup.plan()[0], halt=lambda: next(asked, "interrupted"))
+        losses.extend(row["loss"] for row in found.rows)
+        return found.reason, len(found.rows)
+
+    losses: list[float] = []
+    assert ended(0, 2, 1e-30) == ("steps", 2)
+    first, second = losses
+    assert ended(0, 1, 1e9) == ended(0, 5, 1e9) == ended(5, 5, 1e9) == ("tolerance", 1)
+    assert ended(5, 1, 1e9) == ("steps", 1)  # at fresh points another loss may hold
+    assert ended(0, 5, 1e9, halts=1) == ("interrupted", 1)
+    between = (first + second) / 2
+    assert ended(0, 2, between) == ended(0, 5, between) == ("tolerance", 2)
+    near = {"plateau": 1 - 1e-9, "patience": 1}
+    assert ended(0, 5, between, **near) == ("tolerance", 2)
+    assert ended(0, 5, 1e-30, **near) == ("plateau", 2)

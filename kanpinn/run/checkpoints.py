@@ -131,11 +131,10 @@ class Checkpoints:
         }
         path = self.folder / FOLDER / f"checkpoint_{self._number:05d}.h5"
         write_checkpoint(path, arrays, meta)
-        for old in self._damaged:
+        whole = [file for file in files(self.folder) if file not in self._damaged]
+        for old in [*self._damaged, *whole[: -self._options.keep]]:
             old.unlink(missing_ok=True)
         self._damaged = []
-        for old in files(self.folder)[: -self._options.keep]:
-            old.unlink(missing_ok=True)
         self._last = time.perf_counter()
         self._cost = self._last - began
         self.seconds += self._cost
