@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from kanpinn.backbones import Kan, Mlp
 from kanpinn.errors import UserError
 from kanpinn.geometry import Ball, Box, Disk, Ellipse, Polygon, Region
 from kanpinn.geometry.quadrature import chart_rule, region_rule
-from kanpinn.jets.jet import JetSpace
+from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.claims import few_points, undetermined
+from kanpinn.least_squares.integrals import Integrals
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.scales import scales_of
@@ -29,6 +31,7 @@ from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
+from kanpinn.pde.integration import Quadrature
 from kanpinn.pde.text_problem import text_problem
 
 
@@ -413,3 +416,141 @@ def test_sizes_of_integral_conditions_follow_the_units(unit: float) -> None:
     assert other.outputs[0] == pytest.approx(unit * plain.outputs[0], rel=1e-12)
     assert other.of("mean", "") == pytest.approx(unit * plain.of("mean", ""), rel=1e-12)
     assert other.of("none", "") == pytest.approx(unit * plain.of("none", ""), rel=1e-12)
+
+
+@dataclass(frozen=True)
+class Plain(Problem):
+    """A problem of two coordinates or one, of which only the domain matters."""
+
+    line: bool = False
+    derivatives = ("x", "t")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        domain = {} if self.line else {"x": (-1.0, 2.0)}
+        self.adapt(domain=Box(**domain, t=(0.5, 2.0)), derivatives=("t",) if self.line else ("x", "t"))
+
+    def residual(self, p: Point) -> Tensor:
+        return p.u
+
+    def conditions(self) -> list[Condition]:
+        return []
+
+
+def known(points: Tensor, *, line: bool = False, record: bool = False) -> tuple[Point, Integrals]:
+    """Points `[N, d]` where u = x²t + x, or t on a line, and integrals of it."""
+    names = ("t",) if line else ("x", "t")
+    space = JetSpace(names, names)
+
+    def fields(at: Tensor) -> dict[str, Jet]:
+        x, t = torch.ones_like(at[:, -1]) if line else at[:, 0], at[:, -1]
+        by = {(): t if line else x**2 * t + x, ("x",): 2 * x * t + 1, ("t",): x**2}
+        return {"u": Jet(space, torch.stack([by[tuple(index)] for index in space.indices]))}
+
+    integrals = Integrals(Quadrature(Plain(line)), fields, record=record)
+    return Point(names, points, fields(points), None, integrals), integrals
+
+
+RANDOM = np.random.default_rng(0).uniform([-1, 0.5], [2, 2], (25, 2))
+LOWER = np.random.default_rng(1).uniform(0.5, 2, 25)
+LOWER[:9] = [0.5, 0.5, 1.25, 1.25, 0.5, 1.0, 2.0, 0.5 - 1e-10, 1.0]
+UPPER = np.maximum(LOWER, np.random.default_rng(2).uniform(0.5, 2, 25))
+UPPER[:9] = [2.0, 0.5, 2.0, 1.25, 1.25, 1.5, 2.0 + 1e-10, 2.0, 1.0 + 1e-12]
+UPPER[9:13] = LOWER[9:13]
+
+
+@pytest.mark.parametrize("nodes", [0, 1, 6, 7, 12, 18, 19])
+def test_integrals_between_limits_are_exact_for_polynomials(nodes: int) -> None:
+    """Six nodes a panel: up to degree 11; every node lies between the limits."""
+    points, lower, upper = (torch.from_numpy(one) for one in (RANDOM, LOWER, UPPER))
+    p, integrals = known(points)
+    seen: list[Tensor] = []
+
+    def between(a: Any, b: Any, power: int) -> Tensor:
+        ends = (torch.as_tensor(one, dtype=torch.float64).clamp(0.5, 2) ** (power + 1) for one in (b, a))
+        return (next(ends) - next(ends)) / (power + 1)
+
+    def integrand(q: Point) -> Tensor:
+        seen.append(q.t)
+        return q.u * q.t**10 + p.x * q.u_x
+
+    found = p.integral(integrand, "t", lower=lower, upper=upper, nodes=nodes)
+    x = points[:, 0]
+    exact = x**2 * between(lower, upper, 11) + x * between(lower, upper, 10)
+    exact = exact + x * (2 * x * between(lower, upper, 1) + between(lower, upper, 0))
+    assert torch.allclose(found, exact, rtol=1e-12, atol=1e-12)
+    for at in seen:
+        at = at.expand(-1, 25)
+        inside = (at >= lower.clamp(0.5, 2) - 1e-12) & (at <= upper.clamp(0.5, 2) + 1e-12)
+        assert inside[:, lower < upper].all()
+    for given, a, b in (({"upper": 1.1}, 0.5, 1.1), ({"lower": p.t}, p.t, 2.0), ({"lower": 0.7, "upper": 1}, 0.7, 1)):
+        found = p.integral(lambda q: q.t**4, "t", nodes=nodes, **given)
+        assert torch.allclose(found, between(a, b, 4).expand(25), rtol=1e-13, atol=1e-13)
+    one, _ = known(points[:, 1:], line=True)
+    assert torch.allclose(
+        one.integral(lambda q: q.u * one.t, "t", lower=lower, upper=upper), between(lower, upper, 1) * one.t
+    )
+    along = p.integral(lambda q: q.u * q.t, "x", upper=p.x)
+    assert torch.allclose(along, p.t * (p.t * (p.x**3 + 1) / 3 + (p.x**2 - 1) / 2), rtol=1e-13, atol=1e-13)
+    assert integrals.used == []
+
+
+def test_nodes_of_panels_are_shared_and_those_at_the_ends_are_not() -> None:
+    """Twelve nodes are two panels, from 0.5 to 1.25 and on to 2."""
+    points = torch.from_numpy(RANDOM[:3])
+    points[1, 0] = points[0, 0]
+    for lower, upper, panels, ends in (
+        ([0.5] * 3, [2.0] * 3, [2], []),
+        ([0.5] * 3, [1.25, 1.25, 2.0], [2], []),
+        ([0.5] * 3, [1.5, 1.5, 2.0], [2], [2]),
+        ([0.6, 0.6, 0.5], [1.5, 1.6, 2.0], [2], [2, 3]),
+        ([0.6, 0.5, 0.5], [0.7, 0.5, 0.5], [], [3]),
+        ([1.0] * 3, [1.0] * 3, [], []),
+    ):
+        p, integrals = known(points, record=True)
+        low, high = (torch.tensor(one, dtype=torch.float64) for one in (lower, upper))
+        found = p.integral(lambda q: q.u * 1.0, "t", lower=low, upper=high, nodes=12)
+        assert found.tolist() == pytest.approx(
+            (points[:, 0] ** 2 * (high**2 - low**2) / 2 + points[:, 0] * (high - low)).tolist()
+        )
+        assert [tuple(one.points.shape) for one in integrals.used] == [(12, 2, 2)] * len(panels) + [
+            (6, one, 2) for one in ends
+        ]
+
+
+def test_what_an_integrand_may_be() -> None:
+    points = torch.from_numpy(RANDOM)
+    p, _ = known(points)
+    for kind in (2, 2.0, torch.tensor(2.0), torch.tensor([2.0]), torch.full((1, 1), 2.0), torch.full((25,), 2.0)):
+        for value in (kind, kind * torch.ones(1, 25)):
+            assert p.integral(lambda _, value=value: value, "x").tolist() == pytest.approx([6.0] * 25)
+            assert p.integral(lambda _, value=value: value).tolist() == pytest.approx([9.0] * 25)
+            assert p.integral(lambda _, value=value: value, "t", upper=p.t).tolist() == pytest.approx(
+                (2 * p.t - 1).tolist()
+            )
+    assert p.integral(lambda q: q.t, "x").tolist() == pytest.approx((3 * p.t).tolist())
+    assert p.integral(lambda _: 0.1, "x").tolist() == pytest.approx([0.3] * 25, rel=1e-14)
+    assert p.integral(lambda q: q.x, "x", upper=0.1).tolist() == pytest.approx([-0.495] * 25, rel=1e-14)
+    for given in ({"upper": 2 + 3e-9}, {"lower": 0.5 - 3e-9}):
+        with pytest.raises(UserError, match="a limit lies outside the domain, t from"):
+            p.integral(lambda q: q.t, "t", **given)
+    with pytest.raises(UserError, match="a limit depends on the unknowns"):
+        p.integral(lambda q: q.t, "t", upper=p.t.clone().requires_grad_())
+    for wrong in (torch.ones(48, 25, 1), torch.ones(48, 3), torch.ones(7, 25), None):
+        with pytest.raises(UserError, match="the integrand returned"):
+            p.integral(lambda _, wrong=wrong: wrong, "x")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_integrals_have_the_type_of_the_points(kind: torch.dtype) -> None:
+    p, _ = known(torch.from_numpy(RANDOM).to(kind))
+    for found, exact in (
+        (p.integral(lambda q: q.u_x), 10.125),
+        (p.integral(lambda q: q.u, "x"), 3 * p.t + 1.5),
+        (p.integral(lambda q: q.u * q.n_x, ("x-", "x+")), 10.125),
+        (p.integral(lambda q: q.u_n, "boundary"), 11.25),
+        (p.integral(lambda q: q.u, "t", lower=p.t), p.x**2 * (4 - p.t**2) / 2 + p.x * (2 - p.t)),
+        (p.integral(lambda _: 1, "t", upper=1.1), 0.6),
+    ):
+        expected = torch.as_tensor(exact, dtype=kind).expand(25)
+        assert found.dtype == kind and torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
