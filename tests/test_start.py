@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,17 @@ import pytest
 import torch
 
 import kanpinn as kp
+from kanpinn.backbones import Backbone
 from kanpinn.backbones.edits import refinement
+from kanpinn.backbones.embedding import EmbeddingOptions
+from kanpinn.backbones.time_slabs import in_sequence
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.multilevel.schedules import Nested
 from kanpinn.settings.objects import configuration_of_objects
+from kanpinn.solver import start as starts
+from kanpinn.solver.level_changes import enter
+from kanpinn.solver.slab_solve import SlabSolve
 from kanpinn.solver.start import started
 
 
@@ -109,6 +115,100 @@ def test_a_network_with_longer_intervals_begins_with_the_same_function_where_it_
     found, words = started(setup, setup.residuals(fine.after), fine(theta), "it")
     assert words == "from the network of it, on level 0"
     assert found.start.thetas[0] == pytest.approx(theta, abs=1e-10)
+
+
+SMALL = kp.Kan(width=[2], degree=4, grid=2)
+FOURIER = replace(SMALL, embedding=EmbeddingOptions("fourier", features=2))
+
+
+@dataclass(frozen=True)
+class Pair(Decay):
+    """With a second unknown."""
+
+    unknowns = ("u", "v")
+
+    def residual(self, p):
+        return {"one": p.u_t + self.k * p.u, "two": p.v - p.u}
+
+
+@pytest.mark.parametrize(
+    ("problem", "before", "after", "copied"),
+    [
+        (Decay(), kp.Mlp(width=[3]), kp.Mlp(width=[5]), True),
+        (Decay(), kp.Mlp(width=[3]), kp.Mlp(width=[3]), True),
+        (Decay(), kp.Mlp(width=[3, 4]), kp.Mlp(width=[3, 3]), False),
+        (Decay(), kp.Separable(rank=2, width=[2]), kp.Separable(rank=4, width=[2]), True),
+        (Decay(), kp.Separable(rank=2, width=[2]), kp.Separable(rank=3, width=[4]), True),
+        (Decay(), kp.Separable(rank=3, width=[2]), kp.Separable(rank=2, width=[2]), False),
+        (Decay(), replace(SMALL, squash="none"), replace(SMALL, width=[2, 4], squash="none"), True),
+        (Decay(), SMALL, replace(SMALL, width=[2, 2]), False),  # a layer more would squash values twice
+        (Decay(), replace(SMALL, width=[2, 2]), replace(SMALL, width=[2, 3]), True),
+        (Decay(), replace(SMALL, width=[2, 2]), replace(SMALL, width=[3, 1]), False),
+        (Decay(), SMALL, replace(SMALL, width=[1]), False),
+        (Decay(), SMALL, replace(SMALL, degree=3), False),
+        (Decay(), SMALL, FOURIER, False),
+        (Decay(), FOURIER, FOURIER, False),
+        (Decay(k=kp.Unknown(2.0)), SMALL, replace(SMALL, width=[3]), True),
+        (Pair(), kp.Kan(width=[2], networks="separate"), kp.Kan(width=[2], networks="separate"), True),
+        (Pair(), SMALL, replace(SMALL, networks="separate"), False),
+    ],
+)
+@pytest.mark.parametrize("schedule", [Nested(levels=2), kp.Single(levels=3)], ids=["nested", "single"])
+def test_what_edits_lead_to(problem, before, after, copied: bool, schedule, monkeypatch) -> None:
+    monkeypatch.setattr(starts, "STEPS", 1)
+    old, setup = (configuration_of_objects(problem, [one, schedule]).setup for one in (before, after))
+    network = old.network()
+    theta = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, network.size))
+    found, words = started(setup, old.residuals(network), theta, "it")
+    assert found.start is not None and found.start.stage == 0
+    level = schedule.plan()[0].level
+    assert words.endswith(f", on level {level}") and words.startswith("from the network of it") == copied
+    target = found.network()
+    while target.level < level and target.refinable:
+        target = target.refined()
+    assert found.start.thetas[0].shape == (target.size,)
+    points = torch.rand(20, 2, dtype=torch.float64)
+    values = [
+        evaluate(one.residuals(n), t, points)["u"]
+        for one, n, t in ((old, network, theta), (found, target, found.start.thetas[0]))
+    ]
+    size = max(abs(values[0]).max(), 1e-3)
+    assert (abs(values[0] - values[1]).max() < 1e-9 * size) == copied
+
+
+@pytest.mark.parametrize("levels", [(1, 0), (0, 1), (2, 1)])
+def test_slabs_on_several_levels_go_on_from_the_coarsest_of_them(levels: tuple[int, int]) -> None:
+    """As a run leaves them that was stopped on its last slab."""
+    setup = configuration_of_objects(Decay(), [SMALL, Nested(levels=3, slabs=2)]).setup
+    parts = [setup.network() for _ in levels]
+    for k, level in enumerate(levels):
+        while parts[k].level < level:
+            parts[k] = parts[k].refined()
+    whole = in_sequence(setup.embedding(), tuple(parts))
+    coarse = [setup.slab(k, None).network().initial(np.random.default_rng(k)) for k in range(2)]
+    theta = torch.cat([raised(setup.network(), one, level) for one, level in zip(coarse, levels, strict=True)])
+    found, words = started(setup, setup.residuals(whole), theta, "it")
+    assert words == f"from the network of it, on level {min(levels)}" and found.start is not None
+    assert found.start.stage == min(levels)
+    for one, given in zip(found.start.thetas, coarse, strict=True):
+        assert one.numpy() == pytest.approx(raised(setup.network(), given, min(levels)).numpy(), abs=1e-10)
+
+
+def raised(network: Backbone, theta: torch.Tensor, level: int) -> torch.Tensor:
+    """The same function on a finer level."""
+    while network.level < level:
+        edit = refinement(network)
+        network, theta = edit.after, edit(theta)
+    return theta
+
+
+def test_a_start_has_the_type_of_the_solve(earlier) -> None:
+    for network in (KAN, kp.Kan(width=[3], degree=3, grid=2)):
+        found, _ = begun(earlier, Decay(), network, Nested(levels=2), "dtype=float32")
+        slab = SlabSolve(found)
+        enter(slab, found.plan()[0])
+        assert slab.theta.dtype == torch.float32
+        assert slab.theta.numpy() == pytest.approx(found.start.thetas[0].numpy(), rel=1e-6)
 
 
 def test_a_fit_ends_where_there_is_nothing_left_to_fit(earlier) -> None:

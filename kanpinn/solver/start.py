@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,31 +101,34 @@ def _entry(plan: list[Stage], level: int) -> int:
     return next(k for k, stage in enumerate(plan) if stage.level >= level)
 
 
+def _common(setup: Setup, plan: list[Stage], old: Backbone) -> int:
+    """Return the finest level with intervals no shorter than the earlier network has on any time slab; 0 for none."""
+    grid = min(one.grid or 0 for one in slab_networks(old))
+    return max((n for n, one in enumerate(_levels(setup, plan, 0)) if (one.grid or 0) <= grid), default=0)
+
+
 def _copied(setup: Setup, old: Residuals, theta: Tensor, plan: list[Stage], who: str) -> tuple[Setup, str] | None:
     """Return the setup with the earlier network's own parameters, moved exactly; None where the networks differ."""
     problem = setup.problem
     same = old.exact == setup.exact and old.problem.domain.names == problem.domain.names
     same = same and (old.problem.unknowns, output_names(old.problem)) == (problem.unknowns, output_names(problem))
     networks = slab_networks(old.backbone)
+    level = _common(setup, plan, old.backbone)
     if same and problem.domain != old.problem.domain and not _stretched(setup, old):
         same = all(problem.domain.interval(n) == old.problem.domain.interval(n) for n in problem.domain.names)
     if not same or len(networks) != setup.schedule.slabs:
         return None
-    found: list[Tensor] = []
-    level = 0
+    entry, found = _entry(plan, level), list[Tensor]()
+    reached = plan[entry].level
     for k, (network, own) in enumerate(zip(networks, torch.split(theta, [n.size for n in networks]), strict=True)):
         levels = _levels(setup, plan, k)
-        fits = [n for n, one in enumerate(levels) if (one.grid or 0) <= (network.grid or 0)]
-        level = fits[-1] if fits else 0
         moved = _moved(_bare(network), own[: _bare(network).size], levels[level], setup.random("initial", k))
         if moved is None:
             return None
-        stage = plan[_entry(plan, level)]
-        for coarse, fine in zip(levels[level : stage.level], levels[level + 1 : stage.level + 1], strict=False):
+        for coarse, fine in pairwise(levels[level : reached + 1]):
             moved = refinement(coarse, fine)(moved)
-        found.append(_whole(setup, k, levels[min(stage.level, len(levels) - 1)], moved))
-    start = Start(_entry(plan, level), tuple(found))
-    return replace(setup, start=start), f"from the network of {who}, on level {plan[start.stage].level}"
+        found.append(_whole(setup, k, levels[: reached + 1][-1], moved))
+    return replace(setup, start=Start(entry, tuple(found))), f"from the network of {who}, on level {reached}"
 
 
 def _moved(network: Backbone, theta: Tensor, target: Backbone, generator: np.random.Generator) -> Tensor | None:
@@ -198,10 +202,7 @@ def _fitted(
     setup: Setup, old: Residuals, theta: Tensor, plan: list[Stage], shared: list[str], who: str
 ) -> tuple[Setup, str]:
     """Return the setup with a network fitted to the earlier one's values of the unknowns that both have."""
-    level, grid = 0, old.backbone.grid or 0
-    fits = [n for n, one in enumerate(_levels(setup, plan, 0)) if (one.grid or 0) <= grid]
-    level = fits[-1] if fits else 0
-    entry = _entry(plan, level)
+    entry = _entry(plan, _common(setup, plan, old.backbone))
     thetas, worst = [], 0.0
     for k in range(setup.schedule.slabs):
         found, gap = _fit(setup.slab(k, None), _values(setup, old, theta, shared), plan[entry].level, shared)
