@@ -1,4 +1,8 @@
-"""Sources of equations that grow without bound towards the boundary, where no smooth solution meets them."""
+"""Sources of equations that grow without bound towards the boundary, where no smooth solution meets them.
+
+A source is measured by what the equation answers to smooth unknowns of order one there: u_xx = 1/x and x u_xx = 1 have
+no smooth solution at x = 0, whereas u_xx + u_x/x = 1/x has u = x.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,9 @@ DISTANCES = (1e-2, 1e-4, 1e-6)
 FASTER = 3.0
 """Factor by which a source has to grow from one distance to the next: like the power −1/4 of the distance."""
 
+SEED = 12
+"""Of the values and derivatives of order one that unknowns are given."""
+
 CORNERS = 64
 """Most corners that are looked at."""
 
@@ -33,8 +40,7 @@ CORNERS = 64
 def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str]:
     """Say which equations, for unknowns that are 0, grow without bound towards a face or a corner of their domain.
 
-    Nothing is said where a form of the problem's own may have the singular part, nor of factors of unknowns, such as
-    1/r in u_r/r, with which solutions may well be smooth.
+    Nothing is said where a form of the problem's own may have the singular part.
 
     Args:
         residuals: Those of the run.
@@ -53,11 +59,12 @@ def growing_sources(residuals: Residuals, sample: CollocationSample) -> list[str
             place, values = near[k][0], sizes[k : k + len(DISTANCES)]
             grows = all(b > FASTER * a > 0 for a, b in pairwise(values))
             if grows and np.isfinite(values).all() and equation not in told:
-                size = (
+                where = (
                     f"{values[0]:.0e} at {DISTANCES[0]:g} of the domain from it, {values[-1]:.0e} at {DISTANCES[-1]:g}"
                 )
                 told[equation] = (
-                    f"{inside.described(equation)}, its unknowns being 0, grows without bound towards {place}: {size}"
+                    f"{inside.described(equation)}: what it holds beside its unknowns grows without bound towards "
+                    f"{place}, relative to its terms: {where}"
                 )
     advice = "no smooth solution meets it there; end the domain before, or give the singular part by an ansatz"
     return [f"{text}; {advice}" for text in told.values()]
@@ -96,17 +103,22 @@ def _places(problem: Problem, points: Tensor) -> Iterator[tuple[str, list[Tensor
 def _sources(trial: Trial, places: list[Tensor]) -> dict[str, list[float]]:
     """Return the median size of every equation at each of some sets of points `[N, d]` for unknowns that are 0.
 
-    Nothing where a problem cannot be asked there.
+    It is relative to what unknowns of order one add. Nothing where a problem cannot be asked there.
     """
     residuals, points = trial.residuals, torch.cat(places)
     (term,) = trial.points.terms
-    term = replace(term, points=slice(0, len(points)), coordinates=points)
-    nothing = points.new_zeros(len(residuals.space), len(points))
-    fields = {name: Jet(residuals.space, nothing.clone()) for name in residuals.problem.unknowns}
+    at = CollocationPoints(points, (replace(term, points=slice(0, len(points)), coordinates=points),))
+    unknowns, generator = residuals.problem.unknowns, np.random.default_rng(SEED)
+    ones = torch.from_numpy(generator.uniform(0.5, 1.5, (len(unknowns), len(residuals.space), 1))).to(points)
+    nothing, something = (
+        {name: Jet(residuals.space, k * one.expand(-1, len(points))) for name, one in zip(unknowns, ones, strict=True)}
+        for k in (0.0, 1.0)
+    )
     try:
         with torch.no_grad():
-            found = trial.of_fields(fields, CollocationPoints(points, (term,)))
+            source, answer = (trial.of_fields(fields, at) for fields in (nothing, something))
     except UserError:
         return {}
     parts = [len(one) for one in places]
-    return {name: [float(own.median()) for own in value.abs().split(parts)] for name, value in found.items()}
+    found = {name: (own / (answer[name] - own)).abs().split(parts) for name, own in source.items()}
+    return {name: [float(one.median()) for one in several] for name, several in found.items()}
