@@ -31,6 +31,8 @@ MIXED = ["q = u_x", "q_x + pi**2*sin(pi*x) = 0"]
 PLANE = ["q = u_x", "r = u_y", "q_x + r_y + 1 = 0"]
 SOUND = ["u_t + v_x = 0", "v_t + u_x = 0"]
 STOKES = ["u_xx + u_yy = p_x", "v_xx + v_yy = p_y", "u_x + v_y = 0"]
+KDV = "u_t + u*u_x + 0.01*u_xxx = 0"
+QUANTUM = ["u_t + v_xx = 0", "v_t - u_xx = 0"]
 SHEET = ["u_t + v*u_x = 0.01*u_vv"]
 OPTION = "u_t + 0.02*s**2*u_ss + 0.05*s*u_s = 0.05*u"
 BEGIN, ENDS, EDGE = on("t-", "u = sin(pi*x)"), on(["x-", "x+"], ZERO), on("boundary", ZERO)
@@ -95,6 +97,17 @@ RIGHT = {
         on(["t-", "x-"], ZERO),
         on(["t+", "x+"], "q = 0"),
     ),
+    "growth beside heat": (
+        STRIP,
+        ["u_t = 2*u", "v_t = v_xx - u"],
+        on("t-", "u = 1", "v = 0"),
+        on(["x-", "x+"], "v = 0"),
+    ),
+    "decay from a side": (SQUARE, ["u_x = -5*u", "v_xx + v_yy = u"], on("x+", "u = 1"), on("boundary", "v = 0")),
+    "decay from the other": (SQUARE, ["u_x = -5*u", "v_xx + v_yy = u"], on("x-", "u = 1"), on("boundary", "v = 0")),
+    "Schrödinger": (STRIP, QUANTUM, on("t-", ZERO, "v = 1"), on(["x-", "x+"], ZERO, "v = 0")),
+    "beam in time": (STRIP, "u_tt + u_xxxx = 0", REST, on(["x-", "x+"], ZERO, "u_xx = 0")),
+    "parts of a side": (LINE, "u_xx = 1", on("x-", ZERO, "2*u = 0"), on("x+", ZERO)),
     "Stokes": (SQUARE, STOKES, on("boundary", ZERO, "v = 0"), {"integral": "p", "equals": "0"}),
     "Cauchy and Riemann": (SQUARE, ["u_x = v_y", "u_y = -v_x"], EDGE, {"integral": "v", "equals": "0"}),
     "more equations than unknowns": (SQUARE, ["u_x = y", "u_y = x"], on("x-", ZERO)),
@@ -106,6 +119,20 @@ RIGHT = {
 }
 
 WRONG = {
+    "Korteweg and de Vries without a start": (STRIP, KDV, ENDS, on("x+", "u_x = 0"), BARE("t-")),
+    "beam in time without a start": (STRIP, "u_tt + u_xxxx = 0", on(["x-", "x+"], ZERO, "u_xx = 0"), BARE("t-, t+")),
+    "beam in time, half a start": (STRIP, "u_tt + u_xxxx = 0", BEGIN, on(["x-", "x+"], ZERO, "u_xx = 0"), FEW("t-")),
+    "Schrödinger without a start": (STRIP, QUANTUM, on(["x-", "x+"], ZERO, "v = 0"), BARE("t-")),
+    "Schrödinger, half a start": (STRIP, QUANTUM, BEGIN, on(["x-", "x+"], ZERO, "v = 0"), ORDER("1 condition", "t", 2)),
+    "one condition twice": (LINE, "u_xxxx = 1", ENDS, on(["x-", "x+"], "2*u = 0"), ORDER("2 conditions", "x", 4)),
+    "one condition twice on a plate": (
+        SQUARE,
+        "u_xxxx + 2*u_xxyy + u_yyyy = 1",
+        EDGE,
+        on(["x-", "y-"], "u_n = 0"),
+        on(["x+", "y+"], "3*u = 0"),
+        FEW("x+, y+"),
+    ),
     "half of a boundary": (
         SQUARE,
         "laplace(u) = -1",

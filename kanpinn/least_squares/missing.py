@@ -117,13 +117,15 @@ def _in_several(counted: CountedConditions, problem: Problem, *, known: bool) ->
         return Missing(enough=known)
     scalar = len(problem.unknowns) == 1
     ways = [Weight(name, sign) for name in sorted(free, key=lambda one: one != "t") for sign in (1, -1)]
-    if "t" not in free:
-        first = scalar and counted.inside.residuals.space.order == 1
+    if scalar and "t" not in free:
+        first = counted.inside.residuals.space.order == 1
         ways = [Weight(damping=0.1), Weight(damping=-0.1)] if first else []
     plain, *others = _needs(counted, problem, places, [Weight(), *ways])
-    bare, few = _likeliest(places, ways, others) if scalar and others else _lacking(places, plain)
+    # Modes that neither oscillate nor grow fast, as of u_t = 2 u, may be held at either end.
+    sure = {name: np.min([need[name] for need in (plain, *others)], axis=0) for name in places}
+    bare, few = _likeliest(places, ways, others) if scalar and others else _lacking(places, sure)
     for name in () if scalar else free:
-        bare, few = (bare, few) if bare + few else _at_both_ends(name, places, others or [plain])
+        bare, few = (bare, few) if bare + few else _at_both_ends(name, places, others if "t" in free else [plain])
     for one in problem.conditions():
         if isinstance(one, Integral) and one.at is None:
             over = one.over.names if isinstance(one.over, Region) else one.over or problem.domain.names

@@ -23,11 +23,14 @@ from kanpinn.jets.jet import JetSpace
 NOTHING = 1e-10
 """Coefficient of the determinant, relative to its largest one, up to which it is rounding."""
 
-LARGE, LARGER = 1e3, 1e5
-"""Frequencies in half-widths of the domain, at its sides and at the first and last time."""
+LARGE, LARGER = 1e3, (1e5, 1e4)
+"""Frequencies in half-widths of the domain, at its sides and at the first and last time: up to order 2, above it."""
 
 REAL = 1e-3
 """Real part relative to |λ| up to which a mode neither grows nor decays."""
+
+ROUNDING = 1e-12
+"""Real part relative to |λ| up to which it is rounding."""
 
 SLOW = 1e-2
 """Size of λ up to which a mode neither grows nor decays within the domain."""
@@ -73,23 +76,29 @@ def asked(
     early = (np.abs(normals) * time).sum(1) > 0.5  # the first time or the last
     orders = [max(sum(of[k] for k in one) for one in columns) for of in (~time, time)]
     power = float(np.clip(orders[0] / max(orders[1], 1), 1, 4))
-    fast = LARGE**power
+    fast, larger = LARGE**power, LARGER[int(power > 2)]
     drawn = np.random.default_rng(1).standard_normal((2, len(names))) * [name not in fixed for name in names]
     others, damping = [], []
     for weight in weights:
         growth = weight.sign * np.array([name == weight.name for name in names])
-        growth = np.where(early[:, None], 0.01 * LARGER, np.where(time, 0.5 * fast, 0.01 * LARGE)) * growth
+        growth = np.where(early[:, None], 0.01 * larger, np.where(time, 0.5 * fast, 0.01 * LARGE)) * growth
         for turn, one in zip((1.0, -1.1), drawn, strict=True):
             flat = one * ~time - inward * (inward @ (one * ~time))[:, None]
             length = np.linalg.norm(flat, axis=1, keepdims=True)
             flat = np.divide(flat, length, out=np.zeros_like(flat), where=length > 1e-9)
-            waves = np.where(early, LARGER, LARGE)[:, None] * flat + turn * fast * (time & ~early[:, None])
+            waves = np.where(early, larger, LARGE)[:, None] * flat + turn * fast * (time & ~early[:, None])
             others.append((growth + 1j * waves) / half)
             damping.append(np.full(len(normals), weight.damping))
-    many, size = len(others), np.where(early, LARGER, LARGE) ** power
+    many, size = len(others), np.where(early, larger, LARGE) ** power
     given = np.tile(slopes, (many, 1, 1, 1)), np.tile(inward / half, (many, 1)), np.concatenate(others)
     modes = _modes(*given, np.concatenate(damping), np.tile(size, many), columns)
-    decay = (modes.real < -REAL * np.abs(modes)) & (np.abs(modes) > SLOW)
+    # What oscillates the faster the shorter it is, as in Schrödinger's equation, grows by what it is given alone.
+    own = np.concatenate(
+        [np.where(early & (one.name == "t"), 0.003 * larger, np.inf) for one in weights for _ in drawn]
+    )
+    sizes = np.abs(modes)
+    least = np.minimum(REAL * sizes, np.maximum(own[:, None], ROUNDING * sizes))
+    decay = (modes.real < -least) & (sizes > SLOW)
     return decay.sum(1).reshape(len(weights), len(drawn), -1).min(1)
 
 

@@ -77,6 +77,7 @@ class CountedConditions:
         self.inside = next(trial for trial in found if trial.name == INTERIOR)
         self.pieces: list[tuple[int, Piece]] = []
         self.on: dict[str, int] = {}
+        self._known: dict[str, Tensor] = {}
         self.everywhere = self.joint = 0
         self.wrapped = {*embedding.periodic, *embedding.symmetry}
         for trial in found:
@@ -91,14 +92,27 @@ class CountedConditions:
             if condition.joint:
                 self.joint += rows
                 continue
+            slopes = None if condition.periodic else _slopes(trial, self.network, self.theta)
             for piece in pieces_of(condition, problem.domain):
                 if not piece.chart.measure:
                     continue
+                if slopes is not None and piece.chart.part is None and piece.beside is None:
+                    rows = self._new(piece.name, slopes)
                 self.pieces.append((rows, piece))
                 self.everywhere += rows * (1 if piece.chart.dimension else round(piece.chart.measure))
                 name, plane, _ = piece.name.partition("=")
                 name = f"{name}-" if plane else name
                 self.on[name] = self.on.get(name, 0) + rows
+
+    def _new(self, piece: str, slopes: Tensor) -> int:
+        """Number of equations `[N, equations, unknowns, C]` on a piece that do not follow from those before there."""
+        known = self._known.get(piece, slopes[:, :0])
+        count = min(len(known), len(slopes))
+        rows = torch.cat([known[:count], slopes[:count]], dim=1).flatten(2)
+        self._known[piece] = rows.view(count, -1, *slopes.shape[2:])
+        rows = rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-300)
+        before, after = (torch.linalg.matrix_rank(own, rtol=1e-9) for own in (rows[:, : known.shape[1]], rows))
+        return int((after - before).max())
 
     def order(self, name: str) -> int:
         """Order of the equations in a coordinate, the least that they have inside and at its ends; 0 if unknown."""
@@ -119,6 +133,12 @@ def _moved(points: CollocationPoints, column: int, value: float) -> CollocationP
 
 
 def slopes_of(trial: Trial, network: Backbone, theta: Tensor, factor: float = 1.0) -> Tensor | None:
+    """Derivatives s `[N, equations, unknowns, C]` of as many equations as unknowns; None without any, or others."""
+    found = _slopes(trial, network, theta, factor)
+    return found if found is None or found.shape[1] == found.shape[2] else None
+
+
+def _slopes(trial: Trial, network: Backbone, theta: Tensor, factor: float = 1.0) -> Tensor | None:
     """Derivatives s `[N, equations, unknowns, C]` of the equations, the unknowns times a factor; None without any."""
     points = trial.at(torch.arange(trial.count))
     fields = trial.fields(trial.outputs(network, theta), points)
@@ -126,7 +146,7 @@ def slopes_of(trial: Trial, network: Backbone, theta: Tensor, factor: float = 1.
     data = [jet.data for jet in leaves.values()]
     with torch.enable_grad():
         rows = list(trial.of_fields({n: Jet(j.space, j.data + 0.0) for n, j in leaves.items()}, points).values())
-        if len(rows) != len(data) or not all(row.requires_grad for row in rows):
+        if not all(row.requires_grad for row in rows):
             return None
         found = [
             torch.stack(torch.autograd.grad(row.sum(), data, retain_graph=True, materialize_grads=True)) for row in rows
