@@ -18,7 +18,7 @@ from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
 from kanpinn.least_squares.weighting import ResidualAttention
-from kanpinn.least_squares.wrapped import ShardedProblem, frozen
+from kanpinn.least_squares.wrapped import ShardedProblem, SubspaceProblem, frozen
 from kanpinn.multilevel.correction import FasProblem, Transfer, galerkin
 from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points
 from kanpinn.settings.objects import configuration_of_objects
@@ -156,6 +156,38 @@ def test_all_that_a_problem_gives_belongs_together(name: str) -> None:
     for mu in (0.0, 0.4):
         more = mu * float(change @ change) + 2 * float(linear @ change)
         agrees(found.shifted(mu, change, linear), loss + more, terms, gradient + 2 * (mu * change + linear))
+
+
+@pytest.mark.parametrize("name", ["galerkin", "last", "deeper"])
+def test_parts_of_a_problem_in_a_subspace_are_those_of_the_problem_in_the_subspace(name: str) -> None:
+    problem, theta = CASES[name]()
+    assert isinstance(problem, SubspaceProblem)
+    inner, down = problem.inner, problem.prolongation
+    at = problem.base + down.prolong(theta)
+    found = problem.sampled(0.4, np.random.default_rng(4))
+    expected = inner.sampled(0.4, np.random.default_rng(4))
+    if expected is inner:
+        assert found is problem
+    loss, gradient, terms = expected.loss_and_gradient(at)
+    again, slope, others = found.loss_and_gradient(theta)
+    assert again == pytest.approx(loss) and others == pytest.approx(terms)
+    assert close(slope, down.prolong_transpose(gradient))
+    for one in (found, problem.rebased(lambda whole: whole), *problem.parts(30)):
+        assert isinstance(one, SubspaceProblem) and one.backbone is problem.backbone
+        assert one.is_correction is problem.is_correction and one.kind == "subspace"
+    network, parameters = problem.network(theta)
+    assert torch.equal(parameters, inner.network(at)[1]) and network is inner.network(at)[0]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_penalty_has_the_type_of_the_parameters(kind: torch.dtype) -> None:
+    objective, theta = burgers(30)
+    penalty = Penalty(objective.backbone, 0.3, 0.7)
+    loss, gradient, _ = penalty.loss_and_gradient(theta)
+    found = penalty.linearize(theta.to(kind))
+    assert found.jacobian.dtype == found.gradient.dtype == found.residual.dtype == kind
+    assert penalty.loss(theta.to(kind))[0] == pytest.approx(loss, rel=1e-5)
+    assert torch.allclose(2 * found.gradient.double(), gradient, rtol=1e-4, atol=1e-5)
 
 
 SHARED = {name: CASES[name] for name in ("objective", "mixed", "multipliers", "galerkin", "fas", "deeper", "held")}
