@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -166,3 +166,56 @@ def test_forms_with_wrong_derivatives_are_refused_by_name(index: str, kind: torc
             continue
         with pytest.raises(UserError, match=f"ansatz: {named} is not the derivative of its values"):
             check_jets(replace(trial, form="ansatz"), residuals.backbone, theta)
+
+
+class Met(kp.Problem):
+    """An unknown whose form is 1 at an end but for rounding."""
+
+    domain = kp.Box(x=(0, 1), y=(0, 2))
+    derivatives = ("x", "xx")
+
+    def ansatz(self, p, raw):
+        return {"u": 1 + torch.sin(torch.pi * p.x) * raw.u}
+
+    def residual(self, p: kp.Point) -> Tensor:
+        return p.u_xx + p.u_x
+
+    def conditions(self) -> list[kp.Condition]:
+        return [kp.Condition("end", ("x-", "x+"), lambda p: p.u - 1)]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_conditions_that_a_form_meets_to_rounding_have_no_derivatives_to_be_checked(kind: torch.dtype) -> None:
+    problem = Met()
+    network = smooth_network(problem, Embedding({"x": (0.0, 1.0), "y": (0.0, 2.0)}))
+    sample = few_points(problem, kind, torch.device("cpu"))
+    theta = random_parameters(network, np.random.default_rng(3), torch.zeros((), dtype=kind))
+    assert check_values(Residuals(problem, network), sample, theta) == []
+
+
+@dataclass(frozen=True)
+class Offset(kp.Problem):
+    """u beside a number, of whose rounding differences of u are made."""
+
+    by: float
+    domain = kp.Box(x=(0, 1))
+    derivatives = ("x",)
+
+    def residual(self, p: kp.Point) -> Tensor:
+        return p.u + self.by
+
+    def conditions(self) -> list[kp.Condition]:
+        return []
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_differences_of_the_size_of_rounding_tell_nothing(kind: torch.dtype) -> None:
+    """They are told from it at 200 times its size, for the shorter step."""
+    _, trial, several = posed(Offset(0.0), kind)
+    size, eps = float(torch.cat(several, 2)[0].abs().max()), torch.finfo(kind).eps
+    most = size * 0.3 * eps**0.25 / (200 * eps)
+    for share, sign in ((0.9, 1), (0.9, -1), (1.1, 1), (1.1, -1), (1e4, 1)):
+        _, trial, several = posed(Offset(sign * share * most), kind)
+        right = slopes(trial, several)
+        assert refused(trial, several, right) == ""
+        assert refused(trial, several, -right) == ("u" if share < 1 else "")

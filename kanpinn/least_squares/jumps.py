@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ BESIDE = 1000.0
 """Distance from a jump, in lengths of the last interval, at which a residual must be about the same on each side."""
 
 
-def jumps(trial: Trial, base: Tensor, other: Tensor) -> Iterator[str]:
+def jumps(trial: Trial, base: Tensor, other: Tensor, met: Collection[str] = ()) -> Iterator[str]:
     """Say of every equation that jumps as the unknowns change where it does.
 
     Looked at is r(u + s v) on a line through outputs u and v at each point. Intervals whose slope differs from those
@@ -34,10 +34,13 @@ def jumps(trial: Trial, base: Tensor, other: Tensor) -> Iterator[str]:
         trial: The term, or the form by which unknowns are made.
         base: Outputs `[C, S, N, outputs]` of a network at its points.
         other: Those of another.
+        met: Equations that hold to rounding whatever the outputs, which alone would be seen of them.
     """
     grid = torch.sinh(torch.linspace(-REACH, REACH, PLACES)).to(base)
     several = _along(trial, base, other, grid.expand(trial.count, -1))
     for equation, values in several.items():
+        if equation in met:
+            continue
         rounding = torch.finfo(values.dtype).eps ** 0.4
         floor = rounding * values[:, grid.abs() <= 1].abs().nan_to_num(0, 0).amax(1, keepdim=True)
         slopes = values.diff(dim=1) / grid.diff()
