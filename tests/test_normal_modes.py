@@ -102,7 +102,8 @@ def test_growth_along_a_coordinate_takes_it_for_time() -> None:
     for damping, normals in ((0.1, [1, 0, 1, 0]), (-0.1, [0, 1, 0, 1])):
         assert needs(first, SQUARE, ends(SQUARE), Weight(damping=damping)) == [normals]
     assert needs(first, SQUARE, ends(SQUARE)) == [[0, 0, 0, 0]]
-    assert needs({"": 1.0}, SQUARE, ends(SQUARE)) == [[0, 0, 0, 0]]
+    for nothing in ({"": 1.0}, {"": 1.0, "x": 0.0}, {"": 0.0, "x": 0.0}):
+        assert needs(nothing, SQUARE, ends(SQUARE)) == [[0, 0, 0, 0]]
 
 
 def test_coordinates_without_frequencies_are_parameters() -> None:
