@@ -1,20 +1,25 @@
 """Functions for the edges of a trained network: chosen in context, a run of its own, the formula of the whole."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import sympy
+import torch
 
 import kanpinn
+from kanpinn.backbones.edits import refinement
+from kanpinn.backbones.masks import whole_blocks
 from kanpinn.cli import symbolic
 from kanpinn.errors import UserError
+from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.settings.objects import configuration_of_objects
-from kanpinn.solver.fixing import expressions_of
-from kanpinn.solver.pruning import Pruned
+from kanpinn.solver.fixing import expressions_of, fixed
+from kanpinn.solver.pruning import Pruned, Pruner
 from kanpinn.symbolic.compiler import compiled
 from kanpinn.symbolic.curves import single_fits
-from kanpinn.symbolic.library import LIBRARY
+from kanpinn.symbolic.library import LIBRARY, Form
 
 PLAIN = ("output.figures=false", "schedule.levels=2", "schedule.steps=[15,10]", "backbone.degree=4")
 
@@ -77,3 +82,92 @@ def test_fits_of_single_functions_are_ranked_by_what_they_miss():
     form, (a, b, c, d), missed = best
     assert form.text == "exp(x)" and missed < 1e-10
     assert (a, c * np.exp(b), d) == pytest.approx((-0.7, 3, 2), rel=1e-8)
+
+
+@pytest.fixture
+def unfitted(monkeypatch):
+    """Fits that leave a network as it is; errors grow from one to the next by the factors given."""
+    factors = []
+    monkeypatch.setattr(
+        Pruner, "fit", lambda _, one: replace(one, error=one.error * (factors.pop(0) if factors else 1.0))
+    )
+    return factors
+
+
+@pytest.mark.parametrize("options", [kanpinn.Kan(width=[2, 3]), kanpinn.MultKan(width=[2, 1], mult=[1, 2])])
+def test_without_its_squash_a_network_is_nearly_the_same_function(options, unfitted, monkeypatch):
+    monkeypatch.setattr("kanpinn.solver.fixing.single_fits", lambda *_: [])
+    options = replace(options, degree=4, grid=2)
+    setup = configuration_of_objects(Plane(), [options, kanpinn.Nested(levels=4)]).setup
+    network = setup.network()
+    theta = 1.5 * network.initial(np.random.default_rng(1))
+    while network.level < 3:
+        edit = refinement(network)
+        network, theta = edit.after, edit(theta)
+    start = Pruned(setup, network, theta, 1.0)
+    found = fixed(start, seconds=-1.0)  # before any edge
+    assert found.setup.backbone == replace(options, squash="none") and found.network.size == network.size
+    points = np.random.default_rng(0).uniform([1, 0], [3, 1], (400, 2))
+    values = [
+        evaluate(one.setup.residuals(one.network), one.theta, torch.from_numpy(points))["u"] for one in (start, found)
+    ]
+    assert abs(values[0] - values[1]).max() < 1e-3 * values[0].std()
+    again = fixed(found, seconds=-1.0)
+    assert again is found
+
+
+class Plane(kanpinn.Problem):
+    """A box that is not centred."""
+
+    domain = kanpinn.Box(x=(1, 3), y=(0, 1))
+    derivatives = ("x",)
+
+    def residual(self, p):
+        return p.u_x - 1
+
+    def conditions(self):
+        return []
+
+
+def test_functions_are_tried_closest_first_then_the_simplest_of_those_near(unfitted, monkeypatch):
+    setup = configuration_of_objects(Plane(), [kanpinn.Kan(width=[1], squash="none"), kanpinn.Nested(levels=1)]).setup
+    network = setup.network()
+    start = Pruned(setup, network, network.initial(np.random.default_rng(1)), 1.0)
+    lists = [
+        [("sin(x)", 5, 0.01), ("cos(x)", 3, 0.02), ("x", 1, 0.05), ("tan(x)", 0, 0.06), ("exp(x)", 0, 0.1)],
+        [("cos(x)", 5, 0.02), ("x", 2, 0.19), ("sin(x)", 1, 0.2), ("exp(x)", 0, 0.201)],
+        [("exp(x)", 5, 0.0), ("x", 1, 1e-9)],
+    ]
+    order, seen = iter([0, 1, 2, 2, 0, 1]), []
+
+    def fits(x, y, forms):
+        assert [one.text for one in forms] == ["x", "x**2", "x**3", "x*x"]
+        seen.append((x, y))
+        known = lists[next(order)]
+        return [(Form(text, price), (1.0, 2.0, 3.0, 4.0 + price), missed) for text, price, missed in known]
+
+    monkeypatch.setattr("kanpinn.solver.fixing.single_fits", fits)
+    monkeypatch.setattr("kanpinn.solver.fixing.library", lambda forms: [Form(text, 9) for text in forms])
+    told = []
+    unfitted += [2.0, 3.0, 2.0001, 1.0, 3.0, 3.0, 3.0]
+    found = fixed(start, 2.0, ["x*x"], tell=told.append)
+    assert [(one.edge[10:], one.function, one.missed, one.error, one.kept) for one in told] == [
+        ("node 0 to node 0 of layer 2", "exp(x)", 0.0, 2.0, True),
+        ("node 0 to node 0 of layer 1", "sin(x)", 0.01, 6.0, False),
+        ("node 0 to node 0 of layer 1", "tan(x)", 0.06, 4.0002, False),
+        ("node 0 to node 0 of layer 1", "x", 0.05, 2.0, True),
+        ("node 1 to node 0 of layer 1", "cos(x)", 0.02, 6.0, False),
+        ("node 1 to node 0 of layer 1", "sin(x)", 0.2, 6.0, False),
+        ("node 1 to node 0 of layer 1", "x", 0.19, 6.0, False),
+    ]
+    assert found.setup.backbone.symbolic == ["1,0->0: exp(x)", "0,0->0: x"]
+    edges = [
+        whole_blocks(layer, own)["affine"]
+        for layer, own in zip(found.network.layers, found.network.arrays(found.theta), strict=True)
+    ]
+    assert edges[0].tolist() == [[[1, 2, 3, 5], [0, 0, 0, 0]]] and edges[1].tolist() == [[[1, 2, 3, 9]]]
+    at = np.random.default_rng(0).uniform([1, 0], [3, 1], (50, 2))
+    hidden = np.interp(at[:, 0] - 2, *seen[0]) + np.interp(2 * at[:, 1] - 1, *seen[1])
+    values = evaluate(setup.residuals(network), start.theta, torch.from_numpy(at))["u"]
+    assert setup.scales.outputs[0] * np.interp(hidden, *seen[2]) == pytest.approx(values, abs=1e-3 * abs(values).max())
+    assert {len(x) for x, _ in seen} == {200}

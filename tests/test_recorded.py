@@ -82,10 +82,11 @@ class Scripted(Pruner):
         ([1.0, 1.0] + [80.0, 60.0, 41.0] * 6 + [0.3, 0.2], 7.0),
     ],
 )
-def test_a_search_with_given_errors_of_its_fits(errors, then, request) -> None:
+@pytest.mark.parametrize("factor", [1.25, 0.5], ids=["as good at once", "fitted"])
+def test_a_search_with_given_errors_of_its_fits(factor, errors, then, request) -> None:
     setup = table_setup(Kan(width=[4], grid=2, degree=3), Nested(levels=2))
     network, theta = refined(setup, 1)
-    search = Scripted(pruning(setup, network, theta), 1.25, errors, then)
+    search = Scripted(pruning(setup, network, theta), factor, errors, then)
     found = search.search()
     assert search.seen == search.trials
     stays(request.node.name, [search.asked, search.trials, found.shape, found.edges, found.error, found.theta])

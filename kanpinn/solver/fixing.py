@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.interpolate import BSpline
+from scipy.linalg import lstsq
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
@@ -55,7 +56,10 @@ POINTS = 2000
 """Points of the domain at which the values that reach an edge are taken."""
 
 FLAT = 1e-300
-"""Added to a node's width, which may be 0."""
+"""Least half of a node's width, which may be 0."""
+
+VALUES = JetSpace((), ())
+"""Space without derivatives."""
 
 Edge = tuple[int, int, int]
 """Number of a layer with edges, output and input."""
@@ -161,8 +165,8 @@ def _candidates(best: Pruned, edge: Edge, forms: Sequence[Form]) -> list[tuple[F
     line = data.new_zeros(1, CURVE, data.shape[-1])
     line[0, :, p] = x
     with torch.no_grad():
-        y = edge_values(layer, own, line, p, JetSpace((), ()))[:, q].numpy(force=True)
-    found = [one for one in single_fits(x.numpy(force=True), y, forms) if one[2] <= ROUGHEST]
+        y = edge_values(layer, own, line, p, VALUES)[:, q].cpu().numpy()
+    found = [one for one in single_fits(x.cpu().numpy(), y, forms) if one[2] <= ROUGHEST]
     close = [one for one in found if one[2] <= CLOSE * found[0][2]]
     rest = sorted(close[1:TRIED], key=lambda one: one[0].complexity)
     return [*close[:1], *rest]
@@ -176,7 +180,7 @@ def _with_function(best: Pruned, edge: Edge, function: str, numbers: Sequence[fl
     k = sized.index(best.network.layers[joining(best.network)[number]])
     shape = (*alive_of(best.network)[number].shape, 4)
     affine = blocks[k].get("affine", best.theta.new_zeros(shape)).clone()
-    affine[q, p] = torch.tensor(numbers, dtype=affine.dtype)
+    affine[q, p] = affine.new_tensor(numbers)
     blocks[k] = {**blocks[k], "affine": affine}
     options: Any = best.setup.backbone
     return _rebuilt(best, replace(options, symbolic=[*options.symbolic, f"{number},{p}->{q}: {function}"]), blocks)
@@ -188,7 +192,7 @@ def _rebuilt(one: Pruned, options: Any, blocks: Sequence[dict[str, Tensor]]) -> 
     network = setup.network()
     while network.level < one.network.level:
         network = network.refined()
-    return replace(one, setup=setup, network=network, theta=regrouped(blocks, network), error=np.inf)
+    return replace(one, setup=setup, network=network, theta=regrouped(blocks, network))
 
 
 def _without_squash(start: Pruned, worse: float) -> Pruned:
@@ -201,17 +205,17 @@ def _without_squash(start: Pruned, worse: float) -> Pruned:
     if texts or options.first != "spline" or any(one.base or one.bias for one in specs) or not specs:
         expected = "backbone.squash=none, or splines alone: backbone.first=spline, base=false, bias=false, symbolic=[]"
         raise UserError(f"functions are found for edges that see sums as they are; expected {expected}")
-    knots, degree = np.asarray(specs[0].knot_vector()), specs[0].degree
-    place = np.cos(np.linspace(np.pi, 0, 6 * specs[0].width))
-    basis = BSpline.design_matrix(place, knots, degree).toarray()
+    spec, *_ = specs  # all have the same knots
+    place = np.cos(np.linspace(np.pi, 0, 6 * spec.width))
+    basis = BSpline.design_matrix(place, np.asarray(spec.knot_vector()), spec.degree).toarray()
     layers, blocks = _values(start), wholes(start.network, start.theta)
     for k, (_, second, between) in enumerate(hidden_layers(start.network)):
         layer, own, data = layers[k]
-        space = JetSpace((), ())
-        sums = between.forward({}, layer.forward(own, data, space)[0], space)[0][0]
+        sums = between.forward({}, layer.forward(own, data, VALUES)[0], VALUES)[0][0]
         low, high = sums.amin(0), sums.amax(0)
-        middle, half = (high + low) / 2, (high - low) / 2 + FLAT
-        middle[between.additions :], half[between.additions :] = 0, sums[:, between.additions :].abs().amax(0) + FLAT
+        middle, half = (high + low) / 2, (high - low) / 2
+        middle[between.additions :], half[between.additions :] = 0, sums[:, between.additions :].abs().amax(0)
+        half = half.clamp(min=FLAT)
         first = torch.cat([half[: between.additions], half[between.additions :].repeat_interleave(2)])
         first[between.additions + 1 :: 2] = 1.0  # of a product one factor is scaled
         coefficients = blocks[k]["coefficients"] / first[:, None, None]
@@ -219,13 +223,13 @@ def _without_squash(start: Pruned, worse: float) -> Pruned:
             p = int(np.flatnonzero(alive_of(start.network)[k][q])[0])
             coefficients[q, p] -= middle[q] / half[q]
         blocks[k] = {**blocks[k], "coefficients": coefficients}
-        inner = torch.from_numpy(place).to(start.theta)[:, None] * half + middle
-        seen = squash[0].forward({}, inner[None], space)[0]
+        inner = half.new_tensor(place)[:, None] * half + middle
+        seen = squash[0].forward({}, inner[None], VALUES)[0]
         after, learned = layers[k + 1][0], blocks[k + 1]["coefficients"].clone()
         assert after is start.network.layers[second]
         for p in range(seen.shape[-1]):
-            values = edge_values(after, layers[k + 1][1], seen, p, space).numpy(force=True)
-            learned[:, p] = torch.from_numpy(np.linalg.lstsq(basis, values, rcond=None)[0].T)
+            values = edge_values(after, layers[k + 1][1], seen, p, VALUES).cpu().numpy()
+            learned[:, p] = torch.from_numpy(lstsq(basis, values)[0].T)
         blocks[k + 1] = {**blocks[k + 1], "coefficients": learned}
     return Pruner(start, worse).fit(_rebuilt(start, replace(options, squash="none"), blocks))
 

@@ -242,7 +242,7 @@ class Pruner:
 
     def _risen(self, start: Pruned, network: Backbone, theta: Tensor) -> Pruned:
         """A fit on every level from a coarse one up to that of `start`."""
-        found = self.fit(replace(start, network=network, theta=theta, error=math.inf))
+        found = self.fit(replace(start, network=network, theta=theta))
         while found.network.level < start.network.level:
             edit = refinement(found.network)
             found = self.fit(replace(found, network=edit.after, theta=edit(found.theta)))
