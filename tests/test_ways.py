@@ -168,6 +168,30 @@ def test_steps_beside_a_cliff_at_a_minimum_and_where_nothing_is_finite(name: str
     stays(f"{name} at the {place}", [told, tried(problem)])
 
 
+IMPATIENT: dict[str, Optimizer] = {
+    "lm": LevenbergMarquardt(trials=1, damping=1e-12),
+    "lm, target": LevenbergMarquardt(trials=1, damping_rule="target_ratio", damping=1e-12),
+    "cg": GaussNewtonCg(trials=1, damping=1e-12),
+    "lbfgs": Lbfgs(evaluations=1),
+    "ssbroyden": SsBroyden(evaluations=1),
+    "jacobi": Relaxation(smoother="jacobi", sweeps=40),
+}
+
+
+@pytest.mark.parametrize("name", IMPATIENT)
+def test_steps_that_are_given_up_and_those_after_them(name: str) -> None:
+    """Beyond the cliff; the numbers told of a step that is not taken are those of where it began."""
+    told, stops, problem = [], [], Valley()
+    for start in ([3.0, -2.0, 1.5, -3.4], [1.0, 1.0, -2.0, 1e-6], [1.0, 1.0, 3.0, 3.0]):
+        optimizer, theta = like(IMPATIENT[name], None), torch.tensor(start, dtype=torch.float64)
+        for _ in range(3):
+            theta, more = taken(optimizer, problem, theta, 1)
+            told.append(more)
+            stops.append(optimizer.step(problem, theta).stop)
+            optimizer.back_off()
+    stays(f"given up by {name}", [told, stops, tried(problem)])
+
+
 class Advection(kp.Problem):
     """u_t + 2 u_x = x, from sin x."""
 

@@ -132,7 +132,7 @@ def check_values(residuals: Residuals, sample: CollocationSample, theta: Tensor)
         check_derivatives(trial, outputs, derivatives, met)
         if trial.form:
             check_jets(trial, network, several[0])
-        doubts += jumps(trial, *outputs, met)
+        doubts += jumps(trial, outputs[0], outputs[1], met)
     return doubts
 
 

@@ -101,7 +101,7 @@ class Lbfgs(Optimizer):
             return Step(theta, here.loss, here.terms, "loss is not finite")
         if float(here.gradient.abs().max()) == 0.0:
             return Step(theta, here.loss, here.terms, "the gradient is zero: at a stationary point")
-        for attempt in range(2):
+        while True:
             direction = self.direction(here.gradient)
             slope = float(direction @ here.gradient)
             if slope < 0:
@@ -115,11 +115,10 @@ class Lbfgs(Optimizer):
                 found = strong_wolfe(evaluate, here._replace(length=0.0, slope=slope), 1.0, self.evaluations)
                 if found is not None and found.loss < here.loss:
                     return self._accept(objective, theta, direction, here, found)
-            if attempt == 0 and self._pairs:
-                self._pairs.clear()  # old curvature may mislead after new points: once more from steepest descent
-            else:
-                break
-        return Step(theta, here.loss, here.terms, "the line search finds no lower loss (a minimum, or rounding)")
+            if not self._pairs:
+                end = "the line search finds no lower loss (a minimum, or rounding)"
+                return Step(theta, here.loss, here.terms, end)
+            self._pairs.clear()  # old curvature may mislead after new points: once more from steepest descent
 
     def _accept(self, objective: LeastSquares, theta: Tensor, direction: Tensor, here: Trial, found: Trial) -> Step:
         new = theta + found.length * direction
