@@ -78,7 +78,7 @@ def strong_wolfe(evaluate: Callable[[float], Trial], origin: Trial, first: float
         trial = evaluate(length)
         if decreases(trial) and (best is None or trial.loss < best.loss):
             best = trial
-        if not decreases(trial) or (low is not origin and trial.loss >= low.loss) or trial.loss >= low.loss:
+        if not decreases(trial) or trial.loss >= low.loss:
             high = trial
         elif abs(trial.slope) <= -CURVATURE * origin.slope:
             return trial
