@@ -161,6 +161,8 @@ def test_senseless_stages_are_refused(stages: list, message: str) -> None:
         ({"pre": -1}, r"^schedule\.pre=-1: expected a whole number of at least 0"),
         ({"post": [1, 2.5]}, r"^schedule\.post=\[1,2\.5\]"),
         ({"coarsest": 0}, r"^schedule\.coarsest=0"),
+        ({"pre": []}, r"^schedule\.pre=\[\]: expected one number, or one per level"),
+        ({"post": []}, r"^schedule\.post=\[\]: expected one number, or one per level"),
         ({"layers": "first"}, r"^schedule\.layers=first: unknown"),
         ({"radius": 0.0}, r"^schedule\.radius=0\.0: expected null or a number above 0"),
         ({"coarse": "galerkn"}, r"^schedule\.coarse=galerkn: unknown\. Did you mean 'galerkin'\?"),
@@ -196,3 +198,65 @@ def test_senseless_cycles_are_refused(cls, options: dict, message: str) -> None:
 def test_senseless_options_are_refused(cls, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         cls(**options)
+
+
+def test_full_multigrid_starts_on_the_coarsest_level_and_names_what_is_empty() -> None:
+    stages = Fmg(levels=2, steps=[7, 6], cycles=[5, 1], pre=1, post=[9, 2], coarsest=4, starts=2, start_steps=3)
+    assert plan(stages) == [(0, 3, 0), (0, 3, 1), (0, 7, None), (1, 7, None), (0, 4, None), (1, 2, None)]
+    for key in ("steps", "cycles", "pre", "post"):
+        with pytest.raises(UserError, match=rf"^schedule\.{key}=\[\]: expected one number, or one per level"):
+            Fmg(levels=2, **{key: []})
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "most"),
+    [("level", 0, 11), ("steps", 0, 10**9), ("widen", 1, 1000), ("deepen", 1, 1000), ("rank", 1, 1000)],
+)
+def test_numbers_of_stages_are_taken_up_to_the_ends_of_their_ranges(key: str, least: int, most: int) -> None:
+    def given(value) -> Custom:
+        return Custom(stages=[{"level": 0, "steps": 5}, {"level": 0, "steps": 5, key: value}])
+
+    for value in (least, most):
+        last = given(value).plan()[1]
+        assert (last.edits or ((key, getattr(last, key, None)),)) == ((key, value),)
+    more = ", or a list of them, one per hidden layer" if key == "widen" else ""
+    for value in (least - 1, most + 1, float(most), "1", None):
+        with pytest.raises(
+            UserError, match=rf"^schedule\.stages\[1\]\.{key}=.*: expected .* {least} to {most}{more}\.$"
+        ):
+            given(value)
+    if key == "widen":
+        for taken in ([1], [0, 1000], (2, 0)):
+            assert given(taken).plan()[1].edits == (("widen", tuple(taken)),)
+        for refused in ([0], [0, 0], [-1, 2], [1001, 1], [], [1, 2.0]):
+            with pytest.raises(UserError, match=r"^schedule\.stages\[1\]\.widen="):
+                given(refused)
+
+
+def test_changes_of_a_network_stand_where_one_is_trained_and_none_waits() -> None:
+    first, wide = {"level": 1, "steps": 5}, {"level": 1, "steps": 5, "widen": 1, "deepen": 2}
+    found = Custom(stages=[first, wide, {"level": 0, "steps": 1}, {"level": 1, "steps": 1, "rank": 3}])
+    assert [stage.edits for stage in found.plan()] == [(), (("widen", 1), ("deepen", 2)), (), (("rank", 3),)]
+    assert found.levels == 2 and found.coarse_problem == ("galerkin", 0.01, "all")
+    for stages, more, told in (
+        ([wide], {}, r"stages\[0\]\.widen=1: expected no change in the first stage"),
+        ([first, {**wide, "level": 0}], {}, r"stages\[1\]\.widen=1: expected no change on a level below"),
+        ([first, {"level": 2, "steps": 1}, wide], {}, r"stages\[2\]\.widen=1: expected no change on a level below"),
+        ([first, wide], {"slabs": 2}, r"stages\[1\]\.widen=1: expected no change of the network with schedule\.slabs"),
+    ):
+        with pytest.raises(UserError, match=rf"^schedule\.{told}"):
+            Custom(stages=stages, **more)
+
+
+def test_a_curriculum_has_a_value_for_every_level_but_some_of_the_finest() -> None:
+    schedule = Nested(levels=3, curriculum={"nu": [0.1, 0.2], "k": [5.0]})
+    assert [schedule.coefficients(level) for level in range(3)] == [{"nu": 0.1, "k": 5.0}, {"nu": 0.2}, {}]
+    assert Nested(levels=3).coefficients(0) == {} and VCycle(levels=3).coefficients(0) == {}
+    for levels, values, told in (
+        (3, [], "one value per level but the finest, 1 to 2 of them"),
+        (3, [1.0, 2.0, 3.0], "one value per level but the finest, 1 to 2 of them"),
+        (2, [1.0, 2.0], "one value per level but the finest, 1 to 1 of them"),
+        (1, [1.0], r"null, or schedule\.levels of at least 2: the only level is the finest"),
+    ):
+        with pytest.raises(UserError, match=rf"^schedule\.curriculum\.nu=\[.*\]: expected {told}"):
+            Nested(levels=levels, curriculum={"nu": values})

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.interpolate import BSpline
-from scipy.linalg import lstsq
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
@@ -229,7 +228,7 @@ def _without_squash(start: Pruned, worse: float) -> Pruned:
         assert after is start.network.layers[second]
         for p in range(seen.shape[-1]):
             values = edge_values(after, layers[k + 1][1], seen, p, VALUES).cpu().numpy()
-            learned[:, p] = torch.from_numpy(lstsq(basis, values)[0].T)
+            learned[:, p] = torch.from_numpy(np.linalg.lstsq(basis, values, rcond=None)[0].T)
         blocks[k + 1] = {**blocks[k + 1], "coefficients": learned}
     return Pruner(start, worse).fit(_rebuilt(start, replace(options, squash="none"), blocks))
 

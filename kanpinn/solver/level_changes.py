@@ -30,8 +30,8 @@ def enter(slab: SlabSolve, stage: Stage) -> StageEnd | None:
     slab.constraint.anew(from_one=first or stage.trial is not None)
     if first or stage.trial is not None:
         hierarchy.begin(stage.level, lambda backbone: _start(slab, backbone, stage))
-        if first or record.level.level != stage.level:
-            _open(slab, stage, began)
+    if first:
+        _open(slab, stage, began)
     elif record.level.level == stage.level:
         record.level.wall_time_s += time.perf_counter() - began
     while record.level.level != stage.level:
