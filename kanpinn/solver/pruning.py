@@ -105,7 +105,7 @@ def pruning(setup: Setup, network: Backbone, theta: Tensor, penalty: float = 1.0
         reason = "it has no edges with functions of their own, or no hidden nodes; expected backbone=kan or its kind"
     if network.edits:
         reason = f"its schedule changes it in training ({network.edits[0][0]})"
-    elif getattr(setup.backbone, "networks", "shared") != "shared" or setup.problem.depends:
+    elif setup.backbone.networks != "shared" or setup.problem.depends:
         reason = "it is several networks, side by side; expected backbone.networks=shared"
     if reason:
         raise UserError(f"the network cannot be pruned: {reason}")
@@ -252,7 +252,7 @@ class Pruner:
         """The fit with its intervals halved as long as that helps and it has not more parameters than at first."""
         while self._target < found.error <= HOPELESS * self._target:
             finer = _finer(found)
-            if finer is None or finer.network.size > self._most:
+            if finer.network.size > self._most:
                 break
             fitted = self.fit(finer)
             if fitted.error > STALLED * found.error:
@@ -298,7 +298,7 @@ def _take_out(alive: list[np.ndarray], unit: Unit) -> None:
         alive[layer][node, other] = False
 
 
-def _finer(found: Pruned) -> Pruned | None:
+def _finer(found: Pruned) -> Pruned:
     """The same function on half as long intervals, by the option `backbone.grid`, or of twice the polynomial degree."""
     options: Any = found.setup.backbone
     key = "grid" if hasattr(options, "grid") else "degree"
@@ -306,8 +306,7 @@ def _finer(found: Pruned) -> Pruned | None:
     network = setup.network()
     while network.level < found.network.level:
         network = network.refined()
-    theta = refinement(found.network, network)(found.theta)
-    return replace(found, setup=setup, network=network, theta=theta)
+    return replace(found, setup=setup, network=network, theta=refinement(found.network)(found.theta))
 
 
 @torch.no_grad()
