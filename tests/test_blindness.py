@@ -56,6 +56,14 @@ def residuals_of(problem: kp.Problem) -> tuple[Residuals, Any]:
     return residuals, few_points(problem, torch.float64, torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("start", "more"), [([], False), ([kp.Condition("phase", "t-", lambda p: p.v)], True)])
+def test_a_condition_at_the_end_of_a_period_is_one_more(start, more) -> None:
+    orbit = {"domain": kp.Box(t=(0, 1)), "unknowns": ("u", "v"), "derivatives": ("t",), "periodic": ("t",)}
+    problem = Posed(lambda p: [p.u_t - p.v, p.v_t + p.u], start, orbit)
+    network = Kan(width=[2]).build(Embedding({"t": (0.0, 1.0)}, periodic=("t",)), 2)
+    assert more_conditions(Residuals(problem, network), residuals_of(problem)[1]) is more
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_seen_is_the_structural_rank_of_the_pattern(seed: int) -> None:
     """A coefficient is told where its column adds to the rank of equations and data, each datum as two rows."""

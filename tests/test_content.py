@@ -141,6 +141,18 @@ def test_a_problem_that_reads_something_else_now_is_refused(folder, monkeypatch,
     assert "not what it says" in capsys.readouterr().err
 
 
+def test_a_condition_that_holds_elsewhere_now_is_refused(folder, monkeypatch, capsys):
+    text = DECAY.replace("t=(0, 1)", "t=(0, 1), x=(0, 1)").replace("p.u - 1)", "p.u - 1, where=lambda p: p.x < END)")
+    monkeypatch.chdir(project(folder / "a", f'END = float(open("end.txt").read())\n{text}'))
+    Path("end.txt").write_text("0.5")
+    Path("points.csv").write_text("t,x\n0,0\n")
+    kp.solve([*TINY, "problem.conditions=soft", "time_limit_s=1e-9", "checkpoint.every_s=0", "hydra.run.dir=run"])
+    assert evaluated(capsys)[0] == 0
+    Path("end.txt").write_text("0.9")
+    assert main(["resume", "run", "time_limit_s=null"]) == 2
+    assert "not what it says: condition initial holds elsewhere; put back" in capsys.readouterr().err
+
+
 def test_files_of_another_run_in_a_folder_are_told(folder, monkeypatch, capsys):
     monkeypatch.chdir(project(folder / "a"))
     for rate in (1, 2):

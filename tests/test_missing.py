@@ -107,6 +107,7 @@ RIGHT = {
     "decay from the other": (SQUARE, ["u_x = -5*u", "v_xx + v_yy = u"], on("x-", "u = 1"), on("boundary", "v = 0")),
     "Schrödinger": (STRIP, QUANTUM, on("t-", ZERO, "v = 1"), on(["x-", "x+"], ZERO, "v = 0")),
     "beam in time": (STRIP, "u_tt + u_xxxx = 0", REST, on(["x-", "x+"], ZERO, "u_xx = 0")),
+    "stream with growth": ("Disk(name='rim')", "u_x = 20*u", on("rim", "u = 1", where="x < 0")),
     "parts of a side": (LINE, "u_xx = 1", on("x-", ZERO, "2*u = 0"), on("x+", ZERO)),
     "Stokes": (SQUARE, STOKES, on("boundary", ZERO, "v = 0"), {"integral": "p", "equals": "0"}),
     "Cauchy and Riemann": (SQUARE, ["u_x = v_y", "u_y = -v_x"], EDGE, {"integral": "v", "equals": "0"}),
@@ -218,6 +219,13 @@ def test_nothing_is_said_of_right_problems(name: str) -> None:
 def test_missing_conditions_are_named(name: str) -> None:
     *problem, expected = WRONG[name]
     assert said(*problem)[0] == expected
+
+
+def test_an_unknown_without_a_start_is_named_though_every_piece_has_conditions() -> None:
+    start, ends = on("t-", "v = 1"), on(["x-", "x+"], "v = 1")
+    assert said(STRIP, ["u_t = -u*v", "v_t = v_xx"], start, ends) == [
+        "no condition holds u, which the equations alone may not determine"
+    ]
 
 
 def test_an_unknown_that_no_other_tells_of_is_named_however_many_conditions_others_have() -> None:

@@ -90,6 +90,8 @@ def missing_conditions(residuals: Residuals, sample: CollocationSample) -> Missi
     if spread or any(one.given is not None for one in posed):
         return Missing(enough=True)
     known = any(degree(inside, slopes, name) for name in problem.domain.names)
+    if dimension > 1 and "t" in problem.domain.names and not {"t"} & {*counted.wrapped, *problem.parameters}:
+        known = known and counted.on.get("t-", 0) + counted.on.get("t+", 0) >= counted.order("t")
     found = _in_one(counted, problem) if dimension == 1 else _in_several(counted, problem, known=known)
     if problem.depends or free_coefficients(problem) or (residuals.exact and type(problem).exact is not Problem.exact):
         found = replace(found, lines=[line for line in found.lines if not line.startswith("only")])

@@ -111,15 +111,19 @@ def _modes(
     slopes, along, others, radius, damping = slopes[first], along[first], others[first], radius[first], damping[first]
     most = slopes.shape[2] * max(map(len, columns))
     circle, roots = np.exp(2j * np.pi * np.arange(most + 1) / (most + 1)), np.full((len(first), most), np.nan + 0j)
-    for _ in range(3):  # the circle on which the determinant is taken finds the size of the roots
+    begun = np.zeros(len(first))
+    for turn in range(3):  # the circle on which the determinant is taken finds the size of the roots
         steps = (radius[:, None] * circle)[..., None] * along[:, None] + others[:, None]
         symbols = np.stack([np.prod(steps[..., index], axis=2) for index in columns], axis=2)
         matrices = symbols @ slopes.reshape(len(slopes), -1, len(columns)).transpose(0, 2, 1)
         matrices = matrices.reshape(*symbols.shape[:2], *slopes.shape[1:3])
         norms = np.linalg.norm(matrices, axis=3, keepdims=True).max(1, keepdims=True)
         matrices = np.divide(matrices, norms, out=np.zeros_like(matrices), where=norms > 0)
+        largest = norms[:, 0, 0, 0]
+        begun = begun if turn else largest  # the damping's measure stays
+        damped = damping * np.divide(begun, largest, out=np.zeros_like(largest), where=largest > 0)
         values = np.linalg.det(matrices) if matrices.shape[-1] > 1 else matrices[..., 0, 0]
-        roots = _roots(np.fft.fft(values + damping[:, None], axis=1) / (most + 1)) * radius[:, None]
+        roots = _roots(np.fft.fft(values + damped[:, None], axis=1) / (most + 1)) * radius[:, None]
         sizes = np.abs(roots)
         known = sizes > 1e-12 * radius[:, None]
         logs = np.log(np.where(known, sizes, 1.0)).sum(1) / np.maximum(known.sum(1), 1)

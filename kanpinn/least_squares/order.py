@@ -40,9 +40,12 @@ def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
         residuals: Those of the run.
         sample: Points of all conditions.
     """
-    counted, names = CountedConditions(residuals, sample), residuals.problem.domain.names
+    counted, names = CountedConditions(residuals, sample, repeated=True), residuals.problem.domain.names
     posed = [condition for condition in residuals.conditions.values() if condition.given is None]
-    if counted.joint:
+    ends = [
+        on[:-1] for condition in posed if not condition.periodic for on in condition.supports if isinstance(on, str)
+    ]
+    if counted.joint or counted.wrapped.intersection(ends):
         return True
     if any(not isinstance(on, str) or on == "domain" for condition in posed for on in condition.supports):
         return len(names) > 1 or any(counted.everywhere > counted.order(name) for name in names)
@@ -57,6 +60,8 @@ def more_conditions(residuals: Residuals, sample: CollocationSample) -> bool:
 class CountedConditions:
     """Numbers of a problem's conditions, and the orders of its equations.
 
+    A condition that is given again is not counted, unless `repeated`.
+
     Attributes:
         inside: The equations at points inside.
         network: A network for them.
@@ -68,7 +73,7 @@ class CountedConditions:
         wrapped: Coordinates in which the problem is periodic or symmetric.
     """
 
-    def __init__(self, residuals: Residuals, sample: CollocationSample) -> None:
+    def __init__(self, residuals: Residuals, sample: CollocationSample, *, repeated: bool = False) -> None:
         problem, embedding = residuals.problem, residuals.backbone.embedding
         self.network = smooth_network(problem, embedding)
         plain = Residuals(problem, self.network, scales=residuals.scales)
@@ -92,7 +97,7 @@ class CountedConditions:
             if condition.joint:
                 self.joint += rows
                 continue
-            slopes = None if condition.periodic else _slopes(trial, self.network, self.theta)
+            slopes = None if condition.periodic or repeated else _slopes(trial, self.network, self.theta)
             for piece in pieces_of(condition, problem.domain):
                 if not piece.chart.measure:
                     continue

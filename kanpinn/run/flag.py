@@ -12,8 +12,8 @@ class Flag:
     """Something that makes a result doubtful, with advice.
 
     Attributes:
-        kind: conditions, problem, coefficients, jumps, points, parameters, loss, term, stalled, error, estimate or
-            reference.
+        kind: conditions, growth, problem, coefficients, jumps, points, parameters, loss, term, stalled, error,
+            estimate or reference.
         message: One line for people.
         values: The numbers behind it.
     """

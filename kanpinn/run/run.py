@@ -216,7 +216,7 @@ def _preflight(context: RunContext) -> None:
     context.configuration.logger.require()
     for flag in preflight.check(context.configuration.setup):
         context.warn(flag.message)
-        if flag.kind == "conditions":
+        if flag.kind in ("conditions", "growth"):
             context.doubts.append(flag)
     if context.configuration.searches:
         context.search = Pursuit(context)

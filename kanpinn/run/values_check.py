@@ -99,16 +99,23 @@ def compare_values(path: Path, arrays: Mapping[str, Array], residuals: Residuals
     names = residuals.problem.domain.names
     if points.dtype != float or points.ndim != 2 or points.shape[1] != len(names) or not np.isfinite(points).all():
         return  # written before there was one, or forged
-    found = [(name, points, now) for name, now in _values(residuals, theta, points).items()]
+    found, cut = [(name, points, now) for name, now in _values(residuals, theta, points).items()], ""
     for name, at, now in _at_conditions(residuals, theta):
         then = known.get(f"points of {name}", np.empty(0))
         if then.shape == at.shape and then.dtype == float and np.allclose(then, at, rtol=ROUNDING, atol=0):
             found.append((name, at, now))
-    if text := _difference(names, found, known):
+        elif f"points of {name}" in known and _is_cut(name, residuals):
+            cut = cut or f"{name} holds elsewhere"
+    if text := _difference(names, found, known) or cut:
         raise UserError(
             f"{path}: its problem's text is the same, but not what it says: {text}; put back what it reads (a "
             "file, a module, an environment variable), or solve anew"
         )
+
+
+def _is_cut(name: str, residuals: Residuals) -> bool:
+    """Tell whether a condition, named as by `_at_conditions`, holds where a function of the problem's says."""
+    return any(f"{name} ".startswith(f"condition {key} ") and one.where for key, one in residuals.conditions.items())
 
 
 def _difference(names: Sequence[str], found: Sequence[Posed], known: Mapping[str, Array]) -> str:

@@ -11,7 +11,6 @@ halves.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import final
 
@@ -26,6 +25,9 @@ ROWS = 250
 
 STARTS, EACH = 1200, 3
 """Random starts at least, and of each function."""
+
+BITS = 40
+"""Inputs of both signs, at most, whose exponents may be odd."""
 
 KEPT = 40
 """Those that go on after the first steps, and the texts that are returned at most."""
@@ -146,16 +148,16 @@ def _starts(x: Array, functions: int, count: int) -> tuple[NDArray[np.intp], Arr
 
     A quarter has none of the functions; the others have each with each choice of odd exponents in turn.
     """
-    signed = np.flatnonzero((x < 0).any(0))
-    patterns = np.array(list(itertools.product((0.0, 1.0), repeat=len(signed))))
+    signed = np.flatnonzero((x < 0).any(0))[:BITS]
+    patterns = 2 ** len(signed)
     starts = max(STARTS, EACH * functions)
     number = np.arange(starts)
-    function, last = np.divmod(number % (functions * len(patterns)), len(patterns))
+    function, last = np.divmod(number % (functions * patterns), patterns)
     generator = np.random.default_rng(0)
-    others = generator.integers(len(patterns), size=(starts, count)) * (generator.uniform(size=(starts, count)) < 0.2)
+    others = generator.integers(patterns, size=(starts, count)) * (generator.uniform(size=(starts, count)) < 0.2)
     others[:, -1] = last
     odd = np.zeros((starts, count, x.shape[1]))
-    odd[:, :, signed] = patterns[others]
+    odd[:, :, signed] = others[:, :, None] >> np.arange(len(signed))[::-1] & 1
     return np.where(number % 4 == 0, 0, function), odd
 
 
