@@ -15,10 +15,12 @@ from support.hierarchies import hierarchy
 from torch import Tensor
 
 from kanpinn.geometry import Box
+from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.linearization import Dense
 from kanpinn.least_squares.objective import LeastSquares
 from kanpinn.least_squares.wrapped import SubspaceProblem
 from kanpinn.multilevel.correction import ARMIJO, TRIALS, FasProblem, correct
+from kanpinn.multilevel.hierarchy import levels_to
 from kanpinn.optimizers import Adam, Lbfgs, LevenbergMarquardt, Relaxation
 from kanpinn.pde import Condition, Point, Problem
 from kanpinn.state import join, split
@@ -352,3 +354,58 @@ def test_points_are_drawn_where_a_level_has_none(kind: str, down: int) -> None:
     for _ in range(down):
         levels.descend(kind, 0.1)
     assert len(levels.problem.points) == 80
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("level",), -1),
+        (("level",), 1),
+        (("levels",), 2),
+        (("suspended",), []),
+        (("problems",), []),
+        (("theta",), np.zeros(2)),
+        (("suspended", 0, "theta"), np.zeros(2)),
+        (("suspended", 1, "theta"), np.zeros(2)),
+        (("suspended", 0, "start"), np.zeros(2)),
+        (("suspended", 1, "start"), np.zeros(2)),
+        (("theta",), np.float32),
+    ],
+    ids=str,
+)
+def test_a_state_of_a_hierarchy_that_does_not_fit_is_refused(kind: str, place: tuple, value) -> None:
+    levels = hierarchy(level=2)
+    for _ in range(2):
+        levels.descend(kind)
+    state = join(*split(levels.state(), ""))
+    other = hierarchy(level=0, seed=5)
+    other.load_state(state, [], torch.device("cpu"))
+    assert (other.level, len(other.suspended), len(other.backbones)) == (0, 2, 3)
+    part = state
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = part[place[-1]].astype(np.float32) if value is np.float32 else value
+    with pytest.raises((ValueError, IndexError, LookupError, RuntimeError)):
+        hierarchy(level=0, seed=5).load_state(state, [], torch.device("cpu"))
+
+
+def test_a_level_is_gone_up_to_once_and_levels_of_others_are_found_again() -> None:
+    levels = hierarchy(level=0)
+    theta, points = levels.theta, torch.rand(9, 2, dtype=torch.float64)
+    for level in (1, 2):
+        coarse, before = levels.backbone, levels.theta
+        levels.refine()
+        assert levels.level == level == levels.backbone.level and len(levels.backbones) == level + 1
+        space = JetSpace(("x", "t"), ())
+        assert torch.allclose(
+            levels.backbone.forward(levels.theta, points, space).data, coarse.forward(before, points, space).data
+        )
+        assert levels.problem.backbone is levels.backbone
+    assert [one.level for one in levels_to(levels.backbone)] == [0, 1, 2]
+    assert levels_to(levels.backbone)[-1] is levels.backbone and levels_to(levels.backbones[0]) == levels.backbones[:1]
+    levels.begin(0, lambda backbone: theta[: backbone.size])
+    levels.refine()  # to one that is there
+    assert levels.level == 1 and len(levels.backbones) == 3 and levels.backbone.level == 1
+    levels.begin(1, lambda backbone: theta.new_zeros(backbone.size))
+    assert levels.level == 1 and len(levels.theta) == levels.backbones[1].size and len(levels.backbones) == 3

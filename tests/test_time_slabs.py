@@ -26,8 +26,8 @@ from kanpinn.io.inspect import inspect
 from kanpinn.io.render import render
 from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.least_squares.residuals import Residuals
-from kanpinn.pde import Condition, Point
-from kanpinn.pde.time_slab import TimeSlab
+from kanpinn.pde import Condition, Point, Problem
+from kanpinn.pde.time_slab import TimeSlab, time_slab
 from kanpinn.run.checkpoints import files
 from kanpinn.run.preflight import check_slabs
 from kanpinn.settings.compose import compose
@@ -120,6 +120,67 @@ def test_continuity_asks_for_what_the_initial_conditions_ask_for() -> None:
     first = TimeSlab(wave, 0.0, 0.5)
     for mine, theirs in zip(first.conditions(), wave.conditions(), strict=True):
         assert torch.equal(mine.residual(p), theirs.residual(p))  # type: ignore[arg-type]
+
+
+class Whole(Problem):
+    """A problem that hands back what each of its rules is given."""
+
+    domain = Box(x=(-1.0, 1.0), t=(1.0, 4.0))
+    unknowns = ("u", "v")
+    derivatives = ("t",)
+    periodic = ("x",)
+
+    def residual(self, p):
+        return ("residual", p)
+
+    def conditions(self):
+        both = Condition("both", "t-", lambda p: {"one": p.u**2, "two": 3 * p.v_t})
+        return [both, Condition("sides", "x-", lambda p: p.u)]
+
+    def inputs(self, p):
+        return ("inputs", p)
+
+    def inside(self, p):
+        return ("inside", p)
+
+    def ansatz(self, p, raw):
+        return ("ansatz", p, raw)
+
+    def exact(self, p, raw):
+        return ("exact", p, raw)
+
+    def reference(self, p):
+        return ("reference", p)
+
+
+def test_a_slab_asks_the_whole_problem() -> None:
+    whole = Whole()
+    slabs = [time_slab(whole, 4, k, None) for k in range(4)]
+    assert [one.domain.interval("t") for one in slabs] == [(1.0, 1.75), (1.75, 2.5), (2.5, 3.25), (3.25, 4.0)]
+    assert time_slab(whole, 1, 0, None) is whole
+    asked = object(), object()
+    for one in slabs:
+        assert (one.domain.interval("x"), one.unknowns, one.periodic) == ((-1.0, 1.0), ("u", "v"), ("x",))
+        assert one.derivatives == whole.derivatives and one.observed == ()
+        for name in ("residual", "inputs", "inside", "reference"):
+            assert getattr(one, name)(asked[0]) == (name, asked[0])
+        for name in ("ansatz", "exact"):
+            assert getattr(one, name)(*asked) == (name, *asked)
+
+
+def test_several_equations_of_a_condition_go_on_each_from_its_own() -> None:
+    space, before = JetSpace(("x", "t"), ("t",)), []
+    at = torch.tensor([[0.2, 2.5], [0.7, 2.5]], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    u, v, a, b = (Jet(space, torch.randn(2, 2, generator=generator, dtype=torch.float64)) for _ in range(4))
+    later = time_slab(Whole(), 2, 1, lambda points: before.append(points) or {"u": a, "v": b})
+    both, sides = later.conditions()
+    p = Point(("x", "t"), at, {"u": u, "v": v})
+    found = both.residual(p)
+    assert torch.equal(before[0], at) and len(before) == 1
+    assert torch.allclose(found["one"], u.value**2 - a.value**2, rtol=1e-14)
+    assert torch.allclose(found["two"], 3 * v["t"] - 3 * b["t"], rtol=1e-14)
+    assert torch.equal(sides.residual(p), u.value) and len(before) == 1
 
 
 def test_a_network_that_goes_on_unchanged_meets_continuity_exactly() -> None:
