@@ -216,6 +216,18 @@ class Steep(Decay):
         return super().residual(p) + torch.sqrt(1.2 - p.u)
 
 
+@dataclass(frozen=True)
+class Measured(Decay):
+    """One whose k is found from data with noise."""
+
+    k: float = kp.Unknown(1.0, lower=0.2)
+
+    def conditions(self):
+        x, t, noise = np.random.default_rng(5).uniform(0, 1, (3, 25))
+        u = np.sin(2 * x) * np.exp(-1.5 * t) + 0.1 * noise
+        return [*super().conditions(), kp.Data("sensors", {"x": 2 * x, "t": t, "u": u})]
+
+
 class Quiet:
     """A follower that notes what it is told."""
 
@@ -243,6 +255,7 @@ class Quiet:
 
 
 NET = Kan(width=[2], grid=2, degree=3)
+WIDE = Kan(width=[3], grid=3, degree=4)
 
 
 FEW = kp.Sobol(interior=20, boundary=6, resample_every=0)
@@ -287,8 +300,10 @@ def test_every_number_of_a_solve(parts, elsewhere, request) -> None:
         (table(), [NET, Nested(levels=2, steps=[4, 9]), kp.Adam(lr=0.1)]),
         (table(), [NET, Nested(levels=2, steps=4)]),
         (classes(), [NET, Nested(levels=2, steps=3)]),
+        (Measured(), [WIDE, Nested(levels=2, steps=[20, 5]), kp.Fixed(terms={"sensors": 2.0, "initial": 3.0}), FEW]),
+        (Known(), [NET, Nested(levels=2, steps=2), kp.Fixed(growth=1.5), POINTS]),
     ],
-    ids=["errors", "cycle", "too long", "far too long", "rows", "table", "classes"],
+    ids=["errors", "cycle", "too long", "far too long", "rows", "table", "classes", "data", "growth"],
 )
 def test_every_number_of_solves_with_errors(problem, parts, elsewhere, request) -> None:
     solved(problem, parts, request.node.name)
@@ -347,7 +362,7 @@ def solved(problem: kp.Problem, parts: list[Any], name: str, watch: Quiet | None
     columns = {name: column for name, column in solver.record.columns().items() if name != "wall_time"}
     network, theta = solver.network()
     kept = [end.reason, end.message, end.loss, solver.discarded, solver.steps, network.size, theta]
-    events = [" ".join(one.split()[:4]) for one in solver.record.events]
+    events = [" ".join(one.split()[:5]) for one in solver.record.events]
     best = solver.record.best_step, solver.record.last_losses, solver.over
     stays(name, [watch.told, levels, columns, kept, events, solver.record.work, solver.record.spectra, best])
 

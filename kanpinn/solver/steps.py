@@ -52,8 +52,8 @@ def take_step(slab: SlabSolve, state: StageState) -> Step:
     if not slab.hierarchy.keeps_points:
         objective, own = problem.network(state.theta)
         objective.update_multipliers(own)
-        done = (len(state.rows) + 1) / slab.stage.steps if slab.stage else 1.0
-        update_constraint(objective, own, step.terms, done)
+        assert slab.stage is not None
+        update_constraint(objective, own, step.terms, (len(state.rows) + 1) / slab.stage.steps)
     state.losses.append(step.loss)
     state.rows.append(_row(slab, step, state.theta))
     hold(slab, state)
