@@ -76,7 +76,7 @@ def test_mutation_testing_names_modules_and_tests_that_exist():
 
 
 def test_mutants_face_the_tests_of_every_module_that_is_changed():
-    """A module of the numerical core that some test imports is imported by one of those the mutants face."""
+    """A module of the numerical core that some test imports is imported by one of theirs; so are tests of its name."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     changed = {path.relative_to(ROOT) for pattern in named["only_mutate"] for path in ROOT.glob(pattern)}
     modules = {".".join(path.with_suffix("").parts) for path in changed} - {
@@ -89,6 +89,8 @@ def test_mutants_face_the_tests_of_every_module_that_is_changed():
     faced = set().union(*(imported(ROOT / test) for test in named["pytest_add_cli_args_test_selection"]))
     left_out = {file.name: imported(file) - faced for file in (ROOT / "tests").glob("test_*.py")}
     assert not {name: rest for name, rest in left_out.items() if rest}
+    own = {f"tests/test_{path.stem}.py" for path in changed if (ROOT / f"tests/test_{path.stem}.py").exists()}
+    assert own <= {*named["pytest_add_cli_args_test_selection"], "tests/test_diagram.py"}
 
 
 def test_the_wheel_holds_every_source_and_config_file(wheel):
