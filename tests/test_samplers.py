@@ -1,7 +1,7 @@
 """Samplers: where points lie, what their weights sum to, how evenly they spread, what their quadrature integrates."""
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -657,6 +657,28 @@ def test_rejection_asks_at_once_for_as_many_points_as_the_share_that_counts_need
     points = quasi.fill(half.chart, 100, lambda n: asked.append(n) or generator.random((n, 2)))
     assert asked[0] == 200
     assert points.shape == (100, 2) and (points[:, 0] < 0.5).all()
+
+
+@pytest.mark.parametrize(("count", "kept"), [(1, 30), (3, 57), (40, 1000), (40, 1300)])
+def test_rejection_asks_for_a_twentieth_more_up_to_twice_as_many_and_then_for_twice_as_many(count, kept) -> None:
+    """One of `kept` points counts in truth, one in four by the share that is known; until 30 times as many."""
+    asked, chart = [], replace(Box(x=(0, 1)).chart, part=lambda p: np.arange(len(p)) % kept == kept - 1, known=0.25)
+    expected, most = [4 * count], 30 * 4 * count
+    while expected[-1] // kept < count and expected[-1] <= most:
+        last = expected[-1]
+        expected.append(last + max(2, last // 20 if last < 8 * count else last))
+
+    def draw(n: int) -> np.ndarray:
+        asked.append(n)
+        return np.linspace(0, 1, n)[:, None]
+
+    if expected[-1] // kept < count:
+        with pytest.raises(UserError, match=f"only {expected[-1] // kept} of {expected[-1]} points"):
+            quasi.fill(chart, count, draw)
+    else:
+        points = quasi.fill(chart, count, draw)
+        assert points[:, 0] == pytest.approx(np.linspace(0, 1, expected[-1])[kept - 1 :: kept][:count])
+    assert asked == expected
 
 
 def test_a_rule_that_counts_points_is_refused_and_not_asked_for_ever() -> None:
