@@ -224,3 +224,59 @@ def test_a_tolerance_met_by_the_last_step_ends_a_stage_whose_points_stay() -> No
     near = {"plateau": 1 - 1e-9, "patience": 1}
     assert ended(0, 5, between, **near) == ("tolerance", 2)
     assert ended(0, 5, 1e-30, **near) == ("plateau", 2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "levels", "whole"),
+    [
+        (VCycle(levels=2, cycles=2, pre=1, post=2, coarsest=1, tolerance=1e9), [1], "tolerance"),
+        (VCycle(levels=2, cycles=2, pre=1, post=2, coarsest=1), [1, 0, 1, 0, 1], "steps"),
+        (Nested(levels=3, steps=2, tolerance=1e9), [0, 1, 2], "tolerance"),
+        (Custom(stages=[{"level": n, "steps": 1} for n in (0, 1, 1, 0, 1)], tolerance=1e9), [0, 1], "tolerance"),
+    ],
+)
+def test_a_slab_is_over_once_its_finest_level_meets_the_tolerance(schedule: Schedule, levels, whole: str) -> None:
+    solver = Solver(setup_of(schedule))
+    solver.begin_slab()
+    while not solver.over:
+        stage = solver.stage
+        solver.keep(solver.enter(stage) or train(solver.slab, stage))
+    assert [record.level for record in solver.record.levels] == levels
+    assert solver.outcome().reason == whole and solver.number == 0
+    assert not any(len(one.theta) or one.rows for one in solver.ends)
+    assert solver.slab.optimizers.last is None and solver.steps == len(solver.record.history)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused"),
+    [
+        ("discarded", -1, True),
+        ("discarded", 0, False),
+        ("discarded", 7, False),
+        ("number", -1, True),
+        ("number", 3, True),
+        ("number", 1, False),
+        ("ends", "two", True),
+        ("slabs", [], True),
+        ("trials", "wrong", True),
+    ],
+)
+def test_a_state_of_a_solve_is_looked_at_before_it_goes_on(key: str, value, refused: bool) -> None:
+    setup = setup_of(Nested(levels=1, steps=1, starts=2, start_steps=1))
+    solver = Solver(setup)
+    solver.begin_slab()
+    solver.enter(solver.stage)
+    solver.keep(train(solver.slab, solver.stage))
+    known = join(*split(solver.state(), ""))
+    assert (known["number"], len(known["trials"]), solver.steps) == (1, 1, 1)
+    (trial,) = known["trials"]
+    value = {"two": [trial, trial], "wrong": [{**trial, "theta": np.zeros(3)}]}.get(str(value), value)
+    other = Solver(setup)
+    if refused:
+        with pytest.raises(UserError, match="the checkpoint does not fit its own config"):
+            other.load_state({**known, key: value})
+    else:
+        other.load_state({**known, key: value})
+        assert (other.number, other.discarded) == (1, value if key == "discarded" else 0)
+        assert torch.equal(other.trials[0].theta, solver.trials[0].theta)
+        assert other.network()[1].tolist() == solver.network()[1].tolist()

@@ -60,8 +60,7 @@ class StageOptimizers:
         level, before = self._hierarchy.level, self.last
         if corrected and level in self._by_level:
             before = level
-        other = None if before is None else self._by_level[before]
-        if before is None or other is None or type(other) is not type(optimizer):
+        if before is None or type(other := self._by_level[before]) is not type(optimizer):
             return
         backbones = levels_to(edits[0].before) if edits else self._hierarchy.backbones
         vector, covector = [edit.linear for edit in edits], [edit.dual for edit in edits]
