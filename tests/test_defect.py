@@ -346,6 +346,11 @@ LINES = {
     ),
     "resonance": (line(lambda p: p.u_xx + 4 * PI**2 * p.u - torch.sin(PI * p.x)), ["u"]),
     "near resonance": (line(lambda p: p.u_xx + 4.04 * PI**2 * p.u - torch.sin(PI * p.x)), []),
+    "buckling": (line(lambda p: p.u_xxxx + PI**2 * p.u_xx, ("xxxx",), ends=lambda p: {"u": p.u, "m": p.u_xx}), ["u"]),
+    "near buckling": (
+        line(lambda p: p.u_xxxx + 9.8 * p.u_xx - 1, ("xxxx",), ends=lambda p: {"u": p.u, "m": p.u_xx}),
+        [],
+    ),
     "clamped plate": (
         line(lambda p: p.u_xxxx - 100, ("x", "xxxx"), ends=lambda p: {"u": p.u, "slope": p.u_x}),
         [],
@@ -361,6 +366,21 @@ def test_a_function_that_nothing_determines_is_told(name, monkeypatch: pytest.Mo
     flags = [one for one in m["warnings"] if one["kind"] == "conditions"]
     assert [one["unknowns"] for one in flags] == ([free] if free else [])
     assert not free or (m["status"] != "converged" and not m["error_estimate_trusted"])
+
+
+@pytest.mark.parametrize(("square", "free"), [(2 * PI**2, True), (19.5, False)])
+def test_resonances_in_two_coordinates_are_told(square: float, free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "ROUNDS", 2)
+    sides = Condition("sides", "boundary", lambda p: p.u)
+    members = {
+        "domain": Box(x=(0, 1), y=(0, 1)),
+        "derivatives": ("xx", "yy"),
+        "residual": lambda _, p: p.u_xx + p.u_yy + square * p.u,
+        "conditions": lambda _: [sides],
+    }
+    problem = type("Membrane", (Problem,), members)()
+    m = kanpinn.solve(problem, *QUICK, "schedule.levels=1", "schedule.steps=12", "sampler.interior=60").metrics
+    assert ("conditions" in [one["kind"] for one in m["warnings"]]) is free
 
 
 def test_growth_from_a_start_is_no_free_function(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 
 from kanpinn.estimate.defect import Correction, Space, Trained, corrections
-from kanpinn.estimate.least_seen import GRAY
+from kanpinn.estimate.least_seen import GRAY, fall
 from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
 from kanpinn.estimate.refinement import refined
 from kanpinn.estimate.spline_space import SplineSpace
@@ -62,7 +62,10 @@ FREE = 1e-9
 """Residual of a function, relative to it, up to which equations and conditions leave it free."""
 
 NEARLY = 1e-6, 3.0
-"""The same where it has fallen by this factor twice, as intervals were halved: splines represent it ever better."""
+"""The same where it falls by this factor each time, and by its square in all: finer spaces represent it ever better."""
+
+SMOOTH = {1: 14, 2: 18}
+"""Degree of polynomials, by dimension, in which a free function is sought that splines do not show."""
 
 SHARE = 0.1
 """Multiplications relative to those of training."""
@@ -145,21 +148,46 @@ def estimated(
 def _free(
     found: Sequence[ErrorEstimate], trained: Sequence[Trained], weights: Mapping[str, float] | None, most: float
 ) -> tuple[str, ...]:
-    """Return the unknowns of which a function is free, by the spaces tried and, in doubt, by ones halved throughout."""
-    parts = min((one.parts for one in found), key=_unseen)
-    falls = 0
+    """Return the unknowns of which a function is free, by the spaces tried, by polynomials, and by more in doubt."""
+    free = _free_in(min((one.parts for one in found), key=_unseen), trained, weights, most)
+    spaces = [] if free else _smooth([part.space for part in found[0].parts], trained)
+    if not spaces or not _affordable(spaces, trained[0][0].problem, most):
+        return free
+    parts = corrections(trained, spaces, weights)
+    return _free_in(parts, trained, weights, most) if parts else ()
+
+
+def _free_in(
+    parts: Sequence[Correction], trained: Sequence[Trained], weights: Mapping[str, float] | None, most: float
+) -> tuple[str, ...]:
+    """Return the unknowns of which a function is free; in doubt by spaces halved throughout, or of higher degree."""
+    begun = _unseen(parts)
     while FREE < _unseen(parts) <= GRAY:
         halved = [_halved(part.space) for part in parts]
         finer = corrections(trained, halved, weights) if _affordable(halved, trained[0][0].problem, most) else None
         if finer is None or NEARLY[1] * _unseen(finer) > _unseen(parts):
             return ()
-        parts, falls = finer, falls + 1
-        if falls > 1 and _unseen(parts) <= NEARLY[0]:
+        parts = finer
+        if NEARLY[1] ** 2 * _unseen(parts) <= begun and _unseen(parts) <= NEARLY[0]:
             break
     if _unseen(parts) > GRAY:
         return ()
     worst = min(parts, key=lambda part: part.unseen.rate)
     return tuple(name for name, size in worst.unseen.moves.items() if size > 0.01 * max(worst.unseen.moves.values()))
+
+
+def _smooth(spaces: Sequence[Space], trained: Sequence[Trained]) -> list[Space]:
+    """Return polynomials of a high degree, whose rounding is less and which see resonances in two coordinates too.
+
+    None where functions are periodic, or are weighted as they may grow from conditions at one end.
+    """
+    degree, found = SMOOTH.get(len(spaces[0].breaks)), list[Space]()
+    for space, (residuals, _) in zip(spaces, trained, strict=True):
+        conditions = list(residuals.conditions.values())
+        if degree is None or any(space.periodic) or fall(space, residuals.problem, conditions) is not None:
+            return []
+        found.append(PolynomialSpace(tuple(own[[0, -1]] for own in space.breaks), degree))
+    return found
 
 
 def _unseen(parts: Sequence[Correction]) -> float:
