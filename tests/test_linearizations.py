@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from support.ranks import in_ranks
 
 import kanpinn as kp
 from kanpinn.backbones.edits import coarsening
+from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import UserError
+from kanpinn.least_squares import objective as objectives
 from kanpinn.least_squares.linearization import Dense, Linearization
 from kanpinn.least_squares.objective import LeastSquares, total_loss
 from kanpinn.least_squares.sparsity import Penalised, Penalty
-from kanpinn.least_squares.weighting import ResidualAttention
+from kanpinn.least_squares.weighting import Fixed, ResidualAttention
 from kanpinn.least_squares.wrapped import ShardedProblem, SubspaceProblem, frozen
 from kanpinn.multilevel.correction import FasProblem, Transfer, galerkin
 from kanpinn.optimizers.levenberg_marquardt import count_sketch, sample_points
@@ -306,3 +309,33 @@ def test_a_share_of_the_points_keeps_the_gradient_and_the_loss() -> None:
     assert close(found.jacobian.T @ found.residual + found.linear, gradient / 2)
     penalty = Penalty(problem.backbone, 0.3, 0.0)
     assert sample_points(penalty, theta, 0, np.random.default_rng(0)) is None
+
+
+class Noted(CostTable):
+    """Costs that note when they are asked for."""
+
+    asked: ClassVar[list[tuple[str, int]]] = []
+
+    def dense_work(self, points: int, columns: int) -> float:
+        self.asked.append((self.__dict__.get("who", ""), points))
+        return super().dense_work(points, columns)
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_the_costs_that_a_problem_is_given_are_those_of_its_parts(looked_up: bool, monkeypatch) -> None:
+    given, other = Noted(), Noted()
+    object.__setattr__(given, "who", "given")
+    devices: list[torch.device] = []
+    monkeypatch.setattr(objectives, "cost_table", lambda device: devices.append(device) or other)
+    plain, theta = burgers(30)
+    sample = kp.Uniform(interior=60, boundary=9).draw(plain.residuals.problem, 0, np.random.default_rng(0))
+    devices.clear()
+    found = objectives.Objective(plain.residuals, Fixed(), costs=None if looked_up else given)
+    found.set_points(sample)
+    assert devices == [torch.device("cpu")] * looked_up
+    problems = [found, found.at(found.collocation), found.sampled(0.5, np.random.default_rng(0)), *found.pieces(30)]
+    for problem in problems:
+        Noted.asked.clear()
+        problem.linearize(theta).gram()
+        assert {who for who, _ in Noted.asked} == {"" if looked_up else "given"}
+    assert len(problems) > 4 and found.at(found.collocation).constraint is found.constraint
