@@ -7,15 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.burgers import burgers
 from support.networks import NETWORKS, WIDE
 from support.networks import build as build_network
 from support.problems import CASES, NONE, System, build, draw_for
 from torch import Tensor
 
 from kanpinn.backbones import Kan, Mlp, ReluKan, Separable
+from kanpinn.backbones.base import Tape
 from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.separable.factors import Factors
-from kanpinn.least_squares import linearization
+from kanpinn.backbones.separable.khatri_rao import CostTable
+from kanpinn.least_squares import gram_local, jacobian, linearization
+from kanpinn.least_squares.jacobian import stores_jacobian
 from kanpinn.least_squares.objective import LeastSquares, Objective
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.weighting import ResidualAttention
@@ -123,3 +127,25 @@ def test_coarsened_networks_are_those_refined(name: str) -> None:
     assert (again.grid, again.level, again.size) == (backbone.grid, backbone.level, backbone.size)
     Transfer(again, fine)  # refuses what is not the same network
     assert (backbone.coarsened() is None) == bool((backbone.grid or 0) % 2)
+
+
+@pytest.mark.parametrize(("few", "step"), [(10, 3), (34, 1), (35, 1), (100, 1), (17, 2)])
+def test_how_normal_equations_are_formed_is_foreseen_from_few_points(few: int, step: int, monkeypatch) -> None:
+    """Every so many points, with what the network sees of them; a condition that compares points needs rows."""
+    problem, theta = burgers(17)  # and nine on each of two sides
+    points, network = problem.collocation, problem.backbone
+    assert len(points) == 35
+    seen, kept = [], gram_local.parts
+    monkeypatch.setattr(jacobian, "FEW", few)
+    monkeypatch.setattr(gram_local, "parts", lambda *given: seen.append(given) or kept(*given))
+    assert stores_jacobian(network, theta, points)
+    monkeypatch.setattr(gram_local, "parts", lambda *given: seen.append(given) or [])
+    assert not stores_jacobian(network, theta, points)
+    tape = Tape()
+    network.forward(theta, points.points[::step], problem.residuals.space, tape)
+    for some, supports, size, costs in seen:
+        assert torch.equal(some, points.points[::step]) and size == network.size and costs == CostTable()
+        assert [type(one) for one in supports] == [type(one) for one in network.supports(tape)]
+    around, start, _ = build(System(), Mlp(width=[4], embedding=NONE))
+    assert around.collocation.compares and len(seen) == 2
+    assert stores_jacobian(around.backbone, start, around.collocation) and len(seen) == 2
