@@ -229,6 +229,8 @@ def test_the_way_of_a_network(name: str) -> None:
     with foreign_defaults():
         optimizer.check_objective(problem, theta)
     theta, told = taken(optimizer, problem, theta, 4)
+    resumed = taken(like(optimizer, optimizer.state()), problem, theta, 2)
+    assert plain(resumed) == plain(taken(copy.deepcopy(optimizer), problem, theta, 2))
     before, optimizer = optimizer, like(optimizer, None)
     optimizer.carry(before, lambda v: 0.5 * v, lambda v: 0.5 * v)
     optimizer.back_off()
