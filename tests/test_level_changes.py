@@ -19,6 +19,7 @@ import kanpinn as kp
 from kanpinn.backbones.separable.khatri_rao import CostTable
 from kanpinn.errors import DivergedError
 from kanpinn.evaluate.spectrum import error_spectra
+from kanpinn.geometry import Disk
 from kanpinn.multilevel.hierarchy import Hierarchy
 from kanpinn.solver import slab_solve
 from kanpinn.solver import solve as solving
@@ -220,3 +221,42 @@ def test_points_are_shared_out_anew_where_the_problem_is_another_one(monkeypatch
         seen.append(slab.posed)
         assert seen[-1].inner is slab.least_squares and slab.posed is seen[-1]
     assert seen[0] is not seen[1]
+
+
+@dataclass(frozen=True)
+class Holed(kp.Problem):
+    """Two unknowns on a square without a disc."""
+
+    domain = kp.Box(x=(-1, 1), y=(-1, 1)) - Disk(radius=0.5, name="hole")
+    unknowns = ("u", "v")
+    derivatives = ("x",)
+
+    def residual(self, p: Any) -> Any:
+        return {"one": p.u_x, "two": p.v_x - p.u}
+
+    def conditions(self) -> list[Any]:
+        return [kp.Condition("rim", "hole", lambda p: p.u)]
+
+    def reference(self, p: Any) -> Any:
+        return {"u": 1 + p.x, "v": 0 * p.x}
+
+
+def test_changes_and_errors_are_relative_to_what_is_inside() -> None:
+    slab = SlabSolve(setup_of(kp.Nested(levels=1, steps=1), Holed()))
+    residuals, grid = slab.objective.residuals, slab.grid
+    theta = slab.backbone.initial(np.random.default_rng(0))
+    values = slab.monitor.values(residuals, theta)
+    assert 0 < len(grid.inside) < len(grid.points) == len(values["u"])
+    before = {"u": 3 * values["u"] + 0.5, "v": 0 * values["v"]}
+    for one in before.values():
+        one[np.setdiff1d(np.arange(len(one)), grid.inside)] = 1e3
+    inside = {name: (values[name][grid.inside], before[name][grid.inside]) for name in ("u", "v")}
+    gaps = [abs(new - old).max() / (abs(old).max() or 1.0) for new, old in inside.values()]
+    assert slab.monitor.gap(before, residuals, theta) == pytest.approx(max(gaps)) and gaps[0] != gaps[1]
+    for name in ("u", "v"):
+        alone = slab.monitor.gap({name: before[name]}, residuals, theta)
+        assert alone == pytest.approx(gaps[("u", "v").index(name)])
+    u, x = inside["u"][0], grid.points.numpy()[grid.inside, 0]
+    found = slab.monitor.errors(residuals, theta)
+    assert found["relative_l2_u"] == pytest.approx(np.linalg.norm(u - 1 - x) / np.linalg.norm(1 + x))
+    assert math.isnan(found["relative_l2_v"])
