@@ -286,6 +286,22 @@ def test_the_line_search_tries_a_dozen_lengths_between_a_tenth_and_a_half_of_the
     assert tried == pytest.approx([1.0, 0.1, 0.01, 1e-3, 1e-4])
 
 
+@pytest.mark.parametrize("f", [lambda x: x**2 + 0.5 * x, lambda x: x**2, lambda x: 0 * x])
+def test_where_the_direction_does_not_descend_lengths_are_halved_and_an_equal_loss_is_refused(f) -> None:
+    curve, tried = Curve(f), []
+    plain = curve.loss
+    curve.loss = lambda theta: tried.append(float(theta[0])) or plain(theta)  # type: ignore[method-assign]
+    assert correct(curve, 0 * ONE, ONE).length == 0.0
+    assert tried == [0.5**k for k in range(TRIALS)]
+
+
+def test_nothing_is_tried_where_the_slope_is_no_number() -> None:
+    curve, tried = Curve(lambda x: -x), []
+    curve.loss = lambda theta: tried.append(theta) or (-1.0, {})  # type: ignore[method-assign]
+    curve.loss_and_gradient = lambda theta: (0.0, torch.nan * theta, {})  # type: ignore[method-assign]
+    assert correct(curve, ONE, ONE).length == 0.0 and not tried
+
+
 def test_the_parabola_goes_through_a_step_refused_before() -> None:
     # Halved where the loss is not finite; from there the parabola through both losses and the slope is the loss itself.
     found = correct(Curve(lambda x: torch.where(x > 0.9, torch.inf, (x - 0.07) ** 2)), 0 * ONE, ONE)
