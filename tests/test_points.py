@@ -78,6 +78,11 @@ PARTS: dict[str, Part] = {
     "more shares than points": lambda p: [p.shard(rank, 90) for rank in range(90)],
     "pieces of pieces": lambda p: [more for one in p.pieces(11) for more in one.pieces(4)],
     "pieces of shares": lambda p: [more for one in whole_shares(p) for more in one.pieces(2)],
+    "terms": lambda p: [p.of([INTERIOR]), p.of(("periodic", "initial"))],
+    "pieces of terms": lambda p: [more for n in p.by_term() for one in [p.of([n]).of([n])] for more in one.pieces(7)],
+    "shares of terms": lambda p: [
+        more for one in (p.of([INTERIOR]), p.of({"initial", "periodic"})) for more in whole_shares(one)
+    ],
     "shares of pieces": lambda p: [more for one in p.pieces(20) for more in whole_shares(one)],
 }
 
