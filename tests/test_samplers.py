@@ -699,3 +699,65 @@ def test_a_rule_that_counts_points_is_refused_and_not_asked_for_ever() -> None:
         UserError, match=r"^only 3 of \d+ points .*; expected a rule \(inside, where\) that asks of every"
     ):
         sampler.draw(Counted(), 0, np.random.default_rng(0), dtype=torch.float64, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("cells", [{}, {"x": 3}, {"x": 2, "y": 5, "t": 4}])
+@pytest.mark.parametrize("orders", [{}, {"y": 2, "t": 5}])
+def test_sizes_foretold_of_a_product_rule_are_those_drawn(cells, orders) -> None:
+    """Inside, and on the largest face of the box, at both levels."""
+    sampler = SAMPLERS["gauss_legendre"](interior=[60, 500], boundary=[20, 90], order=3, orders=orders)
+
+    @dataclass(frozen=True)
+    class Faces(Slab):
+        def conditions(self):
+            return [Condition(end, end, nothing) for end in ("x-", "y+", "t-")]
+
+    for level in (0, 1):
+        drawn = sampler.draw(Faces(), level, np.random.default_rng(0), cells=cells)
+        faces = [len(one.weights) for one in drawn.conditions.values()]
+        assert sampler.sizes(level, ("x", "y", "t"), cells) == (len(drawn.interior.weights), max(faces))
+    with pytest.raises(UserError, match=r"sampler\.orders=z: unknown"):
+        SAMPLERS["gauss_legendre"](orders={"z": 2}).check_problem(Slab())
+
+
+def test_points_come_back_from_their_state_and_others_are_refused() -> None:
+    sample = SAMPLERS["uniform"](interior=9, boundary=5).draw(Slab(), 0, np.random.default_rng(0))
+    assert set(sample.paired) == {"wrap"} and sample.conditions["walls"].normals is not None
+    cpu = torch.device("cpu")
+
+    def arrays(state: dict) -> dict:
+        """A copy with arrays in place of tensors."""
+        return {
+            name: arrays(one) if isinstance(one, dict) else None if one is None else one.numpy().copy()
+            for name, one in state.items()
+        }
+
+    again = CollocationSample.from_state(arrays(sample.state()), cpu)
+    assert list(again.conditions) == list(sample.conditions)
+    pairs = [(again.interior, sample.interior)]
+    pairs += [(again.conditions[name], one) for name, one in sample.conditions.items()]
+    for one, other in pairs:
+        assert torch.equal(one.points, other.points) and torch.equal(one.weights, other.weights)
+        assert (one.normals is None) == (other.normals is None)
+        assert one.normals is None or torch.equal(one.normals, other.normals)
+    assert torch.equal(again.paired["wrap"], sample.paired["wrap"])
+
+    def wrong(change) -> None:
+        state = arrays(sample.state())
+        change(state)
+        with pytest.raises((ValueError, KeyError)):
+            CollocationSample.from_state(state, cpu)
+
+    walls = lambda state: state["conditions"]["walls"]  # noqa: E731
+    for name in ("points", "weights", "normals"):
+        wrong(lambda s, name=name: walls(s).update({name: walls(s)[name][:-1]}))
+        wrong(lambda s, name=name: walls(s).update({name: walls(s)[name].astype(np.float32)}))
+        wrong(lambda s, name=name: walls(s)[name].ravel().__setitem__(2, np.nan))
+        wrong(lambda s, name=name: walls(s).pop(name))
+    wrong(lambda s: walls(s).update({name: walls(s)[name][:0] for name in walls(s)}))
+    wrong(lambda s: walls(s).update(weights=walls(s)["weights"][:, None]))
+    wrong(lambda s: walls(s).update(normals=walls(s)["normals"][:, :2]))
+    wrong(lambda s: s["paired"].update(wrap=s["paired"]["wrap"][:-1]))
+    wrong(lambda s: s["paired"]["wrap"].ravel().__setitem__(0, np.inf))
+    wrong(lambda s: s["interior"]["weights"].__setitem__(0, np.nan))
+    wrong(lambda s: s["paired"].update(other=s["paired"]["wrap"]))
