@@ -10,6 +10,7 @@ import torch
 
 import kanpinn
 from kanpinn.backbones.edits import refinement
+from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.masks import whole_blocks
 from kanpinn.cli import symbolic
 from kanpinn.errors import UserError
@@ -171,3 +172,59 @@ def test_functions_are_tried_closest_first_then_the_simplest_of_those_near(unfit
     values = evaluate(setup.residuals(network), start.theta, torch.from_numpy(at))["u"]
     assert setup.scales.outputs[0] * np.interp(hidden, *seen[2]) == pytest.approx(values, abs=1e-3 * abs(values).max())
     assert {len(x) for x, _ in seen} == {200}
+
+
+class Two(Plane):
+    """Two unknowns of different sizes."""
+
+    unknowns = ("u", "v")
+
+    def residual(self, p):
+        return {"one": p.u_x - 5, "two": p.v_x + 0.1 * p.u}
+
+
+class Made(Plane):
+    """One whose unknown is made of the network's output."""
+
+    def ansatz(self, p, raw):
+        return {"u": p.x * raw.u}
+
+
+KNOWN = ["0,0->0: sin(x)", "0,1->0: x**2", "1,0->0: exp(x)"]
+
+
+def test_the_formula_of_a_network_has_its_values():
+    edges = ["0,0->0: sin(x)", "0,1->0: x**2", "0,0->1: x", "0,1->1: exp(x)", "1,0->0: x**3", "1,1->0: cos(x)"]
+    options = kanpinn.Kan(width=[2], squash="none", symbolic=[*edges, "1,0->1: sin(x)", "1,1->1: x"])
+    setup = configuration_of_objects(Two(), [options, kanpinn.Nested(levels=1)]).setup
+    setup = replace(setup, known=replace(setup.scales, outputs=(2.5, 0.3)))
+    network = setup.network()
+    theta = torch.from_numpy(np.random.default_rng(0).uniform(0.2, 1.0, network.size))
+    whole = expressions_of(Pruned(setup, network, theta, 0.0))
+    assert whole is not None and list(whole) == ["u", "v"]
+    at = np.random.default_rng(0).uniform([1, 0], [3, 1], (30, 2))
+    values = evaluate(setup.residuals(network), theta, torch.from_numpy(at))
+    x, y = (sympy.Symbol(name, real=True) for name in "xy")
+    for name, one in whole.items():
+        assert one.free_symbols == {x, y}
+        np.testing.assert_allclose(sympy.lambdify([x, y], one)(*at.T), values[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("problem", "changes", "conditions"),
+    [
+        (Plane(), {}, "soft"),
+        (Plane(), {"symbolic": KNOWN[:2]}, "soft"),
+        (Plane(), {"embedding": EmbeddingOptions("fourier", features=1)}, "soft"),
+        (Made(), {}, "soft"),
+        (Plane(), {}, "exact"),
+    ],
+)
+def test_a_formula_needs_functions_of_the_coordinates_alone(problem, changes, conditions):
+    options = replace(kanpinn.Kan(width=[1], squash="none", symbolic=KNOWN), **changes)
+    setup = configuration_of_objects(problem, [options, kanpinn.Nested(levels=1)]).setup
+    setup = replace(setup, conditions=conditions, known=setup.scales)
+    network = setup.network()
+    start = Pruned(setup, network, network.initial(np.random.default_rng(0)), 0.0)
+    plain = isinstance(problem, Plane) and not isinstance(problem, Made) and not changes and conditions == "soft"
+    assert (expressions_of(start) is not None) == plain
