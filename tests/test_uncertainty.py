@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from scipy.stats import norm, t
 from support.records import stays
 
@@ -62,6 +63,9 @@ CASES: dict[str, dict[str, Any]] = {
     "two tables": {**TWO, "posed": [data(0.01, slice(0, 20)), data(0.1, slice(20, None), name="more", sigma=0.3)]},
     "both estimated": {**TWO, "posed": [data(0.01, slice(0, 20)), data(0.1, slice(20, None), name="more")]},
     "few": {**TWO, "posed": [data(0.01, slice(0, 3))]},
+    "four": {**ONE, "posed": [data(0.3, slice(0, 4))]},
+    "six": {**ONE, "posed": [data(0.3, slice(0, 6))]},
+    "eight": {**TWO, "posed": [data(0.3, slice(0, 8))]},
     "one datum": {**ONE, "posed": [data(0.01, slice(0, 1))]},
     "no data": {**ONE, "posed": [LAST]},
     "no data, nothing else": {**ONE, "posed": []},
@@ -90,13 +94,34 @@ def test_statistics_of_coefficients(name: str, request) -> None:
     problem = Fall(**CASES[name])
     found, theta = objective(problem)
     count, told = len(free_coefficients(problem)), []
-    for moved in (0.0, 1.0, -1.0, 4.0, -4.0, 6.0, -6.0, -14.0, 2.5):
+    for moved in (0.0, 1.0, -1.0, 4.0, -4.0, 6.0, -6.0, -14.0, 2.5, -800.0):
         at = theta.clone()
         at[-count:] += moved
         told.append(coefficient_statistics(found, at))
         for one, value in coefficients_of(found.backbone, at).items():
             assert told[-1][one]["value"] == value
     stays(request.node.name, told)
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, None), (0.0, 9.0), (None, 1.5), (-2.0, 1.5)])
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_a_coefficient_is_at_a_bound_within_a_hundredth_of_the_way_from_its_start(name, lower, upper, share) -> None:
+    """Where the step leads beyond it."""
+    at, start = (0.0, 1.2) if lower == 0 else (1.5, 1.2)
+    given = {name: kp.Unknown(start, lower=lower, upper=upper)}
+    found, theta = objective(Fall(**given, posed=[data(0.05)]))
+
+    def value(x: float) -> float:
+        theta[-1] = x
+        return coefficients_of(found.backbone, theta)[name]
+
+    theta[-1] = brentq(lambda x: value(x) - at - share * 0.01 * (start - at), -30.0, 30.0, xtol=1e-14)
+    told = coefficient_statistics(found, theta)[name]
+    beyond = (told["value"] + told["step"] - at) * (at - start) > 0
+    assert told["value"] == pytest.approx(at + share * 0.01 * (start - at))
+    assert told["bound"] == (at if beyond and share < 1 else None)
+    assert beyond == (name == "a")
 
 
 @pytest.mark.parametrize("name", ["two", "given noise"])
@@ -147,6 +172,7 @@ class Pattern(kp.Problem):
     ("rule", "told"),
     [
         (lambda o, p: o.a + o.b * p.t + o.c * p.t**2, None),
+        (lambda o, p: 1e-7 * o.a + o.b * p.t + 1e3 * o.c * p.t**2, None),
         (lambda o, p: o.a + o.b * p.t + 0 * o.c, "unknown={c: …}: no equation and no condition depends on c"),
         (lambda o, p: (o.a + o.b) * p.t + o.c, "unknown={a: …, b: …}: no data determine a and b, as one undoes the"),
         (lambda o, p: (o.a + o.b) * (1 + 1e-9 * p.t) + o.c * p.t + o.b * 1e-12 * p.t**2, "no data determine a and b"),

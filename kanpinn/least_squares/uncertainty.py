@@ -110,11 +110,10 @@ class _Spread:
 
 def _bound(value: float, step: float, start: float, bounds: tuple[float | None, float | None]) -> float | None:
     """Return the bound that keeps a coefficient from a step; None where there is none near."""
-    width = math.inf if None in bounds else float(bounds[1] or 0.0) - float(bounds[0] or 0.0)
     for bound, sign in zip(bounds, (1, -1), strict=True):
         if bound is None:
             continue
-        near = abs(value - bound) <= NEAR * min(width, abs(start - bound))
+        near = abs(value - bound) <= NEAR * abs(start - bound)
         if near and sign * (value + step - bound) < 0:
             return bound
     return None
