@@ -228,6 +228,18 @@ class Measured(Decay):
         return [*super().conditions(), kp.Data("sensors", {"x": 2 * x, "t": t, "u": u})]
 
 
+@dataclass(frozen=True)
+class Longer(Decay):
+    """The same in a wider box, with a further unknown."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adapt(domain=kp.Box(x=(-1, 3), t=(0, 1)), unknowns=("v", "u"))
+
+    def residual(self, p):
+        return {"one": super().residual(p), "two": p.v - p.u}
+
+
 class Quiet:
     """A follower that notes what it is told."""
 
@@ -302,8 +314,9 @@ def test_every_number_of_a_solve(parts, elsewhere, request) -> None:
         (classes(), [NET, Nested(levels=2, steps=3)]),
         (Measured(), [WIDE, Nested(levels=2, steps=[20, 5]), kp.Fixed(terms={"sensors": 2.0, "initial": 3.0}), FEW]),
         (Known(), [NET, Nested(levels=2, steps=2), kp.Fixed(growth=1.5), POINTS]),
+        (Longer(), [NET, Nested(levels=1, steps=2), ADAPTIVE]),
     ],
-    ids=["errors", "cycle", "too long", "far too long", "rows", "table", "classes", "data", "growth"],
+    ids=["errors", "cycle", "too long", "far too long", "rows", "table", "classes", "data", "growth", "two equations"],
 )
 def test_every_number_of_solves_with_errors(problem, parts, elsewhere, request) -> None:
     solved(problem, parts, request.node.name)
@@ -365,18 +378,6 @@ def solved(problem: kp.Problem, parts: list[Any], name: str, watch: Quiet | None
     events = [" ".join(one.split()[:5]) for one in solver.record.events]
     best = solver.record.best_step, solver.record.last_losses, solver.over
     stays(name, [watch.told, levels, columns, kept, events, solver.record.work, solver.record.spectra, best])
-
-
-@dataclass(frozen=True)
-class Longer(Decay):
-    """The same in a wider box, with a further unknown."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.adapt(domain=kp.Box(x=(-1, 3), t=(0, 1)), unknowns=("v", "u"))
-
-    def residual(self, p):
-        return {"one": super().residual(p), "two": p.v - p.u}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ def test_plateau_ends_when_recent_steps_do_not_lower_the_loss_enough() -> None:
     assert not rule.plateaued([1.0, 0.95, 0.93, 0.89])
     assert not rule.plateaued([1.0, 5.0, 0.5, 7.0])  # a single low loss among the recent counts
     assert rule.plateaued([0.1, 5.0, 0.5, 7.0])
+    assert not StopRule(plateau=0.5, patience=1).plateaued([1.0, 0.5])  # less than the share is asked for
+    assert [rule.plateaued([1.0] * n, 2) for n in (8, 9)] == [False, True]  # four draws of two steps
+    assert not StopRule(patience=1).plateaued([1.0] * 9)
 
 
 def levels_of(schedule) -> list[int]:

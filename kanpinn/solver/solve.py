@@ -86,7 +86,7 @@ def train(
     every = resample_every(slab)
     if slab.stage_state is None:
         theta = slab.hierarchy.theta
-        slab.stage_state = StageState(theta, theta, theta, due=bool(every) or not len(slab.least_squares.points))
+        slab.stage_state = StageState(theta, theta, theta, due=not len(slab.least_squares.points))
         hold(slab, slab.stage_state)
     state = slab.stage_state
     reason, message = "steps", ""
