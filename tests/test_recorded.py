@@ -403,7 +403,7 @@ class Part(Decay):
         (Longer(), [NET, Nested(levels=2)]),
         (Part(), [NET, Nested(levels=2)]),
         (Decay(), [Kan(width=[2, 2], grid=2, degree=3), Nested(levels=3, slabs=3), kp.Causal(bins=3)]),
-        (Longer(), [NET, Nested(levels=2), kp.ResidualAttention(only=[]), "seed=3"]),
+        (Longer(), [NET, Nested(levels=2), kp.Fixed(growth=3.0), "seed=3"]),
     ],
     ids=[
         "levels",
