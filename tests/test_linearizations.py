@@ -197,10 +197,9 @@ SHARED = {name: CASES[name] for name in ("objective", "mixed", "multipliers", "g
 
 
 @pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("count", [1, 3])
-def test_points_shared_out_among_processes_give_what_all_of_them_give(name: str, count: int) -> None:
+def test_points_shared_out_among_processes_give_what_all_of_them_give(name: str) -> None:
     """Each process has rows of its own, and sees all loss, gradients and matrices of the whole."""
-    problem, theta = SHARED[name]()
+    (problem, theta), count = SHARED[name](), 3
     loss, gradient, terms = problem.loss_and_gradient(theta)
     whole, v = problem.linearize(theta), torch.linspace(-1, 2, len(theta), dtype=theta.dtype)
     matrix, product = whole.gram().matrix, whole.jvp(v)

@@ -55,28 +55,23 @@ def sequence() -> tuple[Residuals, Tensor, list[Any]]:
     return residuals, theta, own
 
 
-def expected(residuals: Residuals, theta: Tensor, own: list[Any], k: int) -> Any:
-    """The unknowns on slab k, made one after the other by hand."""
-    sizes = [one.size for one in own]
-    fields: Any = None
-    for slab in range(k + 1):
-        problem = time_slab(Heated(), 3, slab, fields)
-        part = Residuals(problem, own[slab], exact=True, scales=residuals.scales)
-        first = sum(sizes[:slab])
-
-        def fields(points, space=None, part=part, mine=theta[first : first + sizes[slab]]):
-            return part.fields(mine, points, space)
-
-    return fields
+def expected(residuals: Residuals, theta: Tensor, own: list[Any]) -> list[Any]:
+    """The unknowns on each slab, made one after the other by hand."""
+    found: list[Any] = []
+    for slab, (network, mine) in enumerate(zip(own, torch.split(theta, [one.size for one in own]), strict=True)):
+        problem = time_slab(Heated(), 3, slab, found[-1] if found else None)
+        part = Residuals(problem, network, exact=True, scales=residuals.scales)
+        found.append(lambda points, space=None, part=part, mine=mine: part.fields(mine, points, space))
+    return found
 
 
 def test_every_slab_has_the_form_of_its_own_problem() -> None:
     residuals, theta, own = sequence()
     found = residuals.fields(theta, POINTS)["u"].data
-    for k in range(3):
+    for k, fields in enumerate(expected(residuals, theta, own)):
         inside = (POINTS[:, 1] >= k - 1) & (POINTS[:, 1] < k)
         assert inside.sum() > 5
-        one = expected(residuals, theta, own, k)(POINTS[inside], residuals.space)["u"].data
+        one = fields(POINTS[inside], residuals.space)["u"].data
         assert torch.allclose(found[:, inside], one, rtol=1e-12, atol=1e-12)
     assert torch.equal(residuals.fields(theta, POINTS)["u"].data, found)
     other = residuals.fields(1.1 * theta, POINTS)["u"].data
