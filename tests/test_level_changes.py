@@ -133,6 +133,23 @@ def test_every_change_says_how_far_the_output_moves(monkeypatch) -> None:
     assert [one.parameters for one in levels][:3] == [36, 54, levels[4].parameters]
 
 
+@pytest.mark.parametrize("coarse", ["galerkin", "fas"])
+def test_several_levels_at_once_are_gone_one_by_one(coarse: str) -> None:
+    stages = [{"level": level, "steps": 1} for level in (0, 3, 1, 3)]
+    solver, _ = solve(setup_of(kp.Custom(stages=stages, coarse=coarse), seed=7), Silent())
+    found = [(one.level, one.entered, one.steps, one.grid) for one in solver.record.levels]
+    up = [(0, "start", 1, 2), (1, "refine", 0, 4), (2, "refine", 0, 8), (3, "refine", 1, 16)]
+    assert found == [
+        *up,
+        *((2, "restrict", 0, 8), (1, "restrict", 1, 4)),
+        *((2, "correct", 0, 8), (3, "correct", 1, 16)),
+    ]
+    lengths = [one.correction for one in solver.record.levels]
+    assert [one is None for one in lengths] == [True] * 6 + [False] * 2
+    backbone, theta = solver.network()
+    assert (backbone.level, len(theta)) == (3, solver.record.levels[-1].parameters)
+
+
 def test_a_coarse_problem_that_cannot_be_posed_leaves_the_level_it_was_for(monkeypatch) -> None:
     def refuse(*_: Any) -> None:
         raise DivergedError("no finite points")

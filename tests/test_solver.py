@@ -70,10 +70,10 @@ def test_an_interruption_among_random_starts_leaves_the_best_of_them() -> None:
     found = []
     for reason in ("steps", "interrupted"):
         solver.enter(solver.stage)
-        found.append(replace(train(solver.slab, solver.stage), reason=reason))
+        found.append(replace(train(solver.slab, solver.stage), reason=reason, message=f"{reason} came"))
         solver.keep(found[-1])
     best = min(found, key=lambda one: one.loss)
-    assert solver.over and solver.outcome().reason == "interrupted"
+    assert solver.over and (solver.outcome().reason, solver.outcome().message) == ("interrupted", "interrupted came")
     assert torch.equal(solver.network()[1], best.theta)
     assert solver.discarded == 2
     assert all(record.wall_time_s > 0 for record in solver.record.levels)
