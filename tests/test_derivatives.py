@@ -219,3 +219,15 @@ def test_differences_of_the_size_of_rounding_tell_nothing(kind: torch.dtype) -> 
         right = slopes(trial, several)
         assert refused(trial, several, right) == ""
         assert refused(trial, several, -right) == ("u" if share < 1 else "")
+
+
+@pytest.mark.parametrize(("text", "told"), [("", "ValueError"), ("no gradient\nhere", "no gradient")])
+def test_a_derivative_that_cannot_be_taken_is_told_by_its_error(text: str, told: str) -> None:
+    def through(_: Tensor) -> Tensor:
+        raise ValueError(*([text] if text else []))
+
+    residuals, *_ = posed(Square(through))
+    theta = random_parameters(residuals.backbone, np.random.default_rng(3), torch.zeros((), dtype=torch.float64))
+    sample = few_points(residuals.problem, torch.float64, torch.device("cpu"), N)
+    with pytest.raises(UserError, match=rf"residual has no derivative \({told}\); write it in"):
+        check_values(residuals, sample, theta)
