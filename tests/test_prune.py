@@ -132,7 +132,7 @@ def test_an_equation_loses_the_coordinate_that_its_solution_does_not_need(tmp_pa
     (tmp_path / "conf" / "problem").mkdir(parents=True)
     (tmp_path / "conf" / "problem" / "flat.yaml").write_text(
         "name: flat\ndomain: {x: [0, 1], y: [0, 1]}\nunknowns: [u]\nequations: {balance: 'laplace(u) = exp(x)'}\n"
-        "conditions: {rim: {on: [x-, x+, y-, y+], equation: 'u = exp(x)'}}\nreference: {u: 'exp(x)'}\n"
+        "conditions: {rim: {on: [x-, x+, y-, y+], equation: 'u = exp(x)'}}\nreference: {u: 'exp(x)'}\nform: soft\n"
     )
     monkeypatch.chdir(tmp_path)
     words = ["problem=flat", "backbone=kan", "backbone.width=[2]", "backbone.grid=3", "backbone.degree=4", "threads=1"]
