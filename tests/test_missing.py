@@ -108,6 +108,7 @@ RIGHT = {
     "Schrödinger": (STRIP, QUANTUM, on("t-", ZERO, "v = 1"), on(["x-", "x+"], ZERO, "v = 0")),
     "beam in time": (STRIP, "u_tt + u_xxxx = 0", REST, on(["x-", "x+"], ZERO, "u_xx = 0")),
     "stream with growth": ("Disk(name='rim')", "u_x = 20*u", on("rim", "u = 1", where="x < 0")),
+    "a condition in small units": (LINE, "u_xxxx = 1", ENDS, on(["x-", "x+"], "1e-12*u_xx = 0")),
     "parts of a side": (LINE, "u_xx = 1", on("x-", ZERO, "2*u = 0"), on("x+", ZERO)),
     "Stokes": (SQUARE, STOKES, on("boundary", ZERO, "v = 0"), {"integral": "p", "equals": "0"}),
     "Cauchy and Riemann": (SQUARE, ["u_x = v_y", "u_y = -v_x"], EDGE, {"integral": "v", "equals": "0"}),

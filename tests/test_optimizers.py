@@ -298,6 +298,27 @@ def test_a_line_search_at_a_jump_of_the_loss_ends_beside_it(beyond: float) -> No
     assert len(lengths) < 1000  # where no number is left between both sides of the jump
 
 
+def test_a_line_search_meets_both_conditions_on_wavy_lines() -> None:
+    """Sums of six waves on a parabola, 200 of them that fall at first; Nocedal and Wright, eq. 3.7."""
+    generator, k, searched = np.random.default_rng(0), np.arange(1, 7), 0
+    while searched < 200:
+        heights, phases = generator.standard_normal(6) / (1 + k / 3), generator.uniform(0, 2 * np.pi, 6)
+        tried: list[Trial] = []
+
+        def wavy(t: float, a=heights, b=phases, tried=tried) -> Trial:
+            loss, slope = 0.02 * t**2 + a @ np.sin(k * t + b), 0.04 * t + (a * k) @ np.cos(k * t + b)
+            tried.append(Trial(t, float(loss), float(slope), torch.empty(0), {}))
+            return tried[-1]
+
+        if (origin := wavy(0.0)).slope >= 0:
+            continue
+        searched += 1
+        found = strong_wolfe(wavy, origin, 1.0, 40)
+        assert found is not None and len(tried) <= 12
+        assert found.loss <= origin.loss + ARMIJO * found.length * origin.slope
+        assert abs(found.slope) <= CURVATURE * abs(origin.slope)
+
+
 def test_lbfgs_accepts_only_steps_that_meet_the_strong_wolfe_conditions() -> None:
     objective = rosenbrock()
     theta, taken = START, 0
