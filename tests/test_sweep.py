@@ -169,7 +169,11 @@ def test_a_signal_ends_a_parallel_sweep_with_its_states_written(number, tmp_path
     argv = ["problem=poisson", "backbone=kan", *TINY, "schedule.steps=1000000", "seed=0,1,2", "sweep.jobs=2"]
     argv += ["checkpoint.every_s=0.2", "hydra.sweep.dir=s"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "kanpinn", "solve", "-m", *argv],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs the tests by nohup
     )
     try:
         for _ in range(600):
