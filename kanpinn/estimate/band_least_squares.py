@@ -159,8 +159,8 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
     scale[scale == 0] = 1.0
     gram = gram / np.outer(scale, scale)
     gram[np.diag_indices(size)] += RIDGE + (np.diag(gram) == 0)
-    factor = cho_factor(gram, lower=True)
-    return lambda right: cho_solve(factor, right / scale) / scale
+    factor = cho_factor(gram, lower=True, check_finite=False)
+    return lambda right: cho_solve(factor, right / scale, check_finite=False) / scale
 
 
 def factored(rows: Sequence[Rows], size: int) -> Inverse | None:

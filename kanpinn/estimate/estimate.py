@@ -170,7 +170,7 @@ def _free_in(
         parts = finer
         if NEARLY[1] ** 2 * _unseen(parts) <= begun and _unseen(parts) <= NEARLY[0]:
             break
-    if _unseen(parts) > GRAY:
+    if not _unseen(parts) <= GRAY:
         return ()
     worst = min(parts, key=lambda part: part.unseen.rate)
     return tuple(name for name, size in worst.unseen.moves.items() if size > 0.01 * max(worst.unseen.moves.values()))
