@@ -82,8 +82,10 @@ def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tm
 
 @pytest.mark.parametrize(
     ("given", "steps"),
-    [([SMALL, *FAST], 19), (["backbone=auto", "schedule.steps=4", "schedule.levels=2", *FAST[:4]], 6)],
-    ids=["a network given", "a network chosen"],
+    [
+        pytest.param([SMALL, *FAST], 19, id="a network given", marks=pytest.mark.slow),
+        pytest.param(["backbone=auto", "schedule.steps=4", "schedule.levels=2", *FAST[:4]], 6, id="a network chosen"),
+    ],
 )
 def test_a_search_that_was_killed_goes_on_to_the_same_bits(tmp_path, given, steps):
     asked = [*given, "accuracy=1e-6", "checkpoint.every_s=0", "sampler.interior=40"]

@@ -233,6 +233,7 @@ def test_work_is_that_of_the_network_evaluated(module):
     assert plan.planned_work(ascent, COSTS, "galerkin") == pytest.approx(7 + 6 * 2.2 + (4 + 3) * 2.2 + 5 * 5)
 
 
+@pytest.mark.slow
 def test_planned_work_is_what_a_run_reports(module):
     plan = module("cycles_plan")
     common = ["problem=poisson", "sampler.interior=40", "backbone.width=[2]", "backbone.degree=3", "output.points=9"]

@@ -205,6 +205,7 @@ def test_the_estimate_is_the_error_of_short_solves(name) -> None:
         assert m["error_estimate"][unknown] == pytest.approx(error, rel=0.3)
 
 
+@pytest.mark.slow
 def test_conditions_that_outputs_meet_to_rounding_are_no_equations_of_the_error() -> None:
     quick = ["threads=1", "output.figures=false", "output.progress=false", "output.points=21"]
     m = kanpinn.solve(["problem=poisson_holes", *quick, "schedule.levels=1", "schedule.steps=25"]).metrics

@@ -31,6 +31,7 @@ def losses(folder: Path) -> np.ndarray:
         return np.asarray(file["history/loss"])
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_history_of_one(tmp_path: Path) -> None:
     ends = {}
     for size in (1, 2):

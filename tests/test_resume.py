@@ -342,6 +342,7 @@ def killed(tmp_path: Path, times: int, seed: int, *shorter: str) -> tuple[int, i
     return hits, round_
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert killed(tmp_path, 1, 1, "schedule.steps=30") == (1, 0)  # after some 0.3 s
 

@@ -371,6 +371,7 @@ def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: in
         assert np.array_equal(solution(grid)["u"], file["u"][...].ravel())
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once_and_all_files_can_be_read(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     # One step takes longer than anybody waits: the first signal asks for its end, the second does not wait for it.

@@ -149,6 +149,7 @@ def test_a_signal_writes_the_tables_and_the_trial_does_not_count(number, kanpinn
         signal.signal(signal.SIGUSR1, warning)
 
 
+@pytest.mark.slow
 def test_trials_of_a_dead_process_are_made_up_for(kanpinn, folder, quick):
     call = ["tune", *TINY, "seed=4,5,6", "--trials", "2"]
     assert kanpinn(*call).code == 0
