@@ -326,6 +326,7 @@ def sized(cases: list[tuple[int, list[str]]], folder: Path) -> None:
     assert int(lines[-1].split()[1]) < 2 * 2**20  # KiB
 
 
+@pytest.mark.slow
 def test_absurd_sizes_are_refused_before_anything_is_allocated(folder):
     sized(sizes([SIZES[k] for k in (0, 2, 4, 10)], [10**9]), folder)
 

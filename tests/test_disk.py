@@ -340,6 +340,7 @@ def test_a_folder_another_process_writes_is_refused_by_its_name_and_free_once_th
     assert set(os.listdir(run)) == ALL
 
 
+@pytest.mark.slow
 def test_of_several_processes_exactly_one_gets_the_folder(place):
     run = place("time.sleep(0.02)")
     children = [child.start(lambda k=k: main(["solve", *TINY, f"seed={k}"])) for k in range(4)]

@@ -167,7 +167,10 @@ def short_words(words: list[str]) -> list[str]:
     return ["solve", *options, *shortened(overrides)]
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+LONG = [pytest.param(one, marks=pytest.mark.slow) if one.name == "sweep.py" else one for one in EXAMPLES]
+
+
+@pytest.mark.parametrize("script", LONG, ids=lambda script: script.name)
 def test_every_example_runs(script, folder, solve, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out

@@ -565,6 +565,7 @@ def test_a_bound_that_holds_a_coefficient_is_told_and_ends_its_interval(bounds: 
     assert any(f"k is at its bound {at:g}: the data lead beyond it" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_start_that_leads_to_another_minimum_is_told() -> None:
     """Oscillations of frequency 3, looked for from 0.5: the best slow one is a minimum, and hardly better than none."""
 

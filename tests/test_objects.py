@@ -116,6 +116,7 @@ def test_defaults_of_objects_are_those_of_configs(folder: Path) -> None:
     assert validate(ours.resolved).setup == ours.setup
 
 
+@pytest.mark.slow
 def test_no_hydra_without_texts_and_no_torch_at_import(tmp_path: Path) -> None:
     script = """
 import sys, kanpinn

@@ -598,6 +598,7 @@ def stored(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_plot_cuts_at_the_times_asked_for_and_animates(stored, kanpinn):
     result = kanpinn("plot", "run", "-o", "out", "--times", "0.2,0.6", "--animate", "--dpi", "20")
     assert result.code == 0, result.err
@@ -689,6 +690,7 @@ HEAT = replace(solution("xt"), model=FEW_SPLINES)
 ODD_SETTINGS = {"text.usetex": True, "axes.grid": True, "font.size": 31.0, "savefig.dpi": 7, "figure.autolayout": True}
 
 
+@pytest.mark.slow
 def test_figures_look_the_same_whatever_the_callers_settings_are(tmp_path):
     plot_all(HEAT, tmp_path / "plain", 40)
     with mpl.rc_context(ODD_SETTINGS):
@@ -718,6 +720,7 @@ def test_a_notebook_shows_a_figure_though_it_has_not_asked_for_pyplot() -> None:
     assert data["image/png"].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_letters_that_no_font_has_make_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     labels = {**HEAT.labels, "u": ("速度", "\x07")}
     with warnings.catch_warnings():

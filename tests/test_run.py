@@ -353,9 +353,8 @@ def started(command: list[str], folder: Path, sign: str) -> subprocess.Popen[str
     return process
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_run_after_its_state_is_written(number: int, code: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     overrides = [*TINY, "schedule.steps=1000000", "optimizer=adam", "checkpoint.every_s=0.2", f"hydra.run.dir={folder}"]

@@ -68,9 +68,9 @@ def changes() -> Iterator[Any]:
     """Other units of every shipped problem: of one coordinate or of time, then of all, also with its own form."""
     for name in problem_names():
         kind = load_problem_class(name)
-        if isinstance(kind.domain, Box):
+        if box := isinstance(kind.domain, Box):
             yield name, "micrometres" if "t" in kind.domain.names else "uneven", False
-        yield name, "small", False
+        yield pytest.param(name, "small", False, marks=pytest.mark.slow if box else [])
         if kind.exact is not Problem.exact:
             yield name, "small", True
     quick = ("inclusion", "klein_gordon")
