@@ -384,6 +384,19 @@ def test_resonances_in_two_coordinates_are_told(square: float, free: bool, monke
     assert ("conditions" in [one["kind"] for one in m["warnings"]]) is free
 
 
+def test_growth_from_a_start_that_is_built_in_is_no_free_function_either() -> None:
+    """u' = 15 u + 1 from 1: polynomials have e^{15t}, which the equation hardly sees, and which vanishes nowhere."""
+    members = {
+        "domain": Box(t=(0, 1)),
+        "derivatives": ("t",),
+        "residual": lambda _, p: p.u_t - 15 * p.u - 1,
+        "conditions": lambda _: [Condition("start", "t-", lambda p: p.u - 1)],
+    }
+    few = ["schedule.levels=1", "schedule.steps=12", "sampler.interior=60", "problem.conditions=exact"]
+    m = kanpinn.solve(type("Growth", (Problem,), members)(), *QUICK, *few).metrics
+    assert "conditions" not in [one["kind"] for one in m["warnings"]]
+
+
 def test_growth_from_a_start_is_no_free_function(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimates, "ROUNDS", 1)
 

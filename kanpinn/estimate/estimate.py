@@ -21,6 +21,7 @@ from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
 from kanpinn.estimate.refinement import refined
 from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.least_squares.residuals import Residuals
+from kanpinn.pde.data import conditions_of
 from kanpinn.pde.problem import Problem, output_names, region_of
 
 FIRST = {1: 64, 2: 8}
@@ -183,8 +184,8 @@ def _smooth(spaces: Sequence[Space], trained: Sequence[Trained]) -> list[Space]:
     """
     degree, found = SMOOTH.get(len(spaces[0].breaks)), list[Space]()
     for space, (residuals, _) in zip(spaces, trained, strict=True):
-        conditions = list(residuals.conditions.values())
-        if degree is None or any(space.periodic) or fall(space, residuals.problem, conditions) is not None:
+        posed = conditions_of(residuals.problem)  # those that are built in too
+        if degree is None or any(space.periodic) or fall(space, residuals.problem, posed) is not None:
             return []
         found.append(PolynomialSpace(tuple(own[[0, -1]] for own in space.breaks), degree))
     return found

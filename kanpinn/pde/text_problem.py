@@ -95,11 +95,16 @@ def text_problem(name: str, given: Mapping[str, Any]) -> Problem:
     }
     typed = [(key, float, field(default=value)) for key, value in numbers.items()]
     problem = make_dataclass(name, typed, bases=(Problem,), namespace=body, frozen=True)()
+    _warn_of_unused(given, numbers)
+    return problem
+
+
+def _warn_of_unused(given: Mapping[str, Any], numbers: Mapping[str, float]) -> None:
+    """Warn of coefficients that no text names."""
     said = {word for key in READ for word in re.findall(r"\w+", str(given.get(key)))}
     for key in sorted(numbers.keys() - said):
         text = "neither equations nor conditions nor domain name it; it has no effect"
         caution(f"problem.{key}={numbers[key]:g}: {text}")
-    return problem
 
 
 def _declared(given: Mapping[str, Any]) -> dict[str, Any]:

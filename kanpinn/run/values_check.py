@@ -149,7 +149,7 @@ def posed_values(setup: Setup) -> list[Posed]:
 
 
 def changes(before: Sequence[Posed], setup: Setup) -> list[Flag]:
-    """Flag a problem whose residuals are other numbers at the end of a solve than they were `before`."""
+    """Flag a problem whose `posed_values` are other numbers at the end of a solve than they were `before`."""
     known = {name: values for name, _, values in before}
     text = _difference(setup.problem.domain.names, posed_values(setup), known)
     if not text:
