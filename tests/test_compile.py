@@ -156,6 +156,17 @@ def test_a_compiled_run_is_saved_loaded_resumed_refined_and_started_from(tmp_pat
     assert from_it.metrics["relative_l2"]["f"] < 1e-12
 
 
+def test_functions_with_a_domain_of_their_own_are_compiled_and_resumed(tmp_path):
+    run, plain = tmp_path / "run", ("checkpoint.every_s=0", "output.figures=false")
+    stages = [{"level": 0, "steps": 0}, {"level": 0, "widen": 1, "steps": 2}]
+    box = {"x": (-1, 1), "y": (0, 1)}
+    found = kanpinn.compile("log(x + 2)*sqrt(y + 1)", box, Custom(stages=stages), *plain, folder=run)
+    assert found.metrics["relative_l2"]["f"] < 1e-12
+    (run / "metrics.json").unlink()
+    sorted((run / "checkpoints").iterdir())[-1].unlink()
+    np.testing.assert_array_equal(kanpinn.resume(run).theta, found.theta)
+
+
 def test_a_compiled_formula_learns_what_it_misses():
     x, y = np.random.default_rng(0).uniform(-1, 1, (2, 300))
     f = np.sin(3.2 * x + 0.1) * np.exp(0.4 * y)

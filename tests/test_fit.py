@@ -18,6 +18,8 @@ from kanpinn.io.data_files import read_data_file
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.pde.table import short_names, table_of
+from kanpinn.plots import figures
+from kanpinn.report.runs import _CAPTIONS
 from kanpinn.samplers import SAMPLERS
 
 QUICK = ["schedule.levels=1", "schedule.steps=30", "output.points=9", "output.figures=false", "output.progress=false"]
@@ -132,6 +134,7 @@ def test_columns_get_names_that_can_be_told_apart():
         (["constant.csv", "--target", "x"], "no column of numbers that differ is left as an input"),
         (["whole.csv", "--target", "y"], "'y' has one value in all rows: there is nothing to fit"),
         (["one.csv", "--target", "y"], "has 1 row"),
+        (["words.csv", "--target", "y", "problem.task=regression"], "words.csv: no column of numbers among x, z"),
         (["nan.csv", "--target", "y"], "line 3: x='nan': expected a finite number"),
         (["twice.csv", "--target", "y"], "column 'x' is there twice"),
     ],
@@ -139,6 +142,7 @@ def test_columns_get_names_that_can_be_told_apart():
 def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, folder, capsys):
     (folder / "constant.csv").write_text("x,y\n1,3\n2,3\n4,3\n")
     (folder / "one.csv").write_text("x,y\n1,3\n")
+    (folder / "words.csv").write_text("x,z\na,b\nc,d\n")
     (folder / "whole.csv").write_text("x,y\n" + "".join(f"{k},3\n" for k in range(40)))
     (folder / "nan.csv").write_text("x,y\n1,3\nnan,4\n3,5\n")
     (folder / "twice.csv").write_text("x,x,y\n1,1,3\n2,2,5\n")
@@ -224,6 +228,7 @@ def test_classes_given_as_text_and_explained(three, folder, capsys):
     capsys.readouterr()
     assert main(["explain", "run"]) == 0
     assert "structure: not asked for, its error is not known" in capsys.readouterr().out
+    assert {name.partition("_")[0] for name in figures(found.data)} <= set(_CAPTIONS)  # of the report
     for words in ([], ["--edges"]):  # they have no law
         assert main(["symbolic", "run", *words]) == 2
         assert "its targets are classes" in (err := capsys.readouterr().err) and err.count("\n") == 1

@@ -1,6 +1,7 @@
 """Laws of tables: found in rows of known formulas, clean and noisy, and refused where there are none."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import sympy
 import kanpinn
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
-from kanpinn.symbolic.constants import fitted_constants
-from kanpinn.symbolic.fits import laws_of
-from kanpinn.symbolic.formula import as_json
+from kanpinn.pde.formulas import formula
+from kanpinn.pde.grammar import Names
+from kanpinn.symbolic.constants import Fit, fitted_constants
+from kanpinn.symbolic.fits import _good, laws_of
+from kanpinn.symbolic.formula import ClosedForm, as_json
+from kanpinn.symbolic.hypotheses import fitted_hypothesis
 from kanpinn.symbolic.laws import LawSearch
 from kanpinn.symbolic.library import values_of
 from kanpinn.symbolic.pursuit import eliminated, pursued
@@ -181,3 +185,46 @@ def test_a_quotient_of_sums_is_found_among_all_triples():
     )
     once = np.array([0, 0, 1] + [0] * 30)
     assert pursued(np.zeros((0, 200)), pool, y, np.ones(200), 0.0, once)[0][1] == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "constants", "lower", "upper"),
+    [
+        ("A*exp(-B/x1)", {"A": 1e13, "B": 9021.0}, 273, 400),  # a constant far larger than 1 and than x1
+        ("10**(A - B/(C + x1))", {"A": 8.07131, "B": 1730.63, "C": -39.724}, 273, 400),
+        ("a*sin(w*x1)", {"a": 2.0, "w": 57.3}, 0, 10),  # one of many frequencies
+        ("L/(1 + exp(-k*(x1 - m)))", {"L": 7.0, "k": 1.5, "m": 1.0}, -5, 5),  # is written anew, with other constants
+    ],
+)
+def test_a_right_hypothesis_is_found_to_hold_in_any_units(text, constants, lower, upper):
+    names = Names(("x1",), (), tuple(sorted(constants)))
+    expression = formula(text, names, "--try").expression
+    points = np.random.default_rng(1).uniform(lower, upper, (300, 1))
+    wanted = sympy.lambdify([X1, *expression.free_symbols - {X1}], expression)
+    values = wanted(points[:, 0], *(constants[one.name] for one in expression.free_symbols - {X1}))
+    fit, found = fitted_hypothesis("y", expression, ("x1",), points, values, 1e-6, random=True)
+    assert fit.residual < 1e-11
+    # The sine of -w x1 is the same with -a.
+    assert {name: abs(value) for name, (value, _) in found.items()} == pytest.approx(
+        {name: abs(value) for name, value in constants.items()}, rel=1e-7
+    )
+
+
+def test_laws_say_how_far_they_go():
+    form = ClosedForm("y", Fit(X1, 0.0, {}), error=0.2, data={"law": 1e-4, "network": 1e-3})
+    assert form.verdict(0.0).startswith("not exact: other formulas may fit")
+    form.data["law"] = 1e-13
+    assert form.verdict(0.0) is None
+    form.hypothesis = "y = x1"
+    assert form.verdict(0.0).startswith("holds")
+    form.data = {"law": 0.7, "network": 0.6}  # a network that says nothing confirms nothing
+    assert form.verdict(0.0) == "does not hold, with the constants found: it misses 7.0e-01, more than 5.0e-01"
+    form.data = None
+    assert form.verdict(0.1).startswith("does not hold") and form.verdict(0.3).startswith("holds")
+
+
+def test_sums_of_many_fitted_terms_are_no_laws():
+    values, law = np.arange(1.0, 9.0), Fit(X1, 0.0, {str(k): (float(k), 0.1) for k in range(11)})
+    assert not _good(law, values * (1 + 1e-8), values, 1e-3, whole=True)
+    assert _good(law, values, values, 1e-3, whole=True)  # exact
+    assert _good(replace(law, free={}), values * (1 + 1e-8), values, 1e-3, whole=True)

@@ -44,6 +44,7 @@ from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import REGISTRY
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
 from kanpinn.solver.setup import Setup
+from kanpinn.state import State
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
 
@@ -556,7 +557,7 @@ def test_only_what_no_process_writes_is_cleared_away(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_checked_as_a_new_one_is(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Setup) -> None:
+    def refuse(_: Setup, state: State | None) -> None:
         raise UserError("not here")
 
     monkeypatch.setattr("kanpinn.run.preflight.check", refuse)

@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
     target.mkdir(parents=True, exist_ok=True)
     record = as_json(found)
     write_text(target / "formula.json", json.dumps(record, indent=1, ensure_ascii=False))
-    write_text(target / "formula.md", as_markdown(found, f"{solution.metrics['problem']}: closed form"))
+    write_text(target / "formula.md", as_markdown(found, f"{solution.metrics.get('problem', 'run')}: closed form"))
     missed = "is as good as the network" if table else f"within {3 * found.tolerance:.1e} of the network"
     for name, entry in record.items():
         _show(name, entry, missed)
@@ -145,13 +145,16 @@ def _show(name: str, entry: dict[str, Any], missed: str) -> None:
         return
     print(f"{name} = {entry['sympy']}")
     if entry["constants"]:
-        told = ", ".join(f"{one['value']:.10g} ± {one['std']:.1e}" for one in entry["constants"])
-        print(f"  constants: {told}")
+        from kanpinn.symbolic.formula import constant_texts
+
+        print(f"  constants: {', '.join(constant_texts(entry['constants'], 10))}")
     errors = {"the network": entry["error"], "the reference": entry["error_to_reference"]}
     print("  difference from " + ", ".join(f"{w}: {e:.1e}" for w, e in errors.items() if e is not None))
     if entry["error_on_rows_held_out"]:
         law, own = entry["error_on_rows_held_out"].values()
         print(f"  error on the rows held out: {law:.1e}; of the network: {own:.1e}")
+    if entry["verdict"]:
+        print(f"  {entry['verdict']}")
 
 
 def _way(entry: dict[str, object]) -> str:

@@ -135,6 +135,8 @@ def read_columns(file: Path, key: str, needed: Sequence[str] = (), aside: Sequen
     texts = [k for k in range(len(table.header)) if all(math.isnan(decimal(row[k])) for row in table.rows)]
     names = [name for k, name in enumerate(table.header) if k not in texts or name in needed]
     left = [table.header[k] for k in texts if table.header[k] not in (*needed, *aside)]
+    if not names:
+        raise UserError(f"{key}={file}: no column of numbers among {printable(', '.join(table.header))[:200]}")
     if left:
         warn(f"{key}={file}: {printable(', '.join(left))[:200]}: no numbers there, left out")
     values = coordinates(table, names, file, key)

@@ -41,6 +41,7 @@ _CAPTIONS = {
         "Data against the solution",
         "Measured against computed values, what is left over the first coordinate, and its distribution.",
     ),
+    "classes": ("Classes", "Rows of every class by the class that the network gives them, for each part of the table."),
     "residual": (
         "Residual",
         "Size of the equation's residual, and the last collocation points by the size of the residual there.",

@@ -42,10 +42,16 @@ from kanpinn.run.form_check import form_doubts
 from kanpinn.run.names import check_equations, check_names
 from kanpinn.run.symmetry_check import check_symmetry
 from kanpinn.solver.setup import Setup, name_of
+from kanpinn.solver.solver import Solver
+from kanpinn.state import State
 
 
-def check(setup: Setup) -> list[Flag]:
+def check(setup: Setup, state: State | None = None) -> list[Flag]:
     """Check everything that can be checked before any work starts.
+
+    Args:
+        setup: The setup.
+        state: The state to go on from; None at the beginning.
 
     Returns:
         What should be known though the problem is solved: of kind "conditions" where they do not determine it, "exact"
@@ -59,7 +65,7 @@ def check(setup: Setup) -> list[Flag]:
     check_class(problem)
     check_methods(setup)
     with random_state(setup.device):
-        return probe(setup)
+        return probe(setup, state)
 
 
 def check_methods(setup: Setup) -> None:
@@ -179,11 +185,12 @@ def check_slabs(setup: Setup) -> None:
         )
 
 
-def probe(setup: Setup) -> list[Flag]:
-    """Examine every method of the problem on a small network at a few points; returns as `check`, raises UserError."""
+def probe(setup: Setup, state: State | None = None) -> list[Flag]:
+    """Examine every method of the problem on a small network at a few points; as `check`."""
     problem, backbone = setup.problem, small_network(setup)
     check_stages(setup, backbone)
-    theta = backbone.initial(np.random.default_rng(0)).to(setup.device, setup.dtype)
+    backbone, theta = _beginning(setup, backbone, state)
+    theta = theta.to(setup.device, setup.dtype)
     sample = few_points(problem, setup.dtype, setup.device)
     plain = Residuals(problem, backbone, exact=setup.exact, unmet=[c.name for c in conditions_of(problem)])
     found = {"precision": check_calls(plain, sample, theta)}  # first of all: what follows calls the problem often
@@ -213,6 +220,23 @@ def probe(setup: Setup) -> list[Flag]:
     check_reference(problem, points[: len(points) // 2].double().cpu())
     who = f"problem={problem_name(problem)}"
     return [Flag(kind, f"{who}: {text}") for kind, texts in found.items() for text in texts]
+
+
+def _beginning(setup: Setup, coarsest: Backbone, state: State | None) -> tuple[Backbone, Tensor]:
+    """The coarsest network with random parameters; where edges are functions, what is to be trained on, if it fits.
+
+    A logarithm on an edge has values at the parameters that a formula gives it, hardly at random ones.
+    """
+    if getattr(setup.backbone, "symbolic", []) and state is not None:
+        solver = Solver(setup)
+        solver.load_state(state)
+        return solver.network()
+    if getattr(setup.backbone, "symbolic", []) and setup.start is not None:
+        networks, theta = setup.networks(coarsest), setup.start.thetas[0]
+        network = networks[min(setup.start.stage, len(networks) - 1)]
+        if network.size == theta.numel():
+            return network, theta
+    return coarsest, coarsest.initial(np.random.default_rng(0))
 
 
 def check_reference(problem: Problem, points: Tensor) -> None:

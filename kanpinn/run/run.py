@@ -176,7 +176,7 @@ def _go_on(
 ) -> Solution:
     """Solve the rest after a checkpoint, or all of it where there is none."""
     configuration = context.configuration
-    _preflight(context)
+    _preflight(context, None if checkpoint is None or configuration.searches else checkpoint.state)
     solver, where = Solver(configuration.setup), "the beginning, as problem and data are now: no checkpoint was written"
     seconds = 0.0
     if checkpoint is not None and configuration.searches:
@@ -211,10 +211,10 @@ def load(folder: Path, problem: Problem | None = None, *, stored: bool | None = 
     return Solution(*checkpoints.restore(folder, problem, stored=stored), folder)
 
 
-def _preflight(context: RunContext) -> None:
+def _preflight(context: RunContext, state: State | None = None) -> None:
     """Check everything that can be checked before any work starts, and say what is doubtful; raises UserError."""
     context.configuration.logger.require()
-    for flag in preflight.check(context.configuration.setup):
+    for flag in preflight.check(context.configuration.setup, state):
         context.warn(flag.message)
         if flag.kind in ("conditions", "growth"):
             context.doubts.append(flag)

@@ -90,13 +90,13 @@ def refined(
         The fit; None where the expression has no finite values.
     """
     sympy = needed("sympy", "a closed form", "formulas")
-    model, theta, rms = _Model(expression, names, points, values).solved()
+    model, theta, rms = Model(expression, (names, points, values)).solved()
     if not rms < 1e5:
         return None
     rounded = rounded and rms <= FITS * tolerance
     limit = _limit(rms, tolerance, len(values) if random else 0)
     if rounded and not random:
-        like = _Model(merged(expression, min(1e3 * tolerance, ALIKE)), names, points, values).solved()
+        like = Model(merged(expression, min(1e3 * tolerance, ALIKE)), (names, points, values)).solved()
         if like[2] <= limit:
             model, theta, rms = like
     if rounded:
@@ -108,13 +108,10 @@ def refined(
             if left <= limit:
                 model, theta = trial.with_values(moved), moved
                 break
-    free = {}
-    values_of = dict(zip(model.symbols, theta, strict=True))
-    deviations = model.deviations(theta)
-    out = model.expression
-    for symbol, deviation in zip(model.symbols, deviations, strict=True):
-        free[f"{values_of[symbol]:.12g}"] = (float(values_of[symbol]), float(deviation))
-        out = out.subs(symbol, sympy.Float(float(values_of[symbol])))
+    free, out = {}, model.expression
+    for symbol, value, deviation in zip(model.symbols, theta, model.deviations(theta), strict=True):
+        free[f"{value:.12g}"] = (float(value), float(deviation))
+        out = out.subs(symbol, sympy.Float(float(value)))
     return Fit(within(lambda: sympy.powsimp(out), out), _rms(model.residual(theta)), free)
 
 
@@ -135,7 +132,7 @@ def fitted_constants(
         others are fitted, and the number of its floats; None where it has no finite values.
     """
     sympy = needed("sympy", "a closed form", "formulas")
-    model, theta, rms = _Model(expression, names, points, values).solved()
+    model, theta, rms = Model(expression, (names, points, values)).solved()
     if not rms < 1e5:
         return None
     known = {one: sympy.Float(float(value)) for one, value in zip(model.symbols, theta, strict=True)}
@@ -176,37 +173,39 @@ def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-class _Model:
-    """An expression with its floats as parameters, held against values.
+Data = tuple[tuple[str, ...], Array, Array]
+"""Names of the coordinates, points `[N, d]` and values `[N]`."""
+
+
+class Model:
+    """An expression with its floats as parameters, or with symbols that have a start, held against values.
 
     Attributes:
         symbols: The parameters.
         start: Their values.
     """
 
-    def __init__(self, expression: Any, names: tuple[str, ...], points: Array, values: Array) -> None:
+    def __init__(self, expression: Any, data: Data, start: dict[Any, float] | None = None) -> None:
         sympy = needed("sympy", "a closed form", "formulas")
-        floats = sorted(expression.atoms(sympy.Float), key=float)
+        floats = sorted(expression.atoms(sympy.Float), key=float) if start is None else []
         known = {one: sympy.Symbol(f"c{k}_", real=True) for k, one in enumerate(floats)}
-        self._data = names, points, values / _rms(values)
-        self._size = _rms(values)
-        self._make(expression.xreplace(known), dict(zip(known.values(), map(float, known), strict=True)))
+        self._size = _rms(data[2])
+        self._data = *data[:2], data[2] / self._size
+        self._make(expression.xreplace(known), start or dict(zip(known.values(), map(float, known), strict=True)))
 
     def _make(self, expression: Any, start: dict[Any, float]) -> None:
         sympy = needed("sympy", "a closed form", "formulas")
         names, points, _ = self._data
-        used = [one for one in start if one in expression.free_symbols]
-        self.expression, self.symbols = expression, used
-        self.start = np.array([start[one] for one in used])
-        given = [*(sympy.Symbol(name, real=True) for name in names), *used]
-        parts = [expression, *(expression.diff(one) for one in used)]
+        self.expression, self.symbols = expression, [one for one in start if one in expression.free_symbols]
+        self.start = np.array([start[one] for one in self.symbols])
+        given = [*(sympy.Symbol(name, real=True) for name in names), *self.symbols]
+        parts = [expression, *(expression.diff(one) for one in self.symbols)]
         made = sympy.lambdify(given, parts, ["numpy", "scipy"], cse=True)
         self._made: Callable[..., Any] = lambda theta: made(*points.T, *theta)
 
     def _columns(self, theta: Array) -> list[Array]:
-        count = len(self._data[1])
         with np.errstate(all="ignore"):
-            return [np.broadcast_to(np.asarray(one, dtype=float), (count,)) for one in self._made(theta)]
+            return [np.broadcast_to(np.asarray(one, float), len(self._data[1])) for one in self._made(theta)]
 
     def residual(self, theta: Array) -> Array:
         """Return the misfit relative to the values' rms, `[N]`."""
@@ -216,24 +215,27 @@ class _Model:
     def _jacobian(self, theta: Array) -> Array:
         return np.nan_to_num(np.stack(self._columns(theta)[1:], 1) / self._size, posinf=0, neginf=0)
 
-    def solved(self) -> tuple[_Model, Array, float]:
+    def solved(self) -> tuple[Model, Array, float]:
         """Return itself, with the best parameters and the rms that is left."""
         if not self.symbols:
             return self, self.start, _rms(self.residual(self.start))
         options: dict[str, Any] = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "max_nfev": 40, "jac": self._jacobian}
-        theta = least_squares(self.residual, self.start, method="trf", x_scale="jac", **options).x
-        return self, theta, _rms(self.residual(theta))
+        with np.errstate(all="ignore"):
+            theta = least_squares(self.residual, self.start, x_scale="jac", **options).x
+            return self, theta, _rms(self.residual(theta))
 
-    def with_values(self, theta: Array) -> _Model:
+    def with_values(self, theta: Array) -> Model:
         """Return the same model with other values to start from."""
         return self.with_exact({}, dict(zip(self.symbols, theta, strict=True)))
 
-    def with_exact(self, exact: dict[Any, Any], start: dict[Any, float] | None = None) -> _Model:
+    def with_exact(self, exact: dict[Any, Any], start: dict[Any, float] | None = None) -> Model:
         """Return the model with some parameters replaced by exact numbers."""
-        other = object.__new__(_Model)
+        return self._like(self.expression.subs(exact), start or dict(zip(self.symbols, self.start, strict=True)))
+
+    def _like(self, expression: Any, start: dict[Any, float]) -> Model:
+        other = object.__new__(Model)
         other._data, other._size = self._data, self._size
-        known = start or dict(zip(self.symbols, self.start, strict=True))
-        other._make(self.expression.subs(exact), known)
+        other._make(expression, start)
         return other
 
     def left_out(self, theta: Array) -> float:
@@ -279,15 +281,12 @@ class _Model:
             found.append((_rms(values) / self._size, term))
         return found
 
-    def without(self, term: Any) -> _Model:
+    def without(self, term: Any) -> Model:
         """Return the model without one of its terms."""
-        other = object.__new__(_Model)
-        other._data, other._size = self._data, self._size
-        other._make(self.expression - term, dict(zip(self.symbols, self.start, strict=True)))
-        return other
+        return self._like(self.expression - term, dict(zip(self.symbols, self.start, strict=True)))
 
 
-def _without_small(solved: tuple[_Model, Array, float], tolerance: float, limit: float) -> tuple[_Model, Array, float]:
+def _without_small(solved: tuple[Model, Array, float], tolerance: float, limit: float) -> tuple[Model, Array, float]:
     """Drop terms that the values do not tell from 0, smallest first, as long as nothing more is missed."""
     model, theta, rms = solved
     while model.expression.is_Add:
@@ -320,7 +319,7 @@ def _exact_numbers() -> tuple[tuple[float, int, Any], ...]:
     return tuple(sorted(((float(number), cost, number) for number, cost in found.items()), key=lambda one: one[:2]))
 
 
-def _numbers(model: _Model, theta: Array, symbol: Any, *, random: bool) -> Iterable[Any]:
+def _numbers(model: Model, theta: Array, symbol: Any, *, random: bool) -> Iterable[Any]:
     """Exact numbers near a parameter, simplest first."""
     k = model.symbols.index(symbol)
     value, deviation = float(theta[k]), float(model.deviations(theta)[k])
@@ -343,7 +342,7 @@ def _numbers(model: _Model, theta: Array, symbol: Any, *, random: bool) -> Itera
     return [number for _, number in sorted(near, key=lambda one: one[0])[:TRIED]]
 
 
-def _order(model: _Model, theta: Array) -> list[Any]:
+def _order(model: Model, theta: Array) -> list[Any]:
     """Parameters, the best determined first."""
     share = model.deviations(theta) / np.maximum(np.abs(theta), 1e-300)
     return [model.symbols[k] for k in np.argsort(share)]

@@ -13,14 +13,14 @@ from kanpinn.explain.learned import learned
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.table import Table
 from kanpinn.symbolic.constants import FINEST, Fit, refined
-from kanpinn.symbolic.formula import ClosedForm, Formulas
+from kanpinn.symbolic.formula import MISSED, ClosedForm, Formulas
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
 from kanpinn.symbolic.laws import LawSearch
 from kanpinn.symbolic.library import Array, further, library, values_of
 from kanpinn.symbolic.structure import Search
 
-MISSED = 1.5
-"""Error on the rows held out, as a multiple of the network's, up to which a law is as good."""
+CONSTANTS = 10
+"""Constants that are no exact numbers, at most, of a law that is not exact: more of them fit anything."""
 
 SAYS = 0.5
 """Share of the values' standard deviation that a law may miss, lest it says nothing."""
@@ -69,7 +69,7 @@ def laws_of(
         tolerance = max(tolerance, error)
         if name in given:
             one.hypothesis, expression = given[name]
-            one.fit = fitted_hypothesis(
+            one.fit, one.named = fitted_hypothesis(
                 one.hypothesis, expression, table.domain.names, points, values, error, random=True
             )
         elif known_forms is not None:
@@ -80,7 +80,7 @@ def laws_of(
             one.fit, whole = _law(residuals, theta, name, (points, values), error, forms, seconds)
         if one.fit is not None:
             own = values_of(one.fit.expression, table.domain.names, fresh[0])
-            if not one.hypothesis and not _good(own, fresh[1][name], error, whole=whole):
+            if not one.hypothesis and not _good(one.fit, own, fresh[1][name], error, whole=whole):
                 one.fit = None
                 continue
             one.error = _missed(own, network(_inside(table, fresh[0])))
@@ -125,8 +125,10 @@ def _law(
     return search.exact(), search.complete()
 
 
-def _good(own: Array, values: Array, error: float, *, whole: bool) -> bool:
+def _good(law: Fit, own: Array, values: Array, error: float, *, whole: bool) -> bool:
     """Tell whether a law is one: no worse than the network, or the whole that rows say, and not next to nothing."""
     spread = np.linalg.norm(values - values.mean())
-    missed = np.linalg.norm(own - values)
-    return bool(missed <= SAYS * spread and (whole or missed <= MISSED * error * np.linalg.norm(values)))
+    missed, size = np.linalg.norm(own - values), np.linalg.norm(values)
+    if len(law.free) > CONSTANTS and missed > FINEST * size:
+        return False
+    return bool(missed <= SAYS * spread and (whole or missed <= MISSED * error * size))

@@ -31,6 +31,12 @@ ROUGHEST = 1e-2
 FINEST = 1e-12
 """Relative error below which rounding decides."""
 
+MISSED = 1.5
+"""Error on the rows held out, as a multiple of the network's, up to which a law is as good."""
+
+EXACT = 1e-11
+"""Relative error on the rows held out up to which a law is exact."""
+
 
 @final
 @dataclass
@@ -45,6 +51,7 @@ class ClosedForm:
         data: Relative errors on a table's rows held out, of the law and of the network.
         findings: Properties found on the way to it.
         hypothesis: The text given; "" where it was searched for.
+        named: Its constants by name, each with its standard deviation.
     """
 
     unknown: str
@@ -54,6 +61,24 @@ class ClosedForm:
     data: dict[str, float] | None = None
     findings: list[Finding] = field(default_factory=list)
     hypothesis: str = ""
+    named: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def verdict(self, tolerance: float) -> str | None:
+        """Say whether a hypothesis holds, and how far a law that is not exact goes; None where neither is the case."""
+        if self.fit is None or self.error is None:
+            return None
+        if self.hypothesis:
+            missed, limit = (
+                (self.error, tolerance)
+                if self.data is None
+                else (self.data["law"], min(MISSED * self.data["network"], 0.5))
+            )
+            if missed <= max(limit, EXACT):
+                return "holds: it misses no more than the network does"
+            return f"does not hold, with the constants found: it misses {missed:.1e}, more than {limit:.1e}"
+        if self.data is not None and self.data["law"] > EXACT:
+            return "not exact: other formulas may fit these rows as well, and differ from it where there are none"
+        return None
 
 
 @final
@@ -107,7 +132,8 @@ def closed_forms(
         values = whole.value
         if name in given:
             one.hypothesis, expression = given[name]
-            one.fit = fitted_hypothesis(one.hypothesis, expression, whole.names, points, values(points), tolerance)
+            there = points, values(points), tolerance
+            one.fit, one.named = fitted_hypothesis(one.hypothesis, expression, whole.names, *there)
         elif known_forms is not None:
             fit = refined(known_forms[name], whole.names, points, values(points), tolerance)
             one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
@@ -175,19 +201,31 @@ def as_json(found: Formulas) -> dict[str, Any]:
             "residual": max((rest.largest for rest in inside), default=None),
             "simplified_residual": _simplified(inside),
             "conditions": {rest.term: rest.largest for rest in found.rest if rest.term != "interior"},
-            "constants": [
-                {"value": value, "std": deviation} for value, deviation in (one.fit.free.values() if one.fit else ())
-            ],
+            "constants": _constants(one),
             "properties": [finding.text for finding in one.findings],
             "hypothesis": one.hypothesis or None,
+            "verdict": one.verdict(found.tolerance),
             "tolerance": found.tolerance,
         }
     return out
 
 
+def _constants(one: ClosedForm) -> list[dict[str, Any]]:
+    """Constants with their standard deviations: all of a hypothesis, by name; of a form found, what is not exact."""
+    if one.named:
+        return [{"name": name, "value": value, "std": deviation} for name, (value, deviation) in one.named.items()]
+    return [{"value": value, "std": deviation} for value, deviation in (one.fit.free.values() if one.fit else ())]
+
+
 def _simplified(inside: Sequence[Rest]) -> dict[str, str] | None:
     named = {rest.equation or "residual": str(rest.formula) for rest in inside if rest.formula is not None}
     return named or None
+
+
+def constant_texts(constants: Sequence[Mapping[str, Any]], digits: int) -> list[str]:
+    """Constants of formula.json as texts, such as "a = 2 ± 1e-3"."""
+    names = [f"{one['name']} = " if "name" in one else "" for one in constants]
+    return [f"{name}{one['value']:.{digits}g} ± {one['std']:.1e}" for name, one in zip(names, constants, strict=True)]
 
 
 def as_markdown(found: Formulas, title: str) -> str:
@@ -200,12 +238,13 @@ def as_markdown(found: Formulas, title: str) -> str:
             lines += [f"- found on the way: {text}" for text in entry["properties"]] + [""]
             continue
         lines += [f"$$ {name} = {entry['latex']} $$", "", f"`{name} = {entry['sympy']}`", ""]
+        lines += [f"- {entry['verdict']}"] if entry["verdict"] else []
         lines += [f"- difference from the network (relative L2): {one.error:.2e}"]
         lines += [] if one.reference is None else [f"- difference from the reference: {one.reference:.2e}"]
         if one.data is not None:
             told = f"{one.data['law']:.2e}; of the network: {one.data['network']:.2e}"
             lines += [f"- error on the rows held out (relative L2): {told}"]
-        lines += [f"- constant {entry['value']:.12g} ± {entry['std']:.1e}" for entry in entry["constants"]]
+        lines += [f"- constant {text}" for text in constant_texts(entry["constants"], 12)]
         lines += [f"- {text}" for text in entry["properties"]] + [""]
     if found.rest:
         lines += ["| equation | largest residual, relative | simplified by SymPy |", "|---|--:|---|"]

@@ -49,6 +49,9 @@ EFFORTS = (0.25, 1.0)
 WITHIN = 100
 """Functions of single inputs and of differences that are tried as a factor of a product of fitted powers."""
 
+LONGEST = 24
+"""Most terms of a law."""
+
 CLEAR = 0.05
 """Relative size of what a law may miss for the search to end with a part of the terms."""
 
@@ -204,6 +207,8 @@ class LawSearch:
             cost = view.kind.price + float(sum(view.pool.costs[list(numbers)]))
             score = len(self.values) * ((score - PRICE * cost) / len(self._y) + unit) + PRICE * cost
             loose = any("." in view.pool.texts[k] for k in numbers)
+            if len(view.base) + len(numbers) > LONGEST:
+                continue
             if self.laws and score > self.laws[0].score + len(self.values) * np.log(LOOSE if loose else CLOSE):
                 continue
             text = self._text(view, numbers)
