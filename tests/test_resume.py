@@ -44,9 +44,9 @@ from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import REGISTRY
 from kanpinn.solver.history import LevelRecord, Progress, StageEnd
 from kanpinn.solver.setup import Setup
-from kanpinn.state import State
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
+from kanpinn.state import State
 
 TINY = [
     *("problem=heat", "problem.conditions=soft", "output.points=5", "output.progress=false", "output.figures=false"),
