@@ -1,6 +1,7 @@
 """Pruning of runs: what is not needed goes, the rest is as good, and the new run is as complete as any other."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,23 @@ def test_a_search_leaves_what_the_function_needs(run, tmp_path, capsys):
     assert main(["prune", str(new), "-o", str(tmp_path / "again")]) == 0
     assert "everything is needed" in capsys.readouterr().out
     assert not (tmp_path / "again").exists()
+
+
+def test_a_fit_is_never_worse_than_where_it_begins():
+    """Noise is not learned on the way up: a finer level whose steps only do harm keeps the function of the coarser."""
+    generator = np.random.default_rng(1)
+    noisy = {"a": ROWS[:, 0], "b": ROWS[:, 1], "y": np.exp(ROWS[:, 0]) + generator.normal(0, 0.3, len(ROWS))}
+    table = table_of(noisy, ["y"], split=(0.8, 0.2))
+    setup = configuration_of_objects(table, [Kan(width=[2], grid=3, degree=3), Nested(levels=3)]).setup
+    coarse = setup.network()
+    fine = coarse.refined().refined()
+    start = pruning(setup, fine, fine.initial(np.random.default_rng(0)))
+    pruner = Pruner(start, 0.0)
+    theta = coarse.initial(np.random.default_rng(0))
+    once = pruner.fit(replace(start, network=coarse, theta=theta, error=np.inf))
+    risen = pruner._risen(start, coarse, theta)
+    assert risen.error <= once.error * (1 + 1e-12)
+    assert pruner.fit(risen).error <= risen.error
 
 
 def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):

@@ -221,6 +221,15 @@ def test_a_fit_ends_where_there_is_nothing_left_to_fit(earlier) -> None:
     assert values == pytest.approx(0, abs=1e-9)
 
 
+def test_a_fit_of_a_table_begins_with_another_network(tmp_path) -> None:
+    x = np.linspace(-1, 1, 60)
+    table = {"x": x, "y": np.sin(x)}
+    quick = ("schedule.levels=1", "schedule.steps=3", "output.figures=false")
+    first = kp.fit(table, "y", *quick, "backbone.grid=4", folder=tmp_path / "run")
+    again = kp.fit(table, "y", *quick, "backbone.grid=3", "backbone.width=[3]", f"start={tmp_path / 'run'}")
+    assert again.metrics["relative_l2"]["y"] < 2 * first.metrics["relative_l2"]["y"]
+
+
 def test_in_a_part_of_the_box_it_is_fitted_where_it_is(earlier) -> None:
     setup, words = begun(earlier, Decay(length=0.5), KAN, Nested(levels=2))
     assert words.startswith("fitted to u of it")

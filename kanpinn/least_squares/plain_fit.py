@@ -73,9 +73,9 @@ def plain_fit(
     if not isinstance(residuals.problem, Table) or type(weighting) is not Fixed or len(collocation.terms) != 1:
         return None
     term, unknowns = collocation.terms[0], residuals.problem.unknowns
-    condition: Any = residuals.conditions[term.name]
+    condition: Any = residuals.conditions.get(term.name)  # None where values of another network are fitted
     stack = compiled(residuals.backbone, inputs)
-    if stack is None or not isinstance(condition.residual, (Difference, CrossEntropy)):
+    if stack is None or condition is None or not isinstance(condition.residual, (Difference, CrossEntropy)):
         return None
     if condition.residual.unknowns != unknowns:
         return None

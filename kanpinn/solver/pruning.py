@@ -242,7 +242,7 @@ class Pruner:
 
     def _risen(self, start: Pruned, network: Backbone, theta: Tensor) -> Pruned:
         """A fit on every level from a coarse one up to that of `start`."""
-        found = self.fit(replace(start, network=network, theta=theta))
+        found = self.fit(replace(start, network=network, theta=theta, error=math.inf))
         while found.network.level < start.network.level:
             edit = refinement(found.network)
             found = self.fit(replace(found, network=edit.after, theta=edit(found.theta)))
@@ -272,7 +272,7 @@ class Pruner:
                 objective.set_points(sample(setup, network, self._points))
             theta, stop = _steps(optimizer, objective, theta)
             errors.append(self._error(network, theta))
-            if errors[-1] < best.error or not k:
+            if errors[-1] < best.error:
                 best = replace(start, theta=theta, error=errors[-1])
             stalled = k > 3 and min(errors[-3:]) > STALLED * min(errors[:-3])
             if stop or stalled or best.error <= self._target or not math.isfinite(errors[-1]):
