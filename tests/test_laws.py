@@ -12,7 +12,7 @@ from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
-from kanpinn.symbolic.constants import Fit, fitted_constants
+from kanpinn.symbolic.constants import Fit, fitted_constants, refined
 from kanpinn.symbolic.fits import _good, laws_of
 from kanpinn.symbolic.formula import ClosedForm, as_json
 from kanpinn.symbolic.hypotheses import fitted_hypothesis
@@ -208,6 +208,15 @@ def test_a_right_hypothesis_is_found_to_hold_in_any_units(text, constants, lower
     assert {name: abs(value) for name, (value, _) in found.items()} == pytest.approx(
         {name: abs(value) for name, value in constants.items()}, rel=1e-7
     )
+
+
+def test_constants_that_undo_each_other_become_the_simplest():
+    points = np.random.default_rng(1).uniform([0.5, 0.5], [3, 3], (200, 2))
+    values = np.log(points[:, 0]) + np.sin(points[:, 1])
+    given = sympy.log(5.4 * X1) + sympy.sin(X2) - 1.6
+    for random in (False, True):
+        fit = refined(given, ("x1", "x2"), points, values, 1e-6, random=random)
+        assert fit.expression == sympy.log(X1) + sympy.sin(X2) and not fit.free
 
 
 def test_laws_say_how_far_they_go():

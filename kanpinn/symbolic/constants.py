@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cache
 from typing import Any, final
 
 import numpy as np
 from scipy.optimize import least_squares
 
 from kanpinn.errors import needed
+from kanpinn.symbolic.exact_numbers import exact_numbers
 from kanpinn.symbolic.library import Array
 from kanpinn.symbolic.patience import within
 
@@ -40,6 +39,9 @@ FITS = 10.0
 
 ALIKE = 1e-3
 """Largest relative difference of constants that are taken for one."""
+
+DEGENERATE = 1e-10
+"""Singular values of the Jacobian, relative to the largest, below which constants undo each other."""
 
 FINEST = 1e-11
 """Relative rounding of constants and values that is never told from 0."""
@@ -267,6 +269,14 @@ class Model:
         with np.errstate(divide="ignore"):
             return noise * np.sqrt(((v / np.maximum(s, 1e-12 * s[0])[:, None]) ** 2).sum(0)) / scale * np.sqrt(3)
 
+    def undetermined(self, theta: Array) -> list[Any]:
+        """Return the parameters that others undo to rounding."""
+        jacobian = self._jacobian(theta)
+        scale = np.linalg.norm(jacobian, axis=0)
+        _, s, v = np.linalg.svd(jacobian / np.where(scale > 0, scale, 1.0), full_matrices=False)
+        share = np.abs(v[s < DEGENERATE * s[0]]).max(0, initial=0.0)
+        return [one for one, part in zip(self.symbols, share, strict=True) if part > 0.1]
+
     def terms(self, theta: Array) -> list[tuple[float, Any]]:
         """Relative rms of each term of a sum, and the term."""
         sympy = needed("sympy", "a closed form", "formulas")
@@ -301,26 +311,11 @@ def _without_small(solved: tuple[Model, Array, float], tolerance: float, limit: 
     return model.with_values(theta), theta, rms
 
 
-@cache
-def _exact_numbers() -> tuple[tuple[float, int, Any], ...]:
-    """Exact numbers above 0 by size, with their complexities."""
-    sympy = needed("sympy", "a closed form", "formulas")
-    units = ((sympy.Integer(1), 0), (sympy.pi, 1), (sympy.pi**2, 2), (1 / sympy.pi, 3), (sympy.sqrt(2), 4))
-    units = (*units, (sympy.sqrt(3), 4), (sympy.E, 4))
-    ratios = {Fraction(p, q) for q in range(1, 13) for p in range(1, 101)} | {Fraction(1, 10**k) for k in range(5)}
-    ratios |= {Fraction(k, 100) for k in range(1, 100)} | {Fraction(k, 1000) for k in range(1, 20)}
-    found = {}
-    for unit, price in units:
-        for ratio in ratios:
-            number = sympy.Rational(ratio.numerator, ratio.denominator) * unit
-            cost = ratio.numerator + ratio.denominator + 10 * price
-            if number not in found or cost < found[number]:
-                found[number] = cost
-    return tuple(sorted(((float(number), cost, number) for number, cost in found.items()), key=lambda one: one[:2]))
-
-
 def _numbers(model: Model, theta: Array, symbol: Any, *, random: bool) -> Iterable[Any]:
-    """Exact numbers near a parameter, simplest first."""
+    """Exact numbers near a parameter, simplest first; 0 and 1 where others undo it, as in log(a x) + d."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    if symbol in model.undetermined(theta):
+        return [sympy.Integer(0), sympy.Integer(1)]
     k = model.symbols.index(symbol)
     value, deviation = float(theta[k]), float(model.deviations(theta)[k])
     missed, effect = _rms(model.residual(theta)), max(model.effect(theta, k), 1e-300)
@@ -330,7 +325,7 @@ def _numbers(model: Model, theta: Array, symbol: Any, *, random: bool) -> Iterab
         window = max(DEVIATIONS / np.sqrt(3) * deviation, FINEST * abs(value))
     near = [(0, 0)] if abs(value) <= window else []
     sign = 1 if value >= 0 else -1
-    table = _exact_numbers()
+    table = exact_numbers()
     sizes = np.array([one[0] for one in table])
     first, last = np.searchsorted(sizes, [abs(value) - window, abs(value) + window])
     low, high = np.searchsorted(sizes, [abs(value) / np.e, abs(value) * np.e])
