@@ -55,6 +55,9 @@ def networks(setup: Setup) -> Iterator[Candidate]:
     if dimension == 1:
         yield candidate(Kan(width=[], degree=smooth, grid=8, **common))
     yield candidate(Kan(width=[5, 5], degree=degree, **common))
+    mlp = candidate(Mlp(width=[10, 10, 10], **common))
+    if dimension > 2:
+        yield mlp  # sums of products take long there
     if dimension > 1 and isinstance(problem.domain, Box) and type(problem).inside is Problem.inside:
         around = replace(asked.embedding, periodic="spline") if problem.periodic else asked.embedding
         options = {"degree": smooth, "grid": smooth + 1, "scale": 0.1, "networks": asked.networks, "embedding": around}
@@ -63,7 +66,8 @@ def networks(setup: Setup) -> Iterator[Candidate]:
     if dimension > 1:
         yield candidate(Kan(width=[5, 5, 5], degree=degree, grid=3, **common))
         yield candidate(MultKan(width=[4, 4], degree=degree, **common))
-    yield candidate(Mlp(width=[10, 10, 10], **common))
+    if dimension <= 2:
+        yield mlp
 
 
 def _schedule(setup: Setup) -> Nested:

@@ -95,6 +95,7 @@ class Outcome:
         reason: End of training, as of a stage, or "refused" where the candidate does not suit the problem.
         estimate: Largest estimated relative error of an unknown; NaN without an estimate.
         trusted: Whether the estimate may be relied on.
+        ceiling: What the error is hardly above, whether the estimate may be relied on or not.
         doubt: Words that say why not, or why the solution is doubtful for another reason; "" without doubt.
         share: Largest residual, relative to the size of its terms.
         parameters: Number of parameters.
@@ -106,6 +107,7 @@ class Outcome:
     reason: str
     estimate: float = math.nan
     trusted: bool = False
+    ceiling: float = math.inf
     doubt: str = ""
     share: float = math.inf
     parameters: int = 0
@@ -124,7 +126,9 @@ class Outcome:
 
     def meets(self, accuracy: float | None) -> bool:
         """Tell whether it is as accurate as asked for, beyond doubt."""
-        return accuracy is not None and self.trusted and not self.doubt and self.estimate <= accuracy
+        if accuracy is None or self.doubt or not self.estimate <= accuracy:
+            return False
+        return self.trusted or self.ceiling <= accuracy
 
     def record(self) -> dict[str, Any]:
         """Plain values that JSON holds: null for what is not finite."""
@@ -134,7 +138,7 @@ class Outcome:
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> Outcome:
         """Return the outcome whose `record` this is; raises TypeError if it is none."""
-        missing: dict[str, Any] = {"estimate": math.nan, "share": math.inf}
+        missing: dict[str, Any] = {"estimate": math.nan, "share": math.inf, "ceiling": math.inf}
         values: dict[str, Any] = {k: missing.get(k, v) if v is None else v for k, v in record.items()}
         return Outcome(**values)
 
@@ -162,15 +166,22 @@ def _enough(setup: Setup) -> Sampler:
     needed = [math.ceil(ROWS * sizes.get(level, 0) / len(setup.problem.unknowns)) for level in range(levels)]
     interior: Any = [max(pair) for pair in zip(counts, needed, strict=True)]
     unchanged = not isinstance(sampler.interior, list) and interior == counts
+    dimension = len(setup.problem.domain)
+    denser = [(own / given) ** ((dimension - 1) / dimension) for own, given in zip(interior, counts, strict=True)]
     return replace(
         sampler,
         interior=sampler.interior if unchanged else interior,
-        boundary=_longer(sampler.boundary, levels),
+        boundary=_denser(sampler.boundary, denser, sampler.growth),
     )
 
 
-def _longer(value: Any, levels: int) -> Any:
-    """Return numbers per level, where they are listed, for further levels too."""
+def _denser(value: Any, factors: Sequence[float], growth: float) -> Any:
+    """Return numbers of points on conditions, a factor for each level beside theirs, for further levels too."""
     if isinstance(value, Mapping):
-        return {name: _longer(one, levels) for name, one in value.items()}
-    return [*value, *[value[-1]] * (levels - len(value))] if isinstance(value, list) else value
+        return {name: _denser(one, factors, growth) for name, one in value.items()}
+    if not isinstance(value, list) and max(factors) == 1:
+        return value
+    given = [
+        value[min(k, len(value) - 1)] if isinstance(value, list) else value * growth**k for k in range(len(factors))
+    ]
+    return [math.ceil(factor * own) for factor, own in zip(factors, given, strict=True)]

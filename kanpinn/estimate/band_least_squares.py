@@ -7,11 +7,12 @@ Numerical Methods for Least Squares Problems, 1996, sec. 7.4), preconditioned by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cho_solve_banded, cholesky_banded
 from scipy.sparse import csr_array
@@ -24,7 +25,7 @@ RIDGE = 1e-13
 NOTHING = 1e-13
 """Share of the largest entry of a row up to which another is rounding."""
 
-PRODUCTS = 2**23
+PRODUCTS = 2**21
 """Products of columns that are added up at a time."""
 
 
@@ -115,17 +116,17 @@ class _NormalEquations:
         many = rows[0].border.shape[2]
         inner = self._inner = size - many
         width = max(int(np.ptp(part.columns, axis=1).max()) for part in rows if len(part.columns))
-        band = np.zeros((width + 1) * inner)
-        for part in rows:
-            _add_band(band, part, inner)
-        band = band.reshape(width + 1, inner)
-        scale = np.sqrt(band[0])
+        band = np.zeros(inner * (width + 1))
+        for part in _merged(rows):
+            _add_band(band, part, width)
+        band = band.reshape(inner, width + 1)  # LAPACK's lower band, transposed
+        scale = np.sqrt(band[:, 0])
         scale[scale == 0] = 1.0
-        for offset in range(width + 1):
-            band[offset, : inner - offset] /= scale[offset:] * scale[: inner - offset]
-        band[0] += RIDGE + (band[0] == 0)
+        ahead = np.append(scale, np.ones(width))
+        band /= scale[:, None] * sliding_window_view(ahead, width + 1)
+        band[:, 0] += RIDGE + (band[:, 0] == 0)
         self._scale = scale
-        self._factor = cholesky_banded(band, lower=True, overwrite_ab=True, check_finite=False)
+        self._factor = cholesky_banded(band.T, lower=True, overwrite_ab=True, check_finite=False)
         units = [[part.border[:, :, b] for part in rows] for b in range(many)]
         across = [sum(p.transposed(r, size) for p, r in zip(rows, unit, strict=True)) for unit in units]
         self._across = np.array(across).reshape(many, size)[:, :inner]  # (B, inner)
@@ -214,13 +215,27 @@ def _norm(parts: Iterable[Array]) -> float:
     return math.sqrt(sum(float(np.vdot(part, part)) for part in parts))
 
 
-def _add_band(band: Array, rows: Rows, size: int) -> None:
-    """Add a lower band of AᵀA to `[(width + 1)·size]`: entry (i, j), i ≥ j, at (i − j)·size + j."""
+def _merged(rows: Sequence[Rows]) -> Iterator[Rows]:
+    """Yield rows without borders, those of the same groups of columns in one."""
+    alike: list[list[Rows]] = []
+    for part in rows:
+        same = (parts for parts in alike if np.array_equal(parts[0].columns, part.columns))
+        if (found := next(same, None)) is None:
+            alike.append([part])
+        else:
+            found.append(part)
+    for parts in alike:
+        values, right = (np.concatenate([getattr(one, name) for one in parts], 1) for name in ("values", "right"))
+        yield Rows(parts[0].columns, values, right, np.zeros((*right.shape, 0)))
+
+
+def _add_band(band: Array, rows: Rows, width: int) -> None:
+    """Add a lower band of AᵀA to `[size·(width + 1)]`: entry (i, j), i ≥ j, at j·(width + 1) + i − j."""
     many = rows.columns.shape[1]
     step = max(1, PRODUCTS // (many * many))
     for start in range(0, len(rows.columns), step):
         columns, values = rows.columns[start : start + step], rows.values[start : start + step]
         gram = np.matmul(values.transpose(0, 2, 1), values)
-        offset = columns[:, :, None] - columns[:, None, :]
-        lower = offset >= 0
-        np.add.at(band, (offset * size + columns[:, None, :])[lower], gram[lower])
+        places = columns[:, None, :] * width + columns[:, :, None]
+        lower = columns[:, :, None] >= columns[:, None, :]
+        np.add.at(band, places[lower], gram[lower])

@@ -90,7 +90,11 @@ class Correction:
 
 
 def corrections(
-    trained: Sequence[Trained], spaces: Sequence[Space], weights: Mapping[str, float] | None = None
+    trained: Sequence[Trained],
+    spaces: Sequence[Space],
+    weights: Mapping[str, float] | None = None,
+    *,
+    look: bool = True,
 ) -> list[Correction] | None:
     """Estimate the errors of the networks of all time slabs, one after the other.
 
@@ -98,30 +102,17 @@ def corrections(
         trained: Each slab's problem and network with its parameters.
         spaces: The functions for each slab's error.
         weights: Weights of the loss terms; only those that are 0 count, and all where there are data.
+        look: Whether to look for the function that is seen least.
 
     Returns:
         One correction for each slab; None where a linear solve breaks down, or integrals take too many nodes.
     """
     found: list[Correction] = []
     for (residuals, theta), space in zip(trained, spaces, strict=True):
-        one = _Defect(residuals, theta, space, weights or {}).solved(found[-1] if found else None)
+        one = _Defect(residuals, theta, space, weights or {}, look).solved(found[-1] if found else None)
         if one is None:
             return None
         found.append(one)
-    return found
-
-
-def valued(parts: Sequence[Correction], points: Array) -> Array:
-    """Return the estimated error u* − u `[unknowns, N]` at points `[N, d]`, each of the time slab it lies in."""
-    found = np.empty((len(parts[0].norms), len(points)))
-    left = np.ones(len(points), bool)
-    for k, part in enumerate(parts):
-        lower, upper = (np.array([own[end] for own in part.space.breaks]) for end in (0, -1))
-        within = ((points >= lower) & (points <= upper)).all(1)
-        which = left & (within if k < len(parts) - 1 else True)
-        if which.any():
-            found[:, which] = list(part.values(points[which]).values())
-        left &= ~which
     return found
 
 
@@ -129,7 +120,9 @@ def valued(parts: Sequence[Correction], points: Array) -> Array:
 class _Defect:
     """The defect equation of one network on one spline space."""
 
-    def __init__(self, residuals: Residuals, theta: Tensor, space: Space, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, residuals: Residuals, theta: Tensor, space: Space, weights: Mapping[str, float], look: bool
+    ) -> None:
         self.about = Linearized(residuals, theta)
         self.residuals, self.problem = residuals, residuals.problem
         self.names, domain = self.about.leaves, self.problem.domain
@@ -144,6 +137,7 @@ class _Defect:
         }
         self.data = any(condition.given is not None for condition in self.conditions.values())
         self.weights = weights
+        self.look = look and not self.free and not self.data and self.problem.has_equations  # others have other rules
         nodes, shares = self.space.nodes(NODES)
         nodes = nodes.reshape(-1, len(domain))
         mask = inside(self.problem, torch.from_numpy(nodes))
@@ -175,8 +169,8 @@ class _Defect:
         return self._unseen(self._correction(fit, leftover(self.space, inner, outer, NODES)), full, inverse)
 
     def _unseen(self, found: Correction, rows: Sequence[Rows], inverse: Inverse) -> Correction:
-        """Add the function seen least; none beside data or coefficients, which have rules of their own."""
-        if self.free or self.data or not self.problem.has_equations:
+        """Add the function seen least."""
+        if not self.look:
             return found
         scales = {} if self.about.behind else dict(zip(self.names, self.residuals.scales.outputs, strict=False))
         sizes = {name: max(float(np.abs(own).max()), scales.get(name, 0)) or 1.0 for name, own in self._known.items()}

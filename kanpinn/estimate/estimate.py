@@ -14,15 +14,19 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+import torch
+from scipy.stats import qmc
 
 from kanpinn.estimate.defect import Correction, Space, Trained, corrections
 from kanpinn.estimate.least_seen import GRAY, fall
 from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
 from kanpinn.estimate.refinement import refined
 from kanpinn.estimate.spline_space import SplineSpace
+from kanpinn.geometry.chart import Array
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.data import conditions_of
-from kanpinn.pde.problem import Problem, output_names, region_of
+from kanpinn.pde.problem import Problem, inside, output_names, region_of
+from kanpinn.pde.time_slab import TimeSlab
 
 FIRST = {1: 64, 2: 8}
 """Number of intervals of each coordinate to begin with, by dimension; polynomials beyond."""
@@ -39,10 +43,23 @@ RESOLVED = 0.1
 DOUBTFUL = 0.3
 """Share left over beyond which the estimate is not trusted.
 
-Between both half as many functions again must have halved the share: where that stagnates, the rest of the defect is
-rough, and may be of consequence. The estimate by two thirds as many functions must have agreed in any case: where
+Between both it has to have settled. The estimate by two thirds as many functions must have agreed in any case: where
 errors grow, the little that is left over may be what grows.
 """
+
+SETTLED = 1 / 3, 0.25
+"""Change of the correction by half as many functions again up to which it has settled, and what may be left of it.
+
+The last functions have taken a part d of the defect and have moved the correction by Δ. If what is left over, r, moves
+it in that proportion, the error is hypot(e, Δ r/d), which is to be near e. Fronts that no function has seen yet move it
+by more each time; what is rough elsewhere moves it ever less.
+"""
+
+CEILING = 3.0
+"""Factor of hypot(e, Δ r/d) in the ceiling of an error that is not trusted."""
+
+PLACES = 10
+"""Logarithm to base 2 of the number of points at which two corrections are compared."""
 
 AGREE = 1.5
 """Factor within which estimates on two spline spaces agree."""
@@ -87,6 +104,7 @@ class ErrorEstimate:
         corners: Whether corners that turn inwards are why it may not be.
         parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
         free: Unknowns of which equations and conditions leave a function free.
+        ceiling: What the largest of the errors is hardly above, trusted or not; infinite where nothing tells.
     """
 
     errors: Mapping[str, float]
@@ -95,6 +113,7 @@ class ErrorEstimate:
     corners: bool = False
     parts: tuple[Correction, ...] = ()
     free: tuple[str, ...] = ()
+    ceiling: float = math.inf
 
     @property
     def size(self) -> int:
@@ -122,19 +141,19 @@ def estimated(
     """
     problem = trained[0][0].problem
     found: list[ErrorEstimate] = []
-    enough = RESOLVED / 5 if len(problem.domain) == 1 else RESOLVED
+    enough = RESOLVED / 5 if len(problem.domain) == 1 else DOUBTFUL
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
     spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
     for _ in range(ROUNDS):
         if spaces is None or not _affordable(spaces, problem, most if found else max(most, BEGIN)):
             break
-        parts = corrections(trained, spaces, weights)
+        parts = corrections(trained, spaces, weights, look=not _clear(found))
         own = None if parts is None else _joined(parts, found)
         if own is None:
             break
         found.append(own)
-        if own.left <= enough and own.trusted:
+        if own.trusted and own.left <= enough:
             break
         many = own.size
         finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
@@ -143,7 +162,21 @@ def estimated(
     if not found:
         return None
     last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)))
-    return replace(last, trusted=False, corners=True) if region_of(problem).reentrant else last
+    return replace(last, trusted=False, corners=True, ceiling=math.inf) if region_of(problem).reentrant else last
+
+
+def valued(parts: Sequence[Correction], points: Array) -> Array:
+    """Return the estimated error u* − u `[unknowns, N]` at points `[N, d]`, each of the time slab it lies in."""
+    found = np.empty((len(parts[0].norms), len(points)))
+    left = np.ones(len(points), bool)
+    for k, part in enumerate(parts):
+        lower, upper = (np.array([own[end] for own in part.space.breaks]) for end in (0, -1))
+        within = ((points >= lower) & (points <= upper)).all(1)
+        which = left & (within if k < len(parts) - 1 else True)
+        if which.any():
+            found[:, which] = list(part.values(points[which]).values())
+        left &= ~which
+    return found
 
 
 def _free(
@@ -175,6 +208,12 @@ def _free_in(
         return ()
     worst = min(parts, key=lambda part: part.unseen.rate)
     return tuple(name for name, size in worst.unseen.moves.items() if size > 0.01 * max(worst.unseen.moves.values()))
+
+
+def _clear(found: Sequence[ErrorEstimate]) -> bool:
+    """Tell whether two spaces have shown that no function is free: they see each, the finer one hardly less."""
+    first = [_unseen(one.parts) for one in found[:2]]
+    return len(first) == 2 and NEARLY[1] * first[1] > first[0] and first[1] > 100 * GRAY
 
 
 def _smooth(spaces: Sequence[Space], trained: Sequence[Trained]) -> list[Space]:
@@ -240,9 +279,31 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
     if not found:
         return own
     before = next((one for one in reversed(found) if FEWER * one.size <= own.size), None)
-    if before is None or not _agree(errors, before.errors):
+    if before is None:
         return replace(own, trusted=False)
-    return replace(own, trusted=own.trusted or (left <= DOUBTFUL and 2 * left <= before.left))
+    moved = _moved(parts, before.parts)
+    gone = math.sqrt(max(before.left**2 - left**2, 0.0))
+    further = {n: error * math.hypot(1.0, moved[n] * left / gone) if gone else math.inf for n, error in errors.items()}
+    ceiling = CEILING * max((one for one in further.values() if not math.isnan(one)), default=math.inf)
+    settled = left <= DOUBTFUL and all(
+        math.isnan(error) or (moved[n] <= SETTLED[0] and further[n] <= (1 + SETTLED[1]) * error)
+        for n, error in errors.items()
+    )
+    trusted = (own.trusted or settled) and _agree(errors, before.errors)
+    return replace(own, trusted=trusted, ceiling=ceiling)
+
+
+def _moved(parts: Sequence[Correction], before: Sequence[Correction]) -> dict[str, float]:
+    """Root mean squares of the difference of two corrections, relative to the first of them, by unknown."""
+    problem = parts[0].about.problem
+    lower, upper = ([one[end] for one in part.space.breaks] for part, end in ((parts[0], 0), (parts[-1], -1)))
+    points = np.array(lower) + np.subtract(upper, lower) * qmc.Sobol(len(lower), seed=0).random_base2(PLACES)
+    mask = inside(problem.whole if isinstance(problem, TimeSlab) else problem, torch.from_numpy(points))
+    points = points if mask is None else points[mask.cpu().numpy()]
+    own, other = (valued(one, points) for one in (parts, before))
+    sizes = np.linalg.norm(own, axis=1)
+    shares = np.linalg.norm(own - other, axis=1) / np.where(sizes, sizes, 1.0)
+    return dict(zip(parts[0].norms, shares.tolist(), strict=True))
 
 
 def _agree(errors: Mapping[str, float], before: Mapping[str, float]) -> bool:

@@ -66,7 +66,8 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
         if worst.left <= RESOLVED:
             yield f"two thirds as many functions as {worst.space.words} gave another estimate"
         else:
-            yield f"{worst.space.words} leave {percent(estimate.left)} of the defect"
+            bound = f", the error is hardly above {estimate.ceiling:.1e}" if estimate.ceiling < 1 else ""
+            yield f"{worst.space.words} leave {percent(estimate.left)} of the defect{bound}"
     unsure = dict.fromkeys(flag.kind for flag in flags if flag.kind in UNSURE)
     if unsure:
         yield "see " + ", ".join(unsure)

@@ -39,8 +39,8 @@ ANOTHER = "there seems to be more than one solution"
 APART = 10.0
 """Factor by which two solutions differ more than by the sum of their estimated errors, where there are two."""
 
-MORE = 5.0
-"""Factor by which an estimate may cost more where it is below what is asked for but cannot be trusted."""
+EFFORTS = 0.2, 1.0, 5.0
+"""Costs of an estimate relative to that of a finished run: more where it is below what is asked for, or not sure."""
 
 
 @final
@@ -136,7 +136,7 @@ class Pursuit:
         solver, end = solve(configuration.setup, watch, solver)
         if end.reason in ENDINGS:
             best = self.best
-            if best is None or best.solver is None or _ahead(work, best):
+            if best is None or best.solver is None or self._better(solver, end, work, best):
                 return solver, end
             self._context.configuration = best.work.configuration(self.asked)
             return best.solver, replace(best.solver.outcome(), reason=end.reason, message=end.message)
@@ -166,19 +166,28 @@ class Pursuit:
         """Let the clock of a new solve count all seconds of the run."""
         solver.record.started = self._began
 
+    def _better(self, solver: Solver, end: StageEnd, work: Work, best: Done) -> bool:
+        """Tell whether work that was stopped, where it goes on from the best so far, is better already."""
+        ahead = work.continues(best.work) and work.candidate.slabs == 1
+        return ahead and self._judged(solver, end).score <= best.outcome.score
+
     def _judged(self, solver: Solver, end: StageEnd) -> Outcome:
         """Judge the end of some work without any reference."""
         parts = {"parameters": solver.network()[0].size, "reason": end.reason}
         parts["work"] = sum(record.work * record.parameters for record in solver.record.levels)
         if end.reason == "diverged":
             return Outcome(**parts, doubt=end.message, seconds=self.seconds)
-        found = verdict(solver, end, None, *estimates(solver), self._context.doubts)
-        if self._accuracy is not None and found.trusted is False and _largest(found) <= self._accuracy:
-            found = verdict(solver, end, None, *estimates(solver, MORE), self._context.doubts)
+        for effort in EFFORTS:
+            found = verdict(solver, end, None, *estimates(solver, effort), self._context.doubts)
+            ceiling = math.inf if found.estimate is None else found.estimate.ceiling
+            sure = self._accuracy is not None and ceiling <= self._accuracy
+            near = self._accuracy is not None and _largest(found) <= self._accuracy
+            if not near or (effort >= 1 and (found.trusted or sure)):
+                break
         small = self._accuracy is not None and 10 * _largest(found) <= self._accuracy
         kinds = VETOES if small else (*VETOES, *LARGE)
         vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in kinds)
-        doubts = [flag.message for flag in found.flags if flag.kind == "estimate"]
+        doubts = [flag.message for flag in found.flags if flag.kind == "estimate" and not sure]
         if vetoes:
             doubts = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
         if found.trusted and not doubts and _largest(found) <= WRONG:
@@ -187,6 +196,7 @@ class Pursuit:
             **parts,
             estimate=_largest(found),
             trusted=bool(found.trusted),
+            ceiling=ceiling,
             doubt="; ".join(doubts),
             share=found.share,
             seconds=self.seconds,
@@ -246,7 +256,10 @@ class Pursuit:
         best = self.best
         if best is None or not self._met:
             return None
-        return f"the estimate of the error, {best.outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
+        told = f"the estimate of the error, {best.outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
+        return (
+            told if best.outcome.trusted else f"{told}; not to be trusted, but hardly above {best.outcome.ceiling:.1e}"
+        )
 
     def path(self) -> list[dict[str, Any]]:
         """Return what was tried, in plain values for metrics.json."""
@@ -257,7 +270,7 @@ class Pursuit:
         """Return the best network so far, its config being that of the next checkpoint."""
         best, saved = self.best, self._context.saved
         work, chosen = self._work, solver
-        if best is not None and best.solver is not None and (work is None or not _ahead(work, best)):
+        if best is not None and best.solver is not None:
             work, chosen = best.work, best.solver
         if saved is not None and work is not None:
             saved.configuration = work.configuration(self.asked)
@@ -267,7 +280,7 @@ class Pursuit:
         """Return all that a resumed search needs, with the state of the solve under way."""
         best = self.best
         kept = None
-        if best is not None and best.solver is not None and not (self._work and _ahead(self._work, best)):
+        if best is not None and best.solver is not None:
             kept = {"number": self.done.index(best), "state": best.solver.state()}
         path = [one.outcome.record() for one in self.done]
         return {"attempt": attempt if self._work else None, "seconds": self.seconds, "path": path, "best": kept}
@@ -289,11 +302,6 @@ class Pursuit:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"the checkpoint does not fit its own config ({type(error).__name__}: {error})") from error
-
-
-def _ahead(work: Work, best: Done) -> bool:
-    """Tell whether work under way goes on from the best so far, which cannot be worse."""
-    return work.continues(best.work) and work.candidate.slabs == 1
 
 
 def _with_estimate(limit: str, found: Verdict, accuracy: float | None) -> str:

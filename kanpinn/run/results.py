@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn.errors import warn
-from kanpinn.estimate.defect import valued
-from kanpinn.estimate.estimate import ErrorEstimate, estimated
+from kanpinn.estimate.estimate import ErrorEstimate, estimated, valued
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
     collocation_points,
