@@ -219,6 +219,13 @@ def test_constants_that_undo_each_other_become_the_simplest():
         assert fit.expression == sympy.log(X1) + sympy.sin(X2) and not fit.free
 
 
+def test_values_that_leave_no_digits_end_in_no_traceback():
+    points = np.arange(45.0)[:, None]
+    search = LawSearch(points, 1e9 + 1e-3 * points[:, 0], ("x1",), 3.0)
+    search.find()
+    assert search.exact() is not None
+
+
 def test_laws_say_how_far_they_go():
     form = ClosedForm("y", Fit(X1, 0.0, {}), error=0.2, data={"law": 1e-4, "network": 1e-3})
     assert form.verdict(0.0).startswith("not exact: other formulas may fit")

@@ -116,7 +116,8 @@ def _law(
     """The best law, and whether nothing is left of the rows that it does not say."""
     table = residuals.problem
     search = LawSearch(*rows, table.domain.names, seconds, forms)
-    search.find()
+    with np.errstate(all="ignore"):
+        search.find()
     if error < 1e-2 and not (search.laws and search.laws[0].residual < FINEST):
         field = learned(residuals, theta, name, max(3 * error, FINEST))
         expression: Any = Search(library(forms)).find(field)

@@ -242,7 +242,10 @@ class LawSearch:
         """The law that a sum says, as text."""
         columns = np.concatenate([view.base, view.pool.values[list(numbers)]])
         scale = view.weights / np.sqrt(np.mean(view.weights**2))
-        found = np.linalg.lstsq((columns * scale).T, view.target * scale, rcond=None)[0]
+        with np.errstate(all="ignore"):
+            columns, wanted = columns * scale, view.target * scale
+        known = np.isfinite(columns).all() and np.isfinite(wanted).all()  # values such as 1e9 + x leave no digits
+        found = np.linalg.lstsq(columns.T, wanted, rcond=None)[0] if known else np.array([np.nan])
         if not np.isfinite(found).all():
             return None
         texts = [view.pool.texts[k] for k in numbers]
