@@ -90,7 +90,7 @@ def unfitted(monkeypatch):
     """Fits that leave a network as it is; errors grow from one to the next by the factors given."""
     factors = []
     monkeypatch.setattr(
-        Pruner, "fit", lambda _, one: replace(one, error=one.error * (factors.pop(0) if factors else 1.0))
+        Pruner, "fit", lambda own, one: replace(one, error=own.best.error * (factors.pop(0) if factors else 1.0))
     )
     return factors
 

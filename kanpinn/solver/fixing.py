@@ -8,6 +8,7 @@ validation error is about what it was; else the next function is tried, or the e
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -186,12 +187,12 @@ def _with_function(best: Pruned, edge: Edge, function: str, numbers: Sequence[fl
 
 
 def _rebuilt(one: Pruned, options: Any, blocks: Sequence[dict[str, Tensor]]) -> Pruned:
-    """A network of other options, its layers with parameters given as whole blocks."""
+    """A network of other options, its layers with parameters given as whole blocks; its error is not known yet."""
     setup = replace(one.setup, backbone=options)
     network = setup.network()
     while network.level < one.network.level:
         network = network.refined()
-    return replace(one, setup=setup, network=network, theta=regrouped(blocks, network))
+    return replace(one, setup=setup, network=network, theta=regrouped(blocks, network), error=math.inf)
 
 
 def _without_squash(start: Pruned, worse: float) -> Pruned:
