@@ -17,7 +17,8 @@ from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.settings.objects import configuration_of_objects
 from kanpinn.solver.fixing import expressions_of, fixed
-from kanpinn.solver.pruning import Pruned, Pruner
+from kanpinn.solver.pruned import Pruned
+from kanpinn.solver.pruning import Pruner
 from kanpinn.symbolic.compiler import compiled
 from kanpinn.symbolic.curves import single_fits
 from kanpinn.symbolic.library import LIBRARY, Form

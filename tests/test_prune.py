@@ -13,9 +13,10 @@ from kanpinn import Kan, Nested
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.pde.table import table_of
-from kanpinn.run.prune import opened, prune
+from kanpinn.run.prune import _tolerances, opened, prune
 from kanpinn.settings.objects import configuration_of_objects
-from kanpinn.solver.pruning import Pruner, Trial, change, pruning
+from kanpinn.solver.pruned import Trial, change, pruning
+from kanpinn.solver.pruning import Pruner
 
 ROWS = np.random.default_rng(0).uniform(-1, 1, (150, 2))
 
@@ -98,6 +99,61 @@ def test_a_fit_is_never_worse_than_where_it_begins():
     assert pruner.fit(risen).error <= risen.error
 
 
+def test_few_nodes_are_tried_where_one_of_them_less_is_no_way(monkeypatch):
+    """Of five nodes one stays, then two; what is tried is what has the lowest scores."""
+    setup = setup_of(Kan(width=[5], grid=2, degree=3))
+    network = setup.network()
+    start = pruning(setup, network, network.initial(np.random.default_rng(0)))
+    pruner, tried = Pruner(start, 1.0), list[int]()
+
+    def refuse(units, score):
+        tried.append(len(units))
+        return False
+
+    monkeypatch.setattr(pruner, "_try", refuse)
+    pruner.search()
+    assert tried[:9] == [1, 1, 1, 4, 3, 1, 1, 1, 1][: len(tried)]  # inputs, a node, all but one, all but two, nodes
+
+
+def test_a_function_may_move_by_a_tolerance_where_the_error_grows():
+    """Nothing comes back at a hundredth of the error, but all that moves y by at most 1e-2 may stay out."""
+    setup = setup_of(Kan(width=[2], grid=2, degree=3))
+    network = setup.network()
+    start = Pruner(pruning(setup, network, network.initial(np.random.default_rng(0))), 0.0).fit(
+        pruning(setup, network, network.initial(np.random.default_rng(0)))
+    )
+    strict, loose = Pruner(start, 0.01), Pruner(start, 0.01, tolerance={"y": 1e-2})
+    assert strict.search() is start and all(one.moved is None for one in strict.trials)
+    found = loose.search()
+    assert (found.shape, found.edges) == ([1, 1, 1], 2)
+    assert all(one.kept == (one.moved is not None and one.moved <= 1e-2) for one in loose.trials)
+    assert change(start, found)["y"]["relative_l2"] <= 1e-2
+
+
+def test_an_equation_s_solution_may_move_by_its_own_error_and_coefficients_may_not(run):
+    """The error of a solved equation is in its metrics; a table has none to spend, unless it is given."""
+    _, table = opened(run, run.parent / "none", None)
+    assert _tolerances(table, {}, None) == {} and _tolerances(table, {}, 1e-3) == {"y": 1e-3}
+
+    class Level(kanpinn.Problem):
+        domain = kanpinn.Box(x=(0, 1), y=(0, 1))
+        derivatives = ()
+
+        def residual(self, p):
+            return p.u - 3.0
+
+        def conditions(self):
+            return []
+
+    setup = configuration_of_objects(Level(), [Kan(width=[2], grid=2), Nested(levels=1)]).setup
+    network = setup.network()
+    start = pruning(setup, network, network.initial(np.random.default_rng(0)))
+    assert _tolerances(start, {"error_estimate": {"u": 2e-7}}, None) == {"u": 2e-7}
+    assert _tolerances(start, {"relative_l2": {"u": 1e-8}, "error_estimate": {"u": 2e-7}}, None) == {"u": 1e-8}
+    assert _tolerances(start, {"relative_l2": {"u": 0.3}}, None) == {}
+    assert _tolerances(start, {}, None) == {}
+
+
 def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):
     assert main(["prune", str(run), "--threshold", "1e-3", "-o", str(tmp_path / "new")]) == 0
     record = json.loads((tmp_path / "new" / "pruning.json").read_text())
@@ -163,6 +219,24 @@ def test_an_equation_loses_the_coordinate_that_its_solution_does_not_need(tmp_pa
     assert after.metrics["relative_l2"]["u"] <= 1.1 * before.metrics["relative_l2"]["u"]
 
 
+@pytest.mark.slow
+def test_a_solution_of_one_variable_of_both_coordinates_needs_three_edges(tmp_path, monkeypatch):
+    """u = 1/(1 + x + y): with one node of four less there is no way, with three less there are shorter intervals."""
+    (tmp_path / "conf" / "problem").mkdir(parents=True)
+    (tmp_path / "conf" / "problem" / "ratio.yaml").write_text(
+        "name: ratio\ndomain: {x: [0, 1], y: [0, 1]}\nequations: {balance: 'laplace(u) = 4/(1+x+y)**3'}\n"
+        "conditions: {rim: {on: [x-, x+, y-, y+], equation: 'u = 1/(1+x+y)'}}\nreference: {u: '1/(1+x+y)'}\n"
+        "form: soft\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["problem=ratio", "backbone=kan", "backbone.width=[4]", "threads=1", "schedule.steps=300"]
+    before = kanpinn.solve([*words, "output.figures=false", "output.progress=false", "hydra.run.dir=run"])
+    assert main(["prune", "run", "-o", "new"]) == 0
+    record, after = json.loads((tmp_path / "new" / "pruning.json").read_text()), kanpinn.load(tmp_path / "new")
+    assert record["after"]["shape"] == [2, 1, 1] and record["after"]["edges"] == 3
+    assert after.metrics["relative_l2"]["u"] <= before.metrics["relative_l2"]["u"]
+
+
 def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
     def refused(*arguments):
         assert main(["prune", *map(str, arguments)]) == 2
@@ -172,6 +246,7 @@ def test_what_cannot_be_pruned_is_said_in_one_line(run, tmp_path, capsys):
 
     assert "expected a number above 0" in refused(run, "--threshold", "0")
     assert "expected a number of at least 1" in refused(run, "--worse", "0.9")
+    assert "expected a number of at least 0" in refused(run, "--tolerance", "-1")
     assert "already holds a run" in refused(run, "-o", run)
     assert "no such folder" in refused(tmp_path / "none")
     kanpinn.fit(

@@ -25,7 +25,8 @@ from kanpinn.solver import fixing
 from kanpinn.solver import pruning as module
 from kanpinn.solver import start as starts
 from kanpinn.solver.history import LevelRecord, rows_of, rows_state
-from kanpinn.solver.pruning import Pruned, Pruner, pruning
+from kanpinn.solver.pruned import Pruned, pruning
+from kanpinn.solver.pruning import Pruner
 from kanpinn.solver.solve import solve
 from kanpinn.solver.solver import Solver
 from kanpinn.solver.validation import sample, validation

@@ -16,7 +16,8 @@ from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.pde.table import Table, table_of
 from kanpinn.settings.objects import configuration_of_objects
-from kanpinn.solver.pruning import Pruned, Pruner, pruning
+from kanpinn.solver.pruned import Pruned, pruning
+from kanpinn.solver.pruning import Pruner
 from kanpinn.solver.setup import Setup
 from kanpinn.solver.validation import sample, validation
 

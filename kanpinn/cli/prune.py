@@ -25,9 +25,18 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--worse", type=number, default=1.1, metavar="F", help="factor by which that error may grow (default: 1.1)"
     )
+    parser.add_argument(
+        "--tolerance",
+        type=number,
+        metavar="T",
+        help="relative L2 distance that the function may move where the error grows more (default: the solution's own "
+        "error where an equation is solved, else 0)",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="RUN2", help="the new run folder (default: RUN-pruned)")
     parser.add_argument("--stored", **STORED)
     arguments = parser.parse_args(argv)
+    if arguments.tolerance is not None and not arguments.tolerance >= 0:
+        raise UserError(f"--tolerance={arguments.tolerance:g}: expected a number of at least 0")
     if arguments.threshold is not None and not arguments.threshold > 0:
         raise UserError(f"--threshold={arguments.threshold:g}: expected a number above 0")
     if not arguments.worse >= 1:
@@ -42,8 +51,9 @@ def run(argv: Sequence[str]) -> int:
         target,
         threshold=arguments.threshold,
         worse=arguments.worse,
+        tolerance=arguments.tolerance,
         stored=arguments.stored,
-        tell=lambda one: say(f"  {one.parts}: error {one.error:.2e} without, {'out' if one.kept else 'needed'}"),
+        tell=lambda one: say(f"  {_trial(one)}"),
     )
     if record is None:
         say(f"{place}: everything is needed; nothing has been written")
@@ -56,6 +66,11 @@ def run(argv: Sequence[str]) -> int:
         say(f"change of {name} before training on: largest {gap['largest']:.1e}, relative L2 {gap['relative_l2']:.1e}")
     say(str(target / RECORD))
     return EXIT_DONE
+
+
+def _trial(one: Any) -> str:
+    moved = "" if one.moved is None else f", moved by {one.moved:.1e}"
+    return f"{one.parts}: error {one.error:.2e} without{moved}, {'out' if one.kept else 'needed'}"
 
 
 def _line(numbers: dict[str, Any]) -> str:

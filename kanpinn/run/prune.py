@@ -11,23 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.pruning import alive_of
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import input_names
+from kanpinn.explain.function_error import errors_of
 from kanpinn.io.atomic import write_text
 from kanpinn.io.lock import check_folder
 from kanpinn.io.metrics import metrics_of
+from kanpinn.pde.table import Table
 from kanpinn.run import checkpoints
 from kanpinn.run.run import run
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.registry import described
-from kanpinn.solver.pruning import Pruned, Pruner, Trial, change, pruning
+from kanpinn.solver.pruned import Pruned, Trial, change, pruning
+from kanpinn.solver.pruning import Pruner
 from kanpinn.solver.setup import Start
 from kanpinn.state import State
 
 RECORD = "pruning.json"
 """File of a pruned run: what was taken out, and the numbers before and after."""
+
+ROUGHEST = 0.01
+"""Relative error of a solution from which on it says nothing of how far the solution may move."""
 
 
 def prune(
@@ -36,6 +43,7 @@ def prune(
     *,
     threshold: float | None = None,
     worse: float = 1.1,
+    tolerance: float | None = None,
     stored: bool | None = None,
     tell: Callable[[Trial], None] | None = None,
 ) -> dict[str, Any] | None:
@@ -46,6 +54,8 @@ def prune(
         target: Folder of the new run, new or empty.
         threshold: Score below which nodes and edges go, whatever becomes of the error; None searches.
         worse: Factor by which the validation error may grow in a search.
+        tolerance: How far the function may move where that error grows more, relative L2; None for the run's own error
+            where an equation is solved, and for 0 else.
         stored: As for `resume`.
         tell: Hears of every trial.
 
@@ -56,7 +66,8 @@ def prune(
         UserError: If the folder is no run, or its network has no edges to take out.
     """
     configuration, start = opened(folder, target, stored)
-    pruner = Pruner(start, worse, tell)
+    allowed = _tolerances(start, metrics_of(folder), tolerance)
+    pruner = Pruner(start, worse, tell, allowed)
     found = pruner.search() if threshold is None else pruner.cut(threshold)
     if found.edges == start.edges:
         return None
@@ -66,6 +77,7 @@ def prune(
         "run": str(folder.absolute()),
         "threshold": threshold,
         "worse": None if threshold is not None else worse,
+        "tolerance": None if threshold is not None else allowed,
         "inputs": _inputs(start, found),
         "before": _numbers(start, metrics_of(folder)),
         "pruned": _numbers(found, {}),
@@ -75,6 +87,21 @@ def prune(
     }
     write_text(target / RECORD, json.dumps(record, indent=1, ensure_ascii=False))
     return record
+
+
+def _tolerances(start: Pruned, metrics: dict[str, Any], given: float | None) -> dict[str, float]:
+    """How far each unknown may move: as given, or, of an equation's solution alone, as far as its error is.
+
+    Coefficients that are sought with it may move though the solution does not; then there is no tolerance.
+    """
+    problem = start.setup.problem
+    if given is not None:
+        return dict.fromkeys(problem.unknowns, given)
+    if isinstance(problem, Table) or coefficients_of(start.network, start.theta):
+        return {}
+    known = errors_of(start.setup.residuals(start.network), start.theta, metrics)
+    found = {name: error for name, error in known.items() if error is not None and error < ROUGHEST}
+    return found if len(found) == len(known) else {}
 
 
 def opened(folder: Path, target: Path, stored: bool | None) -> tuple[Configuration, Pruned]:

@@ -32,7 +32,8 @@ from kanpinn.explain.attribution import domain_points, edge_values
 from kanpinn.jets.jet import JetSpace
 from kanpinn.pde import Problem
 from kanpinn.pde.table import Table
-from kanpinn.solver.pruning import Pruned, Pruner
+from kanpinn.solver.pruned import Pruned
+from kanpinn.solver.pruning import Pruner
 from kanpinn.symbolic.curves import single_fits
 from kanpinn.symbolic.library import Form, library
 from kanpinn.symbolic.patience import within

@@ -3,14 +3,16 @@
 A network trained by second-order steps to many digits spreads a function over all the nodes it has, so that no score is
 small enough to cut by. Scores (KAN 2.0, sec. 4.1) say the order of the trials; the validation error decides: of held
 back rows where data are fitted, of residuals at fresh points for an equation. A network that has become small may have
-its intervals halved as long as it has no more parameters than the network that it comes from.
+its intervals halved as long as it has no more parameters than the network that it comes from. The residual of a solved
+equation may be many digits below what its error needs; so a solution that moves by no more than its own error is good
+enough as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,15 @@ import torch
 from torch import Tensor
 
 from kanpinn.backbones import Backbone
-from kanpinn.backbones.edits import coarsening, joining, refinement
+from kanpinn.backbones.edits import coarsening, refinement
 from kanpinn.backbones.pruning import Remains, alive_of, pruned, remains
 from kanpinn.errors import UserError
-from kanpinn.explain.attribution import Attribution, domain_points, input_names, no_edges, scores
-from kanpinn.jets.jet import JetSpace
+from kanpinn.explain.attribution import Attribution, domain_points, input_names, scores
 from kanpinn.least_squares.constraint import Constraint
 from kanpinn.least_squares.objective import Objective
 from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.pde.table import Table
-from kanpinn.solver.setup import Setup
+from kanpinn.solver.pruned import Pruned, Trial, change
 from kanpinn.solver.validation import sample, validation
 
 ROUND = 5
@@ -39,77 +40,12 @@ STALLED = 0.7
 STARTS = 2
 """Random networks tried where the one at hand does not come back without some nodes."""
 HOPELESS = 100.0
-"""Multiple of the error allowed beyond which shorter intervals are not tried."""
+"""Multiple of the error allowed beyond which intervals are not halved; its square where they may be halved twice."""
 REFUSED = 3
 """Parts of one kind that may turn out to be needed before the search for more of them ends."""
 
 Unit = tuple[int, int, int | None]
 """A part: layer with edges, and output and input of an edge; or an input of that layer, with None after it."""
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A network on its way.
-
-    Attributes:
-        setup: The setup with its options.
-        network: The network.
-        theta: Its parameters `[P]`.
-        error: Its validation error.
-        penalty: Factor of all terms but data, as the run has found it.
-    """
-
-    setup: Setup
-    network: Backbone
-    theta: Tensor
-    error: float
-    penalty: float = 1.0
-
-    @property
-    def edges(self) -> int:
-        """Number of edges."""
-        return int(sum(one.sum() for one in alive_of(self.network)))
-
-    @property
-    def shape(self) -> list[int]:
-        """Numbers of inputs that are used, of nodes and of outputs; sums where nodes are multiplied."""
-        alive = alive_of(self.network)
-        return [int(alive[0].any(0).sum()), *(len(one) for one in alive)]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One attempt to take parts out.
-
-    Attributes:
-        parts: The parts in words.
-        score: Largest of their scores.
-        error: Validation error reached without them.
-        kept: True if they stay out.
-    """
-
-    parts: str
-    score: float
-    error: float
-    kept: bool
-
-
-def pruning(setup: Setup, network: Backbone, theta: Tensor, penalty: float = 1.0) -> Pruned:
-    """Return the network that a search begins with.
-
-    Raises:
-        UserError: If it has no edges to take out.
-    """
-    reason = no_edges(network)
-    if not reason and (not hasattr(setup.backbone, "edges") or len(joining(network)) < 2):
-        reason = "it has no edges with functions of their own, or no hidden nodes; expected backbone=kan or its kind"
-    if network.edits:
-        reason = f"its schedule changes it in training ({network.edits[0][0]})"
-    elif setup.backbone.networks != "shared" or setup.problem.depends:
-        reason = "it is several networks, side by side; expected backbone.networks=shared"
-    if reason:
-        raise UserError(f"the network cannot be pruned: {reason}")
-    return Pruned(setup, network, theta, validation(setup, penalty)(network, theta), penalty)
 
 
 class Pruner:
@@ -120,9 +56,23 @@ class Pruner:
         trials: What has been tried, in order.
     """
 
-    def __init__(self, start: Pruned, factor: float, tell: Callable[[Trial], None] | None = None) -> None:
-        """Begin with a network; `factor` is how much its validation error may grow, `tell` hears of every trial."""
+    def __init__(
+        self,
+        start: Pruned,
+        factor: float,
+        tell: Callable[[Trial], None] | None = None,
+        tolerance: Mapping[str, float] | None = None,
+    ) -> None:
+        """Begin with a network.
+
+        Args:
+            start: The network.
+            factor: How much its validation error may grow.
+            tell: Hears of every trial.
+            tolerance: By unknown how far the function may move, relative L2, while that error grows more.
+        """
         self.best, self.trials = start, list[Trial]()
+        self._start, self._tolerance = start, tolerance or {}
         self._most, self._target = start.network.size, factor * start.error
         self._error, self._tell = validation(start.setup, start.penalty), tell
         self._points = start.setup.random("points")
@@ -130,16 +80,33 @@ class Pruner:
     def search(self) -> Pruned:
         """Take out inputs, then nodes, then edges, the least scored first; returns the smallest network."""
         for units in (self._inputs, self._nodes, self._edges):
-            refused, many = 0, 1
+            refused, many, leapt = 0, 1, False
             while refused < REFUSED:
                 ordered = sorted(units(self._scores()), key=lambda one: one[1])[refused:]
                 if not ordered:
                     break
                 chosen = ordered[:many]
                 done = self._try([unit for unit, _ in chosen], max(score for _, score in chosen))
+                if not done and many == 1 and not leapt and units == self._nodes:
+                    done, leapt = self._leap(), True
                 refused += not done and many == 1
                 many = min(2 * many, len(ordered)) if done else max(1, many // 2)
         return self.best
+
+    def _leap(self) -> bool:
+        """Try to leave one node of every hidden layer, then two, four, up to half; True if that works.
+
+        Few nodes may have shorter intervals for the same parameters: with one of them less there may be no way.
+        """
+        nodes = sorted(self._nodes(self._scores()), key=lambda one: -one[1])
+        layers = [[one for one in nodes if one[0][0] == layer] for layer in sorted({unit[0] for unit, _ in nodes})]
+        kept = 1
+        while 2 * kept <= max(map(len, layers), default=0):
+            out = [one for layer in layers for one in layer[kept:]]
+            if len(out) > 1 and self._try([unit for unit, _ in out], max(score for _, score in out)):
+                return True
+            kept *= 2
+        return False
 
     def cut(self, threshold: float) -> Pruned:
         """Take out all hidden nodes and edges whose score is below a threshold; nothing is fitted.
@@ -184,14 +151,26 @@ class Pruner:
         if left is None:
             return False
         found = self._fitted(self._without(left, self._scores()), anew=units[0][0] > 0 and units[0][2] is None)
-        kept = found.error <= self._target
-        trial = Trial(self._words(units), score, found.error, kept)
+        kept = self._enough(found)
+        trial = Trial(self._words(units), score, found.error, kept, max(self._moved(found).values(), default=None))
         self.trials.append(trial)
         if self._tell is not None:
             self._tell(trial)
         if kept:
             self.best = found
         return kept
+
+    def _moved(self, found: Pruned) -> dict[str, float]:
+        """How far a network is from the first, by the unknowns that have a tolerance."""
+        gaps = change(self._start, found, self._tolerance) if self._tolerance else {}
+        return {name: gap["relative_l2"] for name, gap in gaps.items()}
+
+    def _enough(self, found: Pruned) -> bool:
+        """Tell whether a network is good enough, by its validation error or its function."""
+        if found.error <= self._target:
+            return True
+        moved = self._moved(found)
+        return bool(moved) and all(gap <= self._tolerance[name] for name, gap in moved.items())
 
     def _words(self, units: Sequence[Unit]) -> str:
         layer, node, other = units[0]
@@ -219,7 +198,7 @@ class Pruner:
         for attempt in self._attempts(start, anew):
             found = self._refined(attempt)
             best = min(best, found, key=lambda one: one.error)
-            if best.error <= self._target:
+            if self._enough(best):
                 break
         return best
 
@@ -250,9 +229,11 @@ class Pruner:
 
     def _refined(self, found: Pruned) -> Pruned:
         """The fit with its intervals halved as long as that helps and it has not more parameters than at first."""
-        while self._target < found.error <= HOPELESS * self._target:
-            finer = _finer(found)
-            if finer.network.size > self._most:
+        while not self._enough(found):
+            finer, halvings = _finer(found), 1
+            while 2**halvings * found.network.size < self._most:
+                halvings += 1
+            if finer.network.size > self._most or not found.error <= HOPELESS**halvings * self._target:
                 break
             fitted = self.fit(finer)
             if fitted.error > STALLED * found.error:
@@ -275,7 +256,7 @@ class Pruner:
             if errors[-1] < best.error:
                 best = replace(start, theta=theta, error=errors[-1])
             stalled = k > 3 and min(errors[-3:]) > STALLED * min(errors[:-3])
-            if stop or stalled or best.error <= self._target or not math.isfinite(errors[-1]):
+            if stop or stalled or self._enough(best) or not math.isfinite(errors[-1]):
                 break
         return best
 
@@ -307,16 +288,3 @@ def _finer(found: Pruned) -> Pruned:
     while network.level < found.network.level:
         network = network.refined()
     return replace(found, setup=setup, network=network, theta=refinement(found.network)(found.theta))
-
-
-@torch.no_grad()
-def change(one: Pruned, other: Pruned) -> dict[str, dict[str, float]]:
-    """Return, by unknown, the largest and the relative L2 difference of two networks at uniform points."""
-    points = torch.from_numpy(domain_points(one.setup.problem, 5000)).to(one.theta)
-    space = JetSpace(one.setup.problem.domain.names, ())
-    first, second = (p.setup.residuals(p.network).fields(p.theta, points, space) for p in (one, other))
-    found = {}
-    for name in one.setup.problem.unknowns:
-        gap, size = first[name].value - second[name].value, float(first[name].value.norm())
-        found[name] = {"largest": float(gap.abs().max()), "relative_l2": float(gap.norm()) / (size or 1.0)}
-    return found
