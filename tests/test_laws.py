@@ -13,7 +13,7 @@ from kanpinn.errors import UserError
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
 from kanpinn.symbolic.constants import Fit, fitted_constants, refined
-from kanpinn.symbolic.fits import _good, laws_of
+from kanpinn.symbolic.fits import CURVES, _built, _good, _without_constants, laws_of
 from kanpinn.symbolic.formula import ClosedForm, as_json
 from kanpinn.symbolic.hypotheses import fitted_hypothesis
 from kanpinn.symbolic.laws import LawSearch
@@ -224,6 +224,49 @@ def test_values_that_leave_no_digits_end_in_no_traceback():
     search = LawSearch(points, 1e9 + 1e-3 * points[:, 0], ("x1",), 3.0)
     search.find()
     assert search.exact() is not None
+
+
+@pytest.mark.slow
+def test_the_structure_of_a_noisy_fit_is_asked_at_its_error_without_the_noise(monkeypatch):
+    """With 2 % noise the network misses its rows by more than 1e-2, but not the function."""
+    monkeypatch.setattr("kanpinn.symbolic.laws.LawSearch.find", lambda _: [])
+    monkeypatch.setattr("kanpinn.symbolic.laws.LawSearch.complete", lambda _: False)
+    points, values = table("exp(x2)*sin(3*x1)", [-1, -1], [1, 1], noise=0.02, rows=400)
+    words = ("backbone.width=[3]", "backbone.grid=3", "schedule.levels=1", "schedule.steps=40", "output.figures=false")
+    solution = kanpinn.fit(points, values, *words)
+    law = laws_of(solution.residuals, solution.theta).forms["y"]
+    assert law.data["network"] > 1e-2
+    assert law.fit is not None and sympy.simplify(law.fit.expression - sympy.exp(X2) * sympy.sin(3 * X1)) == 0
+
+
+def test_a_network_is_asked_where_its_error_without_the_noise_is_small(monkeypatch, fit):
+    """Its distance from the rows, here 0.02, says that it is not asked; its error as a function, 0.01, that it is."""
+    asked = []
+
+    class Asked:
+        def __init__(self, *options):
+            asked.append(options[2])
+
+        def find(self, field):
+            asked[-1] = asked[-1], field.tolerance
+            return 2 * X1 + 0.1 if field.tolerance == 0.01 else None
+
+    monkeypatch.setattr("kanpinn.symbolic.fits.Search", Asked)
+    monkeypatch.setattr("kanpinn.symbolic.fits.fit_errors", lambda *_: {"y": 0.01})
+    assert list(_built(fit.residuals, fit.theta, "y", 0.02, ())) == [2 * X1 + 0.1, 2 * X1]
+    assert asked == [(close, 0.01) for close in CURVES]
+    monkeypatch.setattr("kanpinn.symbolic.fits.fit_errors", lambda *_: {"y": 0.06})
+    asked.clear()
+    assert list(_built(fit.residuals, fit.theta, "y", 0.07, ())) == [] == asked
+
+
+def test_expressions_are_given_without_their_constants_too():
+    found = list(_without_constants(2 * sympy.cos(X1 + 0.1) * (sympy.sin(X2) + 0.01)))
+    plain = [2 * sympy.cos(X1) * sympy.sin(X2), 2 * sympy.cos(X1) * (sympy.sin(X2) + 0.01)]
+    assert len(found) == 4 and all(one in found for one in plain)
+    assert sympy.sin(3 * X1) in _without_constants(sympy.sin(3 * X1 + 0.01) + 0.1)  # one within the other
+    many = sympy.Add(*(sympy.sin(X1 + k) for k in range(5)))
+    assert len(list(_without_constants(many))) == 2
 
 
 def test_laws_say_how_far_they_go():

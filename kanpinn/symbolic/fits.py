@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, needed
+from kanpinn.explain.function_error import fit_errors
 from kanpinn.explain.learned import learned
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.table import Table
 from kanpinn.symbolic.constants import FINEST, Fit, refined
-from kanpinn.symbolic.formula import MISSED, ClosedForm, Formulas
+from kanpinn.symbolic.formula import MISSED, ROUGHEST, ClosedForm, Formulas
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
 from kanpinn.symbolic.laws import LawSearch
 from kanpinn.symbolic.library import Array, further, library, values_of
-from kanpinn.symbolic.structure import Search
+from kanpinn.symbolic.structure import CLOSE, Search
 
 CONSTANTS = 10
 """Constants that are no exact numbers, at most, of a law that is not exact: more of them fit anything."""
 
 SAYS = 0.5
 """Share of the values' standard deviation that a law may miss, lest it says nothing."""
+
+NOISY = 0.05
+"""Relative error without the noise up to which a network is asked for its structure."""
+
+CURVES = (3.0, 2.0, 1.4, 1.0, 0.5)
+"""Multiples of that error that functions of one variable may miss of its curves."""
+
+SECONDS = 10.0
+"""Most processor time of each of these searches."""
+
+OFFSETS = 2
+"""Most additive constants of which all ways to leave some out are tried; of more, all or none."""
 
 
 def laws_of(
@@ -118,12 +132,43 @@ def _law(
     search = LawSearch(*rows, table.domain.names, seconds, forms)
     with np.errstate(all="ignore"):
         search.find()
-    if error < 1e-2 and not (search.laws and search.laws[0].residual < FINEST):
-        field = learned(residuals, theta, name, max(3 * error, FINEST))
-        expression: Any = Search(library(forms)).find(field)
-        if expression is not None:
+    if not (search.laws and search.laws[0].residual < FINEST):
+        for expression in _built(residuals, theta, name, error, forms):
             search.add(expression)
     return search.exact(), search.complete()
+
+
+def _built(residuals: Residuals, theta: torch.Tensor, name: str, error: float, forms: Sequence[str]) -> Iterator[Any]:
+    """Expressions of the network's structure, each also without its additive constants, in any order.
+
+    The network is asked at its error without the noise, which smoothing has taken from it. Of the curves in it more
+    than one function comes close; how close is tried in turn.
+    """
+    own = fit_errors(residuals, theta)[name]
+    tries = [(3 * error, CLOSE)] if error < ROUGHEST else []
+    tries += [(own, close) for close in CURVES] if own <= NOISY else []
+    seen = set[str]()
+    for tolerance, close in tries:
+        field = learned(residuals, theta, name, max(tolerance, FINEST))
+        with np.errstate(all="ignore"):
+            expression: Any = Search(library(forms), SECONDS, close).find(field)
+        for one in () if expression is None else _without_constants(expression):
+            if str(one) not in seen:
+                seen.add(str(one))
+                yield one
+
+
+def _without_constants(expression: Any) -> Iterator[Any]:
+    """An expression, and what is left of it without constants in its sums: some of them, or all where they are many."""
+    sympy = needed("sympy", "a closed form", "formulas")
+    sums = [one for one in expression.atoms(sympy.Add) if any(part.is_number for part in one.args)]
+    sums.sort(key=lambda one: (-sympy.count_ops(one), str(one)))  # those around others first
+    few = len(sums) <= OFFSETS
+    for some in product((False, True), repeat=len(sums)) if few else ((False,) * len(sums), (True,) * len(sums)):
+        left = expression
+        for one in (one for one, gone in zip(sums, some, strict=True) if gone):
+            left = left.xreplace({one: sympy.Add(*(part for part in one.args if part.free_symbols))})
+        yield left
 
 
 def _good(law: Fit, own: Array, values: Array, error: float, *, whole: bool) -> bool:

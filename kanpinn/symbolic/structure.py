@@ -31,6 +31,9 @@ from kanpinn.symbolic.library import Array, Form
 RANK = 4
 """Most products in a sum."""
 
+CLOSE = 3.0
+"""Multiple of the tolerance that a function of one variable may miss of a curve."""
+
 DEEPEST = 6
 """Most properties found within each other."""
 
@@ -42,8 +45,9 @@ class Search:
         findings: Properties found on the way, in order.
     """
 
-    def __init__(self, forms: Sequence[Form], seconds: float = math.inf) -> None:
-        """Keep the library, and the processor time that the search may take."""
+    def __init__(self, forms: Sequence[Form], seconds: float = math.inf, close: float = CLOSE) -> None:
+        """Keep the library, the processor time the search may take, and how many tolerances a curve may miss."""
+        self._close = close
         self.forms, self._seconds, self._end = forms, seconds, time.process_time() + seconds
         self.findings: list[Finding] = []
         self.sympy = needed("sympy", "a closed form", "formulas")
@@ -87,7 +91,12 @@ class Search:
     def _curve(self, field: Field) -> Any | None:
         x = np.linspace(field.lower[0], field.upper[0], PLACES)
         found = fitted(
-            x, field.value(x[:, None]), 3 * field.tolerance, self.forms, self._symbol(field.names[0]), self._end
+            x,
+            field.value(x[:, None]),
+            self._close * field.tolerance,
+            self.forms,
+            self._symbol(field.names[0]),
+            self._end,
         )
         return None if found is None else found.expression
 
