@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from sources import ROOT
 
 import kanpinn
+from kanpinn.io.sample_data import sample
 
 OUTPUTS = ROOT / "outputs" / "benchmarks" / "science"
 SIDE = 64
 """Pixels of the small image along each side."""
-
-IMAGE = ("schedule.steps=1000",)
 
 
 def rms(values: np.ndarray) -> float:
@@ -43,33 +41,14 @@ def drawn(experiment: str, arm: str, seed: int) -> bool:
     return experiment not in ("continual", "image") or seed != 0 or kept(experiment, overrides, 0).exists()
 
 
-def image(side: int = SIDE) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the points `[N, 2]`, grey values `[N]` in [0, 1] and side of the cameraman, averaged to side × side."""
-    from skimage.data import camera
-
-    whole = camera() / 255.0
-    block = len(whole) // side
-    values = whole.reshape(side, block, side, block).mean(axis=(1, 3))
-    axis = (np.arange(side) + 0.5) / side
-    points = np.stack(np.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
-    return points, values.ravel(), side
+def image() -> np.ndarray:
+    """Return the grey values of the cameraman, averaged to `[SIDE, SIDE]`."""
+    values = sample(f"scikit-image:camera/{SIDE}", "image")
+    assert isinstance(values, np.ndarray)
+    return values
 
 
-def fitted(points: np.ndarray, values: np.ndarray, folder: Path, seed: int, *overrides: Any) -> kanpinn.Solution:
-    """Return a fit to all rows."""
-    return kanpinn.fit(points, values, *overrides, f"seed={seed}", split=[1], folder=folder)
-
-
-def digits() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Return the table of scikit-learn's 8 × 8 digits for training and choices, and the rows of the test.
-
-    The test is a fifth, drawn once: its inputs `[360, 64]` and digits `[360]` were not looked at before the settings
-    were chosen.
-    """
-    from sklearn.datasets import load_digits
-
-    pixels, values = load_digits(return_X_y=True)
-    order = np.random.default_rng(20261130).permutation(len(pixels))
-    own, test = order[360:], order[:360]
-    columns: dict[str, Any] = {f"x{k}": pixels[own, k] for k in range(pixels.shape[1])}
-    return columns | {"digit": [f"d{int(v)}" for v in values[own]]}, pixels[test], values[test]
+def picture(solution: kanpinn.Solution) -> np.ndarray:
+    """Return the grey values `[SIDE, SIDE]` of a network at the pixels."""
+    y, x = np.mgrid[SIDE - 1 : -1 : -1, :SIDE]
+    return solution(np.stack([x.ravel(), y.ravel()], axis=1))["grey"].reshape(SIDE, SIDE)

@@ -88,9 +88,8 @@ def peaks(curves: dict[str, Any]) -> Figure:
 
 def pictures(curves: dict[str, Any]) -> Figure:
     """Draw the image and both networks."""
-    _, values, side = image()
     figure = Figure(figsize=(7.5, 2.8))
-    shown = {"image": values.reshape(side, side), **{arm.upper(): curve["picture"] for arm, curve in curves.items()}}
+    shown = {"image": image(), **{arm.upper(): curve["picture"] for arm, curve in curves.items()}}
     for axes, (name, picture) in zip(figure.subplots(1, 3), shown.items(), strict=True):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         psnr = "" if name == "image" else f", {-10 * np.log10(np.mean((picture - shown['image']) ** 2)):.1f} dB"

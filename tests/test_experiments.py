@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 import torch
 
 import kanpinn as package
+from kanpinn.io.data_files import read_data_file
+from kanpinn.pde.table import Table
 from kanpinn.samplers import CollocationSample
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -37,6 +41,13 @@ KANS = {
     "double_pendulum": [180, 252, 396],
     "neo_hookean": [336, 462, 714],
 }
+PICTURES = {
+    "image": ("skimage", 13 * (2 * 10 + 10 * 10 + 10), 2 * 40 + 40 + 40 * 40 + 40 + 40 + 1),
+    "image_full": ("skimage", 13 * (2 * 128 + 3 * 128**2 + 128), 2 * 462 + 462 + 3 * (462**2 + 462) + 462 + 1),
+    "digits": ("sklearn", (61 * 10 + 10 * 10) * 8, 61 * 75 + 75 + 75 * 10 + 10),
+}
+"""Tables of another library, with the parameters of KAN and MLP; three of the 64 pixels of a digit are always 0."""
+
 """Liu et al. 2024 (arXiv:2404.19756 and arXiv:2408.10205): an edge of G intervals and degree k has G + k parameters."""
 
 STEPS = {
@@ -75,7 +86,7 @@ def drawn(configuration: Configuration) -> CollocationSample:
 
 
 def test_every_experiment_is_tested_and_described_in_a_line(kanpinn):
-    known = sorted({**PARAMETERS, **KANS})
+    known = sorted({**PARAMETERS, **KANS, **PICTURES})
     assert known == sorted(choices("experiment"))
     lines = kanpinn("list", "experiments").out.splitlines()
     assert [line.split()[0] for line in lines] == known
@@ -92,6 +103,52 @@ def test_networks_of_kan_experiments_have_their_sizes(name):
         backbone = backbone.refined()
         found.append(backbone.size)
     assert found == KANS[name]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_networks_of_pictures_have_their_sizes(name):
+    library, kan, mlp = PICTURES[name]
+    pytest.importorskip(library)
+    found = [configured(name, f"backbone={one}").setup.network().size for one in ("kan", "mlp")]
+    assert found == [kan, mlp]
+
+
+def test_the_cameraman_is_averaged_and_upright():
+    data = pytest.importorskip("skimage.data")
+    columns = read_data_file(Path("scikit-image:camera/64"), "file")
+    assert columns["grey"][columns["y"] == 63] == pytest.approx(data.camera()[:8].reshape(8, 64, 8).mean((0, 2)) / 255)
+    assert columns["y"][0] == 63 and columns["x"][:2].tolist() == [0, 1]
+
+
+def test_the_test_rows_of_the_digits_are_no_others():
+    datasets = pytest.importorskip("sklearn.datasets")
+    table = configured("digits").setup.problem
+    assert isinstance(table, Table)
+    parts = [set(rows.tolist()) for rows in table.parts.values()]
+    assert [len(part) for part in parts] == [1150, 287, 360] and len(set.union(*parts)) == 1797
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    rows = np.column_stack([table.columns[name] for name in (*table.features, "label")])
+    wanted = np.column_stack([pixels[:, [int(name[1:]) - 1 for name in table.features]], labels])
+    assert np.array_equal(np.unique(rows, axis=0), np.unique(wanted, axis=0))
+    assert configured("digits", "seed=1").setup.problem.parts["test"].tolist() == table.parts["test"].tolist()
+
+
+@pytest.mark.parametrize("name", ["image", "digits"])
+def test_without_their_library_they_are_refused_in_a_line(name, kanpinn, monkeypatch):
+    for library in ("skimage", "sklearn"):
+        monkeypatch.setitem(sys.modules, library, None)
+    refused = kanpinn("solve", f"experiment={name}")
+    assert refused.code == 2 and refused.err.count("\n") == 1
+    assert "pip install 'kanpinn[science]'" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("scikit-image:camera/60", "a side that divides 512"), ("scikit-learn:iris", "unknown; valid choices: ")],
+)
+def test_pictures_that_no_library_has_are_refused(file, told):
+    with pytest.raises(package.UserError, match=told):
+        read_data_file(Path(file), "problem.file")
 
 
 def test_the_perceptron_of_exp_sin_has_one_parameter_more():

@@ -268,6 +268,21 @@ def test_tables_of_all_formats(folder):
     assert digits["p4"].tolist() == [3, 7, 11] and digits["label"].tolist() == [7, 0, 1]
 
 
+def test_rows_of_the_test_may_have_their_own_file(two, folder, capsys):
+    write(folder / "other.csv", y=two["y"][:30], z=two["z"][:30], x=two["x"][:30], more=two["x"][:30])
+    words = ["fit", "t.csv", "--target", "y", *QUICK, "schedule.steps=5", "problem.test=other.csv"]
+    assert main([*words, "hydra.run.dir=run"]) == 0
+    found = kanpinn.load("run")
+    assert [found.metrics["data"][part]["rows"] for part in ("train", "validation", "test")] == [107, 13, 30]
+    assert found.problem.rows("test")["z"].tolist() == two["z"][:30].tolist()
+    left = found(np.stack([two["x"], two["z"]], axis=1)[:30])["y"] - two["y"][:30]
+    assert found.metrics["data"]["test"]["rmse"]["y"] == pytest.approx(np.sqrt(np.mean(left**2)), rel=1e-9)
+    capsys.readouterr()
+    write(folder / "other.csv", y=two["y"][:30], z=two["z"][:30])
+    assert main([*words, "hydra.run.dir=second"]) == 2
+    assert "problem.test=other.csv: column 'x' is missing there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.png", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
 def test_files_of_no_such_format_are_refused(name, folder):
     Path(name).write_bytes(b"\0\0\x09 something else")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kanpinn.errors import UserError, one_line
+from kanpinn.io.sample_data import is_sample, sample
 from kanpinn.io.table import MOST_LINES, read_columns, read_table
 from kanpinn.options import decimal
 
@@ -23,7 +24,7 @@ Column = np.ndarray
 
 
 def read_data_file(file: Path, key: str, target: Sequence[str] = (), inputs: Sequence[str] = ()) -> dict[str, Column]:
-    """Read a table of one of `FORMATS`, the format being told by the end of its name.
+    """Read a table of one of `FORMATS`, the format being told by the end of its name; or one of `sample`'s.
 
     An image gives the columns x, y, from the left and from below in pixels, and grey or red, green and blue from 0 to
     1. Images in IDX give p1, p2 …, and their label from the file of labels beside them. An array `[N, c]` gives c1, c2
@@ -42,7 +43,10 @@ def read_data_file(file: Path, key: str, target: Sequence[str] = (), inputs: Seq
         UserError: If it cannot be read, or a number is not finite.
     """
     suffix = file.suffix.lower()
-    if suffix in IMAGES:
+    if is_sample(str(file)):
+        given = sample(str(file), key)
+        found = given if isinstance(given, dict) else _pixels(given)
+    elif suffix in IMAGES:
         found = _image(file, key)
     elif suffix in (".npy", ".npz"):
         found = _arrays(file, key)
@@ -60,6 +64,11 @@ def read_data_file(file: Path, key: str, target: Sequence[str] = (), inputs: Seq
             at = int(np.flatnonzero(~np.isfinite(column))[0])
             raise UserError(f"{key}={file}: row {at + 1}: {name}={column[at]}: expected a finite number")
     return found
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a name is that of an image."""
+    return Path(name).suffix.lower() in IMAGES or name.startswith("scikit-image:")
 
 
 def _csv(file: Path, key: str, target: Sequence[str], inputs: Sequence[str]) -> dict[str, Column]:
@@ -89,7 +98,11 @@ def _image(file: Path, key: str) -> dict[str, Column]:
             values = np.asarray(image if deep or real else image.convert("L" if grey else "RGB"), dtype=float)
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{key}={file}: cannot be read as an image ({one_line(error)[:80]})") from None
-    values = values / (1.0 if real else 65535.0 if deep else 255.0)
+    return _pixels(values / (1.0 if real else 65535.0 if deep else 255.0))
+
+
+def _pixels(values: np.ndarray) -> dict[str, Column]:
+    """Columns of an image `[rows, columns]` or `[rows, columns, 3]`, its first row at the top."""
     rows, columns = np.mgrid[values.shape[0] - 1 : -1 : -1, : values.shape[1]]
     found = {"x": columns.ravel().astype(float), "y": rows.ravel().astype(float)}
     if values.ndim == 2:

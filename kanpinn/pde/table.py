@@ -82,6 +82,7 @@ class Table(Problem):
             deviations of these.
         parts: Numbers of the rows of each of `PARTS`; empty arrays for those without any.
         classes: Names of the classes, of which the one target has the numbers; none for targets that are numbers.
+        test: Name of the file of the test rows; None where they are a share of the others.
 
     Raises:
         UserError: If an input or a target is constant in the training rows.
@@ -94,6 +95,7 @@ class Table(Problem):
     columns: Mapping[str, Array]
     parts: Mapping[str, Numbers]
     classes: tuple[str, ...] = ()
+    test: str | None = None
 
     derivatives = ()
     kind = "regression"
@@ -194,6 +196,7 @@ def table_of(
     task: str = "auto",
     seed: int = 0,
     file: str | None = None,
+    test: tuple[str, int] | None = None,
 ) -> Table:
     """Return a table with its rows split at random.
 
@@ -205,6 +208,7 @@ def table_of(
         task: One of `TASKS`; auto: classification of texts and of few whole numbers.
         seed: Seed of the split.
         file: Name of the table, for messages.
+        test: Name and number of the test rows where these are the last ones, not a share.
 
     Raises:
         UserError: If a column is not there, is input and target, or not enough rows or columns are left.
@@ -226,9 +230,14 @@ def table_of(
         raise UserError(f"{who}: has {count} row; expected at least 2")
     if same := [name for name in target if len(np.unique(np.asarray(columns[name]))) == 1]:
         raise UserError(f"{who}: column {printable(same[0])!r} has one value in all rows: there is nothing to fit")
-    parts = _split(count, split, seed)
+    tests, tested = test or (None, 0)
+    parts = _split(count - tested, split[:2] if tested else split, seed)
+    if tested:
+        parts["test"] = np.arange(count - tested, count)
     if len(parts["train"]) < 2:
-        raise UserError(f"problem.split={list(split)}: leaves {len(parts['train'])} of {count} rows to train with")
+        raise UserError(
+            f"problem.split={list(split)}: leaves {len(parts['train'])} of {count - tested} rows to train with"
+        )
     columns, classes = _classes(columns, target, task, who)
     for name in inputs:
         if name not in columns:
@@ -243,7 +252,7 @@ def table_of(
             raise UserError(f"{who}: column {name}: expected standard deviations above 0")
     kept = {*chosen, *target, *(f"sigma_{one}" for one in target)}
     own = {name: column for name, column in columns.items() if name in kept}
-    return Table(file, tuple(target), tuple(chosen), tuple(map(float, split)), own, parts, classes)
+    return Table(file, tuple(target), tuple(chosen), tuple(map(float, split)), own, parts, classes, tests)
 
 
 TASKS = ("auto", "regression", "classification")

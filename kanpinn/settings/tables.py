@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kanpinn.errors import UserError, caution
-from kanpinn.io.data_files import COLOURS, FORMATS, IMAGES, read_data_file
+from kanpinn.io.data_files import COLOURS, FORMATS, Column, is_image, read_data_file
 from kanpinn.options import Options, build, option
 from kanpinn.pde.data import Data
 from kanpinn.pde.table import PARTS, TASKS, Table, table_of
@@ -33,6 +33,7 @@ class TableOptions(Options):
     split: list[float] = option(
         [0.8, 0.1, 0.1], "shares of the rows for training, validation and test, at random by the seed", at_least=0
     )
+    test: str | None = option(None, "a table of the test rows, in place of their share")
     task: str = option("auto", "regression, or classification: a target of texts or few whole numbers", one_of=TASKS)
 
 
@@ -46,13 +47,26 @@ def read_table_problem(values: Mapping[str, Any], seed: int) -> Table:
     given = _options(values)
     if given.file is None:
         raise UserError("problem.file: missing; give a table: kanpinn fit TABLE.csv --target y")
-    columns = read_data_file(Path(given.file), "problem.file", given.target, given.inputs)
-    target = given.target or [name for name in ("grey", *COLOURS) if name in columns and _is_image(given.file)]
-    return table_of(columns, target, given.inputs, given.split, task=given.task, seed=seed, file=given.file)
+    return _read(given, given.file, seed)
 
 
-def _is_image(file: str) -> bool:
-    return Path(file).suffix.lower() in IMAGES
+def _read(given: TableOptions, file: str, seed: int) -> Table:
+    """Read a file, and that of the test rows if there is one, as a table; raises UserError where it is none."""
+    columns, test = read_data_file(Path(file), "problem.file", given.target, given.inputs), None
+    target = given.target or [name for name in ("grey", *COLOURS) if name in columns and is_image(file)]
+    if given.test is not None:
+        other = read_data_file(Path(given.test), "problem.test", given.target, given.inputs)
+        columns = _joined(columns, other, f"problem.test={given.test}")
+        test = (given.test, len(next(iter(other.values()))))
+    return table_of(columns, target, given.inputs, given.split, task=given.task, seed=seed, file=file, test=test)
+
+
+def _joined(columns: Mapping[str, Column], other: Mapping[str, Column], who: str) -> dict[str, Column]:
+    """Return the rows of two tables, one after the other; raises UserError where the second lacks a column."""
+    for name, column in columns.items():
+        if name not in other or (other[name].dtype.kind in "US") != (column.dtype.kind in "US"):
+            raise UserError(f"{who}: column {name!r} is {'of another kind' if name in other else 'missing'} there")
+    return {name: np.concatenate([column, other[name]]) for name, column in columns.items()}
 
 
 def given_table(table: Any, target: Any, inputs: Sequence[str], split: Sequence[float], seed: int) -> Table:
@@ -104,7 +118,8 @@ def _options(values: Mapping[str, Any]) -> TableOptions:
 def described_table(table: Table) -> dict[str, Any]:
     """Return the problem group of a config that stands for a table."""
     lists = {"target": list(table.target), "inputs": list(table.features), "split": list(table.split)}
-    return {"name": NAME, "file": table.file, **lists, "task": "classification" if table.classes else "regression"}
+    files = {"file": table.file, "test": table.test}
+    return {"name": NAME, **files, **lists, "task": "classification" if table.classes else "regression"}
 
 
 def table_arrays(table: Table) -> dict[str, np.ndarray]:
@@ -130,7 +145,8 @@ def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         KeyError, TypeError, ValueError: If it is none.
         UserError: If it does not fit its options.
     """
-    given = _options({key: record[key] for key in ("file", "target", "inputs", "split")})
+    wanted = {key: record[key] for key in ("file", "target", "inputs", "split")}
+    given = _options({**wanted, "test": record.get("test")})
     columns = {str(key): arrays[f"table/columns/{k}"] for k, key in enumerate(record["columns"])}
     parts = {part: arrays[f"table/parts/{part}"] for part in PARTS}
     count = {len(column) for column in columns.values()}
@@ -138,12 +154,12 @@ def stored_table(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     if len(count) != 1 or not np.array_equal(rows, np.arange(count.pop())):
         raise ValueError("a table whose parts are not its rows")
     classes = tuple(map(str, record["classes"]))
-    table = Table(given.file, tuple(given.target), tuple(given.inputs), tuple(given.split), columns, parts, classes)
+    lists = (tuple(given.target), tuple(given.inputs), tuple(given.split))
+    table = Table(given.file, *lists, columns, parts, classes, given.test)
     if table.sha256 != record["sha256"]:
         raise ValueError("a table that is not the one its hash stands for")
     with suppress(UserError, OSError):
-        now = read_data_file(Path(given.file or ""), "problem.file", given.target, given.inputs)
-        again = table_of(now, given.target, given.inputs, given.split, task=given.task)
+        again = _read(given, given.file or "", 0)
         if again.sha256 != table.sha256:
             caution(f"problem.file={given.file}: has changed since; the table stored in the run is used")
     return table
