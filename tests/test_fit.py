@@ -283,6 +283,18 @@ def test_rows_of_the_test_may_have_their_own_file(two, folder, capsys):
     assert "problem.test=other.csv: column 'x' is missing there" in capsys.readouterr().err
 
 
+def test_pictures_are_the_way_up_that_the_camera_noted(folder):
+    values = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    turned = Image.Exif()
+    turned[0x0112] = 3  # turned by 180 degrees
+    Image.fromarray(values[::-1, ::-1]).save("turned.png", exif=turned)
+    found = read_data_file(Path("turned.png"), "file")
+    assert (255 * found["grey"]).round().tolist() == [0, 1, 2, 3, 4, 5]
+    Image.new("L", (2000, 1001)).save("large.png")
+    with pytest.raises(kanpinn.UserError, match=r"^file=large\.png: 2000 × 1001 pixels; expected at most"):
+        read_data_file(Path("large.png"), "file")
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.png", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
 def test_files_of_no_such_format_are_refused(name, folder):
     Path(name).write_bytes(b"\0\0\x09 something else")

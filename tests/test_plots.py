@@ -130,6 +130,17 @@ def test_a_signed_solution_has_its_colours_centred_at_zero_and_a_positive_one_it
     assert found.cmap.name == "viridis"
 
 
+def test_a_table_has_the_colours_of_its_rows_and_arrows_for_what_lies_beyond():
+    data = solution("xy")
+    data.fields.update(u=data.fields["u"] + 5, u_ref=data.fields["u_ref"] + 5)  # from 3 to 7
+    rows = {"x": np.zeros(2), "y": np.zeros(2), "u": np.array([2.0, 5.5]), "solution_u": np.zeros(2)}
+    figure = solution_figure(replace(data, measured={"train": rows}), "u")
+    norm = meshes(figure)[0].norm
+    assert (norm.vmin, norm.vmax) == (2, 5.5)
+    bars = [axes._colorbar.extend for panel in panels(figure) for axes in panel.child_axes]
+    assert bars == ["max", "neither"]
+
+
 def test_space_time_has_time_to_the_right_and_the_array_the_right_way_up():
     data = solution("xt")
     axes = panels(solution_figure(data, "u"))[0]

@@ -87,16 +87,20 @@ def _csv(file: Path, key: str, target: Sequence[str], inputs: Sequence[str]) -> 
 
 
 def _image(file: Path, key: str) -> dict[str, Column]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file) as opened:
+            if opened.width * opened.height > MOST_LINES:
+                size = f"{opened.width} × {opened.height}"
+                raise UserError(f"{key}={file}: {size} pixels; expected at most {MOST_LINES:,}")
+            image = ImageOps.exif_transpose(opened)  # cameras store turned pictures with the way up beside them
             grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
-            if image.width * image.height > MOST_LINES:
-                raise UserError(f"{key}={file}: {image.width} × {image.height} pixels; expected at most {MOST_LINES:,}")
             deep, real = image.mode.startswith("I"), image.mode == "F"
             values = np.asarray(image if deep or real else image.convert("L" if grey else "RGB"), dtype=float)
-    except (OSError, ValueError, SyntaxError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{key}={file}: cannot be read as an image ({one_line(error)[:80]})") from None
     return _pixels(values / (1.0 if real else 65535.0 if deep else 255.0))
 

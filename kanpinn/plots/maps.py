@@ -62,7 +62,8 @@ def solution_figure(
     """Draw an unknown, its reference and its error; without a reference the unknown and its estimated error.
 
     Times asked for are where to cut, of a problem in time and two or more space coordinates. Solution and reference
-    share one colour scale, set by the values of `scales` or those drawn; that of the error is symmetric about 0.
+    share one colour scale, set by the values of `scales` or those drawn; that of the error is symmetric about 0. The
+    scale of a table's target is that of its rows: between them a network may go far beyond.
     """
     if len(data.axes) == 1:
         return _solution_lines(data, unknown, scales or data)
@@ -70,7 +71,10 @@ def solution_figure(
     names = [name for name in (unknown, f"{unknown}_ref") if name in data.fields]
     shown = {name: np.asarray(data.fields[name], dtype=float) for name in names}
     whole = scales or data
-    painted = dict.fromkeys(names, solution_colours(*(whole.fields[name] for name in names)))
+    values = [whole.fields[name] for name in names]
+    given = [part[unknown] for part in data.measured.values() if unknown in part] if "train" in data.measured else []
+    painted = dict.fromkeys(names, solution_colours(*(given or values)))
+    beyond = _beyond(painted[unknown][0], finite(*values))
     title: dict[str, tuple[str, ...]] = {unknown: (f"network {formula(unknown)}",), f"{unknown}_ref": ("reference",)}
     solutions = len(names)
     if (found := _shown_error(data, unknown)) is not None:
@@ -87,8 +91,14 @@ def solution_figure(
     shared = range(len(names)) if len(layout.titles) > 1 else range(solutions - 1, len(names))
     for k in shared:
         label = axis_label(data, unknown) if k < solutions else with_unit(title[names[k]][0], data, unknown)
-        bar(figure, grid[k][-1], *painted[names[k]], label)
+        bar(figure, grid[k][-1], *painted[names[k]], label, extend=beyond if k < solutions else "neither")
     return figure
+
+
+def _beyond(norm: Normalize, values: np.ndarray) -> str:
+    """Name the ends of a colour scale that values go beyond, as a colour bar calls them."""
+    below, above = bool((values < norm.vmin).any()), bool((values > norm.vmax).any())
+    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((below, above), "both")
 
 
 def _solution_lines(data: SolutionFile, unknown: str, scales: SolutionFile) -> Figure:
