@@ -133,7 +133,10 @@ def test_columns_get_names_that_can_be_told_apart():
         (["constant.csv", "--target", "y"], "has one value in all rows: there is nothing to fit"),
         (["constant.csv", "--target", "x"], "no column of numbers that differ is left as an input"),
         (["whole.csv", "--target", "y"], "'y' has one value in all rows: there is nothing to fit"),
-        (["one.csv", "--target", "y"], "has 1 row"),
+        (["one.csv", "--target", "y"], "problem.file=one.csv: has 1 row; expected"),
+        (["mixed.csv", "--target", "k"], "line 2: k='a': expected"),
+        (["mixed.csv", "--target", "k"], "for classes, labels none of which is a number"),
+        (["large.csv", "--target", "y"], "problem.file=large.csv: column 'y': 1e+302: expected numbers up to 1e+290"),
         (["words.csv", "--target", "y", "problem.task=regression"], "words.csv: no column of numbers among x, z"),
         (["nan.csv", "--target", "y"], "line 3: x='nan': expected a finite number"),
         (["twice.csv", "--target", "y"], "column 'x' is there twice"),
@@ -145,6 +148,8 @@ def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, 
     (folder / "words.csv").write_text("x,z\na,b\nc,d\n")
     (folder / "whole.csv").write_text("x,y\n" + "".join(f"{k},3\n" for k in range(40)))
     (folder / "nan.csv").write_text("x,y\n1,3\nnan,4\n3,5\n")
+    (folder / "mixed.csv").write_text("x,k\n1,a\n2,1\n3,a\n")
+    (folder / "large.csv").write_text("x,y\n1,1e302\n2,0\n3,1\n")
     (folder / "twice.csv").write_text("x,x,y\n1,1,3\n2,2,5\n")
     assert main(["fit", *words]) == 2
     err = capsys.readouterr().err
@@ -164,6 +169,21 @@ def test_a_table_that_cannot_be_fitted_is_refused_in_one_line(words, told, two, 
 def test_arrays_that_cannot_be_fitted_are_refused(table, target, told):
     with pytest.raises(kanpinn.UserError, match=told):
         kanpinn.fit(table, target)
+
+
+def test_inputs_of_one_value_are_left_out_in_a_line(two, capsys):
+    more = {**two, "k": np.full(120, 3.0), "m": np.zeros(120)}
+    assert table_of(more, ["y"]).features == ("x", "z")
+    assert capsys.readouterr().err == "kanpinn: warning: table: k, m: one value in all rows trained, left out\n"
+    table_of(more, ["y"], ["x"])
+    assert not capsys.readouterr().err
+
+
+def test_the_largest_numbers_of_a_table_make_a_run_that_can_be_read(two, folder):
+    largest = {**two, "y": two["y"] / two["y"].max() * 1e290}
+    kanpinn.fit(largest, "y", *QUICK, "schedule.steps=3", folder="run")
+    assert not check(Path("run"))
+    assert 0 < kanpinn.load("run").metrics["relative_l2"]["y"] < 1
 
 
 def test_an_array_of_texts_is_a_target_of_classes():

@@ -459,6 +459,7 @@ def test_the_derivatives_that_are_needed_are_found() -> None:
         ("9**9**9", "power of at most 64"),
         ("u.real", "letter 1: u.real: is not known"),
         ("__import__('os')", "no such function"),
+        ("airyai(x)", "no such function; functions are .*sin, .*"),
         ("(lambda: 1)()", "is not known"),
         ("[u for u in v]", "is not known"),
         ("u if x else v", "is not known"),

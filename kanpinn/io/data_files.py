@@ -78,7 +78,13 @@ def _csv(file: Path, key: str, target: Sequence[str], inputs: Sequence[str]) -> 
     for name in dict.fromkeys(target):
         if table.header.count(name) == 1:
             cells = [row[table.header.index(name)] for row in table.rows]
-            if all(math.isnan(decimal(cell)) for cell in cells):
+            wrong = [k for k, cell in enumerate(cells) if math.isnan(decimal(cell))]
+            if 0 < len(wrong) < len(cells):
+                where = f"line {table.lines[wrong[0]]}: {name}={cells[wrong[0]]!r}"
+                raise UserError(
+                    f"{key}={file}: {where}: expected a finite number; or for classes, labels none of which is a number"
+                )
+            if wrong:
                 texts[name] = np.array(cells)
                 if "" in cells:
                     raise UserError(f"{key}={file}: line {table.lines[cells.index('')]}: {name} is empty")

@@ -247,8 +247,7 @@ class _Reader:
                 return self.symbols[head].diff(*(self.symbols[one] for one in self.names.index(head, tail)))
             except ValueError as error:
                 raise self.error(str(error), node) from None
-        known = [*self.symbols, *FUNCTIONS, *FIELDS]
-        hint = nearest(name, known)
+        hint = nearest(name, [*self.symbols, *FUNCTIONS, *FIELDS])
         advice = f"; did you mean {hint}?" if hint else ""
         raise self.error(f"unknown{advice}; names are {', '.join(self.symbols)}", node)
 
@@ -267,8 +266,9 @@ class _Reader:
         if name in self.symbols:
             raise self.error(f"is no function; write {name}*(…) for a product, and d({name}, x) for a derivative", node)
         if name not in FIELDS:
-            hint = nearest(name, [*FUNCTIONS, *FIELDS])
-            raise self.error(f"no such function{f'; did you mean {hint}?' if hint else ''}", node)
+            near = nearest(name, [*FUNCTIONS, *FIELDS])
+            told = f"did you mean {near}?" if near else f"functions are {', '.join(FUNCTIONS)}"
+            raise self.error(f"no such function; {told}", node)
         if name == "reference" and [getattr(one, "id", None) in self.names.solution for one in node.args] == [True]:
             return self.names.solution[getattr(node.args[0], "id", "")]
         values = [self.read(one) for one in node.args]

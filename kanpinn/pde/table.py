@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanpinn.errors import UserError, printable, unknown_choice
+from kanpinn.errors import UserError, printable, unknown_choice, warn
 from kanpinn.geometry import Box
 from kanpinn.geometry.chart import Array
 from kanpinn.pde.condition import Condition, Terms
@@ -133,7 +133,7 @@ class Table(Problem):
     @property
     def called(self) -> str:
         """Name of the table, for messages."""
-        return self.file or "table"
+        return _called(self.file)
 
     def rows(self, part: str) -> dict[str, Array]:
         """Return the columns of a part by the names of coordinates, unknowns and `sigma_<unknown>`, or with `class`."""
@@ -213,7 +213,7 @@ def table_of(
     Raises:
         UserError: If a column is not there, is input and target, or not enough rows or columns are left.
     """
-    who, names = file or "table", list(columns)
+    who, names = _called(file), list(columns)
     for key, given in (("--target", target), ("--inputs", inputs)):
         for name in given:
             if name not in columns:
@@ -247,13 +247,25 @@ def table_of(
     chosen = list(inputs) or varied
     if not chosen:
         raise UserError(f"{who}: no column of numbers that differ is left as an input beside {', '.join(target)}")
+    if not inputs and (left := [printable(name) for name in free if name not in varied]):
+        warn(f"{who}: {', '.join(left)[:200]}: one value in all rows trained, left out")
     for name in (f"sigma_{one}" for one in target):
         if name in columns and not (columns[name] > 0).all():
             raise UserError(f"{who}: column {name}: expected standard deviations above 0")
     kept = {*chosen, *target, *(f"sigma_{one}" for one in target)}
     own = {name: column for name, column in columns.items() if name in kept}
+    for name, column in own.items():
+        if (most := float(np.abs(column).max())) > LARGEST:
+            raise UserError(f"{who}: column {printable(name)!r}: {most:g}: expected numbers up to {LARGEST:g}")
     return Table(file, tuple(target), tuple(chosen), tuple(map(float, split)), own, parts, classes, tests)
 
+
+def _called(file: str | None) -> str:
+    return f"problem.file={file}" if file else "table"
+
+
+LARGEST = 1e290
+"""The largest number of a table: between its rows a network goes beyond it, and solution files end at 1e300."""
 
 TASKS = ("auto", "regression", "classification")
 FEW, EACH = 20, 10
