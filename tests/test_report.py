@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.run_folders import run_folder
 
+from kanpinn.errors import KanpinnWarning
 from kanpinn.plots import figures
 from kanpinn.report import write_report
 from kanpinn.report.charts import SHAPES, key_axis, log_axis, parallel, scatter
@@ -155,6 +156,16 @@ def test_a_sweep_without_a_summary_is_read_from_its_runs(tmp_path):
         run_folder(tmp_path / "sweep" / str(seed), seed=seed)
     page = Page(write_report(tmp_path / "sweep", dpi=40).read_text())
     assert "2 jobs over seed, backbone.width" in "".join(page.words)
+
+
+@pytest.mark.parametrize(("name", "text"), [("metrics.json", "{"), ("config.yaml", "a: ["), ("config.yaml", "[1]")])
+def test_damaged_files_beside_the_solution_are_told(tmp_path, name, text):
+    run = run_folder(tmp_path / "run")
+    (run / name).write_text(text)
+    with pytest.warns(KanpinnWarning, match=rf"{name}: .*; its content is taken from solution\.h5$"):
+        page = Page(write_report(run, dpi=40).read_text())
+    words = " ".join(page.words)
+    assert "damaged" in words and f"{name}: " in words
 
 
 def test_a_damaged_job_does_not_cost_the_others_their_page(tmp_path):

@@ -11,7 +11,9 @@ import numpy as np
 
 from kanpinn.axes import norm
 from kanpinn.compare.comparison import Run, read_run
-from kanpinn.errors import UserError
+from kanpinn.errors import UserError, caution
+from kanpinn.io.config_text import read_config
+from kanpinn.io.metrics import read_metrics
 from kanpinn.report.page import Picture, Slider, number, paired, picture, seconds
 
 STATUS = {
@@ -73,7 +75,10 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
     run = read_run(path)
     file = path if path.is_file() else path / "solution.h5"
     data = pictures = provenance = sliders = None
-    config = _text(run.folder / "config.yaml")
+    damaged = _damaged(run.folder)
+    for line in damaged.values():
+        caution(line)
+    config = "" if "config.yaml" in damaged else _text(run.folder / "config.yaml")
     if file.is_file():
         from kanpinn.io.solution import read_solution
 
@@ -91,6 +96,7 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
         "equation": data.equation if data is not None else "",
         "mood": mood,
         "words": f"{words} {run.message[:1].upper()}{run.message[1:]}" if run.message else words,
+        "damaged": list(damaged.values()),
         "tiles": _tiles(run),
         "pictures": pictures or [],
         "sliders": sliders or [],
@@ -109,6 +115,22 @@ def run_content(path: Path, dpi: int) -> dict[str, Any]:
 
 
 _CHOICES = ("problem", "backbone", "sampler", "schedule", "optimizer", "weighting", "seed", "dtype", "device")
+
+
+def _damaged(folder: Path) -> dict[str, str]:
+    """Say of metrics.json and config.yaml, by name, what is wrong with them; solution.h5 has their content too."""
+    found = {}
+    try:
+        read_metrics(folder / "metrics.json")
+    except UserError as error:
+        found["metrics.json"] = f"{str(error).removesuffix('.')}; its content is taken from solution.h5"
+    file = folder / "config.yaml"
+    try:
+        if text := _text(file):
+            read_config(text)
+    except ValueError as error:
+        found[file.name] = f"{file}: is damaged ({error}); its content is taken from solution.h5"
+    return found
 
 
 def _text(file: Path) -> str:
