@@ -174,17 +174,42 @@ def test_time_slabs_are_halved_while_that_lowers_the_estimate():
     ]
 
 
-def test_a_change_that_does_not_pay_is_taken_back_and_ends_the_growth():
-    scores = {1: 1e-2, 2: 1e-3, 3: 9e-4, 4: 8e-4, 5: 1e-9}
+@pytest.mark.parametrize(("parameters", "most"), [(1000, 4), (100, 7)])
+def test_a_change_that_does_not_pay_is_taken_back_and_ends_the_growth(parameters, most):
+    scores = {1: 1e-2, 2: 1e-3, 3: 9e-4, 4: 8e-4, 5: 7e-4, 6: 7e-4, 7: 6e-4, 8: 1e-9}
 
     def outcome(work):
         worse = 3 if "weighted" in work.candidate.name or "built in" in work.candidate.name else 1
-        return Outcome("steps", worse * scores[len(work.stages)], trusted=True, parameters=100)
+        return Outcome("steps", worse * scores[len(work.stages)], trusted=True, parameters=parameters)
 
     done, why = played(best_of_networks(candidates(Decay())[1:2]), outcome)
     assert why.startswith("capacity: ")
     grown = [stages for _, stages, reason in done if reason == "one level more"]
-    assert grown[:3] == [2, 3, 4] and max(grown) == 4
+    assert grown[: most - 1] == list(range(2, most + 1)) and max(grown) == most
+
+
+@dataclass(frozen=True)
+class Wave(kanpinn.Problem):
+    """A wave that runs in from the left."""
+
+    domain = kanpinn.Box(x=(0, 1), t=(0, 1))
+    derivatives = ("x", "t")
+
+    def residual(self, p):
+        return p.u_t + p.u_x
+
+    def conditions(self):
+        return [kanpinn.Condition("start", "t-", lambda p: p.u), kanpinn.Condition("left", "x-", lambda p: p.u - 1)]
+
+
+def test_a_fine_grid_is_tried_before_time_slabs_where_no_coarse_one_will_do():
+    def outcome(work):
+        finer = 32 // work.candidate.setup.backbone.grid if "separable" in work.candidate.name else 8
+        return Outcome("steps", {1: 1e-4}.get(finer, 0.5) / 3 ** len(work.stages), trusted=True, parameters=5000)
+
+    done, _ = played(best_of_networks(candidates(Wave()), most=1), outcome)
+    assert [reason for *_, reason in done[:3]] == ["probe", "probe", "a fine grid"]
+    assert "32 intervals" in done[2][0] and not any("slabs" in name for name, *_ in done)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kanpinn.auto.work import Candidate
@@ -30,6 +30,9 @@ POINTS = {1: (200, 16), 2: (800, 100), 3: (1500, 256)}
 
 RANK = 10
 """Products of the separable network that is tried."""
+
+FINE = 4
+"""Factor of the intervals of the same on a fine grid."""
 
 WEIGHT = 100.0
 """Factor of the conditions' weights that is tried."""
@@ -61,7 +64,7 @@ def networks(setup: Setup) -> Iterator[Candidate]:
     if dimension > 1 and isinstance(problem.domain, Box) and type(problem).inside is Problem.inside:
         around = replace(asked.embedding, periodic="spline") if problem.periodic else asked.embedding
         options = {"degree": smooth, "grid": smooth + 1, "scale": 0.1, "networks": asked.networks, "embedding": around}
-        points = SAMPLERS["gauss_legendre"]() if sampler is not setup.sampler and dimension < 4 else sampler
+        points = SAMPLERS["gauss_legendre"]() if sampler is not setup.sampler and dimension == 2 else sampler
         yield candidate(Separable(width=[], rank=RANK, **options), points)
     if dimension > 1:
         yield candidate(Kan(width=[5, 5, 5], degree=degree, grid=3, **common))
@@ -95,6 +98,17 @@ def _form(problem: Problem) -> bool:
         return bool(possible_form(problem).conditions)
     except UserError:
         return False
+
+
+def fine(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Return the separable network on a fine grid, for solutions with many waves or narrow fronts; None without any."""
+    for candidate in candidates:
+        backbone = candidate.setup.backbone
+        if isinstance(backbone, Separable):
+            network = replace(backbone, grid=FINE * backbone.grid)
+            notes = (*candidate.notes, f"{network.grid} intervals")
+            return Candidate(replace(candidate.setup, backbone=network), notes)
+    return None
 
 
 def larger(candidate: Candidate) -> Candidate | None:

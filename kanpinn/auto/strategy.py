@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from kanpinn.auto.networks import larger, remedies, sliced
+from kanpinn.auto.networks import fine, larger, remedies, sliced
 from kanpinn.auto.work import Candidate, Outcome, StageValues, Work
 from kanpinn.backbones import Separable
 from kanpinn.multilevel.schedules import MAX_LEVELS
@@ -38,6 +38,9 @@ BASIC, SLICED = 2, 2
 
 PATIENCE = 1
 """Changes in a row that may pay little: from one level to the next errors fall unevenly."""
+
+SMALL, PATIENT = 300, 4
+"""Parameters up to which a change costs next to nothing, and changes of such networks in a row that may pay little."""
 
 WELL = 5.0
 """Factor of a lower estimate that is good enough not to look for a better change."""
@@ -76,7 +79,11 @@ def best_of_networks(candidates: Sequence[Candidate], steps: int = STEPS, most: 
     for candidate in candidates[:BASIC]:
         work = Work(candidate, first, "probe")
         tried.append(Reached(work, (yield work)))
-    if not min(one.outcome.score for one in tried) <= COARSE:
+    narrow = fine(candidates)
+    if narrow and not min(map(_score, tried)) <= COARSE:
+        work = Work(narrow, first, "a fine grid")
+        tried.append(Reached(work, (yield work)))
+    if not min(map(_score, tried)) <= COARSE:
         for reached in sorted(tried, key=_score)[:SLICED]:
             tried.append((yield from _sliced(reached, first)))
     best = min(tried, key=_score)
@@ -137,8 +144,9 @@ def growth(
 ) -> Generator[Work, Outcome, Reached]:
     """Enlarge a network as long as that lowers the estimate: finer levels first, more nodes or products where not.
 
-    Of changes that pay little the best is kept, but no more than `PATIENCE` of them in a row: what they have not
-    lowered by a factor of `PAYS` is taken back. A network that is no better than a smaller rival does not grow.
+    Of changes that pay little the best is kept, but no more than `PATIENCE` of them in a row, or `PATIENT` of a small
+    network: what they have not lowered by a factor of `PAYS` is taken back. A network that is no better than a smaller
+    rival does not grow.
     """
     best, idle = reached, 0
     while rival is None or not _beaten(reached.outcome, rival):
@@ -152,7 +160,7 @@ def growth(
         reached = min(found, key=_score)
         idle = 0 if reached.outcome.score * PAYS <= best.outcome.score else idle + 1
         best = min(best, reached, key=_score)
-        if idle > PATIENCE:
+        if idle > (PATIENT if reached.outcome.parameters <= SMALL else PATIENCE):
             break
     return best
 

@@ -57,6 +57,11 @@ class Rows:
         return replace(self, values=np.where(np.abs(self.values) > NOTHING * largest, self.values, 0.0))
 
     @property
+    def finite(self) -> bool:
+        """Whether all entries and right-hand sides are finite."""
+        return bool(np.isfinite(self.values).all() and np.isfinite(self.right).all())
+
+    @property
     def span(self) -> int:
         """Largest distance of two columns of one group; polynomials have all columns in one."""
         return int(np.ptp(self.columns, axis=1).max(initial=0)) if self.columns.size else 0

@@ -46,6 +46,9 @@ NODES = 3
 DENSE = 3000
 """Most columns of a system with integrals."""
 
+VALUES = 2**22
+"""Values of functions that are held at a time."""
+
 Orders = tuple[int, ...]
 Space = SplineSpace | PolynomialSpace
 Trained = tuple[Residuals, Tensor]
@@ -79,10 +82,17 @@ class Correction:
 
     def moved(self, points: Array, orders: Orders | None = None) -> dict[str, Array]:
         """Errors of the leaves at points `[N, d]`, or derivatives by the order in each coordinate; `[N]` by name."""
+        step = max(1, VALUES // self.space.local.shape[1])
+        found = [self._moved(points[start : start + step], orders) for start in range(0, len(points), step)]
+        return dict(zip(self.about.leaves, np.concatenate(found, 1), strict=True))
+
+    def _moved(self, points: Array, orders: Orders | None) -> Array:
+        """The same of a few points, `[leaves, N]`."""
         cell, places = self.space.located(points)
         found = self.space.values(cell, places, orders or (0,) * points.shape[1])
-        own = self.coefficients[self.space.local[self.space.numbered(cell)]]
-        return dict(zip(self.about.leaves, np.einsum("nl,nlu->un", found, own), strict=True))
+        if self.space.cells == 1:
+            return (found @ self.coefficients).T
+        return np.einsum("nl,nlu->un", found, self.coefficients[self.space.local[self.space.numbered(cell)]])
 
     def values(self, points: Array) -> dict[str, Array]:
         """The error at points `[N, d]`: `[N]` by unknown."""
@@ -155,7 +165,7 @@ class _Defect:
         still = self._still()
         width, many = len(self.names), len(self.free)
         size = self.space.size * width + many
-        if not np.isfinite(_largest(rows + still)) or (size > DENSE and any(one.far is not None for one in rows)):
+        if not all(one.finite for one in rows + still) or (size > DENSE and any(one.far is not None for one in rows)):
             return None
         full = [one.cleared() for one in rows + still]
         if (inverse := factored(full, size)) is None or (fit := solved(full, size, inverse)) is None:
@@ -338,7 +348,3 @@ class _Defect:
                 border = np.zeros((len(places), len(self.free)))
                 found.append(self._by_cell(entries.reshape(len(places), -1), np.zeros(len(places)), border))
         return found
-
-
-def _largest(rows: Sequence[Rows]) -> float:
-    return max((float(np.abs(a).max()) for part in rows for a in (part.values, part.right) if a.size), default=0.0)
