@@ -14,6 +14,7 @@ from kanpinn.backbones.embedding import Embedding
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.parallel import joint_network
 from kanpinn.backbones.separable.network import Separable
+from kanpinn.cli.explain import summary
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import attribution, domain_points, scores
@@ -21,6 +22,7 @@ from kanpinn.explain.function_error import fit_errors
 from kanpinn.explain.modules import arranged, connection_cost, swap
 from kanpinn.explain.sensitivity import total_indices
 from kanpinn.explain.structure import Field
+from kanpinn.explain.support import warnings_of
 from kanpinn.explain.tree import tree
 from kanpinn.jets.jet import JetSpace
 from kanpinn.report import write_report
@@ -209,11 +211,42 @@ def test_a_run_is_explained_and_its_report_says_how(noisy, capsys):
     assert len(layer["edges"]) == 2
     assert all(edge["symbol"] is None and len(edge["x"]) == len(edge["y"]) for edge in layer["edges"])
     assert (noisy.folder / "figures" / "network.png").stat().st_size > 5000
+    assert found["warnings"] == []
+    (noisy.folder / "explanation.json").write_text(json.dumps({**found, "warnings": ["x & y go together"]}))
     page = write_report(noisy.folder, dpi=40).read_text()
+    assert "Warning: x &amp; y go together." in page
     assert "What the network has learned" in page and "sum(x, y)" in page and "Drawing of the network" in page
     (noisy.folder / "explanation.json").write_text('{"network": {}}')
     assert main(["report", str(noisy.folder)]) == 2
     assert "kanpinn explain writes it again" in capsys.readouterr().err
+
+
+def test_inputs_that_do_not_vary_by_themselves_are_warned_of():
+    """Pairs and sums that go together, and none of these: independent ones of few values, or crowded at one end."""
+    a, b, c = np.random.default_rng(0).standard_normal((3, 600))
+    (pair,) = warnings_of(np.stack([a, a + 0.05 * b, c], 1), ("a", "b", "c"))
+    assert pair.startswith("a and b go together in the rows: ") and "far from any row" in pair
+    (total,) = warnings_of(np.stack([a, b, a + b + 0.01 * c], 1), ("a", "b", "c"))
+    assert total.startswith("a follows from b, c in the rows (100.0 %")
+    (few,) = warnings_of(np.stack([a, a + 0.05 * b], 1)[:40], ("a", "b"))
+    assert "follows from b" in few or "go together" in few
+    (circle,) = warnings_of(np.stack([np.cos(3 * a), np.sin(3 * a)], 1), ("a", "b"))
+    assert "go together" in circle  # though nothing linear says so
+    other = [(a, b), (a, a + b), (a > 0, b), (a > 0, b > 0.5), (np.exp(a), np.exp(b)), (np.round(a), b), (0 * a, b)]
+    assert not any(warnings_of(np.stack(pair, 1).astype(float), ("a", "b")) for pair in other)
+    assert warnings_of(a[:, None], ("a",)) == []
+
+
+def test_a_warning_is_on_the_screen_and_in_the_file(tmp_path, capsys):
+    a, b = np.random.default_rng(0).standard_normal((2, 200))
+    table = {"a": a, "b": a + 0.05 * b, "f": a**2}
+    options = ("backbone.width=[]", "schedule.levels=1", "schedule.steps=[3]", "output.figures=false")
+    kanpinn.fit(table, "f", *options, folder=tmp_path / "run")
+    assert main(["explain", str(tmp_path / "run"), "--tolerance", "0.01"]) == 0
+    assert "warning: a and b go together" in capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "explanation.json").read_text())
+    assert len(found["warnings"]) == 1
+    assert list(summary({**found, "warnings": []})) == list(summary(found))[1:]
 
 
 def test_a_perceptron_has_shares_and_scores_but_no_drawing(tmp_path, capsys):

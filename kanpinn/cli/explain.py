@@ -58,7 +58,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def summary(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines on the screen: inputs and structure of every unknown."""
+    """Yield the lines on the screen: warnings, inputs and structure of every unknown."""
+    yield from (f"warning: {text}" for text in found["warnings"])
     for name, inputs in found["inputs"].items():
         ranked = sorted(inputs, key=lambda one: -inputs[one]["sobol_total"])
         yield f"{name}: share of its variance by " + ", ".join(f"{k} {inputs[k]['sobol_total']:.3f}" for k in ranked)

@@ -26,6 +26,7 @@ from kanpinn.explain.attribution import (
 from kanpinn.explain.learned import learned
 from kanpinn.explain.modules import arranged, connection_cost
 from kanpinn.explain.sensitivity import total_indices
+from kanpinn.explain.support import warnings_of
 from kanpinn.explain.tree import tree
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.residuals import Residuals
@@ -70,7 +71,9 @@ def explanation(residuals: Residuals, theta: Tensor, errors: Mapping[str, float 
         own = {} if found is None else _scores(found, residuals, name)
         inputs[name] = {one: {"sobol_total": sobol[one], "score": own.get(one)} for one in problem.domain.names}
         structure[name] = _structure(whole, errors.get(name))
-    return {"schema_version": SCHEMA_VERSION, "inputs": inputs, "structure": structure, "network": network}
+    warnings = warnings_of(problem.points("train"), problem.domain.names) if isinstance(problem, Table) else []
+    known = {"inputs": inputs, "structure": structure, "warnings": warnings, "network": network}
+    return {"schema_version": SCHEMA_VERSION, **known}
 
 
 def _structure(whole: Any, error: float | None) -> dict[str, Any]:

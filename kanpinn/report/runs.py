@@ -244,6 +244,7 @@ def _explained(file: Path, dpi: int) -> dict[str, Any] | None:
         inputs = {unknown: list(by_name.items()) for unknown, by_name in found["inputs"].items()}
         reason = found["network"]["reason"]
         keys = ("form", "tree", "tolerance", "reason")
+        warnings = list(found.get("warnings", []))  # files of older versions have none
         trees = {unknown: {key: known[key] for key in keys} for unknown, known in found["structure"].items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f"{file}: is damaged ({type(error).__name__}); kanpinn explain writes it again") from error
@@ -252,7 +253,7 @@ def _explained(file: Path, dpi: int) -> dict[str, Any] | None:
         "they matter. A cross in a node multiplies."
     )
     drawn = None if figure is None else picture(figure, "Network", caption, f"Drawing of the network. {caption}", dpi)
-    return {"inputs": inputs, "trees": trees, "picture": drawn, "reason": reason}
+    return {"inputs": inputs, "trees": trees, "picture": drawn, "reason": reason, "warnings": warnings}
 
 
 def _files(folder: Path) -> list[tuple[str, str]]:
