@@ -297,7 +297,7 @@ def _moved(parts: Sequence[Correction], before: Sequence[Correction]) -> dict[st
     """Root mean squares of the difference of two corrections, relative to the first of them, by unknown."""
     problem = parts[0].about.problem
     lower, upper = ([one[end] for one in part.space.breaks] for part, end in ((parts[0], 0), (parts[-1], -1)))
-    points = np.array(lower) + np.subtract(upper, lower) * qmc.Sobol(len(lower), seed=0).random_base2(PLACES)
+    points = np.array(lower) + np.subtract(upper, lower) * qmc.Sobol(len(lower), rng=0).random_base2(PLACES)
     mask = inside(problem.whole if isinstance(problem, TimeSlab) else problem, torch.from_numpy(points))
     points = points if mask is None else points[mask.cpu().numpy()]
     own, other = (valued(one, points) for one in (parts, before))
