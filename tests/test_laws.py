@@ -13,7 +13,7 @@ from kanpinn.errors import UserError
 from kanpinn.pde.formulas import formula
 from kanpinn.pde.grammar import Names
 from kanpinn.symbolic.constants import Fit, fitted_constants, refined
-from kanpinn.symbolic.fits import CURVES, _built, _good, _without_constants, laws_of
+from kanpinn.symbolic.fits import CURVES, _built, _good, _law, _without_constants, laws_of
 from kanpinn.symbolic.formula import ClosedForm, as_json
 from kanpinn.symbolic.hypotheses import fitted_hypothesis
 from kanpinn.symbolic.laws import LawSearch
@@ -217,6 +217,33 @@ def test_constants_that_undo_each_other_become_the_simplest():
     for random in (False, True):
         fit = refined(given, ("x1", "x2"), points, values, 1e-6, random=random)
         assert fit.expression == sympy.log(X1) + sympy.sin(X2) and not fit.free
+
+
+def test_the_constants_listed_are_those_of_the_formula_shown():
+    """Also where SymPy joins some, and where nothing is rounded; each has the deviation of the whole fit."""
+    x = np.linspace(-1, 1, 300)[:, None]
+    values = 1.234567 * np.exp(0.7654321 * x[:, 0]) + 1e-3 * np.random.default_rng(0).standard_normal(300)
+    joined = refined(0.9 * sympy.exp(0.7 * X1 + sympy.Symbol("c")).subs("c", 0.25), ("x1",), x, values, 1e-9)
+    text = sympy.Float(0.9) * sympy.exp(sympy.Float(0.25) + sympy.Float(0.7) * X1, evaluate=False)
+    for fit in (joined, refined(text, ("x1",), x, values, 1e-9)):
+        assert fit is not None
+        floats = sorted(map(float, fit.expression.atoms(sympy.Float)))
+        assert sorted(value for value, _ in fit.free.values()) == floats and len(floats) == 2
+        slopes = np.stack([np.exp(floats[0] * x[:, 0]) * floats[1] * x[:, 0], np.exp(floats[0] * x[:, 0])], 1)
+        wanted = 1e-3 * np.sqrt(np.diag(np.linalg.inv(slopes.T @ slopes)))
+        found = [fit.free[f"{one:.12g}"][1] / np.sqrt(3) for one in floats]  # deviations hold a factor √3
+        assert found == pytest.approx(wanted, rel=0.1)
+
+
+def test_constants_of_a_negative_law_have_its_signs(fit, monkeypatch):
+    law = Fit(-1.7 * X1, 0.0, {"1.7": (1.7, 0.1)})
+    monkeypatch.setattr("kanpinn.symbolic.laws.LawSearch.find", lambda _: [])
+    monkeypatch.setattr("kanpinn.symbolic.laws.LawSearch.exact", lambda _: law)
+    monkeypatch.setattr("kanpinn.symbolic.laws.LawSearch.complete", lambda _: True)
+    monkeypatch.setattr("kanpinn.symbolic.fits._built", lambda *_: [])
+    rows = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    found, _ = _law(fit.residuals, fit.theta, "y", (rows, -1.7 * rows[:, 0]), 0.1, (), 1.0)
+    assert found is not None and [value for value, _ in found.free.values()] == [-1.7]
 
 
 def test_values_that_leave_no_digits_end_in_no_traceback():

@@ -17,6 +17,7 @@ from scipy.optimize import least_squares
 from kanpinn.errors import needed
 from kanpinn.symbolic.exact_numbers import exact_numbers
 from kanpinn.symbolic.library import Array
+from kanpinn.symbolic.merging import merged
 from kanpinn.symbolic.patience import within
 
 DEVIATIONS = 6.0
@@ -110,11 +111,29 @@ def refined(
             if left <= limit:
                 model, theta = trial.with_values(moved), moved
                 break
-    free, out = {}, model.expression
-    for symbol, value, deviation in zip(model.symbols, theta, model.deviations(theta), strict=True):
-        free[f"{value:.12g}"] = (float(value), float(deviation))
+    out = model.expression
+    for symbol, value in zip(model.symbols, theta, strict=True):
         out = out.subs(symbol, sympy.Float(float(value)))
-    return Fit(within(lambda: sympy.powsimp(out), out), _rms(model.residual(theta)), free)
+    whole = within(lambda: sympy.powsimp(out), out)
+    return Fit(whole, _rms(model.residual(theta)), shown_constants(whole, names, points, values))
+
+
+def shown_constants(
+    expression: Any, names: tuple[str, ...], points: Array, values: Array
+) -> dict[str, tuple[float, float]]:
+    """Return the constants that stand in an expression with their standard deviations, for `Fit.free`.
+
+    They need not be those that were fitted: 2 exp(a + x) becomes one factor of exp(x), and signs move.
+
+    Args:
+        expression: SymPy's expression with its constants as fitted.
+        names: Names of the coordinates.
+        points: Points `[N, d]`.
+        values: Values there `[N]`.
+    """
+    model = Model(expression, (names, points, values))
+    pairs = zip(model.start, model.deviations(model.start), strict=True)
+    return {f"{value:.12g}": (float(value), float(deviation)) for value, deviation in pairs}
 
 
 def _limit(rms: float, tolerance: float, random_rows: int) -> float:
@@ -139,36 +158,6 @@ def fitted_constants(
         return None
     known = {one: sympy.Float(float(value)) for one, value in zip(model.symbols, theta, strict=True)}
     return model.expression.xreplace(known), rms, model.left_out(theta), len(known)
-
-
-def merged(expression: Any, share: float) -> Any:
-    """Give constants that are equal within a relative share one value, and expand, so that like terms meet."""
-    sympy = needed("sympy", "a closed form", "formulas")
-    floats = sorted(expression.atoms(sympy.Float), key=lambda one: abs(float(one)))
-    groups: list[list[Any]] = []
-    for one in floats:
-        if groups and abs(abs(float(one)) - abs(float(groups[-1][-1]))) <= share * abs(float(one)):
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    turned = {}
-    for group in groups:
-        middle = float(np.median([abs(float(one)) for one in group]))
-        turned |= {one: sympy.Float(np.sign(float(one)) * middle) for one in group}
-    whole = expression.xreplace(turned)
-    whole = whole.xreplace({part: _turned(part, share) for part in whole.atoms(sympy.sin, sympy.cos)})
-    how = {"power_base": False, "power_exp": False, "func": False, "trig": False}
-    return within(lambda: sympy.expand(whole, **how), whole)
-
-
-def _turned(part: Any, share: float) -> Any:
-    """Write a sine or cosine whose angle begins near a multiple of π/2 with that multiple."""
-    sympy = needed("sympy", "a closed form", "formulas")
-    offset, rest = part.args[0].as_independent(*part.free_symbols, as_Add=True)
-    quarters = round(float(offset) / (np.pi / 2))
-    if abs(float(offset) - quarters * np.pi / 2) > max(share, 1e-6) * max(1.0, abs(float(offset))):
-        return part
-    return part.func(rest + sympy.pi / 2 * quarters)
 
 
 def _rms(values: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,7 @@ from kanpinn.explain.function_error import fit_errors
 from kanpinn.explain.learned import learned
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.table import Table
-from kanpinn.symbolic.constants import FINEST, Fit, refined
+from kanpinn.symbolic.constants import FINEST, Fit, refined, shown_constants
 from kanpinn.symbolic.formula import MISSED, ROUGHEST, ClosedForm, Formulas
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
 from kanpinn.symbolic.laws import LawSearch
@@ -135,7 +136,10 @@ def _law(
     if not (search.laws and search.laws[0].residual < FINEST):
         for expression in _built(residuals, theta, name, error, forms):
             search.add(expression)
-    return search.exact(), search.complete()
+    fit = search.exact()
+    if fit is not None:  # its sign may not be that of the law that was refined
+        fit = replace(fit, free=shown_constants(fit.expression, table.domain.names, *rows))
+    return fit, search.complete()
 
 
 def _built(residuals: Residuals, theta: torch.Tensor, name: str, error: float, forms: Sequence[str]) -> Iterator[Any]:
