@@ -1,7 +1,6 @@
 """Attribution of networks computed by hand and of the published example; trees of functions with known answers."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from kanpinn.cli.explain import summary
 from kanpinn.cli.main import main
 from kanpinn.errors import UserError
 from kanpinn.explain.attribution import attribution, domain_points, scores
+from kanpinn.explain.combinations import simplest
 from kanpinn.explain.function_error import fit_errors
 from kanpinn.explain.modules import arranged, connection_cost, swap
 from kanpinn.explain.sensitivity import total_indices
@@ -160,7 +160,21 @@ def field(value, names, low, high, error):
 )
 def test_the_tree_of_a_function_known_with_an_error(value, names, form, error):
     found = tree(field(value, names, 0.1, 1.3, error))
-    assert re.sub(r"\d\.\d+", lambda number: f"{float(number[0]):.1f}", found.form) == form
+    assert found.form == form  # with numbers rounded to what the error leaves open
+
+
+@pytest.mark.parametrize("error", [1e-7, 2e-3, 1e-2])
+def test_exponents_are_the_simplest_numbers_that_the_error_leaves_open(error):
+    assert tree(field(lambda x, y: np.sin(2 * x / y), "xy", 1.0, 2.0, error)).form == "x y^-1"
+    assert tree(field(lambda x, y: np.sin(3 * x * np.sqrt(y)), "xy", 1.0, 2.0, error)).form == "x y^0.5"
+    assert tree(field(lambda x, y: np.sin(4 * x + 2.8 * y), "xy", 0.0, 1.0, error)).form == "x + 0.7 y"
+    odd = tree(field(lambda x, y: np.sin(x + 0.7317 * y), "xy", 0.0, 1.0, 1e-7)).form
+    assert odd == "x + 0.732 y"  # no simpler number is as near
+
+
+def test_the_simplest_number_within_an_error_is_never_zero():
+    known = [(-0.998, 0.01), (0.4999, 1e-3), (0.334, 1e-3), (0.252, 0.003), (1.0004, 1e-5), (0.02, 0.5)]
+    assert [simplest(*pair) for pair in known] == pytest.approx([-1, 0.5, 1 / 3, 0.25, 1.0004, 0.02])
 
 
 def test_an_inner_function_of_two_coordinates_is_found():

@@ -37,7 +37,8 @@ def split_combination(asked: Asked) -> Split | None:
         for (i, one), (j, other) in itertools.combinations(enumerate(whole.names), 2):
             a, b = _RATIOS[kind](slopes, points, i, j)
             start = float(np.copysign(rms(b) / rms(a), a @ b))
-            ratios[one, other], left = refined_ratio(whole, i, j, start, kind)
+            ratio, left, slope = refined_ratio(whole, i, j, start, kind)
+            ratios[one, other] = simplest(ratio, np.sqrt(2) * asked.error / max(slope, 1e-300))
             if len(left) < ENOUGH:
                 continue
             text = f"{_named(kind, (one, other), (1.0, ratios[one, other]))} in place of {one}, {other}"
@@ -84,6 +85,18 @@ def _combined(whole: Field, kind: str, weights: dict[str, float], name: str) -> 
         positive = bool((low + high) * np.prod(np.sign(odd)) > 0)
         found.append((positive, float(one.value(one.points(COUNT // 5, 0)).std()), one))
     return max(found, key=lambda entry: entry[:2])[2]
+
+
+def simplest(value: float, error: float) -> float:
+    """Return the simplest number within an error of a value, a tenth of it at most; the value where there is none.
+
+    Integers come first, then halves, thirds, tenths, quarters, hundredths and thousandths.
+    """
+    for parts in (1, 2, 3, 10, 4, 100, 1000):
+        near = round(value * parts) / parts
+        if near and abs(near - value) <= min(error, 0.1 * abs(value)):
+            return near
+    return value
 
 
 def _named(kind: str, names: Sequence[str], weights: Sequence[float]) -> str:

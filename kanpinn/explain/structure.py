@@ -145,7 +145,7 @@ COMBINATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array],
 """φ in combinations φ(x_i) + r φ(x_j), with its inverse of the sign of another number."""
 
 
-def refined_ratio(field: Field, i: int, j: int, start: float, kind: str = "linear") -> tuple[float, Array]:
+def refined_ratio(field: Field, i: int, j: int, start: float, kind: str = "linear") -> tuple[float, Array, float]:
     """Refine r in f = g(φ(x_i) + r φ(x_j), rest) by moving along φ(x_i) + r φ(x_j) = const.
 
     Args:
@@ -156,7 +156,8 @@ def refined_ratio(field: Field, i: int, j: int, start: float, kind: str = "linea
         kind: One of `COMBINATIONS`.
 
     Returns:
-        r, and the changes of f that are left `[n]`, at those of `PLACES` random places from where a step stays inside.
+        r; the changes of f that are left `[n]`, at those of `PLACES` random places from where a step stays inside; and
+        the rms by which these change with r.
     """
     points, (there, back) = field.points(PLACES, 8), COMBINATIONS[kind]
     width = field.upper - field.lower
@@ -180,4 +181,5 @@ def refined_ratio(field: Field, i: int, j: int, start: float, kind: str = "linea
         lambda ratio: change(ratio)[0], [start], xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale=abs(start)
     )
     left, inside = change(found.x)
-    return float(found.x[0]), left[np.flatnonzero(inside)]
+    count = max(int(np.count_nonzero(inside)), 1)
+    return float(found.x[0]), left[np.flatnonzero(inside)], float(np.sqrt(np.sum(found.jac**2) / count))

@@ -149,7 +149,7 @@ class Search:
             if missed > max(1e-4, 1e3 * field.tolerance) or abs(ratio) < 1e-3:
                 continue
             width = field.upper - field.lower
-            r, _ = refined_ratio(field, i, j, ratio * width[i] / width[j])
+            r, _, _ = refined_ratio(field, i, j, ratio * width[i] / width[j])
             inner, names = self._along(field, i, j, r), field.names
             found = self._checked(inner, field, i, j, r, size)
             if self._holds(f"function of {names[i]} + {r:.8g} {names[j]}", found, 30 * field.tolerance):
