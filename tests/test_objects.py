@@ -30,6 +30,7 @@ from kanpinn.cli.main import main
 from kanpinn.io.check import check
 from kanpinn.io.checkpoint import read_checkpoint, write_checkpoint
 from kanpinn.run import checkpoints
+from kanpinn.run.caller_state import caller_state
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.objects import configuration_of_objects
@@ -362,6 +363,20 @@ def test_it_runs_without_stderr_and_stdout(monkeypatch: pytest.MonkeyPatch, solu
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.setattr(sys, "stdout", None)
     assert torch.equal(kanpinn.solve(Ring(), *SMALL, "threads=1", "output.points=21").theta, solution.theta)
+
+
+def test_threads_are_those_of_numpy_and_scipy_too() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def numbers():
+        return [one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        with caller_state(1):
+            assert numbers() and set(numbers()) == {1}
+        assert set(numbers()) == {2}
+        with caller_state(None):
+            assert set(numbers()) == {2}
 
 
 def test_many_solves_at_once_are_each_themselves(solution: kanpinn.Solution) -> None:

@@ -53,7 +53,7 @@ class Settings(Options):
     seed: int = option(help="seed of every random choice", at_least=0)
     dtype: Literal["float64", "float32"] = option("float64", "floating point type of points and network")
     device: Literal["cpu", "cuda"] = option("cpu", "where torch computes")
-    threads: int | None = option(None, "CPU threads of torch; null: torch's own choice", at_least=1, at_most=4096)
+    threads: int | None = option(None, "CPU threads; null: the libraries' own choice", at_least=1, at_most=4096)
     processes: int = option(
         1, "processes on this machine that share the points out; torchrun and srun set it", at_least=1, at_most=4096
     )
