@@ -1,15 +1,15 @@
-"""Table of `feynman.md` from feynman.csv.
+"""Tables of `feynman.md` from feynman.csv.
 
-python benchmarks/feynman_table.py
+python benchmarks/feynman_table.py [--set second]
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 
-from feynman import JUDGED
-from feynman_run import TABLE
+from feynman_run import SETS, TABLE
 
 Row = dict[str, str]
 
@@ -30,13 +30,21 @@ def cells(row: Row | None) -> str:
 
 
 def main() -> int:
-    """Print the table."""
-    columns = [rows_of("kanpinn", 0.0), rows_of("kanpinn", 0.01), rows_of("pykan", 0.0)]
-    print("| number | law | clean | s | 1 % noise | s | pykan, clean | s |")
-    print("|--:|---|---|--:|---|--:|---|--:|")
-    for law in JUDGED:
-        print(f"| {law.number} | `{law.text}` |", " | ".join(cells(one.get(law.number)) for one in columns), "|")
-    told = [f"{sum(row['recovered'] == '1' for row in one.values())} of {len(one)}" for one in columns]
+    """Print the table of a set; pykan has a column where it was run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", default="first", choices=SETS)
+    laws = SETS[parser.parse_args().set]
+    numbers = {law.number for law in laws}
+    ways = {"clean": ("kanpinn", 0.0), "1 % noise": ("kanpinn", 0.01), "pykan, clean": ("pykan", 0.0)}
+    columns = {name: {k: row for k, row in rows_of(*way).items() if k in numbers} for name, way in ways.items()}
+    columns = {name: rows for name, rows in columns.items() if rows}
+    print("| number | law |", " | ".join(f"{name} | s" for name in columns), "|")
+    print("|--:|---|" + "---|--:|" * len(columns))
+    for law in laws:
+        print(
+            f"| {law.number} | `{law.text}` |", " | ".join(cells(one.get(law.number)) for one in columns.values()), "|"
+        )
+    told = [f"{sum(row['recovered'] == '1' for row in one.values())} of {len(one)}" for one in columns.values()]
     print("| recovered | |", " | | ".join(told), "| |")
     return 0
 
