@@ -13,7 +13,8 @@ from kanpinn.errors import UserError
 from kanpinn.explain.structure import Field
 from kanpinn.least_squares.residuals import Scales
 from kanpinn.pde.text_problem import text_problem
-from kanpinn.symbolic.constants import refined
+from kanpinn.symbolic import formula
+from kanpinn.symbolic.constants import Fit, refined
 from kanpinn.symbolic.curves import fitted
 from kanpinn.symbolic.formula import as_json, as_markdown, closed_forms
 from kanpinn.symbolic.library import LIBRARY, library
@@ -189,6 +190,23 @@ def test_a_solution_is_read_off_its_network(decay):
     assert entry["sympy"] == "3*exp(-2*t)" and entry["simplified_residual"] == {"residual": "0"}
     assert entry["error"] < 1e-8 and entry["conditions"]["start"] < 1e-14
     assert "3 e^{- 2 t}" in as_markdown(found, "decay")
+
+
+def test_a_form_with_constants_gives_way_to_a_simpler_one_at_a_wider_tolerance(decay, monkeypatch):
+    clumsy, plain = sympy.sqrt(1.5 * sympy.exp(-4 * T) + T**2 - T**3), 3 * sympy.exp(-2 * T)
+    asked = []
+
+    def find(_, field):
+        asked.append(field.tolerance)
+        return clumsy if len(asked) == 1 else plain
+
+    def refined(expression, *_):
+        return Fit(expression, 0.0, {"1.5": (1.5, 0.1)} if expression is clumsy else {})
+
+    monkeypatch.setattr(Search, "find", find)
+    monkeypatch.setattr(formula, "refined", refined)
+    found = closed_forms(decay.residuals, decay.theta, 1e-7)
+    assert asked == pytest.approx([1e-7, 1e-5]) and found.forms["u"].fit.expression == plain
 
 
 def test_a_hypothesis_is_tested_and_a_wrong_one_told_by_its_numbers(decay):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -24,6 +25,12 @@ from kanpinn.symbolic.substitution import Rest, rest_of
 
 POINTS = 4000
 """Points at which constants are refined and errors measured."""
+
+CLOSENESS = 1.0, 100.0
+"""Multiples of the solution's error within which structure is looked for, the second where constants are left.
+
+Differences of values lose digits: of a solution to 4e-11 sin(pi*x) is no factor within that, √(1 − cos(2*pi*x)) is one.
+"""
 
 ROUGHEST = 1e-2
 """Relative error of a solution above which no structure is looked for in it."""
@@ -139,12 +146,19 @@ def closed_forms(
             one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
         elif not given:
             progress(f"{name}: looking for a closed form")
-            search = Search(search_forms, seconds)
-            expression = search.find(whole)
-            one.findings = search.findings
-            if expression is not None:
-                fit = refined(expression, whole.names, points, values(points), tolerance)
-                one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
+            end = time.process_time() + seconds
+            for share in CLOSENESS:
+                asked = learned(residuals, theta, name, share * tolerance)
+                search = Search(search_forms, end - time.process_time())
+                expression = search.find(asked)
+                one.findings = one.findings or search.findings
+                fit = (
+                    None if expression is None else refined(expression, whole.names, points, values(points), tolerance)
+                )
+                if fit is not None and fit.residual <= FITS * tolerance and _simpler(fit, one.fit):
+                    one.fit, one.findings = fit, search.findings
+                if one.fit is not None and not one.fit.free:
+                    break
         _judge(one, residuals, points, values(points))
     known = {name: one for name, one in known.items() if not given or name in given}
     rest: list[Rest] = []
@@ -153,6 +167,11 @@ def closed_forms(
         found_problem = posed(problem, coefficients_of(residuals.backbone, theta))
         rest = rest_of(found_problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
     return Formulas(known, tolerance, rest)
+
+
+def _simpler(fit: Fit, other: Fit | None) -> bool:
+    sympy = needed("sympy", "a closed form", "formulas")
+    return other is None or sympy.count_ops(fit.expression) < sympy.count_ops(other.expression)
 
 
 def _usable(tolerance: float) -> float:
