@@ -47,17 +47,15 @@ def sample(name: str, key: str) -> np.ndarray | dict[str, np.ndarray]:
 
 def _camera(side: int, who: str) -> np.ndarray:
     needed("skimage", who, "science")
-    from skimage.data import camera
-
+    camera = needed("skimage.data", who, "science").camera
     block = 512 // side
     return (camera() / 255.0).reshape(side, block, side, block).mean(axis=(1, 3))
 
 
 def _digits(part: str, who: str) -> dict[str, np.ndarray]:
     needed("sklearn", who, "science")
-    from sklearn.datasets import load_digits
-
-    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    datasets = needed("sklearn.datasets", who, "science")
+    pixels, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
     order = np.random.default_rng(DRAWN).permutation(len(pixels))
     chosen = {"": np.arange(len(pixels)), "train": order[TEST:], "test": order[:TEST]}[part]
     columns = {f"p{k + 1}": column.astype(np.float64) for k, column in enumerate(pixels[chosen].T)}
