@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -186,6 +187,17 @@ def test_a_change_that_does_not_pay_is_taken_back_and_ends_the_growth(parameters
     assert why.startswith("capacity: ")
     grown = [stages for _, stages, reason in done if reason == "one level more"]
     assert grown[: most - 1] == list(range(2, most + 1)) and max(grown) == most
+
+
+def test_an_accuracy_is_met_by_a_trusted_estimate_or_by_a_ceiling_and_beside_no_doubt():
+    def meets(**values):
+        return Outcome("steps", **{"estimate": 1e-6, **values}).meets(1e-5)
+
+    assert meets(trusted=True) and meets(ceiling=9e-6)
+    assert not meets() and not meets(ceiling=2e-5) and not meets(ceiling=9e-6, doubt="points")
+    assert not meets(estimate=2e-5, trusted=True)
+    again = Outcome.from_record(Outcome("steps", estimate=1e-6).record())
+    assert again.ceiling == math.inf and not again.meets(1e-5)
 
 
 @dataclass(frozen=True)

@@ -130,20 +130,23 @@ def test_a_function_may_move_by_a_tolerance_where_the_error_grows():
     assert change(start, found)["y"]["relative_l2"] <= 1e-2
 
 
+class Level(kanpinn.Problem):
+    """u = 3, an equation without derivatives."""
+
+    domain = kanpinn.Box(x=(0, 1), y=(0, 1))
+    derivatives = ()
+
+    def residual(self, p):
+        return p.u - 3.0
+
+    def conditions(self):
+        return []
+
+
 def test_an_equation_s_solution_may_move_by_its_own_error_and_coefficients_may_not(run):
     """The error of a solved equation is in its metrics; a table has none to spend, unless it is given."""
     _, table = opened(run, run.parent / "none", None)
     assert _tolerances(table, {}, None) == {} and _tolerances(table, {}, 1e-3) == {"y": 1e-3}
-
-    class Level(kanpinn.Problem):
-        domain = kanpinn.Box(x=(0, 1), y=(0, 1))
-        derivatives = ()
-
-        def residual(self, p):
-            return p.u - 3.0
-
-        def conditions(self):
-            return []
 
     setup = configuration_of_objects(Level(), [Kan(width=[2], grid=2), Nested(levels=1)]).setup
     network = setup.network()
@@ -183,16 +186,6 @@ def test_what_is_needed_is_tried_once_and_stays(tmp_path, monkeypatch):
 
 def test_the_error_of_an_equation_is_the_root_of_its_loss():
     """At u = 0 the residual u − c is −c, in units of its size √(c² + (a V)²) = c √2, since V a = c."""
-
-    class Level(kanpinn.Problem):
-        domain = kanpinn.Box(x=(0, 1), y=(0, 1))
-        derivatives = ()
-
-        def residual(self, p):
-            return p.u - 3.0
-
-        def conditions(self):
-            return []
 
     setup = configuration_of_objects(Level(), [Kan(width=[2], grid=2), Nested(levels=1)]).setup
     network = setup.network()

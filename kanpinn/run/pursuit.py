@@ -190,7 +190,7 @@ class Pursuit:
         doubts = [flag.message for flag in found.flags if flag.kind == "estimate" and not sure]
         if vetoes:
             doubts = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
-        if found.trusted and not doubts and _largest(found) <= WRONG:
+        if (found.trusted or sure) and not doubts and _largest(found) <= WRONG:
             doubts = self._others(solver, _largest(found))
         return Outcome(
             **parts,
@@ -207,7 +207,8 @@ class Pursuit:
         """Say which earlier trial has another solution, by far more than the estimates of both."""
         for one in self.done:
             known = one.outcome
-            if one.solver is None or known.doubt or not (known.trusted and known.estimate <= WRONG):
+            sure = known.estimate <= WRONG and (known.trusted or known.ceiling <= WRONG)
+            if one.solver is None or known.doubt or not sure:
                 continue
             apart = _distance(solver, one.solver)
             if apart > max(WRONG, APART * (estimate + known.estimate)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -14,12 +15,12 @@ from kanpinn.backbones.coefficients import coefficients_of
 from kanpinn.errors import UserError, needed
 from kanpinn.evaluate.grid_evaluation import reference_values
 from kanpinn.explain.learned import learned
-from kanpinn.explain.structure import Finding
+from kanpinn.explain.structure import Field, Finding
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.unknown import posed
 from kanpinn.symbolic.constants import FITS, Fit, refined
 from kanpinn.symbolic.hypotheses import fitted_hypothesis, given_forms
-from kanpinn.symbolic.library import Array, library, values_of
+from kanpinn.symbolic.library import Array, Form, library, values_of
 from kanpinn.symbolic.structure import Search
 from kanpinn.symbolic.substitution import Rest, rest_of
 
@@ -146,19 +147,7 @@ def closed_forms(
             one.fit = fit if fit is not None and fit.residual <= FITS * tolerance else None
         elif not given:
             progress(f"{name}: looking for a closed form")
-            end = time.process_time() + seconds
-            for share in CLOSENESS:
-                asked = learned(residuals, theta, name, share * tolerance)
-                search = Search(search_forms, end - time.process_time())
-                expression = search.find(asked)
-                one.findings = one.findings or search.findings
-                fit = (
-                    None if expression is None else refined(expression, whole.names, points, values(points), tolerance)
-                )
-                if fit is not None and fit.residual <= FITS * tolerance and _simpler(fit, one.fit):
-                    one.fit, one.findings = fit, search.findings
-                if one.fit is not None and not one.fit.free:
-                    break
+            _search(one, partial(learned, residuals, theta, name), points, tolerance, (search_forms, seconds))
         _judge(one, residuals, points, values(points))
     known = {name: one for name, one in known.items() if not given or name in given}
     rest: list[Rest] = []
@@ -167,6 +156,27 @@ def closed_forms(
         found_problem = posed(problem, coefficients_of(residuals.backbone, theta))
         rest = rest_of(found_problem, {n: one.fit.expression for n, one in known.items() if one.fit}, residuals.scales)
     return Formulas(known, tolerance, rest)
+
+
+def _search(
+    one: ClosedForm,
+    asked: Callable[[float], Field],
+    points: Array,
+    tolerance: float,
+    means: tuple[Sequence[Form], float],
+) -> None:
+    """Look for a form of the function that `asked` gives at a tolerance; `means`: library, and processor time."""
+    end, values = time.process_time() + means[1], asked(tolerance).value(points)
+    for share in CLOSENESS:
+        search = Search(means[0], end - time.process_time())
+        function = asked(share * tolerance)
+        expression = search.find(function)
+        one.findings = one.findings or search.findings
+        fit = None if expression is None else refined(expression, function.names, points, values, tolerance)
+        if fit is not None and fit.residual <= FITS * tolerance and _simpler(fit, one.fit):
+            one.fit, one.findings = fit, search.findings
+        if one.fit is not None and not one.fit.free:
+            break
 
 
 def _simpler(fit: Fit, other: Fit | None) -> bool:
