@@ -6,12 +6,13 @@ import json
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 import kanpinn
-from kanpinn.auto.networks import networks
+from kanpinn.auto.networks import marching, networks
 from kanpinn.auto.strategy import best_of_networks
 from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
@@ -216,12 +217,88 @@ class Wave(kanpinn.Problem):
 
 def test_a_fine_grid_is_tried_before_time_slabs_where_no_coarse_one_will_do():
     def outcome(work):
-        finer = 32 // work.candidate.setup.backbone.grid if "separable" in work.candidate.name else 8
+        coarse = "separable" not in work.candidate.name or marching(work.candidate)
+        finer = 8 if coarse else 32 // work.candidate.setup.backbone.grid
         return Outcome("steps", {1: 1e-4}.get(finer, 0.5) / 3 ** len(work.stages), trusted=True, parameters=5000)
 
+    wanted = [one for one in candidates(Wave()) if not marching(one)]
+    done, _ = played(best_of_networks(wanted, most=1), outcome)
+    assert [reason for *_, reason in done[:4]] == ["probe", "probe", "probe", "a fine grid"]
+    assert "32 intervals" in done[3][0] and not any("slabs" in name for name, *_ in done)
+
+
+def test_polynomials_of_time_get_finer_grids_and_shorter_slabs():
+    """Errors of space and of time, each lowered by what refines it; others stay far behind."""
+
+    def outcome(work):
+        if not marching(work.candidate):
+            return Outcome("steps", 0.5, trusted=True, parameters=5000)
+        grid, slabs = work.candidate.setup.backbone.grid, work.candidate.slabs
+        return Outcome("steps", (32 / grid) ** 6 * 5e-3 + (5 / slabs) ** 8 * 1e-3, trusted=True, parameters=500 * slabs)
+
+    done, _ = played(best_of_networks(candidates(Wave()), accuracy=1e-5), outcome)
+    grown = [name for name, _, reason in done if reason in ("a finer grid", "slabs halved")]
+    assert [name.split(", ", 2)[2] for name in grown[:4]] == [
+        "64 intervals, 5 time slabs",
+        "128 intervals, 5 time slabs",
+        "64 intervals, 10 time slabs",
+        "128 intervals, 10 time slabs",
+    ]
+    assert len({name for name, *_ in done}) == len(done)
+
+
+def test_a_network_near_the_accuracy_grows_before_others_are_tried():
+    scores = [9e-5, 8e-5, 9e-5, 2e-5]
+
+    def fourth(accuracy):
+        strategy = best_of_networks(candidates(Wave())[2:], accuracy=accuracy)
+        work = next(strategy)
+        for score in scores[:3]:
+            work = strategy.send(Outcome("steps", score, trusted=True, parameters=500))
+        return work.reason
+
+    assert fourth(1e-5) == "one level more"
+    assert fourth(1e-6) == fourth(None) == "probe"
+
+
+class Quantum(kanpinn.Problem):
+    """A free particle: u + iv is a wave that turns once in the time of a slab."""
+
+    domain = kanpinn.Box(x=(0, 1), t=(0, 1))
+    unknowns = ("u", "v")
+    derivatives = ("xx", "t")
+
+    def residual(self, p):
+        return {"real": p.u_t + p.v_xx, "imaginary": p.v_t - p.u_xx}
+
+    def conditions(self):
+        return [
+            kanpinn.Condition("start", "t-", lambda p: {"u": p.u - torch.cos(2 * p.x), "v": p.v - torch.sin(2 * p.x)}),
+            kanpinn.Condition(
+                "ends",
+                ("x-", "x+"),
+                lambda p: {"u": p.u - torch.cos(2 * p.x - 4 * p.t), "v": p.v - torch.sin(2 * p.x - 4 * p.t)},
+            ),
+        ]
+
+
+def test_slabs_of_polynomials_of_time_are_halved_whether_that_pays_at_once_or_not():
+    def outcome(work):
+        return Outcome("steps", 1e-4 if work.candidate.slabs == 20 else 0.9, trusted=True, parameters=9000)
+
     done, _ = played(best_of_networks(candidates(Wave()), most=1), outcome)
-    assert [reason for *_, reason in done[:3]] == ["probe", "probe", "a fine grid"]
-    assert "32 intervals" in done[2][0] and not any("slabs" in name for name, *_ in done)
+    assert [name.split(", ")[-1] for name, *_ in done[1:4]] == [f"{slabs} time slabs" for slabs in (5, 10, 20)]
+    assert done[4][2] == "probe"
+
+
+def test_a_linear_problem_is_solved_in_few_steps_on_each_slab_by_polynomials_of_time(tmp_path):
+    (chosen,) = [one.setup for one in candidates(Quantum()) if marching(one)]
+    assert chosen.schedule.slabs == 5 and chosen.backbone.grid == 32
+    schedule = kanpinn.Single(steps=4, slabs=5)
+    parts = (chosen.backbone, chosen.optimizer, chosen.sampler, schedule)
+    solution = kanpinn.solve(Quantum(), *parts, *FAST[:4], folder=tmp_path / "run")
+    x, t = points = np.random.default_rng(0).uniform(size=(2, 200))
+    assert np.abs(solution(points.T)["u"] - np.cos(2 * x - 4 * t)).max() < 1e-7
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
 from kanpinn.least_squares.weighting import Fixed
 from kanpinn.multilevel.schedules import Nested
+from kanpinn.optimizers import LevenbergMarquardt
 from kanpinn.pde import Problem
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.form_builder import possible_form
@@ -33,6 +34,18 @@ RANK = 10
 
 FINE = 4
 """Factor of the intervals of the same on a fine grid."""
+
+DAMPING = 1e-14
+"""Damping of networks that are linear but for factors that hardly move."""
+
+SETTLED = 4
+"""Steps that lower the loss of such a network by less than `PLATEAU` when it has converged."""
+
+SLABS = 5
+"""Time slabs that are tried first."""
+
+MARCHING = "Legendre polynomials of time"
+"""Note on networks of them."""
 
 WEIGHT = 100.0
 """Factor of the conditions' weights that is tried."""
@@ -58,6 +71,8 @@ def networks(setup: Setup) -> Iterator[Candidate]:
     if dimension == 1:
         yield candidate(Kan(width=[], degree=smooth, grid=8, **common))
     yield candidate(Kan(width=[5, 5], degree=degree, **common))
+    if sampler is not setup.sampler and _marches(setup):
+        yield _marching(base, smooth, asked)
     mlp = candidate(Mlp(width=[10, 10, 10], **common))
     if dimension > 2:
         yield mlp  # sums of products take long there
@@ -71,6 +86,29 @@ def networks(setup: Setup) -> Iterator[Candidate]:
         yield candidate(MultKan(width=[4, 4], degree=degree, **common))
     if dimension <= 2:
         yield mlp
+
+
+def _marches(setup: Setup) -> bool:
+    """Tell whether time slabs can be solved by networks that are polynomials of time."""
+    problem = setup.problem
+    plain = isinstance(problem.domain, Box) and type(problem).inside is Problem.inside
+    evolution = plain and problem.domain.names[1:] == ("t",) and "t" not in problem.periodic
+    return evolution and _begins(problem) and setup.optimizer == LevenbergMarquardt()
+
+
+def _marching(base: Setup, degree: int, asked: Auto) -> Candidate:
+    """Return splines in space times Legendre polynomials in time on time slabs, of which steps change the splines.
+
+    As many products as polynomials of the degree: on a slab the network is linear, and a linear problem takes one step.
+    """
+    around = replace(asked.embedding, periodic="spline") if base.problem.periodic else asked.embedding
+    options = {"degree": degree, "rank": degree + 1, "start": "legendre", "networks": asked.networks}
+    network = Separable(width=[], grid=4 * (degree + 1), grids={"t": 1}, embedding=around, **options)
+    schedule = replace(base.schedule, slabs=SLABS, patience=SETTLED)
+    sampler = SAMPLERS["gauss_legendre"](order=3, orders={"t": degree + 3})
+    steps = LevenbergMarquardt(damping=DAMPING, momentum=0.0)
+    setup = replace(base, backbone=network, schedule=schedule, sampler=sampler, optimizer=steps)
+    return Candidate(setup, (MARCHING, f"{network.grid} intervals"))
 
 
 def _schedule(setup: Setup) -> Nested:
@@ -104,7 +142,7 @@ def fine(candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the separable network on a fine grid, for solutions with many waves or narrow fronts; None without any."""
     for candidate in candidates:
         backbone = candidate.setup.backbone
-        if isinstance(backbone, Separable):
+        if isinstance(backbone, Separable) and not marching(candidate):
             network = replace(backbone, grid=FINE * backbone.grid)
             notes = (*candidate.notes, f"{network.grid} intervals")
             return Candidate(replace(candidate.setup, backbone=network), notes)
@@ -112,22 +150,36 @@ def fine(candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def larger(candidate: Candidate) -> Candidate | None:
-    """Return a candidate with half as many products or hidden nodes more from the start; None without any."""
-    backbone = candidate.setup.backbone
-    if isinstance(backbone, Separable):
-        network: Network = replace(backbone, rank=math.ceil(1.5 * backbone.rank))
+    """Return a candidate with half as many products or hidden nodes more, or a finer grid; None without any."""
+    backbone, notes = candidate.setup.backbone, candidate.notes
+    if marching(candidate):
+        assert isinstance(backbone, Separable)
+        network: Network = replace(backbone, grid=2 * backbone.grid)
+        notes = (MARCHING, f"{network.grid} intervals")
+    elif isinstance(backbone, Separable):
+        network = replace(backbone, rank=math.ceil(1.5 * backbone.rank))
     elif isinstance(backbone, Kan | Mlp) and backbone.width:
         network = replace(backbone, width=[math.ceil(1.5 * one) for one in backbone.width])
     else:
         return None
-    return replace(candidate, setup=replace(candidate.setup, backbone=network))
+    return Candidate(replace(candidate.setup, backbone=network), notes)
+
+
+def marching(candidate: Candidate) -> bool:
+    """Tell whether a candidate's network is made of polynomials of time, which finer levels would not improve."""
+    return isinstance(candidate.setup.backbone, Separable) and candidate.setup.backbone.start == "legendre"
 
 
 def sliced(candidate: Candidate, slabs: int) -> Candidate | None:
     """Return a candidate on equal time slabs; None where the problem is none in time."""
     setup = candidate.setup
     problem = setup.problem
-    begins = any(condition.supports == START for condition in conditions_of(problem))
-    if "t" not in problem.domain.names or not begins or free_coefficients(problem):
+    if not _begins(problem):
         return None
     return replace(candidate, setup=replace(setup, schedule=replace(setup.schedule, slabs=slabs)))
+
+
+def _begins(problem: Problem) -> bool:
+    """Tell whether a problem is one in time that can go on from the end of a slab."""
+    begins = any(condition.supports == START for condition in conditions_of(problem))
+    return "t" in problem.domain.names and begins and not free_coefficients(problem)

@@ -31,13 +31,13 @@ def search_of(asked: Configuration) -> Search:
         if getattr(schedule, name, without) != without:
             raise invalid(f"schedule.{name}", getattr(schedule, name), f"{without or 'null'} with accuracy")
     if isinstance(setup.backbone, Auto):
-        return _chosen(setup)
+        return _chosen(setup, accuracy)
     plan = [{"level": stage.level, "steps": stage.steps} for stage in schedule.plan()]
     plan = schedule.stages if isinstance(schedule, Custom) else plan
     return accuracy_of_given(Candidate(setup), plan)
 
 
-def _chosen(setup: Setup) -> Search:
+def _chosen(setup: Setup, accuracy: float | None) -> Search:
     """Return the search for a network; what the schedule has that is no default bounds it."""
     schedule = setup.schedule
     if not isinstance(schedule, Nested):
@@ -53,4 +53,4 @@ def _chosen(setup: Setup) -> Search:
         if isinstance(schedule.steps, list):
             raise invalid("schedule.steps", schedule.steps, "one number for all levels with backbone=auto")
         steps = schedule.steps
-    return best_of_networks(list(networks(setup)), steps, most)
+    return best_of_networks(list(networks(setup)), steps, most, accuracy)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from kanpinn.auto.networks import fine, larger, remedies, sliced
+from kanpinn.auto.networks import SLABS, fine, larger, marching, remedies, sliced
 from kanpinn.auto.work import Candidate, Outcome, StageValues, Work
 from kanpinn.backbones import Separable
 from kanpinn.multilevel.schedules import MAX_LEVELS
@@ -27,13 +27,16 @@ STEPS = 60
 FINALISTS = 3
 """Networks that may grow, one after the other, the best on the coarsest level first."""
 
-SLABS, MOST_SLABS = 5, 40
-"""Time slabs that are tried first, and at most."""
+MOST_SLABS = 40
+"""Time slabs that are tried at most."""
 
 COARSE = 1e-2
 """Estimate on the coarsest level above which time slabs are tried."""
 
-BASIC, SLICED = 2, 2
+UNSOLVED = 0.1
+"""Estimate above which there is no solution yet whose error could fall with the size of intervals."""
+
+BASIC, SLICED = 3, 2
 """Networks that are tried before time slabs are, and how many of them are tried on slabs."""
 
 PATIENCE = 1
@@ -46,7 +49,10 @@ WELL = 5.0
 """Factor of a lower estimate that is good enough not to look for a better change."""
 
 LARGEST = 3000
-"""Parameters beyond which no network is enlarged: the matrix of a step grows as their square."""
+"""Parameters of a time slab beyond which no network is enlarged: the matrix of a step grows as their square."""
+
+NEAR = 10.0
+"""Factor of the accuracy below which the first networks are refined before others are tried."""
 
 
 @final
@@ -72,36 +78,51 @@ def accuracy_of_given(candidate: Candidate, plan: Sequence[StageValues], most: i
     return _ended((yield from growth(reached, most, steps)))
 
 
-def best_of_networks(candidates: Sequence[Candidate], steps: int = STEPS, most: int = MAX_LEVELS) -> Search:
-    """Try networks on the coarsest level, then remedies for the best; let it grow, then the next best."""
+def best_of_networks(
+    candidates: Sequence[Candidate], steps: int = STEPS, most: int = MAX_LEVELS, accuracy: float | None = None
+) -> Search:
+    """Try networks on the coarsest level, then remedies for the best; let it grow, then the next best.
+
+    A network that comes near the accuracy at once grows before others are tried.
+    """
     first = ({"level": 0, "steps": steps},)
     tried: list[Reached] = []
     for candidate in candidates[:BASIC]:
-        work = Work(candidate, first, "probe")
-        tried.append(Reached(work, (yield work)))
+        tried.append((yield from _done(candidate, first, "probe")))
+        if marching(candidate):
+            tried[-1] = yield from _refined(tried[-1], first)
     narrow = fine(candidates)
     if narrow and not min(map(_score, tried)) <= COARSE:
-        work = Work(narrow, first, "a fine grid")
-        tried.append(Reached(work, (yield work)))
+        tried.append((yield from _done(narrow, first, "a fine grid")))
     if not min(map(_score, tried)) <= COARSE:
-        for reached in sorted(tried, key=_score)[:SLICED]:
+        for reached in sorted((one for one in tried if not marching(one.work.candidate)), key=_score)[:SLICED]:
             tried.append((yield from _sliced(reached, first)))
-    best = min(tried, key=_score)
-    if best.work.candidate.slabs == 1:
+    begun = best = min(tried, key=_score)
+    ended = "capacity: no network could be trained"
+    near = accuracy is not None and _score(best) <= NEAR * accuracy
+    if near:
+        best = yield from growth(best, most, steps)
+        ended = _ended(best)
+    if begun.work.candidate.slabs == 1 or not _score(begun) <= COARSE:
         for candidate in candidates[BASIC:]:
-            work = Work(candidate, first, "probe")
-            tried.append(Reached(work, (yield work)))
+            tried.append((yield from _done(candidate, first, "probe")))
         tried.append((yield from _remedied(min(tried, key=_score), first)))
     tried = sorted({one.work.candidate.name: one for one in tried}.values(), key=_score)
-    best = tried[0]
-    ended = "capacity: no network could be trained"
-    for k, reached in enumerate(tried[:FINALISTS]):
+    best = min(best, tried[0], key=_score)
+    for reached in tried[:FINALISTS]:
         if not math.isfinite(reached.outcome.score):
             break
+        if near and reached.work == begun.work:
+            continue
         found = yield from growth(reached, most, steps, None if best is reached else best.outcome)
-        ended = ended if k else _ended(found)
+        ended = _ended(found) if found.outcome.score <= best.outcome.score else ended
         best = min(best, found, key=_score)
     return ended
+
+
+def _done(candidate: Candidate, stages: tuple[StageValues, ...], reason: str) -> Generator[Work, Outcome, Reached]:
+    work = Work(candidate, stages, reason)
+    return Reached(work, (yield work))
 
 
 def _level(work: Work) -> int:
@@ -113,15 +134,20 @@ def _score(reached: Reached) -> float:
 
 
 def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
-    """Solve on ever shorter time slabs as long as that pays and the error is not small yet."""
-    whole, slabs = reached.work.candidate, SLABS
+    """Solve on ever shorter time slabs as long as that pays and the error is not small yet.
+
+    Newton's few steps for polynomials of time come to no solution at all where slabs are too long for an equation that
+    is not linear, and shorter ones pay only once they are short enough.
+    """
+    whole = reached.work.candidate
+    slabs = SLABS if whole.slabs == 1 else 2 * whole.slabs
     while slabs <= MOST_SLABS and reached.outcome.score > COARSE:
         candidate = sliced(whole, slabs)
         if candidate is None:
             break
-        work = Work(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
-        found = Reached(work, (yield work))
-        if slabs > SLABS and not found.outcome.score * PAYS <= reached.outcome.score:
+        found = yield from _done(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
+        pays = found.outcome.score * PAYS <= reached.outcome.score
+        if slabs > SLABS and not pays and not (marching(whole) and found.outcome.score > UNSOLVED):
             break
         if found.outcome.score <= reached.outcome.score:
             reached = found
@@ -129,11 +155,23 @@ def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work,
     return reached
 
 
+def _refined(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
+    """Refine polynomials of time in time, then in space, as long as that pays and the error is not small yet."""
+    reached = yield from _sliced(reached, first)
+    while COARSE < reached.outcome.score < UNSOLVED and _size(reached) <= LARGEST:
+        candidate = larger(reached.work.candidate)
+        assert candidate is not None
+        found = yield from _done(candidate, first, "a finer grid")
+        if not found.outcome.score * PAYS <= reached.outcome.score:
+            break
+        reached = found
+    return reached
+
+
 def _remedied(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
     """Change how conditions are met where that pays."""
     for candidate in remedies(reached.work.candidate):
-        work = Work(candidate, first, "remedy")
-        found = Reached(work, (yield work))
+        found = yield from _done(candidate, first, "remedy")
         if found.outcome.score * PAYS <= reached.outcome.score:
             return found
     return reached
@@ -160,7 +198,7 @@ def growth(
         reached = min(found, key=_score)
         idle = 0 if reached.outcome.score * PAYS <= best.outcome.score else idle + 1
         best = min(best, reached, key=_score)
-        if idle > (PATIENT if reached.outcome.parameters <= SMALL else PATIENCE):
+        if idle > (PATIENT if _size(reached) <= SMALL else PATIENCE):
             break
     return best
 
@@ -171,8 +209,8 @@ def _beaten(outcome: Outcome, rival: Outcome) -> bool:
 
 def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
     """Yield the changes of a network that may lower its error, the one most likely to first."""
-    work, outcome = reached.work, reached.outcome
-    if outcome.parameters > LARGEST:
+    work = reached.work
+    if _size(reached) > LARGEST:
         return
     level = _level(work)
     options, candidate = candidate_options(work), work.candidate
@@ -180,15 +218,22 @@ def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
     if level + 1 < most and options.refinable:
         yield replace(work, stages=(*work.stages, {**again, "level": level + 1}), reason="one level more")
     if candidate.slabs > 1:
+        wider = larger(candidate)
+        if wider is not None and not options.refinable:
+            yield Work(wider, work.stages, "a finer grid")
         halved = sliced(candidate, 2 * candidate.slabs) if 2 * candidate.slabs <= MOST_SLABS else None
         if halved is not None:
             yield Work(halved, work.stages, "slabs halved")
-        wider = larger(candidate)
-        if wider is not None:
+        if wider is not None and options.refinable:
             yield Work(wider, work.stages, "a larger network")
     else:
         for kind, amount, words in options.edits:
             yield replace(work, stages=(*work.stages, {**again, kind: amount}), reason=words)
+
+
+def _size(reached: Reached) -> float:
+    """Parameters of a time slab."""
+    return reached.outcome.parameters / reached.work.candidate.slabs
 
 
 @final
@@ -203,7 +248,7 @@ class _Options:
 def candidate_options(work: Work) -> _Options:
     """Return the changes that suit the network of some work, edits of half its size so far."""
     backbone = work.candidate.setup.backbone
-    refinable = hasattr(backbone, "grid") or hasattr(backbone, "degree")
+    refinable = (hasattr(backbone, "grid") or hasattr(backbone, "degree")) and not marching(work.candidate)
     added = [stage for stage in work.stages if any(kind in stage for kind in ("widen", "rank"))]
     times = 1.5 ** len(added)
     if isinstance(backbone, Separable):
@@ -219,7 +264,8 @@ def candidate_options(work: Work) -> _Options:
 
 def _ended(reached: Reached) -> str:
     """Say why nothing is left to try."""
-    outcome = reached.outcome
-    if outcome.parameters > LARGEST:
-        return f"capacity: {outcome.parameters} parameters, beyond which no network is enlarged by itself"
+    if _size(reached) > LARGEST:
+        return (
+            f"capacity: {_size(reached):.0f} parameters of a time slab, beyond which no network is enlarged by itself"
+        )
     return "capacity: neither a finer level nor a larger network lowered the estimate by half"

@@ -20,6 +20,9 @@ UNTRUSTED = 3.0
 ROWS = 3
 """Equations at points inside for each parameter."""
 
+GROUPS = "backbone", "sampler", "schedule", "optimizer", "weighting"
+"""Options that are chosen."""
+
 StageValues = Mapping[str, Any]
 """A stage as in `schedule.stages`: its level, its steps, and perhaps an edit."""
 
@@ -72,7 +75,7 @@ class Work:
         schedule = custom(setup.schedule, self.stages)
         setup = replace(setup, schedule=schedule)
         setup = replace(setup, sampler=_enough(setup))
-        parts = {group: getattr(setup, group) for group in ("backbone", "sampler", "schedule", "weighting")}
+        parts = {group: getattr(setup, group) for group in GROUPS}
         groups = {group: described(part) for group, part in parts.items()}
         problem = dict(asked.resolved["problem"])
         if setup.conditions != asked.setup.conditions:

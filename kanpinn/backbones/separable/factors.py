@@ -20,7 +20,7 @@ from kanpinn.splines.piecewise import fit
 
 STARTS = ("random", "legendre")
 
-LEGENDRE = 10.0
+LEGENDRE = 1e3
 """Size of the time's functions that begin as Legendre polynomials: least-squares steps that are kept short then change
 the functions of space, in which the network is linear, by a hundred times as much as those of time."""
 
