@@ -106,10 +106,12 @@ class Fit:
     Attributes:
         coefficients: c `[S]`.
         left: ‖A c − b‖/‖b‖.
+        size: ‖b‖.
     """
 
     coefficients: Array
     left: float
+    size: float
 
 
 @final
@@ -185,7 +187,7 @@ def solved(rows: Sequence[Rows], size: int, inverse: Inverse | None = None, iter
     start = _norm(residual)
     c = np.zeros(size)
     if not start:
-        return Fit(c, 0.0)
+        return Fit(c, 0.0, 0.0)
     inverse = inverse or factored(rows, size)
     if inverse is None:
         return None
@@ -206,7 +208,7 @@ def solved(rows: Sequence[Rows], size: int, inverse: Inverse | None = None, iter
         if not slope > 1e-20 * start**2:
             break
         direction = z + slope / before * direction
-    return Fit(c, _norm(residual) / start) if np.isfinite(c).all() else None
+    return Fit(c, _norm(residual) / start, start) if np.isfinite(c).all() else None
 
 
 def _transposed(rows: Sequence[Rows], residual: Sequence[Array], size: int) -> Array:

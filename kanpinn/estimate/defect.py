@@ -65,10 +65,10 @@ class Correction:
         space: The splines, or polynomials.
         coefficients: `[M, leaves]`.
         free: Errors of the coefficients that are found with the solution, by name.
-        left: Share of the defect that is left over.
         rest: Where that is, on splines.
         norms: Root mean squares ‖e‖ and ‖u + e‖ over the domain, by unknown.
         unseen: The function that equations and conditions see least.
+        defect, left: Norm of the defect, relative to the terms it is made of, and share of it that is left over.
     """
 
     about: Linearized
@@ -79,6 +79,7 @@ class Correction:
     rest: Leftover | None
     norms: Mapping[str, tuple[float, float]]
     unseen: Unseen = NOTHING
+    defect: float = 0.0
 
     def moved(self, points: Array, orders: Orders | None = None) -> dict[str, Array]:
         """Errors of the leaves at points `[N, d]`, or derivatives by the order in each coordinate; `[N]` by name."""
@@ -106,7 +107,7 @@ def corrections(
     *,
     look: bool = True,
 ) -> list[Correction] | None:
-    """Estimate the errors of the networks of all time slabs, one after the other.
+    """Estimate the errors of all time slabs' networks, one after the other.
 
     Args:
         trained: Each slab's problem and network with its parameters.
@@ -120,7 +121,7 @@ def corrections(
     found: list[Correction] = []
     for (residuals, theta), space in zip(trained, spaces, strict=True):
         one = _Defect(residuals, theta, space, weights or {}, look).solved(found[-1] if found else None)
-        if one is None:
+        if not one:
             return None
         found.append(one)
     return found
@@ -201,12 +202,11 @@ class _Defect:
         width, size = len(self.names), self.space.size
         own = fit.coefficients[: size * width].reshape(size, width) * [self.units[name] for name in self.names]
         free = dict(zip(self.free, fit.coefficients[size * width :].tolist(), strict=True))
-        bare = Correction(self.about, self.space, own, free, fit.left, rest, {})
-        known = self._known
+        bare = Correction(self.about, self.space, own, free, fit.left, rest, {}, defect=fit.size)
         norms = {
-            name: (self._norm(error, unit), self._norm(known[name] + error, unit))
+            name: (self._norm(error, unit), self._norm(self._known[name] + error, unit))
             for name, error in bare.values(self.nodes).items()
-            for unit in [float(np.abs(known[name]).max()) or 1.0]
+            for unit in [float(np.abs(self._known[name]).max()) or 1.0]
         }
         return replace(bare, norms=norms)
 

@@ -21,6 +21,7 @@ from kanpinn.estimate.defect import Correction, Space, Trained, corrections
 from kanpinn.estimate.least_seen import GRAY, fall
 from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
 from kanpinn.estimate.refinement import refined
+from kanpinn.estimate.slab_shares import shares
 from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.geometry.chart import Array
 from kanpinn.least_squares.residuals import Residuals
@@ -76,6 +77,9 @@ BEGIN = 3e8
 DENSE = 0.1
 """Time of a multiplication of full matrices, relative to one of banded ones."""
 
+MINOR = 0.1
+"""Share left over relative to the worst time slab's up to which a slab's splines stay as they are."""
+
 FREE = 1e-9
 """Residual of a function, relative to it, up to which equations and conditions leave it free."""
 
@@ -99,7 +103,7 @@ class ErrorEstimate:
 
     Attributes:
         errors: Relative L2 error by unknown; NaN where the unknown is zero.
-        left: Share of the defect that no spline represents, that of the worst time slab.
+        left: Share of the defect that no spline represents, in the time slab where that matters most.
         trusted: Whether the estimate may be relied on.
         corners: Whether corners that turn inwards are why it may not be.
         parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
@@ -156,7 +160,11 @@ def estimated(
         if own.trusted and own.left <= enough:
             break
         many = own.size
-        finer = ([_finer(part, share) for part in own.parts] for share in SHARES)
+        lefts = _left(parts)
+        poor = lefts > MINOR * max(lefts)
+        finer = (
+            [_finer(part, share) if p else part.space for part, p in zip(parts, poor, strict=True)] for share in SHARES
+        )
         finer = (one for one in finer if sum(space.size for space in one) > many)
         spaces = next((one for one in finer if _affordable(one, problem, most)), None)
     if not found:
@@ -274,7 +282,7 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
         if not math.isfinite(error):
             return None
         errors[name] = error / size if size else math.nan
-    left = max(part.left for part in parts)
+    left = float(max(_left(parts)))
     own = ErrorEstimate(errors, left, left <= RESOLVED, parts=tuple(parts))
     if not found:
         return own
@@ -291,6 +299,11 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
     )
     trusted = (own.trusted or settled) and _agree(errors, before.errors)
     return replace(own, trusted=trusted, ceiling=ceiling)
+
+
+def _left(parts: Sequence[Correction]) -> Array:
+    """Shares of the defect left over, `[slabs]`, each as far as it matters to the whole."""
+    return np.array([part.left for part in parts]) * shares(parts, RESOLVED)
 
 
 def _moved(parts: Sequence[Correction], before: Sequence[Correction]) -> dict[str, float]:

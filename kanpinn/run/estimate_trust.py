@@ -63,7 +63,7 @@ def _splines(estimate: ErrorEstimate, flags: Sequence[Flag]) -> Iterator[str]:
         yield "corners of the domain that turn inwards may hold errors that splines do not see"
     elif not estimate.trusted:
         worst = max(estimate.parts, key=lambda part: part.left)
-        if worst.left <= RESOLVED:
+        if estimate.left <= RESOLVED:
             yield f"two thirds as many functions as {worst.space.words} gave another estimate"
         else:
             bound = f", the error is hardly above {estimate.ceiling:.1e}" if estimate.ceiling < 1 else ""
