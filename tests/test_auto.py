@@ -17,10 +17,12 @@ from kanpinn.auto.strategy import best_of_networks
 from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
+from kanpinn.run.judgement import judged
 from kanpinn.run.run import resume, run
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
 from kanpinn.settings.objects import configuration_of_objects
+from kanpinn.solver.solve import solve
 
 FAST = [
     *("output.points=9", "output.figures=false", "output.progress=false", "threads=1"),
@@ -49,6 +51,17 @@ class Decay(kanpinn.Problem):
         return torch.exp(-self.rate * p.t) if self.start else None
 
 
+class Silent:
+    """A follower of a solve that does nothing."""
+
+    def stage_begun(self, *_):
+        return lambda _: None
+
+    def slab_begun(self, *_): ...
+
+    halt = stage_ended = level_done = settled = slab_begun
+
+
 class Stopped(NoLogger):
     """Observer that ends the run after some steps, as a crash would."""
 
@@ -69,6 +82,15 @@ def test_levels_are_added_until_the_estimate_is_below_the_accuracy(tmp_path):
     assert [record["level"] for record in m["levels"]] == list(range(len(m["levels"]))) and len(m["levels"]) > 2
     assert m["path"][-1]["kept"] and len(m["path"][-1]["stages"]) == len(m["levels"])
     assert m["wall_time_s"] >= m["path"][-1]["seconds"]
+    assert m["error_estimate"]["u"] == m["path"][-1]["estimate"] and m["path"][-1]["effort"] >= 1
+
+
+@pytest.mark.parametrize(("left", "efforts"), [(0.0, {0.2}), (math.inf, {1.0, 5.0})])
+def test_an_estimate_is_not_made_more_exact_once_time_is_out(left, efforts):
+    configuration = configuration_of_objects(Decay(), [SMALL, *FAST])
+    solver, end = solve(configuration.setup, Silent())
+    outcome, _ = judged(solver, end, 0.5, (), left)
+    assert outcome.effort in efforts and outcome.estimate < 0.5
 
 
 def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tmp_path):
@@ -282,13 +304,17 @@ class Quantum(kanpinn.Problem):
         ]
 
 
-def test_slabs_of_polynomials_of_time_are_halved_whether_that_pays_at_once_or_not():
+@pytest.mark.parametrize(("other", "slabs"), [(0.9, [5, 10, 20]), (0.05, [5, 10])])
+def test_slabs_of_polynomials_of_time_are_halved_whether_that_pays_or_not_while_nothing_else_will_do(other, slabs):
     def outcome(work):
+        if not marching(work.candidate):
+            return Outcome("steps", other, trusted=True, parameters=9000)
         return Outcome("steps", 1e-4 if work.candidate.slabs == 20 else 0.9, trusted=True, parameters=9000)
 
     done, _ = played(best_of_networks(candidates(Wave()), most=1), outcome)
-    assert [name.split(", ")[-1] for name, *_ in done[1:4]] == [f"{slabs} time slabs" for slabs in (5, 10, 20)]
-    assert done[4][2] == "probe"
+    until = len(slabs) + 1
+    assert [name.split(", ")[-1] for name, *_ in done[1:until]] == [f"{many} time slabs" for many in slabs]
+    assert done[until][2] == "probe"
 
 
 def test_a_linear_problem_is_solved_in_few_steps_on_each_slab_by_polynomials_of_time(tmp_path):

@@ -90,7 +90,8 @@ def best_of_networks(
     for candidate in candidates[:BASIC]:
         tried.append((yield from _done(candidate, first, "probe")))
         if marching(candidate):
-            tried[-1] = yield from _refined(tried[-1], first)
+            others = min((_score(one) for one in tried[:-1]), default=math.inf)
+            tried[-1] = yield from _refined(tried[-1], first, others > UNSOLVED)
     narrow = fine(candidates)
     if narrow and not min(map(_score, tried)) <= COARSE:
         tried.append((yield from _done(narrow, first, "a fine grid")))
@@ -133,11 +134,13 @@ def _score(reached: Reached) -> float:
     return reached.outcome.score
 
 
-def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
+def _sliced(
+    reached: Reached, first: tuple[StageValues, ...], patient: bool = False
+) -> Generator[Work, Outcome, Reached]:
     """Solve on ever shorter time slabs as long as that pays and the error is not small yet.
 
-    Newton's few steps for polynomials of time come to no solution at all where slabs are too long for an equation that
-    is not linear, and shorter ones pay only once they are short enough.
+    With patience, also as long as there is no solution at all: few steps come to none where slabs are too long for an
+    equation that is not linear, and shorter ones pay only once they are short enough.
     """
     whole = reached.work.candidate
     slabs = SLABS if whole.slabs == 1 else 2 * whole.slabs
@@ -147,7 +150,7 @@ def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work,
             break
         found = yield from _done(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
         pays = found.outcome.score * PAYS <= reached.outcome.score
-        if slabs > SLABS and not pays and not (marching(whole) and found.outcome.score > UNSOLVED):
+        if slabs > SLABS and not pays and not (patient and found.outcome.score > UNSOLVED):
             break
         if found.outcome.score <= reached.outcome.score:
             reached = found
@@ -155,9 +158,9 @@ def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work,
     return reached
 
 
-def _refined(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
+def _refined(reached: Reached, first: tuple[StageValues, ...], patient: bool) -> Generator[Work, Outcome, Reached]:
     """Refine polynomials of time in time, then in space, as long as that pays and the error is not small yet."""
-    reached = yield from _sliced(reached, first)
+    reached = yield from _sliced(reached, first, patient)
     while COARSE < reached.outcome.score < UNSOLVED and _size(reached) <= LARGEST:
         candidate = larger(reached.work.candidate)
         assert candidate is not None

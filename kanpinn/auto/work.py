@@ -99,6 +99,7 @@ class Outcome:
         estimate: Largest estimated relative error of an unknown; NaN without an estimate.
         trusted: Whether the estimate may be relied on.
         ceiling: What the error is hardly above, whether the estimate may be relied on or not.
+        effort: Cost of the estimate, relative to that of a finished run.
         doubt: Words that say why not, or why the solution is doubtful for another reason; "" without doubt.
         share: Largest residual, relative to the size of its terms.
         parameters: Number of parameters.
@@ -111,6 +112,7 @@ class Outcome:
     estimate: float = math.nan
     trusted: bool = False
     ceiling: float = math.inf
+    effort: float = 1.0
     doubt: str = ""
     share: float = math.inf
     parameters: int = 0
@@ -129,9 +131,11 @@ class Outcome:
 
     def meets(self, accuracy: float | None) -> bool:
         """Tell whether it is as accurate as asked for, beyond doubt."""
-        if accuracy is None or self.doubt or not self.estimate <= accuracy:
-            return False
-        return self.trusted or self.ceiling <= accuracy
+        return accuracy is not None and self.estimate <= accuracy and self.believed(accuracy)
+
+    def believed(self, accuracy: float | None) -> bool:
+        """Tell whether its estimate is beyond doubt, or at least below an accuracy."""
+        return not self.doubt and (self.trusted or (accuracy is not None and self.ceiling <= accuracy))
 
     def record(self) -> dict[str, Any]:
         """Plain values that JSON holds: null for what is not finite."""

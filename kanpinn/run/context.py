@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kanpinn.backbones import Backbone
 from kanpinn.errors import say, warn
+from kanpinn.estimate.estimate import ErrorEstimate
 from kanpinn.loggers import Report
 from kanpinn.run.checkpoints import Checkpoints
 from kanpinn.run.flag import Flag
@@ -22,6 +23,9 @@ from kanpinn.solver.history import StageEnd
 from kanpinn.solver.solve import Watch
 from kanpinn.solver.solver import Solver
 from kanpinn.state import State
+
+Estimates = tuple[ErrorEstimate | None, ErrorEstimate | None]
+"""Estimates of the error by the defect equation and by the last level."""
 
 
 class Searching(Protocol):
@@ -46,6 +50,10 @@ class Searching(Protocol):
 
     def network(self, solver: Solver) -> tuple[Backbone, Tensor]:
         """Return the best network so far."""
+        ...
+
+    def estimates(self, solver: Solver) -> Estimates:
+        """Return the estimates by which a solve was judged."""
         ...
 
     def verdict(self, found: Verdict) -> Verdict:

@@ -17,11 +17,12 @@ from kanpinn.backbones import Auto, Backbone
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.run import preflight
-from kanpinn.run.context import RunContext
+from kanpinn.run.context import Estimates, RunContext
 from kanpinn.run.estimate_trust import WRONG
 from kanpinn.run.flag import percent
+from kanpinn.run.judgement import LARGE, VETOES, judged, largest
 from kanpinn.run.results import estimates
-from kanpinn.run.verdict import Verdict, verdict
+from kanpinn.run.verdict import Verdict
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.configuration import Configuration
 from kanpinn.solver.history import StageEnd
@@ -29,18 +30,9 @@ from kanpinn.solver.solve import Watch, solve
 from kanpinn.solver.solver import ENDINGS, Solver
 from kanpinn.state import State, join, split
 
-VETOES = ("conditions", "problem", "coefficients", "jumps", "points")
-"""Kinds of flags beside which no estimate is believed."""
-
-LARGE = ("loss", "term")
-"""Kinds beside which one is believed that is a tenth of what is asked for: residuals of terms that are all tiny."""
-
 ANOTHER = "there seems to be more than one solution"
 APART = 10.0
 """Factor by which two solutions differ more than by the sum of their estimated errors, where there are two."""
-
-EFFORTS = 0.2, 1.0, 5.0
-"""Costs of an estimate relative to that of a finished run: more where it is below what is asked for, or not sure."""
 
 
 @final
@@ -73,6 +65,7 @@ class Pursuit:
         self._ended = ""
         self._began = time.perf_counter()
         self._attempt: State | None = None
+        self._made: list[tuple[Solver, Estimates]] = []  # of the best, and of the last one judged
         if known is not None:
             self._take_up(known)
 
@@ -172,36 +165,21 @@ class Pursuit:
         return ahead and self._judged(solver, end).score <= best.outcome.score
 
     def _judged(self, solver: Solver, end: StageEnd) -> Outcome:
-        """Judge the end of some work without any reference."""
-        parts = {"parameters": solver.network()[0].size, "reason": end.reason}
-        parts["work"] = sum(record.work * record.parameters for record in solver.record.levels)
-        if end.reason == "diverged":
-            return Outcome(**parts, doubt=end.message, seconds=self.seconds)
-        for effort in EFFORTS:
-            found = verdict(solver, end, None, *estimates(solver, effort), self._context.doubts)
-            ceiling = math.inf if found.estimate is None else found.estimate.ceiling
-            sure = self._accuracy is not None and ceiling <= self._accuracy
-            near = self._accuracy is not None and _largest(found) <= self._accuracy
-            if not near or (effort >= 1 and (found.trusted or sure)):
-                break
-        small = self._accuracy is not None and 10 * _largest(found) <= self._accuracy
-        kinds = VETOES if small else (*VETOES, *LARGE)
-        vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in kinds)
-        doubts = [flag.message for flag in found.flags if flag.kind == "estimate" and not sure]
-        if vetoes:
-            doubts = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
-        if (found.trusted or sure) and not doubts and _largest(found) <= WRONG:
-            doubts = self._others(solver, _largest(found))
-        return Outcome(
-            **parts,
-            estimate=_largest(found),
-            trusted=bool(found.trusted),
-            ceiling=ceiling,
-            doubt="; ".join(doubts),
-            share=found.share,
-            seconds=self.seconds,
-            limit=found.limited_by or "",
-        )
+        """Judge the end of some work without any reference; keeps the estimates."""
+        limit = self.asked.settings.time_limit_s
+        left = math.inf if limit is None else limit - self.seconds
+        outcome, made = judged(solver, end, self._accuracy, self._context.doubts, left)
+        best = self.best
+        self._made = [one for one in self._made if best is not None and one[0] is best.solver] + [(solver, made)]
+        if outcome.believed(self._accuracy) and outcome.estimate <= WRONG:
+            outcome = replace(outcome, doubt="; ".join(self._others(solver, outcome.estimate)))
+        return replace(outcome, seconds=self.seconds)
+
+    def estimates(self, solver: Solver) -> Estimates:
+        """Return the estimates of a solve, those by which it was judged."""
+        known = next((made for own, made in self._made if own is solver), None)
+        effort = next((one.outcome.effort for one in self.done if one.solver is solver), 1.0)
+        return known or estimates(solver, effort)
 
     def _others(self, solver: Solver, estimate: float) -> list[str]:
         """Say which earlier trial has another solution, by far more than the estimates of both."""
@@ -246,9 +224,9 @@ class Pursuit:
             limit = f"problem: {self._another}"
         elif found.estimate is None:
             limit = "estimate: there is none for this problem"
-        elif _largest(found) > WRONG:
+        elif largest(found) > WRONG:
             limit = "problem: no network tried comes near a solution; there may be none, or more than one"
-        elif wanted is not None and _largest(found) <= wanted:
+        elif wanted is not None and largest(found) <= wanted:
             limit = f"estimate: {flagged.message if flagged else 'it cannot be trusted'}"
         return replace(found, status="step_limit", limited_by=_with_estimate(limit, found, self._accuracy), advice="")
 
@@ -311,7 +289,7 @@ def _with_estimate(limit: str, found: Verdict, accuracy: float | None) -> str:
         return limit
     sure = "" if found.trusted else ", not to be trusted"
     wanted = "" if accuracy is None else f" against accuracy={accuracy:g}"
-    return f"{limit} (estimated error {_largest(found):.1e}{sure}{wanted})"
+    return f"{limit} (estimated error {largest(found):.1e}{sure}{wanted})"
 
 
 def _distance(one: Solver, other: Solver) -> float:
@@ -325,13 +303,6 @@ def _distance(one: Solver, other: Solver) -> float:
         values.append(evaluate(solver.setup.residuals(backbone), theta, points))
     first, second = values
     return max(norm(first[name] - second[name]) / (norm(second[name]) or 1.0) for name in setup.problem.unknowns)
-
-
-def _largest(found: Verdict) -> float:
-    """The largest estimated error of an unknown; NaN without an estimate."""
-    if found.estimate is None:
-        return math.nan
-    return max((value for value in found.estimate.errors.values() if not math.isnan(value)), default=math.nan)
 
 
 def _named(done: Done) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from kanpinn.io.solution import SolutionFile, write_solution
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
 from kanpinn.pde.table import Table
-from kanpinn.run.context import Searching
+from kanpinn.run.context import Estimates, Searching
 from kanpinn.run.flag import Flag
 from kanpinn.run.verdict import Verdict, verdict
 from kanpinn.settings.configuration import Configuration
@@ -96,7 +96,8 @@ def results_of(
     told = table_errors(residuals, theta) if isinstance(residuals.problem, Table) else {}
     errors = _held_errors(told) if told else grid.errors(fields)
     classes = isinstance(residuals.problem, Table) and residuals.problem.classes
-    defect, by_levels = (None, None) if len(solver.slabs) < setup.schedule.slabs or classes else estimates(solver)
+    known = len(solver.slabs) == setup.schedule.slabs and not classes
+    defect, by_levels = (estimates if search is None else search.estimates)(solver) if known else (None, None)
     fields |= _estimated_fields(defect, grid)
     found = coefficient_statistics(solver.slab.objective, solver.slab.theta)
     judged = verdict(solver, end, errors[0], defect, by_levels, [*doubts, *_coefficients(found)])
@@ -245,7 +246,7 @@ def _solution_file(
     )
 
 
-def estimates(solver: Solver, share: float = 1.0) -> tuple[ErrorEstimate | None, ErrorEstimate | None]:
+def estimates(solver: Solver, share: float = 1.0) -> Estimates:
     """Estimate the error by the defect equation, and by the last level of every time slab; `share` times as dear."""
     slabs, levels = solver.slabs, solver.record.levels
     defect = None
