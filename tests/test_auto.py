@@ -317,6 +317,18 @@ def test_slabs_of_polynomials_of_time_are_halved_whether_that_pays_or_not_while_
     assert done[until][2] == "probe"
 
 
+def test_an_estimate_that_can_be_trusted_pays_where_the_one_before_could_not():
+    scores = {5: (0.9, False), 10: (0.03, False), 20: (0.05, True), 40: (0.04, True)}
+
+    def outcome(work):
+        error, trusted = scores[work.candidate.slabs] if marching(work.candidate) else (0.05, True)
+        return Outcome("steps", error, trusted=trusted, parameters=9000)
+
+    done, _ = played(best_of_networks(candidates(Wave()), most=1), outcome)
+    assert [name.split(", ")[-1] for name, *_ in done[1:5]] == [f"{many} time slabs" for many in (5, 10, 20, 40)]
+    assert done[5][::2] == ("separable 8, Legendre polynomials of time, 64 intervals, 20 time slabs", "a finer grid")
+
+
 def test_a_linear_problem_is_solved_in_few_steps_on_each_slab_by_polynomials_of_time(tmp_path):
     (chosen,) = [one.setup for one in candidates(Quantum()) if marching(one)]
     assert chosen.schedule.slabs == 5 and chosen.backbone.grid == 32

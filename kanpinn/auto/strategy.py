@@ -139,8 +139,9 @@ def _sliced(
 ) -> Generator[Work, Outcome, Reached]:
     """Solve on ever shorter time slabs as long as that pays and the error is not small yet.
 
-    With patience, also as long as there is no solution at all: few steps come to none where slabs are too long for an
-    equation that is not linear, and shorter ones pay only once they are short enough.
+    An estimate that can be trusted, where the one before could not, pays if it is no larger. With patience slabs are
+    halved also as long as there is no solution at all: few steps come to none where slabs are too long for an equation
+    that is not linear, and shorter ones pay only once they are short enough.
     """
     whole = reached.work.candidate
     slabs = SLABS if whole.slabs == 1 else 2 * whole.slabs
@@ -149,7 +150,8 @@ def _sliced(
         if candidate is None:
             break
         found = yield from _done(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
-        pays = found.outcome.score * PAYS <= reached.outcome.score
+        sure = found.outcome.trusted and not reached.outcome.trusted
+        pays = found.outcome.score * (1 if sure else PAYS) <= reached.outcome.score
         if slabs > SLABS and not pays and not (patient and found.outcome.score > UNSOLVED):
             break
         if found.outcome.score <= reached.outcome.score:
