@@ -20,7 +20,7 @@ from kanpinn.pde.form_builder import possible_form
 from kanpinn.pde.network_fields import offers_exact
 from kanpinn.pde.time_slab import START
 from kanpinn.pde.unknown import free_coefficients
-from kanpinn.samplers import SAMPLERS, Adaptive, Sampler
+from kanpinn.samplers import SAMPLERS, Adaptive, GaussLegendre, Sampler
 from kanpinn.solver.setup import Network, Setup
 
 PLATEAU = 0.3
@@ -71,7 +71,7 @@ def networks(setup: Setup) -> Iterator[Candidate]:
     if dimension == 1:
         yield candidate(Kan(width=[], degree=smooth, grid=8, **common))
     yield candidate(Kan(width=[5, 5], degree=degree, **common))
-    if sampler is not setup.sampler and _marches(setup):
+    if (sampler is not setup.sampler or isinstance(sampler, GaussLegendre)) and _marches(setup):
         yield _marching(base, smooth, asked)
     mlp = candidate(Mlp(width=[10, 10, 10], **common))
     if dimension > 2:
@@ -101,11 +101,13 @@ def _marching(base: Setup, degree: int, asked: Auto) -> Candidate:
 
     As many products as polynomials of the degree: on a slab the network is linear, and a linear problem takes one step.
     """
-    around = replace(asked.embedding, periodic="spline") if base.problem.periodic else asked.embedding
+    around = asked.embedding
+    if around.kind == "auto":  # no symmetry: its coordinate, a cosine, has wide intervals in the middle
+        around = replace(around, kind="periodic" if base.problem.periodic else "none", periodic="spline")
     options = {"degree": degree, "rank": degree + 1, "start": "legendre", "networks": asked.networks}
     network = Separable(width=[], grid=4 * (degree + 1), grids={"t": 1}, embedding=around, **options)
     schedule = replace(base.schedule, slabs=SLABS, patience=SETTLED)
-    sampler = SAMPLERS["gauss_legendre"](order=3, orders={"t": degree + 3})
+    sampler = GaussLegendre(order=3, orders={"t": degree + 3})
     steps = LevenbergMarquardt(damping=DAMPING, momentum=0.0)
     setup = replace(base, backbone=network, schedule=schedule, sampler=sampler, optimizer=steps)
     return Candidate(setup, (MARCHING, f"{network.grid} intervals"))

@@ -36,8 +36,8 @@ COARSE = 1e-2
 UNSOLVED = 0.1
 """Estimate above which there is no solution yet whose error could fall with the size of intervals."""
 
-BASIC, SLICED = 3, 2
-"""Networks that are tried before time slabs are, and how many of them are tried on slabs."""
+BASIC, SLICED = 2, 2
+"""Networks that are tried before time slabs are, polynomials of time beside, and how many are tried on slabs."""
 
 PATIENCE = 1
 """Changes in a row that may pay little: from one level to the next errors fall unevenly."""
@@ -87,7 +87,8 @@ def best_of_networks(
     """
     first = ({"level": 0, "steps": steps},)
     tried: list[Reached] = []
-    for candidate in candidates[:BASIC]:
+    basic = BASIC + sum(map(marching, candidates[: BASIC + 1]))
+    for candidate in candidates[:basic]:
         tried.append((yield from _done(candidate, first, "probe")))
         if marching(candidate):
             others = min((_score(one) for one in tried[:-1]), default=math.inf)
@@ -105,7 +106,7 @@ def best_of_networks(
         best = yield from growth(best, most, steps)
         ended = _ended(best)
     if begun.work.candidate.slabs == 1 or not _score(begun) <= COARSE:
-        for candidate in candidates[BASIC:]:
+        for candidate in candidates[basic:]:
             tried.append((yield from _done(candidate, first, "probe")))
         tried.append((yield from _remedied(min(tried, key=_score), first)))
     tried = sorted({one.work.candidate.name: one for one in tried}.values(), key=_score)
@@ -134,14 +135,10 @@ def _score(reached: Reached) -> float:
     return reached.outcome.score
 
 
-def _sliced(
-    reached: Reached, first: tuple[StageValues, ...], patient: bool = False
-) -> Generator[Work, Outcome, Reached]:
+def _sliced(reached: Reached, first: tuple[StageValues, ...]) -> Generator[Work, Outcome, Reached]:
     """Solve on ever shorter time slabs as long as that pays and the error is not small yet.
 
-    An estimate that can be trusted, where the one before could not, pays if it is no larger. With patience slabs are
-    halved also as long as there is no solution at all: few steps come to none where slabs are too long for an equation
-    that is not linear, and shorter ones pay only once they are short enough.
+    An estimate that can be trusted, where the one before could not, pays if it is no larger.
     """
     whole = reached.work.candidate
     slabs = SLABS if whole.slabs == 1 else 2 * whole.slabs
@@ -151,8 +148,7 @@ def _sliced(
             break
         found = yield from _done(candidate, first, "time slabs" if slabs == SLABS else "slabs halved")
         sure = found.outcome.trusted and not reached.outcome.trusted
-        pays = found.outcome.score * (1 if sure else PAYS) <= reached.outcome.score
-        if slabs > SLABS and not pays and not (patient and found.outcome.score > UNSOLVED):
+        if slabs > SLABS and not found.outcome.score * (1 if sure else PAYS) <= reached.outcome.score:
             break
         if found.outcome.score <= reached.outcome.score:
             reached = found
@@ -161,8 +157,20 @@ def _sliced(
 
 
 def _refined(reached: Reached, first: tuple[StageValues, ...], patient: bool) -> Generator[Work, Outcome, Reached]:
-    """Refine polynomials of time in time, then in space, as long as that pays and the error is not small yet."""
-    reached = yield from _sliced(reached, first, patient)
+    """Refine polynomials of time in time, then in space, as long as that pays and the error is not small yet.
+
+    With patience in both at once for as long as there is no solution: waves, fronts and equations that are not linear
+    show nothing until intervals are short enough, whichever those are.
+    """
+    reached = yield from _sliced(reached, first)
+    last = reached
+    while patient and reached.outcome.score > UNSOLVED and _size(last) <= LARGEST:
+        finer = larger(last.work.candidate)
+        candidate = finer and sliced(finer, 2 * finer.slabs)
+        if candidate is None or candidate.slabs > MOST_SLABS:
+            break
+        last = yield from _done(candidate, first, "a finer grid, slabs halved")
+        reached = min(reached, last, key=_score)
     while COARSE < reached.outcome.score < UNSOLVED and _size(reached) <= LARGEST:
         candidate = larger(reached.work.candidate)
         assert candidate is not None
@@ -224,12 +232,12 @@ def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
         yield replace(work, stages=(*work.stages, {**again, "level": level + 1}), reason="one level more")
     if candidate.slabs > 1:
         wider = larger(candidate)
-        if wider is not None and not options.refinable:
+        if wider is not None and marching(candidate):
             yield Work(wider, work.stages, "a finer grid")
         halved = sliced(candidate, 2 * candidate.slabs) if 2 * candidate.slabs <= MOST_SLABS else None
         if halved is not None:
             yield Work(halved, work.stages, "slabs halved")
-        if wider is not None and options.refinable:
+        if wider is not None and not marching(candidate):
             yield Work(wider, work.stages, "a larger network")
     else:
         for kind, amount, words in options.edits:
