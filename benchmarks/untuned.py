@@ -52,8 +52,11 @@ CSV = ROOT / "outputs" / "benchmarks" / "untuned.csv"
 MINIMUM = ("threads=1", "output.figures=false", "output.progress=false")
 COLUMNS = (
     *("problem", "part", "seed", "status", "unknown", "error", "estimate", "ratio"),
-    *("trusted", "flags", "seconds", "limited_by"),
+    *("trusted", "flags", "seconds", "search", "limited_by"),
 )
+PROBES = ("probe", "remedy", "a fine grid", "time slabs", "a finer grid, slabs halved")
+"""Reasons of trials that are no growth."""
+
 Row = dict[str, Any]
 
 
@@ -135,9 +138,23 @@ def solved(name: str, seed: int, words: Sequence[str], limit: float, keep: Path 
         "ratio": ratio,
         "estimate": "" if estimate is None else estimate,
         "trusted": told.get("error_estimate_trusted"),
+        "search": searching(told.get("path", [])),
         "flags": ",".join(dict.fromkeys(flag["kind"] for flag in told["warnings"])),
         "limited_by": told.get("limited_by") or "",
     }
+
+
+def searching(path: Sequence[Mapping[str, Any]]) -> float | str:
+    """Return the share of a run's seconds that went into trials of other networks and into estimates; "" if none."""
+    kept = next((trial["network"] for trial in path if trial["kept"]), None)
+    if kept is None:
+        return ""
+    spent, begun = 0.0, 0.0
+    for trial in path:
+        other = trial["why"] in PROBES and trial["network"] != kept
+        spent += trial["seconds"] - begun if other else trial["judging"]
+        begun = trial["seconds"]
+    return spent / begun
 
 
 def summary(rows: Sequence[Row], accuracy: float | None) -> Iterator[str]:
@@ -166,6 +183,9 @@ def summary(rows: Sequence[Row], accuracy: float | None) -> Iterator[str]:
     yield f"wrong (above 10 %): {len(wrong)}; without a flag: {share(len(bare), len(wrong))} {' '.join(bare)}"
     right = [row["problem"] for row in known if row["error"] <= 1e-3 and row["flags"]]
     yield f"right (below 0.1 %) with a flag: {len(right)} {' '.join(right)}"
+    shares = [row["search"] for row in known if isinstance(row["search"], float)]
+    if shares:
+        yield f"share of other networks and estimates: median {statistics.median(shares):.2f}, most {max(shares):.2f}"
     if known:
         yield f"median error: {statistics.median(row['error'] for row in known):.1e}"
 

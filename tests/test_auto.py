@@ -368,3 +368,31 @@ def test_recommendations_for_other_networks_do_not_bind_the_search() -> None:
     cfg, _ = compose(["problem=klein_gordon", "backbone=auto"])
     tuned, _ = compose(["problem=klein_gordon"])
     assert isinstance(cfg.schedule.steps, int) and not isinstance(tuned.schedule.steps, int)
+
+
+TEXT = "kind: ordinary\ndomain: {t: [0, 1]}\nequations: u_t = -u\nconditions: {start: {on: t-, equation: u = 1}}\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "chosen"),
+    [
+        ([], "kan"),
+        (["time_limit_s=60"], "auto"),
+        (["accuracy=1e-3"], "auto"),
+        (["accuracy=1e-3", "schedule.levels=2"], "auto"),
+        (["time_limit_s=60", "schedule.levels=2"], "kan"),
+        (["time_limit_s=60", "optimizer=lbfgs"], "kan"),
+        (["time_limit_s=60", "processes=2"], "kan"),
+        (["time_limit_s=60", "backbone=mlp"], "mlp"),
+    ],
+)
+def test_a_network_is_chosen_for_a_problem_without_recommendations_where_nothing_says_how(
+    tmp_path, monkeypatch, overrides, chosen
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/problem").mkdir(parents=True)
+    (tmp_path / "conf/problem/mine.yaml").write_text(f"name: mine\n{TEXT}", encoding="utf-8")
+    cfg, _ = compose(["problem=mine", *overrides])
+    assert cfg.backbone.name == chosen
+    tuned, _ = compose(["problem=heat", "time_limit_s=60"])
+    assert tuned.backbone.name != "auto"

@@ -105,6 +105,7 @@ class Outcome:
         parameters: Number of parameters.
         work: Multiplications of its training, in units of points × parameters².
         seconds: Seconds from the beginning of the run to its end.
+        judging: Seconds of these that its estimates took.
         limit: Word and explanation of what keeps the error from falling.
     """
 
@@ -118,6 +119,7 @@ class Outcome:
     parameters: int = 0
     work: float = 0.0
     seconds: float = 0.0
+    judging: float = 0.0
     limit: str = ""
 
     @property

@@ -68,6 +68,7 @@ def judged(
         effort=effort,
         doubt="; ".join(told),
         share=found.share,
+        judging=time.perf_counter() - begun,
         limit=found.limited_by or "",
     )
     return outcome, made

@@ -33,6 +33,7 @@ CONFIG_MODULE = "kanpinn.conf"
 CONFIG_PATH = f"pkg://{CONFIG_MODULE}"
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
+_METHODS = ("schedule", "optimizer", "sampler", "weighting", "processes", "start")
 LONGEST_OVERRIDE = 10_000
 """Letters of an override: to read that many takes seconds."""
 
@@ -105,11 +106,16 @@ def _leave_open(cfg: DictConfig) -> None:
 
 
 def _leaves_network(cfg: DictConfig, keys: Collection[str]) -> bool:
-    """Tell whether an accuracy is asked for, and neither problem, experiment nor override says by which network."""
-    given = any(key.partition(".")[0] in ("backbone", "experiment") for key in keys)
-    asked = OmegaConf.select(cfg, "accuracy") is not None
+    """Tell whether there is an accuracy or a time limit, and neither problem, experiment nor override names a network.
+
+    With a time limit alone, methods that are given belong to the default network.
+    """
+    groups = {key.partition(".")[0] for key in keys}
+    exact = OmegaConf.select(cfg, "accuracy") is not None
+    limited = OmegaConf.select(cfg, "time_limit_s") is not None and not groups & set(_METHODS)
     tuned = OmegaConf.select(cfg, "problem.tuned") or OmegaConf.select(cfg, "problem.name") == "table"
-    return asked and not given and not tuned and OmegaConf.select(cfg, "backbone.name") == "kan"
+    free = not groups & {"backbone", "experiment"} and OmegaConf.select(cfg, "backbone.name") == "kan"
+    return (exact or limited) and free and not tuned
 
 
 def _check_plugins(cfg: DictConfig) -> None:
