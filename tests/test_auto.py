@@ -17,7 +17,7 @@ from kanpinn.auto.strategy import best_of_networks
 from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
-from kanpinn.run.judgement import judged
+from kanpinn.run.judgement import estimated_again, judged
 from kanpinn.run.run import resume, run
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import validate
@@ -89,8 +89,10 @@ def test_levels_are_added_until_the_estimate_is_below_the_accuracy(tmp_path):
 def test_an_estimate_is_not_made_more_exact_once_time_is_out(left, efforts):
     configuration = configuration_of_objects(Decay(), [SMALL, *FAST])
     solver, end = solve(configuration.setup, Silent())
-    outcome, _ = judged(solver, end, 0.5, (), left)
+    outcome, made = judged(solver, end, 0.5, (), left)
     assert outcome.effort in efforts and outcome.estimate < 0.5
+    again = estimated_again(solver, outcome.effort)
+    assert [one and one.errors for one in again] == [one and one.errors for one in made]
 
 
 def test_the_config_written_repeats_the_run_without_a_search_to_the_same_bits(tmp_path):
@@ -279,8 +281,8 @@ def test_a_network_near_the_accuracy_grows_before_others_are_tried():
             work = strategy.send(Outcome("steps", score, trusted=True, parameters=500))
         return work.reason
 
-    assert third(1e-5) == "one level more"
-    assert third(1e-6) == third(None) == "probe"
+    assert third(1e-5) == third(None) == "one level more"
+    assert third(1e-6) == "probe"
 
 
 class Quantum(kanpinn.Problem):

@@ -250,6 +250,18 @@ def test_two_spaces_have_to_agree(lefts, errors, trusted, monkeypatch: pytest.Mo
     assert not list(ways)
 
 
+def test_an_estimate_is_gone_on_from() -> None:
+    solution = short("disk")
+    trained = [(solution.residuals, solution.theta)]
+    rough = estimated(trained, None, 0.0)
+    assert rough is not None
+    exact = estimated(trained, None, 1e12, rough)
+    assert exact is not None and exact.size > rough.size
+    assert all(one is other for one, other in zip(rough.rounds, exact.rounds, strict=False))
+    again = estimated(trained, None, 1e12, exact)
+    assert again is not None and again.rounds == exact.rounds and again.errors == exact.errors
+
+
 @pytest.mark.parametrize(
     ("lefts", "moved", "trusted", "ceiling"),
     [

@@ -51,8 +51,9 @@ WELL = 5.0
 LARGEST = 3000
 """Parameters of a time slab beyond which no network is enlarged: the matrix of a step grows as their square."""
 
-NEAR = 10.0
-"""Factor of the accuracy below which the first networks are refined before others are tried."""
+NEAR, AIM = 10.0, 1e-5
+"""Factor of the accuracy below which the first networks are refined before others are tried, and what counts for it
+where none is asked for."""
 
 
 @final
@@ -101,7 +102,7 @@ def best_of_networks(
             tried.append((yield from _sliced(reached, first)))
     begun = best = min(tried, key=_score)
     ended = "capacity: no network could be trained"
-    near = accuracy is not None and _score(best) <= NEAR * accuracy
+    near = _score(best) <= NEAR * (accuracy or AIM)
     if near:
         best = yield from growth(best, most, steps)
         ended = _ended(best)

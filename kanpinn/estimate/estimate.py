@@ -109,6 +109,7 @@ class ErrorEstimate:
         parts: Corrections by time slab; none for an estimate by levels, the change by the last one.
         free: Unknowns of which equations and conditions leave a function free.
         ceiling: What the largest of the errors is hardly above, trusted or not; infinite where nothing tells.
+        rounds: The estimates on ever more splines that led to it, for one that goes on from there.
     """
 
     errors: Mapping[str, float]
@@ -118,6 +119,7 @@ class ErrorEstimate:
     parts: tuple[Correction, ...] = ()
     free: tuple[str, ...] = ()
     ceiling: float = math.inf
+    rounds: tuple[ErrorEstimate, ...] = ()
 
     @property
     def size(self) -> int:
@@ -131,7 +133,10 @@ class ErrorEstimate:
 
 
 def estimated(
-    trained: Sequence[Trained], weights: Mapping[str, float] | None = None, training: float = math.inf
+    trained: Sequence[Trained],
+    weights: Mapping[str, float] | None = None,
+    training: float = math.inf,
+    before: ErrorEstimate | None = None,
 ) -> ErrorEstimate | None:
     """Estimate the errors of the networks of all time slabs by splines as fine as needed and affordable.
 
@@ -139,17 +144,17 @@ def estimated(
         trained: Each slab's problem and network with its parameters.
         weights: Weights of the loss terms.
         training: Multiplications of training; the estimate takes a share of them.
+        before: An estimate of the same networks that took less, to go on from; None to begin.
 
     Returns:
         The estimate; None where linear solves break down or take too much.
     """
     problem = trained[0][0].problem
-    found: list[ErrorEstimate] = []
-    enough = RESOLVED / 5 if len(problem.domain) == 1 else DOUBTFUL
+    found: list[ErrorEstimate] = [] if before is None else list(before.rounds)
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
-    spaces: list[Space] | None = [_first(residuals) for residuals, _ in trained]
     for _ in range(ROUNDS):
+        spaces = _next(found[-1], problem, most) if found else [_first(residuals) for residuals, _ in trained]
         if spaces is None or not _affordable(spaces, problem, most if found else max(most, BEGIN)):
             break
         parts = corrections(trained, spaces, weights, look=not _clear(found))
@@ -157,20 +162,23 @@ def estimated(
         if own is None:
             break
         found.append(own)
-        if own.trusted and own.left <= enough:
-            break
-        many = own.size
-        lefts = _left(parts)
-        poor = lefts > MINOR * max(lefts)
-        finer = (
-            [_finer(part, share) if p else part.space for part, p in zip(parts, poor, strict=True)] for share in SHARES
-        )
-        finer = (one for one in finer if sum(space.size for space in one) > many)
-        spaces = next((one for one in finer if _affordable(one, problem, most)), None)
     if not found:
         return None
-    last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)))
+    last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)), rounds=tuple(found))
     return replace(last, trusted=False, corners=True, ceiling=math.inf) if region_of(problem).reentrant else last
+
+
+def _next(own: ErrorEstimate, problem: Problem, most: float) -> list[Space] | None:
+    """Return more functions than an estimate's; None where it is exact enough, or they take too much."""
+    if own.trusted and own.left <= (RESOLVED / 5 if len(problem.domain) == 1 else DOUBTFUL):
+        return None
+    lefts = _left(own.parts)
+    poor = lefts > MINOR * max(lefts)
+    finer = (
+        [_finer(part, share) if p else part.space for part, p in zip(own.parts, poor, strict=True)] for share in SHARES
+    )
+    finer = (one for one in finer if sum(space.size for space in one) > own.size)
+    return next((one for one in finer if _affordable(one, problem, most)), None)
 
 
 def valued(parts: Sequence[Correction], points: Array) -> Array:

@@ -24,6 +24,9 @@ EFFORTS = 0.2, 1.0, 5.0
 """Costs of an estimate relative to that of a finished run: more where it is below what is asked for, or not sure."""
 
 
+NONE: Estimates = (None, None)
+
+
 def judged(
     solver: Solver, end: StageEnd, accuracy: float | None, doubts: Sequence[Flag], left: float
 ) -> tuple[Outcome, Estimates]:
@@ -42,11 +45,11 @@ def judged(
     parts = {"parameters": solver.network()[0].size, "reason": end.reason}
     parts["work"] = sum(record.work * record.parameters for record in solver.record.levels)
     if end.reason == "diverged":
-        return Outcome(**parts, doubt=end.message), (None, None)
-    begun = time.perf_counter()
+        return Outcome(**parts, doubt=end.message), NONE
+    begun, made = time.perf_counter(), NONE
     for effort, more in zip(EFFORTS, (*EFFORTS[1:], math.inf), strict=True):
         before = time.perf_counter()
-        made = estimates(solver, effort)
+        made = estimates(solver, effort, made[0])
         found = verdict(solver, end, None, *made, doubts)
         ceiling = math.inf if found.estimate is None else found.estimate.ceiling
         near, sure = (accuracy is not None and size <= accuracy for size in (largest(found), ceiling))
@@ -72,6 +75,14 @@ def judged(
         limit=found.limited_by or "",
     )
     return outcome, made
+
+
+def estimated_again(solver: Solver, effort: float) -> Estimates:
+    """Return the estimates by which a solve was judged with an effort, step by step as then."""
+    made = NONE
+    for one in EFFORTS:
+        made = estimates(solver, one, made[0]) if one <= effort else made
+    return made
 
 
 def largest(found: Verdict) -> float:

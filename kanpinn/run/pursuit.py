@@ -20,8 +20,7 @@ from kanpinn.run import preflight
 from kanpinn.run.context import Estimates, RunContext
 from kanpinn.run.estimate_trust import WRONG
 from kanpinn.run.flag import percent
-from kanpinn.run.judgement import LARGE, VETOES, judged, largest
-from kanpinn.run.results import estimates
+from kanpinn.run.judgement import LARGE, VETOES, estimated_again, judged, largest
 from kanpinn.run.verdict import Verdict
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.configuration import Configuration
@@ -179,7 +178,7 @@ class Pursuit:
         """Return the estimates of a solve, those by which it was judged."""
         known = next((made for own, made in self._made if own is solver), None)
         effort = next((one.outcome.effort for one in self.done if one.solver is solver), 1.0)
-        return known or estimates(solver, effort)
+        return known or estimated_again(solver, effort)
 
     def _others(self, solver: Solver, estimate: float) -> list[str]:
         """Say which earlier trial has another solution, by far more than the estimates of both."""

@@ -246,14 +246,17 @@ def _solution_file(
     )
 
 
-def estimates(solver: Solver, share: float = 1.0) -> Estimates:
-    """Estimate the error by the defect equation, and by the last level of every time slab; `share` times as dear."""
+def estimates(solver: Solver, share: float = 1.0, before: ErrorEstimate | None = None) -> Estimates:
+    """Estimate the error by the defect equation, and by the last level of every time slab; `share` times as dear.
+
+    One by the defect equation `before`, which took less, is gone on from.
+    """
     slabs, levels = solver.slabs, solver.record.levels
     defect = None
     if not isinstance(solver.setup.problem, Table):
         weights = {name: solver.setup.weighting.term(name) for name in slabs[0].objective.residuals.terms}
         training = share * sum(record.work * record.parameters for record in levels)
-        defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training)
+        defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training, before)
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
     changes = error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
