@@ -150,6 +150,17 @@ def test_networks_are_tried_on_the_coarsest_level_and_the_best_grows(tmp_path):
     assert (again([[0.3]])["u"] == found([[0.3]])["u"]).all()
 
 
+def test_work_that_was_stopped_and_is_better_already_is_given_back_with_its_own_config(tmp_path, monkeypatch):
+    asked = iter([None] * 15)
+    monkeypatch.setattr("kanpinn.run.watch.RunWatch.halt", lambda *_: next(asked, "time_limit"))
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-12", *FAST, folder=tmp_path / "a")
+    assert found.metrics["status"] == "time_limit" and len(found.metrics["path"]) == 1
+    assert found.metrics["error_estimate"]["u"] < found.metrics["path"][0]["estimate"]
+    written = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
+    assert len(written["schedule"]["stages"]) == 2
+    assert (kanpinn.load(tmp_path / "a", Decay())([[0.5]])["u"] == found([[0.5]])["u"]).all()
+
+
 @dataclass(frozen=True)
 class Signs(kanpinn.Problem):
     """Decay from a value whose square is 1, of either sign."""

@@ -250,7 +250,9 @@ def test_two_spaces_have_to_agree(lefts, errors, trusted, monkeypatch: pytest.Mo
     assert not list(ways)
 
 
-def test_an_estimate_is_gone_on_from() -> None:
+def test_an_estimate_is_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORK": (1e4, 2e10), "RESOLVED": 0.02, "DOUBTFUL": 0.02}.items():
+        monkeypatch.setattr(estimates, name, value)
     solution = short("disk")
     trained = [(solution.residuals, solution.theta)]
     rough = estimated(trained, None, 0.0)

@@ -64,6 +64,7 @@ class Pursuit:
         self._ended = ""
         self._began = time.perf_counter()
         self._attempt: State | None = None
+        self._ahead = False  # whether work that was stopped is better than all that was finished
         self._made: list[tuple[Solver, Estimates]] = []  # of the best, and of the last one judged
         if known is not None:
             self._take_up(known)
@@ -161,7 +162,8 @@ class Pursuit:
     def _better(self, solver: Solver, end: StageEnd, work: Work, best: Done) -> bool:
         """Tell whether work that was stopped, where it goes on from the best so far, is better already."""
         ahead = work.continues(best.work) and work.candidate.slabs == 1
-        return ahead and self._judged(solver, end).score <= best.outcome.score
+        self._ahead = ahead and self._judged(solver, end).score <= best.outcome.score
+        return self._ahead
 
     def _judged(self, solver: Solver, end: StageEnd) -> Outcome:
         """Judge the end of some work without any reference; keeps the estimates."""
@@ -248,7 +250,7 @@ class Pursuit:
         """Return the best network so far, its config being that of the next checkpoint."""
         best, saved = self.best, self._context.saved
         work, chosen = self._work, solver
-        if best is not None and best.solver is not None:
+        if best is not None and best.solver is not None and not self._ahead:
             work, chosen = best.work, best.solver
         if saved is not None and work is not None:
             saved.configuration = work.configuration(self.asked)
