@@ -25,6 +25,9 @@ RIDGE = 1e-13
 NOTHING = 1e-13
 """Share of the largest entry of a row up to which another is rounding."""
 
+FILLED = 4
+"""Rows, those of zeros counted, relative to the rows there are, up to which groups of the same columns are joined."""
+
 PRODUCTS = 2**21
 """Products of columns that are added up at a time."""
 
@@ -233,7 +236,22 @@ def _merged(rows: Sequence[Rows]) -> Iterator[Rows]:
             found.append(part)
     for parts in alike:
         values, right = (np.concatenate([getattr(one, name) for one in parts], 1) for name in ("values", "right"))
-        yield Rows(parts[0].columns, values, right, np.zeros((*right.shape, 0)))
+        yield _gathered(Rows(parts[0].columns, values, right, np.zeros((*right.shape, 0))))
+
+
+def _gathered(rows: Rows) -> Rows:
+    """Join groups that have the same columns, as points of a condition in one cell; rows of zeros fill them up."""
+    columns, group, counts = np.unique(rows.columns, axis=0, return_inverse=True, return_counts=True)
+    most, each = int(counts.max(initial=0)), rows.values.shape[1]
+    if most <= 1 or most * len(counts) > FILLED * len(group):
+        return rows
+    order = np.argsort(group, kind="stable")
+    place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    values = np.zeros((len(counts), most, *rows.values.shape[1:]))
+    right = np.zeros((len(counts), most, each))
+    values[group[order], place], right[group[order], place] = rows.values[order], rows.right[order]
+    values, right = (one.reshape(len(counts), most * each, *one.shape[3:]) for one in (values, right))
+    return Rows(columns, values, right, np.zeros((*right.shape, 0)))
 
 
 def _add_band(band: Array, rows: Rows, width: int) -> None:
