@@ -324,6 +324,13 @@ conditions:
 """Laplace's equation in a box, u = y on all of its faces."""
 
 
+ROOT = """kind: elliptic
+domain: {x: [0, 1], y: [0, 2]}
+equations: "u_xx + u_yy = 0"
+conditions: {edge: {on: boundary, equation: "u = sqrt(x**2 + y**2)"}}
+"""
+
+
 @pytest.mark.parametrize(
     ("more", "text", "exact"),
     [
@@ -339,6 +346,7 @@ conditions:
         ([], SLAB.replace('[y-, y+], equation: "u = y"', 'y+, equation: "u = 1"'), False),  # jumps at the corners
         ([], SLAB.replace("y: [0, 2]", "t: [0, 2]").replace("y", "t"), False),
         ([], RING, False),
+        ([], ROOT, False),  # slopes at the corner are not finite, and would be everywhere
     ],
 )
 def test_values_on_boxes_without_time_are_built_in_unless_something_says_otherwise(folder, more, text, exact):

@@ -10,15 +10,19 @@ import torch
 
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
+from kanpinn.jets.jet import Jet, JetSpace
 from kanpinn.pde.data import conditions_of
 from kanpinn.pde.form_builder import possible_form
-from kanpinn.pde.network_fields import offers_exact
-from kanpinn.pde.problem import Problem
+from kanpinn.pde.network_fields import network_fields, offers_exact
+from kanpinn.pde.problem import Problem, output_names
 from kanpinn.pde.problem_calls import ask
 from kanpinn.pde.unknown import free_coefficients
 from kanpinn.settings.configuration import Configuration
 from kanpinn.settings.discovery import conditions_key
 from kanpinn.solver.setup import Setup
+
+TRIED = 16
+"""Points inside at which the form is tried."""
 
 Ways = Literal["soft", "exact", "auto"]
 """Conditions as loss terms, built into the network, or whichever is better as a rule."""
@@ -68,4 +72,16 @@ def _of_form(setup: Setup) -> tuple[str, ...]:
     form = possible_form(problem)
     named = {*weighting.terms, *weighting.base, *getattr(weighting, "only", ())}
     named |= {*counts} if isinstance(counts, Mapping) else set()
-    return () if form.reasons or named & set(form.conditions) else form.conditions
+    if form.reasons or named & set(form.conditions) or not form.conditions:
+        return ()
+    return form.conditions if _finite(problem) else ()
+
+
+def _finite(problem: Problem) -> bool:
+    """Tell whether the form has finite derivatives inside: slopes of values at a corner run through the domain."""
+    domain, space = problem.domain, JetSpace(problem.domain.names, tuple(problem.derivatives))
+    unit = torch.rand(TRIED, len(domain), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    lower, upper = (torch.tensor(end, dtype=torch.float64) for end in (domain.lower, domain.upper))
+    raw = Jet(space, torch.zeros(len(space.indices), TRIED, len(output_names(problem)), dtype=torch.float64))
+    fields = network_fields(problem, raw, lower + (upper - lower) * unit, exact=True)
+    return all(bool(jet.data.isfinite().all()) for jet in fields.values())
