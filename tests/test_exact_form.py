@@ -324,7 +324,8 @@ conditions:
 """Laplace's equation in a box, u = y on all of its faces."""
 
 
-ROOT = """kind: elliptic
+ROOT = """
+name: slab
 domain: {x: [0, 1], y: [0, 2]}
 equations: "u_xx + u_yy = 0"
 conditions: {edge: {on: boundary, equation: "u = sqrt(x**2 + y**2)"}}
