@@ -223,7 +223,7 @@ def test_the_map_of_the_estimate_is_that_of_the_error() -> None:
 @pytest.mark.parametrize(
     ("lefts", "errors", "trusted"),
     [
-        ([0.05], [1.0], True),
+        ([0.05, 0.04], [1.0, 1.1], True),
         ([0.4, 0.05, 0.02], [1.0, 10.0, 11.0], True),  # an error that grows was seen by the second space only
         ([0.4, 0.05, 0.02], [1.0, 10.0, 16.0], False),
         ([0.4, 0.21], [1.0, 1.1], False),
@@ -240,7 +240,7 @@ def test_two_spaces_have_to_agree(lefts, errors, trusted, monkeypatch: pytest.Mo
         return None if left is None else [replace(found[0], left=left, norms={"u": (error, 100.0)})]
 
     monkeypatch.setattr(estimates, "corrections", corrections)
-    monkeypatch.setattr(estimates, "_moved", lambda *_: {"u": 2.0})
+    monkeypatch.setattr(estimates, "_moved", lambda *_: {"u": 0.5})
     found = estimated([(solution.residuals, solution.theta)])
     assert found is not None and (found.errors, found.left, found.trusted) == (
         {"u": errors[-1] / 100},

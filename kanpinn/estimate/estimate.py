@@ -44,9 +44,7 @@ RESOLVED = 0.1
 DOUBTFUL = 0.3
 """Share left over beyond which the estimate is not trusted.
 
-Between both it has to have settled. The estimate by two thirds as many functions must have agreed in any case: where
-errors grow, the little that is left over may be what grows.
-"""
+Between both it has to have settled. In any case the estimate by two thirds as many functions must have agreed."""
 
 SETTLED = 1 / 3, 0.25
 """Change of the correction by half as many functions again up to which it has settled, and what may be left of it.
@@ -55,6 +53,10 @@ The last functions have taken a part d of the defect and have moved the correcti
 it in that proportion, the error is hypot(e, Δ r/d), which is to be near e. Fronts that no function has seen yet move it
 by more each time; what is rough elsewhere moves it ever less.
 """
+
+STAYS = 0.6
+"""The same however little is left over: of a defect that oscillates the error is so small that what is left over may be
+most of a correction, on every space another one."""
 
 CEILING = 3.0
 """Factor of hypot(e, Δ r/d) in the ceiling of an error that is not trusted."""
@@ -75,7 +77,7 @@ BEGIN = 3e8
 """Multiplications that the estimate may take in any case in three dimensions and more, and the first solve always."""
 
 DENSE = 0.1
-"""Time of a multiplication of full matrices, relative to one of banded ones."""
+"""Time of a multiplication of full matrices, relative to banded ones."""
 
 MINOR = 0.1
 """Share left over relative to the worst time slab's up to which a slab's splines stay as they are."""
@@ -169,14 +171,13 @@ def estimated(
 
 
 def _next(own: ErrorEstimate, problem: Problem, most: float) -> list[Space] | None:
-    """Return more functions than an estimate's; None where it is exact enough, or they take too much."""
+    """Return more functions than an estimate's; None where that is exact enough, or they take too much."""
     if own.trusted and own.left <= (RESOLVED / 5 if len(problem.domain) == 1 else DOUBTFUL):
         return None
     lefts = _left(own.parts)
     poor = lefts > MINOR * max(lefts)
-    finer = (
-        [_finer(part, share) if p else part.space for part, p in zip(own.parts, poor, strict=True)] for share in SHARES
-    )
+    pairs = list(zip(own.parts, poor, strict=True))
+    finer = ([_finer(part, share) if many else part.space for part, many in pairs] for share in SHARES)
     finer = (one for one in finer if sum(space.size for space in one) > own.size)
     return next((one for one in finer if _affordable(one, problem, most)), None)
 
@@ -293,7 +294,7 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
     left = float(max(_left(parts)))
     own = ErrorEstimate(errors, left, left <= RESOLVED, parts=tuple(parts))
     if not found:
-        return own
+        return replace(own, trusted=own.trusted and len(parts[0].space.breaks) == 1)
     before = next((one for one in reversed(found) if FEWER * one.size <= own.size), None)
     if before is None:
         return replace(own, trusted=False)
@@ -305,7 +306,8 @@ def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> Erro
         math.isnan(error) or (moved[n] <= SETTLED[0] and further[n] <= (1 + SETTLED[1]) * error)
         for n, error in errors.items()
     )
-    trusted = (own.trusted or settled) and _agree(errors, before.errors)
+    stays = all(math.isnan(error) or moved[n] <= STAYS for n, error in errors.items())
+    trusted = (own.trusted or settled) and stays and _agree(errors, before.errors)
     return replace(own, trusted=trusted, ceiling=ceiling)
 
 
