@@ -29,14 +29,22 @@ WRONG = 0.1
 def chosen(
     solver: Solver, flags: Sequence[Flag], defect: ErrorEstimate | None, by_levels: ErrorEstimate | None
 ) -> tuple[ErrorEstimate | None, list[str]]:
-    """Return the estimate by the defect equation, or one by levels if only that is above doubt, with the doubts."""
+    """Return the estimate by the defect equation, or one by levels if only that is above doubt, with the doubts.
+
+    The change by the last level is about the error of the level below: it counts where it is no smaller than the
+    doubtful estimate, and not above that one's ceiling.
+    """
     doubts = [] if defect is None else list(_splines(defect, flags))
     if by_levels is not None and (defect is None or doubts):
         others = list(_doubts(solver, flags))
-        above = defect is None or all(by_levels.errors[name] >= error for name, error in defect.errors.items())
-        if defect is None or (not others and above):
+        if defect is None or (not others and _between(by_levels, defect)):
             return by_levels, others
     return defect, doubts
+
+
+def _between(by_levels: ErrorEstimate, defect: ErrorEstimate) -> bool:
+    above = all(by_levels.errors[name] >= error for name, error in defect.errors.items())
+    return above and all(error <= defect.ceiling for error in by_levels.errors.values())
 
 
 def wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
