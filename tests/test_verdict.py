@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import h5py
@@ -22,6 +23,7 @@ from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.cli.compare import text
 from kanpinn.compare.comparison import named, read_run, table
 from kanpinn.errors import DivergedError
+from kanpinn.estimate.estimate import ErrorEstimate
 from kanpinn.evaluate.residual_check import ResidualCheck, check_residuals
 from kanpinn.io.inspect import inspect, render
 from kanpinn.least_squares.diagnosis import is_minimum
@@ -34,6 +36,7 @@ from kanpinn.references.allen_cahn import allen_cahn
 from kanpinn.report.page import render as page
 from kanpinn.report.runs import run_content
 from kanpinn.report.sweeps import sweep_content
+from kanpinn.run.estimate_trust import chosen
 from kanpinn.run.run import run
 from kanpinn.run.verdict import CHANGED
 from kanpinn.samplers import SAMPLERS
@@ -358,6 +361,22 @@ def test_a_last_level_that_changes_all_gives_no_estimate_by_levels(monkeypatch: 
     assert found[:2] == [(False, True, []), (True, False, [])]  # the loss falls to rounding: no other doubt
     assert found[2][:2] == (True, False) and len(found[2][2]) == 1
     assert found[2][2][0]["message"].endswith("cannot be trusted: the last level changed u by more than its own size")
+
+
+@pytest.mark.parametrize(
+    ("by_levels", "ceiling", "method"),
+    [(2e-6, 5e-6, "levels"), (2e-6, math.inf, "levels"), (2e-5, 5e-6, "defect"), (5e-7, 5e-6, "defect")],
+)
+def test_an_estimate_by_levels_counts_between_the_doubtful_one_and_its_ceiling(by_levels, ceiling, method):
+    part = SimpleNamespace(left=0.5, space=SimpleNamespace(words="8 intervals", size=169))
+    doubtful = ErrorEstimate({"u": 1e-6}, 0.5, False, parts=(part,), ceiling=ceiling)
+    levels = [
+        SimpleNamespace(slab=0, change=change, loss=loss, entered=how)
+        for change, loss, how in ((None, 1e-6, "start"), ({"u": by_levels}, 1e-10, "refine"))
+    ]
+    solver = SimpleNamespace(record=SimpleNamespace(levels=levels), slabs=[None])
+    found, doubts = chosen(solver, (), doubtful, ErrorEstimate({"u": by_levels}))
+    assert found.method == method and bool(doubts) is (method == "defect")
 
 
 def test_a_sweep_shows_which_jobs_are_doubtful(tmp_path: Path) -> None:
