@@ -28,6 +28,9 @@ NOTHING = 1e-13
 FILLED = 4
 """Rows, those of zeros counted, relative to the rows there are, up to which groups of the same columns are joined."""
 
+FULL = 0.02
+"""Share of entries that are not zero from which rows are squared as a full matrix."""
+
 PRODUCTS = 2**21
 """Products of columns that are added up at a time."""
 
@@ -155,6 +158,10 @@ class _NormalEquations:
         return np.concatenate([first - border @ self._solved, border])
 
 
+def _squared(entries: Array) -> Array:
+    return entries.T @ entries
+
+
 def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
     """Return the inverse of AᵀA with all its entries; raises LinAlgError where it breaks down."""
     gram = np.zeros((size, size))
@@ -165,7 +172,8 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
             np.add.at(gram, np.ix_(every, every), entries.T @ entries)  # a column may stand twice in a group
         else:
             own = part.matrix(size)
-            gram += (own.T @ own).toarray()
+            filled = own.nnz > FULL * own.shape[0] * size
+            gram += _squared(own.toarray()) if filled else (own.T @ own).toarray()
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0
     gram = gram / np.outer(scale, scale)
