@@ -279,7 +279,6 @@ def candidate_options(work: Work) -> _Options:
 def _ended(reached: Reached) -> str:
     """Say why nothing is left to try."""
     if _size(reached) > LARGEST:
-        return (
-            f"capacity: {_size(reached):.0f} parameters of a time slab, beyond which no network is enlarged by itself"
-        )
+        where = " of a time slab" if reached.work.candidate.slabs > 1 else ""
+        return f"capacity: {_size(reached):.0f} parameters{where}, beyond which no network is enlarged by itself"
     return "capacity: neither a finer level nor a larger network lowered the estimate by half"
