@@ -183,7 +183,7 @@ def summary(rows: Sequence[Row], accuracy: float | None) -> Iterator[str]:
     yield f"wrong (above 10 %): {len(wrong)}; without a flag: {share(len(bare), len(wrong))} {' '.join(bare)}"
     right = [row["problem"] for row in known if row["error"] <= 1e-3 and row["flags"]]
     yield f"right (below 0.1 %) with a flag: {len(right)} {' '.join(right)}"
-    shares = [row["search"] for row in known if isinstance(row["search"], float)]
+    shares = [row["search"] for row in known if isinstance(row.get("search"), float)]
     if shares:
         yield f"share of other networks and estimates: median {statistics.median(shares):.2f}, most {max(shares):.2f}"
     if known:

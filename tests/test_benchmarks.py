@@ -311,6 +311,17 @@ def test_references_of_the_blind_suite_solve_their_problems(module, name):
     assert max(module("untuned").checked(name).values()) < 1e-8
 
 
+def test_the_blind_suite_tells_what_other_networks_and_estimates_took(module):
+    trial = {"network": "a", "why": "probe", "seconds": 2.0, "judging": 0.5, "kept": False}
+    path = [
+        trial,
+        {**trial, "network": "b", "seconds": 5.0, "judging": 1.0},
+        {**trial, "network": "a", "why": "one level more", "seconds": 10.0, "judging": 1.0, "kept": True},
+    ]
+    assert module("untuned").searching(path) == pytest.approx((0.5 + 3.0 + 1.0) / 10.0)
+    assert module("untuned").searching([]) == ""
+
+
 def test_the_blind_suite_counts_claims(module):
     row = {"problem": "p", "status": "converged", "flags": "", "trusted": True}
     cases = [(1e-6, 1e-6), (5e-5, 1e-5), (0.2, 0.3), (math.nan, 1.0)]

@@ -172,7 +172,7 @@ def _dense_inverse(rows: Sequence[Rows], size: int) -> Callable[[Array], Array]:
             np.add.at(gram, np.ix_(every, every), entries.T @ entries)  # a column may stand twice in a group
         else:
             own = part.matrix(size)
-            filled = own.nnz > FULL * own.shape[0] * size
+            filled = own.nnz > FULL * part.right.size * size
             gram += _squared(own.toarray()) if filled else (own.T @ own).toarray()
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0

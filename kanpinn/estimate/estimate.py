@@ -89,7 +89,7 @@ NEARLY = 1e-6, 3.0
 """The same where it falls by this factor each time, and by its square in all: finer spaces represent it ever better."""
 
 SMOOTH = {1: 14, 2: 18}
-"""Degree of polynomials, by dimension, in which a free function is sought that splines do not show."""
+"""Degree of polynomials, by dimension, in which free functions are sought that splines do not show."""
 
 SHARE = 0.1
 """Multiplications relative to those of training."""
@@ -148,8 +148,7 @@ def estimated(
         training: Multiplications of training; the estimate takes a share of them.
         before: An estimate of the same networks that took less, to go on from; None to begin.
 
-    Returns:
-        The estimate; None where linear solves break down or take too much.
+    Returns None where linear solves break down or take too much.
     """
     problem = trained[0][0].problem
     found: list[ErrorEstimate] = [] if before is None else list(before.rounds)
@@ -160,8 +159,7 @@ def estimated(
         if spaces is None or not _affordable(spaces, problem, most if found else max(most, BEGIN)):
             break
         parts = corrections(trained, spaces, weights, look=not _clear(found))
-        own = None if parts is None else _joined(parts, found)
-        if own is None:
+        if parts is None or (own := _joined(parts, found)) is None:
             break
         found.append(own)
     if not found:
@@ -324,6 +322,8 @@ def _moved(parts: Sequence[Correction], before: Sequence[Correction]) -> dict[st
     mask = inside(problem.whole if isinstance(problem, TimeSlab) else problem, torch.from_numpy(points))
     points = points if mask is None else points[mask.cpu().numpy()]
     own, other = (valued(one, points) for one in (parts, before))
+    units = np.abs(own).max(1, keepdims=True, initial=0.0)  # of squares that a float holds
+    own, other = (one / np.where(units, units, 1.0) for one in (own, other))
     sizes = np.linalg.norm(own, axis=1)
     shares = np.linalg.norm(own - other, axis=1) / np.where(sizes, sizes, 1.0)
     return dict(zip(parts[0].norms, shares.tolist(), strict=True))
