@@ -104,6 +104,7 @@ def test_a_constant_is_copied_by_refinement_and_edits(network: Backbone) -> None
         assert torch.allclose(residual(edit.after, new), residual(network, theta), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_gauss_newton_steps_find_the_constant(network: Backbone) -> None:
     """u = sin(2x) solves u″ + (c² + 1) u = 0 with c² = 3: values of u and the residual together tell c."""
     theta, u = network.initial(np.random.default_rng(1)), torch.sin(2 * POINTS[:, 0])

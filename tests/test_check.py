@@ -29,6 +29,8 @@ SLOW = {
     *("allen_cahn", "kdv", "cahn_hilliard", "gray_scott", "kuramoto_sivashinsky", "schrodinger"),
     *("burgers_inverse", "fisher", "klein_gordon", "sine_gordon", "van_der_pol"),
     *("backward_step", "cavity", "cylinder", "heat_inverse", "poisson_holes", "poisson_nd", "taylor_green"),
+    *("double_pendulum_lagrangian", "pendulum_lagrangian", "neo_hookean", "elasticity", "membrane", "inclusion"),
+    *("helmholtz_hole", "kovasznay", "darcy_inverse"),
 }
 
 

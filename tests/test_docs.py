@@ -108,7 +108,15 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+FIRST = ("README.md", "getting-started.md", "own-pde.md", "accuracy.md")
+"""Pages whose blocks run by default; the others' take seconds each."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=() if page.name in FIRST else pytest.mark.slow) for page in PAGES],
+    ids=lambda page: page.name,
+)
 def test_every_block_of_a_page_runs(page, shelf, solve, open_package, kanpinn, notebook):
     for line, language, text in blocks(page):
         place = f"{page.name}:{line}"

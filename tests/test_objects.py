@@ -379,6 +379,7 @@ def test_threads_are_those_of_numpy_and_scipy_too() -> None:
             assert set(numbers()) == {2}
 
 
+@pytest.mark.slow
 def test_many_solves_at_once_are_each_themselves(solution: kanpinn.Solution) -> None:
     threads, found = torch.get_num_threads(), {}
 

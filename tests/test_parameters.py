@@ -173,6 +173,7 @@ GIVEN = (
 )
 
 
+@pytest.mark.slow
 def test_one_network_serves_all_values(tmp_path: Path) -> None:
     solution = kp.solve(Waves(), kp.Kan(width=[5], degree=5, grid=4), *GIVEN, folder=tmp_path / "run")
     assert solution.metrics["relative_l2"]["u"] < 0.1

@@ -521,7 +521,14 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("axes", "how"), [(axes, how) for axes, ways in WAYS.items() for how in ways])
+@pytest.mark.parametrize(
+    ("axes", "how"),
+    [
+        pytest.param(axes, how, marks=() if how == "some nan" else pytest.mark.slow)
+        for axes, ways in WAYS.items()
+        for how in ways
+    ],
+)
 def test_values_no_figure_likes_are_drawn_all_the_same(axes: str, how: str):
     data = solution(axes, points=5)
     spoil(data, how)
@@ -719,6 +726,7 @@ def test_threads_that_draw_at_once_leave_the_settings_as_they_were():
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_dollar_signs_in_labels_are_dollar_signs(tmp_path):
     labels = {**HEAT.labels, "u": ("price in US$", "$"), "x": ("strike $K", "$/unit")}
     history = {**HEAT.history, "term_cost_$": HEAT.history["loss"]}
@@ -744,7 +752,12 @@ def test_letters_that_no_font_has_make_no_noise(tmp_path: Path, caplog: pytest.L
     ("backend", "settings", "told"),
     [
         ("nonsense", b"text.usetex: True\nfont.family: Nope\n", ""),
-        ("module://no_such.backend", b"\xff\xfe", "Cannot decode configuration file 'matplotlibrc' as utf-8.\n"),
+        pytest.param(
+            "module://no_such.backend",
+            b"\xff\xfe",
+            "Cannot decode configuration file 'matplotlibrc' as utf-8.\n",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_no_backend_and_no_settings_keep_a_figure_from_being_drawn(

@@ -158,7 +158,13 @@ def test_a_sweep_without_a_summary_is_read_from_its_runs(tmp_path):
     assert "2 jobs over seed, backbone.width" in "".join(page.words)
 
 
-@pytest.mark.parametrize(("name", "text"), [("metrics.json", "{"), ("config.yaml", "a: ["), ("config.yaml", "[1]")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", "{"),
+        *(pytest.param("config.yaml", text, marks=pytest.mark.slow) for text in ("a: [", "[1]")),
+    ],
+)
 def test_damaged_files_beside_the_solution_are_told(tmp_path, name, text):
     run = run_folder(tmp_path / "run")
     (run / name).write_text(text)
