@@ -267,6 +267,7 @@ CONSERVED = {
 }
 
 
+@pytest.mark.slow
 def test_phases_that_keep_their_mass_are_those_of_the_method_of_lines() -> None:
     """Rubinstein and Sternberg 1992: what the reaction makes is taken away evenly."""
     from kanpinn import solve

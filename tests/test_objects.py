@@ -134,6 +134,7 @@ assert loaded.metrics == solution.metrics
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_a_whole_run(solution: kanpinn.Solution, tmp_path: Path, capsys) -> None:
     solution = kanpinn.solve(Ring(), *SMALL, *QUIET)
     run = solution.save(tmp_path / "run")

@@ -82,7 +82,9 @@ def png_size(path: Path) -> tuple[int, int]:
     ("axes", "names"),
     [
         ("xt", ["solution_u", "slices_u", "residual", "history", "cycle", "spectrum_u", "activations"]),
-        ("t", ["solution_u", "residual", "history", "cycle", "spectrum_u", "activations"]),
+        pytest.param(
+            *("t", ["solution_u", "residual", "history", "cycle", "spectrum_u", "activations"]), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_plot_all_writes_these_files(tmp_path: Path, axes: str, names: list[str]):
@@ -468,7 +470,7 @@ def test_the_largest_activations_come_first_on_one_scale_with_their_knots():
     assert activations_figure(replace(solution("x"), model={"layer_0/weight": np.zeros((3, 2))})) is None
 
 
-@pytest.mark.parametrize("axes", ["xt", "xyt", "xyzt"])
+@pytest.mark.parametrize("axes", ["xt", *(pytest.param(axes, marks=pytest.mark.slow) for axes in ("xyt", "xyzt"))])
 def test_an_animation_has_a_frame_per_time_on_scales_that_stay(tmp_path: Path, axes: str):
     data = solution(axes, points=5)
     (path,) = animate(data, tmp_path, dpi=40)
@@ -585,7 +587,7 @@ def test_numbers_have_two_digits():
     assert re.fullmatch(r"\$-3\.0\\times10\^\{5\}\$", number(-3e5))
 
 
-@pytest.mark.parametrize("axes", ["xy", "xt", "xyt"])
+@pytest.mark.parametrize("axes", ["xy", "xt", pytest.param("xyt", marks=pytest.mark.slow)])
 def test_outside_the_domain_is_blank_and_does_not_count(axes):
     whole, part = solution(axes), solution(axes)
     outside = np.zeros(part.fields["u"].shape, bool)

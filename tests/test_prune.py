@@ -115,6 +115,7 @@ def test_few_nodes_are_tried_where_one_of_them_less_is_no_way(monkeypatch):
     assert tried[:9] == [1, 1, 1, 4, 3, 1, 1, 1, 1][: len(tried)]  # inputs, a node, all but one, all but two, nodes
 
 
+@pytest.mark.slow
 def test_a_function_may_move_by_a_tolerance_where_the_error_grows():
     """Nothing comes back at a hundredth of the error, but all that moves y by at most 1e-2 may stay out."""
     setup = setup_of(Kan(width=[2], grid=2, degree=3))

@@ -247,6 +247,7 @@ def series(spectrum: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (np.exp(1j * np.pi * x[:, None] * np.arange(len(spectrum))) @ spectrum).real
 
 
+@pytest.mark.slow
 def test_kdv_agrees_with_another_integrator():
     """Dormand and Prince's method of order 8 in the variables e^{-iδ²k³t} û."""
     k = np.pi * np.arange(171)

@@ -296,8 +296,12 @@ class Cooling(kanpinn.Problem):
     ("problem", "given", "error"),
     [
         (Ring(), ["schedule.levels=2"], 2e-3),
-        (Ring(), ["schedule.levels=1", "sampler=gauss_legendre", "backbone=mlp"], 5e-2),
-        (Cooling(), ["schedule.levels=1", "backbone.width=[4]", "schedule.slabs=2"], 0.1),
+        pytest.param(
+            *(Ring(), ["schedule.levels=1", "sampler=gauss_legendre", "backbone=mlp"], 5e-2), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *(Cooling(), ["schedule.levels=1", "backbone.width=[4]", "schedule.slabs=2"], 0.1), marks=pytest.mark.slow
+        ),
     ],
     ids=["ring", "ring, Gauss points", "disk in time, two slabs"],
 )
@@ -347,6 +351,7 @@ def test_the_whole_domain_is_a_support() -> None:
     assert piece.normal is None
 
 
+@pytest.mark.slow
 def test_a_level_change_is_measured_inside_only(tmp_path: Path) -> None:
     words = ("problem=poisson_holes", "threads=1", "output.points=21", "output.figures=false", "output.progress=false")
     tiny = ("backbone.width=[1]", "backbone.grid=1", "schedule.levels=2", "schedule.steps=1", "sampler.interior=60")
