@@ -17,6 +17,7 @@ from kanpinn.auto.strategy import best_of_networks
 from kanpinn.auto.work import Outcome
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
+from kanpinn.run import results
 from kanpinn.run.judgement import estimated_again, judged
 from kanpinn.run.run import resume, run
 from kanpinn.settings.compose import compose
@@ -83,6 +84,20 @@ def test_levels_are_added_until_the_estimate_is_below_the_accuracy(tmp_path):
     assert m["path"][-1]["kept"] and len(m["path"][-1]["stages"]) == len(m["levels"])
     assert m["wall_time_s"] >= m["path"][-1]["seconds"]
     assert m["error_estimate"]["u"] == m["path"][-1]["estimate"] and m["path"][-1]["effort"] >= 1
+
+
+def test_the_last_estimate_takes_the_effort_of_a_finished_run_though_trials_took_less(monkeypatch):
+    asked, real = [], results.estimates
+
+    def noted(solver, share=1.0, before=None):
+        asked.append((share, before is not None))
+        return real(solver, share, before)
+
+    for place in ("judgement", "pursuit"):
+        monkeypatch.setattr(f"kanpinn.run.{place}.estimates", noted)
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=1e-12", "schedule.steps=2", "schedule.levels=1", *FAST[:6])
+    assert found.metrics["status"] == "step_limit"
+    assert {share for share, _ in asked[:-1]} == {0.2} and asked[-1] == (1.0, True)
 
 
 @pytest.mark.parametrize(("left", "efforts"), [(0.0, {0.2}), (math.inf, {1.0, 5.0})])

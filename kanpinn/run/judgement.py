@@ -23,8 +23,8 @@ LARGE = ("loss", "term")
 EFFORTS = 0.2, 1.0, 5.0
 """Costs of an estimate relative to that of a finished run: more where it is below what is asked for, or not sure."""
 
-
 NONE: Estimates = (None, None)
+"""No estimates."""
 
 
 def judged(

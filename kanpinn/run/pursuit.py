@@ -21,6 +21,7 @@ from kanpinn.run.context import Estimates, RunContext
 from kanpinn.run.estimate_trust import WRONG
 from kanpinn.run.flag import percent
 from kanpinn.run.judgement import LARGE, VETOES, estimated_again, judged, largest
+from kanpinn.run.results import estimates
 from kanpinn.run.verdict import Verdict
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.configuration import Configuration
@@ -65,7 +66,7 @@ class Pursuit:
         self._began = time.perf_counter()
         self._attempt: State | None = None
         self._ahead = False  # whether work that was stopped is better than all that was finished
-        self._made: list[tuple[Solver, Estimates]] = []  # of the best, and of the last one judged
+        self._made: list[tuple[Solver, float, Estimates]] = []  # with efforts: of the best, and of the last one judged
         if known is not None:
             self._take_up(known)
 
@@ -171,16 +172,20 @@ class Pursuit:
         left = math.inf if limit is None else limit - self.seconds
         outcome, made = judged(solver, end, self._accuracy, self._context.doubts, left)
         best = self.best
-        self._made = [one for one in self._made if best is not None and one[0] is best.solver] + [(solver, made)]
+        self._made = [one for one in self._made if best is not None and one[0] is best.solver] + [
+            (solver, outcome.effort, made)
+        ]
         if outcome.believed(self._accuracy) and outcome.estimate <= WRONG:
             outcome = replace(outcome, doubt="; ".join(self._others(solver, outcome.estimate)))
         return replace(outcome, seconds=self.seconds)
 
     def estimates(self, solver: Solver) -> Estimates:
-        """Return the estimates of a solve, those by which it was judged."""
-        known = next((made for own, made in self._made if own is solver), None)
+        """Return the estimates of a solve, those by which it was judged, gone on to the effort of a finished run."""
+        effort, known = next(((effort, made) for own, effort, made in self._made if own is solver), (0.0, None))
+        if known is not None:
+            return known if effort >= 1 else estimates(solver, 1.0, known[0])
         effort = next((one.outcome.effort for one in self.done if one.solver is solver), 1.0)
-        return known or estimated_again(solver, effort)
+        return estimated_again(solver, max(effort, 1.0))
 
     def _others(self, solver: Solver, estimate: float) -> list[str]:
         """Say which earlier trial has another solution, by far more than the estimates of both."""
