@@ -1,4 +1,4 @@
-"""What a time slab's defect can add to the error of the whole: little where errors have died out, as in rounding."""
+"""Shares of time slabs in the error of the whole: little where errors have died out, as in rounding."""
 
 from __future__ import annotations
 
