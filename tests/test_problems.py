@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from scipy.integrate import quad, solve_ivp
 from scipy.optimize import minimize_scalar
 from scipy.special import erfc
 from torch import Tensor, cos, sin
 
+from kanpinn.backbones import BACKBONES
 from kanpinn.backbones.kan import Kan
 from kanpinn.errors import UserError
 from kanpinn.evaluate.grid_evaluation import OutputGrid, solution_fields
@@ -32,6 +35,7 @@ from kanpinn.pde import Condition, Point, Problem
 from kanpinn.pde.network_fields import network_fields
 from kanpinn.samplers import SAMPLERS
 from kanpinn.settings.discovery import load_problem_class
+from kanpinn.settings.user_files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "problems").glob("*.py") if path.stem != "__init__")
@@ -313,6 +317,24 @@ def test_config_defaults_are_class_defaults(name):
     defaults = {field.name: field.default for field in fields(load_problem_class(name)) if field.name not in found}
     assert config == defaults
     assert {key: type(value) for key, value in config.items()} == {key: type(value) for key, value in defaults.items()}
+
+
+GENERAL = {
+    path: yaml.safe_load(default)
+    for file in (ROOT / "conf").glob("*/*.yaml")
+    for path, default in re.findall(r"\$\{tuned:([\w.]+),((?:[^{}]|\{\})*)\}", file.read_text(encoding="utf-8"))
+}
+"""Value of each key that a problem can recommend, where it does not."""
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "problem").glob("*.yaml")), ids=lambda file: file.stem)
+def test_no_recommendation_repeats_what_holds_without_it(file):
+    section = OmegaConf.create({"tuned": read_yaml(file).get("tuned")})
+    for path, default in GENERAL.items():
+        places = [f"tuned.{path}", *(f"tuned.{network}.{path}" for network in BACKBONES)]
+        shared, *own = (OmegaConf.select(section, place) for place in places)
+        assert shared is None or shared != default, path
+        assert all(value is None or value != (default if shared is None else shared) for value in own), path
 
 
 @pytest.mark.parametrize("name", NAMES)
