@@ -174,6 +174,19 @@ def test_work_that_was_stopped_and_is_better_already_is_given_back_with_its_own_
     written = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
     assert len(written["schedule"]["stages"]) == 2
     assert (kanpinn.load(tmp_path / "a", Decay())([[0.5]])["u"] == found([[0.5]])["u"]).all()
+    monkeypatch.undo()
+    again = run(validate(written, {"problem": Decay()}), None, spoken=False)
+    assert (again([[0.3]])["u"] == found([[0.3]])["u"]).all()
+
+
+def test_time_that_runs_out_as_the_accuracy_is_met_is_no_limit(tmp_path, monkeypatch):
+    asked = iter([None] * 15)
+    monkeypatch.setattr("kanpinn.run.watch.RunWatch.halt", lambda *_: next(asked, "time_limit"))
+    monkeypatch.setattr("kanpinn.run.pursuit.Pursuit._settled", property(lambda _: False))
+    found = kanpinn.solve(Decay(), SMALL, "accuracy=0.01", *FAST, folder=tmp_path / "a")
+    m = found.metrics
+    assert (m["status"], m["limited_by"]) == ("converged", None) and m["error_estimate"]["u"] < 0.01
+    assert "is below accuracy=0.01" in (tmp_path / "a/log.txt").read_text()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Estimate of the error without a reference by levels: the change of the output from the last but one to the last."""
+"""Estimate of the error without a reference by levels: the change of the output by the last, and what it gained."""
 
 import itertools
 import math
@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import kanpinn
-from kanpinn.evaluate.grid_evaluation import error_estimate, evaluate
+from kanpinn.estimate.by_levels import error_by_levels
+from kanpinn.evaluate.grid_evaluation import evaluate
 from kanpinn.io.checkpoint import read_checkpoint
 from kanpinn.run.checkpoints import Checkpoint, files, network
 
@@ -37,7 +38,9 @@ def at_ends(run: Path, points: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("problem", ["problem=poisson", "problem=poisson_lshape"])
-def test_it_is_the_difference_between_the_last_two_levels(problem, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_it_is_the_change_by_the_last_level_times_what_that_left_of_the_residual(
+    problem, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_: None)
     solution = kanpinn.solve([problem, "schedule.levels=3", *QUICK])
     with h5py.File(folder / "run" / "solution.h5") as f:
@@ -49,7 +52,9 @@ def test_it_is_the_difference_between_the_last_two_levels(problem, folder: Path,
     levels = solution.metrics["levels"]
     assert levels[0]["change"] is None
     assert [level["change"]["u"] for level in levels[1:]] == pytest.approx(changes, rel=1e-9)
-    assert solution.metrics["error_estimate"]["u"] == pytest.approx(changes[-1], rel=1e-9)
+    gained = math.sqrt(levels[-1]["loss"] / levels[-2]["loss"])
+    assert gained < 1
+    assert solution.metrics["error_estimate"]["u"] == pytest.approx(gained * changes[-1], rel=1e-9)
 
 
 @pytest.mark.parametrize("schedule", [["schedule=single"], ["schedule.levels=1"]])
@@ -64,6 +69,6 @@ def test_parts_of_the_time_interval_add_up_to_that_of_the_whole():
     before = after + 0.1 * generator.normal(size=after.shape)
     norm = np.linalg.norm
     parts = [({"u": norm(a - b) / norm(a)}, {"u": norm(a)}) for a, b in zip(after, before, strict=True)]
-    assert error_estimate(parts)["u"] == pytest.approx(norm(after - before) / norm(after))
-    assert error_estimate([*parts, (None, {"u": 1.0})]) is None
-    assert math.isnan(error_estimate([({"u": math.nan}, {"u": 0.0})])["u"])
+    assert error_by_levels(parts)["u"] == pytest.approx(norm(after - before) / norm(after))
+    assert error_by_levels([*parts, (None, {"u": 1.0})]) is None
+    assert math.isnan(error_by_levels([({"u": math.nan}, {"u": 0.0})])["u"])

@@ -365,7 +365,10 @@ def test_a_last_level_that_changes_all_gives_no_estimate_by_levels(monkeypatch: 
 
 @pytest.mark.parametrize(
     ("by_levels", "ceiling", "method"),
-    [(2e-6, 5e-6, "levels"), (2e-6, math.inf, "levels"), (2e-5, 5e-6, "defect"), (5e-7, 5e-6, "defect")],
+    [
+        *((2e-6, 5e-6, "levels"), (2e-6, math.inf, "levels"), (2e-5, 5e-6, "defect"), (4e-7, 5e-6, "defect")),
+        (6e-7, 5e-6, "both"),
+    ],
 )
 def test_an_estimate_by_levels_counts_between_the_doubtful_one_and_its_ceiling(by_levels, ceiling, method):
     part = SimpleNamespace(left=0.5, space=SimpleNamespace(words="8 intervals", size=169))
@@ -376,7 +379,8 @@ def test_an_estimate_by_levels_counts_between_the_doubtful_one_and_its_ceiling(b
     ]
     solver = SimpleNamespace(record=SimpleNamespace(levels=levels), slabs=[None])
     found, doubts = chosen(solver, (), doubtful, ErrorEstimate({"u": by_levels}))
-    assert found.method == method and bool(doubts) is (method == "defect")
+    assert found.method == ("levels" if method == "levels" else "defect")
+    assert bool(doubts) is (method == "defect")
 
 
 def test_a_sweep_shows_which_jobs_are_doubtful(tmp_path: Path) -> None:

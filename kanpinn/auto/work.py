@@ -83,6 +83,11 @@ class Work:
         resolved = {**asked.resolved, **groups, "problem": problem, "accuracy": None}
         return replace(asked, setup=setup, resolved=resolved)
 
+    def cut(self, done: Sequence[int]) -> Work:
+        """Return the part that is done, by the steps done in each stage so far."""
+        stages = [{**stage, "steps": steps} for stage, steps in zip(self.stages, done, strict=False)]
+        return replace(self, stages=tuple(stages) or self.stages)
+
     def continues(self, other: Work) -> bool:
         """Tell whether it begins with all that another one is."""
         same = self.candidate.name == other.candidate.name

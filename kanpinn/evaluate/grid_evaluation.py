@@ -117,25 +117,6 @@ class OutputGrid:
         return {name: moved[name] / size if size else math.nan for name, size in self.norms(after).items()}
 
 
-def error_estimate(parts: Sequence[tuple[Mapping[str, float] | None, Mapping[str, float]]]) -> dict[str, float] | None:
-    """Relative L2 error as the change from the last level but one to the last, by unknown.
-
-    With errors e_L, e_{L−1} of the two levels it lies within ‖e_{L−1}‖ ± ‖e_L‖: where the last level gained much it is
-    the error of the level below, and above the true one; where it gained nothing it may be below.
-
-    Takes the changes of each time slab and the norms ‖u‖₂; None where a slab has only one level.
-    """
-    changes = [change for change, _ in parts if change is not None]
-    if len(changes) < len(parts):
-        return None
-    norms = {name: math.hypot(*(sizes[name] for _, sizes in parts)) for name in parts[0][1]}
-    moved = {
-        name: math.hypot(*(change[name] * sizes[name] for change, (_, sizes) in zip(changes, parts, strict=True)))
-        for name in norms
-    }
-    return {name: moved[name] / size if size else math.nan for name, size in norms.items()}
-
-
 def reference_values(problem: Problem, points: Tensor) -> dict[str, np.ndarray]:
     """The reference at points `[N, d]` float64: `[N]` per unknown that has one; empty without a reference.
 

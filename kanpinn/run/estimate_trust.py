@@ -7,17 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kanpinn.estimate.estimate import RESOLVED, ErrorEstimate
 from kanpinn.run.flag import Flag, percent
+from kanpinn.solver.history import LevelRecord
 from kanpinn.solver.solver import Solver
 
-FALLS = 0.6
+FALLS = 0.5
 """Share of the residual that the last level may leave for its change to be about the error of the level below.
 
 With errors in proportion to residuals, e_L = ρ e_{L−1}, the change is at least (1 − ρ) e_{L−1}, and e_L is at most
-ρ/(1 − ρ) = 1.5 times the change.
+1/(1 − ρ) = 2 times the estimate, ρ times the change.
 """
 
 CONTRACTS = 0.35
 """Change by the last level, relative to that by the level before, that shows convergence however the residual falls."""
+
+HALF = 0.5
+"""Part of the estimate by the defect equation from which that by levels agrees with it."""
 
 UNSURE = ("conditions", "problem", "coefficients", "jumps")
 """Kinds of flags with which the defect equation may be another one than that of the solution."""
@@ -31,20 +35,33 @@ def chosen(
 ) -> tuple[ErrorEstimate | None, list[str]]:
     """Return the estimate by the defect equation, or one by levels if only that is above doubt, with the doubts.
 
-    The change by the last level is about the error of the level below: it counts where it is no smaller than the
-    doubtful estimate, and not above that one's ceiling.
+    Splines that do not hold all of the defect give too little rather than too much: that by levels counts where it is
+    no smaller than the doubtful estimate, and not above that one's ceiling; both agree where it is at least half of it.
     """
     doubts = [] if defect is None else list(_splines(defect, flags))
     if by_levels is not None and (defect is None or doubts):
         others = list(_doubts(solver, flags))
-        if defect is None or (not others and _between(by_levels, defect)):
+        if defect is None:
             return by_levels, others
+        if not others and all(error <= defect.ceiling for error in by_levels.errors.values()):
+            least = min((by_levels.errors[n] / e for n, e in defect.errors.items() if e > 0), default=1.0)
+            if least >= 1:
+                return by_levels, []
+            if least >= HALF and not defect.corners:
+                return defect, []
     return defect, doubts
 
 
-def _between(by_levels: ErrorEstimate, defect: ErrorEstimate) -> bool:
-    above = all(by_levels.errors[name] >= error for name, error in defect.errors.items())
-    return above and all(error <= defect.ceiling for error in by_levels.errors.values())
+def contraction(levels: Sequence[LevelRecord]) -> float:
+    """Return the factor by which the last level has lowered the residual, the root of the loss, of that below."""
+    last, below = _ends(levels)
+    return min(1.0, math.sqrt(last.loss / below.loss)) if below.loss > 0 else 1.0
+
+
+def _ends(levels: Sequence[LevelRecord]) -> tuple[LevelRecord, LevelRecord]:
+    """Return the last visit of a level and that of the level below it; twice the same without one."""
+    refined = max((k for k, record in enumerate(levels) if k and record.entered == "refine"), default=0)
+    return levels[-1], levels[refined - 1]
 
 
 def wrong(estimate: ErrorEstimate, errors: Mapping[str, float] | None, advice: str) -> Iterator[Flag]:
@@ -91,9 +108,8 @@ def _doubts(solver: Solver, flags: Sequence[Flag]) -> Iterator[str]:
     if flags:
         yield "see " + ", ".join(dict.fromkeys(flag.kind for flag in flags))
     for records in by_slab:
-        refined = max((k for k, record in enumerate(records) if k and record.entered == "refine"), default=0)
-        last, below = records[-1], records[refined - 1]
-        if not refined or last.change is None or last.loss <= FALLS**2 * below.loss:
+        last, below = _ends(records)
+        if last is below or last.change is None or last.loss <= FALLS**2 * below.loss:
             continue
         if below.change is None or any(not new <= CONTRACTS * below.change[n] for n, new in last.change.items()):
             yield f"the last level gained little: its loss is {last.loss:.1e}, that of the level below {below.loss:.1e}"

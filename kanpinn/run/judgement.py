@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from kanpinn.auto.work import Outcome
 from kanpinn.run.context import Estimates
@@ -42,7 +44,7 @@ def judged(
     Returns:
         The outcome, its seconds not set, and the estimates it is made by.
     """
-    parts = {"parameters": solver.network()[0].size, "reason": end.reason}
+    parts: dict[str, Any] = {"parameters": solver.network()[0].size, "reason": end.reason}
     parts["work"] = sum(record.work * record.parameters for record in solver.record.levels)
     if end.reason == "diverged":
         return Outcome(**parts, doubt=end.message), NONE
@@ -58,23 +60,28 @@ def judged(
         now = time.perf_counter()
         if now - begun + more / effort * (now - before) > left:
             break
+    outcome = replace(outcome_of(found, accuracy), **parts, effort=effort, judging=time.perf_counter() - begun)
+    return outcome, made
+
+
+def outcome_of(found: Verdict, accuracy: float | None) -> Outcome:
+    """Return what a verdict says of a solve beside the accuracy that is asked for."""
+    ceiling = math.inf if found.estimate is None else found.estimate.ceiling
     small = accuracy is not None and 10 * largest(found) <= accuracy
     vetoes = dict.fromkeys(flag.kind for flag in found.flags if flag.kind in (VETOES if small else (*VETOES, *LARGE)))
+    sure = accuracy is not None and ceiling <= accuracy
     told = [flag.message for flag in found.flags if flag.kind == "estimate" and not sure]
     if vetoes:
         told = [next(flag.message for flag in found.flags if flag.kind == kind) for kind in vetoes]
-    outcome = Outcome(
-        **parts,
+    return Outcome(
+        found.status,
         estimate=largest(found),
         trusted=bool(found.trusted),
         ceiling=ceiling,
-        effort=effort,
         doubt="; ".join(told),
         share=found.share,
-        judging=time.perf_counter() - begun,
         limit=found.limited_by or "",
     )
-    return outcome, made
 
 
 def estimated_again(solver: Solver, effort: float) -> Estimates:

@@ -20,7 +20,7 @@ from kanpinn.run import preflight
 from kanpinn.run.context import Estimates, RunContext
 from kanpinn.run.estimate_trust import WRONG
 from kanpinn.run.flag import percent
-from kanpinn.run.judgement import LARGE, VETOES, estimated_again, judged, largest
+from kanpinn.run.judgement import LARGE, VETOES, estimated_again, judged, largest, outcome_of
 from kanpinn.run.results import estimates
 from kanpinn.run.verdict import Verdict
 from kanpinn.samplers import SAMPLERS
@@ -66,6 +66,8 @@ class Pursuit:
         self._began = time.perf_counter()
         self._attempt: State | None = None
         self._ahead = False  # whether work that was stopped is better than all that was finished
+        self._stopped: Work | None = None  # the part done of work that time has stopped and that is given back
+        self._last: Outcome | None = None  # of what time has stopped, where that has met the accuracy
         self._made: list[tuple[Solver, float, Estimates]] = []  # with efforts: of the best, and of the last one judged
         if known is not None:
             self._take_up(known)
@@ -131,6 +133,10 @@ class Pursuit:
         if end.reason in ENDINGS:
             best = self.best
             if best is None or best.solver is None or self._better(solver, end, work, best):
+                if end.reason == "time_limit" and work.candidate.slabs == 1:
+                    done = [record.steps for record in solver.record.levels]
+                    self._stopped = work.cut(done)
+                    self._context.configuration = self._stopped.configuration(self.asked)
                 return solver, end
             self._context.configuration = best.work.configuration(self.asked)
             return best.solver, replace(best.solver.outcome(), reason=end.reason, message=end.message)
@@ -218,6 +224,11 @@ class Pursuit:
     def verdict(self, found: Verdict) -> Verdict:
         """Return the verdict on the solve that is given back, with status and limit of the whole search."""
         wanted, met = self._accuracy, self._met
+        if found.status == "time_limit" and not self._another:
+            last = outcome_of(found, wanted)
+            self._last = last if last.meets(wanted) else None
+        if self._last is not None:
+            return replace(found, status="converged", limited_by=None, advice="")
         if found.status in ("time_limit", "interrupted", "diverged"):
             return replace(found, limited_by=_with_estimate(found.limited_by or "", found, self._accuracy))
         if met:
@@ -239,12 +250,11 @@ class Pursuit:
     def message(self) -> str | None:
         """Return words for a run that has met its accuracy."""
         best = self.best
-        if best is None or not self._met:
+        found = self._last or (best.outcome if best is not None and self._met else None)
+        if found is None:
             return None
-        told = f"the estimate of the error, {best.outcome.estimate:.1e}, is below accuracy={self._accuracy:g}"
-        return (
-            told if best.outcome.trusted else f"{told}; not to be trusted, but hardly above {best.outcome.ceiling:.1e}"
-        )
+        told = f"the estimate of the error, {found.estimate:.1e}, is below accuracy={self._accuracy:g}"
+        return told if found.trusted else f"{told}; not to be trusted, but hardly above {found.ceiling:.1e}"
 
     def path(self) -> list[dict[str, Any]]:
         """Return what was tried, in plain values for metrics.json."""
@@ -254,7 +264,7 @@ class Pursuit:
     def network(self, solver: Solver) -> tuple[Backbone, Tensor]:
         """Return the best network so far, its config being that of the next checkpoint."""
         best, saved = self.best, self._context.saved
-        work, chosen = self._work, solver
+        work, chosen = self._stopped or self._work, solver
         if best is not None and best.solver is not None and not self._ahead:
             work, chosen = best.work, best.solver
         if saved is not None and work is not None:

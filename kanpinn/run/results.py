@@ -12,11 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from kanpinn.errors import warn
+from kanpinn.estimate.by_levels import error_by_levels
 from kanpinn.estimate.estimate import ErrorEstimate, estimated, valued
 from kanpinn.evaluate.grid_evaluation import (
     OutputGrid,
     collocation_points,
-    error_estimate,
     grid_values,
     measured_data,
     model_arrays,
@@ -33,6 +33,7 @@ from kanpinn.least_squares.residuals import Residuals
 from kanpinn.least_squares.uncertainty import coefficient_statistics
 from kanpinn.pde.table import Table
 from kanpinn.run.context import Estimates, Searching
+from kanpinn.run.estimate_trust import contraction
 from kanpinn.run.flag import Flag
 from kanpinn.run.verdict import Verdict, verdict
 from kanpinn.settings.configuration import Configuration
@@ -259,7 +260,9 @@ def estimates(solver: Solver, share: float = 1.0, before: ErrorEstimate | None =
         defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training, before)
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
-    changes = error_estimate([(last[k], norm) for k, norm in enumerate(norms)])
+    # What a fit gains at its rows it need not gain between them, and errors of early time slabs may grow in later ones.
+    alone = len(slabs) == 1 and solver.setup.problem.has_equations
+    changes = error_by_levels([(last[k], norm) for k, norm in enumerate(norms)], contraction(levels) if alone else 1.0)
     return defect, None if changes is None else ErrorEstimate(changes)
 
 
