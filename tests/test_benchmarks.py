@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,44 @@ def test_false_flags_are_looked_for_in_every_problem_and_counted_apart_from_esti
     rows = [dict(zip(("status", "flags", "trusted"), row, strict=True)) for row in told]
     assert [flags.wrong(row) for row in rows] == [False, False, True, True]
     assert flags.summary(rows) == "4 runs: 1 failed, 1 flagged, 2 with an estimate that is not trusted"
+
+
+def test_a_part_is_left_out_for_all_networks_or_for_the_one_it_names(module):
+    tuned = module("tuned")
+    both = {
+        "kan": {"width": [3], "schedule": {"levels": 2}},
+        "schedule": {"levels": 3, "steps": 4},
+        "weights": {"a": 2},
+    }
+    cases = {
+        "schedule": {"kan": {"width": [3]}, "weights": {"a": 2}},
+        "schedule.steps": both | {"schedule": {"levels": 3}},
+        "kan.schedule": both | {"kan": {"width": [3]}},
+        "network+weights": {"kan": {"schedule": {"levels": 2}}, "schedule": {"levels": 3, "steps": 4}},
+        "all": {},
+    }
+    assert {part: tuned.without(both, part, "kan")[0] for part in cases} == cases
+    assert tuned.without(both, "schedule", "kan")[1] == {"schedule": both["schedule"], "kan.schedule": {"levels": 2}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([{"error": 2.9}, {"error": 2.0}], "gone"),
+        ([{"error": 2.0}, {"error": 3.1}], "gone; error"),
+        ([{"cpu_s": 21.0}, {"cpu_s": 21.0}], "gone; seconds"),
+        ([{"status": "killed", "error": math.inf}, {}], "gone; killed"),
+        ([{"flags": "steps loss"}, {"flags": "steps"}], "gone; flagged: loss"),
+        ([{"value": "{kan: 1}"}, {"value": "{kan: 1}"}], "stays"),
+    ],
+)
+def test_a_table_tells_what_misses_at_any_seed_and_what_is_there(module, changes, told):
+    tuned = module("tuned")
+    default = tuned.Run("heat", "", "", "", 0, 1.0, 10.0, 9.0, "step_limit", "steps", "2026-01-01")
+    runs = [replace(default, seed=seed) for seed in (0, 1)]
+    more = [replace(one, **{"part": "x", "value": "{x: 2}", **own}) for one, own in zip(runs, changes, strict=True)]
+    *_, last = module("tuned_table").table([*runs, *more])
+    assert last.endswith(f" | {told} |")
 
 
 @pytest.mark.parametrize("number", range(4))
