@@ -183,7 +183,7 @@ def solved(problem: str, words: Sequence[str], part: str, seed: int, default: Ru
 def recorded(first: Run | None, seed: int) -> Run | None:
     """Return the default run of a further seed as `flags.csv` has it, where that has the error of the first as well.
 
-    Its processor seconds are not a number.
+    It has no date, and its seconds are not numbers.
     """
     if first is None or first.words:
         return None
@@ -192,7 +192,7 @@ def recorded(first: Run | None, seed: int) -> Run | None:
     if seed not in found or not math.isclose(float(found[first.seed]["relative_l2"]), first.error, rel_tol=1e-6):
         return None
     told = found[seed]
-    known = {"error": float(told["relative_l2"]), "status": told["status"], "flags": told["flags"]}
+    known = {"error": float(told["relative_l2"]), "status": told["status"], "flags": told["flags"], "date": ""}
     return replace(first, seed=seed, cpu_s=math.nan, training_s=math.nan, **known)
 
 
