@@ -71,27 +71,27 @@ CASES = {
         "helmholtz", "manufactured", "separable form, exact conditions", "exact conditions", KAN, aim="1e-9"
     ),
     "poisson_lshape": Case(
-        "poisson_lshape", "manufactured", "singular function, weights", "weights", ("problem.enrichment=false",),
+        "poisson_lshape", "manufactured", "singular function", "–", ("problem.enrichment=false",),
         aim="1e-6",
     ),
     "poisson_interface": Case(
-        "poisson_interface", "manufactured", "further input abs(x), exact boundary values, weights",
-        "exact boundary values, weights", ("backbone.embedding.inputs=false",),
+        "poisson_interface", "manufactured", "further input abs(x), exact boundary values",
+        "exact boundary values", ("backbone.embedding.inputs=false",),
     ),
     "regression": Case(
         "regression", "the function itself", "linear first layer", "–", ("backbone.first=spline",)
     ),
     "heat": Case("heat", "exact solution", "separable form, exact conditions", "exact conditions", KAN, aim="1e-11"),
-    "wave": Case("wave", "exact solution", "separable form, weights", "weights", KAN, aim="1e-8"),
+    "wave": Case("wave", "exact solution", "separable form", "–", KAN, aim="1e-8"),
     "advection": Case(
-        "advection", "exact solution", "separable form, periodicity, weights", "periodicity, weights", KAN
+        "advection", "exact solution", "separable form, periodicity", "periodicity", KAN
     ),
     "advection_40": Case(
-        "advection", "exact solution", "separable form, periodicity, weights", "periodicity, weights", KAN,
+        "advection", "exact solution", "separable form, periodicity", "periodicity", KAN,
         ("problem.c=40",), aim="1e-7",
     ),
     "burgers": Case(
-        "burgers", "Cole–Hopf", "oddness and periodicity, weights", "weights", ("backbone.embedding.kind=none",)
+        "burgers", "Cole–Hopf", "oddness and periodicity", "–", ("backbone.embedding.kind=none",)
     ),
     "allen_cahn": Case(
         "allen_cahn", "spectral",
