@@ -22,7 +22,8 @@ from two_grid import PROBLEMS as DERIVATIVES
 
 from kanpinn.backbones import Backbone
 from kanpinn.backbones.embedding import Embedding
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.geometry import Box
 from kanpinn.least_squares.objective import Objective
 from kanpinn.least_squares.residuals import Residuals

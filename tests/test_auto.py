@@ -159,7 +159,8 @@ def test_networks_are_tried_on_the_coarsest_level_and_the_best_grows(tmp_path):
     assert m["status"] == "converged" and m["backbone"] == "kan"
     assert [one["network"] for one in probes] == ["kan one layer", "kan 5,5", "mlp 10,10,10"][: len(probes)]
     assert all(one["stages"] == [{"level": 0, "steps": 4}] for one in probes)
-    assert min(probes, key=lambda one: one["estimate"])["network"] == m["path"][-1]["network"]
+    kept = next(one for one in m["path"] if one["kept"])
+    assert min(probes, key=lambda one: one["estimate"])["network"] == kept["network"]
     written = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
     again = run(validate(written, {"problem": Decay()}), None, spoken=False)
     assert (again([[0.3]])["u"] == found([[0.3]])["u"]).all()
@@ -311,7 +312,7 @@ def test_polynomials_of_time_get_finer_grids_and_shorter_slabs():
 
 
 def test_a_network_near_the_accuracy_grows_before_others_are_tried():
-    scores = [9e-5, 8e-5]
+    scores = [9e-3, 8e-3]
 
     def third(accuracy):
         strategy = best_of_networks(candidates(Wave())[2:], accuracy=accuracy)
@@ -321,7 +322,7 @@ def test_a_network_near_the_accuracy_grows_before_others_are_tried():
         return work.reason
 
     assert third(1e-5) == third(None) == "one level more"
-    assert third(1e-6) == "probe"
+    assert third(1e-6) == "probe" != third(1e-4)
 
 
 class Quantum(kanpinn.Problem):

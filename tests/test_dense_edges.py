@@ -6,7 +6,8 @@ import torch
 from scipy.interpolate import BSpline
 
 from kanpinn.backbones.dense_edges import pays
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.jets.jet import JetSpace
 
 VALUES = JetSpace(("x", "y", "z"), ())

@@ -18,7 +18,7 @@ import kanpinn
 from kanpinn.backbones import Backbone, ChebyKan, Kan, Mlp, MultKan, ReluKan, Separable
 from kanpinn.backbones.edits import Edit, edited, rebuilt, refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
-from kanpinn.backbones.spline_layer import SplineSpec
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.jets.jet import JetSpace
@@ -49,6 +49,10 @@ CASES = [
     *((name, "widen", [2, 0]) for name in ("kan", "multkan", "mlp")),
     *((name, "deepen", amount) for name in NETWORKS if name != "mlp" for amount in (1, 2)),
     *((name, "rank", 2) for name in NETWORKS if "separable" in name or name == "multkan"),
+]
+INSERTED = [
+    *(("kan", "insert", knots) for knots in (-0.25, [0.75, 0.875, -0.75])),
+    *((name, "insert", [0.0]) for name in ("kan, degree 1", "multkan")),
 ]
 each = pytest.mark.parametrize(("name", "kind", "amount"), CASES)
 
@@ -87,7 +91,7 @@ def space_for(network: Backbone, name: str) -> JetSpace:
     return JetSpace(DOMAIN.names, ())
 
 
-@each
+@pytest.mark.parametrize(("name", "kind", "amount"), [*CASES, *INSERTED])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_edits_keep_values_and_derivatives(name: str, kind: str, amount: Any, dtype: torch.dtype) -> None:
     edit = edit_of(name, kind, amount)
@@ -103,6 +107,43 @@ def test_edits_keep_values_and_derivatives(name: str, kind: str, amount: Any, dt
         # Each differentiation multiplies rounding of the coefficients by 1/h.
         tolerance = unit * (edit.before.grid or 1) ** len(letters)
         assert float((after[c] - before[c]).abs().max()) <= tolerance * float(before[c].abs().max()), letters
+
+
+@pytest.mark.parametrize(("name", "kind", "amount"), INSERTED)
+def test_inserted_knots_have_adjoint_maps_on_all_levels(name: str, kind: str, amount: Any) -> None:
+    edit = edit_of(name, kind, amount, level=1)
+    b, g = random(edit.before.size, seed=1), random(edit.after.size, seed=2)
+    assert float(edit.linear(b) @ g) == pytest.approx(float(b @ edit.transpose(g)), rel=1e-12)
+    assert float(edit.dual(b) @ edit.linear(b)) == pytest.approx(float(b @ b), rel=1e-10)
+    below = edit_of(name, kind, amount)
+    finer = refinement(edit.before.coarsened() or edit.before)
+    theta = start(finer.before, name)
+    one, other = edit(finer(theta)), refinement(below.after)(below(theta))  # in either order
+    torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_inserted_knots_give_scipys_coefficients() -> None:
+    """Knot insertion of SciPy (Boehm) gives the same coefficients."""
+    edit = edit_of("kan", "insert", [-0.375, -0.25, -0.125])
+    layer, finer = edit.before.layers[0], edit.after.layers[0]
+    assert finer.breaks(["x"])["x"] == (-1.0, -0.5, -0.375, -0.25, -0.125, 0.0, 0.5, 1.0)
+    theta = start(edit.before, "kan")
+    coefficients = edit.before.arrays(theta)[0]["coefficients"][1, 0].numpy()
+    spline = BSpline(np.asarray(layer.spec.knot_vector()), coefficients, 5)
+    for x in (-0.375, -0.25, -0.125):
+        spline = spline.insert_knot(x)
+    x = np.linspace(-1, 1, 101)
+    own = BSpline(np.asarray(finer.spec.knot_vector()), edit.after.arrays(edit(theta))[0]["coefficients"][1, 0], 5)
+    np.testing.assert_allclose(own(x), spline(x), atol=1e-13)
+    assert len(spline.c) == finer.spec.width
+
+
+@pytest.mark.parametrize("knots", [0.5, [0.25, 0.3], 0.125])
+def test_only_middles_of_intervals_can_be_inserted(knots: Any) -> None:
+    with pytest.raises(UserError, match="middles of intervals of the coarsest level, or of their halves"):
+        edit_of("kan", "insert", knots)
+    with pytest.raises(UserError, match="first layer is one of splines"):
+        edit_of("mlp", "insert", 0.25)
 
 
 @each

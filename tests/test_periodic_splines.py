@@ -21,7 +21,8 @@ from kanpinn.backbones.edits import refinement
 from kanpinn.backbones.embedding import EmbeddingOptions
 from kanpinn.backbones.separable.factors import LEGENDRE
 from kanpinn.backbones.separable.khatri_rao import CostTable
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.errors import UserError
 from kanpinn.geometry import Box
 from kanpinn.io.solution import read_solution

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
@@ -234,6 +235,18 @@ def test_numbers_of_stages_are_taken_up_to_the_ends_of_their_ranges(key: str, le
         for refused in ([0], [0, 0], [-1, 2], [1001, 1], [], [1, 2.0]):
             with pytest.raises(UserError, match=r"^schedule\.stages\[1\]\.widen="):
                 given(refused)
+
+
+def test_knots_to_be_inserted_are_numbers_inside_the_domain() -> None:
+    def given(value) -> Custom:
+        return Custom(stages=[{"level": 0, "steps": 5}, {"level": 0, "steps": 5, "insert": value}])
+
+    for taken in ([0.5], [-0.75, 0], 0.25):
+        expected = tuple(taken) if isinstance(taken, list) else taken
+        assert given(taken).plan()[1].edits == (("insert", expected),)
+    for refused in ([], [1.0], -1, ["a"], [True], None, "0.5", [math.nan]):
+        with pytest.raises(UserError, match=r"^schedule\.stages\[1\]\.insert=.*: expected knots between -1 and 1"):
+            given(refused)
 
 
 def test_changes_of_a_network_stand_where_one_is_trained_and_none_waits() -> None:

@@ -86,6 +86,9 @@ def networks(setup: Setup) -> Iterator[Candidate]:
         yield candidate(MultKan(width=[4, 4], degree=degree, **common))
     if dimension <= 2:
         yield mlp
+    if dimension == 1 and sampler is not setup.sampler:  # points in every interval, however short those become
+        one = candidate(Kan(width=[], degree=smooth, grid=8, **common), GaussLegendre(order=smooth - 2))
+        yield replace(one, notes=("Gauss points",))
 
 
 def _marches(setup: Setup) -> bool:

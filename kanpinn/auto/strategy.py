@@ -24,7 +24,7 @@ PAYS = 2.0
 STEPS = 60
 """Steps of a stage, at most."""
 
-FINALISTS = 3
+FINALISTS = 4
 """Networks that may grow, one after the other, the best on the coarsest level first."""
 
 MOST_SLABS = 40
@@ -51,7 +51,10 @@ WELL = 5.0
 LARGEST = 3000
 """Parameters of a time slab beyond which no network is enlarged: the matrix of a step grows as their square."""
 
-NEAR, AIM = 10.0, 1e-5
+KNOTS = "knots where the estimate needs them"
+"""Reason of a change."""
+
+NEAR, AIM = 1000.0, 1e-5
 """Factor of the accuracy below which the first networks are refined before others are tried, and what counts for it
 where none is asked for."""
 
@@ -229,6 +232,8 @@ def _larger(reached: Reached, most: int, steps: int) -> Iterator[Work]:
     level = _level(work)
     options, candidate = candidate_options(work), work.candidate
     again: dict[str, Any] = {"level": level, "steps": steps}
+    if options.refinable and reached.outcome.rough and candidate.slabs == 1:
+        yield replace(work, stages=(*work.stages, {**again, "insert": list(reached.outcome.rough)}), reason=KNOTS)
     if level + 1 < most and options.refinable:
         yield replace(work, stages=(*work.stages, {**again, "level": level + 1}), reason="one level more")
     if candidate.slabs > 1:

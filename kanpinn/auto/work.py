@@ -112,6 +112,7 @@ class Outcome:
         seconds: Seconds from the beginning of the run to its end.
         judging: Seconds of these that its estimates took.
         limit: Word and explanation of what keeps the error from falling.
+        rough: Knots in few intervals of the first splines that the estimate's have there; () where it has none.
     """
 
     reason: str
@@ -126,6 +127,7 @@ class Outcome:
     seconds: float = 0.0
     judging: float = 0.0
     limit: str = ""
+    rough: tuple[float, ...] = ()
 
     @property
     def score(self) -> float:
@@ -154,7 +156,7 @@ class Outcome:
         """Return the outcome whose `record` this is; raises TypeError if it is none."""
         missing: dict[str, Any] = {"estimate": math.nan, "share": math.inf, "ceiling": math.inf}
         values: dict[str, Any] = {k: missing.get(k, v) if v is None else v for k, v in record.items()}
-        return Outcome(**values)
+        return Outcome(**{**values, "rough": tuple(map(float, values.get("rough", ())))})
 
 
 def custom(schedule: Schedule, stages: Sequence[StageValues]) -> Custom:

@@ -91,8 +91,13 @@ class Structure:
 
     @property
     def cells(self) -> dict[str, int]:
-        """Number of equal intervals into which the first layer's knots divide coordinates, of those that have such."""
+        """Number of intervals into which the first layer's knots divide coordinates, of those that have such."""
         return self.layers[0].cells(filter(self.embedding.scaled, self.embedding.names)) if self.layers else {}
+
+    @property
+    def breaks(self) -> dict[str, tuple[float, ...]]:
+        """Ends of these intervals on [−1, 1], of the coordinates where they are unequal."""
+        return self.layers[0].breaks(filter(self.embedding.scaled, self.embedding.names)) if self.layers else {}
 
     @property
     def last_layer(self) -> slice:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kanpinn.backbones.edges import SplineFeatures
-from kanpinn.splines import piecewise
+from kanpinn.splines import bspline, piecewise
 
 WIDEST = 8
 """Most coefficients per edge, in multiples of k + 1.
@@ -42,7 +42,7 @@ class Product(torch.autograd.Function):
         data: Tensor,  # noqa: ARG004
         weights: Tensor,
         features: SplineFeatures,
-        knots: str,
+        knots: bspline.Spacing,
         degree: int,
     ) -> Tensor:
         """Evaluate edges with coefficients `[out, in, n + k]`; returns values `[1, N, out]`.

@@ -64,7 +64,7 @@ class SplineFeatures(NamedTuple):
 
 
 def spline_features(
-    data: Tensor, space: JetSpace, n: int, degree: int, *, knots: str, outside: str, base: bool
+    data: Tensor, space: JetSpace, n: int, degree: int, *, knots: bspline.Spacing, outside: str, base: bool
 ) -> SplineFeatures:
     """Find the intervals of input jets `[C, N, in]`, detached, and the factors of Faà di Bruno's formula.
 

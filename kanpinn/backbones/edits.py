@@ -1,6 +1,6 @@
 """Edits: a network changed into another one, with the affine map between their parameters.
 
-Going up and down the levels, and three edits that keep the network's function, derivatives included, to rounding:
+Going up and down the levels, and four edits that keep the network's function, derivatives included, to rounding:
 
 - widen: hidden nodes are added with random incoming and zero outgoing edges. Their outgoing edges have a gradient at
   once, their incoming ones as soon as those have moved (Net2WiderNet, Chen et al. 2016, arXiv:1511.05641, copies nodes
@@ -8,6 +8,7 @@ Going up and down the levels, and three edits that keep the network's function, 
 - deepen: layers that change nothing are put before the last one (Net2DeeperNet, ibid.). B-splines reproduce x with
   their Greville abscissae as coefficients (Marsden 1970; de Boor 2001, ch. IX), Chebyshev series by T_1. No squash
   follows such a layer, so that it stays the identity; extrapolated splines let its values leave [−1, 1] later.
+- insert: knots are added to the first layer's splines (Boehm 1980; see `splines.nesting`).
 - rank: products are added, terms of a separable network with one factor zero or multiplication nodes with zero
   outgoing edges.
 """
@@ -30,6 +31,7 @@ from kanpinn.backbones.layers import Multiply
 from kanpinn.backbones.masks import ends_of
 from kanpinn.backbones.parallel import Parallel, members_of, side_by_side
 from kanpinn.backbones.separable.factors import Factors
+from kanpinn.backbones.spline_layer import SplineLayer
 from kanpinn.errors import invalid
 from kanpinn.splines.nesting import Nesting
 
@@ -75,9 +77,9 @@ def across_levels(network: Backbone, vector: Tensor, nestings: Mapping[str, Nest
     return packed(moved, vector.dim() - 1)
 
 
-def refinement(coarse: Backbone, fine: Backbone | None = None) -> Edit:
+def refinement(coarse: Backbone, fine: Backbone | None = None, nestings: Mapping[str, Nesting] | None = None) -> Edit:
     """Return the edit from a network to the next finer level: the same function, P of the exact nesting."""
-    fine, nestings = fine or coarse.refined(), coarse.nestings()
+    fine, nestings = fine or coarse.refined(), coarse.nestings() if nestings is None else nestings
     return Edit(
         coarse,
         fine,
@@ -117,7 +119,7 @@ def _of_factors(network: Backbone, change: Callable[[Backbone], _Growth], **opti
 def _of_members(network: Backbone, change: Callable[[Backbone], _Growth]) -> _Growth:
     """Change each of the networks that stand side by side in one."""
     members = members_of(network)
-    parts = [change(Backbone(network.embedding, one.layers)) for one in members]
+    parts = [change(Backbone(network.embedding, one.layers, level=network.level)) for one in members]
     grown = [replace(one, layers=tuple(g.layer for g in part)) for one, part in zip(members, parts, strict=True)]
     rows = zip(side_by_side(grown), zip(*parts, strict=True), strict=True)
     found = [row[0]._replace(layer=layer, beside=row) if isinstance(layer, Parallel) else row[0] for layer, row in rows]
@@ -215,6 +217,19 @@ def _raise_rank(network: Backbone, products: int, key: str) -> _Growth:
     return growth
 
 
+def _insert(network: Backbone, knots: float | Sequence[float], key: str) -> _Growth:
+    """Add knots to the first layer's splines on the coarsest level, and with them on the finer ones."""
+    first, *others = network.layers
+    if type(first) is not SplineLayer or first.spec.periodic or first.spec.knots == "cosine":
+        raise invalid(key, knots, "a network whose first layer is one of splines, neither periodic nor cosine knots")
+    places = list(knots) if isinstance(knots, Sequence) else [knots]
+    try:
+        spec = first.spec.inserted(network.level, places)
+    except ValueError as error:
+        raise invalid(key, knots, f"middles of intervals of the coarsest level, or of their halves ({error})") from None
+    return [Grown(replace(first, spec=spec), 0), *(Grown(layer, k + 1) for k, layer in enumerate(others))]
+
+
 def _pairs(network: Backbone, growth: _Growth, new: str = "", old: str = "") -> Iterator[tuple[str, str | None, Grown]]:
     """Every layer with parameters, those of factor networks too, with the path of its blocks now and before."""
     sized = [k for k, layer in enumerate(network.layers) if layer.size]
@@ -252,11 +267,12 @@ EDITS: dict[str, Callable[[Backbone, Any, str], _Growth]] = {
     "widen": _widen,
     "deepen": _deepen,
     "rank": _raise_rank,
+    "insert": _insert,
 }
 
 
 def _recorded(network: Backbone, growth: _Growth, kind: str, amount: Any) -> Backbone:
-    record = (kind, amount if isinstance(amount, int) else tuple(amount))
+    record = (kind, tuple(amount) if isinstance(amount, Sequence) else amount)
     return replace(_network(network, growth), edits=(*network.edits, record))
 
 
@@ -272,14 +288,26 @@ def enlarged(network: Backbone, kind: str, amount: Any, key: str = "") -> Backbo
     return _recorded(network, _growth(network, kind, amount, key or kind), kind, amount)
 
 
+def _insertions(coarse: Layer, fine: Layer, name: str = "layer_0/") -> dict[str, Nesting]:
+    """Return the operators between a first layer and one with more knots, by block."""
+    if isinstance(coarse, Parallel):
+        assert isinstance(fine, Parallel)
+        pairs = zip(coarse.names, coarse.layers, fine.layers, strict=True)
+        return {k: v for key, one, other in pairs for k, v in _insertions(one, other, f"{name}{key}/").items()}
+    assert isinstance(coarse, SplineLayer) and isinstance(fine, SplineLayer)
+    return {f"{name}coefficients": coarse.spec.insertion(fine.spec)}
+
+
 def edited(network: Backbone, kind: str, amount: Any, generator: np.random.Generator) -> Edit:
     """Return one of `EDITS` of a network: at A θ + b the new network is the same function as the old one at θ.
 
-    The amount is a number of nodes (or a list, one per hidden layer), layers or products to be added; the generator
-    draws what is random. Raises UserError if this network has no such edit.
+    The amount is a number of nodes (or a list, one per hidden layer), layers or products to be added, or a list of
+    knots to be inserted; the generator draws what is random. Raises UserError if this network has no such edit.
     """
     growth = _growth(network, kind, amount, kind)
     after = _recorded(network, growth, kind, amount)
+    if kind == "insert":
+        return refinement(network, after, _insertions(network.layers[0], after.layers[0]))
     source = torch.full((after.size,), -1, device="cpu")  # number of the old parameter that each new one is
     offset = after.initial(generator)
     numbers, values = after.blocks.view(source), after.blocks.view(offset)

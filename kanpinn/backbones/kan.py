@@ -13,7 +13,8 @@ from kanpinn.backbones.layer import Layer
 from kanpinn.backbones.layers import Activation, Linear, Multiply
 from kanpinn.backbones.masks import Edges, with_edges
 from kanpinn.backbones.parallel import NETWORKS
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.errors import invalid
 from kanpinn.options import Options, option
 from kanpinn.splines import bspline

@@ -116,7 +116,11 @@ class Described(ABC):
         return 0
 
     def cells(self, names: Iterable[str]) -> dict[str, int]:
-        """Number of equal intervals into which a first layer's knots divide the coordinates that enter scaled only."""
+        """Number of intervals into which a first layer's knots divide the coordinates that enter scaled only."""
+        return {}
+
+    def breaks(self, names: Iterable[str]) -> dict[str, tuple[float, ...]]:
+        """Ends of these intervals on [−1, 1] where they are unequal."""
         return {}
 
     @cached_property

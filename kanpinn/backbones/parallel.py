@@ -144,6 +144,11 @@ class Parallel(Layer):
         each = zip(self.layers, self.coordinates, strict=True)
         return {name: count for one, own in each for name, count in one.cells(n for n in asked if n in own).items()}
 
+    def breaks(self, names: Iterable[str]) -> dict[str, tuple[float, ...]]:
+        asked = list(names)
+        each = zip(self.layers, self.coordinates, strict=True)
+        return {name: ends for one, own in each for name, ends in one.breaks(n for n in asked if n in own).items()}
+
     def refined(self) -> Parallel:
         whole = None if self.whole is None else self.whole.refined()
         return replace(self, layers=tuple(one.refined() for one in self.layers), whole=whole)

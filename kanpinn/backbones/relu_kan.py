@@ -15,7 +15,8 @@ from kanpinn.backbones.edges import SplineFeatures
 from kanpinn.backbones.kan import Kan
 from kanpinn.backbones.layer import Layer, Parameters, Shape
 from kanpinn.backbones.parallel import Parallel
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.errors import invalid
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines.nesting import Nesting

@@ -23,85 +23,10 @@ from kanpinn.backbones.edges import (
 )
 from kanpinn.backbones.layer import Layer, Parameters, Shape, Support
 from kanpinn.backbones.layers import Activation
-from kanpinn.errors import invalid
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.jets.jet import JetSpace
 from kanpinn.splines import bspline, piecewise
-from kanpinn.splines.nesting import Nesting, dyadic_nesting, folded, knot_insertion, periodic_nesting, wrapped
-
-
-@dataclass(frozen=True)
-class SplineSpec:
-    """The splines of a layer's edges.
-
-    Attributes:
-        intervals: Spline intervals n on [−1, 1].
-        degree: Spline degree k.
-        knots: Spacing of the knots, one of `bspline.KNOTS`.
-        base: True if the SiLU term w_b and the spline scale w_s are there.
-        bias: True if b is there.
-        outside: Policy for inputs outside [−1, 1].
-        scale: Standard deviation of an edge's values at the start.
-        sparse: True if only edges between nodes that lie next to each other are not zero at the start.
-        periodic: True for functions with the period 2 of [−1, 1]: uniform knots, and coefficients B_i, B_{i+n} that are
-            one, so that there are n of them per edge.
-    """
-
-    intervals: int
-    degree: int
-    knots: str = "uniform"
-    base: bool = False
-    bias: bool = False
-    outside: str = "extrapolate"
-    scale: float = 0.5
-    sparse: bool = False
-    periodic: bool = False
-
-    @property
-    def width(self) -> int:
-        """Coefficients per edge."""
-        return self.intervals if self.periodic else self.intervals + self.degree
-
-    def knot_vector(self, refinements: int = 0) -> bspline.Knots:
-        """The extended knots, those of finer levels too."""
-        return bspline.knot_vector(self.knots, self.intervals * 2**refinements, self.degree)
-
-    def scaled(self, parameters: Parameters) -> Tensor:
-        """Return a layer's coefficients, with the scale of each edge if there is one, `[out, in, width]`."""
-        weights = parameters["coefficients"]
-        return weights * parameters["spline_scale"][..., None] if self.base else weights
-
-    def pieces(self, weights: Tensor) -> Tensor:
-        """Return the polynomials of splines with coefficients `[out, in, width]`, `[k + 1, out, in·n]`."""
-        extended = wrapped(weights, self.degree) if self.periodic else weights
-        return piecewise.to_pieces(extended, self.knots, self.intervals, self.degree)
-
-    def pieces_transpose(self, gradient: Tensor) -> Tensor:
-        """Return the transpose of `pieces`: `[k + 1, out, in·n]` to `[out, in, width]`."""
-        effective = piecewise.from_pieces(gradient, self.knots, self.intervals, self.degree)
-        return folded(effective, self.intervals) if self.periodic else effective
-
-    def nesting(self) -> Nesting:
-        """Operators between these splines and those on halved intervals."""
-        if self.periodic:
-            return periodic_nesting(self.intervals, self.degree)
-        if self.knots == "uniform":
-            return dyadic_nesting(self.intervals, self.degree)
-        return knot_insertion(self.knot_vector(), self.knot_vector(1), self.degree)
-
-    def identity(self) -> np.ndarray:
-        """Coefficients of x, `[width]`, by Marsden's identity (J. Approx. Theory 3 (1970) 7; de Boor 2001, ch. IX).
-
-        Raises:
-            UserError: If x is none of these splines, or rounding could carry it past the last knot.
-        """
-        if self.periodic:
-            raise invalid(
-                "backbone.embedding.periodic", "spline", "angle to deepen (no periodic spline is the identity)"
-            )
-        if self.outside != "extrapolate":
-            expected = "extrapolate to deepen (values of a layer that is the identity may round past the last knot)"
-            raise invalid("backbone.outside", self.outside, expected)
-        return piecewise.greville(self.knot_vector(), self.degree)
+from kanpinn.splines.nesting import Nesting
 
 
 def nearest(outputs: int, inputs: int) -> np.ndarray:
@@ -279,7 +204,7 @@ class SplineLayer(Layer):
 
     def attributes(self) -> dict[str, Any]:
         spec = self.spec
-        spacing = "periodic" if spec.periodic else spec.knots
+        spacing = "periodic" if spec.periodic else "unequal" if isinstance(spec.knots, tuple) else spec.knots
         return {"grid": spec.intervals, "degree": spec.degree, "spacing": spacing, "outside": spec.outside}
 
     @property
@@ -287,14 +212,21 @@ class SplineLayer(Layer):
         return 2 * self.inputs * (self.spec.degree + 1)
 
     def cells(self, names: Iterable[str]) -> dict[str, int]:
-        return dict.fromkeys(names, self.spec.intervals) if self.spec.knots == "uniform" else {}
+        return {} if self.spec.knots == "cosine" else dict.fromkeys(names, self.spec.intervals)
+
+    def breaks(self, names: Iterable[str]) -> dict[str, tuple[float, ...]]:
+        knots = self.spec.knots
+        if not isinstance(knots, tuple):
+            return {}
+        return dict.fromkeys(names, tuple(bspline.halved(knots, self.spec.intervals).tolist()))
 
     def refined(self) -> SplineLayer:
         return replace(self, spec=replace(self.spec, intervals=2 * self.spec.intervals))
 
     def coarsened(self) -> SplineLayer | None:
         half, odd = divmod(self.spec.intervals, 2)
-        if odd or (self.spec.periodic and half <= self.spec.degree):
+        coarsest = isinstance(self.spec.knots, tuple) and len(self.spec.knots) > self.spec.intervals
+        if odd or coarsest or (self.spec.periodic and half <= self.spec.degree):
             return None
         return replace(self, spec=replace(self.spec, intervals=half))
 

@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from scipy.stats import qmc
 
+from kanpinn.estimate.cost import affordable
 from kanpinn.estimate.defect import Correction, Space, Trained, corrections
 from kanpinn.estimate.least_seen import GRAY, fall
-from kanpinn.estimate.polynomial_space import SAMPLES, PolynomialSpace
+from kanpinn.estimate.polynomial_space import PolynomialSpace
 from kanpinn.estimate.refinement import refined
 from kanpinn.estimate.slab_shares import shares
 from kanpinn.estimate.spline_space import SplineSpace
 from kanpinn.geometry.chart import Array
 from kanpinn.least_squares.residuals import Residuals
 from kanpinn.pde.data import conditions_of
-from kanpinn.pde.problem import Problem, inside, output_names, region_of
+from kanpinn.pde.problem import Problem, inside, region_of
 from kanpinn.pde.time_slab import TimeSlab
 
 FIRST = {1: 64, 2: 8}
@@ -76,9 +77,6 @@ WORK = 1e7, 2e10
 BEGIN = 3e8
 """Multiplications that the estimate may take in any case in three dimensions and more, and the first solve always."""
 
-DENSE = 0.1
-"""Time of a multiplication of full matrices, relative to banded ones."""
-
 MINOR = 0.1
 """Share left over relative to the worst time slab's up to which a slab's splines stay as they are."""
 
@@ -93,9 +91,6 @@ SMOOTH = {1: 14, 2: 18}
 
 SHARE = 0.1
 """Multiplications relative to those of training."""
-
-MOST = 2.5e8
-"""Most entries of its rows and band."""
 
 
 @final
@@ -156,7 +151,7 @@ def estimated(
     most = min(max(SHARE * training, fewest), WORK[1])
     for _ in range(ROUNDS):
         spaces = _next(found[-1], problem, most) if found else [_first(residuals) for residuals, _ in trained]
-        if spaces is None or not _affordable(spaces, problem, most if found else max(most, BEGIN)):
+        if spaces is None or not affordable(spaces, problem, most if found else max(most, BEGIN)):
             break
         parts = corrections(trained, spaces, weights, look=not _clear(found))
         if parts is None or (own := _joined(parts, found)) is None:
@@ -177,7 +172,7 @@ def _next(own: ErrorEstimate, problem: Problem, most: float) -> list[Space] | No
     pairs = list(zip(own.parts, poor, strict=True))
     finer = ([_finer(part, share) if many else part.space for part, many in pairs] for share in SHARES)
     finer = (one for one in finer if sum(space.size for space in one) > own.size)
-    return next((one for one in finer if _affordable(one, problem, most)), None)
+    return next((one for one in finer if affordable(one, problem, most)), None)
 
 
 def valued(parts: Sequence[Correction], points: Array) -> Array:
@@ -200,7 +195,7 @@ def _free(
     """Return the unknowns of which a function is free, by the spaces tried, by polynomials, and by more in doubt."""
     free = _free_in(min((one.parts for one in found), key=_unseen), trained, weights, most)
     spaces = [] if free else _smooth([part.space for part in found[0].parts], trained)
-    if not spaces or not _affordable(spaces, trained[0][0].problem, most):
+    if not spaces or not affordable(spaces, trained[0][0].problem, most):
         return free
     parts = corrections(trained, spaces, weights)
     return _free_in(parts, trained, weights, most) if parts else ()
@@ -213,7 +208,7 @@ def _free_in(
     begun = _unseen(parts)
     while FREE < _unseen(parts) <= GRAY:
         halved = [_halved(part.space) for part in parts]
-        finer = corrections(trained, halved, weights) if _affordable(halved, trained[0][0].problem, most) else None
+        finer = corrections(trained, halved, weights) if affordable(halved, trained[0][0].problem, most) else None
         if finer is None or NEARLY[1] * _unseen(finer) > _unseen(parts):
             return ()
         parts = finer
@@ -275,12 +270,6 @@ def _finer(part: Correction, share: float) -> Space:
     return SplineSpace(refined(part.space, part.rest, share), part.space.periodic)
 
 
-def _affordable(spaces: Sequence[Space], problem: Problem, most: float) -> bool:
-    """Tell whether linear solves take no more multiplications than these, and their rows no more memory than any."""
-    costs = [_cost(one, problem) for one in spaces]
-    return sum(work for work, _ in costs) <= most and max(entries for _, entries in costs) <= MOST
-
-
 def _joined(parts: Sequence[Correction], found: Sequence[ErrorEstimate]) -> ErrorEstimate | None:
     """Join the corrections of all slabs; beside those on coarser splines. None where it is not finite."""
     errors = {}
@@ -332,19 +321,3 @@ def _moved(parts: Sequence[Correction], before: Sequence[Correction]) -> dict[st
 def _agree(errors: Mapping[str, float], before: Mapping[str, float]) -> bool:
     """Tell whether estimates on two spline spaces agree."""
     return all(math.isnan(own) or own <= AGREE * before[name] <= AGREE**2 * own for name, own in errors.items())
-
-
-def _cost(space: Space, problem: Problem) -> tuple[float, float]:
-    """Multiplications of one linear solve, and entries of its rows and band."""
-    dimension, leaves, terms = len(problem.domain), len(output_names(problem)), len(problem.derivatives) + 1
-    if isinstance(space, PolynomialSpace):
-        size = leaves * math.comb(dimension + space.degree, dimension)
-        entries = 2 * SAMPLES * float(size) ** 2
-        return DENSE * entries * (size + 3 * terms), 2 * entries
-    functions = sorted(n + 5 for n in space.intervals)
-    local = 6**dimension * leaves
-    size = math.prod(functions) * leaves
-    width = min(size, 6 * math.prod(functions[:-1]) * leaves)
-    nodes = math.prod(3 * n for n in space.intervals)
-    work = size * width**2 + leaves * nodes * local * (local + 3 * terms)
-    return float(work), float(size * width + leaves * nodes * local)

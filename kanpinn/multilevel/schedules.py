@@ -213,13 +213,18 @@ class Fmg(Ascending, Cycling):
         return joined(out)
 
 
+AMOUNTS = tuple(name for name in EDITS if name != "insert")
+"""Edits by a number of nodes, layers or products."""
+
+
 @dataclass
 class Custom(Correcting):
     """A free list of stages: any levels in any order; `levels` is one more than the highest of them."""
 
     levels: int = field(default=0, init=False)
     stages: list[Any] = option(
-        [], "stages as {level: 0, steps: 100}, if wanted with optimizer, or widen, deepen or rank: 2 before the steps"
+        [],
+        "stages as {level: 0, steps: 100}, if wanted with optimizer; or widen, deepen, rank: 2 or insert: [0.5] before",
     )
 
     def check(self) -> None:
@@ -240,16 +245,21 @@ class Custom(Correcting):
         for name in stage:
             if name not in ("level", "steps", "optimizer", *EDITS):
                 raise unknown_choice(key, name, ("level", "steps", "optimizer", *EDITS))
-        ranges = {"level": (0, MAX_LEVELS - 1), "steps": (0, 10**9), **dict.fromkeys(EDITS, (1, MOST_ADDED))}
+        ranges = {"level": (0, MAX_LEVELS - 1), "steps": (0, 10**9), **dict.fromkeys(AMOUNTS, (1, MOST_ADDED))}
         for name, (least, most) in ranges.items():
             value = stage.get(name)
-            if name in EDITS and name not in stage:
+            if name in AMOUNTS and name not in stage:
                 continue
             each = value if name == "widen" and isinstance(value, list | tuple) and any(value) else [value]
             least -= len(each) > 1  # a hidden layer may stay as it is
             if not all(type(one) is int and least <= one <= most for one in each):
                 lists = ", or a list of them, one per hidden layer" if name == "widen" else ""
                 raise invalid(f"{key}.{name}", value, f"a whole number from {least} to {most}{lists}")
+        if "insert" in stage:
+            knots = stage["insert"] if isinstance(stage["insert"], list | tuple) else [stage["insert"]]
+            numbers = all(isinstance(one, int | float) and not isinstance(one, bool) and -1 < one < 1 for one in knots)
+            if not knots or not numbers:
+                raise invalid(f"{key}.insert", stage["insert"], "knots between -1 and 1, the ends of the domain")
 
     def _check_edits(self) -> None:
         """Refuse edits where there is no trained network, or a finer one waits for it; raises UserError."""

@@ -12,6 +12,7 @@ from kanpinn.auto.work import Outcome
 from kanpinn.run.context import Estimates
 from kanpinn.run.flag import Flag
 from kanpinn.run.results import estimates
+from kanpinn.run.rough import knots_wanted
 from kanpinn.run.verdict import Verdict, verdict
 from kanpinn.solver.history import StageEnd
 from kanpinn.solver.solver import Solver
@@ -60,6 +61,7 @@ def judged(
         now = time.perf_counter()
         if now - begun + more / effort * (now - before) > left:
             break
+    parts["rough"] = knots_wanted(solver, made[0])
     outcome = replace(outcome_of(found, accuracy), **parts, effort=effort, judging=time.perf_counter() - begun)
     return outcome, made
 

@@ -139,6 +139,7 @@ class Sampler(Options, ABC):
         generator: np.random.Generator,
         *,
         cells: Mapping[str, int] | None = None,
+        breaks: Mapping[str, tuple[float, ...]] | None = None,
         residual: Callable[[Tensor], Tensor] | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
@@ -146,7 +147,8 @@ class Sampler(Options, ABC):
         """Draw every point a problem needs at one level, 0 the coarsest: inside, on conditions, paired ones to compare.
 
         Each draw moves the generator on, so that the next gives new points. Rules that follow the spline see its
-        intervals per coordinate, those that follow the residual the network's |residual| `[M]` at points `[M, d]`.
+        intervals per coordinate, with their ends on [−1, 1] where they are unequal; those that follow the residual the
+        network's |residual| `[M]` at points `[M, d]`.
 
         Raises:
             DivergedError: If a rule looks at a residual that is not finite.
@@ -165,11 +167,13 @@ class Sampler(Options, ABC):
 
         if problem.has_equations:
             follows = None if residual is None else finite_residual(residual, region.names, to_tensor)
-            points, weights = self._filled(region.chart, interior, Request(generator, cells or {}, follows))
+            points, weights = self._filled(
+                region.chart, interior, Request(generator, cells or {}, follows, breaks or {})
+            )
             points, weights = self.moved(problem, points, weights)
         else:  # no term asks for points inside
             points, weights = np.add(region.lower, region.upper)[None] / 2, np.ones(1)
-        request, conditions, paired = Request(generator, cells or {}), {}, {}
+        request, conditions, paired = Request(generator, cells or {}, breaks=breaks or {}), {}, {}
         for condition in posed:
             pieces, periodic = pieces_of(condition, region), condition.periodic is not None
             pieces = [piece for piece in pieces if piece.chart.measure]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -102,11 +102,13 @@ class Request:
         generator: The source of randomness; nothing else may be one.
         cells: Spline intervals of the coordinates that have them.
         residual: |residual| `[M]` at points `[M, d]` of the domain; None on pieces and before there is a network.
+        breaks: Ends of these intervals on [−1, 1] where they are unequal.
     """
 
     generator: np.random.Generator
     cells: Mapping[str, int]
     residual: Callable[[Array], Array] | None = None
+    breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def check_precision(region: Region, dtype: torch.dtype) -> None:

@@ -51,12 +51,19 @@ def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
     return min(itertools.product(*choices), key=misfit)
 
 
-def gauss_legendre_rule(lower: float, upper: float, intervals: int, order: int) -> tuple[Array, Array]:
+def gauss_legendre_rule(
+    lower: float, upper: float, intervals: int, order: int, breaks: Sequence[float] | None = None
+) -> tuple[Array, Array]:
     """Composite Gauss-Legendre quadrature, exact for piecewise polynomials of degree 2·order − 1.
 
-    Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length.
+    Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length. Intervals are
+    equal, or have these ends on [−1, 1].
     """
     nodes, weights = np.polynomial.legendre.leggauss(order)
+    if breaks is not None:
+        ends = lower + (upper - lower) / 2 * (np.asarray(breaks) + 1)
+        halves = np.diff(ends)[:, None] / 2
+        return ((ends[1:] + ends[:-1])[:, None] / 2 + halves * nodes).ravel(), (halves * weights).ravel()
     half = (upper - lower) / (2 * intervals)
     middles = lower + half * (2 * np.arange(intervals) + 1)
     return (middles[:, None] + half * nodes).ravel(), np.tile(half * weights, intervals)
@@ -131,7 +138,7 @@ class GaussLegendre(Sampler):
             intervals = [many for _, many in rule]
             raise invalid("sampler.order", self.order, f"at most {MOST_POINTS} points in all on {intervals} intervals")
         rules = [
-            gauss_legendre_rule(a, b, many, order)
-            for a, b, (order, many) in zip(chart.lower, chart.upper, rule, strict=True)
+            gauss_legendre_rule(a, b, many, order, request.breaks.get(name))
+            for name, a, b, (order, many) in zip(chart.axes, chart.lower, chart.upper, rule, strict=True)
         ]
         return chart.kept(*tensor_product([points for points, _ in rules], [weights for _, weights in rules]))

@@ -35,14 +35,18 @@ class Collocation:
             DivergedError: If a sampler finds residuals that are not finite.
         """
         sampler = self.setup.sampler
-        cells = objective.backbone.cells
+        cells, breaks = objective.backbone.cells, objective.backbone.breaks
 
         def residual(points: Tensor) -> Tensor:
             of, found = objective.residuals.scales.of, objective.residuals.interior(theta, points)
             return torch.stack([(v / of(INTERIOR, equation)).square() for equation, v in found.items()]).sum(0).sqrt()
 
         # Points that are never drawn anew are the same on all levels that ask for as many.
-        followed = " ".join(f"{name}={count}" for name, count in cells.items()) if sampler.follows_knots else ""
+        followed = (
+            " ".join(f"{name}={breaks.get(name, count)}" for name, count in cells.items())
+            if sampler.follows_knots
+            else ""
+        )
         key = None if sampler.resample_every else (sampler.counts(level), followed)
         found = self._kept.get(key)
         if found is None:
@@ -51,6 +55,7 @@ class Collocation:
                 level,
                 self._generator,
                 cells=cells,
+                breaks=breaks,
                 residual=residual,
                 dtype=self.setup.dtype,
                 device=self.setup.device,

@@ -26,7 +26,8 @@ from kanpinn.backbones.layers import Activation, Multiply
 from kanpinn.backbones.masks import alive_in, ends_of, formulas_in, whole_blocks
 from kanpinn.backbones.parallel import Parallel
 from kanpinn.backbones.pruning import alive_of, regrouped, wholes
-from kanpinn.backbones.spline_layer import SplineLayer, SplineSpec
+from kanpinn.backbones.spline_layer import SplineLayer
+from kanpinn.backbones.spline_spec import SplineSpec
 from kanpinn.errors import UserError, needed
 from kanpinn.explain.attribution import domain_points, edge_values
 from kanpinn.jets.jet import JetSpace

@@ -9,6 +9,7 @@ that are not uniform every interval has pieces of its own, computed once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache, lru_cache
 
@@ -25,6 +26,9 @@ KNOTS = ("uniform", "cosine")
 """Spacings of breakpoints: equally; as −cos(πj/n), closer towards both ends for boundary layers."""
 
 MAX_DEGREE = 7
+
+Spacing = str | tuple[float, ...]
+"""One of `KNOTS`, or the ends of unequal intervals from −1 to 1, which finer levels halve."""
 
 Knots = tuple[float, ...]
 """Strictly increasing knots t_0 … t_{n+2k}, k of them beyond each end of [a, b] = [t_k, t_{n+k}]; hashable."""
@@ -91,21 +95,33 @@ def locate(x: Tensor, n: int, *, outside: str = "extrapolate") -> tuple[Tensor, 
 
 
 @lru_cache(maxsize=256)
-def knot_vector(spacing: str, n: int, degree: int) -> Knots:
-    """The n + 2k + 1 extended knots on [−1, 1] of a spacing in `KNOTS`; those of 2n intervals contain those of n.
+def knot_vector(spacing: Spacing, n: int, degree: int) -> Knots:
+    """The n + 2k + 1 extended knots on [−1, 1] of a spacing; those of 2n intervals contain those of n.
 
     Beyond the ends the intervals are mirrored, as often as k knots need. Raises UserError if there is no such spacing.
     """
-    if spacing not in KNOTS:
+    if isinstance(spacing, str) and spacing not in KNOTS:
         raise unknown_choice("backbone.knots", spacing, KNOTS)
     if spacing == "uniform":
         return tuple((-1.0 + 2.0 / n * (np.arange(n + 2 * degree + 1) - degree)).tolist())
-    # −cos(πj/n), written so that it is odd and nested to the last bit.
-    breakpoints = np.sin(np.pi * (2 * np.arange(n + 1) - n) / (2 * n))
+    if isinstance(spacing, tuple):
+        breakpoints = halved(spacing, n)
+    else:  # −cos(πj/n), written so that it is odd and nested to the last bit
+        breakpoints = np.sin(np.pi * (2 * np.arange(n + 1) - n) / (2 * n))
     widths = np.pad(np.diff(breakpoints), degree, mode="symmetric")
     below = breakpoints[0] - np.cumsum(widths[:degree][::-1])[::-1]
     above = breakpoints[-1] + np.cumsum(widths[n + degree :])
     return tuple(np.concatenate([below, breakpoints, above]).tolist())
+
+
+def halved(breaks: Sequence[float], n: int) -> np.ndarray:
+    """Return the ends `[n + 1]` of intervals, all halved until there are n; raises ValueError if there never are."""
+    found = np.asarray(breaks)
+    while len(found) - 1 < n:
+        found = np.sort(np.append(found, (found[1:] + found[:-1]) / 2))
+    if len(found) != n + 1:
+        raise ValueError(f"{n} is not {len(breaks) - 1} times a power of 2")
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from kanpinn.splines import bspline
 
 
 @lru_cache(maxsize=256)
-def _basis_pieces(spacing: str, n: int, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _basis_pieces(spacing: bspline.Spacing, n: int, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The pieces of the basis in powers of s = (x − middle)/width: `[j, power]`; `[m, j, power]` on unequal knots."""
     if spacing == "uniform":
         pieces = np.array([[float(c) for c in row] for row in bspline.piece_polynomials(degree)])
@@ -26,7 +26,7 @@ def _basis_pieces(spacing: str, n: int, degree: int, dtype: torch.dtype, device:
     return torch.from_numpy(pieces).to(device=device, dtype=dtype)
 
 
-def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor:
+def to_pieces(coefficients: Tensor, spacing: bspline.Spacing, n: int, degree: int) -> Tensor:
     """Coefficients of the polynomial on every interval from B-spline coefficients `[out, in, n + k]`.
 
     Gives `[k + 1, out, in·n]`, in powers of s = (x − middle)/width, constant term first.
@@ -40,7 +40,7 @@ def to_pieces(coefficients: Tensor, spacing: str, n: int, degree: int) -> Tensor
     return table.permute(3, 0, 1, 2).flatten(2).contiguous()
 
 
-def from_pieces(gradient: Tensor, spacing: str, n: int, degree: int) -> Tensor:
+def from_pieces(gradient: Tensor, spacing: bspline.Spacing, n: int, degree: int) -> Tensor:
     """Gradient by B-spline coefficients `[out, in, n + k]` from one by their table: the transpose of `to_pieces`."""
     pieces = _basis_pieces(spacing, n, degree, gradient.dtype, gradient.device)
     by_interval = gradient.view(*gradient.shape[:2], -1, n)
@@ -122,7 +122,7 @@ def power_derivatives(s: Tensor, degree: int, order: int) -> Tensor:
     return _times_powers(_power_matrix(degree, order, False, s.dtype, s.device), s, degree)
 
 
-def basis_derivatives(cell: Tensor, s: Tensor, spacing: str, n: int, degree: int, order: int) -> Tensor:
+def basis_derivatives(cell: Tensor, s: Tensor, spacing: bspline.Spacing, n: int, degree: int, order: int) -> Tensor:
     """The basis functions at work, B_m … B_{m+k}, with derivatives 0 … order by s, `[order + 1, k + 1, ...]`.
 
     Takes the interval m of each input, int64 `[...]`, and its place there, s = (x − middle)/width, `[...]`.
