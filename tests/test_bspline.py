@@ -248,3 +248,16 @@ def test_the_input_farthest_outside_is_named() -> None:
     t = tuple(map(float, range(8, 20)))  # of degree 3, on [11, 16]
     with pytest.raises(UserError, match=r"spline input 18 lies outside the knots \[11, 16\]"):
         bspline.locate_on(torch.tensor([10.5, 12.0, 18.0], dtype=torch.float64), t, 3, outside="error")
+
+
+def test_unequal_intervals_are_halved_on_finer_levels_and_keep_their_ends() -> None:
+    coarse, fine = (bspline.knot_vector((-1.0, 0.0, 0.75, 1.0), n, 3) for n in (3, 12))
+    inner = np.array(fine[3:-3])
+    assert coarse[3:-3] == (-1.0, 0.0, 0.75, 1.0)
+    np.testing.assert_array_equal(
+        inner, [-1, -0.75, -0.5, -0.25, 0, 0.1875, 0.375, 0.5625, 0.75, 0.8125, 0.875, 0.9375, 1]
+    )
+    assert len(fine) == 12 + 7 and (np.diff(fine) > 0).all()
+    assert np.diff(coarse)[:3].tolist() == [0.25, 0.75, 1.0]  # mirrored
+    with pytest.raises(ValueError, match="7 is not 3 times a power of 2"):
+        bspline.knot_vector((-1.0, 0.0, 0.75, 1.0), 7, 3)

@@ -1,5 +1,6 @@
 """Samplers: where points lie, what their weights sum to, how evenly they spread, what their quadrature integrates."""
 
+import itertools
 import math
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -761,3 +762,17 @@ def test_points_come_back_from_their_state_and_others_are_refused() -> None:
     wrong(lambda s: s["paired"]["wrap"].ravel().__setitem__(0, np.inf))
     wrong(lambda s: s["interior"]["weights"].__setitem__(0, np.nan))
     wrong(lambda s: s["paired"].update(other=s["paired"]["wrap"]))
+
+
+def test_gauss_points_lie_in_intervals_of_unequal_length() -> None:
+    points, weights = gauss_legendre_rule(1.0, 5.0, 3, 2, (-1.0, 0.0, 0.75, 1.0))
+    ends = np.array([1.0, 3.0, 4.5, 5.0])
+    assert [((points > a) & (points < b)).sum() for a, b in itertools.pairwise(ends)] == [2, 2, 2]
+    assert weights @ points**3 == pytest.approx((5.0**4 - 1) / 4, rel=1e-14)
+    sampler = SAMPLERS["gauss_legendre"](order=2)
+    drawn = sampler.draw(
+        Square(), 0, np.random.default_rng(0), cells={"x": 3, "y": 1}, breaks={"x": (-1.0, 0.0, 0.75, 1.0)}
+    )
+    assert len(drawn.interior.points) == 12 and float(drawn.interior.weights.sum()) == pytest.approx(1.0)
+    x = np.unique(drawn.interior.points[:, 0].numpy())
+    np.testing.assert_allclose(x, gauss_legendre_rule(0.0, 1.0, 3, 2, (-1.0, 0.0, 0.75, 1.0))[0], rtol=1e-14)
