@@ -30,7 +30,7 @@ SLOW = {
     *("burgers_inverse", "fisher", "klein_gordon", "sine_gordon", "van_der_pol"),
     *("backward_step", "cavity", "cylinder", "heat_inverse", "poisson_holes", "poisson_nd", "taylor_green"),
     *("double_pendulum_lagrangian", "pendulum_lagrangian", "neo_hookean", "elasticity", "membrane", "inclusion"),
-    *("helmholtz_hole", "kovasznay", "darcy_inverse"),
+    *("helmholtz_hole", "kovasznay", "darcy_inverse", "stokes", "lotka_volterra"),
 }
 
 

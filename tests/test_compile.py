@@ -136,6 +136,7 @@ def test_a_compiled_formula_is_the_formula_with_its_derivatives(text, products):
     assert products or not getattr(found.options, "mult", 0)
 
 
+@pytest.mark.slow
 def test_a_compiled_run_is_saved_loaded_resumed_refined_and_started_from(tmp_path):
     points = np.random.default_rng(0).uniform(-1, 1, (50, 2))
     wanted = np.exp(np.sin(np.pi * points[:, 0]) + points[:, 1] ** 2)

@@ -36,6 +36,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_edge_gets_its_function_and_the_whole_its_formula(run, tmp_path, capsys):
     assert symbolic.run([str(run), "--edges", "-o", str(tmp_path / "new")]) == 0
     assert "f = exp(y**2 + sin(2*x))" in capsys.readouterr().out

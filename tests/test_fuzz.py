@@ -351,6 +351,7 @@ def file_case(finished: Path, place: Path) -> Callable[[int], str]:
     return one
 
 
+@pytest.mark.slow
 def test_a_few_changed_files(finished, tmp_path):
     fuzz(range(10), file_case(finished, tmp_path))
 

@@ -227,6 +227,7 @@ def test_a_coefficient_short_of_its_minimum_knows_the_way_to_go() -> None:
     assert moved["value"] + moved["step"] == pytest.approx(settled["value"], abs=2 * settled["std"])
 
 
+@pytest.mark.slow
 def test_a_coefficient_that_is_not_settled_is_told_everywhere(tmp_path: Path, monkeypatch) -> None:
     told = {"value": 1.6, "std": 0.01, "interval_95": [1.58, 1.62], "determined": True, "bound": None}
     told |= {"settled": False, "step": 0.1}

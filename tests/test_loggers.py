@@ -147,6 +147,7 @@ def test_every_must_be_a_number_of_steps(name, kanpinn):
     assert (result.code, "logger.every=0" in result.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_tensorboard_reads_back_every_number(folder):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -305,6 +305,7 @@ def test_starts_and_grids_that_make_no_sense_are_refused() -> None:
         GaussLegendre(orders={"t": 0})
 
 
+@pytest.mark.slow
 def test_a_travelling_wave_is_solved_in_slabs_and_its_functions_are_drawn(tmp_path: Path) -> None:
     words = ["problem=advection", "problem.c=4", "backbone.embedding.periodic=spline", "backbone.start=legendre"]
     words += ["backbone.grid=32", "backbone.grids={t:1}", "backbone.rank=8", "optimizer.damping=1e-11"]

@@ -56,6 +56,7 @@ def test_parts_that_do_nothing_are_cut_by_their_score_and_the_function_stays():
         Pruner(start, 1.0).cut(10.0)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_what_the_function_needs(run, tmp_path, capsys):
     """Exp(a) needs one input, one node, two edges; the new run loads, inspects, reports and prunes again."""
     new = tmp_path / "new"
@@ -166,6 +167,7 @@ def test_a_network_pruned_by_threshold_is_trained_on(run, tmp_path):
     assert record["after"]["loss"] <= 1.01 * kanpinn.load(run).metrics["loss"] + 1e-12 or record["after"]["edges"] < 3
 
 
+@pytest.mark.slow
 def test_what_is_needed_is_tried_once_and_stays(tmp_path, monkeypatch):
     """A network too small for y = x1 x2 needs both inputs and both nodes, however it is fitted again."""
     monkeypatch.setattr("kanpinn.solver.pruning.ROUNDS", 3)

@@ -32,7 +32,7 @@ class Layer(kanpinn.Problem):
         return [Condition("ends", ("x-", "x+"), lambda p: p.u)]
 
 
-@pytest.mark.parametrize("e", [1e-3, 1e-4])
+@pytest.mark.parametrize("e", [pytest.param(1e-3, marks=pytest.mark.slow), 1e-4])
 def test_a_layer_is_found_and_gets_knots_of_its_own(e: float, tmp_path: Path) -> None:
     found = kanpinn.solve(Layer(e), "backbone=auto", "accuracy=1e-5", *FAST, folder=tmp_path / "a")
     assert found.metrics["status"] == "converged" and found.metrics["parameters"] < 200

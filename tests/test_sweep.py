@@ -398,6 +398,7 @@ def test_the_newest_sweep_of_the_same_overrides_is_found_again(kanpinn, recorded
     assert "hydra.sweep.dir" in result.err
 
 
+@pytest.mark.slow
 def test_a_config_that_has_changed_since_is_another_job(kanpinn, recorded_run, folder):
     (folder / "conf/optimizer").mkdir(parents=True)
     mine = folder / "conf/optimizer/mine.yaml"
@@ -549,6 +550,7 @@ def test_a_process_is_told_from_a_later_one_of_its_number(tmp_path):
     assert not job.alive
 
 
+@pytest.mark.slow
 def test_a_damaged_ledger_is_one_line(kanpinn, recorded_run, folder):
     assert kanpinn("solve", "-m", "seed=0,1", "hydra.sweep.dir=s").code == 0
     for content in ("", "[]", '{"number": 0}', '{"number": 0, "folder": "0", "overrides": [], "nonsense": 1}'):

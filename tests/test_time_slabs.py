@@ -215,6 +215,7 @@ def test_a_solve_by_slabs_is_one_solution_and_loads_as_such(tmp_path: Path) -> N
     assert loaded.derivative(at[:3], "u", "tt") == pytest.approx(solution.derivative(at[:3], "u", "tt"))
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_the_slab_before_projected_to_the_coarsest_level(tmp_path: Path) -> None:
     found = {}
     for warm in ("true", "false"):
@@ -278,6 +279,7 @@ def test_the_newest_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path
     assert files(tmp_path)[-1].name == "checkpoint_100000.h5"
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_early_says_which_slabs_it_has_not_begun(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     options = ["schedule.slabs=3", "schedule.steps=100000", "time_limit_s=1.0"]

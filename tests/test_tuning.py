@@ -81,6 +81,7 @@ def test_mistakes_are_one_line_and_leave_nothing(argv, words, kanpinn, folder):
     assert words in result.err
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_and_its_best_trial_is_a_command(kanpinn, folder):
     call = ["tune", *TINY, "backbone.grid=range(2,4)", "optimizer.damping=tag(log,interval(1e-3,1e-1))"]
     assert kanpinn(*call, "--trials", "1").code == 0
