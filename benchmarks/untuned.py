@@ -98,12 +98,17 @@ def truth(name: str, points: Tensor) -> dict[str, Tensor]:
     return computed(name, problem.unknowns, at) if found is None else dict(found)
 
 
-def errors(name: str, solution: kanpinn.Solution) -> dict[str, float]:
-    """Return the relative L2 error of each unknown."""
+def error_points(name: str) -> np.ndarray:
+    """Return the points `[N, d]` at which errors are taken."""
     domain = problem_of(name).domain
     points = qmc.Sobol(len(domain.names), seed=0).random_base2(15)
     points = points * (np.array(domain.upper) - domain.lower) + domain.lower
-    points = points[domain.contains(points)]
+    return points[domain.contains(points)]
+
+
+def errors(name: str, solution: kanpinn.Solution) -> dict[str, float]:
+    """Return the relative L2 error of each unknown."""
+    points = error_points(name)
     found, known = solution(points), truth(name, torch.from_numpy(points))
     return {
         key: float(np.linalg.norm(found[key] - own.numpy()) / np.linalg.norm(own.numpy())) for key, own in known.items()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib
+import json
 import math
 import subprocess
 import sys
@@ -13,7 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from kanpinn.jets.automatic import jet_of
+from kanpinn.jets.jet import JetSpace
 from kanpinn.settings.compose import compose
 from kanpinn.settings.config import resolve
 from kanpinn.settings.discovery import choices
@@ -348,6 +353,51 @@ def test_the_blind_suite_has_no_shipped_problem_and_hides_its_references(module)
 @pytest.mark.parametrize("name", ["couette", "line_singularity", "brusselator", "volterra"])
 def test_references_of_the_blind_suite_solve_their_problems(module, name):
     assert max(module("untuned").checked(name).values()) < 1e-8
+
+
+@pytest.mark.parametrize("name", ["shell", "volterra", "burgers_2d"])  # normals, an integral, a system in time
+def test_other_libraries_get_problems_that_the_references_solve(module, monkeypatch, name):
+    monkeypatch.syspath_prepend(FOLDER / "peers")
+    told, truth = module("untuned_statement"), module("untuned").truth
+    given = told.statement(name, told.Counts(64, 16, 16))
+    assert "reference" not in str(given)
+    statement = module("statement").Statement.of(json.loads(json.dumps(given)))
+    for term in statement.terms:
+        points, normals = torch.from_numpy(term.points), term.normals
+
+        def at(points: torch.Tensor, one: str) -> torch.Tensor:
+            unknown, _, along = one.partition("_")
+            space = JetSpace(statement.coordinates, (along,) * bool(along))
+            flat = points.reshape(-1, points.shape[-1])
+            return jet_of(lambda x: truth(name, x)[unknown], flat, space)[along].reshape(points.shape[:-1])
+
+        def here(one: str, points=points, normals=normals) -> torch.Tensor:
+            if one in statement.coordinates:
+                return points[:, statement.coordinates.index(one)]
+            if one.startswith("n_"):
+                return torch.from_numpy(normals[:, statement.coordinates.index(one[2:])])
+            return at(points, one)
+
+        def there(coordinate: str, values: torch.Tensor, points=points):
+            moved = points.expand(*values.shape, -1).clone()
+            moved[..., statement.coordinates.index(coordinate)] = values
+            return functools.partial(at, moved)
+
+        for one in term.formulas:
+            assert float(statement.value(one, here, there, torch).abs().max()) < 1e-10
+
+
+def test_the_table_beside_other_libraries_has_medians_and_counts_failures_as_worst(module):
+    peers = module("untuned_peers")
+    found = {("a", "deepxde", 0): 1e-3, ("a", "deepxde", 1): 3e-3, ("a", "deepxde", 2): math.nan}
+    found |= {("b", "deepxde", 0): 1e-1, ("b", "jaxkan", 0): 2e-1, ("c", "jaxkan", 0): math.nan}
+    runs = [peers.Run(*key, 60.0, "time_limit", error, "u", 60.0, 70.0, 9, "1.0") for key, error in found.items()]
+    assert list(peers.table(runs))[2:] == [
+        "| a | 3.0e-03 |  |",
+        "| b | 1.0e-01 | 2.0e-01 |",
+        "| c |  | – |",
+        "| median | 5.2e-02 | – |",
+    ]
 
 
 def test_the_blind_suite_tells_what_other_networks_and_estimates_took(module):
