@@ -1,6 +1,6 @@
 """The blind suite beside other libraries, each in settings of its own, for the same seconds of training on one thread.
 
-    python benchmarks/untuned_peers.py --peers .venv-peers/bin/python [--problems shell …] [--solvers deepxde …]
+    python benchmarks/untuned_peers.py --peers-python .venv-peers/bin/python [--problems shell …] [--solvers deepxde …]
     python benchmarks/untuned_peers.py --table  # no runs: the table of what is in the file
 
 DeepXDE and jaxKAN get a problem's formulas and points as plain data (`untuned_statement.py`), one process a run; their
@@ -186,7 +186,7 @@ def _shown(error: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The blind suite beside other libraries.")
     add = parser.add_argument
-    add("--peers", type=Path, default=ROOT / ".venv-peers" / "bin" / "python", help="default: %(default)s")
+    add("--peers-python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python", help="default: %(default)s")
     add("--problems", nargs="+", choices=sorted(texts()), metavar="P", help="default: the development part")
     add("--solvers", nargs="+", choices=SOLVERS, default=list(DEFAULT), metavar="S", help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
@@ -204,7 +204,7 @@ def main() -> None:
                 if (name, key, seed, given.seconds) in there:
                     continue
                 if SOLVERS[key].script:
-                    run = peer_run(name, key, seed, given.seconds, given.peers.absolute())
+                    run = peer_run(name, key, seed, given.seconds, given.peers_python.absolute())
                 else:
                     run = own_run(name, key, seed, given.seconds)
                 rows.append(given.csv, run)
