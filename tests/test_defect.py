@@ -234,20 +234,42 @@ def test_two_spaces_have_to_agree(lefts, errors, trusted, monkeypatch: pytest.Mo
     solution, real = short("disk"), estimates.corrections
     ways = iter(zip(lefts, errors, strict=True))
 
-    def corrections(*arguments, look=True):
-        found = real(*arguments, look=look)
+    def corrections(*arguments, **options):
+        found = real(*arguments, **options)
         left, error = next(ways, (None, None))
         return None if left is None else [replace(found[0], left=left, norms={"u": (error, 100.0)})]
 
     monkeypatch.setattr(estimates, "corrections", corrections)
     monkeypatch.setattr(estimates, "_moved", lambda *_: {"u": 0.5})
-    found = estimated([(solution.residuals, solution.theta)])
+    found = estimated([(solution.residuals, solution.theta)], holds=False)
     assert found is not None and (found.errors, found.left, found.trusted) == (
         {"u": errors[-1] / 100},
         lefts[-1],
         trusted,
     )
     assert not list(ways)
+
+
+@pytest.mark.parametrize(
+    ("errors", "nodes"),
+    [([1.0, 1.1, 1.2], [3, 3, 5]), ([1.0, 1.1, 0.1, 0.1, 0.12], [3, 3, 5, 5, 9])],
+)
+def test_an_estimate_that_is_to_hold_is_the_same_at_more_points(errors, nodes, monkeypatch) -> None:
+    """A residual between a network's own points may look like another one where only a few points see it."""
+    solution, real, ways, seen = short("disk"), estimates.corrections, iter(errors), []
+
+    def corrections(*arguments, **options):
+        found, error = real(*arguments, **options), next(ways, None)
+        seen.append(options["nodes"])
+        left = 0.05 if len(seen) > 1 else 0.4
+        return None if error is None else [replace(found[0], left=left, norms={"u": (error, 100.0)})]
+
+    monkeypatch.setattr(estimates, "corrections", corrections)
+    monkeypatch.setattr(estimates, "_moved", lambda *_: {"u": 0.5})
+    monkeypatch.setattr(estimates, "_free", lambda *_: ())
+    found = estimated([(solution.residuals, solution.theta)])
+    assert found is not None and seen[: len(nodes)] == nodes
+    assert found.errors["u"] == pytest.approx(errors[-1] / 100)
 
 
 def test_an_estimate_is_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,13 +311,13 @@ def test_what_is_left_over_moves_the_correction_no_more_than_before(
 ) -> None:
     solution, real, ways = short("disk"), estimates.corrections, iter(lefts)
 
-    def corrections(*arguments, look=True):
-        found, left = real(*arguments, look=look), next(ways, None)
+    def corrections(*arguments, **options):
+        found, left = real(*arguments, **options), next(ways, None)
         return None if left is None else [replace(found[0], left=left, norms={"u": (1.0, 100.0)})]
 
     monkeypatch.setattr(estimates, "corrections", corrections)
     monkeypatch.setattr(estimates, "_moved", lambda *_: {"u": moved})
-    found = estimated([(solution.residuals, solution.theta)])
+    found = estimated([(solution.residuals, solution.theta)], holds=False)
     assert found is not None and found.trusted is trusted
     assert found.ceiling == pytest.approx(ceiling / 100)
 

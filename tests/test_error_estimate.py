@@ -41,7 +41,7 @@ def at_ends(run: Path, points: np.ndarray) -> list[np.ndarray]:
 def test_it_is_the_change_by_the_last_level_times_what_that_left_of_the_residual(
     problem, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_: None)
+    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_, **__: None)
     solution = kanpinn.solve([problem, "schedule.levels=3", *QUICK])
     with h5py.File(folder / "run" / "solution.h5") as f:
         y, x = np.meshgrid(f["y"][...], f["x"][...], indexing="ij")
@@ -59,7 +59,7 @@ def test_it_is_the_change_by_the_last_level_times_what_that_left_of_the_residual
 
 @pytest.mark.parametrize("schedule", [["schedule=single"], ["schedule.levels=1"]])
 def test_one_level_gives_none(schedule, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_: None)
+    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_, **__: None)
     assert kanpinn.solve(["problem=poisson", *QUICK, *schedule]).metrics["error_estimate"] is None
 
 

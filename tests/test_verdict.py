@@ -343,7 +343,7 @@ def test_a_level_that_gains_nothing_does_not_spoil_the_estimate() -> None:
 
 
 def test_a_level_that_gains_nothing_gives_no_estimate_by_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_: None)
+    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_, **__: None)
     m = solve(Known(), *TWO).metrics
     assert (m["error_estimate_trusted"], m["error_estimate_by"]) == (False, "levels")
     flags = solve(Decay(), *TWO).metrics["warnings"]
@@ -352,7 +352,7 @@ def test_a_level_that_gains_nothing_gives_no_estimate_by_levels(monkeypatch: pyt
 
 def test_a_last_level_that_changes_all_gives_no_estimate_by_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A first level that stays where random splines begin: the second changes it by their size relative to u."""
-    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_: None)
+    monkeypatch.setattr("kanpinn.run.results.estimated", lambda *_, **__: None)
     stays = "schedule.optimizers=[{name:gradient_descent,lr:1e-12},levenberg_marquardt]"
     found = []
     for problem, size in ((Known(), 0.5), (Known(), 5.0), (Decay(), 5.0)):

@@ -40,8 +40,9 @@ from kanpinn.pde.unknown import free_coefficients
 from kanpinn.samplers import SAMPLERS, CollocationSample
 from kanpinn.samplers.placing import PointSet
 
-NODES = 3
-"""Gauss–Legendre points of a cell per coordinate."""
+NODES = 3, 5, 9
+"""Gauss–Legendre points of a cell per coordinate: for a look, and more for an estimate that is to hold; at few of them
+a residual that oscillates between a network's own points may look like a smooth one."""
 
 DENSE = 3000
 """Most columns of a system with integrals."""
@@ -106,6 +107,7 @@ def corrections(
     weights: Mapping[str, float] | None = None,
     *,
     look: bool = True,
+    nodes: int = NODES[0],
 ) -> list[Correction] | None:
     """Estimate the errors of all time slabs' networks, one after the other.
 
@@ -114,13 +116,13 @@ def corrections(
         spaces: The functions for each slab's error.
         weights: Weights of the loss terms; only those that are 0 count, and all where there are data.
         look: Whether to look for the function that is seen least.
+        nodes: Gauss–Legendre points of a cell per coordinate.
 
-    Returns:
-        One correction for each slab; None where a linear solve breaks down, or integrals take too many nodes.
+    Returns one correction for each slab; None where a linear solve breaks down, or integrals take too many nodes.
     """
     found: list[Correction] = []
     for (residuals, theta), space in zip(trained, spaces, strict=True):
-        one = _Defect(residuals, theta, space, weights or {}, look).solved(found[-1] if found else None)
+        one = _Defect(residuals, theta, space, weights or {}, look, nodes).solved(found[-1] if found else None)
         if not one:
             return None
         found.append(one)
@@ -132,13 +134,13 @@ class _Defect:
     """The defect equation of one network on one spline space."""
 
     def __init__(
-        self, residuals: Residuals, theta: Tensor, space: Space, weights: Mapping[str, float], look: bool
+        self, residuals: Residuals, theta: Tensor, space: Space, weights: Mapping[str, float], look: bool, order: int
     ) -> None:
         self.about = Linearized(residuals, theta)
         self.residuals, self.problem = residuals, residuals.problem
         self.names, domain = self.about.leaves, self.problem.domain
         self.free = tuple(free_coefficients(self.problem))
-        self.space, wraps = space, space.periodic
+        self.space, self.order, wraps = space, order, space.periodic
         self.conditions = {
             c.name: c
             for c in conditions_of(self.problem)
@@ -147,16 +149,14 @@ class _Defect:
             and not (c.periodic and wraps[domain.names.index(c.periodic)])
         }
         self.data = any(condition.given is not None for condition in self.conditions.values())
-        self.weights = weights
         self.look = look and not self.free and not self.data and self.problem.has_equations  # others have other rules
-        nodes, shares = self.space.nodes(NODES)
+        nodes, shares = self.space.nodes(order)
         nodes = nodes.reshape(-1, len(domain))
         mask = inside(self.problem, torch.from_numpy(nodes))
         self.part = np.ones(len(nodes), bool) if mask is None else mask.cpu().numpy()
         self.nodes, self.shares = nodes[self.part], shares.ravel()[self.part]
         self.points = self._points(theta)
-        self.values: dict[str, Array] = {}
-        self.units: dict[str, float] = {}
+        self.weights, self.values, self.units = weights, dict[str, Array](), dict[str, float]()
         self.sizes = self._sizes()
 
     def solved(self, before: Correction | None) -> Correction | None:
@@ -177,7 +177,7 @@ class _Defect:
         pairs = list(zip(over, equations, strict=True))
         inner = [own for own, one in pairs if one.term.name == INTERIOR]
         outer = [(one.sides[0], own.ravel()) for own, one in pairs if one.term.name != INTERIOR]
-        return self._unseen(self._correction(fit, leftover(self.space, inner, outer, NODES)), full, inverse)
+        return self._unseen(self._correction(fit, leftover(self.space, inner, outer, self.order)), full, inverse)
 
     def _unseen(self, found: Correction, rows: Sequence[Rows], inverse: Inverse) -> Correction:
         """Add the function seen least."""

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import qmc
 
 from kanpinn.estimate.cost import affordable
-from kanpinn.estimate.defect import Correction, Space, Trained, corrections
+from kanpinn.estimate.defect import NODES, Correction, Space, Trained, corrections
 from kanpinn.estimate.least_seen import GRAY, fall
 from kanpinn.estimate.polynomial_space import PolynomialSpace
 from kanpinn.estimate.refinement import refined
@@ -107,6 +107,7 @@ class ErrorEstimate:
         free: Unknowns of which equations and conditions leave a function free.
         ceiling: What the largest of the errors is hardly above, trusted or not; infinite where nothing tells.
         rounds: The estimates on ever more splines that led to it, for one that goes on from there.
+        nodes: Points of a spline's cell per coordinate.
     """
 
     errors: Mapping[str, float]
@@ -117,6 +118,7 @@ class ErrorEstimate:
     free: tuple[str, ...] = ()
     ceiling: float = math.inf
     rounds: tuple[ErrorEstimate, ...] = ()
+    nodes: int = NODES[0]
 
     @property
     def size(self) -> int:
@@ -134,6 +136,8 @@ def estimated(
     weights: Mapping[str, float] | None = None,
     training: float = math.inf,
     before: ErrorEstimate | None = None,
+    *,
+    holds: bool = True,
 ) -> ErrorEstimate | None:
     """Estimate the errors of the networks of all time slabs by splines as fine as needed and affordable.
 
@@ -142,6 +146,7 @@ def estimated(
         weights: Weights of the loss terms.
         training: Multiplications of training; the estimate takes a share of them.
         before: An estimate of the same networks that took less, to go on from; None to begin.
+        holds: Whether splines that are fine enough at few points are tried at more points, until these agree.
 
     Returns None where linear solves break down or take too much.
     """
@@ -149,14 +154,21 @@ def estimated(
     found: list[ErrorEstimate] = [] if before is None else list(before.rounds)
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
+    nodes = found[-1].nodes if found else NODES[0]
+    again = holds and nodes == NODES[0] and len(problem.domain) in FIRST and len(trained) == 1  # slabs take long
     for _ in range(ROUNDS):
         spaces = _next(found[-1], problem, most) if found else [_first(residuals) for residuals, _ in trained]
+        known = found
         if spaces is None or not affordable(spaces, problem, most if found else max(most, BEGIN)):
+            more = next((many for many in NODES if many > nodes), None)
+            if more is None or not again or not found:
+                break
+            nodes, known, spaces = more, found[:-1], [part.space for part in found[-1].parts]
+        parts = corrections(trained, spaces, weights, look=not _clear(found), nodes=nodes)
+        if parts is None or (own := _joined(parts, known)) is None:
             break
-        parts = corrections(trained, spaces, weights, look=not _clear(found))
-        if parts is None or (own := _joined(parts, found)) is None:
-            break
-        found.append(own)
+        again = again and (known is found or not _agree(own.errors, found[-1].errors))
+        found = [*known, replace(own, nodes=nodes)]
     if not found:
         return None
     last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)), rounds=tuple(found))

@@ -257,7 +257,9 @@ def estimates(solver: Solver, share: float = 1.0, before: ErrorEstimate | None =
     if not isinstance(solver.setup.problem, Table):
         weights = {name: solver.setup.weighting.term(name) for name in slabs[0].objective.residuals.terms}
         training = share * sum(record.work * record.parameters for record in levels)
-        defect = estimated([(slab.objective.residuals, slab.theta) for slab in slabs], weights, training, before)
+        defect = estimated(
+            [(slab.objective.residuals, slab.theta) for slab in slabs], weights, training, before, holds=share >= 1
+        )
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
     # What a fit gains at its rows it need not gain between them, and errors of early time slabs may grow in later ones.
