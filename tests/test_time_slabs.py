@@ -197,7 +197,7 @@ def test_a_network_that_goes_on_unchanged_meets_continuity_exactly() -> None:
 
 def test_a_solve_by_slabs_is_one_solution_and_loads_as_such(tmp_path: Path) -> None:
     solution = kanpinn.solve([*SMALL, "schedule.slabs=2", f"hydra.run.dir={tmp_path}/run"])
-    assert solution.metrics["relative_l2"]["u"] < 0.03
+    assert solution.metrics["relative_l2"]["u"] < 0.05
     assert [(r["slab"], r["level"]) for r in solution.metrics["levels"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert solution.metrics["parameters"] == 2 * solution.metrics["levels"][-1]["parameters"]
     x = np.linspace(0, 1, 9)
