@@ -14,7 +14,7 @@ import yaml
 import kanpinn
 from kanpinn.auto.networks import marching, networks
 from kanpinn.auto.strategy import best_of_networks
-from kanpinn.auto.work import Outcome
+from kanpinn.auto.work import Outcome, Work
 from kanpinn.errors import UserError
 from kanpinn.loggers import NoLogger
 from kanpinn.run import results
@@ -438,3 +438,16 @@ def test_a_network_is_chosen_for_a_problem_without_recommendations_where_nothing
     assert cfg.backbone.name == chosen
     tuned, _ = compose(["problem=heat", "time_limit_s=60"])
     assert tuned.backbone.name != "auto"
+
+
+def test_stages_of_others_are_not_cut_where_they_are_no_visits_of_levels() -> None:
+    candidate = candidates(Wave())[0]
+
+    def cut(stages, done):
+        return [dict(stage) for stage in Work(candidate, tuple(stages), "as given").cut(done).stages]
+
+    levels = [{"level": 0, "steps": 9}, {"level": 1, "steps": 9}, {"level": 1, "steps": 9, "widen": 1}]
+    assert cut(levels, [9, 4]) == [levels[0], {"level": 1, "steps": 4}]
+    assert cut(levels, [9, 9, 2]) == [*levels[:2], {"level": 1, "steps": 2, "widen": 1}]
+    for others in ([levels[0], levels[0], levels[1]], [levels[0], {"level": 2, "steps": 9}], [levels[1]]):
+        assert cut(others, [9, 4]) == others

@@ -105,7 +105,7 @@ def best_of_networks(
             tried.append((yield from _sliced(reached, first)))
     begun = best = min(tried, key=_score)
     ended = "capacity: no network could be trained"
-    near = _score(best) <= NEAR * (accuracy or AIM)
+    near = _score(best) <= min(COARSE, NEAR * (accuracy or AIM))
     if near:
         best = yield from growth(best, most, steps)
         ended = _ended(best)

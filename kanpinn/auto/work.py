@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, final
 
 from kanpinn.multilevel import Schedule
@@ -84,7 +85,14 @@ class Work:
         return replace(asked, setup=setup, resolved=resolved)
 
     def cut(self, done: Sequence[int]) -> Work:
-        """Return the part that is done, by the steps done in each stage so far."""
+        """Return the part that is done, by the steps done in each stage so far.
+
+        The same where visits of levels and stages are not one for one, as in stages that others have written.
+        """
+        changed = (any(kind not in ("level", "steps", "optimizer") for kind in stage) for stage in self.stages[1:])
+        steps_up = zip(pairwise(stage["level"] for stage in self.stages), changed, strict=True)
+        if self.stages[0]["level"] or not all(b == a + 1 or (b == a and edit) for (a, b), edit in steps_up):
+            return self
         stages = [{**stage, "steps": steps} for stage, steps in zip(self.stages, done, strict=False)]
         return replace(self, stages=tuple(stages) or self.stages)
 

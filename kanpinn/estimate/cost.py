@@ -19,14 +19,14 @@ MOST = 2.5e8
 """Most entries of its rows and band."""
 
 
-def affordable(spaces: Sequence[Space], problem: Problem, most: float) -> bool:
-    """Tell whether linear solves take no more multiplications than these, and their rows no more memory than any."""
-    costs = [_cost(one, problem) for one in spaces]
+def affordable(spaces: Sequence[Space], problem: Problem, most: float, order: int = 3) -> bool:
+    """Tell whether linear solves take no more multiplications, and their rows no more memory; `order` points a cell."""
+    costs = [_cost(one, problem, order) for one in spaces]
     most = min(most, LINE) if len(problem.domain) == 1 else most
     return sum(work for work, _ in costs) <= most and max(entries for _, entries in costs) <= MOST
 
 
-def _cost(space: Space, problem: Problem) -> tuple[float, float]:
+def _cost(space: Space, problem: Problem, order: int) -> tuple[float, float]:
     """Multiplications of one linear solve, and entries of its rows and band."""
     dimension, leaves, terms = len(problem.domain), len(output_names(problem)), len(problem.derivatives) + 1
     if isinstance(space, PolynomialSpace):
@@ -37,6 +37,6 @@ def _cost(space: Space, problem: Problem) -> tuple[float, float]:
     local = 6**dimension * leaves
     size = math.prod(functions) * leaves
     width = min(size, 6 * math.prod(functions[:-1]) * leaves)
-    nodes = math.prod(3 * n for n in space.intervals)
+    nodes = math.prod(order * n for n in space.intervals)
     work = size * width**2 + leaves * nodes * local * (local + 3 * terms)
     return float(work), float(size * width + leaves * nodes * local)

@@ -155,6 +155,7 @@ def estimated(
     fewest = WORK[0] if len(problem.domain) in FIRST else BEGIN
     most = min(max(SHARE * training, fewest), WORK[1])
     nodes = found[-1].nodes if found else NODES[0]
+    differs = False
     again = holds and nodes == NODES[0] and len(problem.domain) in FIRST and len(trained) == 1  # slabs take long
     for _ in range(ROUNDS):
         spaces = _next(found[-1], problem, most) if found else [_first(residuals) for residuals, _ in trained]
@@ -164,13 +165,19 @@ def estimated(
             if more is None or not again or not found:
                 break
             nodes, known, spaces = more, found[:-1], [part.space for part in found[-1].parts]
+            differs = True
+            if not affordable(spaces, problem, math.inf, nodes):  # their memory
+                break
         parts = corrections(trained, spaces, weights, look=not _clear(found), nodes=nodes)
         if parts is None or (own := _joined(parts, known)) is None:
             break
-        again = again and (known is found or not _agree(own.errors, found[-1].errors))
+        differs = known is not found and not _agree(own.errors, found[-1].errors)
+        again = again and (known is found or differs)
         found = [*known, replace(own, nodes=nodes)]
     if not found:
         return None
+    if differs:  # at more points there is another estimate, or none
+        found[-1] = replace(found[-1], trusted=False)
     last = replace(found[-1], free=_free(found, trained, weights, max(most, BEGIN)), rounds=tuple(found))
     return replace(last, trusted=False, corners=True, ceiling=math.inf) if region_of(problem).reentrant else last
 

@@ -47,7 +47,7 @@ def chosen(
             least = min((by_levels.errors[n] / e for n, e in defect.errors.items() if e > 0), default=1.0)
             if least >= 1:
                 return by_levels, []
-            if least >= HALF and not defect.corners:
+            if least >= HALF and not defect.corners and math.isfinite(defect.ceiling):
                 return defect, []
     return defect, doubts
 

@@ -66,6 +66,7 @@ class Pursuit:
         self._began = time.perf_counter()
         self._attempt: State | None = None
         self._ahead = False  # whether work that was stopped is better than all that was finished
+        self._doubt = ""  # about another solution, of work that was stopped
         self._stopped: Work | None = None  # the part done of work that time has stopped and that is given back
         self._last: Outcome | None = None  # of what time has stopped, where that has met the accuracy
         self._made: list[tuple[Solver, float, Estimates]] = []  # with efforts: of the best, and of the last one judged
@@ -109,7 +110,9 @@ class Pursuit:
     @property
     def _another(self) -> str:
         """Words on a trial that has found another solution; "" without one."""
-        return next((one.outcome.doubt for one in self.done if one.outcome.doubt.startswith(ANOTHER)), "")
+        return self._doubt or next(
+            (one.outcome.doubt for one in self.done if one.outcome.doubt.startswith(ANOTHER)), ""
+        )
 
     @property
     def _settled(self) -> bool:
@@ -168,8 +171,11 @@ class Pursuit:
 
     def _better(self, solver: Solver, end: StageEnd, work: Work, best: Done) -> bool:
         """Tell whether work that was stopped, where it goes on from the best so far, is better already."""
-        ahead = work.continues(best.work) and work.candidate.slabs == 1
-        self._ahead = ahead and self._judged(solver, end).score <= best.outcome.score
+        if not work.continues(best.work) or work.candidate.slabs > 1:
+            return False
+        outcome = self._judged(solver, end)
+        self._ahead = outcome.score <= best.outcome.score
+        self._doubt = outcome.doubt if self._ahead and outcome.doubt.startswith(ANOTHER) else ""
         return self._ahead
 
     def _judged(self, solver: Solver, end: StageEnd) -> Outcome:

@@ -263,7 +263,7 @@ def estimates(solver: Solver, share: float = 1.0, before: ErrorEstimate | None =
     last = {record.slab: record.change for record in levels}
     norms = [slab.grid.norms(grid_values(slab.objective.residuals, slab.theta, slab.grid)) for slab in slabs]
     # What a fit gains at its rows it need not gain between them, and errors of early time slabs may grow in later ones.
-    alone = len(slabs) == 1 and solver.setup.problem.has_equations
+    alone = solver.setup.schedule.slabs == 1 and solver.setup.problem.has_equations
     changes = error_by_levels([(last[k], norm) for k, norm in enumerate(norms)], contraction(levels) if alone else 1.0)
     return defect, None if changes is None else ErrorEstimate(changes)
 

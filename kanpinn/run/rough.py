@@ -96,6 +96,8 @@ class _Shape:
         self._lines = np.random.default_rng(0).random((many, len(self._low)))
         self._known: dict[tuple[float, float], float] = {}
         at = self._low + (self._high - self._low) * np.random.default_rng(1).random((2048, len(self._low)))
+        mask = inside(self._problem, torch.from_numpy(at))
+        at = at if mask is None else at[mask.cpu().numpy()]
         self._sizes = {name: float(np.abs(own).max()) or math.inf for name, own in part.values(at).items()}
 
     def misses(self, a: float, b: float) -> float:
