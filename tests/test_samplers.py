@@ -765,8 +765,7 @@ def test_points_come_back_from_their_state_and_others_are_refused() -> None:
 
 
 def test_gauss_points_lie_in_intervals_of_unequal_length() -> None:
-    points, weights = gauss_legendre_rule(1.0, 5.0, 3, 2, (-1.0, 0.0, 0.75, 1.0))
-    ends = np.array([1.0, 3.0, 4.5, 5.0])
+    points, weights = gauss_legendre_rule(1.0, 5.0, 3, 2, ends := np.array([1.0, 3.0, 4.5, 5.0]))
     assert [((points > a) & (points < b)).sum() for a, b in itertools.pairwise(ends)] == [2, 2, 2]
     assert weights @ points**3 == pytest.approx((5.0**4 - 1) / 4, rel=1e-14)
     sampler = SAMPLERS["gauss_legendre"](order=2)
@@ -775,4 +774,7 @@ def test_gauss_points_lie_in_intervals_of_unequal_length() -> None:
     )
     assert len(drawn.interior.points) == 12 and float(drawn.interior.weights.sum()) == pytest.approx(1.0)
     x = np.unique(drawn.interior.points[:, 0].numpy())
-    np.testing.assert_allclose(x, gauss_legendre_rule(0.0, 1.0, 3, 2, (-1.0, 0.0, 0.75, 1.0))[0], rtol=1e-14)
+    np.testing.assert_allclose(x, gauss_legendre_rule(0.0, 1.0, 3, 2, np.array([0, 0.5, 0.875, 1]))[0], rtol=1e-14)
+    part, shares = gauss_legendre_rule(2.0, 4.0, 3, 2, ends)  # of a piece that covers no more
+    np.testing.assert_allclose(part, np.r_[gauss_legendre_rule(2, 3, 1, 2)[0], gauss_legendre_rule(3, 4, 1, 2)[0]])
+    assert shares.sum() == pytest.approx(2.0)

@@ -220,8 +220,10 @@ def _raise_rank(network: Backbone, products: int, key: str) -> _Growth:
 def _insert(network: Backbone, knots: float | Sequence[float], key: str) -> _Growth:
     """Add knots to the first layer's splines on the coarsest level, and with them on the finer ones."""
     first, *others = network.layers
-    if type(first) is not SplineLayer or first.spec.periodic or first.spec.knots == "cosine":
-        raise invalid(key, knots, "a network whose first layer is one of splines, neither periodic nor cosine knots")
+    scaled = all(map(network.embedding.scaled, network.embedding.names))
+    if type(first) is not SplineLayer or first.spec.periodic or first.spec.knots == "cosine" or not scaled:
+        told = "a network whose first layer is one of splines of the coordinates, neither periodic nor cosine knots"
+        raise invalid(key, knots, told)
     places = list(knots) if isinstance(knots, Sequence) else [knots]
     try:
         spec = first.spec.inserted(network.level, places)

@@ -54,7 +54,7 @@ class SplineSpec:
         """The extended knots, those of finer levels too."""
         return bspline.knot_vector(self.knots, self.intervals * 2**refinements, self.degree)
 
-    def _breaks(self, refinements: int) -> tuple[float, ...]:
+    def breaks(self, refinements: int) -> tuple[float, ...]:
         """Ends of the intervals so many refinements below."""
         if isinstance(self.knots, tuple):
             return self.knots
@@ -67,7 +67,7 @@ class SplineSpec:
             ValueError: If one is not the middle of an interval, or of a part of one that the others leave: finer
                 levels, which halve all intervals, would not contain the present ones.
         """
-        ends, left = list(self._breaks(refinements)), set(places)
+        ends, left = list(self.breaks(refinements)), set(places)
         while left:
             middles = {(a + b) / 2 for a, b in pairwise(ends)}
             found = {place: middle for place in left for middle in middles if abs(place - middle) < CLOSE}
@@ -80,7 +80,7 @@ class SplineSpec:
         """Operators between these splines and `inserted` ones."""
         assert isinstance(fine.knots, tuple)
         refinements = (fine.intervals // (len(fine.knots) - 1)).bit_length() - 1
-        coarse = bspline.knot_vector(self._breaks(refinements), self.intervals, self.degree)
+        coarse = bspline.knot_vector(self.breaks(refinements), self.intervals, self.degree)
         return knot_insertion(coarse, fine.knot_vector(), self.degree)
 
     def scaled(self, parameters: Parameters) -> Tensor:

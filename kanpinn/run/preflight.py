@@ -293,6 +293,7 @@ def forms_jacobian(setup: Setup, finest: Backbone) -> bool:
         setup.schedule.levels - 1,
         generator,
         cells=finest.cells,
+        breaks=finest.breaks,
         residual=lambda points: torch.ones_like(points[:, 0]),
         dtype=setup.dtype,
         device=torch.device("cpu"),

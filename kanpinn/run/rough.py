@@ -53,8 +53,7 @@ def knots_wanted(solver: Solver, estimate: ErrorEstimate | None) -> tuple[float,
     if not plain or estimate is None or not estimate.parts or not estimate.left <= HOLDS:
         return ()
     assert isinstance(first, SplineLayer)
-    knots, n = first.spec.knots, first.spec.intervals >> network.level
-    ends = np.asarray(knots) if isinstance(knots, tuple) else np.linspace(-1, 1, n + 1)
+    ends = np.asarray(first.spec.breaks(network.level))
     shape = _Shape(estimate.parts[0], first.spec.degree, network.level)
     aim = AIM
     while aim <= COARSE:

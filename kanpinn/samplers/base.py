@@ -159,6 +159,8 @@ class Sampler(Options, ABC):
         if region.measure == 0:
             raise UserError(f"problem={type(problem).__name__}: no point of the box lies inside the domain.")
         check_precision(region, dtype)
+        box = zip(region.names, region.lower, region.upper, strict=True)
+        ends = {n: a + (b - a) / 2 * (np.asarray(breaks[n]) + 1) for n, a, b in box if breaks and n in breaks}
         interior, _ = self.counts(level)
         counts = self.condition_counts([condition.name for condition in posed], level)
 
@@ -167,13 +169,11 @@ class Sampler(Options, ABC):
 
         if problem.has_equations:
             follows = None if residual is None else finite_residual(residual, region.names, to_tensor)
-            points, weights = self._filled(
-                region.chart, interior, Request(generator, cells or {}, follows, breaks or {})
-            )
+            points, weights = self._filled(region.chart, interior, Request(generator, cells or {}, follows, ends))
             points, weights = self.moved(problem, points, weights)
         else:  # no term asks for points inside
             points, weights = np.add(region.lower, region.upper)[None] / 2, np.ones(1)
-        request, conditions, paired = Request(generator, cells or {}, breaks=breaks or {}), {}, {}
+        request, conditions, paired = Request(generator, cells or {}, breaks=ends), {}, {}
         for condition in posed:
             pieces, periodic = pieces_of(condition, region), condition.periodic is not None
             pieces = [piece for piece in pieces if piece.chart.measure]

@@ -102,13 +102,13 @@ class Request:
         generator: The source of randomness; nothing else may be one.
         cells: Spline intervals of the coordinates that have them.
         residual: |residual| `[M]` at points `[M, d]` of the domain; None on pieces and before there is a network.
-        breaks: Ends of these intervals on [−1, 1] where they are unequal.
+        breaks: Ends of these intervals where they are unequal.
     """
 
     generator: np.random.Generator
     cells: Mapping[str, int]
     residual: Callable[[Array], Array] | None = None
-    breaks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    breaks: Mapping[str, Array] = field(default_factory=dict)
 
 
 def check_precision(region: Region, dtype: torch.dtype) -> None:

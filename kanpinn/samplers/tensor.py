@@ -52,16 +52,16 @@ def grid_shape(lengths: Sequence[float], count: int) -> tuple[int, ...]:
 
 
 def gauss_legendre_rule(
-    lower: float, upper: float, intervals: int, order: int, breaks: Sequence[float] | None = None
+    lower: float, upper: float, intervals: int, order: int, breaks: Array | None = None
 ) -> tuple[Array, Array]:
     """Composite Gauss-Legendre quadrature, exact for piecewise polynomials of degree 2·order − 1.
 
     Points `[intervals · order]`, ascending, and weights `[intervals · order]` that sum to the length. Intervals are
-    equal, or have these ends on [−1, 1].
+    equal, or the parts between lower and upper of those with these ends.
     """
     nodes, weights = np.polynomial.legendre.leggauss(order)
     if breaks is not None:
-        ends = lower + (upper - lower) / 2 * (np.asarray(breaks) + 1)
+        ends = np.unique(np.clip([lower, *breaks, upper], lower, upper))
         halves = np.diff(ends)[:, None] / 2
         return ((ends[1:] + ends[:-1])[:, None] / 2 + halves * nodes).ravel(), (halves * weights).ravel()
     half = (upper - lower) / (2 * intervals)
