@@ -146,7 +146,7 @@ def estimated(
         weights: Weights of the loss terms.
         training: Multiplications of training; the estimate takes a share of them.
         before: An estimate of the same networks that took less, to go on from; None to begin.
-        holds: Whether splines that are fine enough at few points are tried at more points, until these agree.
+        holds: Whether splines by which an estimate may be trusted are tried at more points, until these agree.
 
     Returns None where linear solves break down or take too much.
     """
@@ -162,7 +162,7 @@ def estimated(
         known = found
         if spaces is None or not affordable(spaces, problem, most if found else max(most, BEGIN)):
             more = next((many for many in NODES if many > nodes), None)
-            if more is None or not again or not found:
+            if more is None or not again or not found or not found[-1].trusted:
                 break
             nodes, known, spaces = more, found[:-1], [part.space for part in found[-1].parts]
             differs = True
